@@ -1,0 +1,2 @@
+//! The command `unroll`.
+fn main() {}

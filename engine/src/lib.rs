@@ -1,0 +1,1 @@
+//! Trains and runs recurrent and neural language models on CPUs.

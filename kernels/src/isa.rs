@@ -1,0 +1,141 @@
+//! Which instruction sets this processor has, and which of them a run uses.
+//!
+//! [`Isa`] names a set. It can only be obtained for a set that the processor has ([`Isa::best`], [`Isa::available`],
+//! [`Isa::from_name`]), so a kernel that receives one may use it. The environment variable `UNROLL_ISA` (`portable`,
+//! `avx2`, `avx512`) caps the choice; `UNROLL_REQUIRE_ISA` (a comma-separated list) makes the tests fail, rather than
+//! skip, where a set is missing.
+
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Avx2, Avx512};
+use crate::simd::{Kernel, Portable, Simd};
+use std::fmt;
+use std::sync::OnceLock;
+
+/// An instruction set that this processor has: the value is the proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Isa(Set);
+
+/// The sets in ascending order of preference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Set {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+}
+
+/// Names of every set this crate has kernels for, the plainest first.
+pub const NAMES: [&str; 3] = ["portable", "avx2", "avx512"];
+
+impl Isa {
+    /// The portable set, which every processor has.
+    pub const PORTABLE: Self = Self(Set::Portable);
+
+    /// Every set that this processor has, the plainest first; `UNROLL_ISA` does not cap this list.
+    pub fn available() -> Vec<Self> {
+        NAMES.iter().filter_map(|name| Self::detect(name)).collect()
+    }
+
+    /// The best set that this processor has and `UNROLL_ISA` allows. The variable is read once.
+    ///
+    /// # Panics
+    ///
+    /// When `UNROLL_ISA` holds no known name; the message lists the names.
+    pub fn best() -> Self {
+        static BEST: OnceLock<Isa> = OnceLock::new();
+        *BEST.get_or_init(|| {
+            let cap = std::env::var("UNROLL_ISA").unwrap_or_default();
+            let cap = if cap.is_empty() || cap == "amx" { "avx512" } else { cap.as_str() };
+            let rank = NAMES.iter().position(|&name| name == cap);
+            let Some(rank) = rank else { panic!("UNROLL_ISA={cap}: known names are {}", NAMES.join(", ")) };
+            NAMES[..=rank].iter().rev().find_map(|name| Self::detect(name)).unwrap_or(Self::PORTABLE)
+        })
+    }
+
+    /// The set of this name, if the name is known and the processor has it.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::detect(name)
+    }
+
+    fn detect(name: &str) -> Option<Self> {
+        match name {
+            "portable" => Some(Self::PORTABLE),
+            #[cfg(target_arch = "x86_64")]
+            "avx2" => Avx2::detect().map(|token| Self(Set::Avx2(token))),
+            #[cfg(target_arch = "x86_64")]
+            "avx512" => Avx512::detect().map(|token| Self(Set::Avx512(token))),
+            _ => None,
+        }
+    }
+
+    /// `portable`, `avx2` or `avx512`.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Set::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(_) => "avx512",
+        }
+    }
+
+    /// f32 lanes of one register of this set.
+    pub fn lanes(self) -> usize {
+        match self.0 {
+            Set::Portable => Portable::LANES,
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(_) => Avx2::LANES,
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(_) => Avx512::LANES,
+        }
+    }
+
+    /// Runs a kernel's one generic body compiled for this set. This is the ladder that every operation goes through.
+    #[inline]
+    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(token) => token.vectorize(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(token) => token.vectorize(kernel),
+            Set::Portable => Portable.vectorize(kernel),
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The sets a test runs on: all that the processor has. Prints SKIPPED for each that is missing.
+///
+/// # Panics
+///
+/// When a set that `UNROLL_REQUIRE_ISA` names is missing.
+pub fn sets_under_test() -> Vec<Isa> {
+    let required = std::env::var("UNROLL_REQUIRE_ISA").unwrap_or_default();
+    for name in NAMES {
+        if Isa::detect(name).is_none() {
+            let must = required.split(',').any(|r| r.trim() == name);
+            assert!(!must, "UNROLL_REQUIRE_ISA names {name}, which this processor does not offer");
+            println!("SKIPPED: this processor has no {name}");
+        }
+    }
+    Isa::available()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        for isa in sets_under_test() {
+            assert_eq!(Isa::from_name(isa.name()), Some(isa));
+        }
+        assert_eq!(Isa::from_name("sse9"), None);
+    }
+}

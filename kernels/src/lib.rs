@@ -1,0 +1,15 @@
+//! Kernels for recurrent and neural language models: mathematics on slices.
+//!
+//! Nothing here does I/O, starts a thread or allocates in a hot call. Each operation is a folder: `mod.rs` has the
+//! equations, the argument structs, the checked entry and the dispatch; `reference.rs` the same in f64 and plain loops;
+//! `generic.rs` the vector body, written once over [`simd::Simd`]; and a file an instruction set where it differs.
+//!
+//! Letters: T time steps, N rows of a batch, D inputs, H hidden units, V vocabulary. M, N, K keep their BLAS meaning
+//! inside `gemm` only. Sequences are time-major `(T, N, .)`. The gradient of a value bears its name with `d` before it.
+
+pub mod isa;
+pub mod mat;
+pub mod simd;
+
+pub use isa::Isa;
+pub use mat::{Buffer, GroupsMut, Mat, MatMut};

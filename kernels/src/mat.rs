@@ -1,0 +1,413 @@
+//! Matrix views and their storage: the one audited place where columns of a matrix are parted.
+//!
+//! [`Mat`] and [`MatMut`] view f32 matrices in row-major order with a row stride. Views can be split by rows and by
+//! columns, so that threads write disjoint columns of one matrix. [`GroupsMut`] views a matrix whose columns are
+//! groups (the gates of a cell) of equal width, and is split by the columns *within* the groups: the part of units
+//! `a..b` then has columns `a..b` of every gate. [`Buffer`] is 64-byte aligned storage.
+//!
+//! The promise that pays for the `unsafe` here: a view is made from a slice (or split from another view), the
+//! constructor checks that the last element lies within it, and two mutable views never share an element.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// A row of sixteen f32 aligned to a cache line: the unit of [`Buffer`].
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
+// SAFETY: sixteen f32 without padding (64 bytes, alignment 64); every bit pattern is valid.
+unsafe impl bytemuck::Zeroable for Line {}
+// SAFETY: as above.
+unsafe impl bytemuck::Pod for Line {}
+
+/// f32 storage aligned to 64 bytes, zero at first.
+#[derive(Clone, Default)]
+pub struct Buffer {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+impl Buffer {
+    /// `len` zeros.
+    pub fn new(len: usize) -> Self {
+        Self { lines: bytemuck::zeroed_vec(len.div_ceil(16)), len }
+    }
+
+    /// The elements.
+    pub fn as_slice(&self) -> &[f32] {
+        &bytemuck::cast_slice(&self.lines)[..self.len]
+    }
+
+    /// The elements.
+    pub fn as_mut_slice(&mut self) -> &mut [f32] {
+        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+    }
+
+    /// Grows to at least `len` elements, the new ones zero; never shrinks.
+    pub fn reserve(&mut self, len: usize) {
+        if len > self.len {
+            self.lines.resize(len.div_ceil(16), Line([0.0; 16]));
+            self.len = len;
+        }
+    }
+}
+
+impl std::ops::Deref for Buffer {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        self.as_slice()
+    }
+}
+
+impl std::ops::DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        self.as_mut_slice()
+    }
+}
+
+/// Columns rounded up so that every row starts on a cache line: the stride that activations use.
+pub fn padded(cols: usize) -> usize {
+    cols.next_multiple_of(16)
+}
+
+/// Panics unless a view of this shape fits into `len` elements.
+#[track_caller]
+fn check(len: usize, rows: usize, cols: usize, stride: usize) {
+    assert!(cols <= stride || rows <= 1, "a row of {cols} columns does not fit a stride of {stride}");
+    let need = if rows == 0 || cols == 0 {
+        0
+    } else {
+        (rows - 1).checked_mul(stride).and_then(|n| n.checked_add(cols)).unwrap_or(usize::MAX)
+    };
+    assert!(need <= len, "a {rows} x {cols} view of stride {stride} needs {need} elements, the slice has {len}");
+}
+
+/// A matrix that is read: `rows` x `cols`, row-major, rows `stride` elements apart.
+#[derive(Clone, Copy)]
+pub struct Mat<'a> {
+    ptr: *const f32,
+    rows: usize,
+    cols: usize,
+    stride: usize,
+    life: PhantomData<&'a [f32]>,
+}
+
+// SAFETY: a view is a shared reference to f32.
+unsafe impl Send for Mat<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Mat<'_> {}
+
+impl<'a> Mat<'a> {
+    /// A view of `data`. Panics if the last row does not fit.
+    #[track_caller]
+    pub fn new(data: &'a [f32], rows: usize, cols: usize, stride: usize) -> Self {
+        check(data.len(), rows, cols, stride);
+        Self { ptr: data.as_ptr(), rows, cols, stride, life: PhantomData }
+    }
+
+    /// A view without gaps between the rows.
+    #[track_caller]
+    pub fn dense(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        Self::new(data, rows, cols, cols)
+    }
+
+    /// The number of rows.
+    pub fn rows(self) -> usize {
+        self.rows
+    }
+    /// The number of columns.
+    pub fn cols(self) -> usize {
+        self.cols
+    }
+    /// Elements from one row to the next.
+    pub fn stride(self) -> usize {
+        self.stride
+    }
+    /// The first element.
+    pub fn as_ptr(self) -> *const f32 {
+        self.ptr
+    }
+
+    /// Row `r`.
+    #[track_caller]
+    #[inline(always)]
+    pub fn row(self, r: usize) -> &'a [f32] {
+        assert!(r < self.rows, "row {r} of {}", self.rows);
+        // SAFETY: the row lies within the slice that the view was made from.
+        unsafe { std::slice::from_raw_parts(self.ptr.add(r * self.stride), self.cols) }
+    }
+
+    /// Rows `range`.
+    #[track_caller]
+    pub fn rows_range(self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.rows, "rows {range:?} of {}", self.rows);
+        // `wrapping_add`: the start of an empty range may lie a stride beyond the end.
+        Self { ptr: self.ptr.wrapping_add(range.start * self.stride), rows: range.len(), ..self }
+    }
+
+    /// Columns `range` of every row.
+    #[track_caller]
+    pub fn cols_range(self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.cols, "columns {range:?} of {}", self.cols);
+        Self { ptr: self.ptr.wrapping_add(range.start), cols: range.len(), ..self }
+    }
+}
+
+/// A matrix that is written: `rows` x `cols`, row-major, rows `stride` elements apart.
+pub struct MatMut<'a> {
+    ptr: *mut f32,
+    rows: usize,
+    cols: usize,
+    stride: usize,
+    life: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: a view is an exclusive reference to its elements.
+unsafe impl Send for MatMut<'_> {}
+// SAFETY: as above; a shared `MatMut` only reads.
+unsafe impl Sync for MatMut<'_> {}
+
+impl<'a> MatMut<'a> {
+    /// A view of `data`. Panics if the last row does not fit.
+    #[track_caller]
+    pub fn new(data: &'a mut [f32], rows: usize, cols: usize, stride: usize) -> Self {
+        check(data.len(), rows, cols, stride);
+        Self { ptr: data.as_mut_ptr(), rows, cols, stride, life: PhantomData }
+    }
+
+    /// A view without gaps between the rows.
+    #[track_caller]
+    pub fn dense(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
+        Self::new(data, rows, cols, cols)
+    }
+
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+    /// The number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+    /// Elements from one row to the next.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+    /// The first element.
+    pub fn as_mut_ptr(&mut self) -> *mut f32 {
+        self.ptr
+    }
+
+    /// Row `r`.
+    #[track_caller]
+    #[inline(always)]
+    pub fn row_mut(&mut self, r: usize) -> &mut [f32] {
+        assert!(r < self.rows, "row {r} of {}", self.rows);
+        // SAFETY: the row lies within the view, which is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr.add(r * self.stride), self.cols) }
+    }
+
+    /// The same matrix, read.
+    pub fn as_ref(&self) -> Mat<'_> {
+        Mat { ptr: self.ptr, rows: self.rows, cols: self.cols, stride: self.stride, life: PhantomData }
+    }
+
+    /// The same matrix for a shorter time.
+    pub fn reborrow(&mut self) -> MatMut<'_> {
+        MatMut { life: PhantomData, ..*self }
+    }
+
+    /// Rows `..r` and `r..`.
+    #[track_caller]
+    pub fn split_rows_at(self, r: usize) -> (Self, Self) {
+        assert!(r <= self.rows, "row {r} of {}", self.rows);
+        let below = Self { ptr: self.ptr.wrapping_add(r * self.stride), rows: self.rows - r, ..self };
+        (Self { rows: r, ..self }, below)
+    }
+
+    /// Columns `..c` and `c..`.
+    #[track_caller]
+    pub fn split_cols_at(self, c: usize) -> (Self, Self) {
+        assert!(c <= self.cols, "column {c} of {}", self.cols);
+        let right = Self { ptr: self.ptr.wrapping_add(c), cols: self.cols - c, ..self };
+        (Self { cols: c, ..self }, right)
+    }
+
+    /// Rows `range`.
+    #[track_caller]
+    pub fn rows_range(self, range: Range<usize>) -> Self {
+        self.split_rows_at(range.end).0.split_rows_at(range.start).1
+    }
+
+    /// Columns `range`.
+    #[track_caller]
+    pub fn cols_range(self, range: Range<usize>) -> Self {
+        self.split_cols_at(range.end).0.split_cols_at(range.start).1
+    }
+
+    /// The columns as `groups` groups of equal width.
+    #[track_caller]
+    pub fn into_groups(self, groups: usize) -> GroupsMut<'a> {
+        assert!(groups > 0 && self.cols.is_multiple_of(groups), "{} columns in {groups} groups", self.cols);
+        let cols = self.cols / groups;
+        GroupsMut {
+            ptr: self.ptr,
+            rows: self.rows,
+            groups,
+            cols,
+            stride: self.stride,
+            group_stride: cols,
+            life: PhantomData,
+        }
+    }
+
+    /// A second view of the same elements.
+    ///
+    /// # Safety
+    ///
+    /// While both live, no element may be written through one and touched through the other at the same time.
+    pub unsafe fn alias(&self) -> MatMut<'a> {
+        MatMut { life: PhantomData, ..*self }
+    }
+}
+
+/// A matrix that is written, its columns in `groups` groups of `cols`: element (r, g, c) stands at
+/// `r stride + g group_stride + c`.
+pub struct GroupsMut<'a> {
+    ptr: *mut f32,
+    rows: usize,
+    groups: usize,
+    cols: usize,
+    stride: usize,
+    group_stride: usize,
+    life: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: a view is an exclusive reference to its elements.
+unsafe impl Send for GroupsMut<'_> {}
+// SAFETY: as above; a shared `GroupsMut` only reads.
+unsafe impl Sync for GroupsMut<'_> {}
+
+impl GroupsMut<'_> {
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+    /// The number of groups (gates).
+    pub fn groups(&self) -> usize {
+        self.groups
+    }
+    /// Columns (units) of one group.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+    /// Elements from one row to the next.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+    /// Elements from one group to the next.
+    pub fn group_stride(&self) -> usize {
+        self.group_stride
+    }
+    /// The first element.
+    pub fn as_mut_ptr(&mut self) -> *mut f32 {
+        self.ptr
+    }
+
+    /// The same matrix for a shorter time.
+    pub fn reborrow(&mut self) -> GroupsMut<'_> {
+        GroupsMut { life: PhantomData, ..*self }
+    }
+
+    /// Group `g` of row `r`.
+    #[track_caller]
+    #[inline(always)]
+    pub fn row_mut(&mut self, r: usize, g: usize) -> &mut [f32] {
+        assert!(r < self.rows && g < self.groups, "row {r} of {}, group {g} of {}", self.rows, self.groups);
+        // SAFETY: the piece lies within the view, which is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr.add(r * self.stride + g * self.group_stride), self.cols) }
+    }
+
+    /// All groups of row `r`; `G` must be the number of groups.
+    #[track_caller]
+    #[inline(always)]
+    pub fn row_groups_mut<const G: usize>(&mut self, r: usize) -> [&mut [f32]; G] {
+        assert!(r < self.rows && G == self.groups, "row {r} of {}, {G} groups of {}", self.rows, self.groups);
+        let (ptr, cols) = (self.ptr.wrapping_add(r * self.stride), self.cols);
+        // SAFETY: the pieces lie within the view, which is borrowed exclusively, and groups do not overlap.
+        std::array::from_fn(|g| unsafe { std::slice::from_raw_parts_mut(ptr.add(g * self.group_stride), cols) })
+    }
+
+    /// Columns `..c` and `c..` of every group.
+    #[track_caller]
+    pub fn split_cols_at(self, c: usize) -> (Self, Self) {
+        assert!(c <= self.cols, "column {c} of {}", self.cols);
+        let right = Self { ptr: self.ptr.wrapping_add(c), cols: self.cols - c, ..self };
+        (Self { cols: c, ..self }, right)
+    }
+
+    /// Columns `range` of every group.
+    #[track_caller]
+    pub fn cols_range(self, range: Range<usize>) -> Self {
+        self.split_cols_at(range.end).0.split_cols_at(range.start).1
+    }
+
+    /// Rows `range`.
+    #[track_caller]
+    pub fn rows_range(self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.rows, "rows {range:?} of {}", self.rows);
+        Self { ptr: self.ptr.wrapping_add(range.start * self.stride), rows: range.len(), ..self }
+    }
+}
+
+impl<'a> From<MatMut<'a>> for GroupsMut<'a> {
+    fn from(m: MatMut<'a>) -> Self {
+        m.into_groups(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_cover_the_matrix_once() {
+        let mut data: Vec<f32> = vec![0.0; 4 * 7];
+        let m = MatMut::new(&mut data, 4, 6, 7);
+        let (left, right) = m.split_cols_at(2);
+        let (top, bottom) = right.split_rows_at(3);
+        for (mut part, value) in [(left, 1.0), (top, 2.0), (bottom, 3.0)] {
+            for r in 0..part.rows() {
+                part.row_mut(r).iter_mut().for_each(|x| *x += value);
+            }
+        }
+        assert_eq!(data[..7], [1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 0.0]);
+        assert_eq!(data[21..], [1.0, 1.0, 3.0, 3.0, 3.0, 3.0, 0.0]);
+    }
+
+    #[test]
+    fn groups_split_within_each_gate() {
+        let mut data: Vec<f32> = vec![0.0; 2 * 12];
+        let (mut left, mut right) = MatMut::dense(&mut data, 2, 12).into_groups(4).split_cols_at(1);
+        for r in 0..2 {
+            for g in 0..4 {
+                left.row_mut(r, g).fill(g as f32);
+                right.row_mut(r, g).fill(10.0 + g as f32);
+            }
+        }
+        assert_eq!(data[..12], [0.0, 10.0, 10.0, 1.0, 11.0, 11.0, 2.0, 12.0, 12.0, 3.0, 13.0, 13.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "needs 25 elements, the slice has 24")]
+    fn a_view_that_does_not_fit_is_refused() {
+        Mat::new(&[0.0; 24], 3, 5, 10);
+    }
+
+    #[test]
+    fn empty_views_are_allowed() {
+        let m = Mat::new(&[], 0, 5, 8);
+        assert_eq!(m.rows_range(0..0).rows(), 0);
+    }
+}
