@@ -1,0 +1,328 @@
+//! Threads: a crew of rayon threads parted into teams.
+//!
+//! A [`Crew`] owns its pool. One `spawn_broadcast` serves its whole life: every thread of the pool waits in a loop for
+//! work, and no other rayon call is made. The calling thread is the first member. A crew of `threads` members is parted
+//! into teams; a team runs one *replica* of a step at a time ([`Crew::replicas`]), and within it the team's leader hands
+//! out jobs to its members ([`Team::run`]). A crew of one thread starts none.
+
+use super::barrier::{Barrier, Rising};
+use std::cell::Cell;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A job: called once by every member.
+type Job = dyn Fn(Member<'_>) + Sync;
+
+/// What the members of one group share: the job's slot and the counters around it.
+struct Group {
+    /// The job in progress. Written by the leader before it raises `given`, read by members after they saw it.
+    job: Mutex<Option<&'static Job>>,
+    given: Rising,
+    done: Rising,
+    barrier: Barrier,
+    stop: AtomicBool,
+    never: AtomicBool,
+    size: usize,
+    panic: Mutex<Option<Box<dyn std::any::Any + Send>>>,
+}
+
+impl Group {
+    fn new(size: usize) -> Self {
+        Self {
+            job: Mutex::new(None),
+            given: Rising::default(),
+            done: Rising::default(),
+            barrier: Barrier::new(),
+            stop: AtomicBool::new(false),
+            never: AtomicBool::new(false),
+            size,
+            panic: Mutex::new(None),
+        }
+    }
+
+    /// Runs the job on all members and waits for them; the calling thread is member 0.
+    fn run(&self, job: &(dyn Fn(Member<'_>) + Sync)) {
+        assert!(!self.barrier.is_poisoned(), "the team was left by a panic");
+        if self.size == 1 {
+            return job(Member { rank: 0, size: 1, barrier: &self.barrier });
+        }
+        let target = self.done.get() + self.size - 1;
+        // SAFETY: the reference is used by members only between `given` and `done`, and this function does not return
+        // (or unwind) before every member is done; the lifetime is only longer on paper.
+        let lasting: &'static Job = unsafe { std::mem::transmute::<&(dyn Fn(Member<'_>) + Sync), &'static Job>(job) };
+        *self.job.lock().unwrap_or_else(PoisonError::into_inner) = Some(lasting);
+        self.given.raise();
+        self.call(job, 0);
+        self.done.wait(target, &self.never);
+        if let Some(panic) = self.panic.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            resume_unwind(panic);
+        }
+    }
+
+    /// Calls the job as one member, keeping a panic for the leader.
+    fn call(&self, job: &(dyn Fn(Member<'_>) + Sync), rank: usize) {
+        let member = Member { rank, size: self.size, barrier: &self.barrier };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(member))) {
+            // The first to panic is the cause; those freed from the barrier only follow.
+            let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert(panic);
+            drop(first);
+            self.barrier.poison();
+        }
+    }
+
+    /// A member's life: waits for jobs until the group stops.
+    fn serve(&self, rank: usize) {
+        let mut seen = 0;
+        while self.given.wait(seen + 1, &self.stop) {
+            seen += 1;
+            let job = *self.job.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(job) = job {
+                self.call(job, rank);
+            }
+            self.done.raise();
+        }
+    }
+
+    fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.given.wake_all();
+    }
+}
+
+/// One of the threads that run a job together.
+#[derive(Clone, Copy)]
+pub struct Member<'a> {
+    rank: usize,
+    size: usize,
+    barrier: &'a Barrier,
+}
+
+impl Member<'_> {
+    /// This member's number, from 0.
+    pub fn rank(self) -> usize {
+        self.rank
+    }
+    /// How many members share the job.
+    pub fn size(self) -> usize {
+        self.size
+    }
+    /// Waits for the other members. All members must make the same number of calls.
+    pub fn barrier(self) {
+        self.barrier.wait(self.size);
+    }
+    /// This member's contiguous share of `0..n`, cut at multiples of `granule`. May be empty.
+    pub fn share(self, n: usize, granule: usize) -> Range<usize> {
+        let blocks = n.div_ceil(granule);
+        let cut = |rank: usize| (blocks * rank / self.size * granule).min(n);
+        cut(self.rank)..cut(self.rank + 1)
+    }
+}
+
+/// The work of a job between two barriers, from which it follows whether more than one thread pays.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Work {
+    /// Floating-point operations.
+    pub flops: usize,
+    /// Bytes moved from beyond the second-level cache.
+    pub bytes: usize,
+    /// Barriers that the job itself makes.
+    pub barriers: usize,
+}
+
+/// One thread's rate of products, flop per second, and of memory, bytes per second: orders of magnitude that only
+/// decide whether waking a second thread can pay. Measured 2026-11-21 on a 2-core Sapphire-Rapids-class machine.
+const FLOPS_PER_S: f64 = 1.0e11;
+const BYTES_PER_S: f64 = 1.0e10;
+/// Seconds that starting a job or passing a barrier costs.
+const BARRIER_S: f64 = 3.0e-6;
+
+impl Work {
+    /// A matrix product M x K x N whose right operand is read from memory.
+    pub fn product(m: usize, k: usize, n: usize) -> Self {
+        Self { flops: 2 * m * k * n, bytes: 4 * k * n, barriers: 0 }
+    }
+    /// A pass that touches this many f32.
+    pub fn pass(elements: usize) -> Self {
+        Self { flops: 8 * elements, bytes: 4 * elements, barriers: 0 }
+    }
+    /// `times` such pieces with a barrier after each.
+    pub fn repeated(self, times: usize) -> Self {
+        Self { flops: self.flops * times, bytes: self.bytes * times, barriers: times }
+    }
+    /// Whether the time saved by two threads exceeds what starting and the barriers cost.
+    fn pays(self) -> bool {
+        let alone = (self.flops as f64 / FLOPS_PER_S).max(self.bytes as f64 / BYTES_PER_S);
+        alone / 2.0 > BARRIER_S * (self.barriers + 1) as f64
+    }
+}
+
+/// The members that work on one replica. Only its leader holds this.
+pub struct Team<'a> {
+    group: &'a Group,
+    /// Only the leader's thread may hand out jobs.
+    leader: std::marker::PhantomData<Cell<()>>,
+}
+
+impl Team<'_> {
+    /// How many members the team has.
+    pub fn size(&self) -> usize {
+        self.group.size
+    }
+
+    /// Runs `job` on all members, or on the leader alone where the work is too little to share.
+    ///
+    /// # Panics
+    ///
+    /// When a member panics, with its panic.
+    pub fn run(&self, work: Work, job: impl Fn(Member<'_>) + Sync) {
+        if self.group.size > 1 && work.pays() {
+            self.group.run(&job);
+        } else {
+            job(Member { rank: 0, size: 1, barrier: &self.group.barrier });
+        }
+    }
+}
+
+/// A pool of threads parted into teams.
+pub struct Crew {
+    outer: Arc<Group>,
+    inner: Arc<Vec<Group>>,
+    /// Held for its threads; they leave their loop when the crew is dropped.
+    _pool: Option<rayon::ThreadPool>,
+}
+
+impl Crew {
+    /// `threads` threads in at most `teams` teams. The calling thread counts as the first.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses to start a thread.
+    pub fn new(threads: usize, teams: usize) -> std::io::Result<Self> {
+        let threads = threads.max(1);
+        let teams = teams.clamp(1, threads);
+        let outer = Arc::new(Group::new(teams));
+        // Thread i is member i / teams of team i % teams, so that team sizes differ by one at most.
+        let inner = Arc::new((0..teams).map(|g| Group::new((threads - g).div_ceil(teams))).collect::<Vec<_>>());
+        let pool = if threads > 1 {
+            let name = |i| format!("unroll-{}", i + 1);
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads - 1).thread_name(name).build();
+            let pool = pool.map_err(std::io::Error::other)?;
+            let (outer, inner) = (outer.clone(), inner.clone());
+            pool.spawn_broadcast(move |context| {
+                let thread = context.index() + 1;
+                let (team, rank) = (thread % teams, thread / teams);
+                if rank > 0 { inner[team].serve(rank) } else { outer.serve(team) }
+            });
+            Some(pool)
+        } else {
+            None
+        };
+        Ok(Self { outer, inner, _pool: pool })
+    }
+
+    /// All threads in one team.
+    pub fn team(&self) -> Team<'_> {
+        Team { group: &self.inner[0], leader: std::marker::PhantomData }
+    }
+
+    /// Calls `body(r, team)` for `r` in `0..replicas`, teams side by side, a team's replicas one after the other.
+    pub fn replicas(&self, replicas: usize, body: impl Fn(usize, &Team<'_>) + Sync) {
+        let next = AtomicUsize::new(0);
+        self.outer.run(&|member| {
+            let team = Team { group: &self.inner[member.rank], leader: std::marker::PhantomData };
+            // Whichever team is free takes the next replica: a replica's bits do not depend on who computes it.
+            loop {
+                let r = next.fetch_add(1, Ordering::Relaxed);
+                if r >= replicas {
+                    break;
+                }
+                body(r, &team);
+            }
+        });
+    }
+}
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        self.outer.stop();
+        self.inner.iter().for_each(Group::stop);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALWAYS: Work = Work { flops: usize::MAX / 2, bytes: 0, barriers: 0 };
+
+    #[test]
+    fn sixteen_members_pass_barriers_on_any_number_of_cores() {
+        let crew = Crew::new(16, 1).unwrap();
+        let counts: Vec<AtomicUsize> = (0..50).map(|_| AtomicUsize::new(0)).collect();
+        for _ in 0..3 {
+            crew.team().run(ALWAYS, |member| {
+                for (i, count) in counts.iter().enumerate() {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    member.barrier();
+                    assert_eq!(count.load(Ordering::Relaxed) % 16, 0, "barrier {i} let a member pass early");
+                    member.barrier();
+                }
+            });
+        }
+        assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 48));
+    }
+
+    #[test]
+    fn a_panic_frees_the_others_and_reaches_the_caller() {
+        let crew = Crew::new(4, 1).unwrap();
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            crew.team().run(ALWAYS, |member| {
+                assert!(member.rank() != 2, "member two fails");
+                member.barrier();
+            });
+        }));
+        let message = *caught.unwrap_err().downcast::<&str>().unwrap();
+        assert_eq!(message, "member two fails");
+    }
+
+    #[test]
+    fn every_replica_runs_once_on_a_whole_team() {
+        for (threads, teams) in [(1, 3), (2, 3), (5, 2), (8, 3)] {
+            let crew = Crew::new(threads, teams).unwrap();
+            let seen: Vec<AtomicUsize> = (0..7).map(|_| AtomicUsize::new(0)).collect();
+            let members = AtomicUsize::new(0);
+            crew.replicas(7, |r, team| {
+                team.run(ALWAYS, |_| {
+                    members.fetch_add(1, Ordering::Relaxed);
+                });
+                seen[r].fetch_add(1, Ordering::Relaxed);
+            });
+            assert!(seen.iter().all(|s| s.load(Ordering::Relaxed) == 1));
+            assert!(members.load(Ordering::Relaxed) >= 7);
+        }
+    }
+
+    #[test]
+    fn shares_cover_everything_once_at_multiples_of_the_granule() {
+        let barrier = Barrier::new();
+        for (n, granule, size) in [(650, 16, 2), (10, 64, 3), (97, 8, 5), (0, 16, 2), (128, 16, 16)] {
+            let mut at = 0;
+            for rank in 0..size {
+                let share = Member { rank, size, barrier: &barrier }.share(n, granule);
+                assert_eq!(share.start, at.min(share.start.max(at)));
+                assert!(share.start.is_multiple_of(granule) || share.start == n);
+                at = share.end;
+            }
+            assert_eq!(at, n);
+        }
+    }
+
+    #[test]
+    fn tiny_work_stays_on_the_leader() {
+        let crew = Crew::new(3, 1).unwrap();
+        crew.team().run(Work { flops: 100, bytes: 0, barriers: 0 }, |member| assert_eq!(member.size(), 1));
+    }
+}

@@ -1,0 +1,390 @@
+//! How a model is declared, in Keras' words: the TOML (and Rust) form of a graph of layers.
+//!
+//! ```
+//! let model: unroll::graph::ModelConfig = toml::from_str(r#"
+//!     [[layers]]
+//!     type = "one_hot"
+//!     [[layers]]
+//!     type = "lstm"
+//!     units = 128
+//!     return_sequences = true
+//!     stateful = true
+//!     [[layers]]
+//!     type = "dense"
+//!     activation = "softmax"
+//! "#)?;
+//! assert_eq!(model.layers.len(), 3);
+//! # Ok::<(), toml::de::Error>(())
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+/// A model: its layers in order, and the loss that it is trained with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Tokens that every sample has; absent: sequences of any length. A window of six words has length 6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_length: Option<usize>,
+    /// Draws every parameter that no layer says otherwise of; absent: Keras' defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initializer: Option<Initializer>,
+    /// What is minimised.
+    #[serde(default)]
+    pub loss: Loss,
+    /// The layers; each takes the one before it unless `inputs` names others.
+    pub layers: Vec<LayerConfig>,
+}
+
+/// What is minimised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    /// Softmax with cross-entropy against token targets: -ln p(target).
+    #[default]
+    CrossEntropy,
+    /// Binary cross-entropy of one logit a sample against targets 0 and 1.
+    BinaryCrossEntropy,
+}
+
+/// How initial values are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Initializer {
+    /// 0
+    Zeros,
+    /// 1
+    Ones,
+    /// The same value everywhere.
+    Constant(f32),
+    /// Uniform in ±limit.
+    Uniform(f32),
+    /// Normal with mean 0 and this standard deviation.
+    Normal(f32),
+    /// Uniform in ±sqrt(6 / (fan in + fan out)) (Glorot and Bengio 2010).
+    GlorotUniform,
+    /// A random orthogonal matrix (Saxe, McClelland and Ganguli 2014), by Gram-Schmidt on normal values.
+    Orthogonal,
+}
+
+/// An element-wise function.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// x
+    #[default]
+    Linear,
+    /// The hyperbolic tangent.
+    Tanh,
+    /// max(x, 0)
+    Relu,
+    /// 1 / (1 + exp(-x))
+    Sigmoid,
+    /// exp(x) / sum exp(x) along the last axis.
+    Softmax,
+}
+
+/// The recurrent cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cell {
+    /// Elman's simple recurrent network.
+    #[serde(rename = "simple_rnn")]
+    SimpleRnn,
+    /// Long short-term memory with a forget gate.
+    #[serde(rename = "lstm")]
+    Lstm,
+    /// Gated recurrent unit.
+    #[serde(rename = "gru")]
+    Gru,
+}
+
+impl Cell {
+    /// Gates: columns of the kernel for each unit.
+    pub fn gates(self) -> usize {
+        match self {
+            Self::SimpleRnn => 1,
+            Self::Lstm => 4,
+            Self::Gru => 3,
+        }
+    }
+}
+
+/// Declares the options of a layer: its own fields, and the two that every layer has.
+macro_rules! options {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident : $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            /// The layer's name; absent: its type with a number, as Keras does.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub name: Option<String>,
+            /// The layers whose output this takes; absent: the layer before.
+            #[serde(default, skip_serializing_if = "Vec::is_empty")]
+            pub inputs: Vec<String>,
+            $($(#[$field_doc])* pub $field: $type,)*
+        }
+    };
+}
+
+options! {
+    /// A table of vectors, one a token.
+    Embedding {
+        /// Rows of the table; absent: the vocabulary's size.
+        #[serde(default, skip_serializing_if = "Option::is_none")] input_dim: Option<usize>,
+        /// The width of a vector.
+        output_dim: usize,
+        /// Draws the table; Keras: uniform ±0.05.
+        #[serde(default, skip_serializing_if = "Option::is_none")] embeddings_initializer: Option<Initializer>,
+    }
+}
+options! {
+    /// A vector of zeros with a one at the token's place.
+    OneHot {
+        /// The width; absent: the vocabulary's size.
+        #[serde(default, skip_serializing_if = "Option::is_none")] num_classes: Option<usize>,
+    }
+}
+options! {
+    /// A recurrent layer: simple_rnn, lstm or gru.
+    Recurrent {
+        /// Hidden units.
+        units: usize,
+        /// Of the simple recurrent cell: tanh (Keras' default) or relu. The other cells use tanh.
+        #[serde(default, skip_serializing_if = "Option::is_none")] activation: Option<Activation>,
+        /// Whether there is a bias; true unless said otherwise.
+        #[serde(default, skip_serializing_if = "Option::is_none")] use_bias: Option<bool>,
+        /// The output of every step rather than of the last.
+        #[serde(default)] return_sequences: bool,
+        /// Whether the state is carried from one batch to the next.
+        #[serde(default)] stateful: bool,
+        /// Whether the sequence is read from its end.
+        #[serde(default)] go_backwards: bool,
+        /// Of gru: whether the reset gate is applied after the recurrent product; true (Keras, cuDNN) unless said otherwise.
+        #[serde(default, skip_serializing_if = "Option::is_none")] reset_after: Option<bool>,
+        /// Of lstm: whether the forget gate's bias starts at 1; true unless said otherwise.
+        #[serde(default, skip_serializing_if = "Option::is_none")] unit_forget_bias: Option<bool>,
+        /// Draws the kernel; Keras: glorot_uniform.
+        #[serde(default, skip_serializing_if = "Option::is_none")] kernel_initializer: Option<Initializer>,
+        /// Draws the recurrent kernel; Keras: orthogonal.
+        #[serde(default, skip_serializing_if = "Option::is_none")] recurrent_initializer: Option<Initializer>,
+        /// Draws the bias; Keras: zeros.
+        #[serde(default, skip_serializing_if = "Option::is_none")] bias_initializer: Option<Initializer>,
+    }
+}
+options! {
+    /// A recurrent layer read in both directions.
+    Bidirectional {
+        /// How the two outputs are joined.
+        #[serde(default)] merge_mode: MergeMode,
+        /// The recurrent layer; its weights are drawn twice.
+        layer: RecurrentConfig,
+    }
+}
+options! {
+    /// y = activation(x W + b)
+    Dense {
+        /// Outputs; absent: the vocabulary's size.
+        #[serde(default, skip_serializing_if = "Option::is_none")] units: Option<usize>,
+        /// Applied to the outputs.
+        #[serde(default)] activation: Activation,
+        /// Whether there is a bias; true unless said otherwise.
+        #[serde(default, skip_serializing_if = "Option::is_none")] use_bias: Option<bool>,
+        /// An embedding layer whose transposed table is the kernel.
+        #[serde(default, skip_serializing_if = "Option::is_none")] tied_to: Option<String>,
+        /// Draws the kernel; Keras: glorot_uniform.
+        #[serde(default, skip_serializing_if = "Option::is_none")] kernel_initializer: Option<Initializer>,
+        /// Draws the bias; Keras: zeros.
+        #[serde(default, skip_serializing_if = "Option::is_none")] bias_initializer: Option<Initializer>,
+    }
+}
+options! {
+    /// Sets a random part of its input to zero while training and scales the rest by 1 / (1 - rate).
+    Dropout {
+        /// The part that is dropped, in [0, 1).
+        rate: f32,
+    }
+}
+options! {
+    /// The sum of its inputs.
+    Add {}
+}
+options! {
+    /// Its inputs side by side along the last axis.
+    Concatenate {}
+}
+options! {
+    /// The same values in another shape (without the batch axis).
+    Reshape {
+        /// The new shape; its product is that of the old one.
+        target_shape: Vec<usize>,
+    }
+}
+options! {
+    /// An element-wise function.
+    ActivationLayer {
+        /// Which one.
+        activation: Activation,
+    }
+}
+
+/// How the outputs of the two directions are joined.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MergeMode {
+    /// Side by side.
+    #[default]
+    Concat,
+}
+
+/// A recurrent layer within another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum RecurrentConfig {
+    /// `simple_rnn`
+    SimpleRnn(Recurrent),
+    /// `lstm`
+    Lstm(Recurrent),
+    /// `gru`
+    Gru(Recurrent),
+}
+
+impl Default for RecurrentConfig {
+    fn default() -> Self {
+        Self::Lstm(Recurrent::default())
+    }
+}
+
+impl RecurrentConfig {
+    /// The cell and its options.
+    pub fn parts(&self) -> (Cell, &Recurrent) {
+        match self {
+            Self::SimpleRnn(options) => (Cell::SimpleRnn, options),
+            Self::Lstm(options) => (Cell::Lstm, options),
+            Self::Gru(options) => (Cell::Gru, options),
+        }
+    }
+}
+
+/// A layer, by its `type`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum LayerConfig {
+    /// `embedding`
+    Embedding(Embedding),
+    /// `one_hot`
+    OneHot(OneHot),
+    /// `simple_rnn`
+    SimpleRnn(Recurrent),
+    /// `lstm`
+    Lstm(Recurrent),
+    /// `gru`
+    Gru(Recurrent),
+    /// `bidirectional`
+    Bidirectional(Bidirectional),
+    /// `dense`
+    Dense(Dense),
+    /// `dropout`
+    Dropout(Dropout),
+    /// `add`
+    Add(Add),
+    /// `concatenate`
+    Concatenate(Concatenate),
+    /// `reshape`
+    Reshape(Reshape),
+    /// `activation`
+    Activation(ActivationLayer),
+}
+
+impl LayerConfig {
+    /// The type as TOML and automatic names spell it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Embedding(_) => "embedding",
+            Self::OneHot(_) => "one_hot",
+            Self::SimpleRnn(_) => "simple_rnn",
+            Self::Lstm(_) => "lstm",
+            Self::Gru(_) => "gru",
+            Self::Bidirectional(_) => "bidirectional",
+            Self::Dense(_) => "dense",
+            Self::Dropout(_) => "dropout",
+            Self::Add(_) => "add",
+            Self::Concatenate(_) => "concatenate",
+            Self::Reshape(_) => "reshape",
+            Self::Activation(_) => "activation",
+        }
+    }
+
+    /// The type as Keras' table spells it.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Embedding(_) => "Embedding",
+            Self::OneHot(_) => "OneHot",
+            Self::SimpleRnn(_) => "SimpleRNN",
+            Self::Lstm(_) => "LSTM",
+            Self::Gru(_) => "GRU",
+            Self::Bidirectional(_) => "Bidirectional",
+            Self::Dense(_) => "Dense",
+            Self::Dropout(_) => "Dropout",
+            Self::Add(_) => "Add",
+            Self::Concatenate(_) => "Concatenate",
+            Self::Reshape(_) => "Reshape",
+            Self::Activation(_) => "Activation",
+        }
+    }
+
+    /// The name given, and the inputs named.
+    pub fn name_and_inputs(&self) -> (Option<&str>, &[String]) {
+        macro_rules! common {
+            ($($variant:ident)*) => {
+                match self { $(Self::$variant(layer) => (layer.name.as_deref(), layer.inputs.as_slice()),)* }
+            };
+        }
+        common!(Embedding OneHot SimpleRnn Lstm Gru Bidirectional Dense Dropout Add Concatenate Reshape Activation)
+    }
+
+    /// The cell and its options, if this is a recurrent layer.
+    pub fn recurrent(&self) -> Option<(Cell, &Recurrent)> {
+        match self {
+            Self::SimpleRnn(options) => Some((Cell::SimpleRnn, options)),
+            Self::Lstm(options) => Some((Cell::Lstm, options)),
+            Self::Gru(options) => Some((Cell::Gru, options)),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<ModelConfig, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    #[test]
+    fn toml_round_trips() {
+        let text = r#"
+            initializer = { uniform = 0.08 }
+            [[layers]]
+            type = "embedding"
+            output_dim = 20
+            [[layers]]
+            type = "bidirectional"
+            layer = { type = "gru", units = 7, reset_after = false }
+            [[layers]]
+            type = "dense"
+            units = 1
+            kernel_initializer = "glorot_uniform"
+        "#;
+        let model = parse(text).unwrap();
+        assert_eq!(parse(&toml::to_string(&model).unwrap()).unwrap(), model);
+        assert_eq!(model.initializer, Some(Initializer::Uniform(0.08)));
+    }
+
+    #[test]
+    fn unknown_fields_are_refused() {
+        let error = parse("[[layers]]\ntype = \"lstm\"\nunits = 3\nunit = 4").unwrap_err().to_string();
+        assert!(error.contains("unknown field `unit`"), "{error}");
+    }
+}

@@ -1,0 +1,265 @@
+//! A model as a graph of layers: its declaration ([`ModelConfig`]), and what follows from it.
+//!
+//! [`Graph::new`] checks the declaration and resolves names, shapes and parameters, with errors in the user's terms.
+//! Nothing is allocated here: the graph of a model that would not fit in memory can be made and its sizes shown.
+
+mod config;
+mod params;
+mod shape;
+
+pub use config::{
+    Activation, ActivationLayer, Add, Bidirectional, Cell, Concatenate, Dense, Dropout, Embedding, Initializer,
+    LayerConfig, Loss, MergeMode, ModelConfig, OneHot, Recurrent, RecurrentConfig, Reshape,
+};
+pub use params::{ParamSpec, Role};
+pub use shape::{Shape, Time};
+
+use crate::error::{Error, Result};
+use params::ParamList;
+
+/// The name of the input in tables and in `inputs`.
+pub const INPUT: &str = "sequence";
+
+/// What a layer takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The tokens of the batch.
+    Input,
+    /// The output of node `i`.
+    Node(usize),
+}
+
+/// A layer in its place.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Its unique name.
+    pub name: String,
+    /// Its declaration.
+    pub config: LayerConfig,
+    /// What it takes.
+    pub inputs: Vec<Source>,
+    /// The shape of its output.
+    pub shape: Shape,
+    /// Its parameters: indices into [`Graph::params`].
+    pub params: std::ops::Range<usize>,
+}
+
+/// A row of Keras' table.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct SummaryRow {
+    /// The layer's name.
+    pub name: String,
+    /// Its type.
+    pub class: String,
+    /// `(None, None, 128)`
+    pub output_shape: String,
+    /// How many parameters it adds.
+    pub params: u64,
+    /// The layers it takes.
+    pub connected_to: Vec<String>,
+}
+
+/// A model's layers, shapes and parameters, resolved and checked.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    config: ModelConfig,
+    vocabulary: usize,
+    nodes: Vec<Node>,
+    params: Vec<ParamSpec>,
+    arena: usize,
+    logits: usize,
+}
+
+impl Graph {
+    /// Resolves a declaration for a vocabulary of this size.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] that names the layer: unknown or repeated names, shapes that do not fit, values out of range,
+    /// a last layer that does not fit the loss.
+    pub fn new(config: &ModelConfig, vocabulary: usize) -> Result<Self> {
+        if config.layers.is_empty() {
+            return Err(Error::usage("the model has no layers").mend("add [[model.layers]] entries"));
+        }
+        if vocabulary == 0 {
+            return Err(Error::usage("the vocabulary is empty").mend("give a text with at least one token"));
+        }
+        let mut graph = Self {
+            config: config.clone(),
+            vocabulary,
+            nodes: Vec::with_capacity(config.layers.len()),
+            params: Vec::new(),
+            arena: 0,
+            logits: 0,
+        };
+        let mut list = ParamList::default();
+        for layer in &config.layers {
+            graph.add(layer, &mut list)?;
+        }
+        (graph.params, graph.arena) = list.finish();
+        graph.logits = graph.find_logits()?;
+        Ok(graph)
+    }
+
+    /// The declaration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+    /// The size of the vocabulary.
+    pub fn vocabulary(&self) -> usize {
+        self.vocabulary
+    }
+    /// The layers in order.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+    /// Every parameter, with its place in the arena.
+    pub fn params(&self) -> &[ParamSpec] {
+        &self.params
+    }
+    /// Elements of the parameters' arena, padding included.
+    pub fn arena(&self) -> usize {
+        self.arena
+    }
+    /// How many numbers are trained.
+    pub fn parameter_count(&self) -> u64 {
+        self.params.iter().map(|p| p.len() as u64).sum()
+    }
+    /// The node whose output (before its softmax or sigmoid) the loss takes.
+    pub fn logits(&self) -> usize {
+        self.logits
+    }
+    /// Whether the model gives an output for each step (rather than one a sequence).
+    pub fn is_sequence(&self) -> bool {
+        self.nodes[self.logits].shape.time.is_some()
+    }
+
+    /// The nodes that take the output of `node`.
+    pub fn consumers(&self, node: usize) -> impl Iterator<Item = usize> {
+        let takes = move |n: &Node| n.inputs.contains(&Source::Node(node));
+        self.nodes.iter().enumerate().filter(move |(_, n)| takes(n)).map(|(i, _)| i)
+    }
+
+    /// The shape of what flows from `source`.
+    pub fn shape_of(&self, source: Source) -> Shape {
+        match source {
+            Source::Input => Shape::tokens(self.config.input_length),
+            Source::Node(i) => self.nodes[i].shape.clone(),
+        }
+    }
+
+    /// Keras' table, the input first.
+    pub fn rows(&self) -> Vec<SummaryRow> {
+        let source_name = |source: &Source| match *source {
+            Source::Input => INPUT.to_owned(),
+            Source::Node(i) => self.nodes[i].name.clone(),
+        };
+        let input = SummaryRow {
+            name: INPUT.into(),
+            class: "InputLayer".into(),
+            output_shape: Shape::tokens(self.config.input_length).to_string(),
+            params: 0,
+            connected_to: Vec::new(),
+        };
+        let layer = |node: &Node| SummaryRow {
+            name: node.name.clone(),
+            class: node.config.class().into(),
+            output_shape: node.shape.to_string(),
+            params: self.params[node.params.clone()].iter().map(|p| p.len() as u64).sum(),
+            connected_to: node.inputs.iter().map(source_name).collect(),
+        };
+        std::iter::once(input).chain(self.nodes.iter().map(layer)).collect()
+    }
+
+    fn add(&mut self, config: &LayerConfig, list: &mut ParamList) -> Result<()> {
+        let (name, inputs) = config.name_and_inputs();
+        let name = self.choose_name(name, config.kind())?;
+        let inputs = self.resolve_inputs(&name, inputs)?;
+        let first = list.len();
+        let shape = self.resolve(&name, config, &inputs, list)?;
+        self.nodes.push(Node { name, config: config.clone(), inputs, shape, params: first..list.len() });
+        Ok(())
+    }
+
+    fn choose_name(&self, given: Option<&str>, kind: &str) -> Result<String> {
+        let taken = |name: &str| name == INPUT || self.nodes.iter().any(|n| n.name == name);
+        match given {
+            Some(name) if taken(name) => {
+                Err(Error::usage(format!("two layers are named `{name}`")).mend("give each layer a name of its own"))
+            }
+            Some(name) if name.is_empty() || name.contains('/') => {
+                Err(Error::usage(format!("`{name}` is no name for a layer")).mend("use letters, digits and _"))
+            }
+            Some(name) => Ok(name.to_owned()),
+            None => {
+                let numbered = (1..).map(|i| format!("{kind}_{i}"));
+                let name = std::iter::once(kind.to_owned()).chain(numbered).find(|name| !taken(name));
+                Ok(name.unwrap_or_default())
+            }
+        }
+    }
+
+    fn resolve_inputs(&self, name: &str, inputs: &[String]) -> Result<Vec<Source>> {
+        if inputs.is_empty() {
+            return Ok(vec![self.nodes.len().checked_sub(1).map_or(Source::Input, Source::Node)]);
+        }
+        let find = |input: &String| {
+            if input == INPUT {
+                return Ok(Source::Input);
+            }
+            let place = self.nodes.iter().position(|n| n.name == *input).map(Source::Node);
+            place.ok_or_else(|| {
+                let known: Vec<&str> =
+                    std::iter::once(INPUT).chain(self.nodes.iter().map(|n| n.name.as_str())).collect();
+                Error::usage(format!("layer `{name}` takes `{input}`, which does not stand before it"))
+                    .mend(format!("layers before it are {}", known.join(", ")))
+            })
+        };
+        inputs.iter().map(find).collect()
+    }
+
+    /// The logits' node: the last, or the one before a softmax (sigmoid) that ends the model.
+    fn find_logits(&self) -> Result<usize> {
+        let mut at = self.nodes.len() - 1;
+        let ending = match self.config.loss {
+            Loss::CrossEntropy => Activation::Softmax,
+            Loss::BinaryCrossEntropy => Activation::Sigmoid,
+        };
+        if let (LayerConfig::Activation(layer), [Source::Node(before)]) =
+            (&self.nodes[at].config, &self.nodes[at].inputs[..])
+            && layer.activation == ending
+        {
+            at = *before;
+        }
+        for (i, node) in self.nodes.iter().enumerate() {
+            if i < at && self.consumers(i).next().is_none() {
+                return Err(Error::usage(format!("nothing takes the output of layer `{}`", node.name))
+                    .mend("name it in another layer's `inputs`, or remove it"));
+            }
+        }
+        let node = &self.nodes[at];
+        let want = match self.config.loss {
+            Loss::CrossEntropy => self.vocabulary,
+            Loss::BinaryCrossEntropy => 1,
+        };
+        let width = node.shape.width();
+        if node.shape.is_tokens() || node.shape.dims.len() != 1 || (width != want && want == 1) || width < want {
+            return Err(Error::usage(format!("the model ends in shape {}, the loss needs {want} outputs", node.shape))
+                .mend("end it in a dense layer of that many units"));
+        }
+        if let LayerConfig::Dense(dense) = &node.config
+            && dense.activation != Activation::Linear
+            && dense.activation != ending
+        {
+            return Err(Error::usage(format!(
+                "the last layer `{}` has an activation that the loss cannot take",
+                node.name
+            ))
+            .mend("use softmax for cross_entropy, sigmoid for binary_cross_entropy, or linear"));
+        }
+        Ok(at)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,282 @@
+//! The parameters of each layer: names, shapes, initial values and places in the arena; and each layer's output shape.
+
+use super::config::{Activation, Cell, Dense, Initializer, LayerConfig, Recurrent};
+use super::shape::{Shape, Time};
+use super::{Graph, Source};
+use crate::error::{Error, Result};
+use std::ops::Range;
+
+/// What a parameter is in its layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A table of vectors (V, D).
+    Embeddings,
+    /// Inputs to outputs (D, units or gates * units).
+    Kernel,
+    /// Hidden to gates (H, gates * H).
+    RecurrentKernel,
+    /// Added to outputs; (2, 3 H) for a GRU that resets after the product.
+    Bias,
+}
+
+/// A parameter tensor and its place in the arena.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParamSpec {
+    /// `layer/kernel`, `bidirectional/forward/recurrent_kernel`, ...
+    pub name: String,
+    /// What it is.
+    pub role: Role,
+    /// The shape, row-major.
+    pub shape: Vec<usize>,
+    /// Its elements in the arena.
+    pub range: Range<usize>,
+    /// How it is drawn.
+    pub initializer: Initializer,
+    /// Elements that start at 1 whatever is drawn: an LSTM's forget gate bias.
+    pub ones: Option<Range<usize>>,
+}
+
+impl ParamSpec {
+    /// How many numbers it has.
+    pub fn len(&self) -> usize {
+        self.range.len()
+    }
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.range.is_empty()
+    }
+}
+
+/// The parameters in the order of the layers, laid out in one arena, each on a cache line of its own.
+#[derive(Default)]
+pub(super) struct ParamList {
+    specs: Vec<ParamSpec>,
+    end: usize,
+}
+
+impl ParamList {
+    pub(super) fn len(&self) -> usize {
+        self.specs.len()
+    }
+
+    pub(super) fn finish(self) -> (Vec<ParamSpec>, usize) {
+        (self.specs, self.end)
+    }
+
+    fn push(&mut self, name: String, role: Role, shape: &[usize], initializer: Initializer) -> Result<&mut ParamSpec> {
+        let len = shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n));
+        let place = len.and_then(|len| Some((len, self.end.checked_add(len)?.checked_next_multiple_of(16)?)));
+        let Some((len, end)) = place.filter(|&(_, end)| end <= isize::MAX as usize / 4) else {
+            return Err(Error::usage(format!(
+                "`{name}` of shape {shape:?} has more elements than a machine can address"
+            )));
+        };
+        let range = self.end..self.end + len;
+        self.end = end;
+        self.specs.push(ParamSpec { name, role, shape: shape.to_vec(), range, initializer, ones: None });
+        let last = self.specs.len() - 1;
+        Ok(&mut self.specs[last])
+    }
+}
+
+impl Graph {
+    /// The output shape of a layer; its parameters go to `list`.
+    pub(super) fn resolve(
+        &self,
+        name: &str,
+        config: &LayerConfig,
+        inputs: &[Source],
+        list: &mut ParamList,
+    ) -> Result<Shape> {
+        let shapes: Vec<Shape> = inputs.iter().map(|&s| self.shape_of(s)).collect();
+        let wrong = |what: String| Error::usage(format!("layer `{name}`: {what}"));
+        let many = matches!(config, LayerConfig::Add(_) | LayerConfig::Concatenate(_));
+        if many && shapes.len() < 2 {
+            return Err(wrong(format!("{} joins at least two inputs, {} is given", config.kind(), shapes.len())));
+        }
+        if !many && shapes.len() != 1 {
+            return Err(wrong(format!("{} takes one input, {} are given", config.kind(), shapes.len())));
+        }
+        let input = &shapes[0];
+        let takes_tokens = matches!(config, LayerConfig::Embedding(_) | LayerConfig::OneHot(_));
+        if takes_tokens != input.is_tokens() {
+            let (what, mend) = if takes_tokens {
+                ("takes tokens, its input is numbers", "put it first")
+            } else {
+                ("takes numbers, its input is tokens", "put an embedding or one_hot layer before it")
+            };
+            return Err(wrong(format!("{} {what}", config.kind())).mend(mend));
+        }
+        let initializer = |own: Option<Initializer>, default| own.or(self.config.initializer).unwrap_or(default);
+        match config {
+            LayerConfig::Embedding(layer) => {
+                let rows = layer.input_dim.unwrap_or(self.vocabulary);
+                self.fits_vocabulary(name, "input_dim", rows)?;
+                positive(name, "output_dim", layer.output_dim)?;
+                let init = initializer(layer.embeddings_initializer, Initializer::Uniform(0.05));
+                list.push(format!("{name}/embeddings"), Role::Embeddings, &[rows, layer.output_dim], init)?;
+                Ok(input.with_dims(vec![layer.output_dim]))
+            }
+            LayerConfig::OneHot(layer) => {
+                let width = layer.num_classes.unwrap_or(self.vocabulary);
+                self.fits_vocabulary(name, "num_classes", width)?;
+                Ok(input.with_dims(vec![width]))
+            }
+            LayerConfig::SimpleRnn(_) | LayerConfig::Lstm(_) | LayerConfig::Gru(_) => {
+                let Some((cell, options)) = config.recurrent() else { unreachable!("matched above") };
+                self.recurrent(name, name, cell, options, input, list)
+            }
+            LayerConfig::Bidirectional(layer) => {
+                let (cell, options) = layer.layer.parts();
+                if options.stateful {
+                    return Err(wrong("a bidirectional layer sees whole sequences and cannot be stateful".into()));
+                }
+                self.recurrent(name, &format!("{name}/forward"), cell, options, input, list)?;
+                let one = self.recurrent(name, &format!("{name}/backward"), cell, options, input, list)?;
+                Ok(one.with_dims(vec![2 * options.units]))
+            }
+            LayerConfig::Dense(layer) => self.dense(name, layer, input, list),
+            LayerConfig::Dropout(layer) => {
+                if !(0.0..1.0).contains(&layer.rate) {
+                    return Err(wrong(format!("rate {} is not in [0, 1)", layer.rate)));
+                }
+                Ok(input.clone())
+            }
+            LayerConfig::Activation(layer) => {
+                if layer.activation == Activation::Softmax && input.dims.len() != 1 {
+                    return Err(wrong(format!("softmax needs one axis after time, its input is {input}")));
+                }
+                Ok(input.clone())
+            }
+            LayerConfig::Add(_) => match shapes.iter().find(|s| *s != input) {
+                Some(other) => Err(wrong(format!("add needs equal shapes, its inputs are {input} and {other}"))),
+                None => Ok(input.clone()),
+            },
+            LayerConfig::Concatenate(_) => {
+                let fits = |s: &Shape| s.time == input.time && s.dims.len() == 1 && input.dims.len() == 1;
+                match shapes.iter().find(|s| !fits(s)) {
+                    Some(other) => {
+                        Err(wrong(format!("concatenate joins the last axis, its inputs are {input} and {other}")))
+                    }
+                    None => Ok(input.with_dims(vec![shapes.iter().map(Shape::width).sum()])),
+                }
+            }
+            LayerConfig::Reshape(layer) => {
+                let steps = match input.time {
+                    Some(Time::Fixed(n)) => n,
+                    None => 1,
+                    Some(Time::Any) => {
+                        return Err(wrong(format!("reshape needs a fixed number of steps, its input is {input}"))
+                            .mend("set input_length, or use the layer after return_sequences = false"));
+                    }
+                };
+                let product = layer.target_shape.iter().try_fold(1usize, |p, &n| p.checked_mul(n));
+                if layer.target_shape.is_empty() || product != Some(steps * input.width()) {
+                    return Err(wrong(format!("{:?} does not hold the values of {input}", layer.target_shape)));
+                }
+                Ok(Shape { time: None, dims: layer.target_shape.clone() })
+            }
+        }
+    }
+
+    fn fits_vocabulary(&self, name: &str, key: &str, given: usize) -> Result<()> {
+        if given < self.vocabulary {
+            let what =
+                format!("layer `{name}`: {key} = {given} is less than the vocabulary's {} tokens", self.vocabulary);
+            return Err(Error::usage(what).mend(format!("leave {key} out, or raise it")));
+        }
+        Ok(())
+    }
+
+    fn dense(&self, name: &str, layer: &Dense, input: &Shape, list: &mut ParamList) -> Result<Shape> {
+        let wrong = |what: String| Error::usage(format!("layer `{name}`: {what}"));
+        let units = layer.units.unwrap_or(self.vocabulary);
+        positive(name, "units", units)?;
+        if input.dims.len() != 1 {
+            return Err(
+                wrong(format!("dense works on one axis after time, its input is {input}")).mend("reshape it first")
+            );
+        }
+        let initializer = |own: Option<Initializer>, default| own.or(self.config.initializer).unwrap_or(default);
+        if let Some(table) = &layer.tied_to {
+            let node = self.nodes.iter().find(|n| n.name == *table);
+            let Some(LayerConfig::Embedding(embedding)) = node.map(|n| &n.config) else {
+                return Err(wrong(format!("tied_to = \"{table}\" is not an embedding layer before it")));
+            };
+            let rows = embedding.input_dim.unwrap_or(self.vocabulary);
+            if (embedding.output_dim, rows) != (input.width(), units) {
+                return Err(wrong(format!(
+                    "its kernel is {} x {units}, the table it is tied to is {rows} x {}",
+                    input.width(),
+                    embedding.output_dim
+                ))
+                .mend("make the embedding's output_dim equal to the width of this layer's input"));
+            }
+        } else {
+            let init = initializer(layer.kernel_initializer, Initializer::GlorotUniform);
+            list.push(format!("{name}/kernel"), Role::Kernel, &[input.width(), units], init)?;
+        }
+        if layer.use_bias.unwrap_or(true) {
+            let init = initializer(layer.bias_initializer, Initializer::Zeros);
+            list.push(format!("{name}/bias"), Role::Bias, &[units], init)?;
+        }
+        Ok(input.with_dims(vec![units]))
+    }
+
+    fn recurrent(
+        &self,
+        layer: &str,
+        prefix: &str,
+        cell: Cell,
+        o: &Recurrent,
+        input: &Shape,
+        list: &mut ParamList,
+    ) -> Result<Shape> {
+        let wrong = |what: String| Error::usage(format!("layer `{layer}`: {what}"));
+        positive(layer, "units", o.units)?;
+        if input.time.is_none() || input.dims.len() != 1 {
+            return Err(wrong(format!("a recurrent layer needs a value for each step, its input is {input}"))
+                .mend("set return_sequences = true on the recurrent layer before it"));
+        }
+        if o.reset_after.is_some() && cell != Cell::Gru {
+            return Err(wrong("reset_after belongs to gru".into()));
+        }
+        if o.unit_forget_bias.is_some() && cell != Cell::Lstm {
+            return Err(wrong("unit_forget_bias belongs to lstm".into()));
+        }
+        if o.stateful && o.go_backwards {
+            return Err(wrong("go_backwards reads whole sequences and cannot be stateful".into()));
+        }
+        match (cell, o.activation) {
+            (_, None | Some(Activation::Tanh)) | (Cell::SimpleRnn, Some(Activation::Relu)) => {}
+            (_, Some(other)) => {
+                return Err(wrong(format!("activation {other:?} is not one this cell has"))
+                    .mend("use tanh, or relu with simple_rnn"));
+            }
+        }
+        let initializer = |own: Option<Initializer>, default| own.or(self.config.initializer).unwrap_or(default);
+        let gates = cell.gates();
+        let init = initializer(o.kernel_initializer, Initializer::GlorotUniform);
+        list.push(format!("{prefix}/kernel"), Role::Kernel, &[input.width(), gates * o.units], init)?;
+        let init = initializer(o.recurrent_initializer, Initializer::Orthogonal);
+        list.push(format!("{prefix}/recurrent_kernel"), Role::RecurrentKernel, &[o.units, gates * o.units], init)?;
+        if o.use_bias.unwrap_or(true) {
+            let two = cell == Cell::Gru && o.reset_after.unwrap_or(true);
+            let shape = if two { vec![2, gates * o.units] } else { vec![gates * o.units] };
+            let init = initializer(o.bias_initializer, Initializer::Zeros);
+            let spec = list.push(format!("{prefix}/bias"), Role::Bias, &shape, init)?;
+            if cell == Cell::Lstm && o.unit_forget_bias.unwrap_or(true) {
+                spec.ones = Some(o.units..2 * o.units);
+            }
+        }
+        let time = input.time.filter(|_| o.return_sequences);
+        Ok(Shape { time, dims: vec![o.units] })
+    }
+}
+
+fn positive(name: &str, key: &str, value: usize) -> Result<()> {
+    if value == 0 {
+        return Err(Error::usage(format!("layer `{name}`: {key} must be at least 1")));
+    }
+    Ok(())
+}

@@ -1,0 +1,128 @@
+use super::*;
+
+fn graph(text: &str, vocabulary: usize) -> Result<Graph> {
+    Graph::new(&toml::from_str(text).unwrap(), vocabulary)
+}
+
+#[test]
+fn the_character_model_of_two_layers_has_keras_table() {
+    let text = r#"
+        [[layers]]
+        type = "one_hot"
+        [[layers]]
+        type = "lstm"
+        units = 128
+        return_sequences = true
+        [[layers]]
+        type = "lstm"
+        units = 128
+        return_sequences = true
+        [[layers]]
+        type = "dense"
+        activation = "softmax"
+    "#;
+    let graph = graph(text, 65).unwrap();
+    let rows: Vec<_> = graph.rows().into_iter().map(|r| (r.name, r.class, r.output_shape, r.params)).collect();
+    let row = |n: &str, c: &str, s: &str, p| (n.to_owned(), c.to_owned(), s.to_owned(), p);
+    assert_eq!(
+        rows,
+        [
+            row("sequence", "InputLayer", "(None, None)", 0),
+            row("one_hot", "OneHot", "(None, None, 65)", 0),
+            row("lstm", "LSTM", "(None, None, 128)", 4 * 128 * (65 + 128 + 1)),
+            row("lstm_1", "LSTM", "(None, None, 128)", 4 * 128 * 257),
+            row("dense", "Dense", "(None, None, 65)", 129 * 65),
+        ]
+    );
+}
+
+#[test]
+fn bengios_model_has_the_published_number_of_parameters() {
+    let text = r#"
+        input_length = 6
+        [[layers]]
+        type = "embedding"
+        output_dim = 100
+        [[layers]]
+        type = "reshape"
+        target_shape = [600]
+        [[layers]]
+        type = "dense"
+        name = "hidden"
+        units = 60
+        activation = "tanh"
+        [[layers]]
+        type = "dense"
+        name = "pre_output_1"
+        [[layers]]
+        type = "dense"
+        name = "pre_output_2"
+        inputs = ["reshape"]
+        [[layers]]
+        type = "add"
+        inputs = ["pre_output_1", "pre_output_2"]
+        [[layers]]
+        type = "activation"
+        activation = "softmax"
+    "#;
+    let graph = graph(text, 17964).unwrap();
+    assert_eq!(graph.parameter_count(), 13_724_628);
+    assert_eq!(graph.rows()[1].output_shape, "(None, 6, 100)");
+    assert_eq!(graph.rows()[2].output_shape, "(None, 600)");
+    assert!(!graph.is_sequence());
+}
+
+#[test]
+fn a_simple_rnn_of_the_tutorials_has_42_parameters() {
+    let text = r#"
+        loss = "binary_cross_entropy"
+        [[layers]]
+        type = "one_hot"
+        [[layers]]
+        type = "simple_rnn"
+        units = 3
+        [[layers]]
+        type = "dense"
+        units = 1
+    "#;
+    assert_eq!(graph(text, 10).unwrap().rows()[2].params, 42);
+}
+
+#[test]
+fn mistakes_are_named() {
+    let cases = [
+        ("layers = []", "the model has no layers"),
+        ("[[layers]]\ntype = \"lstm\"\nunits = 3", "layer `lstm`: lstm takes numbers, its input is tokens"),
+        (
+            "[[layers]]\ntype = \"one_hot\"\nnum_classes = 4",
+            "layer `one_hot`: num_classes = 4 is less than the vocabulary's 5 tokens",
+        ),
+        (
+            "[[layers]]\ntype = \"one_hot\"\n[[layers]]\ntype = \"lstm\"\nunits = 3\n[[layers]]\ntype = \"gru\"\nunits = 3",
+            "layer `gru`: a recurrent layer needs a value for each step, its input is (None, 3)",
+        ),
+        (
+            "[[layers]]\ntype = \"one_hot\"\n[[layers]]\ntype = \"dense\"\nunits = 3\ninputs = [\"two\"]",
+            "layer `dense` takes `two`, which does not stand before it",
+        ),
+        ("[[layers]]\ntype = \"one_hot\"\n[[layers]]\ntype = \"dense\"\nunits = 4", "the loss needs 5 outputs"),
+        (
+            "[[layers]]\ntype = \"embedding\"\noutput_dim = 9223372036854775807",
+            "has more elements than a machine can address",
+        ),
+    ];
+    for (text, want) in cases {
+        let error = graph(text, 5).unwrap_err();
+        assert!(error.to_string().contains(want), "{error}");
+        assert_eq!(error.exit_code(), 2);
+    }
+}
+
+#[test]
+fn an_lstm_starts_with_its_forget_gate_open() {
+    let text = "[[layers]]\ntype = \"one_hot\"\n[[layers]]\ntype = \"lstm\"\nunits = 5\n[[layers]]\ntype = \"dense\"";
+    let graph = graph(text, 7).unwrap();
+    let bias = graph.params().iter().find(|p| p.name == "lstm/bias").unwrap();
+    assert_eq!(bias.ones, Some(5..10));
+    assert!(graph.params().iter().all(|p| p.range.start % 16 == 0));
+}
