@@ -38,6 +38,7 @@ impl Simd for Avx2 {
     type I32 = __m256i;
     type Mask = __m256;
     const LANES: usize = 8;
+    const REGISTERS: usize = 16;
 
     #[inline]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {

@@ -40,6 +40,7 @@ impl Simd for Avx512 {
     type I32 = __m512i;
     type Mask = __mmask16;
     const LANES: usize = 16;
+    const REGISTERS: usize = 32;
 
     #[inline]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {

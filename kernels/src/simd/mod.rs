@@ -41,6 +41,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     type Mask: Copy;
     /// Lanes of a vector; divides 16.
     const LANES: usize;
+    /// Vectors that the register file holds: what a register tile may use.
+    const REGISTERS: usize;
 
     /// Runs the kernel with this set's features on.
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output;

@@ -15,6 +15,8 @@ impl Simd for Portable {
     type I32 = i32x8;
     type Mask = f32x8;
     const LANES: usize = 8;
+    // A vector is two of the 128-bit registers, of which SSE2 has sixteen and NEON thirty-two.
+    const REGISTERS: usize = if cfg!(target_arch = "aarch64") { 16 } else { 8 };
 
     #[inline]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {

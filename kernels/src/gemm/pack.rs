@@ -1,0 +1,250 @@
+//! B in panels: for each block of columns, row after row, what one register tile reads.
+//!
+//! ```text
+//! groups = 1    a panel is (K, NV * LANES): 64 columns on AVX-512, 16 elsewhere; the last panel has only the vectors
+//!               that its columns need
+//! groups > 1    a panel is (K, groups * LANES): the same LANES units of every group side by side
+//! ```
+//!
+//! Columns beyond the matrix are zero. Panels stand one after the other, so panel p of a full matrix begins at
+//! `p * K * width`.
+
+use crate::{Buffer, Isa, Mat};
+use std::ops::Range;
+
+/// Vectors of a panel with one group. Six rows of four AVX-512 vectors, or of two AVX2 vectors, fill the registers.
+pub(super) const fn vectors(lanes: usize) -> usize {
+    if lanes == 16 { 4 } else { 2 }
+}
+
+/// How the columns of a packed matrix lie in panels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Layout {
+    k: usize,
+    groups: usize,
+    cols: usize,
+    lanes: usize,
+}
+
+impl Layout {
+    /// Columns of a group in one panel.
+    fn granule(self) -> usize {
+        if self.groups == 1 { vectors(self.lanes) * self.lanes } else { self.lanes }
+    }
+
+    fn panels(self) -> usize {
+        self.cols.div_ceil(self.granule())
+    }
+
+    /// Elements of one row of panel `p`.
+    fn width(self, p: usize) -> usize {
+        if self.groups == 1 {
+            (self.cols - p * self.granule()).min(self.granule()).next_multiple_of(self.lanes)
+        } else {
+            self.groups * self.lanes
+        }
+    }
+
+    /// Where panel `p` begins; for `p` = the number of panels, the size of all.
+    fn offset(self, p: usize) -> usize {
+        if p == 0 { 0 } else { self.k * ((p - 1) * self.groups * self.granule() + self.width(p - 1)) }
+    }
+
+    #[track_caller]
+    fn check_range(self, range: &Range<usize>) {
+        assert!(range.start <= range.end && range.end <= self.cols, "columns {range:?} of {}", self.cols);
+        let granule = self.granule();
+        let aligned = |c: usize| c.is_multiple_of(granule) || c == self.cols;
+        assert!(aligned(range.start) && aligned(range.end), "columns {range:?} do not fall on panels of {granule}");
+    }
+
+    fn panel_at(self, col: usize) -> usize {
+        col.div_ceil(self.granule())
+    }
+}
+
+/// The right operand of a product, packed for one instruction set.
+#[derive(Clone)]
+pub struct Packed {
+    isa: Isa,
+    layout: Layout,
+    data: Buffer,
+}
+
+impl Packed {
+    /// Room for B (k, groups * cols), zero at first.
+    ///
+    /// # Panics
+    ///
+    /// When `groups` is not 1 to 4.
+    #[track_caller]
+    pub fn new(isa: Isa, k: usize, groups: usize, cols: usize) -> Self {
+        assert!((1..=4).contains(&groups), "{groups} groups: there are kernels for 1 to 4");
+        let layout = Layout { k, groups, cols, lanes: isa.lanes() };
+        Self { isa, layout, data: Buffer::new(layout.offset(layout.panels())) }
+    }
+
+    /// Packs B (K, groups * cols): column c of group g is column `g * cols + c`.
+    #[track_caller]
+    pub fn pack(&mut self, b: Mat) {
+        self.view_mut().pack(b);
+    }
+
+    /// Packs B from its transpose, (groups * cols, K).
+    #[track_caller]
+    pub fn pack_transposed(&mut self, b: Mat) {
+        self.view_mut().pack_transposed(b);
+    }
+
+    /// Columns of a group in one panel: the ends of [`PackedRef::cols_range`] are multiples of it.
+    pub fn granule(&self) -> usize {
+        self.layout.granule()
+    }
+
+    /// The whole matrix, read.
+    pub fn view(&self) -> PackedRef<'_> {
+        PackedRef { isa: self.isa, layout: self.layout, data: &self.data }
+    }
+
+    /// The whole matrix, to be packed in parts.
+    pub fn view_mut(&mut self) -> PackedMut<'_> {
+        PackedMut { layout: self.layout, whole: self.layout.cols, first: 0, data: &mut self.data }
+    }
+
+    /// The instruction set that it is packed for.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+}
+
+/// Packed columns that are read.
+#[derive(Clone, Copy)]
+pub struct PackedRef<'a> {
+    isa: Isa,
+    layout: Layout,
+    data: &'a [f32],
+}
+
+impl<'a> PackedRef<'a> {
+    /// Columns `range` within each group. Both ends must be multiples of [`Self::granule`] or the number of columns.
+    #[track_caller]
+    pub fn cols_range(self, range: Range<usize>) -> Self {
+        self.layout.check_range(&range);
+        let first = self.layout.offset(self.layout.panel_at(range.start));
+        let last = self.layout.offset(self.layout.panel_at(range.end));
+        let layout = Layout { cols: range.len(), ..self.layout };
+        Self { layout, data: &self.data[first.min(last)..last], ..self }
+    }
+
+    /// Rows of B.
+    pub fn k(self) -> usize {
+        self.layout.k
+    }
+    /// Groups (gates).
+    pub fn groups(self) -> usize {
+        self.layout.groups
+    }
+    /// Columns (units) of one group.
+    pub fn cols(self) -> usize {
+        self.layout.cols
+    }
+    /// Columns of a group in one panel.
+    pub fn granule(self) -> usize {
+        self.layout.granule()
+    }
+    /// The instruction set that it is packed for.
+    pub fn isa(self) -> Isa {
+        self.isa
+    }
+
+    /// The number of panels.
+    pub(crate) fn panels(self) -> usize {
+        self.layout.panels()
+    }
+
+    /// Panel `p`: K rows of the panel's width.
+    #[inline(always)]
+    pub(crate) fn panel(self, p: usize) -> &'a [f32] {
+        &self.data[self.layout.offset(p)..self.layout.offset(p + 1)]
+    }
+}
+
+/// Packed columns that are written: parts can be packed by several threads.
+pub struct PackedMut<'a> {
+    layout: Layout,
+    /// Columns of a group in the whole matrix, and the first of this part.
+    whole: usize,
+    first: usize,
+    data: &'a mut [f32],
+}
+
+impl<'a> PackedMut<'a> {
+    /// Columns `..c` and `c..` of every group; `c` must be a multiple of the granule or the number of columns.
+    #[track_caller]
+    pub fn split_cols_at(self, c: usize) -> (Self, Self) {
+        self.layout.check_range(&(0..c));
+        let (left, right) = self.data.split_at_mut(self.layout.offset(self.layout.panel_at(c)));
+        let part = |cols| Layout { cols, ..self.layout };
+        (
+            Self { layout: part(c), data: left, ..self },
+            Self { layout: part(self.layout.cols - c), first: self.first + c, data: right, ..self },
+        )
+    }
+
+    /// Columns (units) of one group in this part.
+    pub fn cols(&self) -> usize {
+        self.layout.cols
+    }
+
+    /// Packs this part of B; `b` is the whole (K, groups * whole columns).
+    #[track_caller]
+    pub fn pack(&mut self, b: Mat) {
+        assert_eq!([b.rows(), b.cols()], [self.layout.k, self.layout.groups * self.whole], "the shape of B");
+        self.each_run(|panel, width, at, col, cols| copy(&mut panel[at..], width, b.cols_range(col..col + cols)));
+    }
+
+    /// Packs this part of B from its transpose; `b` is the whole (groups * whole columns, K).
+    #[track_caller]
+    pub fn pack_transposed(&mut self, b: Mat) {
+        assert_eq!([b.cols(), b.rows()], [self.layout.k, self.layout.groups * self.whole], "the shape of B transposed");
+        self.each_run(|panel, width, at, col, cols| transpose(&mut panel[at..], width, b.rows_range(col..col + cols)));
+    }
+
+    /// Calls `f(panel, width, place in the row, column of B, columns)` for each run of neighbouring columns.
+    fn each_run(&mut self, f: impl Fn(&mut [f32], usize, usize, usize, usize)) {
+        let layout = self.layout;
+        if layout.k == 0 {
+            return;
+        }
+        for p in 0..layout.panels() {
+            let panel = &mut self.data[layout.offset(p)..layout.offset(p + 1)];
+            let col = p * layout.granule();
+            let cols = layout.granule().min(layout.cols - col);
+            for g in 0..layout.groups {
+                f(panel, layout.width(p), g * layout.lanes, g * self.whole + self.first + col, cols);
+            }
+        }
+    }
+}
+
+/// Copies `b` (k, cols) into rows of `width`.
+pub(super) fn copy(to: &mut [f32], width: usize, b: Mat) {
+    let cols = b.cols();
+    for k in 0..b.rows() {
+        to[k * width..k * width + cols].copy_from_slice(b.row(k));
+    }
+}
+
+/// Copies the transpose of `b` (cols, k) into rows of `width`, in squares that stay in the first-level cache.
+pub(super) fn transpose(to: &mut [f32], width: usize, b: Mat) {
+    const SIDE: usize = 16;
+    for k0 in (0..b.cols()).step_by(SIDE) {
+        let ks = SIDE.min(b.cols() - k0);
+        let rows = &mut to[k0 * width..];
+        for c in 0..b.rows() {
+            for (k, &x) in b.row(c)[k0..k0 + ks].iter().enumerate() {
+                rows[k * width + c] = x;
+            }
+        }
+    }
+}
