@@ -7,9 +7,12 @@
 //! Letters: T time steps, N rows of a batch, D inputs, H hidden units, V vocabulary. M, N, K keep their BLAS meaning
 //! inside `gemm` only. Sequences are time-major `(T, N, .)`. The gradient of a value bears its name with `d` before it.
 
+#[cfg(test)]
+mod check;
 pub mod gemm;
 pub mod isa;
 pub mod mat;
+pub mod math;
 pub mod simd;
 
 pub use isa::Isa;

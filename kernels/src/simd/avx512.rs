@@ -198,6 +198,11 @@ impl Simd for Avx512 {
     fn shr<const BY: i32>(self, a: __m512i) -> __m512i {
         op!(_mm512_sra_epi32(a, _mm_cvtsi32_si128(BY)))
     }
+
+    #[inline(always)]
+    fn scale(self, a: __m512, n: __m512) -> __m512 {
+        op!(_mm512_scalef_ps(a, n))
+    }
 }
 
 /// The mask of the first `min(n, 16)` lanes.

@@ -127,6 +127,19 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// a >> `BY`, keeping the sign.
     fn shr<const BY: i32>(self, a: Self::I32) -> Self::I32;
 
+    /// a 2^n, rounded once, for integral `n` in -252..=254 and |a| in [1/2, 4); NaN if `a` is NaN.
+    #[inline(always)]
+    fn scale(self, a: Self::F32, n: Self::F32) -> Self::F32 {
+        // Two steps, because 2^n alone may overflow or be subnormal; the first is exact, as half of n leaves the
+        // range of normal numbers in neither direction.
+        let n = self.to_i32(n);
+        let half = self.shr::<1>(n);
+        let one = self.splat_i32(127);
+        let first = self.f32_from_bits(self.shl::<23>(self.add_i32(half, one)));
+        let second = self.f32_from_bits(self.shl::<23>(self.add_i32(self.sub_i32(n, half), one)));
+        self.mul(self.mul(a, first), second)
+    }
+
     /// The lanes as an array, the lanes beyond `LANES` unspecified.
     #[inline(always)]
     fn to_array(self, a: Self::F32) -> [f32; 16] {
