@@ -9,6 +9,7 @@
 
 #[cfg(test)]
 mod check;
+pub mod embedding;
 pub mod gemm;
 pub mod isa;
 pub mod mat;
