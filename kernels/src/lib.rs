@@ -7,13 +7,16 @@
 //! Letters: T time steps, N rows of a batch, D inputs, H hidden units, V vocabulary. M, N, K keep their BLAS meaning
 //! inside `gemm` only. Sequences are time-major `(T, N, .)`. The gradient of a value bears its name with `d` before it.
 
+pub mod cells;
 #[cfg(test)]
 mod check;
-pub mod embedding;
 pub mod gemm;
+pub mod gru;
 pub mod isa;
+pub mod lstm;
 pub mod mat;
 pub mod math;
+pub mod rnn;
 pub mod simd;
 
 pub use isa::Isa;

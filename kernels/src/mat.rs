@@ -353,6 +353,14 @@ impl GroupsMut<'_> {
         self.split_cols_at(range.end).0.split_cols_at(range.start).1
     }
 
+    /// Groups `..g` and `g..`.
+    #[track_caller]
+    pub fn split_groups_at(self, g: usize) -> (Self, Self) {
+        assert!(g <= self.groups, "group {g} of {}", self.groups);
+        let rest = Self { ptr: self.ptr.wrapping_add(g * self.group_stride), groups: self.groups - g, ..self };
+        (Self { groups: g, ..self }, rest)
+    }
+
     /// Rows `range`.
     #[track_caller]
     pub fn rows_range(self, range: Range<usize>) -> Self {
@@ -397,6 +405,18 @@ mod tests {
             }
         }
         assert_eq!(data[..12], [0.0, 10.0, 10.0, 1.0, 11.0, 11.0, 2.0, 12.0, 12.0, 3.0, 13.0, 13.0]);
+    }
+
+    #[test]
+    fn groups_part_whole_gates() {
+        let mut data: Vec<f32> = vec![0.0; 2 * 6];
+        let (mut zr, mut n) = MatMut::dense(&mut data, 2, 6).into_groups(3).split_groups_at(2);
+        for r in 0..2 {
+            let [z, _] = zr.row_groups_mut(r);
+            z.fill(1.0);
+            n.row_mut(r, 0).fill(2.0);
+        }
+        assert_eq!(data[..6], [1.0, 1.0, 0.0, 0.0, 2.0, 2.0]);
     }
 
     #[test]

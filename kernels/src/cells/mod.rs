@@ -1,0 +1,79 @@
+//! What the recurrent cells share: the walk over blocks of a step, and the arithmetic that all of them use.
+//!
+//! A step of a cell is a product (the hidden side of every gate) and then element-wise work on its result. Done one
+//! after the other for all units, the gates travel to the second-level cache and back in between; so the step is walked
+//! in blocks of rows and units ([`blocks`]) that are small enough to stay in the first-level cache.
+
+pub mod reference;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use crate::gemm::PackedRef;
+use crate::simd::Simd;
+use std::ops::Range;
+
+/// Elements of the gates that one block holds at most where a single panel allows: a third of a first-level cache of
+/// 48 KB, the rest being left to the operands of the product.
+const BLOCK: usize = 4096;
+
+/// Rows of a block: ten register tiles of six rows.
+const BLOCK_ROWS: usize = 60;
+
+/// The blocks of a step of `rows` rows: (rows, units), whole panels of `recurrent`, all rows of some units before the
+/// next units, so that panels are read from the second-level cache once for each block of rows.
+pub(crate) fn blocks(rows: usize, recurrent: PackedRef<'_>) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+    let (units, granule) = (recurrent.cols(), recurrent.granule());
+    let panel = rows.clamp(1, BLOCK_ROWS) * granule * recurrent.groups();
+    let width = granule * (BLOCK / panel).max(1);
+    (0..units).step_by(width).flat_map(move |u| {
+        (0..rows).step_by(BLOCK_ROWS).map(move |n| (n..(n + BLOCK_ROWS).min(rows), u..(u + width).min(units)))
+    })
+}
+
+/// The vector at `at`: `LANES` elements if `WHOLE`, else those that are left, the other lanes 0.
+#[inline(always)]
+pub(crate) fn load<S: Simd, const WHOLE: bool>(s: S, row: &[f32], at: usize) -> S::F32 {
+    if WHOLE { s.load(&row[at..]) } else { s.load_partial(&row[at..]) }
+}
+
+/// Writes the vector at `at`: `LANES` elements if `WHOLE`, else those that are left.
+#[inline(always)]
+pub(crate) fn store<S: Simd, const WHOLE: bool>(s: S, row: &mut [f32], at: usize, x: S::F32) {
+    if WHOLE { s.store(&mut row[at..], x) } else { s.store_partial(&mut row[at..], x) }
+}
+
+/// The slices of one row of `units`, and the cell over one vector of them.
+pub(crate) trait Row: Sized {
+    /// One vector: `LANES` units from `at` on if `WHOLE`, else those that are left.
+    fn cell<S: Simd, const WHOLE: bool>(&mut self, s: S, at: usize);
+
+    /// The whole row: a run of whole vectors and at most one partial vector, whose unused lanes hold zeros.
+    #[inline(always)]
+    fn sweep<S: Simd>(mut self, s: S, units: usize) {
+        let whole = units - units % S::LANES;
+        for at in (0..whole).step_by(S::LANES) {
+            self.cell::<S, true>(s, at);
+        }
+        if whole < units {
+            self.cell::<S, false>(s, whole);
+        }
+    }
+}
+
+/// d y (1 - y): through a sigmoid whose value is y.
+#[inline(always)]
+pub(crate) fn through_sigmoid<S: Simd>(s: S, d: S::F32, y: S::F32) -> S::F32 {
+    s.mul(d, s.neg_mul_add(y, y, y))
+}
+
+/// d (1 - y^2): through a tanh whose value is y.
+#[inline(always)]
+pub(crate) fn through_tanh<S: Simd>(s: S, d: S::F32, y: S::F32) -> S::F32 {
+    s.mul(d, s.neg_mul_add(y, y, s.splat(1.0)))
+}
+
+/// Panics unless an operand has the shape that the others ask for.
+#[track_caller]
+pub(crate) fn check_shape(name: &str, shape: [usize; 2], want: [usize; 2]) {
+    assert_eq!(shape, want, "{name} is {} x {}, not {} x {}", shape[0], shape[1], want[0], want[1]);
+}

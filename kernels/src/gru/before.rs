@@ -1,0 +1,171 @@
+//! One step of the GRU whose reset gate comes before the product, for a block of units, in two phases.
+//!
+//! ```text
+//! gates       z, r = sigmoid(x W_z + b_z + h_prev U_z), sigmoid(x W_r + b_r + h_prev U_r)
+//!             s    = r h_prev
+//! candidate   n    = tanh(x W_n + b_n + s U_n)
+//!             h    = z h_prev + (1 - z) n
+//! ```
+//!
+//! The candidate of any unit needs s of all units, so all blocks of one phase are done before the next phase begins; so
+//! it is backward, where the caller computes ds = da_n U_n^T in between:
+//!
+//! ```text
+//! candidate   da_n = dh (1 - z) (1 - n^2)      da_z = dh (h_prev - n) z (1 - z)      dh_prev += dh z
+//! gates       da_r = ds h_prev r (1 - r)       dh_prev += ds r
+//! ```
+//!
+//! The caller adds dh_prev += (da_z, da_r) U_zr^T and, after the last step, dW, dU (that of n over s) and db.
+//!
+//! Cho et al., Learning Phrase Representations using RNN Encoder-Decoder, 2014; Keras' `reset_after=False`. Gates and
+//! parameters in Keras' order z, r, h (Keras' h is n here): U's first 2 H columns are packed as two groups, the last H as
+//! one. A block of units must fall on the panels of both.
+//!
+//! **Shapes** as in [`super`]; s (N, units) in, (N, H) when read.
+//!
+//! **Error.** With u = 2^-24 and e the bound of the phase's product, 2 (H + 1) u (|x W + b| + sum |h_prev or s| |U|), each
+//! phase measured from the values that it is given, to first order in u
+//!
+//! ```text
+//! |error of z, r| <= e / 4 + 4 u               |error of s| <= |h_prev| (e / 4 + 6 u)
+//! |error of n|    <= e + 4 u                   |error of h| <= |error of n| + 8 u (1 + |h_prev|)
+//! |error of da, dh_prev| <= 16 u ((|dh| + |ds|) (1 + |h_prev|) + |dh_prev|)
+//! ```
+
+use super::{check_gates, generic};
+use crate::cells::{blocks, check_shape};
+use crate::gemm::{self, Init, PackedRef};
+use crate::{GroupsMut, Isa, Mat, MatMut};
+
+/// The first phase forward for a block of units.
+pub struct ForwardGates<'a> {
+    /// (N, H): h of all units before the step.
+    pub h_prev: Mat<'a>,
+    /// (N, units): h of the block's units before the step.
+    pub h_prev_own: Mat<'a>,
+    /// U_z, U_r (H, 2 x units): the block's columns of the recurrent kernel.
+    pub recurrent: PackedRef<'a>,
+    /// In: x W + b (N, 3, units). Out: the activated z and r; group 2 is left alone.
+    pub gates: GroupsMut<'a>,
+    /// Out: s = r h_prev (N, units).
+    pub reset_h: MatMut<'a>,
+}
+
+/// Computes z, r and s with the instruction set that the recurrent kernel is packed for.
+///
+/// # Panics
+///
+/// When the shapes do not agree.
+#[track_caller]
+pub fn forward_gates(args: ForwardGates<'_>) {
+    let ForwardGates { h_prev, h_prev_own, recurrent, gates, mut reset_h } = args;
+    let (rows, units) = (h_prev.rows(), recurrent.cols());
+    assert_eq!(recurrent.groups(), 2, "the recurrent kernel of z and r has {} gates, not 2", recurrent.groups());
+    check_gates("gates", &gates, [rows, units]);
+    check_shape("h_prev_own", [h_prev_own.rows(), h_prev_own.cols()], [rows, units]);
+    check_shape("reset_h", [reset_h.rows(), reset_h.cols()], [rows, units]);
+    let (mut gates, _) = gates.split_groups_at(2);
+    for (n, u) in blocks(rows, recurrent) {
+        let mut gates = gates.reborrow().rows_range(n.clone()).cols_range(u.clone());
+        let (a, b) = (h_prev.rows_range(n.clone()), recurrent.cols_range(u.clone()));
+        gemm::product(gemm::Product { a, b, init: Init::Keep, c: gates.reborrow() });
+        recurrent.isa().run(generic::ForwardGates {
+            h_prev: h_prev_own.rows_range(n.clone()).cols_range(u.clone()),
+            gates,
+            reset_h: reset_h.reborrow().rows_range(n).cols_range(u),
+        });
+    }
+}
+
+/// The second phase forward for a block of units.
+pub struct ForwardCandidate<'a> {
+    /// (N, H): s of all units.
+    pub reset_h: Mat<'a>,
+    /// U_n (H, 1 x units): the block's columns of the recurrent kernel.
+    pub recurrent: PackedRef<'a>,
+    /// (N, units): h of the block's units before the step.
+    pub h_prev: Mat<'a>,
+    /// In: z and r of the first phase and x W_n + b_n (N, 3, units). Out: the activated gates z, r, n.
+    pub gates: GroupsMut<'a>,
+    /// Out: h (N, units).
+    pub h: MatMut<'a>,
+}
+
+/// Computes n and h with the instruction set that the recurrent kernel is packed for.
+///
+/// # Panics
+///
+/// When the shapes do not agree.
+#[track_caller]
+pub fn forward_candidate(args: ForwardCandidate<'_>) {
+    let ForwardCandidate { reset_h, recurrent, h_prev, mut gates, mut h } = args;
+    let (rows, units) = (reset_h.rows(), recurrent.cols());
+    assert_eq!(recurrent.groups(), 1, "the recurrent kernel of n has {} gates, not 1", recurrent.groups());
+    check_gates("gates", &gates, [rows, units]);
+    check_shape("h_prev", [h_prev.rows(), h_prev.cols()], [rows, units]);
+    check_shape("h", [h.rows(), h.cols()], [rows, units]);
+    for (n, u) in blocks(rows, recurrent) {
+        let mut gates = gates.reborrow().rows_range(n.clone()).cols_range(u.clone());
+        let (a, b) = (reset_h.rows_range(n.clone()), recurrent.cols_range(u.clone()));
+        gemm::product(gemm::Product { a, b, init: Init::Keep, c: gates.reborrow().split_groups_at(2).1 });
+        recurrent.isa().run(generic::ForwardCandidate {
+            h_prev: h_prev.rows_range(n.clone()).cols_range(u.clone()),
+            gates,
+            h: h.reborrow().rows_range(n).cols_range(u),
+        });
+    }
+}
+
+/// The first phase backward for a block of units.
+pub struct BackwardCandidate<'a> {
+    /// In: the activated gates (N, 3, units). Out: da_z, r as it was, da_n.
+    pub gates: GroupsMut<'a>,
+    /// (N, units): h of the block's units before the step.
+    pub h_prev: Mat<'a>,
+    /// (N, units): the gradient of h, from the output and from step t + 1.
+    pub dh: Mat<'a>,
+    /// In and out: dh z is added to the gradient of h_prev (N, units).
+    pub dh_prev: MatMut<'a>,
+}
+
+/// Computes da_z and da_n.
+///
+/// # Panics
+///
+/// When the shapes do not agree.
+#[track_caller]
+pub fn backward_candidate(isa: Isa, args: BackwardCandidate<'_>) {
+    let shape = [args.gates.rows(), args.gates.cols()];
+    check_gates("gates", &args.gates, shape);
+    check_shape("h_prev", [args.h_prev.rows(), args.h_prev.cols()], shape);
+    check_shape("dh", [args.dh.rows(), args.dh.cols()], shape);
+    check_shape("dh_prev", [args.dh_prev.rows(), args.dh_prev.cols()], shape);
+    isa.run(generic::BackwardCandidate(args));
+}
+
+/// The second phase backward for a block of units.
+pub struct BackwardGates<'a> {
+    /// In: what the first phase left, of which r is read (N, 3, units). Out: da_z, da_r, da_n.
+    pub gates: GroupsMut<'a>,
+    /// (N, units): h of the block's units before the step.
+    pub h_prev: Mat<'a>,
+    /// ds (N, units): the block's columns of da_n U_n^T.
+    pub dreset_h: Mat<'a>,
+    /// In and out: ds r is added to the gradient of h_prev (N, units).
+    pub dh_prev: MatMut<'a>,
+}
+
+/// Computes da_r.
+///
+/// # Panics
+///
+/// When the shapes do not agree.
+#[track_caller]
+pub fn backward_gates(isa: Isa, args: BackwardGates<'_>) {
+    let shape = [args.gates.rows(), args.gates.cols()];
+    check_gates("gates", &args.gates, shape);
+    check_shape("h_prev", [args.h_prev.rows(), args.h_prev.cols()], shape);
+    check_shape("dreset_h", [args.dreset_h.rows(), args.dreset_h.cols()], shape);
+    check_shape("dh_prev", [args.dh_prev.rows(), args.dh_prev.cols()], shape);
+    isa.run(generic::BackwardGates(args));
+}

@@ -1,0 +1,135 @@
+//! One step of the GRU for a block of units, forward and backward: the reset gate after the product here, before it in
+//! [`before`].
+//!
+//! ```text
+//! z, r = sigmoid(x W_z + b_z + h_prev U_z + b'_z), sigmoid(x W_r + b_r + h_prev U_r + b'_r)
+//! q    = h_prev U_n + b'_n
+//! n    = tanh(x W_n + b_n + r q)        x W + b comes in, ready for all steps
+//! h    = z h_prev + (1 - z) n
+//! ```
+//!
+//! and backward, from dh (of this step's output and of step t + 1):
+//!
+//! ```text
+//! da_n = dh (1 - z) (1 - n^2)           da_z = dh (h_prev - n) z (1 - z)
+//! da_r = da_n q r (1 - r)               dq   = da_n r
+//! dh_prev += dh z
+//! ```
+//!
+//! The input's side has the gradient (da_z, da_r, da_n), the hidden side (da_z, da_r, dq). The caller adds
+//! dh_prev += (da_z, da_r, dq) U^T and, after the last step, dW, dU, db and db'.
+//!
+//! Cho et al., Learning Phrase Representations using RNN Encoder-Decoder, 2014, in the form of cuDNN and PyTorch (Keras'
+//! `reset_after=True`); gates and parameters in Keras' order z, r, h (Keras' h is n here).
+//!
+//! **Shapes.** N rows, H units of the layer, `units` of them in the block; gates and the hidden side (N, 3, units); h and
+//! gradients (N, units); h_prev (N, H); U (H, 3 x units) packed. Any size may be zero.
+//!
+//! **Error.** With u = 2^-24, e = 2 (H + 2) u (|x W + b| + |b'| + sum |h_prev| |U|) for the largest pre-activation of a unit,
+//! and functions within 2 units of the last place (4 u relative), to first order in u
+//!
+//! ```text
+//! |error of z, r| <= e / 4 + 4 u
+//! |error of n|    <= (1 + |q|) (5/4 e + 8 u)
+//! |error of h|    <= |error of n| + (1 + |h_prev|) (e / 4 + 8 u)
+//! |error of da, dq, dh_prev| <= 16 u (|dh| (1 + |h_prev|) (1 + |q|) + |dh_prev|)
+//! ```
+//!
+//! where backward is measured from the values that it is given. Results are equal on AVX2 and AVX-512, and do not
+//! depend on how units or rows are split.
+
+mod generic;
+#[cfg(test)]
+mod tests;
+
+pub mod before;
+pub mod reference;
+
+use crate::cells::{blocks, check_shape};
+use crate::gemm::{self, Init, PackedRef};
+use crate::{GroupsMut, Isa, Mat, MatMut};
+
+/// One step forward for a block of units.
+pub struct Forward<'a> {
+    /// (N, H): h of all units before the step.
+    pub h_prev: Mat<'a>,
+    /// (N, units): h of the block's units before the step.
+    pub h_prev_own: Mat<'a>,
+    /// U (H, 3 x units): the block's columns of the recurrent kernel.
+    pub recurrent: PackedRef<'a>,
+    /// b'_z, b'_r, b'_n (units each), if there is a bias on the hidden side.
+    pub recurrent_bias: Option<[&'a [f32]; 3]>,
+    /// In: x W + b (N, 3, units). Out: the activated gates z, r, n.
+    pub gates: GroupsMut<'a>,
+    /// Out: (N, 3, units), group 2 holds q, which backward reads; groups 0 and 1 are scratch.
+    pub hidden: GroupsMut<'a>,
+    /// Out: h (N, units).
+    pub h: MatMut<'a>,
+}
+
+/// Computes a step with the instruction set that the recurrent kernel is packed for.
+///
+/// # Panics
+///
+/// When the shapes do not agree.
+#[track_caller]
+pub fn forward(args: Forward<'_>) {
+    let Forward { h_prev, h_prev_own, recurrent, recurrent_bias, mut gates, mut hidden, mut h } = args;
+    let (rows, units) = (h_prev.rows(), recurrent.cols());
+    assert_eq!(recurrent.groups(), 3, "the recurrent kernel has {} gates, a GRU 3", recurrent.groups());
+    check_gates("gates", &gates, [rows, units]);
+    check_gates("hidden", &hidden, [rows, units]);
+    check_shape("h_prev_own", [h_prev_own.rows(), h_prev_own.cols()], [rows, units]);
+    check_shape("h", [h.rows(), h.cols()], [rows, units]);
+    for bias in recurrent_bias.iter().flatten() {
+        assert_eq!(bias.len(), units, "{} recurrent biases of a gate, {units} units", bias.len());
+    }
+    for (n, u) in blocks(rows, recurrent) {
+        let mut hidden = hidden.reborrow().rows_range(n.clone()).cols_range(u.clone());
+        let (a, b) = (h_prev.rows_range(n.clone()), recurrent.cols_range(u.clone()));
+        gemm::product(gemm::Product { a, b, init: Init::Zero, c: hidden.reborrow() });
+        recurrent.isa().run(generic::Forward {
+            h_prev: h_prev_own.rows_range(n.clone()).cols_range(u.clone()),
+            bias: recurrent_bias.map(|bias| bias.map(|gate| &gate[u.clone()])),
+            gates: gates.reborrow().rows_range(n.clone()).cols_range(u.clone()),
+            hidden,
+            h: h.reborrow().rows_range(n).cols_range(u),
+        });
+    }
+}
+
+/// One step backward for a block of units: the element-wise part.
+pub struct Backward<'a> {
+    /// In: the activated gates (N, 3, units). Out: the gradient of the input's side, da_z, da_r, da_n.
+    pub gates: GroupsMut<'a>,
+    /// In: what forward left, of which q is read (N, 3, units). Out: the gradient of the hidden side, da_z, da_r, dq.
+    pub hidden: GroupsMut<'a>,
+    /// (N, units): h of the block's units before the step.
+    pub h_prev: Mat<'a>,
+    /// (N, units): the gradient of h, from the output and from step t + 1.
+    pub dh: Mat<'a>,
+    /// In and out: dh z is added to the gradient of h_prev (N, units).
+    pub dh_prev: MatMut<'a>,
+}
+
+/// Computes a step backward.
+///
+/// # Panics
+///
+/// When the shapes do not agree.
+#[track_caller]
+pub fn backward(isa: Isa, args: Backward<'_>) {
+    let shape = [args.gates.rows(), args.gates.cols()];
+    check_gates("gates", &args.gates, shape);
+    check_gates("hidden", &args.hidden, shape);
+    check_shape("h_prev", [args.h_prev.rows(), args.h_prev.cols()], shape);
+    check_shape("dh", [args.dh.rows(), args.dh.cols()], shape);
+    check_shape("dh_prev", [args.dh_prev.rows(), args.dh_prev.cols()], shape);
+    isa.run(generic::Backward(args));
+}
+
+#[track_caller]
+fn check_gates(name: &str, gates: &GroupsMut<'_>, want: [usize; 2]) {
+    assert_eq!(gates.groups(), 3, "{name} has {} gates, a GRU 3", gates.groups());
+    check_shape(name, [gates.rows(), gates.cols()], want);
+}

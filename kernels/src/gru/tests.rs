@@ -1,0 +1,316 @@
+use super::reference::{self, Inputs, OutputGradients, Parameters, Reset};
+use super::*;
+use crate::cells::reference::sigmoid;
+use crate::cells::testing::{
+    Field, Random, U, awkward, bits, check_gradients, check_with_faults, cuts, hidden_side, noise, sizes, within,
+};
+use crate::check::{Claim, dot, wide};
+use crate::isa::sets_under_test;
+use proptest::prelude::*;
+use sequence::{Outcome, Sequence};
+
+mod sequence;
+
+proptest! {
+    #[test]
+    fn the_reference_backward_is_the_derivative_of_its_forward((dims, seed) in sizes(), before: bool) {
+        let reset = if before { Reset::Before } else { Reset::After };
+        let mut random = Random::new(seed);
+        let width = 3 * dims.units;
+        let x = random.many(dims.steps * dims.rows * dims.inputs, 1.0);
+        let kernel = random.many(dims.inputs * width, 1.0);
+        let recurrent_kernel = random.many(dims.units * width, 1.0);
+        let (bias, h0) = (random.many(if before { width } else { 2 * width }, 1.0), random.many(dims.state(), 1.0));
+        let (dy, dh_last) = (random.many(dims.steps * dims.state(), 1.0), random.many(dims.state(), 1.0));
+
+        let parameters = Parameters { kernel: &kernel, recurrent_kernel: &recurrent_kernel, bias: Some(&bias) };
+        let inputs = Inputs { x: &x, h0: &h0 };
+        let trace = reference::forward(dims, reset, &parameters, &inputs);
+        let outputs = OutputGradients { dy: &dy, dh_last: &dh_last, dc_last: &[] };
+        let d = reference::backward(dims, reset, &parameters, &inputs, &trace, &outputs);
+        let claims = [
+            Claim { name: "x", at: &x, gradient: &d.dx },
+            Claim { name: "kernel", at: &kernel, gradient: &d.dkernel },
+            Claim { name: "recurrent_kernel", at: &recurrent_kernel, gradient: &d.drecurrent_kernel },
+            Claim { name: "bias", at: &bias, gradient: &d.dbias },
+            Claim { name: "h0", at: &h0, gradient: &d.dh0 },
+        ];
+        let result = check_gradients(&claims, |at| {
+            let [x, kernel, recurrent_kernel, bias, h0] = at else { unreachable!() };
+            let parameters = Parameters { kernel, recurrent_kernel, bias: Some(bias) };
+            let h = reference::forward(dims, reset, &parameters, &Inputs { x, h0 }).h;
+            let last = if dims.steps == 0 { &h0[..] } else { &h[dims.step(dims.steps - 1, dims.units)] };
+            dot(&h, &dy) + dot(last, &dh_last)
+        });
+        prop_assert!(result.is_ok(), "{dims:?} {reset:?}: {}", result.unwrap_err());
+    }
+}
+
+const RESETS: [Reset; 2] = [Reset::After, Reset::Before];
+
+#[test]
+fn every_step_is_within_its_bound() {
+    for isa in sets_under_test() {
+        for (rows, units) in awkward(isa.lanes()) {
+            for (reset, seed) in [(Reset::After, 6), (Reset::After, 7), (Reset::Before, 7)] {
+                let sequence = Sequence::new(reset, [2, rows, units], seed);
+                let outcome = sequence.run(isa, &[0, units]);
+                let state = rows * units;
+                for at in 0..sequence.steps * state {
+                    let unit = Unit {
+                        sequence: &sequence,
+                        outcome: &outcome,
+                        t: at / state,
+                        n: at % state / units,
+                        j: at % units,
+                    };
+                    let name =
+                        format!("{isa} {reset:?} {rows} x {units} step {} row {} unit {}", unit.t, unit.n, unit.j);
+                    match reset {
+                        Reset::After => unit.check_forward_after(&name),
+                        Reset::Before => unit.check_forward_before(&name),
+                    }
+                    unit.check_backward(&name);
+                }
+            }
+        }
+    }
+}
+
+/// One unit of one row and step, to be compared with the reference of the values that it was given, by the bounds of
+/// the modules' documentation.
+struct Unit<'a> {
+    sequence: &'a Sequence,
+    outcome: &'a Outcome,
+    t: usize,
+    n: usize,
+    j: usize,
+}
+
+impl Unit<'_> {
+    /// The place in (T, N, H).
+    fn at(&self) -> usize {
+        (self.t * self.sequence.rows + self.n) * self.sequence.units + self.j
+    }
+
+    /// The place of gate `k` in (T, N, 3 H).
+    fn gate(&self, k: usize) -> usize {
+        ((self.t * self.sequence.rows + self.n) * 3 + k) * self.sequence.units + self.j
+    }
+
+    fn gates(&self) -> [f64; 3] {
+        std::array::from_fn(|k| f64::from(self.outcome.gates[self.gate(k)]))
+    }
+
+    fn h_prev(&self) -> f64 {
+        f64::from(self.outcome.h[self.at()])
+    }
+
+    /// h after the step.
+    fn h(&self) -> f32 {
+        self.outcome.h[self.at() + self.sequence.rows * self.sequence.units]
+    }
+
+    fn pre(&self, k: usize) -> f64 {
+        f64::from(self.sequence.pre[self.gate(k)])
+    }
+
+    /// The hidden side of gate `k` over the rows `a` of this step, and the same of magnitudes.
+    fn hidden(&self, a: &[f32], k: usize) -> (f64, f64) {
+        let units = self.sequence.units;
+        let (sum, size) = hidden_side(a, &self.sequence.recurrent, 3 * units, self.n, k * units + self.j);
+        let bias = self.sequence.recurrent_bias.as_ref().map_or(0.0, |bias| f64::from(bias[k * units + self.j]));
+        (sum + bias, size + bias.abs())
+    }
+
+    fn check_forward_after(&self, name: &str) {
+        let (sequence, outcome) = (self.sequence, self.outcome);
+        let h_prev = &outcome.h[self.t * sequence.rows * sequence.units..];
+        let hidden = [0, 1, 2].map(|k| self.hidden(h_prev, k));
+        let size = (0..3).map(|k| self.pre(k).abs() + hidden[k].1).fold(0.0, f64::max);
+        let e = 2.0 * (sequence.units + 2) as f64 * U * size;
+        let [z, r] = [0, 1].map(|k| sigmoid(self.pre(k) + hidden[k].0));
+        let q = hidden[2].0;
+        let n = (self.pre(2) + r * q).tanh();
+        for (k, gate) in [z, r].into_iter().enumerate() {
+            within(&format!("{name}: gate {k}"), outcome.gates[self.gate(k)], gate, e / 4.0 + 4.0 * U);
+        }
+        within(&format!("{name}: q"), outcome.hidden[self.at()], q, e);
+        let n_bound = (1.0 + q.abs()) * (1.25 * e + 8.0 * U);
+        within(&format!("{name}: n"), outcome.gates[self.gate(2)], n, n_bound);
+        let bound = n_bound + (1.0 + self.h_prev().abs()) * (e / 4.0 + 8.0 * U);
+        within(&format!("{name}: h"), self.h(), reference::blend(z, n, self.h_prev()), bound);
+    }
+
+    fn check_forward_before(&self, name: &str) {
+        let (sequence, outcome) = (self.sequence, self.outcome);
+        let state = sequence.rows * sequence.units;
+        let terms = 2.0 * (sequence.units + 1) as f64 * U;
+        for k in [0, 1] {
+            let (sum, size) = self.hidden(&outcome.h[self.t * state..], k);
+            let e = terms * (self.pre(k).abs() + size);
+            let want = sigmoid(self.pre(k) + sum);
+            within(&format!("{name}: gate {k}"), outcome.gates[self.gate(k)], want, e / 4.0 + 4.0 * U);
+            if k == 1 {
+                let bound = self.h_prev().abs() * (e / 4.0 + 6.0 * U);
+                within(&format!("{name}: s"), outcome.hidden[self.at()], want * self.h_prev(), bound);
+            }
+        }
+        let (sum, size) = self.hidden(&outcome.hidden[self.t * state..], 2);
+        let e = terms * (self.pre(2).abs() + size);
+        let n = (self.pre(2) + sum).tanh();
+        within(&format!("{name}: n"), outcome.gates[self.gate(2)], n, e + 4.0 * U);
+        let bound = e + 4.0 * U + 8.0 * U * (1.0 + self.h_prev().abs());
+        within(&format!("{name}: h"), self.h(), reference::blend(self.gates()[0], n, self.h_prev()), bound);
+    }
+
+    fn check_backward(&self, name: &str) {
+        let (sequence, outcome) = (self.sequence, self.outcome);
+        let ([z, r, n], h_prev) = (self.gates(), self.h_prev());
+        let dh = f64::from(outcome.dh[self.at() + sequence.rows * sequence.units]);
+        let (dz, dn, mut direct) = reference::blend_backward(z, n, h_prev, dh);
+        let hidden = f64::from(outcome.hidden[self.at()]);
+        let close = |what, got, want, bound| within(&format!("{name}: {what}"), got, want, bound);
+        let (dr, bound) = if sequence.reset == Reset::After {
+            let bound = 16.0 * U * dh.abs() * (1.0 + h_prev.abs()) * (1.0 + hidden.abs());
+            let dr = dn * hidden * r * (1.0 - r);
+            for (k, d) in [dz, dr, dn * r].into_iter().enumerate() {
+                close("the hidden side", outcome.dhidden[self.gate(k)], d, bound);
+            }
+            (dr, bound)
+        } else {
+            let ds = f64::from(outcome.dhidden[self.at()]);
+            direct += ds * r;
+            (ds * h_prev * r * (1.0 - r), 16.0 * U * (dh.abs() + ds.abs()) * (1.0 + h_prev.abs()))
+        };
+        for (k, d) in [dz, dr, dn].into_iter().enumerate() {
+            close("da", outcome.dpre[self.gate(k)], d, bound);
+        }
+        close("dh_prev", outcome.dh_direct[self.at()], direct, bound);
+    }
+}
+
+#[test]
+fn the_bits_depend_neither_on_blocks_nor_on_the_width_of_registers() {
+    for (rows, units) in awkward(16) {
+        for reset in RESETS {
+            let sequence = Sequence::new(reset, [2, rows, units], 11);
+            let mut fused: Vec<Vec<u32>> = Vec::new();
+            for isa in sets_under_test() {
+                // The candidate's panels are multiples of the gates'.
+                let groups = if reset == Reset::After { 3 } else { 1 };
+                let granule = gemm::Packed::new(isa, units, groups, units).granule();
+                let [whole, panels] = cuts(units, granule).map(|cuts| {
+                    let o = sequence.run(isa, &cuts);
+                    bits(&[&o.gates, &o.hidden, &o.h, &o.dpre, &o.dhidden, &o.dh])
+                });
+                assert!(whole == panels, "{isa} {reset:?} {rows} x {units}: blocks of one panel give other bits");
+                if isa != Isa::PORTABLE {
+                    fused.push(whole);
+                }
+            }
+            assert!(fused.windows(2).all(|pair| pair[0] == pair[1]), "{rows} x {units}: AVX2 and AVX-512 differ");
+        }
+    }
+}
+
+#[test]
+fn a_whole_backward_is_the_derivative_and_faults_in_it_are_caught() {
+    for isa in sets_under_test() {
+        for reset in RESETS {
+            let sequence = Sequence::new(reset, [3, 2, isa.lanes() + 1], 23);
+            let (steps, rows, units) = (sequence.steps, sequence.rows, sequence.units);
+            let outcome = sequence.run(isa, &[0, units]);
+            // With W = 1 and x = x W + b the reference's loss is a function of what the kernels were given.
+            let dims = reference::Dims { steps, rows, inputs: 3 * units, units };
+            let mut kernel = vec![0.0; 9 * units * units];
+            (0..3 * units).for_each(|i| kernel[i * 3 * units + i] = 1.0);
+            let [pre, recurrent, h0, dy] =
+                [&sequence.pre, &sequence.recurrent, &sequence.h0, &sequence.dy].map(|x| wide(x));
+            let bias = sequence.recurrent_bias.as_ref().map(|bias| {
+                let mut both = vec![0.0; 3 * units];
+                both.extend(wide(bias));
+                both
+            });
+            let loss = |pre: &[f64], h0: &[f64]| {
+                let bias = bias.as_deref();
+                let parameters = Parameters { kernel: &kernel, recurrent_kernel: &recurrent, bias };
+                dot(&reference::forward(dims, reset, &parameters, &Inputs { x: pre, h0 }).h, &dy)
+            };
+            let name = |what| format!("{isa} {reset:?} {what}");
+            check_with_faults(&name("pre"), &pre, &outcome.dpre, |pre| loss(pre, &h0));
+            check_with_faults(&name("h0"), &h0, &outcome.dh[..dims.state()], |h0| loss(&pre, h0));
+        }
+    }
+}
+
+#[test]
+fn the_gradient_of_h_prev_is_added_to_what_is_there() {
+    for isa in sets_under_test() {
+        let units = isa.lanes() + 1;
+        let [gates, hidden] = [1, 2].map(|seed| noise(3 * units, 1.0, seed));
+        let [h_prev, dh, there] = [3, 4, 5].map(|seed| noise(units, 1.0, seed));
+        let (mut out_gates, mut out_hidden, mut dh_prev) = (gates.clone(), hidden, there.clone());
+        backward(
+            isa,
+            Backward {
+                gates: MatMut::dense(&mut out_gates, 1, 3 * units).into_groups(3),
+                hidden: MatMut::dense(&mut out_hidden, 1, 3 * units).into_groups(3),
+                h_prev: Mat::dense(&h_prev, 1, units),
+                dh: Mat::dense(&dh, 1, units),
+                dh_prev: MatMut::dense(&mut dh_prev, 1, units),
+            },
+        );
+        for j in 0..units {
+            let want = f64::from(there[j]) + f64::from(dh[j]) * f64::from(gates[j]);
+            within(&format!("{isa} dh_prev[{j}]"), dh_prev[j], want, 16.0 * U);
+        }
+    }
+}
+
+#[test]
+fn huge_values_saturate_and_nan_goes_through() {
+    for isa in sets_under_test() {
+        let units = isa.lanes() + 3;
+        for reset in RESETS {
+            let mut sequence = Sequence::new(reset, [1, 2, units], 31);
+            sequence.pre.iter_mut().for_each(|x| *x *= 1e30);
+            let outcome = sequence.run(isa, &[0, units]);
+            assert!(outcome.h.iter().chain(&outcome.dpre).all(|x| x.is_finite()), "{isa} {reset:?}: not finite");
+            assert!(outcome.gates.iter().all(|g| [-1.0, 0.0, 1.0].contains(g)), "{isa} {reset:?}: not saturated");
+            for k in 0..3 {
+                let mut sequence = Sequence::new(reset, [1, 2, units], 31);
+                sequence.pre[k * units + units - 1] = f32::NAN;
+                let outcome = sequence.run(isa, &[0, units]);
+                let h = &outcome.h[2 * units..];
+                assert!(h[units - 1].is_nan(), "{isa} {reset:?}: a NaN in gate {k} was lost");
+                let spread = h[units..].iter().any(|h| h.is_nan());
+                assert!(!spread, "{isa} {reset:?}: a NaN in gate {k} spread to another row");
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "hidden is 2 x 4, not 2 x 5")]
+fn a_wrong_shape_is_refused() {
+    let (x, mut gates, mut hidden, mut dh_prev) = ([0.0; 10], [0.0; 30], [0.0; 24], [0.0; 10]);
+    let args = Backward {
+        gates: MatMut::dense(&mut gates, 2, 15).into_groups(3),
+        hidden: MatMut::dense(&mut hidden, 2, 12).into_groups(3),
+        h_prev: Mat::dense(&x, 2, 5),
+        dh: Mat::dense(&x, 2, 5),
+        dh_prev: MatMut::dense(&mut dh_prev, 2, 5),
+    };
+    backward(Isa::PORTABLE, args);
+}
+
+#[test]
+fn nothing_to_do_is_fine() {
+    for (rows, units) in [(0, 5), (3, 0)] {
+        for reset in RESETS {
+            let outcome = Sequence::new(reset, [2, rows, units], 1).run(Isa::best(), &[0, units]);
+            assert!(outcome.h.is_empty());
+        }
+    }
+}

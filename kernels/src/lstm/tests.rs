@@ -1,0 +1,304 @@
+use super::reference::{self, Inputs, OutputGradients, Parameters};
+use super::*;
+use crate::cells::testing::{
+    Field, Random, U, awkward, bits, check_gradients, check_with_faults, cuts, hidden_side, noise, sizes, within,
+};
+use crate::check::{Claim, dot, wide};
+use crate::isa::sets_under_test;
+use proptest::prelude::*;
+
+proptest! {
+    #[test]
+    fn the_reference_backward_is_the_derivative_of_its_forward((dims, seed) in sizes(), with_bias: bool) {
+        let mut random = Random::new(seed);
+        let width = 4 * dims.units;
+        let x = random.many(dims.steps * dims.rows * dims.inputs, 1.0);
+        let kernel = random.many(dims.inputs * width, 1.0);
+        let recurrent_kernel = random.many(dims.units * width, 1.0);
+        let bias = random.many(if with_bias { width } else { 0 }, 1.0);
+        let (h0, c0) = (random.many(dims.state(), 1.0), random.many(dims.state(), 1.5));
+        let dy = random.many(dims.steps * dims.state(), 1.0);
+        let (dh_last, dc_last) = (random.many(dims.state(), 1.0), random.many(dims.state(), 1.0));
+
+        let parameters = Parameters { kernel: &kernel, recurrent_kernel: &recurrent_kernel, bias: with_bias.then_some(&bias[..]) };
+        let inputs = Inputs { x: &x, h0: &h0, c0: &c0 };
+        let trace = reference::forward(dims, &parameters, &inputs);
+        let outputs = OutputGradients { dy: &dy, dh_last: &dh_last, dc_last: &dc_last };
+        let d = reference::backward(dims, &parameters, &inputs, &trace, &outputs);
+        let claims = [
+            Claim { name: "x", at: &x, gradient: &d.dx },
+            Claim { name: "kernel", at: &kernel, gradient: &d.dkernel },
+            Claim { name: "recurrent_kernel", at: &recurrent_kernel, gradient: &d.drecurrent_kernel },
+            Claim { name: "bias", at: &bias, gradient: &d.dbias[..bias.len()] },
+            Claim { name: "h0", at: &h0, gradient: &d.dh0 },
+            Claim { name: "c0", at: &c0, gradient: &d.dc0 },
+        ];
+        let result = check_gradients(&claims, |at| {
+            let [x, kernel, recurrent_kernel, bias, h0, c0] = at else { unreachable!() };
+            let parameters = Parameters { kernel, recurrent_kernel, bias: with_bias.then_some(&bias[..]) };
+            let trace = reference::forward(dims, &parameters, &Inputs { x, h0, c0 });
+            let last = dims.steps.saturating_sub(1);
+            let (h, c) = if dims.steps == 0 { (&h0[..], &c0[..]) } else {
+                (&trace.h[dims.step(last, dims.units)], &trace.c[dims.step(last, dims.units)])
+            };
+            dot(&trace.h, &dy) + dot(h, &dh_last) + dot(c, &dc_last)
+        });
+        prop_assert!(result.is_ok(), "{dims:?}: {}", result.unwrap_err());
+    }
+}
+
+/// A sequence through the kernels: T steps of N rows and H units.
+struct Sequence {
+    steps: usize,
+    rows: usize,
+    units: usize,
+    /// x W + b (T, N, 4 H)
+    pre: Vec<f32>,
+    /// U (H, 4 H)
+    recurrent: Vec<f32>,
+    h0: Vec<f32>,
+    c0: Vec<f32>,
+    /// (T, N, H): the gradient of each output.
+    dy: Vec<f32>,
+    /// The gradient of the last c.
+    dc_last: Vec<f32>,
+}
+
+/// What the kernels made of it.
+struct Outcome {
+    gates: Vec<f32>,
+    c: Vec<f32>,
+    h: Vec<f32>,
+    dpre: Vec<f32>,
+    /// (T + 1, N, H): the gradients that each step received; the first is dh0 and dc0.
+    dh: Vec<f32>,
+    dc: Vec<f32>,
+}
+
+impl Outcome {
+    fn bits(&self) -> Vec<u32> {
+        bits(&[&self.gates, &self.c, &self.h, &self.dpre, &self.dh, &self.dc])
+    }
+}
+
+impl Sequence {
+    fn new(steps: usize, rows: usize, units: usize, seed: u64) -> Self {
+        let state = rows * units;
+        Self {
+            steps,
+            rows,
+            units,
+            pre: noise(steps * state * 4, 3.0, seed),
+            recurrent: noise(units * units * 4, 2.0 / (units as f64).sqrt(), seed + 1),
+            h0: noise(state, 1.0, seed + 2),
+            c0: noise(state, 2.0, seed + 3),
+            dy: noise(steps * state, 1.0, seed + 4),
+            dc_last: noise(state, 1.0, seed + 5),
+        }
+    }
+
+    /// Runs all steps forward and backward in blocks of units that end at `cuts`.
+    fn run(&self, isa: Isa, cuts: &[usize]) -> Outcome {
+        let (steps, rows, units) = (self.steps, self.rows, self.units);
+        let mut packed = gemm::Packed::new(isa, units, 4, units);
+        packed.pack(Mat::dense(&self.recurrent, units, 4 * units));
+        let blocks = || cuts.windows(2).map(|cut| cut[0]..cut[1]);
+        let mut gates = Field::of(steps * rows, 4 * units, &self.pre);
+        // Row block 0 holds the initial state, t + 1 what step t leaves.
+        let mut c = Field::new((steps + 1) * rows, units);
+        let mut h = Field::new((steps + 1) * rows, units);
+        for (field, initial) in [(&mut h, &self.h0), (&mut c, &self.c0)] {
+            (0..rows).for_each(|n| field.view_mut().row_mut(n).copy_from_slice(&initial[n * units..][..units]));
+        }
+        for t in 0..steps {
+            let (h_prev, mut h) = h.view_mut().rows_range(t * rows..(t + 2) * rows).split_rows_at(rows);
+            let (c_prev, mut c) = c.view_mut().rows_range(t * rows..(t + 2) * rows).split_rows_at(rows);
+            let mut gates = gates.step(t, rows).into_groups(4);
+            for u in blocks() {
+                forward(Forward {
+                    h_prev: h_prev.as_ref(),
+                    recurrent: packed.view().cols_range(u.clone()),
+                    c_prev: c_prev.as_ref().cols_range(u.clone()),
+                    gates: gates.reborrow().cols_range(u.clone()),
+                    c: c.reborrow().cols_range(u.clone()),
+                    h: h.reborrow().cols_range(u),
+                });
+            }
+        }
+        let mut outcome = Outcome {
+            gates: gates.dense(),
+            c: c.dense(),
+            h: h.dense(),
+            dpre: Vec::new(),
+            dh: vec![0.0; (steps + 1) * rows * units],
+            dc: vec![0.0; (steps + 1) * rows * units],
+        };
+        let mut transposed = gemm::Packed::new(isa, 4 * units, 1, units);
+        transposed.pack_transposed(Mat::dense(&self.recurrent, units, 4 * units));
+        let mut dpre = gates; // backward writes in place
+        let mut dh = Field::of(rows, units, &vec![0.0; rows * units]);
+        let mut dc = Field::of(rows, units, &self.dc_last);
+        for t in (0..steps).rev() {
+            for n in 0..rows {
+                let dy = &self.dy[(t * rows + n) * units..][..units];
+                dh.view_mut().row_mut(n).iter_mut().zip(dy).for_each(|(dh, dy)| *dh += dy);
+            }
+            let at = (t + 1) * rows * units..(t + 2) * rows * units;
+            outcome.dh[at.clone()].copy_from_slice(&dh.dense());
+            outcome.dc[at].copy_from_slice(&dc.dense());
+            let mut gates = dpre.step(t, rows).into_groups(4);
+            for u in blocks() {
+                backward(
+                    isa,
+                    Backward {
+                        gates: gates.reborrow().cols_range(u.clone()),
+                        c: c.view().rows_range((t + 1) * rows..(t + 2) * rows).cols_range(u.clone()),
+                        c_prev: c.view().rows_range(t * rows..(t + 1) * rows).cols_range(u.clone()),
+                        dh: dh.view().cols_range(u.clone()),
+                        dc: dc.view_mut().cols_range(u),
+                    },
+                );
+            }
+            gemm::product(gemm::Product {
+                a: dpre.view().rows_range(t * rows..(t + 1) * rows),
+                b: transposed.view(),
+                init: Init::Zero,
+                c: dh.view_mut().into(),
+            });
+        }
+        let state = rows * units;
+        outcome.dh[..state].copy_from_slice(&dh.dense());
+        outcome.dc[..state].copy_from_slice(&dc.dense());
+        outcome.dpre = dpre.dense();
+        outcome
+    }
+}
+
+#[test]
+fn every_step_is_within_its_bound() {
+    for isa in sets_under_test() {
+        for (rows, units) in awkward(isa.lanes()) {
+            let sequence = Sequence::new(3, rows, units, 7);
+            check_steps(isa, &sequence, &sequence.run(isa, &[0, units]));
+        }
+    }
+}
+
+/// Compares each step with the reference of the values that it was given, by the bounds of the module's documentation.
+fn check_steps(isa: Isa, sequence: &Sequence, outcome: &Outcome) {
+    let (rows, units, state) = (sequence.rows, sequence.units, sequence.rows * sequence.units);
+    for t in 0..sequence.steps {
+        for (n, j) in (0..rows).flat_map(|n| (0..units).map(move |j| (n, j))) {
+            let at = |step: usize| step * state + n * units + j;
+            let gate = |k: usize| (t * rows + n) * 4 * units + k * units + j;
+            let name = |what: &str| format!("{isa} {rows} x {units} step {t} row {n} unit {j}: {what}");
+            let wide = |x: &[f32], at: usize| f64::from(x[at]);
+
+            let mut e = 0f64;
+            let pre = std::array::from_fn(|k| {
+                let h_prev = &outcome.h[t * state..];
+                let (sum, size) = hidden_side(h_prev, &sequence.recurrent, 4 * units, n, k * units + j);
+                let x = wide(&sequence.pre, gate(k));
+                e = e.max(2.0 * (units + 1) as f64 * U * (x.abs() + size));
+                x + sum
+            });
+            let c_prev = wide(&outcome.c, at(t));
+            let (gates, c, h) = reference::cell(pre, c_prev);
+            let c_bound = (1.0 + c_prev.abs()) * (1.25 * e + 12.0 * U);
+            (0..4).for_each(|k| within(&name("gate"), outcome.gates[gate(k)], gates[k], e + 4.0 * U));
+            within(&name("c"), outcome.c[at(t + 1)], c, c_bound);
+            within(&name("h"), outcome.h[at(t + 1)], h, c_bound + e / 4.0 + 12.0 * U);
+
+            let (dh, dc) = (wide(&outcome.dh, at(t + 1)), wide(&outcome.dc, at(t + 1)));
+            let gates = std::array::from_fn(|k| wide(&outcome.gates, gate(k)));
+            let (dpre, dc_prev) = reference::cell_backward(gates, wide(&outcome.c, at(t + 1)), c_prev, dh, dc);
+            let bound = 32.0 * U * (dc.abs() + dh.abs()) * (1.0 + c_prev.abs());
+            (0..4).for_each(|k| within(&name("da"), outcome.dpre[gate(k)], dpre[k], bound));
+            within(&name("dc_prev"), outcome.dc[at(t)], dc_prev, bound);
+        }
+    }
+}
+
+#[test]
+fn the_bits_depend_neither_on_blocks_nor_on_the_width_of_registers() {
+    for (rows, units) in awkward(16) {
+        let sequence = Sequence::new(2, rows, units, 11);
+        let mut fused: Vec<Vec<u32>> = Vec::new();
+        for isa in sets_under_test() {
+            let granule = gemm::Packed::new(isa, units, 4, units).granule();
+            let [whole, panels] = cuts(units, granule).map(|cuts| sequence.run(isa, &cuts).bits());
+            assert!(whole == panels, "{isa} {rows} x {units}: blocks of one panel give other bits");
+            if isa != Isa::PORTABLE {
+                fused.push(whole);
+            }
+        }
+        assert!(fused.windows(2).all(|pair| pair[0] == pair[1]), "{rows} x {units}: AVX2 and AVX-512 differ");
+    }
+}
+
+#[test]
+fn a_whole_backward_is_the_derivative_and_faults_in_it_are_caught() {
+    for isa in sets_under_test() {
+        let sequence = Sequence::new(3, 2, isa.lanes() + 1, 23);
+        let (steps, rows, units) = (sequence.steps, sequence.rows, sequence.units);
+        let outcome = sequence.run(isa, &[0, units]);
+        // With W = 1 and x = x W + b the reference's loss is a function of what the kernels were given.
+        let dims = reference::Dims { steps, rows, inputs: 4 * units, units };
+        let mut kernel = vec![0.0; 16 * units * units];
+        (0..4 * units).for_each(|i| kernel[i * 4 * units + i] = 1.0);
+        let [pre, recurrent, h0, c0, dy, dc_last] =
+            [&sequence.pre, &sequence.recurrent, &sequence.h0, &sequence.c0, &sequence.dy, &sequence.dc_last]
+                .map(|x| wide(x));
+        let loss = |pre: &[f64], h0: &[f64], c0: &[f64]| {
+            let parameters = Parameters { kernel: &kernel, recurrent_kernel: &recurrent, bias: None };
+            let trace = reference::forward(dims, &parameters, &Inputs { x: pre, h0, c0 });
+            dot(&trace.h, &dy) + dot(&trace.c[dims.step(steps - 1, units)], &dc_last)
+        };
+        let state = dims.state();
+        check_with_faults(&format!("{isa} pre"), &pre, &outcome.dpre, |pre| loss(pre, &h0, &c0));
+        check_with_faults(&format!("{isa} h0"), &h0, &outcome.dh[..state], |h0| loss(&pre, h0, &c0));
+        check_with_faults(&format!("{isa} c0"), &c0, &outcome.dc[..state], |c0| loss(&pre, &h0, c0));
+    }
+}
+
+#[test]
+fn huge_values_saturate_and_nan_goes_through() {
+    for isa in sets_under_test() {
+        let units = isa.lanes() + 3;
+        let mut sequence = Sequence::new(1, 2, units, 31);
+        sequence.pre.iter_mut().for_each(|x| *x *= 1e30);
+        let outcome = sequence.run(isa, &[0, units]);
+        assert!(outcome.h.iter().chain(&outcome.dpre).all(|x| x.is_finite()), "{isa}: not finite");
+        assert!(outcome.gates.iter().all(|g| [-1.0, 0.0, 1.0].contains(g)), "{isa}: not saturated");
+        for k in 0..4 {
+            let mut sequence = Sequence::new(1, 2, units, 31);
+            sequence.pre[k * units + units - 1] = f32::NAN;
+            let outcome = sequence.run(isa, &[0, units]);
+            let nans = |x: &[f32]| x.iter().filter(|x| x.is_nan()).count();
+            assert!(outcome.h[2 * units + units - 1].is_nan(), "{isa}: a NaN in gate {k} was lost");
+            assert_eq!([nans(&outcome.gates), nans(&outcome.h)], [1, 1], "{isa}: a NaN in gate {k} spread");
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "c_prev is 2 x 4, not 2 x 5")]
+fn a_wrong_shape_is_refused() {
+    let (x, mut gates, mut c, mut h) = ([0.0; 10], [0.0; 40], [0.0; 10], [0.0; 10]);
+    forward(Forward {
+        h_prev: Mat::dense(&x, 2, 5),
+        recurrent: gemm::Packed::new(Isa::PORTABLE, 5, 4, 5).view(),
+        c_prev: Mat::dense(&x, 2, 4),
+        gates: MatMut::dense(&mut gates, 2, 20).into_groups(4),
+        c: MatMut::dense(&mut c, 2, 5),
+        h: MatMut::dense(&mut h, 2, 5),
+    });
+}
+
+#[test]
+fn nothing_to_do_is_fine() {
+    for (rows, units) in [(0, 5), (3, 0)] {
+        let outcome = Sequence::new(2, rows, units, 1).run(Isa::best(), &[0, units]);
+        assert!(outcome.h.is_empty());
+    }
+}

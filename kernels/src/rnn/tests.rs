@@ -1,0 +1,258 @@
+use super::reference::{self, Inputs, OutputGradients, Parameters};
+use super::*;
+use crate::cells::testing::{
+    Field, Random, U, awkward, bits, check_gradients, check_with_faults, cuts, hidden_side, noise, sizes, within,
+};
+use crate::check::{Claim, dot, wide};
+use crate::isa::sets_under_test;
+use proptest::prelude::*;
+
+proptest! {
+    #[test]
+    fn the_reference_backward_is_the_derivative_of_its_forward((dims, seed) in sizes(), relu: bool) {
+        let activation = if relu { Activation::Relu } else { Activation::Tanh };
+        let mut random = Random::new(seed);
+        let x = random.many(dims.steps * dims.rows * dims.inputs, 1.0);
+        let kernel = random.many(dims.inputs * dims.units, 1.0);
+        let recurrent_kernel = random.many(dims.units * dims.units, 1.0);
+        let (bias, h0) = (random.many(dims.units, 1.0), random.many(dims.state(), 1.0));
+        let (dy, dh_last) = (random.many(dims.steps * dims.state(), 1.0), random.many(dims.state(), 1.0));
+
+        let parameters = Parameters { kernel: &kernel, recurrent_kernel: &recurrent_kernel, bias: Some(&bias) };
+        let inputs = Inputs { x: &x, h0: &h0 };
+        let h = reference::forward(dims, activation, &parameters, &inputs);
+        // A central difference means nothing where it steps across the corner.
+        if relu {
+            let mut pre = crate::cells::reference::input_part(dims, dims.units, &kernel, Some(&bias), &x);
+            for t in 0..dims.steps {
+                let h_prev = if t == 0 { &h0[..] } else { &h[dims.step(t - 1, dims.units)] };
+                for n in 0..dims.rows {
+                    for u in 0..dims.units {
+                        let hidden: f64 = (0..dims.units)
+                            .map(|k| h_prev[n * dims.units + k] * recurrent_kernel[k * dims.units + u])
+                            .sum();
+                        pre[dims.step(t, dims.units).start + n * dims.units + u] += hidden;
+                    }
+                }
+            }
+            prop_assume!(pre.iter().all(|a| a.abs() > 1e-3));
+        }
+        let outputs = OutputGradients { dy: &dy, dh_last: &dh_last, dc_last: &[] };
+        let d = reference::backward(dims, activation, &parameters, &inputs, &h, &outputs);
+        let claims = [
+            Claim { name: "x", at: &x, gradient: &d.dx },
+            Claim { name: "kernel", at: &kernel, gradient: &d.dkernel },
+            Claim { name: "recurrent_kernel", at: &recurrent_kernel, gradient: &d.drecurrent_kernel },
+            Claim { name: "bias", at: &bias, gradient: &d.dbias },
+            Claim { name: "h0", at: &h0, gradient: &d.dh0 },
+        ];
+        let result = check_gradients(&claims, |at| {
+            let [x, kernel, recurrent_kernel, bias, h0] = at else { unreachable!() };
+            let parameters = Parameters { kernel, recurrent_kernel, bias: Some(bias) };
+            let h = reference::forward(dims, activation, &parameters, &Inputs { x, h0 });
+            let last = if dims.steps == 0 { &h0[..] } else { &h[dims.step(dims.steps - 1, dims.units)] };
+            dot(&h, &dy) + dot(last, &dh_last)
+        });
+        prop_assert!(result.is_ok(), "{dims:?} {activation:?}: {}", result.unwrap_err());
+    }
+}
+
+/// A sequence through the kernels: T steps of N rows and H units.
+struct Sequence {
+    activation: Activation,
+    steps: usize,
+    rows: usize,
+    units: usize,
+    /// x W + b (T, N, H)
+    pre: Vec<f32>,
+    /// U (H, H)
+    recurrent: Vec<f32>,
+    h0: Vec<f32>,
+    /// (T, N, H): the gradient of each output.
+    dy: Vec<f32>,
+}
+
+/// What the kernels made of it.
+struct Outcome {
+    /// (T + 1, N, H): the first is h0.
+    h: Vec<f32>,
+    dpre: Vec<f32>,
+    /// (T + 1, N, H): the gradient that each step received; the first is dh0.
+    dh: Vec<f32>,
+}
+
+impl Sequence {
+    fn new(activation: Activation, [steps, rows, units]: [usize; 3], seed: u64) -> Self {
+        let state = rows * units;
+        Self {
+            activation,
+            steps,
+            rows,
+            units,
+            pre: noise(steps * state, 2.0, seed),
+            recurrent: noise(units * units, 2.0 / (units as f64).sqrt(), seed + 1),
+            h0: noise(state, 1.0, seed + 2),
+            dy: noise(steps * state, 1.0, seed + 3),
+        }
+    }
+
+    /// Runs all steps forward and backward in blocks of units that end at `cuts`.
+    fn run(&self, isa: Isa, cuts: &[usize]) -> Outcome {
+        let (activation, steps, rows, units) = (self.activation, self.steps, self.rows, self.units);
+        let mut packed = gemm::Packed::new(isa, units, 1, units);
+        packed.pack(Mat::dense(&self.recurrent, units, units));
+        let mut transposed = gemm::Packed::new(isa, units, 1, units);
+        transposed.pack_transposed(Mat::dense(&self.recurrent, units, units));
+        let blocks = || cuts.windows(2).map(|cut| cut[0]..cut[1]);
+        let mut pre = Field::of(steps * rows, units, &self.pre);
+        let mut h = Field::new((steps + 1) * rows, units);
+        (0..rows).for_each(|n| h.view_mut().row_mut(n).copy_from_slice(&self.h0[n * units..][..units]));
+        for t in 0..steps {
+            let (h_prev, mut h) = h.view_mut().rows_range(t * rows..(t + 2) * rows).split_rows_at(rows);
+            let mut pre = pre.step(t, rows).into_groups(1);
+            for u in blocks() {
+                forward(Forward {
+                    activation,
+                    h_prev: h_prev.as_ref(),
+                    recurrent: packed.view().cols_range(u.clone()),
+                    pre: pre.reborrow().cols_range(u.clone()),
+                    h: h.reborrow().cols_range(u),
+                });
+            }
+        }
+        pre.dense();
+        let state = rows * units;
+        let mut dhs = vec![0.0; (steps + 1) * state];
+        let mut dpre = Field::new(steps * rows, units);
+        let mut dh = Field::of(rows, units, &dhs[..state]);
+        for t in (0..steps).rev() {
+            for n in 0..rows {
+                let dy = &self.dy[(t * rows + n) * units..][..units];
+                dh.view_mut().row_mut(n).iter_mut().zip(dy).for_each(|(dh, dy)| *dh += dy);
+            }
+            dhs[(t + 1) * state..(t + 2) * state].copy_from_slice(&dh.dense());
+            for u in blocks() {
+                let h = h.view().rows_range((t + 1) * rows..(t + 2) * rows).cols_range(u.clone());
+                let dpre = dpre.step(t, rows).cols_range(u.clone());
+                backward(isa, Backward { activation, h, dh: dh.view().cols_range(u), dpre });
+            }
+            gemm::product(gemm::Product {
+                a: dpre.view().rows_range(t * rows..(t + 1) * rows),
+                b: transposed.view(),
+                init: Init::Zero,
+                c: dh.view_mut().into(),
+            });
+        }
+        dhs[..state].copy_from_slice(&dh.dense());
+        Outcome { h: h.dense(), dpre: dpre.dense(), dh: dhs }
+    }
+}
+
+#[test]
+fn every_step_is_within_its_bound() {
+    for isa in sets_under_test() {
+        for (rows, units) in awkward(isa.lanes()) {
+            for activation in [Activation::Tanh, Activation::Relu] {
+                let sequence = Sequence::new(activation, [3, rows, units], 7);
+                check_steps(isa, &sequence, &sequence.run(isa, &[0, units]));
+            }
+        }
+    }
+}
+
+/// Compares each step with the reference of the values that it was given, by the bounds of the module's documentation.
+fn check_steps(isa: Isa, sequence: &Sequence, outcome: &Outcome) {
+    let (activation, rows, units) = (sequence.activation, sequence.rows, sequence.units);
+    let state = rows * units;
+    for at in 0..sequence.steps * state {
+        let (t, n, j) = (at / state, at % state / units, at % units);
+        let name = |what| format!("{isa} {activation:?} {rows} x {units} step {t} row {n} unit {j}: {what}");
+        let (sum, size) = hidden_side(&outcome.h[t * state..], &sequence.recurrent, units, n, j);
+        let x = f64::from(sequence.pre[at]);
+        let e = 2.0 * (units + 1) as f64 * U * (x.abs() + size);
+        let h = outcome.h[state + at];
+        within(&name("h"), h, reference::cell(activation, x + sum), e + 4.0 * U);
+        let dh = f64::from(outcome.dh[state + at]);
+        let want = reference::cell_backward(activation, f64::from(h), dh);
+        within(&name("da"), outcome.dpre[at], want, 4.0 * U * dh.abs());
+    }
+}
+
+#[test]
+fn the_bits_depend_neither_on_blocks_nor_on_the_width_of_registers() {
+    for (rows, units) in awkward(16) {
+        for activation in [Activation::Tanh, Activation::Relu] {
+            let sequence = Sequence::new(activation, [2, rows, units], 11);
+            let mut fused: Vec<Vec<u32>> = Vec::new();
+            for isa in sets_under_test() {
+                let granule = gemm::Packed::new(isa, units, 1, units).granule();
+                let [whole, panels] = cuts(units, granule).map(|cuts| {
+                    let Outcome { h, dpre, dh } = sequence.run(isa, &cuts);
+                    bits(&[&h, &dpre, &dh])
+                });
+                assert!(whole == panels, "{isa} {rows} x {units}: blocks of one panel give other bits");
+                if isa != Isa::PORTABLE {
+                    fused.push(whole);
+                }
+            }
+            assert!(fused.windows(2).all(|pair| pair[0] == pair[1]), "{rows} x {units}: AVX2 and AVX-512 differ");
+        }
+    }
+}
+
+#[test]
+fn a_whole_backward_is_the_derivative_and_faults_in_it_are_caught() {
+    for isa in sets_under_test() {
+        for activation in [Activation::Tanh, Activation::Relu] {
+            let sequence = Sequence::new(activation, [3, 2, isa.lanes() + 1], 23);
+            let (steps, rows, units) = (sequence.steps, sequence.rows, sequence.units);
+            let outcome = sequence.run(isa, &[0, units]);
+            // With W = 1 and x = x W + b the reference's loss is a function of what the kernels were given.
+            let dims = reference::Dims { steps, rows, inputs: units, units };
+            let mut kernel = vec![0.0; units * units];
+            (0..units).for_each(|i| kernel[i * units + i] = 1.0);
+            let [pre, recurrent, h0, dy] =
+                [&sequence.pre, &sequence.recurrent, &sequence.h0, &sequence.dy].map(|x| wide(x));
+            let loss = |pre: &[f64], h0: &[f64]| {
+                let parameters = Parameters { kernel: &kernel, recurrent_kernel: &recurrent, bias: None };
+                dot(&reference::forward(dims, activation, &parameters, &Inputs { x: pre, h0 }), &dy)
+            };
+            let name = |what| format!("{isa} {activation:?} {what}");
+            check_with_faults(&name("pre"), &pre, &outcome.dpre, |pre| loss(pre, &h0));
+            check_with_faults(&name("h0"), &h0, &outcome.dh[..dims.state()], |h0| loss(&pre, h0));
+        }
+    }
+}
+
+#[test]
+fn huge_values_and_nan_go_through() {
+    for isa in sets_under_test() {
+        let units = isa.lanes() + 3;
+        for activation in [Activation::Tanh, Activation::Relu] {
+            let mut sequence = Sequence::new(activation, [1, 2, units], 31);
+            sequence.pre[units - 1] = f32::NAN;
+            sequence.pre[0] = 1e30;
+            let outcome = sequence.run(isa, &[0, units]);
+            let h = &outcome.h[2 * units..];
+            assert!(h[units - 1].is_nan(), "{isa} {activation:?}: a NaN was lost");
+            assert_eq!(h.iter().filter(|h| h.is_nan()).count(), 1, "{isa} {activation:?}: a NaN spread");
+            assert_eq!(h[0], if activation == Activation::Tanh { 1.0 } else { 1e30 });
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "dh is 2 x 4, not 2 x 5")]
+fn a_wrong_shape_is_refused() {
+    let (x, mut dpre) = ([0.0; 10], [0.0; 10]);
+    let (h, dh) = (Mat::dense(&x, 2, 5), Mat::dense(&x, 2, 4));
+    backward(Isa::PORTABLE, Backward { activation: Activation::Tanh, h, dh, dpre: MatMut::dense(&mut dpre, 2, 5) });
+}
+
+#[test]
+fn nothing_to_do_is_fine() {
+    for (rows, units) in [(0, 5), (3, 0)] {
+        let outcome = Sequence::new(Activation::Tanh, [2, rows, units], 1).run(Isa::best(), &[0, units]);
+        assert!(outcome.h.is_empty());
+    }
+}
