@@ -4,6 +4,9 @@
 //! backward claims; [`gradient`] differentiates the forward numerically and names the worst entry. The same checker
 //! must reject a gradient with a fault in it, or it shows nothing: [`assert_faults_caught`] feeds it such faults.
 
+use crate::isa::{Isa, sets_under_test};
+use crate::mat::{Mat, MatMut};
+
 /// Step of the central difference, relative to max(1, |x|): the cube root of f64's 2^-52, where the error of
 /// truncation (step^2) and the error of rounding (2^-52 / step) meet.
 const STEP: f64 = 6.0e-6;
@@ -120,9 +123,17 @@ pub(crate) fn numbers(n: usize, seed: u64) -> Vec<f64> {
     (0..n).map(|_| next()).collect()
 }
 
-/// Asserts |got - want| <= bound(i) for every entry of an f32 result, and names the worst.
+/// Whether |got - want| <= bound(i) for every entry of an f32 result.
+///
+/// # Errors
+///
+/// A message that names the worst entry.
+///
+/// # Panics
+///
+/// When the lengths differ.
 #[track_caller]
-pub(crate) fn assert_close(what: &str, got: &[f32], want: &[f64], bound: impl Fn(usize) -> f64) {
+pub(crate) fn close(what: &str, got: &[f32], want: &[f64], bound: impl Fn(usize) -> f64) -> Result<(), String> {
     assert_eq!(got.len(), want.len(), "{what}: {} entries, {} wanted", got.len(), want.len());
     let excess = |i: usize| {
         let e = (f64::from(got[i]) - want[i]).abs();
@@ -134,9 +145,84 @@ pub(crate) fn assert_close(what: &str, got: &[f32], want: &[f64], bound: impl Fn
             e / bound(i)
         }
     };
-    let Some(worst) = (0..got.len()).max_by(|&a, &b| excess(a).total_cmp(&excess(b))) else { return };
+    let Some(worst) = (0..got.len()).max_by(|&a, &b| excess(a).total_cmp(&excess(b))) else { return Ok(()) };
     let times = excess(worst);
-    assert!(times <= 1.0, "{what}[{worst}]: {:e}, not {:e}: {times:.2} times the bound", got[worst], want[worst]);
+    if times <= 1.0 {
+        return Ok(());
+    }
+    Err(format!("{what}[{worst}]: {:e}, not {:e}: {times:.2} times the bound", got[worst], want[worst]))
+}
+
+/// [`close`] as an assertion.
+#[track_caller]
+pub(crate) fn assert_close(what: &str, got: &[f32], want: &[f64], bound: impl Fn(usize) -> f64) {
+    if let Err(message) = close(what, got, want, bound) {
+        panic!("{message}");
+    }
+}
+
+/// A matrix inside a frame of NaN: before it, after it and between its rows. A kernel that reads the frame spoils its
+/// result, and one that writes to it is found by [`Framed::values`].
+#[derive(Clone)]
+pub(crate) struct Framed {
+    data: Vec<f32>,
+    rows: usize,
+    cols: usize,
+}
+
+impl Framed {
+    /// Elements of the frame before the matrix and after each row.
+    const MARGIN: usize = 3;
+
+    /// `rows` x `cols` values in row-major order.
+    #[track_caller]
+    pub(crate) fn new(rows: usize, cols: usize, values: &[f32]) -> Self {
+        assert_eq!(values.len(), rows * cols, "values of a {rows} x {cols} matrix");
+        let mut data = vec![f32::NAN; Self::MARGIN + rows * (cols + Self::MARGIN)];
+        for r in 0..rows {
+            let start = Self::MARGIN + r * (cols + Self::MARGIN);
+            data[start..start + cols].copy_from_slice(&values[r * cols..(r + 1) * cols]);
+        }
+        Self { data, rows, cols }
+    }
+
+    /// The matrix.
+    pub(crate) fn mat(&self) -> Mat<'_> {
+        Mat::new(&self.data[Self::MARGIN..], self.rows, self.cols, self.cols + Self::MARGIN)
+    }
+
+    /// The matrix.
+    pub(crate) fn mat_mut(&mut self) -> MatMut<'_> {
+        MatMut::new(&mut self.data[Self::MARGIN..], self.rows, self.cols, self.cols + Self::MARGIN)
+    }
+
+    /// The values in row-major order. Panics if the frame was written to.
+    #[track_caller]
+    pub(crate) fn values(&self) -> Vec<f32> {
+        assert!(self.data[..Self::MARGIN].iter().all(|x| x.is_nan()), "written before the matrix");
+        let mut values = Vec::with_capacity(self.rows * self.cols);
+        for (r, row) in self.data[Self::MARGIN..].chunks(self.cols + Self::MARGIN).enumerate() {
+            assert!(row[self.cols..].iter().all(|x| x.is_nan()), "written beyond row {r}");
+            values.extend_from_slice(&row[..self.cols]);
+        }
+        values
+    }
+}
+
+/// The bits of every number, one pattern for all NaN: what "the same bits" compares.
+pub(crate) fn bits(x: &[f32]) -> Vec<u32> {
+    x.iter().map(|x| if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() }).collect()
+}
+
+/// Runs `f` on every set of this processor and asserts that AVX2 and AVX-512 give the same bits; returns the results.
+#[track_caller]
+pub(crate) fn on_every_set(what: &str, mut f: impl FnMut(Isa) -> Vec<f32>) -> Vec<(Isa, Vec<f32>)> {
+    let results: Vec<(Isa, Vec<f32>)> = sets_under_test().into_iter().map(|isa| (isa, f(isa))).collect();
+    let mut fused = results.iter().filter(|(isa, _)| *isa != Isa::PORTABLE);
+    if let (Some((a, x)), Some((b, y))) = (fused.next(), fused.next()) {
+        assert_eq!(bits(x), bits(y), "{what}: {a} and {b} differ");
+    }
+    results
 }
 
 #[cfg(test)]
@@ -172,5 +258,23 @@ mod tests {
     #[should_panic(expected = "y[0]: NaN")]
     fn a_nan_is_outside_every_bound() {
         assert_close("y", &[f32::NAN], &[0.0], |_| f64::MAX);
+    }
+
+    #[test]
+    #[should_panic(expected = "written beyond row 1")]
+    fn a_write_into_the_frame_is_found() {
+        let mut framed = Framed::new(3, 2, &[1.0; 6]);
+        assert_eq!(framed.mat().row(2), [1.0; 2]);
+        framed.mat_mut().row_mut(1)[1] = 2.0;
+        assert_eq!(framed.values(), [1.0, 1.0, 1.0, 2.0, 1.0, 1.0]);
+        framed.data[9] = 0.0;
+        framed.values();
+    }
+
+    #[test]
+    fn bits_tell_zeros_apart_and_nans_not() {
+        let x = on_every_set("zeros", |_| vec![0.0, -0.0, f32::NAN, -f32::NAN]);
+        let b = bits(&x[0].1);
+        assert!(b[0] != b[1] && b[2] == b[3]);
     }
 }

@@ -10,6 +10,7 @@
 pub mod cells;
 #[cfg(test)]
 mod check;
+pub mod embedding;
 pub mod gemm;
 pub mod gru;
 pub mod isa;

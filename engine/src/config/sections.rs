@@ -1,0 +1,507 @@
+//! The sections of a [`RunConfig`] and their defaults.
+//!
+//! Every section refuses keys that it does not know. An absent key means its default; an `Option` that is `None` means
+//! "as the chosen rule, schedule or cell has it", which the accessors resolve.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::graph::ModelConfig;
+
+/// The whole configuration of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunConfig {
+    /// Seed of every random number of the run.
+    pub seed: u64,
+    /// Where the text comes from, and how it is cut into tokens.
+    pub data: DataConfig,
+    /// The model.
+    pub model: ModelSection,
+    /// The training loop.
+    pub train: TrainSection,
+    /// The rule that changes the parameters.
+    pub optimizer: OptimizerConfig,
+    /// How the learning rate changes.
+    pub schedule: ScheduleConfig,
+    /// The samples written while training and at its end.
+    pub sample: SampleConfig,
+    /// What is printed while training.
+    pub report: ReportConfig,
+}
+
+impl Default for RunConfig {
+    fn default() -> RunConfig {
+        RunConfig {
+            seed: 123,
+            data: DataConfig::default(),
+            model: ModelSection::default(),
+            train: TrainSection::default(),
+            optimizer: OptimizerConfig::default(),
+            schedule: ScheduleConfig::default(),
+            sample: SampleConfig::default(),
+            report: ReportConfig::default(),
+        }
+    }
+}
+
+/// Where the text comes from, and how it is cut into tokens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataConfig {
+    /// Files and folders to train on, `-` for standard input. None: the embedded text (Cicero).
+    pub train: Vec<PathBuf>,
+    /// Text to validate on, instead of a part of the training text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub valid: Option<PathBuf>,
+    /// Text that the finished model is tested on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<PathBuf>,
+    /// What a token is: byte, char, grapheme or word.
+    pub level: LevelName,
+    /// Words: lower-case the text first.
+    pub lower: bool,
+    /// Words: punctuation marks are tokens of their own.
+    pub split_punctuation: bool,
+    /// Tokens rarer than this become `<unk>`.
+    pub min_count: u32,
+    /// At most so many tokens in the vocabulary; 0 is no limit.
+    pub max_vocab: usize,
+    /// What happens on text that is not UTF-8: strict, replace or skip.
+    pub encoding_errors: EncodingErrorsName,
+    /// Which part of the training text is held out where `valid` is not given.
+    pub split: SplitName,
+    /// The share of the text that is held out.
+    pub valid_fraction: f64,
+}
+
+impl Default for DataConfig {
+    fn default() -> DataConfig {
+        DataConfig {
+            train: Vec::new(),
+            valid: None,
+            test: None,
+            level: LevelName::Char,
+            lower: false,
+            split_punctuation: false,
+            min_count: 1,
+            max_vocab: 0,
+            encoding_errors: EncodingErrorsName::Strict,
+            split: SplitName::Streams,
+            valid_fraction: 0.05,
+        }
+    }
+}
+
+/// A word of the configuration, with the names it goes by.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$item:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$item])* #[serde(rename = $word)] $variant,)*
+        }
+
+        impl $name {
+            /// Every word that is understood.
+            pub const WORDS: &'static [&'static str] = &[$($word),*];
+
+            /// The word as it is written in a configuration.
+            pub fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $word,)* }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+words! {
+    /// What a token is.
+    LevelName {
+        /// One byte.
+        Byte = "byte",
+        /// One Unicode scalar value.
+        Char = "char",
+        /// One extended grapheme cluster.
+        Grapheme = "grapheme",
+        /// What stands between white space; each line ends with `<eos>`.
+        Word = "word",
+    }
+}
+
+words! {
+    /// What happens on bytes that are not UTF-8.
+    EncodingErrorsName {
+        /// Refused, with the byte's offset.
+        Strict = "strict",
+        /// Replaced by U+FFFD.
+        Replace = "replace",
+        /// Left out.
+        Skip = "skip",
+    }
+}
+
+words! {
+    /// Which part of the training text is held out for validation.
+    SplitName {
+        /// The last part of each training stream, as char-rnn does.
+        Streams = "streams",
+        /// The last part of the text.
+        Tail = "tail",
+        /// None: every token is trained on.
+        None = "none",
+    }
+}
+
+words! {
+    /// The recurrent cell.
+    Cell {
+        /// Long short-term memory.
+        Lstm = "lstm",
+        /// Gated recurrent unit.
+        Gru = "gru",
+        /// The simple recurrent cell.
+        Rnn = "rnn",
+    }
+}
+
+words! {
+    /// The activation of the simple recurrent cell.
+    RnnActivation {
+        /// Hyperbolic tangent.
+        Tanh = "tanh",
+        /// max(0, x).
+        Relu = "relu",
+    }
+}
+
+words! {
+    /// What the weights start from.
+    Init {
+        /// Keras' own: Glorot uniform kernels, orthogonal recurrent kernels, embeddings uniform in +-0.05.
+        Keras = "keras",
+        /// Uniform in +-`init_scale`.
+        Uniform = "uniform",
+        /// Normal with standard deviation `init_scale`.
+        Normal = "normal",
+    }
+}
+
+words! {
+    /// What the biases start from.
+    InitBiases {
+        /// Zero.
+        Zeros = "zeros",
+        /// The same distribution as the weights.
+        Weights = "weights",
+    }
+}
+
+words! {
+    /// What the gradient is the gradient of.
+    LossScaleName {
+        /// The mean over the scored tokens of a step.
+        Mean = "mean",
+        /// The sum over the scored tokens of a step.
+        Sum = "sum",
+        /// The sum over time, averaged over the streams.
+        SumOverTime = "sum_over_time",
+    }
+}
+
+words! {
+    /// The optimiser's rule.
+    OptimizerName {
+        /// p -= lr g.
+        Sgd = "sgd",
+        /// Heavy-ball momentum.
+        Momentum = "momentum",
+        /// Nesterov's momentum.
+        Nesterov = "nesterov",
+        /// Adagrad.
+        Adagrad = "adagrad",
+        /// RMSprop, as Torch and PyTorch have it.
+        RmsProp = "rmsprop",
+        /// Adam.
+        Adam = "adam",
+        /// Adam with decoupled weight decay.
+        AdamW = "adamw",
+    }
+}
+
+words! {
+    /// How the learning rate changes.
+    ScheduleName {
+        /// It does not.
+        Constant = "constant",
+        /// From epoch `after` + 1 on it is multiplied by `factor` every `every` epochs.
+        Decay = "decay",
+        /// Multiplied by `factor` when the validation loss has not improved for `patience` evaluations.
+        Plateau = "plateau",
+        /// Half a cosine from `lr` down to `min_lr` over the whole run.
+        Cosine = "cosine",
+    }
+}
+
+words! {
+    /// What is printed while training.
+    ReportStyle {
+        /// A line an interval with speed, loss and time left.
+        Standard = "standard",
+        /// Karpathy's gist: `iter N, loss: S`, S the smoothed sum over a step.
+        MinCharRnn = "min_char_rnn",
+    }
+}
+
+/// The model: either described by its cell and sizes, or spelled out as a graph of layers.
+///
+/// The short form is one-hot or `embedding`, then `layers` recurrent layers of `hidden` units, each followed by dropout,
+/// then a dense layer over the vocabulary.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelSection {
+    /// The recurrent cell.
+    pub cell: Cell,
+    /// The simple cell's activation; tanh unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub activation: Option<RnnActivation>,
+    /// The GRU's reset gate works after the recurrent product (true unless given, as in Keras and PyTorch) or before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reset_after: Option<bool>,
+    /// Units of each recurrent layer.
+    pub hidden: usize,
+    /// Recurrent layers.
+    pub layers: usize,
+    /// Numbers an input token is embedded in; 0 is one-hot.
+    pub embedding: usize,
+    /// Share of the embedding's and of each recurrent layer's outputs dropped while training.
+    pub dropout: f64,
+    /// The output layer uses the embedding's table.
+    pub tied: bool,
+    /// What the weights start from.
+    pub init: Init,
+    /// Half width or standard deviation of the initial weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init_scale: Option<f64>,
+    /// What the biases start from; zeros unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init_biases: Option<InitBiases>,
+    /// The biases of the LSTM's forget gates start from 1; unless given, true with Keras' init and false with others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit_forget_bias: Option<bool>,
+    /// The whole graph, layer by layer, instead of the keys above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub graph: Option<ModelConfig>,
+}
+
+impl Default for ModelSection {
+    fn default() -> ModelSection {
+        ModelSection {
+            cell: Cell::Lstm,
+            activation: None,
+            reset_after: None,
+            hidden: 128,
+            layers: 2,
+            embedding: 0,
+            dropout: 0.0,
+            tied: false,
+            init: Init::Keras,
+            init_scale: None,
+            init_biases: None,
+            unit_forget_bias: None,
+            graph: None,
+        }
+    }
+}
+
+/// The training loop.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainSection {
+    /// Streams that are trained on side by side (N).
+    pub batch: usize,
+    /// Time steps that the gradient reaches back (T).
+    pub steps: usize,
+    /// Passes over the training text; 0 is no limit but `max_steps`.
+    pub epochs: u64,
+    /// Optimiser steps after which training ends; 0 is no limit.
+    pub max_steps: u64,
+    /// What the gradient is the gradient of.
+    pub loss: LossScaleName,
+    /// Parts of a batch whose gradients are computed apart and added in a fixed order.
+    pub replicas: usize,
+    /// Evaluate after so many steps; 0 is after each epoch.
+    pub eval_every: u64,
+    /// Streams side by side in an evaluation; 0 is as `batch`.
+    pub eval_batch: usize,
+    /// Save a checkpoint after so many steps; 0 is after each epoch.
+    pub save_every: u64,
+    /// Stop when the validation loss has not improved for so many evaluations; 0 is never.
+    pub early_stop: u64,
+}
+
+impl Default for TrainSection {
+    fn default() -> TrainSection {
+        TrainSection {
+            batch: 50,
+            steps: 50,
+            epochs: 10,
+            max_steps: 0,
+            loss: LossScaleName::Mean,
+            replicas: 1,
+            eval_every: 0,
+            eval_batch: 0,
+            save_every: 0,
+            early_stop: 0,
+        }
+    }
+}
+
+/// The rule that changes the parameters.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OptimizerConfig {
+    /// The rule.
+    pub rule: OptimizerName,
+    /// The learning rate at the start; unless given, sgd 1, momentum, nesterov and adagrad 0.1, the others 0.002.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lr: Option<f64>,
+    /// momentum, nesterov: the share of the last change that is kept; 0.9 unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub momentum: Option<f64>,
+    /// rmsprop: the share of the mean square that is kept; 0.95 unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decay: Option<f64>,
+    /// adam, adamw: the share of the mean that is kept; 0.9 unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beta1: Option<f64>,
+    /// adam, adamw: the share of the mean square that is kept; 0.999 unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beta2: Option<f64>,
+    /// adagrad, rmsprop, adam, adamw: what keeps the divisor from 0; 1e-8 unless given (adagrad: 1e-10).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epsilon: Option<f64>,
+    /// adagrad: epsilon is added inside the root, as min-char-rnn does; false unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epsilon_inside: Option<bool>,
+    /// adamw: the decay of the weights; 0.01 unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<f64>,
+    /// Scale the whole gradient down to this norm; 0 is off.
+    pub clip_norm: f64,
+    /// Clamp each entry of the gradient to +- this; 0 is off.
+    pub clip_value: f64,
+}
+
+impl Default for OptimizerConfig {
+    fn default() -> OptimizerConfig {
+        OptimizerConfig {
+            rule: OptimizerName::Adam,
+            lr: None,
+            momentum: None,
+            decay: None,
+            beta1: None,
+            beta2: None,
+            epsilon: None,
+            epsilon_inside: None,
+            weight_decay: None,
+            clip_norm: 5.0,
+            clip_value: 0.0,
+        }
+    }
+}
+
+/// How the learning rate changes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScheduleConfig {
+    /// The kind.
+    pub kind: ScheduleName,
+    /// decay, plateau: what the rate is multiplied by; 0.5 unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub factor: Option<f64>,
+    /// decay: epochs at the full rate; 0 unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    /// decay: epochs between two changes; 1 unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every: Option<u64>,
+    /// plateau: evaluations without improvement before a change; 1 unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience: Option<u64>,
+    /// plateau, cosine: the rate never falls below; 0 unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_lr: Option<f64>,
+    /// Steps over which the rate first rises from 0.
+    pub warmup: u64,
+}
+
+impl Default for ScheduleConfig {
+    fn default() -> ScheduleConfig {
+        ScheduleConfig {
+            kind: ScheduleName::Constant,
+            factor: None,
+            after: None,
+            every: None,
+            patience: None,
+            min_lr: None,
+            warmup: 0,
+        }
+    }
+}
+
+/// The samples written while training and at its end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SampleConfig {
+    /// A sample after so many steps; 0 is only at the end.
+    pub every: u64,
+    /// Tokens of a sample.
+    pub length: usize,
+    /// What a sample goes on from.
+    pub prompt: String,
+    /// 1 samples from the model's distribution, less is more careful, 0 always takes the likeliest token.
+    pub temperature: f64,
+    /// Only the so many likeliest tokens; 0 is all.
+    pub top_k: usize,
+    /// Only the likeliest tokens that together have this probability; 1 is all.
+    pub top_p: f64,
+    /// Only tokens at least this times as probable as the likeliest; 0 is all.
+    pub min_p: f64,
+}
+
+impl Default for SampleConfig {
+    fn default() -> SampleConfig {
+        SampleConfig {
+            every: 0,
+            length: 300,
+            prompt: String::new(),
+            temperature: 1.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+        }
+    }
+}
+
+/// What is printed while training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReportConfig {
+    /// The form of a line.
+    pub style: ReportStyle,
+    /// A line after so many steps; 0 is about one every two seconds.
+    pub every: u64,
+}
+
+impl Default for ReportConfig {
+    fn default() -> ReportConfig {
+        ReportConfig { style: ReportStyle::Standard, every: 0 }
+    }
+}

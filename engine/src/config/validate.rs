@@ -1,0 +1,218 @@
+//! Refusing values that are out of range or have no meaning beside the others.
+
+use super::{Cell, Init, InitBiases, LevelName, OptimizerName, Origins, RunConfig, ScheduleName, SplitName};
+use crate::error::Result;
+
+/// Sizes beyond this are a slip of the finger, and their products would overflow.
+const LARGEST_SIZE: usize = 1 << 24;
+
+/// Checks every value against its range and against the values beside it.
+pub(super) fn validate(config: &RunConfig, origins: &Origins) -> Result<()> {
+    let check = Check { origins };
+    check.data(config)?;
+    check.model(config)?;
+    check.train(config)?;
+    check.optimizer(config)?;
+    check.schedule(config)?;
+    check.sample(config)
+}
+
+struct Check<'a> {
+    origins: &'a Origins,
+}
+
+impl Check<'_> {
+    fn data(&self, config: &RunConfig) -> Result<()> {
+        let data = &config.data;
+        self.holds(
+            data.valid_fraction > 0.0 && data.valid_fraction < 1.0,
+            "data.valid_fraction",
+            format_args!("must be more than 0 and less than 1, got {}", data.valid_fraction),
+        )?;
+        self.size("data.min_count", data.min_count as usize, 1, u32::MAX as usize)?;
+        if data.max_vocab != 0 {
+            self.size("data.max_vocab", data.max_vocab, 2, i32::MAX as usize)?;
+        }
+        if data.level != LevelName::Word {
+            for (key, on) in [("data.lower", data.lower), ("data.split_punctuation", data.split_punctuation)] {
+                self.holds(!on, key, format_args!("works on words; the level here is {}", data.level))?;
+            }
+        }
+        if data.valid.is_some() && self.origins.given("data.split") && data.split != SplitName::None {
+            let other = self.origins.of("data.valid");
+            // A recipe's split yields to the user's own validation file.
+            if !matches!(self.origins.of("data.split"), Some(super::Origin::Recipe(_))) {
+                let by = other.map_or(String::new(), |origin| format!(" ({origin})"));
+                return Err(self
+                    .origins
+                    .refuse("data.split", format_args!("has no meaning beside a validation file{by}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn model(&self, config: &RunConfig) -> Result<()> {
+        let model = &config.model;
+        if model.graph.is_some() {
+            return match self.origins.keys_of("model").find(|key| !key.starts_with("graph")) {
+                Some(key) => Err(self
+                    .origins
+                    .refuse(&format!("model.{key}"), "has no meaning beside a model spelled out in `model.graph`")),
+                None => Ok(()),
+            };
+        }
+        self.size("model.hidden", model.hidden, 1, LARGEST_SIZE)?;
+        self.size("model.layers", model.layers, 1, 1024)?;
+        self.size("model.embedding", model.embedding, 0, LARGEST_SIZE)?;
+        self.share("model.dropout", model.dropout)?;
+        let cell = model.cell.as_str();
+        self.meaning("model.activation", model.activation.is_some(), model.cell == Cell::Rnn, "cell", cell)?;
+        self.meaning("model.reset_after", model.reset_after.is_some(), model.cell == Cell::Gru, "cell", cell)?;
+        self.meaning(
+            "model.unit_forget_bias",
+            model.unit_forget_bias.is_some(),
+            model.cell == Cell::Lstm,
+            "cell",
+            cell,
+        )?;
+        let scaled = model.init != Init::Keras;
+        let init = model.init.as_str();
+        self.meaning("model.init_scale", model.init_scale.is_some(), scaled, "init", init)?;
+        if let Some(scale) = model.init_scale {
+            self.positive("model.init_scale", scale)?;
+        }
+        let biases = model.init_biases == Some(InitBiases::Weights);
+        self.meaning("model.init_biases", biases, scaled, "init", init)?;
+        self.holds(
+            !model.tied || model.embedding == model.hidden,
+            "model.tied",
+            format_args!(
+                "needs an embedding as large as the hidden layer, got embedding {} and hidden {}",
+                model.embedding, model.hidden
+            ),
+        )?;
+        Ok(())
+    }
+
+    fn train(&self, config: &RunConfig) -> Result<()> {
+        let train = &config.train;
+        self.size("train.batch", train.batch, 1, LARGEST_SIZE)?;
+        self.size("train.steps", train.steps, 1, LARGEST_SIZE)?;
+        self.size("train.replicas", train.replicas, 1, 1024)?;
+        self.holds(
+            train.replicas <= train.batch,
+            "train.replicas",
+            format_args!("share the {} streams of a batch, so they cannot be {}", train.batch, train.replicas),
+        )?;
+        self.size("train.eval_batch", train.eval_batch, 0, LARGEST_SIZE)?;
+        self.holds(
+            train.epochs >= 1 || train.max_steps >= 1,
+            "train.epochs",
+            "is 0, so nothing would end the training; give train.max_steps too",
+        )
+    }
+
+    fn optimizer(&self, config: &RunConfig) -> Result<()> {
+        use OptimizerName::{Adagrad, Adam, AdamW, Momentum, Nesterov, RmsProp};
+        let optimizer = &config.optimizer;
+        let members: [(&str, bool, &[OptimizerName]); 7] = [
+            ("optimizer.momentum", optimizer.momentum.is_some(), &[Momentum, Nesterov]),
+            ("optimizer.decay", optimizer.decay.is_some(), &[RmsProp]),
+            ("optimizer.beta1", optimizer.beta1.is_some(), &[Adam, AdamW]),
+            ("optimizer.beta2", optimizer.beta2.is_some(), &[Adam, AdamW]),
+            ("optimizer.epsilon", optimizer.epsilon.is_some(), &[Adagrad, RmsProp, Adam, AdamW]),
+            ("optimizer.epsilon_inside", optimizer.epsilon_inside.is_some(), &[Adagrad]),
+            ("optimizer.weight_decay", optimizer.weight_decay.is_some(), &[AdamW]),
+        ];
+        for (key, given, rules) in members {
+            self.meaning(key, given, rules.contains(&optimizer.rule), "rule", optimizer.rule.as_str())?;
+        }
+        if let Some(lr) = optimizer.lr {
+            self.positive("optimizer.lr", lr)?;
+        }
+        for (key, value) in [
+            ("optimizer.momentum", optimizer.momentum),
+            ("optimizer.decay", optimizer.decay),
+            ("optimizer.beta1", optimizer.beta1),
+            ("optimizer.beta2", optimizer.beta2),
+        ] {
+            if let Some(value) = value {
+                self.share(key, value)?;
+            }
+        }
+        if let Some(epsilon) = optimizer.epsilon {
+            self.positive("optimizer.epsilon", epsilon)?;
+        }
+        self.not_negative("optimizer.weight_decay", optimizer.weight_decay.unwrap_or(0.0))?;
+        self.not_negative("optimizer.clip_norm", optimizer.clip_norm)?;
+        self.not_negative("optimizer.clip_value", optimizer.clip_value)
+    }
+
+    fn schedule(&self, config: &RunConfig) -> Result<()> {
+        use ScheduleName::{Cosine, Decay, Plateau};
+        let schedule = &config.schedule;
+        let members: [(&str, bool, &[ScheduleName]); 5] = [
+            ("schedule.factor", schedule.factor.is_some(), &[Decay, Plateau]),
+            ("schedule.after", schedule.after.is_some(), &[Decay]),
+            ("schedule.every", schedule.every.is_some(), &[Decay]),
+            ("schedule.patience", schedule.patience.is_some(), &[Plateau]),
+            ("schedule.min_lr", schedule.min_lr.is_some(), &[Plateau, Cosine]),
+        ];
+        for (key, given, kinds) in members {
+            self.meaning(key, given, kinds.contains(&schedule.kind), "kind", schedule.kind.as_str())?;
+        }
+        if let Some(factor) = schedule.factor {
+            self.holds(
+                factor > 0.0 && factor <= 1.0,
+                "schedule.factor",
+                format_args!("must be more than 0 and at most 1, got {factor}"),
+            )?;
+        }
+        self.holds(schedule.every != Some(0), "schedule.every", "must be at least 1, got 0")?;
+        self.not_negative("schedule.min_lr", schedule.min_lr.unwrap_or(0.0))
+    }
+
+    fn sample(&self, config: &RunConfig) -> Result<()> {
+        let sample = &config.sample;
+        self.size("sample.length", sample.length, 0, 1 << 30)?;
+        self.not_negative("sample.temperature", sample.temperature)?;
+        self.holds(
+            sample.top_p > 0.0 && sample.top_p <= 1.0,
+            "sample.top_p",
+            format_args!("must be more than 0 and at most 1, got {}", sample.top_p),
+        )?;
+        self.holds(
+            (0.0..=1.0).contains(&sample.min_p),
+            "sample.min_p",
+            format_args!("must be from 0 to 1, got {}", sample.min_p),
+        )
+    }
+
+    fn holds(&self, holds: bool, key: &str, what: impl std::fmt::Display) -> Result<()> {
+        if holds { Ok(()) } else { Err(self.origins.refuse(key, what)) }
+    }
+
+    fn size(&self, key: &str, value: usize, least: usize, most: usize) -> Result<()> {
+        let inside = (least..=most).contains(&value);
+        self.holds(inside, key, format_args!("must be from {least} to {most}, got {value}"))
+    }
+
+    fn share(&self, key: &str, value: f64) -> Result<()> {
+        let inside = (0.0..1.0).contains(&value);
+        self.holds(inside, key, format_args!("must be at least 0 and less than 1, got {value}"))
+    }
+
+    fn positive(&self, key: &str, value: f64) -> Result<()> {
+        let inside = value > 0.0 && value.is_finite();
+        self.holds(inside, key, format_args!("must be a number greater than 0, got {value}"))
+    }
+
+    fn not_negative(&self, key: &str, value: f64) -> Result<()> {
+        let inside = value >= 0.0 && value.is_finite();
+        self.holds(inside, key, format_args!("must be a number that is 0 or more, got {value}"))
+    }
+
+    fn meaning(&self, key: &str, given: bool, has_meaning: bool, head: &str, word: &str) -> Result<()> {
+        self.holds(!given || has_meaning, key, format_args!("has no meaning with {head} {word}"))
+    }
+}

@@ -1,0 +1,116 @@
+//! Known models as configurations: one TOML file each, embedded in the program.
+//!
+//! A recipe's `[about]` section says what it is and where it comes from, and whether anyone has run it to its end with this
+//! program; the rest is a [`crate::config::RunConfig`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Origins, Resolver, RunConfig, nearest};
+use crate::error::{Error, Result};
+
+/// What a recipe says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct About {
+    /// The name it is called by.
+    pub name: String,
+    /// One line.
+    pub summary: String,
+    /// Who published it, and where.
+    pub source: String,
+    /// The text it is meant for.
+    pub data: String,
+    /// Whether somebody has run it to its end with this program.
+    pub run_to_end: bool,
+    /// What else a user should know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// A recipe as it is embedded.
+#[derive(Debug, Clone, Copy)]
+pub struct Recipe {
+    /// The name it is called by.
+    pub name: &'static str,
+    /// Its TOML file.
+    pub text: &'static str,
+}
+
+/// Every recipe, in the order that `unroll recipes` lists them.
+pub const RECIPES: &[Recipe] = &[
+    Recipe { name: "cicero", text: include_str!("cicero.toml") },
+    Recipe { name: "min-char-rnn", text: include_str!("min-char-rnn.toml") },
+    Recipe { name: "char-rnn", text: include_str!("char-rnn.toml") },
+    Recipe { name: "char-gru", text: include_str!("char-gru.toml") },
+    Recipe { name: "zaremba-small", text: include_str!("zaremba-small.toml") },
+    Recipe { name: "zaremba-medium", text: include_str!("zaremba-medium.toml") },
+];
+
+/// The recipe that stands for `unroll train` without data.
+pub const FIRST: &str = "cicero";
+
+/// The recipe of this name; `_` counts as `-`.
+///
+/// # Errors
+/// Where there is none; the error offers the nearest.
+pub fn find(name: &str) -> Result<&'static Recipe> {
+    let wanted = name.replace('_', "-").to_lowercase();
+    RECIPES.iter().find(|recipe| recipe.name == wanted).ok_or_else(|| {
+        let names = || RECIPES.iter().map(|recipe| recipe.name);
+        let error = Error::usage(format!("there is no recipe `{name}`"));
+        match nearest(name, names()) {
+            Some(near) => error.mend(format!("did you mean `{near}`? `unroll recipes` lists them")),
+            None => error.mend(format!("there are {}", names().collect::<Vec<_>>().join(", "))),
+        }
+    })
+}
+
+impl Recipe {
+    /// What the recipe says about itself.
+    ///
+    /// # Errors
+    /// Where the file is malformed, which its test rules out for the embedded ones.
+    pub fn about(&self) -> Result<About> {
+        #[derive(Deserialize)]
+        struct File {
+            about: About,
+        }
+        let file: File = toml::from_str(self.text)
+            .map_err(|error| Error::run(format!("recipe {}: {}", self.name, error.message())))?;
+        Ok(file.about)
+    }
+
+    /// The configuration that the recipe gives over the defaults.
+    ///
+    /// # Errors
+    /// Where the file is malformed, which its test rules out for the embedded ones.
+    pub fn config(&self) -> Result<(RunConfig, Origins)> {
+        let mut resolver = Resolver::new();
+        resolver.recipe(self.name, self.text)?;
+        resolver.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_recipe_is_valid_and_says_where_it_comes_from() {
+        for recipe in RECIPES {
+            let about = recipe.about().unwrap();
+            assert_eq!(about.name, recipe.name);
+            assert!(!about.source.is_empty() && !about.summary.is_empty());
+            assert!(about.run_to_end || about.note.is_some(), "{}: a recipe that nobody ran says so", recipe.name);
+            recipe.config().unwrap();
+        }
+    }
+
+    #[test]
+    fn an_unknown_recipe_is_refused_with_the_nearest() {
+        assert_eq!(find("char_rnn").unwrap().name, "char-rnn");
+        let error = find("zarembasmall").unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        insta::assert_snapshot!(error, @"there is no recipe `zarembasmall` (did you mean `zaremba-small`? `unroll recipes` lists them)");
+    }
+}

@@ -1,0 +1,11 @@
+//! What people and programs read: numbers, tables, progress, JSON lines.
+
+mod numbers;
+mod out;
+mod progress;
+mod table;
+
+pub use numbers::{bytes, count, duration, per_second, short_float};
+pub use out::{Out, json_line, visible};
+pub use progress::Progress;
+pub use table::{Align, Table, summary};
