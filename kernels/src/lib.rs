@@ -19,6 +19,7 @@ pub mod mat;
 pub mod math;
 pub mod rnn;
 pub mod simd;
+pub mod softmax;
 
 pub use isa::Isa;
 pub use mat::{Buffer, GroupsMut, Mat, MatMut};

@@ -39,7 +39,7 @@ const LN: [f32; 8] =
 
 /// c[0] + c[1] x + c[2] x^2 ..., by Horner's rule.
 #[inline(always)]
-fn polynomial<S: Simd, const N: usize>(s: S, x: S::F32, c: [f32; N]) -> S::F32 {
+pub(crate) fn polynomial<S: Simd, const N: usize>(s: S, x: S::F32, c: [f32; N]) -> S::F32 {
     let mut sum = s.splat(c[N - 1]);
     for i in (0..N - 1).rev() {
         sum = s.mul_add(sum, x, s.splat(c[i]));

@@ -186,6 +186,14 @@ impl<S: Simd> Wide16<S> {
         Self::load(s, &whole)
     }
 
+    /// Writes to the first 16 elements. Panics if there are fewer.
+    #[inline(always)]
+    pub fn store(self, s: S, to: &mut [f32]) {
+        for i in 0..Self::PARTS {
+            s.store(&mut to[i * S::LANES..], self.parts[i]);
+        }
+    }
+
     /// Applies `f` lane by lane.
     #[inline(always)]
     pub fn map(mut self, f: impl Fn(S::F32) -> S::F32) -> Self {
@@ -208,9 +216,7 @@ impl<S: Simd> Wide16<S> {
     #[inline(always)]
     pub fn to_array(self, s: S) -> [f32; 16] {
         let mut out = [0.0; 16];
-        for i in 0..Self::PARTS {
-            s.store(&mut out[i * S::LANES..], self.parts[i]);
-        }
+        self.store(s, &mut out);
         out
     }
 

@@ -1,0 +1,124 @@
+//! Softmax, log-softmax and cross-entropy over rows of logits, and binary cross-entropy over single logits.
+//!
+//! For a row x of V logits with maximum m and target t, and for a single logit x with target y in [0, 1]:
+//!
+//! ```text
+//! softmax            p_j = e^(x_j - m) / sum_k e^(x_k - m)
+//! log-softmax        ln p_j = x_j - m - ln sum_k e^(x_k - m)
+//! cross-entropy      L = -ln p_t                                  dx_j = (p_j - [j = t]) scale
+//! binary             L = max(x, 0) - x y + ln(1 + e^-|x|)         dx   = (sigmoid(x) - y) scale
+//! ```
+//!
+//! Logits are (R, V), R rows of all time steps and streams together. No exponential has a positive argument, so logits
+//! of any finite size are safe. A NaN or +inf among a row's logits gives a NaN loss and a NaN row; a logit of -inf is a
+//! word that cannot come, and as a target it has the loss +inf. V = 1 gives the loss 0.
+//!
+//! # Error
+//!
+//! Sums run in f32 over blocks of 1024 logits, the blocks in f64. The target's own term is kept apart from the sum of
+//! the others, s: the loss is ln(1 + s) where the target is the maximum, and its gradient -s / (1 + s), so that losses
+//! and gradients far below 2^-24 keep their relative accuracy. With u = 2^-24, d_j = |x_j - m|, D the average of d under
+//! p, and D' under p without the target:
+//!
+//! ```text
+//! |error of p_j|        <= u p_j (d_j + D + 76) + 2^-149
+//! |error of L|          <= u (L + (1 - p_t) (D' + 76))
+//! |error of ln p_j|     <= u (2 |ln p_j| + d_j + D + 78)
+//! |error of dx_j|       <= scale (error of p_j, with 1 - p_t for p_t, + u |dx_j|)
+//! |error of binary L|   <= u (2 max(x, 0) + 4 L)
+//! |error of binary dx|  <= scale 4 u
+//! ```
+//!
+//! Source: J. S. Bridle, "Probabilistic Interpretation of Feedforward Classification Network Outputs", 1990; the safe
+//! form: N. J. Higham et al., "Accurately Computing the Log-Sum-Exp and Softmax Functions", 2021.
+
+mod generic;
+#[cfg(test)]
+mod reference;
+
+use crate::isa::Isa;
+use crate::mat::{Mat, MatMut};
+
+/// A target that is not scored: its loss is 0 and its gradient row is 0, whatever its logits.
+pub const IGNORE: u32 = u32::MAX;
+
+/// The arguments of [`cross_entropy`].
+pub struct CrossEntropy<'a> {
+    /// (R, V). In: logits. Out: their gradient, (softmax - onehot(target)) scale; 0 in rows that are not scored.
+    pub logits: MatMut<'a>,
+    /// (R) Tokens below V, or [`IGNORE`].
+    pub targets: &'a [u32],
+    /// The gradient of the total loss by each row's loss: 1 for a sum, 1 / (scored rows) for a mean.
+    pub scale: f32,
+    /// (R) Out: -ln p of each target in nats, not scaled; 0 in rows that are not scored.
+    pub losses: &'a mut [f32],
+}
+
+/// The arguments of [`binary_cross_entropy`].
+pub struct BinaryCrossEntropy<'a> {
+    /// (R) In: logits. Out: their gradient, (sigmoid - target) scale.
+    pub logits: &'a mut [f32],
+    /// (R) The probability of the positive class, 0 to 1.
+    pub targets: &'a [f32],
+    /// The gradient of the total loss by each loss.
+    pub scale: f32,
+    /// (R) Out: the losses in nats, not scaled.
+    pub losses: &'a mut [f32],
+}
+
+/// The loss of every row, and in the logits' place their gradient.
+///
+/// # Panics
+///
+/// When `targets` or `losses` have not R elements, or a target is neither below V nor [`IGNORE`].
+#[track_caller]
+pub fn cross_entropy(isa: Isa, args: CrossEntropy<'_>) {
+    check(args.logits.rows(), args.logits.cols(), args.targets, args.losses);
+    isa.run(args);
+}
+
+/// The loss of every row alone: the same bits as [`cross_entropy`]'s, the logits untouched.
+///
+/// # Panics
+///
+/// As [`cross_entropy`].
+#[track_caller]
+pub fn cross_entropy_forward(isa: Isa, logits: Mat<'_>, targets: &[u32], losses: &mut [f32]) {
+    check(logits.rows(), logits.cols(), targets, losses);
+    isa.run(generic::Losses { logits, targets, losses });
+}
+
+/// Replaces every row of logits by its softmax.
+pub fn softmax_rows(isa: Isa, logits: MatMut<'_>) {
+    isa.run(generic::Softmax(logits));
+}
+
+/// Replaces every row of logits by the logarithm of its softmax.
+pub fn log_softmax_rows(isa: Isa, logits: MatMut<'_>) {
+    isa.run(generic::LogSoftmax(logits));
+}
+
+/// The loss of every logit, and in the logits' place their gradient.
+///
+/// # Panics
+///
+/// When the lengths differ.
+#[track_caller]
+pub fn binary_cross_entropy(isa: Isa, args: BinaryCrossEntropy<'_>) {
+    let rows = args.logits.len();
+    assert_eq!(args.targets.len(), rows, "{} targets for {rows} logits", args.targets.len());
+    assert_eq!(args.losses.len(), rows, "{} losses for {rows} logits", args.losses.len());
+    isa.run(args);
+}
+
+#[track_caller]
+fn check(rows: usize, v: usize, targets: &[u32], losses: &[f32]) {
+    assert_eq!(targets.len(), rows, "{} targets for {rows} rows", targets.len());
+    assert_eq!(losses.len(), rows, "{} losses for {rows} rows", losses.len());
+    if let Some(r) = targets.iter().position(|&t| t != IGNORE && t as usize >= v) {
+        panic!("target {} of row {r}, but the vocabulary has {v}", targets[r]);
+    }
+}
+
+#[cfg(test)]
+mod tests;
