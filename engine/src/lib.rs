@@ -4,8 +4,12 @@ pub mod config;
 pub mod error;
 pub mod exec;
 pub mod graph;
+mod heads;
+mod layers;
+pub mod network;
 pub mod random;
 pub mod recipes;
 pub mod report;
 
 pub use error::{Error, Result};
+pub use network::{Batch, LossScale, LossSum, Network, NetworkOptions, State};

@@ -7,6 +7,7 @@
 //! Letters: T time steps, N rows of a batch, D inputs, H hidden units, V vocabulary. M, N, K keep their BLAS meaning
 //! inside `gemm` only. Sequences are time-major `(T, N, .)`. The gradient of a value bears its name with `d` before it.
 
+pub mod activation;
 pub mod cells;
 #[cfg(test)]
 mod check;
@@ -18,6 +19,7 @@ pub mod lstm;
 pub mod mat;
 pub mod math;
 pub mod rnn;
+pub mod rows;
 pub mod simd;
 pub mod softmax;
 

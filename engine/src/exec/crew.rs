@@ -6,7 +6,6 @@
 //! out jobs to its members ([`Team::run`]). A crew of one thread starts none.
 
 use super::barrier::{Barrier, Rising};
-use std::cell::Cell;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -24,6 +23,8 @@ struct Group {
     barrier: Barrier,
     stop: AtomicBool,
     never: AtomicBool,
+    /// Whether a job is in progress.
+    busy: AtomicBool,
     size: usize,
     panic: Mutex<Option<Box<dyn std::any::Any + Send>>>,
 }
@@ -37,6 +38,7 @@ impl Group {
             barrier: Barrier::new(),
             stop: AtomicBool::new(false),
             never: AtomicBool::new(false),
+            busy: AtomicBool::new(false),
             size,
             panic: Mutex::new(None),
         }
@@ -48,6 +50,7 @@ impl Group {
         if self.size == 1 {
             return job(Member { rank: 0, size: 1, barrier: &self.barrier });
         }
+        assert!(!self.busy.swap(true, Ordering::Acquire), "a job was given while another runs");
         let target = self.done.get() + self.size - 1;
         // SAFETY: the reference is used by members only between `given` and `done`, and this function does not return
         // (or unwind) before every member is done; the lifetime is only longer on paper.
@@ -56,6 +59,7 @@ impl Group {
         self.given.raise();
         self.call(job, 0);
         self.done.wait(target, &self.never);
+        self.busy.store(false, Ordering::Release);
         if let Some(panic) = self.panic.lock().unwrap_or_else(PoisonError::into_inner).take() {
             resume_unwind(panic);
         }
@@ -159,11 +163,9 @@ impl Work {
     }
 }
 
-/// The members that work on one replica. Only its leader holds this.
+/// The members that work on one replica. A job given while another runs (from within it) is a panic.
 pub struct Team<'a> {
     group: &'a Group,
-    /// Only the leader's thread may hand out jobs.
-    leader: std::marker::PhantomData<Cell<()>>,
 }
 
 impl Team<'_> {
@@ -225,14 +227,14 @@ impl Crew {
 
     /// All threads in one team.
     pub fn team(&self) -> Team<'_> {
-        Team { group: &self.inner[0], leader: std::marker::PhantomData }
+        Team { group: &self.inner[0] }
     }
 
     /// Calls `body(r, team)` for `r` in `0..replicas`, teams side by side, a team's replicas one after the other.
     pub fn replicas(&self, replicas: usize, body: impl Fn(usize, &Team<'_>) + Sync) {
         let next = AtomicUsize::new(0);
         self.outer.run(&|member| {
-            let team = Team { group: &self.inner[member.rank], leader: std::marker::PhantomData };
+            let team = Team { group: &self.inner[member.rank] };
             // Whichever team is free takes the next replica: a replica's bits do not depend on who computes it.
             loop {
                 let r = next.fetch_add(1, Ordering::Relaxed);
@@ -318,6 +320,18 @@ mod tests {
             }
             assert_eq!(at, n);
         }
+    }
+
+    #[test]
+    fn a_job_within_a_job_is_refused() {
+        let crew = Crew::new(2, 1).unwrap();
+        let nested = |member: Member<'_>| {
+            if member.rank() == 0 {
+                crew.team().run(ALWAYS, |_| {});
+            }
+        };
+        let caught = catch_unwind(AssertUnwindSafe(|| crew.team().run(ALWAYS, nested)));
+        assert_eq!(*caught.unwrap_err().downcast::<&str>().unwrap(), "a job was given while another runs");
     }
 
     #[test]

@@ -5,6 +5,14 @@
 
 mod barrier;
 mod crew;
+mod products;
+mod recurrence;
 mod shared;
+
+pub(crate) use products::{Products, Right, Scratch, Start};
+pub(crate) use recurrence::{
+    GruBackward, GruBeforeForward, GruForward, LstmBackward, RnnBackward, Sweep, gru_backward, gru_before_backward,
+    gru_before_forward, gru_forward, lstm_backward, lstm_forward, rnn_backward, rnn_forward,
+};
 
 pub use crew::{Crew, Member, Team, Work};

@@ -14,13 +14,6 @@ impl<'a> Shared<'a> {
         Self(matrix)
     }
 
-    pub(crate) fn rows(&self) -> usize {
-        self.0.rows()
-    }
-    pub(crate) fn cols(&self) -> usize {
-        self.0.cols()
-    }
-
     /// Rows `rows`, all columns, to read.
     ///
     /// # Safety

@@ -1,0 +1,145 @@
+//! Matrix products and passes over rows, split over a team.
+//!
+//! A product's bits do not depend on how it is split (each element is one chain over k), so the split follows the shape
+//! and the team alone.
+
+use super::crew::{Member, Team, Work};
+use super::shared::Shared;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+use unroll_kernels::gemm::{self, Init};
+use unroll_kernels::{Buffer, Isa, Mat, MatMut};
+
+/// Columns are split at multiples of this: a multiple of every set's plain panel.
+const GRANULE: usize = 64;
+
+/// One buffer for each member of a team, that products pack blocks of operands into. Grown at first use, then kept.
+pub(crate) struct Scratch(Vec<Mutex<Buffer>>);
+
+impl Scratch {
+    pub(crate) fn new(members: usize) -> Self {
+        Self((0..members).map(|_| Mutex::new(Buffer::default())).collect())
+    }
+
+    fn with<R>(&self, member: Member<'_>, body: impl FnOnce(&mut Buffer) -> R) -> R {
+        body(&mut self.0[member.rank()].lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A member's part of a product's result: all rows and some columns, or some rows and all columns.
+fn part(member: Member<'_>, rows: usize, cols: usize) -> (Range<usize>, Range<usize>) {
+    // Columns keep each thread's part of the right operand its own; rows serve narrow results.
+    if cols >= 2 * GRANULE * member.size() || rows < 8 * member.size() {
+        (0..rows, member.share(cols, GRANULE))
+    } else {
+        (member.share(rows, 1), 0..cols)
+    }
+}
+
+/// An operand on the right, as it lies in memory.
+#[derive(Clone, Copy)]
+pub(crate) enum Right<'a> {
+    /// (K, N)
+    Plain(Mat<'a>),
+    /// (N, K), used transposed.
+    Transposed(Mat<'a>),
+}
+
+/// What a product starts from.
+#[derive(Clone, Copy)]
+pub(crate) enum Start<'a> {
+    Zero,
+    Keep,
+    /// N values, the same for every row.
+    Bias(&'a [f32]),
+}
+
+impl<'a> Start<'a> {
+    fn columns(self, cols: Range<usize>) -> Init<'a> {
+        match self {
+            Self::Zero => Init::Zero,
+            Self::Keep => Init::Keep,
+            Self::Bias(bias) => Init::Bias(&bias[cols]),
+        }
+    }
+}
+
+/// Products on a team, with its scratch.
+#[derive(Clone, Copy)]
+pub(crate) struct Products<'a> {
+    pub(crate) team: &'a Team<'a>,
+    pub(crate) isa: Isa,
+    pub(crate) scratch: &'a Scratch,
+}
+
+impl Products<'_> {
+    /// C = start + A B for A (M, K), C (M, N).
+    pub(crate) fn product(self, a: Mat<'_>, b: Right<'_>, start: Start<'_>, c: MatMut<'_>) {
+        let (m, n) = (c.rows(), c.cols());
+        let c = Shared::new(c);
+        self.team.run(Work::product(m, a.cols(), n), |member| {
+            let (rows, cols) = part(member, m, n);
+            if rows.is_empty() || cols.is_empty() {
+                return;
+            }
+            let (b, b_transposed) = match b {
+                Right::Plain(b) => (b.cols_range(cols.clone()), false),
+                Right::Transposed(b) => (b.rows_range(cols.clone()), true),
+            };
+            // SAFETY: parts do not overlap.
+            let c = unsafe { c.write(rows.clone()) }.cols_range(cols.clone());
+            self.scratch.with(member, |scratch| {
+                let a = a.rows_range(rows);
+                gemm::direct_product(
+                    self.isa,
+                    gemm::DirectProduct { a, b, b_transposed, init: start.columns(cols), c, scratch },
+                );
+            });
+        });
+    }
+
+    /// C = start + A^T B for A (R, M), B (R, N), C (M, N): the gradient of weights.
+    pub(crate) fn outer(self, a: Mat<'_>, b: Mat<'_>, start: Start<'_>, c: MatMut<'_>) {
+        let (m, n) = (c.rows(), c.cols());
+        let c = Shared::new(c);
+        self.team.run(Work::product(m, a.rows(), n), |member| {
+            let (rows, cols) = part(member, m, n);
+            if rows.is_empty() || cols.is_empty() {
+                return;
+            }
+            // SAFETY: parts do not overlap.
+            let c = unsafe { c.write(rows.clone()) }.cols_range(cols.clone());
+            self.scratch.with(member, |scratch| {
+                let (a, b) = (a.cols_range(rows), b.cols_range(cols.clone()));
+                gemm::outer_product(self.isa, gemm::OuterProduct { a, b, init: start.columns(cols), c, scratch });
+            });
+        });
+    }
+
+    /// Calls `body(rows, part)` with disjoint row ranges of `c` that cover it.
+    pub(crate) fn by_rows(self, c: MatMut<'_>, body: impl Fn(Range<usize>, MatMut<'_>) + Sync) {
+        let (m, n) = (c.rows(), c.cols());
+        let c = Shared::new(c);
+        self.team.run(Work::pass(m * n), |member| {
+            let rows = member.share(m, 1);
+            if !rows.is_empty() {
+                // SAFETY: parts do not overlap.
+                body(rows.clone(), unsafe { c.write(rows) });
+            }
+        });
+    }
+
+    /// Calls `body(elements, part)` with disjoint ranges of `data` that cover it, cut at multiples of `granule`.
+    pub(crate) fn by_blocks(self, data: &mut [f32], granule: usize, body: impl Fn(Range<usize>, &mut [f32]) + Sync) {
+        let len = data.len();
+        let row = Shared::new(MatMut::dense(data, 1, len));
+        self.team.run(Work::pass(len), |member| {
+            let range = member.share(len, granule);
+            if !range.is_empty() {
+                // SAFETY: parts do not overlap.
+                let mut part = unsafe { row.write(0..1) }.cols_range(range.clone());
+                body(range, part.row_mut(0));
+            }
+        });
+    }
+}

@@ -1,0 +1,39 @@
+//! Binary cross-entropy of one logit a row, against targets 0 and 1.
+
+use super::{Into, Scored};
+use crate::layers::Cx;
+use unroll_kernels::Buffer;
+use unroll_kernels::softmax::{self, BinaryCrossEntropy, IGNORE};
+
+/// The binary head. Its logits are another layer's output.
+#[derive(Default)]
+pub(crate) struct BinaryHead {
+    logits: Buffer,
+    targets: Buffer,
+}
+
+impl BinaryHead {
+    pub(crate) fn run(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], into: Option<Into<'_>>) {
+        let count = scored.x.rows();
+        self.logits.reserve(count);
+        self.targets.reserve(count);
+        for (r, &target) in scored.targets.iter().enumerate() {
+            self.logits[r] = scored.x.row(r)[0];
+            self.targets[r] = if target == 0 { 0.0 } else { 1.0 };
+        }
+        let (logits, targets) = (&mut self.logits[..count], &self.targets[..count]);
+        softmax::binary_cross_entropy(cx.isa, BinaryCrossEntropy { logits, targets, scale: scored.scale, losses });
+        for (loss, &target) in losses.iter_mut().zip(scored.targets) {
+            if target == IGNORE {
+                *loss = 0.0;
+            }
+        }
+        if let Some(Into { mut dx, .. }) = into {
+            for (r, &target) in scored.targets.iter().enumerate() {
+                if target != IGNORE {
+                    dx.row_mut(r)[0] += self.logits[r];
+                }
+            }
+        }
+    }
+}

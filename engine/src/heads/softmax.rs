@@ -1,0 +1,115 @@
+//! Linear + softmax + cross-entropy over the vocabulary, by blocks of rows.
+//!
+//! A block's logits are computed, turned into losses and their own gradient in place, and used for the gradients of x,
+//! W and b before the next block takes their room: nothing is computed twice, and memory does not grow with the batch.
+
+use super::{Into, Scored};
+use crate::layers::{Cx, DenseParams};
+use std::ops::Range;
+use unroll_kernels::mat::padded;
+use unroll_kernels::softmax::{self, CrossEntropy};
+use unroll_kernels::{Buffer, Mat, MatMut, rows};
+
+/// Elements of logits that are kept at a time: 64 MiB. Fewer rows a block would read the weights more often.
+const BLOCK: usize = 1 << 24;
+
+/// The softmax head.
+pub(crate) struct SoftmaxHead {
+    /// The dense layer that gives the logits; absent where the logits are another layer's output.
+    dense: Option<DenseParams>,
+    vocabulary: usize,
+    logits: Buffer,
+}
+
+impl SoftmaxHead {
+    pub(crate) fn new(dense: Option<DenseParams>, vocabulary: usize) -> Self {
+        Self { dense, vocabulary, logits: Buffer::default() }
+    }
+
+    /// Rows of one block.
+    fn block(vocabulary: usize) -> usize {
+        (BLOCK / padded(vocabulary)).max(16)
+    }
+
+    /// Bytes that `rows` rows need.
+    pub(crate) fn bytes(vocabulary: usize, rows: usize) -> u64 {
+        4 * padded(vocabulary) as u64 * rows.min(Self::block(vocabulary)) as u64
+    }
+
+    pub(crate) fn run(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], mut into: Option<Into<'_>>) {
+        let total = scored.x.rows();
+        let block = Self::block(self.vocabulary);
+        for first in (0..total).step_by(block) {
+            let range = first..total.min(first + block);
+            self.compute_logits(cx, scored.x.rows_range(range.clone()));
+            let (targets, losses) = (&scored.targets[range.clone()], &mut losses[range.clone()]);
+            self.losses(cx, targets, scored.scale, losses, into.is_some());
+            let dz = self.view(range.len());
+            if let Some(Into { dx, grads }) = &mut into {
+                let dx = dx.reborrow().rows_range(range.clone());
+                match &self.dense {
+                    Some(dense) => dense.backward(cx, scored.x.rows_range(range), dz, dx, grads),
+                    None => cx.products().by_rows(dx, |r, part| rows::add(cx.isa, dz.rows_range(r), part)),
+                }
+            }
+        }
+    }
+
+    /// Turns the logits of a block into losses and, with `gradient`, into their gradient.
+    fn losses(&mut self, cx: &Cx<'_>, targets: &[u32], scale: f32, losses: &mut [f32], gradient: bool) {
+        let (rows, stride) = (targets.len(), padded(self.vocabulary));
+        let logits = MatMut::new(&mut self.logits, rows, self.vocabulary, stride);
+        // Losses travel as a column beside the logits, so that one split by rows serves both.
+        let column = std::sync::Mutex::new(losses);
+        cx.products().by_rows(logits, |range: Range<usize>, part| {
+            let targets = &targets[range.clone()];
+            let mut local = [0.0f32; 64];
+            for_chunks(range, part, targets, |range, part, targets| {
+                let chunk = &mut local[..targets.len()];
+                if gradient {
+                    softmax::cross_entropy(cx.isa, CrossEntropy { logits: part, targets, scale, losses: chunk });
+                } else {
+                    softmax::cross_entropy_forward(cx.isa, part.as_ref(), targets, chunk);
+                }
+                let mut all = column.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                all[range].copy_from_slice(chunk);
+            });
+        });
+    }
+
+    fn compute_logits(&mut self, cx: &Cx<'_>, x: Mat<'_>) {
+        let (count, stride) = (x.rows(), padded(self.vocabulary));
+        self.logits.reserve(count * stride);
+        let mut logits = MatMut::new(&mut self.logits, count, self.vocabulary, stride);
+        match &self.dense {
+            Some(dense) => cx.products().product(x, dense.right(cx.params), dense.start(cx.params), logits),
+            None => rows::copy(x, logits.reborrow()),
+        }
+    }
+
+    fn view(&self, rows: usize) -> Mat<'_> {
+        Mat::new(&self.logits, rows, self.vocabulary, padded(self.vocabulary))
+    }
+
+    pub(crate) fn logits<'s>(&'s mut self, cx: &Cx<'_>, x: Mat<'s>) -> Mat<'s> {
+        if self.dense.is_none() {
+            return x;
+        }
+        self.compute_logits(cx, x);
+        self.view(x.rows())
+    }
+}
+
+/// Calls `body` for pieces of at most 64 rows.
+fn for_chunks(
+    range: Range<usize>,
+    mut part: MatMut<'_>,
+    targets: &[u32],
+    mut body: impl FnMut(Range<usize>, MatMut<'_>, &[u32]),
+) {
+    for at in (0..range.len()).step_by(64) {
+        let end = range.len().min(at + 64);
+        let piece = part.reborrow().rows_range(at..end);
+        body(range.start + at..range.start + end, piece, &targets[at..end]);
+    }
+}

@@ -1,0 +1,52 @@
+//! Layers that turn tokens into vectors: a table, or a one at the token's place.
+
+use super::{Act, Cx, Inputs, Upstream};
+use std::ops::Range;
+use unroll_kernels::embedding::{self, Distinct};
+use unroll_kernels::{Buffer, Mat, MatMut};
+
+/// `y[r] = table[token[r]]`
+pub(crate) struct EmbeddingRun {
+    table: Range<usize>,
+    width: usize,
+    rows: usize,
+    distinct: Distinct,
+    sums: Buffer,
+}
+
+impl EmbeddingRun {
+    pub(crate) fn new(table: Range<usize>, width: usize) -> Self {
+        let rows = table.len() / width;
+        Self { table, width, rows, distinct: Distinct::default(), sums: Buffer::default() }
+    }
+
+    pub(crate) fn forward(&mut self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act) {
+        let table = Mat::dense(&cx.params[self.table.clone()], self.rows, self.width);
+        cx.products().by_rows(act.y_mut(cx.dims), |rows, out| embedding::gather(table, &inputs.tokens[rows], out));
+    }
+
+    /// Sums the gradient by token first: repeated tokens are added in the order of their positions.
+    pub(crate) fn backward(&mut self, cx: &Cx<'_>, up: Upstream<'_>, act: &mut Act, grads: &mut [f32]) {
+        self.distinct.build(up.tokens, self.rows);
+        let count = self.distinct.tokens().len();
+        self.sums.reserve(count * self.width);
+        let mut sums = MatMut::dense(&mut self.sums, count, self.width);
+        embedding::sum_by_token(cx.isa, act.dy(cx.dims), &self.distinct, sums.reborrow());
+        let table = MatMut::dense(&mut grads[self.table.clone()], self.rows, self.width);
+        embedding::add_rows(cx.isa, sums.as_ref(), self.distinct.tokens(), table);
+    }
+}
+
+/// `y[r][token[r]] = 1`, else 0. Only run where no fusion takes the tokens as they are.
+pub(crate) struct OneHotRun;
+
+impl OneHotRun {
+    pub(crate) fn forward(&self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act) {
+        let mut y = act.y_mut(cx.dims);
+        for (r, &token) in inputs.tokens.iter().enumerate() {
+            let row = y.row_mut(r);
+            row.fill(0.0);
+            row[token as usize] = 1.0;
+        }
+    }
+}

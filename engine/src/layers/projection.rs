@@ -1,0 +1,129 @@
+//! x W + b for all time steps at once, and its gradients.
+//!
+//! Token inputs pay for distinct tokens only, exactly: behind a one-hot input the projection is a look-up of the
+//! kernel's rows; behind an embedding it is a product over the distinct vectors of the batch, gathered by position, and
+//! its gradient is summed by token before any product.
+
+use super::Cx;
+use crate::exec::{Right, Start};
+use std::ops::Range;
+use unroll_kernels::embedding::{self, Distinct};
+use unroll_kernels::{Buffer, Mat, MatMut, rows};
+
+/// What is projected.
+pub(crate) enum Origin {
+    /// The output of another layer.
+    Numbers,
+    /// Tokens, standing for one-hot vectors.
+    OneHot,
+    /// Tokens, standing for rows of this table (its place in the arena, its width).
+    Table(Range<usize>, usize),
+}
+
+/// A projection of D inputs to `width` outputs.
+pub(crate) struct Projection {
+    origin: Origin,
+    kernel: Range<usize>,
+    bias: Option<Range<usize>>,
+    inputs: usize,
+    width: usize,
+    distinct: Distinct,
+    /// Of the distinct tokens: their vectors, (U, D); their projections or the gradient of these, (U, width).
+    vectors: Buffer,
+    projected: Buffer,
+    dvectors: Buffer,
+}
+
+/// The value that is projected: numbers with the gradient to add to, or tokens.
+pub(crate) enum Value<'a> {
+    Numbers(Mat<'a>),
+    Tokens(&'a [u32]),
+}
+
+impl Projection {
+    pub(crate) fn new(origin: Origin, kernel: Range<usize>, bias: Option<Range<usize>>, inputs: usize) -> Self {
+        let width = kernel.len() / inputs;
+        let (vectors, projected, dvectors) = Default::default();
+        Self { origin, kernel, bias, inputs, width, distinct: Distinct::default(), vectors, projected, dvectors }
+    }
+
+    /// Whether the input is tokens.
+    pub(crate) fn takes_tokens(&self) -> bool {
+        !matches!(self.origin, Origin::Numbers)
+    }
+
+    /// out = x W + b, (T N, width).
+    pub(crate) fn forward(&mut self, cx: &Cx<'_>, value: &Value<'_>, out: MatMut<'_>) {
+        let kernel = Mat::dense(&cx.params[self.kernel.clone()], self.inputs, self.width);
+        let bias = self.bias.clone().map(|b| &cx.params[b]);
+        let start = bias.map_or(Start::Zero, Start::Bias);
+        let products = cx.products();
+        match (value, &self.origin) {
+            (Value::Numbers(x), _) => products.product(*x, Right::Plain(kernel), start, out),
+            (Value::Tokens(tokens), Origin::Table(table, width)) => {
+                let table = Mat::dense(&cx.params[table.clone()], table.len() / width, *width);
+                self.distinct.build(tokens, table.rows());
+                let count = self.distinct.tokens().len();
+                self.vectors.reserve(count * width);
+                self.projected.reserve(count * self.width);
+                let mut vectors = MatMut::dense(&mut self.vectors, count, *width);
+                embedding::gather(table, self.distinct.tokens(), vectors.reborrow());
+                let mut projected = MatMut::dense(&mut self.projected, count, self.width);
+                products.product(vectors.as_ref(), Right::Plain(kernel), start, projected.reborrow());
+                let (projected, index) = (projected.as_ref(), self.distinct.index());
+                products.by_rows(out, |rows, out| embedding::gather(projected, &index[rows], out));
+            }
+            (Value::Tokens(tokens), _) => {
+                products.by_rows(out, |rows, out| embedding::project_one_hot(cx.isa, kernel, bias, &tokens[rows], out));
+            }
+        }
+    }
+
+    /// Adds the gradients of kernel, bias and table; of a numeric input to `dx`.
+    pub(crate) fn backward(
+        &mut self,
+        cx: &Cx<'_>,
+        value: &Value<'_>,
+        dout: Mat<'_>,
+        dx: Option<MatMut<'_>>,
+        grads: &mut [f32],
+    ) {
+        let kernel = Mat::dense(&cx.params[self.kernel.clone()], self.inputs, self.width);
+        let products = cx.products();
+        if let Some(bias) = self.bias.clone() {
+            rows::add_column_sums(cx.isa, dout, &mut grads[bias]);
+        }
+        match (value, &self.origin) {
+            (Value::Numbers(x), _) => {
+                let dkernel = MatMut::dense(&mut grads[self.kernel.clone()], self.inputs, self.width);
+                products.outer(*x, dout, Start::Keep, dkernel);
+                if let Some(dx) = dx {
+                    products.product(dout, Right::Transposed(kernel), Start::Keep, dx);
+                }
+            }
+            (Value::Tokens(_), Origin::Table(table, width)) => {
+                // `distinct` and `vectors` are those of the forward pass.
+                let count = self.distinct.tokens().len();
+                let mut sums = MatMut::dense(&mut self.projected, count, self.width);
+                embedding::sum_by_token(cx.isa, dout, &self.distinct, sums.reborrow());
+                let vectors = Mat::dense(&self.vectors, count, *width);
+                let dkernel = MatMut::dense(&mut grads[self.kernel.clone()], self.inputs, self.width);
+                products.outer(vectors, sums.as_ref(), Start::Keep, dkernel);
+                self.dvectors.reserve(count * width);
+                let mut dvectors = MatMut::dense(&mut self.dvectors, count, *width);
+                products.product(sums.as_ref(), Right::Transposed(kernel), Start::Zero, dvectors.reborrow());
+                let dtable = MatMut::dense(&mut grads[table.clone()], table.len() / width, *width);
+                embedding::add_rows(cx.isa, dvectors.as_ref(), self.distinct.tokens(), dtable);
+            }
+            (Value::Tokens(tokens), _) => {
+                self.distinct.build(tokens, self.inputs);
+                let dkernel = MatMut::dense(&mut grads[self.kernel.clone()], self.inputs, self.width);
+                let count = self.distinct.tokens().len();
+                self.projected.reserve(count * self.width);
+                let mut sums = MatMut::dense(&mut self.projected, count, self.width);
+                embedding::sum_by_token(cx.isa, dout, &self.distinct, sums.reborrow());
+                embedding::add_rows(cx.isa, sums.as_ref(), self.distinct.tokens(), dkernel);
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Recurrent layers: one direction or both, the whole sequence or the last state.
+
+use super::direction::{CellParams, Direction, DirectionBackward};
+use super::projection::{Origin, Value};
+use super::{Act, Cx, Dims, Inputs, Upstream};
+use crate::graph::{Cell, Shape, Time};
+use crate::network::Carried;
+use unroll_kernels::{Mat, MatMut};
+
+/// Where a layer's packed weights stand, and the directions that it reads in.
+pub(crate) enum Merge {
+    /// From the first step to the last, or the other way where `true`.
+    One { reverse: bool },
+    /// Both ways, outputs side by side.
+    Concat,
+}
+
+/// A recurrent layer.
+pub(crate) struct RecurrentRun {
+    directions: Vec<Direction>,
+    /// The first of this layer's packs.
+    pack: usize,
+    /// The outputs of all steps where the layer itself gives only the last.
+    steps: Option<Act>,
+}
+
+/// How a recurrent layer is made.
+pub(crate) struct RecurrentPlan {
+    pub(crate) cells: Vec<CellParams>,
+    pub(crate) merge: Merge,
+    pub(crate) pack: usize,
+    pub(crate) return_sequences: bool,
+    pub(crate) capacity: Dims,
+    pub(crate) backward: bool,
+}
+
+impl RecurrentRun {
+    pub(crate) fn new(plan: RecurrentPlan, origin: impl Fn() -> Origin) -> Self {
+        let RecurrentPlan { cells, merge, pack, return_sequences, capacity, backward } = plan;
+        let width = cells.iter().map(|c| c.units).sum();
+        let first = matches!(merge, Merge::One { reverse: true });
+        let directions = cells.into_iter().enumerate();
+        let directions =
+            directions.map(|(d, cell)| Direction::new(cell, origin(), first || d == 1, capacity, backward));
+        let shape = Shape { time: Some(Time::Any), dims: vec![width] };
+        let steps = (!return_sequences).then(|| Act::new(&shape, capacity, backward));
+        Self { directions: directions.collect(), pack, steps }
+    }
+
+    /// The columns of direction `d` in the joint output.
+    fn columns(&self, d: usize) -> std::ops::Range<usize> {
+        let units = self.directions[0].cell.units;
+        d * units..(d + 1) * units
+    }
+
+    pub(crate) fn forward(&mut self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act, carried: Option<&Carried>) {
+        let dims = cx.dims;
+        for d in 0..self.directions.len() {
+            let columns = self.columns(d);
+            let direction = &mut self.directions[d];
+            let value =
+                if direction.takes_tokens() { Value::Tokens(inputs.tokens) } else { Value::Numbers(inputs.only()) };
+            let joint = match &mut self.steps {
+                Some(steps) => steps,
+                None => &mut *act,
+            };
+            let mut h = joint.y_all(dims).cols_range(columns);
+            let initial = direction.sweep(cx).initial();
+            start(h.reborrow().rows_range(initial.clone()), carried.map(|s| s.h(cx.first_row, dims.rows)));
+            if direction.cell.cell == Cell::Lstm {
+                start(direction.c(dims).rows_range(initial), carried.map(|s| s.c(cx.first_row, dims.rows)));
+            }
+            direction.forward(cx, &cx.packs.cells[self.pack + d], &value, h);
+        }
+        if let Some(steps) = &mut self.steps {
+            for (d, direction) in self.directions.iter().enumerate() {
+                let units = direction.cell.units;
+                let columns = d * units..(d + 1) * units;
+                let last = direction.sweep(cx).last();
+                let from = steps.y_all(dims).rows_range(last).cols_range(columns.clone());
+                copy(from.as_ref(), act.y_mut(dims).cols_range(columns));
+            }
+        }
+    }
+
+    pub(crate) fn backward(&mut self, cx: &Cx<'_>, mut up: Upstream<'_>, act: &mut Act, grads: &mut [f32]) {
+        let dims = cx.dims;
+        if let Some(steps) = &mut self.steps {
+            steps.clear_gradient(dims);
+            for (d, direction) in self.directions.iter().enumerate() {
+                let units = direction.cell.units;
+                let columns = d * units..(d + 1) * units;
+                let last = direction.sweep(cx).last();
+                let to = steps.both_all(dims).1.rows_range(last).cols_range(columns.clone());
+                copy(act.dy(dims).cols_range(columns), to);
+            }
+        }
+        for d in 0..self.directions.len() {
+            let columns = self.columns(d);
+            let direction = &mut self.directions[d];
+            let joint = match &mut self.steps {
+                Some(steps) => steps,
+                None => &mut *act,
+            };
+            let (h, dh) = joint.both_all(dims);
+            let (h, dh) = (h.cols_range(columns.clone()), dh.cols_range(columns));
+            let (value, dx) = if direction.takes_tokens() {
+                (Value::Tokens(up.tokens), None)
+            } else {
+                let (x, dx) = up.get(0);
+                (Value::Numbers(x), Some(dx))
+            };
+            direction.backward(cx, &cx.packs.cells[self.pack + d], DirectionBackward { value, h, dh, dx }, grads);
+        }
+    }
+
+    /// Writes the state after the last step into the rows of this replica.
+    pub(crate) fn carry(&mut self, act: &mut Act, dims: Dims, first_row: usize, into: &mut Carried) {
+        let direction = &mut self.directions[0];
+        let last = dims.steps * dims.rows..(dims.steps + 1) * dims.rows;
+        let joint = match &mut self.steps {
+            Some(steps) => steps,
+            None => act,
+        };
+        let h = joint.y_all(dims).rows_range(last.clone());
+        copy(h.as_ref(), into.h_mut(first_row, dims.rows));
+        if direction.cell.cell == Cell::Lstm {
+            copy(direction.c(dims).rows_range(last).as_ref(), into.c_mut(first_row, dims.rows));
+        }
+    }
+}
+
+/// Sets the state before the first step: that carried, or zero.
+fn start(mut to: MatMut<'_>, carried: Option<Mat<'_>>) {
+    match carried {
+        Some(from) => copy(from, to),
+        None => (0..to.rows()).for_each(|r| to.row_mut(r).fill(0.0)),
+    }
+}
+
+fn copy(from: Mat<'_>, mut to: MatMut<'_>) {
+    (0..to.rows()).for_each(|r| to.row_mut(r).copy_from_slice(from.row(r)));
+}

@@ -1,0 +1,434 @@
+//! A network: a graph with its parameters and a plan to run it, on a crew of threads.
+//!
+//! A step takes a batch of N rows of T tokens. The rows are parted among *replicas*, each with its own activations and
+//! gradient; gradients are added in the replicas' order. The number of replicas belongs to the configuration of a run,
+//! since it changes the order of sums; the number of threads does not and never changes a bit.
+
+mod memory;
+mod plan;
+mod replica;
+mod state;
+
+pub use memory::available_memory;
+pub use plan::FUSIONS;
+pub(crate) use plan::PackSet;
+pub(crate) use replica::Replica;
+pub(crate) use state::Carried;
+pub use state::{State, StateTensor};
+
+use crate::error::{Error, Result};
+use crate::exec::{Crew, Products, Scratch, Team};
+use crate::graph::{Graph, Initializer, ParamSpec};
+use crate::layers::Cx;
+use crate::random::{Key, Purpose};
+use plan::Plan;
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use unroll_kernels::{Buffer, Isa, Mat};
+
+/// What turns the losses of a batch into the one number whose gradient is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossScale {
+    /// The mean over all scored positions.
+    #[default]
+    Mean,
+    /// The sum over all positions (min-char-rnn).
+    Sum,
+    /// The sum over time, the mean over rows (Zaremba's models).
+    SumOverTime,
+}
+
+impl LossScale {
+    /// The factor of each loss.
+    fn factor(self, rows: usize, count: u64) -> f32 {
+        match self {
+            Self::Mean => 1.0 / count.max(1) as f32,
+            Self::Sum => 1.0,
+            Self::SumOverTime => 1.0 / rows.max(1) as f32,
+        }
+    }
+}
+
+/// How a network is run.
+#[derive(Clone, Debug)]
+pub struct NetworkOptions {
+    /// Threads, at least 1.
+    pub threads: usize,
+    /// Parts of the batch with gradients of their own, at least 1.
+    pub replicas: usize,
+    /// The instruction set.
+    pub isa: Isa,
+    /// The most time steps T of a batch.
+    pub steps: usize,
+    /// The most rows N of a batch.
+    pub rows: usize,
+    /// The seed of initial weights and dropout.
+    pub seed: u64,
+    /// Whether there is room for gradients.
+    pub training: bool,
+    /// What the gradient is of.
+    pub loss_scale: LossScale,
+    /// Fusions that are switched off, by name ([`FUSIONS`]).
+    pub no_fuse: Vec<String>,
+}
+
+impl Default for NetworkOptions {
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            replicas: 1,
+            isa: Isa::best(),
+            steps: 1,
+            rows: 1,
+            seed: 123,
+            training: true,
+            loss_scale: LossScale::Mean,
+            no_fuse: Vec::new(),
+        }
+    }
+}
+
+/// Tokens and their targets: T steps of N rows, time-major.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// T
+    pub steps: usize,
+    /// N
+    pub rows: usize,
+    /// (T, N) tokens, each less than the vocabulary.
+    pub inputs: &'a [u32],
+    /// (T, N) targets, or (N) where the model gives one output a row; [`unroll_kernels::softmax::IGNORE`] is not scored.
+    pub targets: &'a [u32],
+}
+
+/// A sum of losses.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LossSum {
+    /// The sum of -ln p over scored positions.
+    pub nats: f64,
+    /// How many positions were scored.
+    pub count: u64,
+}
+
+impl LossSum {
+    /// The mean loss, in nats a position.
+    pub fn mean(self) -> f64 {
+        self.nats / self.count.max(1) as f64
+    }
+}
+
+impl std::ops::AddAssign for LossSum {
+    fn add_assign(&mut self, other: Self) {
+        self.nats += other.nats;
+        self.count += other.count;
+    }
+}
+
+/// A model that trains and runs.
+pub struct Network {
+    graph: Graph,
+    options: NetworkOptions,
+    params: Buffer,
+    packs: PackSet,
+    stale: bool,
+    replicas: Vec<Mutex<Replica>>,
+    scratch: Vec<Scratch>,
+    crew: Crew,
+}
+
+impl Network {
+    /// Bytes that [`Self::new`] would allocate.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] for a fusion that does not exist.
+    pub fn bytes(graph: &Graph, options: &NetworkOptions) -> Result<u64> {
+        Ok(Plan::new(graph, options)?.bytes())
+    }
+
+    /// Makes a network with initial parameters drawn as the graph says.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] for options out of range, and where the network would not fit in memory: with both figures, and
+    /// before anything is allocated. [`Error::Run`] where the system refuses a thread.
+    pub fn new(graph: &Graph, options: NetworkOptions) -> Result<Self> {
+        let at_least_one = |name: &str, value: usize| match value {
+            0 => Err(Error::usage(format!("{name} must be at least 1"))),
+            _ => Ok(()),
+        };
+        at_least_one("threads", options.threads)?;
+        at_least_one("replicas", options.replicas)?;
+        at_least_one("the number of time steps", options.steps)?;
+        at_least_one("the batch size", options.rows)?;
+        if options.replicas > options.rows {
+            let what = format!("{} replicas cannot share {} rows", options.replicas, options.rows);
+            return Err(Error::usage(what).mend("use at most one replica a row"));
+        }
+        let plan = Plan::new(graph, &options)?;
+        memory::check(plan.bytes())?;
+        let replicas = (0..options.replicas).map(|_| Ok(Mutex::new(plan.replica()?))).collect::<Result<Vec<_>>>()?;
+        let packs = PackSet::new(options.isa, plan.packs());
+        let crew = Crew::new(options.threads, options.replicas);
+        let crew = crew.map_err(|e| Error::run(format!("cannot start {} threads: {e}", options.threads)))?;
+        let members = options.threads.div_ceil(options.replicas.min(options.threads));
+        let mut network = Self {
+            params: Buffer::new(graph.arena()),
+            scratch: (0..options.replicas).map(|_| Scratch::new(members)).collect(),
+            graph: graph.clone(),
+            packs,
+            stale: true,
+            replicas,
+            crew,
+            options,
+        };
+        network.initialize();
+        Ok(network)
+    }
+
+    /// Draws all parameters anew from the seed.
+    pub fn initialize(&mut self) {
+        self.stale = true;
+        for (i, spec) in self.graph.params().iter().enumerate() {
+            let key = Key::new(self.options.seed, Purpose::Init).layer(i);
+            initialize(spec, key, &mut self.params[spec.range.clone()]);
+        }
+    }
+
+    /// The graph.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+    /// How it is run.
+    pub fn options(&self) -> &NetworkOptions {
+        &self.options
+    }
+    /// The arena of parameters; [`Graph::params`] says what stands where.
+    pub fn params(&self) -> &[f32] {
+        &self.params
+    }
+    /// The arena of parameters, to change.
+    pub fn params_mut(&mut self) -> &mut [f32] {
+        self.stale = true;
+        &mut self.params
+    }
+    /// The gradient of the last [`Self::train_step`], laid out as the parameters.
+    pub fn gradient(&mut self) -> &[f32] {
+        let first = self.replicas[0].get_mut().unwrap_or_else(PoisonError::into_inner);
+        &first.grads
+    }
+    /// Parameters and the gradient of the last step.
+    pub fn params_and_gradient(&mut self) -> (&mut [f32], &mut [f32]) {
+        self.stale = true;
+        let first = self.replicas[0].get_mut().unwrap_or_else(PoisonError::into_inner);
+        (&mut self.params, &mut first.grads)
+    }
+    /// All threads, for passes over the arenas.
+    pub fn team(&self) -> Team<'_> {
+        self.crew.team()
+    }
+    /// The zero state of `rows` rows.
+    pub fn new_state(&self, rows: usize) -> State {
+        State::new(&self.graph, rows)
+    }
+
+    /// One training step up to the gradient, which [`Self::gradient`] then has; `state` is carried on. `step` keys the
+    /// dropout masks.
+    ///
+    /// # Panics
+    ///
+    /// When the batch exceeds the capacity, its slices do not fit its sizes, or a token is not in the vocabulary.
+    pub fn train_step(&mut self, batch: &Batch<'_>, state: &mut State, step: u64) -> LossSum {
+        assert!(self.options.training, "this network was made without room for gradients");
+        let count = batch.targets.iter().filter(|&&t| t != unroll_kernels::softmax::IGNORE).count() as u64;
+        let scale = self.options.loss_scale.factor(batch.rows, count);
+        let sum = self.run(batch, state, step, Some(scale));
+        self.reduce();
+        sum
+    }
+
+    /// The losses of a batch without training: dropout is off; `state` is carried on.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::train_step`].
+    pub fn evaluate(&mut self, batch: &Batch<'_>, state: &mut State) -> LossSum {
+        self.run(batch, state, 0, None)
+    }
+
+    /// The losses of the last step, one a target in the batch's order, 0 where not scored.
+    pub fn losses(&mut self, out: &mut [f32]) {
+        let total: usize = self.replicas.iter_mut().map(|r| lock_mut(r).rows.len()).sum();
+        for replica in &mut self.replicas {
+            let replica = lock_mut(replica);
+            let (rows, width) = (replica.rows.clone(), replica.rows.len());
+            for (t, losses) in out.chunks_mut(total).enumerate() {
+                losses[rows.clone()].copy_from_slice(&replica.losses[t * width..(t + 1) * width]);
+            }
+        }
+    }
+
+    /// The logits after the last step of `inputs` (T, N): (N, V). `state` is carried on.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::train_step`]; and on a network of more than one replica.
+    pub fn logits(&mut self, inputs: &[u32], rows: usize, state: &mut State) -> Mat<'_> {
+        assert_eq!(self.options.replicas, 1, "text is generated by one replica");
+        let batch = Batch { steps: inputs.len() / rows.max(1), rows, inputs, targets: &[] };
+        self.check(&batch, state);
+        self.refresh();
+        let replica = lock_mut(&mut self.replicas[0]);
+        replica.take(&batch, 0..rows);
+        let team = self.crew.team();
+        let cx = Cx {
+            team: &team,
+            isa: self.options.isa,
+            scratch: &self.scratch[0],
+            dims: replica.dims(),
+            params: &self.params,
+            packs: &self.packs,
+            training: false,
+            key: Key::new(self.options.seed, Purpose::Dropout),
+            first_row: 0,
+            batch_rows: rows,
+        };
+        replica.forward(&cx, state);
+        replica.carry(state);
+        replica.logits(&cx)
+    }
+
+    #[track_caller]
+    fn check(&self, batch: &Batch<'_>, state: &State) {
+        let Batch { steps, rows, inputs, targets } = *batch;
+        let (o, v) = (&self.options, self.graph.vocabulary());
+        assert!(steps <= o.steps && rows <= o.rows, "a batch of {steps} x {rows}, room for {} x {}", o.steps, o.rows);
+        assert!(steps > 0 && rows > 0, "a batch of {steps} x {rows}");
+        assert_eq!(inputs.len(), steps * rows, "tokens of a batch of {steps} x {rows}");
+        let want = if self.graph.is_sequence() { steps * rows } else { rows };
+        assert!(targets.is_empty() || targets.len() == want, "{} targets, {want} outputs", targets.len());
+        assert_eq!(state.rows(), rows, "a state for other rows than the batch has");
+        if let Some(token) = inputs.iter().find(|&&token| token as usize >= v) {
+            panic!("token {token} in a vocabulary of {v}");
+        }
+    }
+
+    /// Packs the recurrent weights if parameters have changed.
+    fn refresh(&mut self) {
+        if std::mem::take(&mut self.stale) {
+            self.packs.pack(&self.params, self.options.training);
+        }
+    }
+
+    fn run(&mut self, batch: &Batch<'_>, state: &mut State, step: u64, scale: Option<f32>) -> LossSum {
+        self.check(batch, state);
+        self.refresh();
+        let (o, carried) = (&self.options, &*state);
+        self.crew.replicas(o.replicas, |r, team| {
+            let mut replica = lock(&self.replicas[r]);
+            let rows = part(batch.rows, o.replicas, r);
+            replica.take(batch, rows.clone());
+            replica.sum = LossSum::default();
+            if rows.is_empty() {
+                replica.grads.fill(0.0);
+                return;
+            }
+            let cx = Cx {
+                team,
+                isa: o.isa,
+                scratch: &self.scratch[r],
+                dims: replica.dims(),
+                params: &self.params,
+                packs: &self.packs,
+                training: scale.is_some(),
+                key: Key::new(o.seed, Purpose::Dropout).step(step),
+                first_row: rows.start,
+                batch_rows: batch.rows,
+            };
+            replica.forward(&cx, carried);
+            replica.finish(&cx, scale);
+        });
+        let mut sum = LossSum::default();
+        for replica in &mut self.replicas {
+            let replica = lock_mut(replica);
+            sum += replica.sum;
+            if !replica.rows.is_empty() {
+                replica.carry(state);
+            }
+        }
+        sum
+    }
+
+    /// Adds the gradients of all replicas into that of the first, in their order.
+    fn reduce(&mut self) {
+        let Some((first, others)) = self.replicas.split_first_mut() else { return };
+        let team = self.crew.team();
+        let products = Products { team: &team, isa: self.options.isa, scratch: &self.scratch[0] };
+        for other in others {
+            let other = &lock_mut(other).grads;
+            products.by_blocks(&mut lock_mut(first).grads, 4096, |range, part| {
+                part.iter_mut().zip(&other[range]).for_each(|(sum, x)| *sum += x);
+            });
+        }
+    }
+}
+
+/// The rows of replica `r` of `replicas`.
+fn part(rows: usize, replicas: usize, r: usize) -> Range<usize> {
+    let size = rows.div_ceil(replicas);
+    (r * size).min(rows)..((r + 1) * size).min(rows)
+}
+
+fn lock(replica: &Mutex<Replica>) -> MutexGuard<'_, Replica> {
+    replica.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn lock_mut(replica: &mut Mutex<Replica>) -> &mut Replica {
+    replica.get_mut().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Draws the initial values of a parameter.
+fn initialize(spec: &ParamSpec, key: Key, values: &mut [f32]) {
+    let uniform = |limit: f32, i: usize| (2.0 * key.uniform(i as u64) - 1.0) * limit;
+    let (rows, cols) = (spec.shape[0], spec.shape.last().copied().unwrap_or(1));
+    match spec.initializer {
+        Initializer::Zeros => values.fill(0.0),
+        Initializer::Ones => values.fill(1.0),
+        Initializer::Constant(x) => values.fill(x),
+        Initializer::Uniform(limit) => values.iter_mut().enumerate().for_each(|(i, x)| *x = uniform(limit, i)),
+        Initializer::Normal(std) => values.iter_mut().enumerate().for_each(|(i, x)| *x = std * key.normal(i as u64)),
+        Initializer::GlorotUniform => {
+            let limit = (6.0 / (rows + cols) as f32).sqrt();
+            values.iter_mut().enumerate().for_each(|(i, x)| *x = uniform(limit, i));
+        }
+        Initializer::Orthogonal => {
+            values.iter_mut().enumerate().for_each(|(i, x)| *x = key.normal(i as u64));
+            orthogonalize(values, rows, cols);
+        }
+    }
+    if let Some(ones) = &spec.ones {
+        values[ones.clone()].fill(1.0);
+    }
+}
+
+/// Makes the rows (or, of a tall matrix, the columns) orthonormal by the modified Gram-Schmidt process, in f64.
+fn orthogonalize(values: &mut [f32], rows: usize, cols: usize) {
+    let (count, len) = (rows.min(cols), rows.max(cols));
+    let at = |i: usize, j: usize| if rows <= cols { i * cols + j } else { j * cols + i };
+    let mut done: Vec<Vec<f64>> = Vec::with_capacity(count);
+    for i in 0..count {
+        let mut v: Vec<f64> = (0..len).map(|j| f64::from(values[at(i, j)])).collect();
+        for u in &done {
+            let inner: f64 = u.iter().zip(&v).map(|(a, b)| a * b).sum();
+            v.iter_mut().zip(u).for_each(|(v, u)| *v -= inner * u);
+        }
+        let norm = v.iter().map(|x| x * x).sum::<f64>().sqrt();
+        v.iter_mut().for_each(|x| *x /= norm);
+        (0..len).for_each(|j| values[at(i, j)] = v[j] as f32);
+        done.push(v);
+    }
+}
+
+#[cfg(test)]
+mod tests;

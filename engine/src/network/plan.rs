@@ -1,0 +1,274 @@
+//! The plan: what each node of a graph runs as, which nodes are fused, and how much memory that takes.
+
+use super::{NetworkOptions, Replica};
+use crate::error::{Error, Result};
+use crate::graph::{self, Cell, Graph, LayerConfig, Loss, Node, ParamSpec, Role, Shape, Source};
+use crate::heads::{BinaryHead, Head, SoftmaxHead};
+use crate::layers::{
+    Act, ActivationRun, AddRun, CellPack, CellParams, ConcatenateRun, DenseParams, DenseRun, Dims, DropoutRun,
+    EmbeddingRun, Merge, OneHotRun, Origin, RecurrentPlan, RecurrentRun, ReshapeRun, Run, Slot,
+};
+use unroll_kernels::activation::Activation;
+use unroll_kernels::{Isa, rnn};
+
+/// The fusions by name: each can be switched off.
+pub const FUSIONS: [&str; 2] = ["token_input", "softmax_head"];
+
+/// The recurrent weights of all layers, packed for products.
+pub(crate) struct PackSet {
+    pub(crate) cells: Vec<CellPack>,
+    params: Vec<CellParams>,
+}
+
+impl PackSet {
+    pub(super) fn new(isa: Isa, params: Vec<CellParams>) -> Self {
+        Self { cells: params.iter().map(|p| CellPack::new(isa, p)).collect(), params }
+    }
+
+    /// Packs all weights anew; those of the backward pass only where there is one.
+    pub(super) fn pack(&mut self, arena: &[f32], backward: bool) {
+        for (pack, params) in self.cells.iter_mut().zip(&self.params) {
+            pack.pack(params, arena, backward);
+        }
+    }
+}
+
+/// What a graph runs as.
+pub(super) struct Plan<'a> {
+    graph: &'a Graph,
+    options: &'a NetworkOptions,
+    /// Rows of one replica at most.
+    capacity: Dims,
+}
+
+impl<'a> Plan<'a> {
+    pub(super) fn new(graph: &'a Graph, options: &'a NetworkOptions) -> Result<Self> {
+        if let Some(name) = options.no_fuse.iter().find(|name| !FUSIONS.contains(&name.as_str())) {
+            return Err(
+                Error::usage(format!("no fusion is named `{name}`")).mend(format!("known: {}", FUSIONS.join(", ")))
+            );
+        }
+        let rows = options.rows.div_ceil(options.replicas.max(1));
+        Ok(Self { graph, options, capacity: Dims { steps: options.steps, rows } })
+    }
+
+    fn fuses(&self, name: &str) -> bool {
+        !self.options.no_fuse.iter().any(|n| n == name)
+    }
+
+    fn spec(&self, node: &Node, role: Role, nth: usize) -> Option<&'a ParamSpec> {
+        self.graph.params()[node.params.clone()].iter().filter(|p| p.role == role).nth(nth)
+    }
+
+    /// The node whose tokens-to-vectors step disappears into the layers that take it.
+    fn is_fused_lookup(&self, i: usize) -> bool {
+        let node = &self.graph.nodes()[i];
+        let lookup = matches!(node.config, LayerConfig::Embedding(_) | LayerConfig::OneHot(_));
+        let recurrent = |c: usize| {
+            let config = &self.graph.nodes()[c].config;
+            config.recurrent().is_some() || matches!(config, LayerConfig::Bidirectional(_))
+        };
+        lookup && self.fuses("token_input") && self.graph.consumers(i).all(recurrent)
+    }
+
+    /// Whether the dense layer that gives the logits is part of the head.
+    fn has_fused_head(&self) -> bool {
+        let softmax = self.graph.config().loss == Loss::CrossEntropy;
+        softmax
+            && self.fuses("softmax_head")
+            && matches!(self.graph.nodes()[self.graph.logits()].config, LayerConfig::Dense(_))
+    }
+
+    /// Whether node `i` is computed as part of another, or after the loss's logits.
+    fn is_fused(&self, i: usize) -> bool {
+        let logits = self.graph.logits();
+        i > logits || (i == logits && self.has_fused_head()) || self.is_fused_lookup(i)
+    }
+
+    /// The cells of a recurrent node: one, or two of a bidirectional layer.
+    fn cells(&self, node: &Node) -> Vec<CellParams> {
+        let (cell, options, directions) = match &node.config {
+            LayerConfig::Bidirectional(layer) => (layer.layer.parts().0, layer.layer.parts().1, 2),
+            config => match config.recurrent() {
+                Some((cell, options)) => (cell, options, 1),
+                None => return Vec::new(),
+            },
+        };
+        let relu = options.activation == Some(graph::Activation::Relu);
+        let cells = (0..directions).filter_map(|d| {
+            Some(CellParams {
+                cell,
+                activation: if relu { rnn::Activation::Relu } else { rnn::Activation::Tanh },
+                reset_after: cell == Cell::Gru && options.reset_after.unwrap_or(true),
+                inputs: self.spec(node, Role::Kernel, d)?.shape[0],
+                units: options.units,
+                kernel: self.spec(node, Role::Kernel, d)?.range.clone(),
+                recurrent_kernel: self.spec(node, Role::RecurrentKernel, d)?.range.clone(),
+                bias: self.spec(node, Role::Bias, d).map(|p| p.range.clone()),
+            })
+        });
+        cells.collect()
+    }
+
+    /// The recurrent weights to pack, in the order of the nodes.
+    pub(super) fn packs(&self) -> Vec<CellParams> {
+        self.graph.nodes().iter().flat_map(|node| self.cells(node)).collect()
+    }
+
+    fn dense(&self, node: &Node) -> Option<DenseParams> {
+        let LayerConfig::Dense(layer) = &node.config else { return None };
+        let bias = self.spec(node, Role::Bias, 0).map(|p| p.range.clone());
+        let inputs = self.graph.shape_of(node.inputs[0]).width();
+        let units = node.shape.width();
+        let (kernel, tied) = match &layer.tied_to {
+            Some(table) => {
+                let table = self.graph.nodes().iter().find(|n| n.name == *table)?;
+                (self.spec(table, Role::Embeddings, 0)?.range.clone(), true)
+            }
+            None => (self.spec(node, Role::Kernel, 0)?.range.clone(), false),
+        };
+        Some(DenseParams { kernel, tied, bias, inputs, units })
+    }
+
+    /// What a recurrent layer's projection takes.
+    fn origin(&self, source: Source) -> Origin {
+        let Source::Node(i) = source else { return Origin::OneHot };
+        let node = &self.graph.nodes()[i];
+        match &node.config {
+            _ if !self.is_fused_lookup(i) => Origin::Numbers,
+            LayerConfig::Embedding(layer) => match self.spec(node, Role::Embeddings, 0) {
+                Some(table) => Origin::Table(table.range.clone(), layer.output_dim),
+                None => Origin::Numbers,
+            },
+            _ => Origin::OneHot,
+        }
+    }
+
+    /// The activation of a dense node; the one that the loss contains is left to it.
+    fn dense_activation(&self, i: usize, activation: graph::Activation) -> DenseEnd {
+        let last = i == self.graph.logits();
+        match activation {
+            graph::Activation::Softmax if !last => DenseEnd::Softmax,
+            graph::Activation::Softmax | graph::Activation::Sigmoid if last => DenseEnd::Function(Activation::Linear),
+            other => DenseEnd::Function(element_wise(other)),
+        }
+    }
+
+    fn run(&self, i: usize, pack: &mut usize) -> Result<Run> {
+        let node = &self.graph.nodes()[i];
+        if self.is_fused(i) {
+            return Ok(Run::Fused);
+        }
+        let unknown = || Error::run(format!("layer `{}` has no parameters to run with", node.name));
+        Ok(match &node.config {
+            LayerConfig::Embedding(layer) => {
+                let table = self.spec(node, Role::Embeddings, 0).ok_or_else(unknown)?;
+                Run::Embedding(EmbeddingRun::new(table.range.clone(), layer.output_dim))
+            }
+            LayerConfig::OneHot(_) => Run::OneHot(OneHotRun),
+            LayerConfig::SimpleRnn(o) | LayerConfig::Lstm(o) | LayerConfig::Gru(o) => {
+                let merge = Merge::One { reverse: o.go_backwards };
+                self.recurrent(node, merge, o.return_sequences, pack)
+            }
+            LayerConfig::Bidirectional(layer) => {
+                self.recurrent(node, Merge::Concat, layer.layer.parts().1.return_sequences, pack)
+            }
+            LayerConfig::Dense(layer) => {
+                let params = self.dense(node).ok_or_else(unknown)?;
+                match self.dense_activation(i, layer.activation) {
+                    DenseEnd::Function(function) => Run::Dense(DenseRun::new(params, function)),
+                    DenseEnd::Softmax => {
+                        return Err(Error::usage(format!(
+                            "layer `{}`: softmax inside a model is a layer of its own",
+                            node.name
+                        ))
+                        .mend("use activation = \"linear\" and an activation layer after it"));
+                    }
+                }
+            }
+            LayerConfig::Dropout(layer) => Run::Dropout(DropoutRun::new(i, layer.rate, node.shape.width())),
+            LayerConfig::Activation(layer) => Run::Activation(match layer.activation {
+                graph::Activation::Softmax => ActivationRun::Softmax,
+                other => ActivationRun::ElementWise(element_wise(other)),
+            }),
+            LayerConfig::Add(_) => Run::Add(AddRun),
+            LayerConfig::Concatenate(_) => Run::Concatenate(ConcatenateRun),
+            LayerConfig::Reshape(_) => {
+                Run::Reshape(ReshapeRun { joins_time: self.graph.shape_of(node.inputs[0]).time.is_some() })
+            }
+        })
+    }
+
+    fn recurrent(&self, node: &Node, merge: Merge, return_sequences: bool, pack: &mut usize) -> Run {
+        let cells = self.cells(node);
+        let first = *pack;
+        *pack += cells.len();
+        let (capacity, backward) = (self.capacity, self.options.training);
+        let plan = RecurrentPlan { cells, merge, pack: first, return_sequences, capacity, backward };
+        Run::Recurrent(RecurrentRun::new(plan, || self.origin(node.inputs[0])))
+    }
+
+    fn head(&self) -> Head {
+        let logits = &self.graph.nodes()[self.graph.logits()];
+        match self.graph.config().loss {
+            Loss::BinaryCrossEntropy => Head::Binary(BinaryHead::default()),
+            Loss::CrossEntropy => {
+                let dense = self.dense(logits).filter(|_| self.has_fused_head());
+                Head::Softmax(SoftmaxHead::new(dense, logits.shape.width()))
+            }
+        }
+    }
+
+    /// The node whose output the head takes.
+    fn head_input(&self) -> Source {
+        let logits = self.graph.logits();
+        if self.has_fused_head() { self.graph.nodes()[logits].inputs[0] } else { Source::Node(logits) }
+    }
+
+    /// Builds one replica.
+    pub(super) fn replica(&self) -> Result<Replica> {
+        let mut pack = 0;
+        let mut slots = Vec::with_capacity(self.graph.nodes().len());
+        for (i, node) in self.graph.nodes().iter().enumerate() {
+            let nothing = Shape { time: None, dims: vec![0] };
+            let shape = if self.is_fused(i) { &nothing } else { &node.shape };
+            let run = self.run(i, &mut pack)?;
+            slots.push(Slot { run, act: Act::new(shape, self.capacity, self.options.training) });
+        }
+        let Source::Node(head_input) = self.head_input() else {
+            return Err(
+                Error::usage("the model's last layer takes tokens").mend("put an embedding or one_hot layer before it")
+            );
+        };
+        Ok(Replica::new(slots, self.head(), head_input, self.graph, self.capacity, self.options))
+    }
+
+    /// Bytes that the network takes: parameters, gradients, packed weights, activations and logits.
+    pub(super) fn bytes(&self) -> u64 {
+        let (nodes, replicas) = (self.graph.nodes(), self.options.replicas as u64);
+        let arena = 4 * self.graph.arena() as u64;
+        let gradients = if self.options.training { replicas * arena } else { 0 };
+        let packs: u64 = self.packs().iter().map(|p| 8 * p.recurrent_kernel.len() as u64).sum();
+        let acts = nodes.iter().enumerate().filter(|(i, _)| !self.is_fused(*i));
+        let acts: u64 = acts.map(|(_, node)| Act::bytes(&node.shape, self.capacity, self.options.training)).sum();
+        let cells: u64 = self.packs().iter().map(|p| p.bytes(self.capacity)).sum();
+        let positions = if self.graph.is_sequence() { self.capacity.tokens() } else { self.capacity.rows };
+        let logits = SoftmaxHead::bytes(nodes[self.graph.logits()].shape.width(), positions);
+        arena + gradients + packs + replicas * (acts + cells + logits)
+    }
+}
+
+/// What ends a dense layer.
+enum DenseEnd {
+    Function(Activation),
+    Softmax,
+}
+
+fn element_wise(function: graph::Activation) -> Activation {
+    match function {
+        graph::Activation::Tanh => Activation::Tanh,
+        graph::Activation::Relu => Activation::Relu,
+        graph::Activation::Sigmoid => Activation::Sigmoid,
+        graph::Activation::Linear | graph::Activation::Softmax => Activation::Linear,
+    }
+}

@@ -1,0 +1,138 @@
+//! One replica: a plan's nodes run in order over its rows of the batch, and back.
+
+use super::state::{Carried, State};
+use super::{Batch, LossSum, NetworkOptions};
+use crate::graph::{Graph, Source};
+use crate::heads::{Head, Into, Scored};
+use crate::layers::{Cx, Dims, Inputs, Run, Slot, Upstream};
+use std::ops::Range;
+use unroll_kernels::{Buffer, Mat};
+
+/// A plan with its activations and its gradient, for some rows of every batch.
+pub(crate) struct Replica {
+    slots: Vec<Slot>,
+    sources: Vec<Vec<Source>>,
+    head: Head,
+    head_input: usize,
+    /// Whether there is a target for each step.
+    sequence: bool,
+    tokens: Vec<u32>,
+    targets: Vec<u32>,
+    pub(super) losses: Vec<f32>,
+    pub(super) grads: Buffer,
+    pub(super) sum: LossSum,
+    /// The rows of the last batch that this replica took.
+    pub(super) rows: Range<usize>,
+    dims: Dims,
+}
+
+impl Replica {
+    pub(super) fn new(
+        slots: Vec<Slot>,
+        head: Head,
+        head_input: usize,
+        graph: &Graph,
+        capacity: Dims,
+        options: &NetworkOptions,
+    ) -> Self {
+        let sequence = graph.is_sequence();
+        let positions = if sequence { capacity.tokens() } else { capacity.rows };
+        Self {
+            slots,
+            sources: graph.nodes().iter().map(|node| node.inputs.clone()).collect(),
+            head,
+            head_input,
+            sequence,
+            tokens: Vec::with_capacity(capacity.tokens()),
+            targets: Vec::with_capacity(positions),
+            losses: vec![0.0; positions],
+            grads: Buffer::new(if options.training { graph.arena() } else { 0 }),
+            sum: LossSum::default(),
+            rows: 0..0,
+            dims: Dims { steps: 0, rows: 0 },
+        }
+    }
+
+    /// Copies this replica's rows of the batch.
+    pub(super) fn take(&mut self, batch: &Batch<'_>, rows: Range<usize>) {
+        let all = batch.rows;
+        self.dims = Dims { steps: batch.steps, rows: rows.len() };
+        self.tokens.clear();
+        self.targets.clear();
+        for t in 0..batch.steps {
+            self.tokens.extend_from_slice(&batch.inputs[t * all..][rows.clone()]);
+        }
+        for t in 0..batch.targets.len() / all.max(1) {
+            self.targets.extend_from_slice(&batch.targets[t * all..][rows.clone()]);
+        }
+        self.rows = rows;
+    }
+
+    pub(super) fn dims(&self) -> Dims {
+        self.dims
+    }
+
+    /// The forward pass up to the head's input.
+    pub(super) fn forward(&mut self, cx: &Cx<'_>, state: &State) {
+        for i in 0..self.slots.len() {
+            let (before, rest) = self.slots.split_at_mut(i);
+            let Slot { run, act } = &mut rest[0];
+            let inputs = Inputs { tokens: &self.tokens, before, sources: &self.sources[i], dims: cx.dims };
+            run.forward(cx, inputs, act, state.carried[i].as_ref());
+        }
+    }
+
+    /// The losses of the last forward pass and, with `scale`, the whole backward pass.
+    pub(super) fn finish(&mut self, cx: &Cx<'_>, scale: Option<f32>) {
+        let dims = cx.dims;
+        let positions = self.targets.len();
+        let losses = &mut self.losses[..positions];
+        let Some(scale) = scale else {
+            let x = self.slots[self.head_input].act.y(dims);
+            self.head.run(cx, &Scored { x, targets: &self.targets, scale: 0.0 }, losses, None);
+            self.tally();
+            return;
+        };
+        let clear = cx.products();
+        clear.by_blocks(&mut self.grads, 4096, |_, part| part.fill(0.0));
+        for slot in &mut self.slots {
+            slot.act.clear_gradient(dims);
+        }
+        let (x, dx) = self.slots[self.head_input].act.both(dims);
+        let into = Into { dx, grads: &mut self.grads };
+        self.head.run(cx, &Scored { x, targets: &self.targets, scale }, losses, Some(into));
+        for i in (0..self.slots.len()).rev() {
+            let (before, rest) = self.slots.split_at_mut(i);
+            let Slot { run, act } = &mut rest[0];
+            let up = Upstream { tokens: &self.tokens, before, sources: &self.sources[i], dims };
+            run.backward(cx, up, act, &mut self.grads);
+        }
+        self.tally();
+    }
+
+    /// Adds the losses up in the order of the positions.
+    fn tally(&mut self) {
+        let count = self.targets.iter().filter(|&&t| t != unroll_kernels::softmax::IGNORE).count() as u64;
+        let nats = self.losses[..self.targets.len()].iter().map(|&loss| f64::from(loss)).sum();
+        self.sum = LossSum { nats, count };
+    }
+
+    /// Writes the state after the last step.
+    pub(super) fn carry(&mut self, state: &mut State) {
+        let (dims, first) = (self.dims, self.rows.start);
+        for (slot, carried) in self.slots.iter_mut().zip(&mut state.carried) {
+            if let (Slot { run: Run::Recurrent(layer), act }, Some(carried)) = (slot, carried) {
+                let carried: &mut Carried = carried;
+                layer.carry(act, dims, first, carried);
+            }
+        }
+    }
+
+    /// The logits of the last step: (N, V).
+    pub(super) fn logits<'s>(&'s mut self, cx: &Cx<'_>) -> Mat<'s> {
+        let y = self.slots[self.head_input].act.y(cx.dims);
+        let rows = y.rows();
+        let last = if self.sequence { y.rows_range(rows - cx.dims.rows..rows) } else { y };
+        self.head.logits(cx, last)
+    }
+}

@@ -1,0 +1,107 @@
+//! The state that stateful layers carry from one batch to the next: an object outside the network, of any batch size.
+
+use crate::graph::{Cell, Graph};
+use unroll_kernels::{Buffer, Mat, MatMut};
+
+/// The state of one layer: h, and c of an LSTM, each (N, H).
+#[derive(Clone)]
+pub(crate) struct Carried {
+    name: String,
+    rows: usize,
+    units: usize,
+    h: Buffer,
+    c: Option<Buffer>,
+}
+
+impl Carried {
+    /// h of `count` rows from `first` on.
+    pub(crate) fn h(&self, first: usize, count: usize) -> Mat<'_> {
+        Mat::dense(&self.h, self.rows, self.units).rows_range(first..first + count)
+    }
+    /// c of `count` rows from `first` on; empty for cells without it.
+    pub(crate) fn c(&self, first: usize, count: usize) -> Mat<'_> {
+        let c: &[f32] = self.c.as_ref().map_or(&[], |c| c);
+        Mat::dense(c, self.rows, self.units).rows_range(first..first + count)
+    }
+    pub(crate) fn h_mut(&mut self, first: usize, count: usize) -> MatMut<'_> {
+        MatMut::dense(&mut self.h, self.rows, self.units).rows_range(first..first + count)
+    }
+    pub(crate) fn c_mut(&mut self, first: usize, count: usize) -> MatMut<'_> {
+        let c: &mut [f32] = self.c.as_mut().map_or(&mut [], |c| c);
+        MatMut::dense(c, self.rows, self.units).rows_range(first..first + count)
+    }
+}
+
+/// One tensor of a state, as a checkpoint stores it.
+pub struct StateTensor<'a> {
+    /// `lstm_1/h`
+    pub name: String,
+    /// (N, H)
+    pub shape: [usize; 2],
+    /// The values, row-major.
+    pub values: &'a [f32],
+}
+
+/// The state of all stateful layers for N rows, zero at first.
+#[derive(Clone)]
+pub struct State {
+    rows: usize,
+    pub(crate) carried: Vec<Option<Carried>>,
+}
+
+impl State {
+    /// The zero state of `rows` rows.
+    pub fn new(graph: &Graph, rows: usize) -> Self {
+        let carried = graph.nodes().iter().map(|node| {
+            let (cell, options) = node.config.recurrent().filter(|(_, options)| options.stateful)?;
+            let len = rows * options.units;
+            let c = (cell == Cell::Lstm).then(|| Buffer::new(len));
+            Some(Carried { name: node.name.clone(), rows, units: options.units, h: Buffer::new(len), c })
+        });
+        Self { rows, carried: carried.collect() }
+    }
+
+    /// Rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Sets every value to zero: the start of a text.
+    pub fn reset(&mut self) {
+        for carried in self.carried.iter_mut().flatten() {
+            carried.h.fill(0.0);
+            carried.c.iter_mut().for_each(|c| c.fill(0.0));
+        }
+    }
+
+    /// Sets one row to zero.
+    pub fn reset_row(&mut self, row: usize) {
+        for carried in self.carried.iter_mut().flatten() {
+            let range = row * carried.units..(row + 1) * carried.units;
+            carried.h[range.clone()].fill(0.0);
+            carried.c.iter_mut().for_each(|c| c[range.clone()].fill(0.0));
+        }
+    }
+
+    /// Every tensor, in the order of the layers.
+    pub fn tensors(&self) -> impl Iterator<Item = StateTensor<'_>> {
+        self.carried.iter().flatten().flat_map(|carried| {
+            let shape = [carried.rows, carried.units];
+            let tensor =
+                move |part: &str, values| StateTensor { name: format!("{}/{part}", carried.name), shape, values };
+            let c = carried.c.as_ref().map(|c| tensor("c", c));
+            std::iter::once(tensor("h", &carried.h)).chain(c)
+        })
+    }
+
+    /// The values of a tensor by its name, to set.
+    pub fn tensor_mut(&mut self, name: &str) -> Option<&mut [f32]> {
+        let (layer, part) = name.rsplit_once('/')?;
+        let carried = self.carried.iter_mut().flatten().find(|carried| carried.name == layer)?;
+        match part {
+            "h" => Some(&mut carried.h),
+            "c" => carried.c.as_deref_mut(),
+            _ => None,
+        }
+    }
+}

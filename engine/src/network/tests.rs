@@ -1,0 +1,277 @@
+use super::*;
+use crate::random::Key;
+use unroll_kernels::isa::sets_under_test;
+use unroll_kernels::softmax::IGNORE;
+
+/// A model with every kind of layer that a language model may have, sizes that are multiples of nothing.
+const LANGUAGE: &str = r#"
+    initializer = { uniform = 0.3 }
+    [[layers]]
+    type = "embedding"
+    output_dim = 9
+    [[layers]]
+    type = "CELL"
+    units = 21
+    return_sequences = true
+    stateful = true
+    [[layers]]
+    type = "dropout"
+    rate = 0.25
+    [[layers]]
+    type = "CELL"
+    units = 13
+    return_sequences = true
+    stateful = true
+    name = "top"
+    [[layers]]
+    type = "concatenate"
+    inputs = ["top", "dropout"]
+    [[layers]]
+    type = "dense"
+    units = 11
+    activation = "tanh"
+    [[layers]]
+    type = "dense"
+    activation = "softmax"
+"#;
+
+const CELLS: [&str; 4] = ["simple_rnn", "lstm", "gru", "gru\"\n    reset_after = false #"];
+
+const V: usize = 37;
+
+fn model(text: &str, cell: &str) -> Graph {
+    Graph::new(&toml::from_str(&text.replace("CELL", cell)).unwrap(), V).unwrap()
+}
+
+fn options(steps: usize, rows: usize) -> NetworkOptions {
+    NetworkOptions { steps, rows, ..Default::default() }
+}
+
+fn tokens(n: usize, seed: u64) -> Vec<u32> {
+    let key = Key::new(seed, Purpose::Bench);
+    (0..n).map(|i| key.below(i as u64, V as u64) as u32).collect()
+}
+
+/// Losses and gradients of three steps with carried state and plain gradient descent between them.
+fn trace(graph: &Graph, options: NetworkOptions) -> (Vec<f64>, Vec<u32>) {
+    let (t, n) = (options.steps, options.rows);
+    let mut network = Network::new(graph, options).unwrap();
+    let mut state = network.new_state(n);
+    let (mut losses, mut bits) = (Vec::new(), Vec::new());
+    for step in 0..3 {
+        let (x, mut y) = (tokens(t * n, step), tokens(t * n, 100 + step));
+        y[3] = IGNORE;
+        let batch = Batch { steps: t, rows: n, inputs: &x, targets: &y };
+        losses.push(network.train_step(&batch, &mut state, step).nats);
+        bits.extend(network.gradient().iter().map(|g| g.to_bits()));
+        let (params, grads) = network.params_and_gradient();
+        params.iter_mut().zip(grads).for_each(|(p, g)| *p -= 0.5 * *g);
+    }
+    (losses, bits)
+}
+
+#[test]
+fn the_bits_do_not_depend_on_the_number_of_threads() {
+    for cell in CELLS {
+        let graph = model(LANGUAGE, cell);
+        let alone = trace(&graph, options(6, 10));
+        for threads in [2, 3, 5, 8] {
+            let threaded = trace(&graph, NetworkOptions { threads, ..options(6, 10) });
+            assert!(alone == threaded, "{cell} with {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn avx2_and_avx512_agree_to_the_bit() {
+    let fast: Vec<_> = sets_under_test().into_iter().filter(|isa| isa.name() != "portable").collect();
+    for cell in CELLS {
+        let graph = model(LANGUAGE, cell);
+        let traces: Vec<_> = fast.iter().map(|&isa| trace(&graph, NetworkOptions { isa, ..options(5, 7) })).collect();
+        assert!(traces.windows(2).all(|pair| pair[0] == pair[1]), "{cell}");
+    }
+}
+
+fn largest_difference(a: &[u32], b: &[u32]) -> f32 {
+    a.iter().zip(b).map(|(&a, &b)| (f32::from_bits(a) - f32::from_bits(b)).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn replicas_and_fusions_change_rounding_only() {
+    for cell in CELLS {
+        let graph = model(LANGUAGE, cell);
+        let (losses, bits) = trace(&graph, options(6, 10));
+        let others = [
+            NetworkOptions { replicas: 3, threads: 2, ..options(6, 10) },
+            NetworkOptions { no_fuse: FUSIONS.map(String::from).to_vec(), ..options(6, 10) },
+        ];
+        for other in others {
+            let what = format!("{cell} {} replicas, without {:?}", other.replicas, other.no_fuse);
+            let (l, b) = trace(&graph, other);
+            assert!(losses.iter().zip(&l).all(|(a, b)| (a / b - 1.0).abs() < 1e-5), "{what}: {losses:?} {l:?}");
+            assert!(largest_difference(&bits, &b) < 1e-5, "{what}: {}", largest_difference(&bits, &b));
+        }
+    }
+}
+
+#[test]
+fn a_batch_smaller_than_the_capacity_gives_the_same_losses() {
+    let graph = model(LANGUAGE, "lstm");
+    let (x, y) = (tokens(8, 1), tokens(8, 2));
+    let batch = Batch { steps: 4, rows: 2, inputs: &x, targets: &y };
+    let mut exact = Network::new(&graph, options(4, 2)).unwrap();
+    let mut roomy = Network::new(&graph, NetworkOptions { replicas: 4, ..options(9, 5) }).unwrap();
+    let a = exact.evaluate(&batch, &mut exact.new_state(2));
+    let b = roomy.evaluate(&batch, &mut roomy.new_state(2));
+    assert_eq!(a, b);
+}
+
+#[test]
+fn carried_state_makes_two_short_steps_equal_one_long() {
+    for cell in CELLS {
+        let graph = model(LANGUAGE, cell);
+        let mut network = Network::new(&graph, options(8, 3)).unwrap();
+        let (x, y) = (tokens(24, 5), tokens(24, 6));
+        let batch = |from: usize, to: usize| Batch {
+            steps: to - from,
+            rows: 3,
+            inputs: &x[from * 3..to * 3],
+            targets: &y[from * 3..to * 3],
+        };
+        let whole = network.evaluate(&batch(0, 8), &mut network.new_state(3)).nats;
+        let mut state = network.new_state(3);
+        let parts = network.evaluate(&batch(0, 3), &mut state).nats + network.evaluate(&batch(3, 8), &mut state).nats;
+        assert!((whole - parts).abs() < 1e-9, "{cell}: {whole} {parts}");
+        // One step at a time, as text is generated: the logits' own softmax gives the same losses.
+        let mut state = network.new_state(3);
+        let mut sum = 0.0;
+        for t in 0..8 {
+            let logits = network.logits(&x[t * 3..t * 3 + 3], 3, &mut state);
+            for n in 0..3 {
+                let row: Vec<f64> = logits.row(n).iter().map(|&z| f64::from(z)).collect();
+                sum += row.iter().map(|z| z.exp()).sum::<f64>().ln() - row[y[t * 3 + n] as usize];
+            }
+        }
+        assert!((whole - sum).abs() < 1e-4, "{cell}: {whole} {sum}");
+    }
+}
+
+#[test]
+fn classifiers_and_windows_run_and_learn() {
+    let classifier = r#"
+        loss = "binary_cross_entropy"
+        [[layers]]
+        type = "embedding"
+        output_dim = 8
+        [[layers]]
+        type = "bidirectional"
+        layer = { type = "lstm", units = 10 }
+        [[layers]]
+        type = "dense"
+        units = 6
+        activation = "relu"
+        [[layers]]
+        type = "dense"
+        units = 1
+        activation = "sigmoid"
+    "#;
+    let window = r#"
+        input_length = 4
+        [[layers]]
+        type = "embedding"
+        output_dim = 5
+        [[layers]]
+        type = "reshape"
+        target_shape = [20]
+        [[layers]]
+        type = "dense"
+        name = "hidden"
+        units = 12
+        activation = "tanh"
+        [[layers]]
+        type = "dense"
+        name = "a"
+        [[layers]]
+        type = "dense"
+        name = "b"
+        inputs = ["reshape"]
+        [[layers]]
+        type = "add"
+        inputs = ["a", "b"]
+        [[layers]]
+        type = "activation"
+        activation = "softmax"
+    "#;
+    for (text, binary) in [(classifier, true), (window, false)] {
+        let graph = model(text, "");
+        let mut network = Network::new(&graph, NetworkOptions { threads: 2, ..options(4, 6) }).unwrap();
+        let x = tokens(24, 7);
+        let y: Vec<u32> = (0..6).map(|n| if binary { n % 2 } else { n * 3 }).collect();
+        let batch = Batch { steps: 4, rows: 6, inputs: &x, targets: &y };
+        let mut state = network.new_state(6);
+        let first = network.evaluate(&batch, &mut state).mean();
+        for step in 0..300 {
+            network.train_step(&batch, &mut state, step);
+            let (params, grads) = network.params_and_gradient();
+            params.iter_mut().zip(grads).for_each(|(p, g)| *p -= 0.5 * *g);
+        }
+        let last = network.evaluate(&batch, &mut state).mean();
+        assert!(last < 0.1 * first, "{first} -> {last}");
+    }
+}
+
+#[test]
+fn gradients_agree_with_differences_of_the_loss() {
+    for cell in CELLS {
+        let graph = model(LANGUAGE, cell);
+        let mut network = Network::new(&graph, options(4, 3)).unwrap();
+        let (x, y) = (tokens(12, 8), tokens(12, 9));
+        let batch = Batch { steps: 4, rows: 3, inputs: &x, targets: &y };
+        let state = network.new_state(3);
+        network.train_step(&batch, &mut state.clone(), 5);
+        let gradient = network.gradient().to_vec();
+        for spec in graph.params().to_vec() {
+            // Along the gradient itself the loss must fall at the rate of its squared norm.
+            let part = spec.range.clone();
+            let norm = gradient[part.clone()].iter().map(|g| f64::from(*g).powi(2)).sum::<f64>();
+            let step = 1e-2 / norm.sqrt().max(1e-3);
+            let mut at = |sign: f64| {
+                let saved = network.params().to_vec();
+                let params = &mut network.params_mut()[part.clone()];
+                params
+                    .iter_mut()
+                    .zip(&gradient[part.clone()])
+                    .for_each(|(p, g)| *p += (sign * step * f64::from(*g)) as f32);
+                let loss = network.train_step(&batch, &mut state.clone(), 5).mean();
+                network.params_mut().copy_from_slice(&saved);
+                loss
+            };
+            let slope = (at(1.0) - at(-1.0)) / (2.0 * step);
+            assert!((slope / norm - 1.0).abs() < 2e-2, "{cell} {}: {slope} {norm}", spec.name);
+        }
+    }
+}
+
+#[test]
+fn a_model_that_does_not_fit_is_refused_with_figures() {
+    let text = LANGUAGE.replace("units = 21", "units = 600000");
+    let error = Network::new(&model(&text, "lstm"), options(6, 10)).err().unwrap();
+    assert_eq!(error.exit_code(), 2);
+    let message = error.to_string();
+    assert!(message.contains("the model needs") && message.contains("GiB are available"), "{message}");
+}
+
+#[test]
+fn initial_values_follow_the_declaration() {
+    let text = LANGUAGE.replace("initializer = { uniform = 0.3 }", "");
+    let graph = model(&text, "lstm");
+    let network = Network::new(&graph, options(2, 2)).unwrap();
+    let find = |name: &str| graph.params().iter().find(|p| p.name == name).unwrap().range.clone();
+    let u = &network.params()[find("lstm/recurrent_kernel")];
+    for (a, b) in [(0, 0), (0, 1), (5, 20)] {
+        let inner: f32 = (0..84).map(|j| u[a * 84 + j] * u[b * 84 + j]).sum();
+        assert!((inner - if a == b { 1.0 } else { 0.0 }).abs() < 1e-5);
+    }
+    let bias = &network.params()[find("lstm/bias")];
+    assert!(bias[..21].iter().all(|&b| b == 0.0) && bias[21..42].iter().all(|&b| b == 1.0));
+}
