@@ -18,6 +18,7 @@ pub mod isa;
 pub mod lstm;
 pub mod mat;
 pub mod math;
+pub mod optimizer;
 pub mod rnn;
 pub mod rows;
 pub mod simd;
