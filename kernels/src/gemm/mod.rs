@@ -24,10 +24,11 @@
 //! is read in place, because its share of the traffic is small, and C is loaded at the start of a block along K.
 
 mod block;
-pub(crate) mod generic;
+mod generic;
 mod pack;
 #[cfg(test)]
 mod tests;
+mod transpose;
 
 pub mod reference;
 
@@ -150,7 +151,7 @@ pub fn outer_product(isa: Isa, args: OuterProduct) {
     assert_eq!(a.cols(), c.rows(), "A has {} columns, C {} rows", a.cols(), c.rows());
     assert_eq!(b.cols(), c.cols(), "B has {} columns, C {}", b.cols(), c.cols());
     let left = block::Left { mat: a, transposed: true };
-    unpacked(isa, block::Unpacked { a: left, b, b_transposed: false, start: init.start(0), c, scratch }, init);
+    unpacked(isa, block::Unpacked { isa, a: left, b, b_transposed: false, start: init.start(0), c, scratch }, init);
 }
 
 /// C = init + A B with B as it lies, for products whose B is used once.
@@ -182,7 +183,7 @@ pub fn direct_product(isa: Isa, args: DirectProduct) {
     assert_eq!(a.rows(), c.rows(), "A has {} rows, C {}", a.rows(), c.rows());
     assert_eq!(n, c.cols(), "B has {n} columns, C {}", c.cols());
     let left = block::Left { mat: a, transposed: false };
-    unpacked(isa, block::Unpacked { a: left, b, b_transposed, start: init.start(0), c, scratch }, init);
+    unpacked(isa, block::Unpacked { isa, a: left, b, b_transposed, start: init.start(0), c, scratch }, init);
 }
 
 /// The two entries whose B is not packed yet.

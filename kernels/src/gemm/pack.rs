@@ -9,6 +9,7 @@
 //! Columns beyond the matrix are zero. Panels stand one after the other, so panel p of a full matrix begins at
 //! `p * K * width`.
 
+use super::transpose::transpose;
 use crate::{Buffer, Isa, Mat};
 use std::ops::Range;
 
@@ -108,7 +109,7 @@ impl Packed {
 
     /// The whole matrix, to be packed in parts.
     pub fn view_mut(&mut self) -> PackedMut<'_> {
-        PackedMut { layout: self.layout, whole: self.layout.cols, first: 0, data: &mut self.data }
+        PackedMut { isa: self.isa, layout: self.layout, whole: self.layout.cols, first: 0, data: &mut self.data }
     }
 
     /// The instruction set that it is packed for.
@@ -171,6 +172,7 @@ impl<'a> PackedRef<'a> {
 
 /// Packed columns that are written: parts can be packed by several threads.
 pub struct PackedMut<'a> {
+    isa: Isa,
     layout: Layout,
     /// Columns of a group in the whole matrix, and the first of this part.
     whole: usize,
@@ -207,7 +209,10 @@ impl<'a> PackedMut<'a> {
     #[track_caller]
     pub fn pack_transposed(&mut self, b: Mat) {
         assert_eq!([b.cols(), b.rows()], [self.layout.k, self.layout.groups * self.whole], "the shape of B transposed");
-        self.each_run(|panel, width, at, col, cols| transpose(&mut panel[at..], width, b.rows_range(col..col + cols)));
+        let isa = self.isa;
+        self.each_run(|panel, width, at, col, cols| {
+            transpose(isa, &mut panel[at..], width, b.rows_range(col..col + cols));
+        });
     }
 
     /// Calls `f(panel, width, place in the row, column of B, columns)` for each run of neighbouring columns.
@@ -229,22 +234,14 @@ impl<'a> PackedMut<'a> {
 
 /// Copies `b` (k, cols) into rows of `width`.
 pub(super) fn copy(to: &mut [f32], width: usize, b: Mat) {
-    let cols = b.cols();
     for k in 0..b.rows() {
-        to[k * width..k * width + cols].copy_from_slice(b.row(k));
-    }
-}
-
-/// Copies the transpose of `b` (cols, k) into rows of `width`, in squares that stay in the first-level cache.
-pub(super) fn transpose(to: &mut [f32], width: usize, b: Mat) {
-    const SIDE: usize = 16;
-    for k0 in (0..b.cols()).step_by(SIDE) {
-        let ks = SIDE.min(b.cols() - k0);
-        let rows = &mut to[k0 * width..];
-        for c in 0..b.rows() {
-            for (k, &x) in b.row(c)[k0..k0 + ks].iter().enumerate() {
-                rows[k * width + c] = x;
-            }
+        // Blocks of a known size become two or four moves, where a call of memcpy would cost more than the copy.
+        let from = b.row(k).chunks_exact(16);
+        let rest = from.remainder();
+        let mut to = to[k * width..k * width + b.cols()].chunks_exact_mut(16);
+        for (to, from) in (&mut to).zip(from) {
+            to.copy_from_slice(from);
         }
+        to.into_remainder().copy_from_slice(rest);
     }
 }
