@@ -1,6 +1,7 @@
 //! Trains and runs recurrent and neural language models on CPUs.
 
 pub mod config;
+pub mod corpus;
 pub mod error;
 pub mod exec;
 pub mod graph;
@@ -10,6 +11,7 @@ pub mod network;
 pub mod random;
 pub mod recipes;
 pub mod report;
+pub mod text;
 
 pub use error::{Error, Result};
 pub use network::{Batch, LossScale, LossSum, Network, NetworkOptions, State};

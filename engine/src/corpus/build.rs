@@ -1,0 +1,217 @@
+//! Text to a token file, in bounded memory and on several threads.
+//!
+//! Two passes: the first counts, and its vocabulary turns the text into tokens in the second. With a vocabulary that is
+//! known beforehand, or at byte level, the second pass alone is enough. Each thread in turn reads a mebibyte and works
+//! on it; what it made is taken in the order of the text, so the file does not depend on the number of threads.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
+
+use super::chunks::{Chunk, Chunks, Reading};
+use super::format;
+use super::parallel::each_chunk;
+use super::source::{Input, Source, resolve};
+use super::write::{Totals, Writer};
+use crate::error::{At, Error, Result};
+use crate::text::{Counter, EncodingErrors, Level, TextOptions, Tokenizer, Unknown};
+
+/// What [`build`] is told.
+#[derive(Clone, Copy)]
+pub struct Build<'a> {
+    /// The text, in this order.
+    pub sources: &'a [Source],
+    /// The token file to write; what stood there is replaced when the new file is whole.
+    pub output: &'a Path,
+    /// How text becomes tokens.
+    pub encoding: Encoding<'a>,
+    /// Threads to work with, at least 1. The file does not depend on it.
+    pub threads: usize,
+    /// True entropy rate of the text's source in nats a token, if it is known; kept in the file.
+    pub entropy_rate: Option<f64>,
+    /// Told after each piece of text how far the work is.
+    pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
+    /// Ends the work with [`Error::Interrupted`] when it becomes true.
+    pub cancel: Option<&'a AtomicBool>,
+}
+
+/// How [`build`] turns text into tokens.
+#[derive(Debug, Clone, Copy)]
+pub enum Encoding<'a> {
+    /// With a new vocabulary, that of the text.
+    New(&'a TextOptions),
+    /// With a vocabulary that exists: that of a model, or of the training text.
+    Known(&'a Tokenizer),
+}
+
+/// How far [`build`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Which pass over the text, from 1.
+    pub pass: u32,
+    /// Bytes of text read in this pass.
+    pub bytes: u64,
+}
+
+/// What [`build`] did.
+#[derive(Debug, Clone)]
+pub struct BuildReport {
+    /// Tokens written.
+    pub tokens: u64,
+    /// How many of them are `<unk>`.
+    pub unknown: u64,
+    /// Bytes of text.
+    pub text_bytes: u64,
+    /// Characters of text.
+    pub text_chars: u64,
+    /// What was read, in order.
+    pub inputs: Vec<PathBuf>,
+    /// The tokenizer whose vocabulary the file holds.
+    pub tokenizer: Tokenizer,
+}
+
+/// Makes a token file from text.
+///
+/// What cannot be read twice (standard input, a pipe) is copied, as it comes, to a file beside the output that vanishes
+/// by itself. The text itself is never held in memory; the different tokens are.
+///
+/// # Errors
+/// [`Error::Input`] if the text cannot be read, is not valid, has no token, or changes between the passes;
+/// [`Error::Usage`] if the options contradict each other; [`Error::Io`] if the file cannot be written. Nothing is left
+/// of the file then, and what stood at `output` is untouched.
+///
+/// # Panics
+/// Panics if `threads` is 0.
+pub fn build(args: Build<'_>) -> Result<BuildReport> {
+    assert!(args.threads > 0, "a corpus is built by at least one thread");
+    let mut inputs = resolve(args.sources)?;
+    let (tokenizer, expected) = match args.encoding {
+        Encoding::Known(tokenizer) => (tokenizer.clone(), None),
+        Encoding::New(options) => {
+            options.check()?;
+            if options.level == Level::Byte {
+                (Tokenizer::new(Counter::new(options).vocabulary()?), None)
+            } else {
+                let counter = count(&args, options, &mut inputs)?;
+                if counter.total() == 0 {
+                    return Err(no_tokens(&inputs));
+                }
+                (Tokenizer::new(counter.vocabulary()?), Some(counter.total()))
+            }
+        }
+    };
+    let report = encode(&args, tokenizer, &mut inputs, expected)?;
+    Ok(report)
+}
+
+fn no_tokens(inputs: &[Input]) -> Error {
+    let what = match inputs {
+        [_] => "the text is empty".to_owned(),
+        _ => format!("the text is empty, and so are the {} others", inputs.len() - 1),
+    };
+    Error::input(&inputs[0].name, what).mend("give a file with text")
+}
+
+/// When a thread has this many different strings it adds them to the common counter and starts anew, so that threads
+/// do not each hold the whole vocabulary.
+const FLUSH: usize = 1 << 18;
+
+fn count(args: &Build<'_>, options: &TextOptions, inputs: &mut [Input]) -> Result<Counter> {
+    let reading = args.reading(options.level, options.errors, 1, Some(args.output));
+    let common = Mutex::new(Counter::new(options));
+    let take = |counter: &mut Counter| common.lock().unwrap_or_else(PoisonError::into_inner).take(counter);
+    let work = |counter: &mut Counter, chunk: &Chunk| {
+        counter.text(&chunk.text);
+        if chunk.open_line && options.has_eos() {
+            counter.end_of_line();
+        }
+        if counter.strings() > FLUSH {
+            take(counter);
+        }
+        Ok(())
+    };
+    let counters = (0..args.threads).map(|_| Counter::new(options)).collect();
+    let mut counters = each_chunk(Chunks::new(inputs, reading), counters, work, |_, _| Ok(()))?;
+    counters.iter_mut().for_each(take);
+    Ok(common.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// What a thread makes of a chunk.
+#[derive(Default)]
+struct Encoded {
+    ids: Vec<u32>,
+    bytes: Vec<u8>,
+    unknown: u64,
+    chars: u64,
+}
+
+fn encode(args: &Build<'_>, tokenizer: Tokenizer, inputs: &mut [Input], expected: Option<u64>) -> Result<BuildReport> {
+    let (level, errors) = (tokenizer.options().level, tokenizer.options().errors);
+    let (unknown, eos) = (tokenizer.vocabulary().unknown(), tokenizer.vocabulary().eos());
+    let names: Vec<PathBuf> = inputs.iter().map(|input| input.name.clone()).collect();
+    let width = format::width(tokenizer.vocabulary().len() as u64);
+    let pass = if expected.is_some() { 2 } else { 1 };
+    let reading = args.reading(level, errors, pass, None);
+    let mut writer = Writer::create(args.output)?;
+    let mut report = BuildReport { tokens: 0, unknown: 0, text_bytes: 0, text_chars: 0, inputs: names, tokenizer };
+    let (tokenizer, names) = (&report.tokenizer, &report.inputs);
+    let work = |made: &mut Encoded, chunk: &Chunk| {
+        made.ids.clear();
+        made.bytes.clear();
+        made.chars = chunk.chars();
+        if level == Level::Byte {
+            return Ok(());
+        }
+        tokenizer
+            .encode_into(&chunk.text, &mut made.ids)
+            .map_err(|Unknown(place)| unknown_token(tokenizer, chunk, &names[chunk.input], place))?;
+        if chunk.open_line {
+            made.ids.extend(eos);
+        }
+        made.unknown = unknown.map_or(0, |unknown| made.ids.iter().filter(|&&id| id == unknown).count() as u64);
+        format::narrow(&made.ids, width, &mut made.bytes);
+        Ok(())
+    };
+    let mut totals = (0, 0, 0, 0);
+    let mut counter = (level == Level::Byte).then(|| Counter::new(tokenizer.options()));
+    let hand_in = |made: &mut Encoded, chunk: &Chunk| {
+        let (count, bytes) = match &mut counter {
+            Some(counter) => {
+                counter.bytes(&chunk.bytes);
+                (chunk.bytes.len() as u64, &chunk.bytes)
+            }
+            None => (made.ids.len() as u64, &made.bytes),
+        };
+        totals = (totals.0 + count, totals.1 + made.unknown, totals.2 + chunk.len(), totals.3 + made.chars);
+        writer.tokens(count, bytes)
+    };
+    let made = (0..args.threads).map(|_| Encoded::default()).collect();
+    each_chunk(Chunks::new(inputs, reading), made, work, hand_in)?;
+    (report.tokens, report.unknown, report.text_bytes, report.text_chars) = totals;
+    if report.tokens == 0 {
+        return Err(no_tokens(inputs));
+    }
+    if expected.is_some_and(|expected| expected != report.tokens) {
+        let what = "the text changed while it was being read";
+        return Err(Error::input(&report.inputs[0], what).mend("let nothing write to it, and run the command again"));
+    }
+    if let (Some(counter), Encoding::New(_)) = (counter, args.encoding) {
+        report.tokenizer = Tokenizer::new(counter.vocabulary()?);
+    }
+    let totals =
+        Totals { text_bytes: report.text_bytes, text_chars: report.text_chars, entropy_rate: args.entropy_rate };
+    writer.finish(report.tokenizer.vocabulary(), totals)?;
+    Ok(report)
+}
+
+fn unknown_token(tokenizer: &Tokenizer, chunk: &Chunk, name: &Path, place: std::ops::Range<usize>) -> Error {
+    let token = tokenizer.describe(&chunk.text[place.clone()]);
+    Error::input_at(name, At::Byte(chunk.offset + place.start as u64), format!("{token} is not in the vocabulary"))
+        .mend("build the vocabulary from a text that has it, or with `<unk>`")
+}
+
+impl<'a> Build<'a> {
+    fn reading(&self, level: Level, errors: EncodingErrors, pass: u32, again: Option<&'a Path>) -> Reading<'a> {
+        Reading { level, errors, again, pass, progress: self.progress, cancel: self.cancel }
+    }
+}

@@ -1,0 +1,216 @@
+//! Where text comes from: files, folders, gzip, standard input.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::bufread::MultiGzDecoder;
+
+use super::open::Identity;
+use super::write::beside;
+use crate::error::{Error, Result};
+
+/// A source of text, as the user names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A file, plain or gzip, or a folder with text files.
+    Path(PathBuf),
+    /// Standard input, plain or gzip.
+    Stdin,
+}
+
+impl Source {
+    /// The source that a command-line argument names: `-` is standard input.
+    pub fn from_argument(argument: impl Into<PathBuf>) -> Source {
+        let path = argument.into();
+        if path.as_os_str() == "-" { Source::Stdin } else { Source::Path(path) }
+    }
+}
+
+/// One file or stream to read, possibly twice.
+#[derive(Debug)]
+pub(super) struct Input {
+    /// Its name in messages.
+    pub(super) name: PathBuf,
+    kind: Kind,
+    /// What the first pass found, by which the second knows it again.
+    identity: Option<Identity>,
+    /// The copy that the first pass made of what cannot be read twice.
+    spool: Option<File>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    File,
+    /// A pipe or a device: can be opened by name, but not read twice.
+    Pipe,
+    Stdin,
+}
+
+/// The files and streams that the sources stand for, in their order. A folder stands for its files that end in `.txt`
+/// or `.txt.gz`, and if there are none for all its files that hold text, in the order of their names; hidden files and
+/// folders in it are left out.
+pub(super) fn resolve(sources: &[Source]) -> Result<Vec<Input>> {
+    let mut inputs = Vec::new();
+    for source in sources {
+        match source {
+            Source::Stdin => inputs.push(Input::new(PathBuf::from("standard input"), Kind::Stdin)),
+            Source::Path(path) => {
+                let metadata = fs::metadata(path).map_err(|e| Error::read(path, e))?;
+                if metadata.is_dir() {
+                    inputs.extend(text_files(path)?.into_iter().map(|path| Input::new(path, Kind::File)));
+                } else {
+                    let kind = if metadata.is_file() { Kind::File } else { Kind::Pipe };
+                    inputs.push(Input::new(path.clone(), kind));
+                }
+            }
+        }
+    }
+    if inputs.is_empty() {
+        return Err(Error::usage("no text was named").mend("name a file, a folder, or - for standard input"));
+    }
+    if inputs.iter().filter(|input| input.kind == Kind::Stdin).count() > 1 {
+        return Err(Error::usage("standard input was named twice, but can be read only once"));
+    }
+    Ok(inputs)
+}
+
+fn text_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(|e| Error::read(folder, e))? {
+        let path = entry.map_err(|e| Error::read(folder, e))?.path();
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    let ends_in_txt = |path: &&PathBuf| {
+        let name = path.as_os_str().as_encoded_bytes();
+        name.ends_with(b".txt") || name.ends_with(b".txt.gz")
+    };
+    let named: Vec<PathBuf> = files.iter().filter(ends_in_txt).cloned().collect();
+    if !named.is_empty() {
+        return Ok(named);
+    }
+    let mut texts = Vec::new();
+    for path in files {
+        if holds_text(&path)? {
+            texts.push(path);
+        }
+    }
+    if texts.is_empty() {
+        return Err(
+            Error::input(folder, "no text file in this folder").mend("name a folder with .txt or .txt.gz files")
+        );
+    }
+    Ok(texts)
+}
+
+/// Whether the first 8 KiB are without the byte zero, by which git too tells text from other files.
+fn holds_text(path: &Path) -> Result<bool> {
+    let file = File::open(path).map_err(|e| Error::read(path, e))?;
+    let mut start = Vec::new();
+    // What looks like gzip and is none is not text either.
+    let read = unpacked(Box::new(file)).and_then(|reader| reader.take(8 << 10).read_to_end(&mut start));
+    Ok(read.is_ok() && !start.is_empty() && !start.contains(&0))
+}
+
+impl Input {
+    fn new(name: PathBuf, kind: Kind) -> Input {
+        Input { name, kind, identity: None, spool: None }
+    }
+
+    /// Opens the text, unpacked if it is gzip. What cannot be read twice is copied, if `again` names the file that it
+    /// is to be copied beside, into a file without a name that the system removes by itself.
+    pub(super) fn open(&mut self, again: Option<&Path>) -> Result<Box<dyn Read + Send>> {
+        let raw: Box<dyn Read + Send> = if self.kind == Kind::File {
+            let file = File::open(&self.name).map_err(|e| Error::read(&self.name, e))?;
+            let metadata = file.metadata().map_err(|e| Error::read(&self.name, e))?;
+            match self.identity {
+                None => self.identity = Some(Identity::of(&metadata)),
+                Some(identity) => identity.check(&self.name)?,
+            }
+            Box::new(file)
+        } else if let Some(mut spool) = self.spool.take() {
+            spool.rewind().map_err(|e| Error::io(&self.name, "cannot read its copy again", e))?;
+            Box::new(spool)
+        } else {
+            let raw: Box<dyn Read + Send> = if self.kind == Kind::Stdin {
+                Box::new(io::stdin())
+            } else {
+                Box::new(File::open(&self.name).map_err(|e| Error::read(&self.name, e))?)
+            };
+            match again {
+                None => raw,
+                Some(output) => {
+                    let spool = spool_file(output)?;
+                    self.spool = Some(spool.try_clone().map_err(|e| Error::write(output, e))?);
+                    Box::new(Tee { raw, spool })
+                }
+            }
+        };
+        unpacked(raw).map_err(|e| self.read_error(e))
+    }
+
+    /// What a failed read of this input means.
+    pub(super) fn read_error(&self, error: io::Error) -> Error {
+        if let Some(SpoolError(kind, what)) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            let source = io::Error::new(*kind, what.clone());
+            return Error::io(&self.name, "cannot write the copy of the text that is read twice", source);
+        }
+        match error.kind() {
+            // What the gzip decoder says of bad data; plain reading never answers so.
+            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
+                Error::input(&self.name, format!("the gzip data is damaged: {error}")).mend("fetch or pack it again")
+            }
+            io::ErrorKind::UnexpectedEof => {
+                Error::input(&self.name, "the gzip data was cut short").mend("fetch or pack it again")
+            }
+            _ => Error::read(&self.name, error),
+        }
+    }
+}
+
+/// The same bytes, unpacked if they begin as gzip does.
+fn unpacked(mut raw: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
+    let mut start = Vec::new();
+    raw.by_ref().take(2).read_to_end(&mut start)?;
+    let gzip = start == [0x1f, 0x8b];
+    let whole = io::Cursor::new(start).chain(raw);
+    Ok(if gzip { Box::new(MultiGzDecoder::new(BufReader::with_capacity(64 << 10, whole))) } else { Box::new(whole) })
+}
+
+/// Reads on and writes down what was read.
+struct Tee {
+    raw: Box<dyn Read + Send>,
+    spool: File,
+}
+
+impl Read for Tee {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.raw.read(out)?;
+        self.spool.write_all(&out[..count]).map_err(|e| {
+            let kind = e.kind();
+            io::Error::new(kind, SpoolError(kind, e.to_string()))
+        })?;
+        Ok(count)
+    }
+}
+
+/// A failed write of the copy, on its way through a reader.
+#[derive(Debug, thiserror::Error)]
+#[error("{1}")]
+struct SpoolError(io::ErrorKind, String);
+
+/// A file for a copy of the text, on the disk that the output goes to. Where the system allows it, the file has no
+/// name any more, so that nothing is left of it however the process ends.
+fn spool_file(output: &Path) -> Result<File> {
+    let path = beside(output, &format!("text-{}", std::process::id()))?;
+    let options = fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).clone();
+    let file = options.open(&path).map_err(|e| Error::write(&path, e))?;
+    if cfg!(unix) {
+        fs::remove_file(&path).map_err(|e| Error::write(&path, e))?;
+    }
+    Ok(file)
+}
