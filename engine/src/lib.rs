@@ -12,6 +12,7 @@ pub mod random;
 pub mod recipes;
 pub mod report;
 pub mod text;
+pub mod train;
 
 pub use error::{Error, Result};
 pub use network::{Batch, LossScale, LossSum, Network, NetworkOptions, State};

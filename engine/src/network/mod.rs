@@ -224,7 +224,13 @@ impl Network {
         let first = self.replicas[0].get_mut().unwrap_or_else(PoisonError::into_inner);
         (&mut self.params, &mut first.grads)
     }
-    /// All threads, for passes over the arenas.
+    /// All threads, parameters and the gradient of the last step, for passes over the arenas.
+    pub fn team_and_arenas(&mut self) -> (Team<'_>, &mut [f32], &[f32]) {
+        self.stale = true;
+        let first = self.replicas[0].get_mut().unwrap_or_else(PoisonError::into_inner);
+        (self.crew.team(), &mut self.params, &first.grads)
+    }
+    /// All threads.
     pub fn team(&self) -> Team<'_> {
         self.crew.team()
     }

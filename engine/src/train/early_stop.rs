@@ -1,0 +1,81 @@
+//! Early stopping: a run ends when its validation loss has not improved for some evaluations.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// When to stop before the last epoch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EarlyStopping {
+    /// Evaluations in a row without improvement that end the run; at least 1.
+    pub patience: u64,
+    /// What counts as an improvement, in nats.
+    pub min_delta: f64,
+}
+
+/// What early stopping remembers: saved with every checkpoint.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyStopState {
+    /// The best validation loss.
+    pub best: Option<f64>,
+    /// Evaluations since then.
+    pub bad: u64,
+}
+
+impl EarlyStopping {
+    /// Checks the values.
+    pub fn check(&self, evaluates: bool) -> Result<()> {
+        if self.patience == 0 {
+            return Err(Error::option("train.early_stop", "must be at least 1, got 0"));
+        }
+        if !(self.min_delta.is_finite() && self.min_delta >= 0.0) {
+            return Err(Error::option("train.early_stop_min_delta", format!("{} must be 0 or more", self.min_delta)));
+        }
+        if !evaluates {
+            return Err(Error::option("train.early_stop", "needs a validation loss, and nothing is evaluated")
+                .mend("give validation text, or remove it"));
+        }
+        Ok(())
+    }
+
+    /// Takes note of a validation loss.
+    pub fn evaluated(&self, state: &mut EarlyStopState, loss: f64) {
+        if state.best.is_none_or(|best| loss < best - self.min_delta) {
+            state.best = Some(loss);
+            state.bad = 0;
+        } else {
+            state.bad += 1;
+        }
+    }
+
+    /// Whether the run ends here.
+    pub fn is_due(&self, state: &EarlyStopState) -> bool {
+        state.bad >= self.patience
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stops_after_patience() {
+        let rule = EarlyStopping { patience: 2, min_delta: 0.5 };
+        let mut state = EarlyStopState::default();
+        let due = [3.0, 2.75, 2.25, 2.0, 1.8, 1.9].map(|loss| {
+            rule.evaluated(&mut state, loss);
+            rule.is_due(&state)
+        });
+        assert_eq!(due, [false, false, false, false, true, true]);
+        assert_eq!(state, EarlyStopState { best: Some(2.25), bad: 3 });
+    }
+
+    #[test]
+    fn bad_values_are_refused() {
+        assert!(EarlyStopping { patience: 1, min_delta: f64::NAN }.check(true).is_err());
+        assert!(EarlyStopping { patience: 0, min_delta: 0.0 }.check(true).is_err());
+        assert!(EarlyStopping { patience: 1, min_delta: 0.0 }.check(false).is_err());
+        assert!(EarlyStopping { patience: 1, min_delta: 0.0 }.check(true).is_ok());
+    }
+}

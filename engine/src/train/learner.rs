@@ -1,0 +1,95 @@
+//! What the loop needs of a model and of its data.
+
+use unroll_kernels::Isa;
+
+use crate::Result;
+use crate::corpus::{Streams, TokenSource};
+use crate::graph::ParamSpec;
+use crate::network::{Batch, LossSum};
+
+use super::optimize::{Optimizer, UpdateStep};
+use super::tensors::TensorRef;
+
+/// A model that is trained: parameters and gradients in two arenas of the same layout, and a state outside it.
+pub trait Learner {
+    /// What is carried from one batch to the next.
+    type State;
+
+    /// The tensors in the arenas.
+    fn specs(&self) -> &[ParamSpec];
+    /// Parameters and gradients.
+    fn arenas(&mut self) -> (&mut [f32], &[f32]);
+    /// Parameters.
+    fn params(&self) -> &[f32];
+    /// The instruction set of its kernels.
+    fn isa(&self) -> Isa;
+
+    /// The zero state of `rows` streams.
+    fn new_state(&self, rows: usize) -> Self::State;
+    /// Sets the state to zero: the start of a text.
+    fn reset(&self, state: &mut Self::State);
+    /// The state's tensors.
+    fn state_tensors<'s>(&self, state: &'s Self::State) -> Vec<TensorRef<'s>>;
+    /// The elements of a tensor of the state, to set.
+    fn state_tensor_mut<'s>(&self, state: &'s mut Self::State, name: &str) -> Option<&'s mut [f32]>;
+
+    /// Computes the losses of a batch and leaves the gradient of the scaled loss in the arena. The state becomes that
+    /// after the batch. `step`, from 1, keys the random numbers.
+    fn train_step(&mut self, batch: &Batch, state: &mut Self::State, step: u64) -> Result<LossSum>;
+
+    /// Computes the losses of a batch as in use: no dropout, no gradient.
+    fn evaluate(&mut self, batch: &Batch, state: &mut Self::State) -> Result<LossSum>;
+
+    /// The Euclidean norm of the gradient. By default on the calling thread.
+    fn gradient_norm(&mut self, optimizer: &mut Optimizer) -> f64 {
+        optimizer.norm(self.arenas().1)
+    }
+
+    /// Applies the optimiser. By default on the calling thread.
+    fn update(&mut self, optimizer: &mut Optimizer, step: UpdateStep) {
+        let (params, grads) = self.arenas();
+        optimizer.update(params, grads, step);
+    }
+
+    /// Parameters were set from outside, such as from a checkpoint: what is derived from them is made anew.
+    fn params_changed(&mut self) {}
+
+    /// The first layer whose output in the last batch was not finite.
+    fn first_non_finite_layer(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Batches of truncated back-propagation through time over N parallel streams.
+pub trait Batches {
+    /// Batches of an epoch.
+    fn batches(&self) -> u64;
+    /// T, of the longest batch.
+    fn steps(&self) -> usize;
+    /// N
+    fn rows(&self) -> usize;
+    /// Fills tokens and targets, each (T, N), of batch `index`, and says how many steps it has.
+    fn batch(&self, index: u64, inputs: &mut [u32], targets: &mut [u32]) -> Result<usize>;
+    /// Looks whether the file behind it is still the one that was opened; called once an epoch.
+    fn recheck(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl<S: TokenSource> Batches for Streams<S> {
+    fn batches(&self) -> u64 {
+        Streams::batches(self)
+    }
+    fn steps(&self) -> usize {
+        Streams::steps(self)
+    }
+    fn rows(&self) -> usize {
+        Streams::rows(self)
+    }
+    fn batch(&self, index: u64, inputs: &mut [u32], targets: &mut [u32]) -> Result<usize> {
+        Streams::batch(self, index, inputs, targets)
+    }
+    fn recheck(&self) -> Result<()> {
+        self.source().recheck()
+    }
+}

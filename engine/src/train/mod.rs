@@ -1,0 +1,41 @@
+//! Training: the loop, the optimiser's pass, schedules, the run folder, checkpoints.
+//!
+//! [`Trainer`] is the loop (`trainer.rs`): it trains a [`Learner`] on [`Batches`] and tells an [`Observer`] what happens.
+//! [`RunFolder`] (`run.rs`) is what it leaves behind, [`Checkpoints`] (`checkpoint.rs`) the part that survives a kill, a
+//! full disk and a power loss, through the calls of [`storage`].
+
+pub mod checkpoint;
+mod config;
+mod early_stop;
+mod keeper;
+mod learner;
+mod log;
+pub mod manifest;
+mod network;
+mod observer;
+mod optimize;
+mod pace;
+mod run;
+mod schedule;
+mod state;
+pub mod storage;
+mod tensors;
+mod trainer;
+
+#[cfg(test)]
+mod tests;
+
+pub use crate::network::{Batch, LossSum};
+pub use checkpoint::Checkpoints;
+pub use config::{Every, TrainConfig};
+pub use early_stop::{EarlyStopState, EarlyStopping};
+pub use keeper::FAILURES_TO_STOP;
+pub use learner::{Batches, Learner};
+pub use observer::{EvaluationReport, Event, Observer, Start, StepReport, Unobserved};
+pub use optimize::{BLOCK, Optimizer, OptimizerOptions, Part, UpdateStep};
+pub use run::{CHECKPOINTS, CONFIG, METRICS, RunFolder, SAMPLES, TIMING, VOCABULARY, Which, find, is_run};
+pub use schedule::{Schedule, ScheduleKind, ScheduleState};
+pub use state::{Best, Identity, Tally, TrainerState};
+pub use tensors::{NamedTensor, TensorRef, TensorSpec};
+pub use trainer::{Ended, Outcome, Sampler, Session, Trainer, evaluate};
+pub use unroll_kernels::optimizer::Rule;

@@ -1,0 +1,57 @@
+//! A network as what is trained.
+
+use unroll_kernels::Isa;
+
+use crate::Result;
+use crate::graph::ParamSpec;
+use crate::network::{Batch, LossSum, Network, State};
+
+use super::learner::Learner;
+use super::optimize::{Optimizer, UpdateStep};
+use super::tensors::TensorRef;
+
+impl Learner for Network {
+    type State = State;
+
+    fn specs(&self) -> &[ParamSpec] {
+        self.graph().params()
+    }
+    fn arenas(&mut self) -> (&mut [f32], &[f32]) {
+        let (params, gradient) = self.params_and_gradient();
+        (params, gradient)
+    }
+    fn params(&self) -> &[f32] {
+        Network::params(self)
+    }
+    fn isa(&self) -> Isa {
+        self.options().isa
+    }
+
+    fn new_state(&self, rows: usize) -> State {
+        Network::new_state(self, rows)
+    }
+    fn reset(&self, state: &mut State) {
+        state.reset();
+    }
+    fn state_tensors<'s>(&self, state: &'s State) -> Vec<TensorRef<'s>> {
+        state.tensors().map(|t| TensorRef { name: t.name, shape: t.shape.to_vec(), data: t.values }).collect()
+    }
+    fn state_tensor_mut<'s>(&self, state: &'s mut State, name: &str) -> Option<&'s mut [f32]> {
+        state.tensor_mut(name)
+    }
+
+    fn train_step(&mut self, batch: &Batch, state: &mut State, step: u64) -> Result<LossSum> {
+        Ok(Network::train_step(self, batch, state, step))
+    }
+    fn evaluate(&mut self, batch: &Batch, state: &mut State) -> Result<LossSum> {
+        Ok(Network::evaluate(self, batch, state))
+    }
+    fn gradient_norm(&mut self, optimizer: &mut Optimizer) -> f64 {
+        let (team, _, gradient) = self.team_and_arenas();
+        optimizer.norm_by(&team, gradient)
+    }
+    fn update(&mut self, optimizer: &mut Optimizer, step: UpdateStep) {
+        let (team, params, gradient) = self.team_and_arenas();
+        optimizer.update_by(&team, params, gradient, step);
+    }
+}

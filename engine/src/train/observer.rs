@@ -1,0 +1,160 @@
+//! What a run tells while it goes on. The library prints nothing.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::Error;
+
+use super::state::Best;
+
+/// Receives what happens, on the thread that trains.
+pub trait Observer {
+    /// Something happened.
+    fn event(&mut self, event: &Event<'_>);
+}
+
+/// An observer that looks away.
+pub struct Unobserved;
+
+impl Observer for Unobserved {
+    fn event(&mut self, _event: &Event<'_>) {}
+}
+
+impl<F: FnMut(&Event<'_>)> Observer for F {
+    fn event(&mut self, event: &Event<'_>) {
+        self(event);
+    }
+}
+
+/// What happens in a run.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The first step comes next.
+    Started(&'a Start),
+    /// Something that the user should know and that does not stop the run: a checkpoint passed over, another instruction
+    /// set, a file that could not be written.
+    Notice(&'a str),
+    /// A step was done. Comes after every step.
+    Step(&'a StepReport),
+    /// The validation text was evaluated.
+    Evaluated(&'a EvaluationReport),
+    /// A sample was written.
+    Sample {
+        /// After which step.
+        step: u64,
+        /// The sample.
+        text: &'a str,
+    },
+    /// A checkpoint is durable.
+    Saved {
+        /// After which step.
+        step: u64,
+        /// Its folder.
+        path: &'a Path,
+        /// What writing took.
+        took: Duration,
+    },
+    /// A checkpoint could not be written. The earlier ones are as they were; the run goes on.
+    SaveFailed {
+        /// After which step.
+        step: u64,
+        /// Why.
+        error: &'a Error,
+        /// Failures since the last success; with the third the run stops.
+        in_a_row: u32,
+    },
+}
+
+/// What is about to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Start {
+    /// The step that the run goes on from; 0: a new run.
+    pub resumed_from: u64,
+    /// Whether a checkpoint was loaded.
+    pub resumed: bool,
+    /// Batches of an epoch.
+    pub batches: u64,
+    /// The step after which the run ends at the latest, if that is known.
+    pub last_step: Option<u64>,
+    /// Parameters.
+    pub parameters: u64,
+}
+
+/// A step that was done.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepReport {
+    /// Its number, from 1.
+    pub step: u64,
+    /// The epoch it belongs to, from 1.
+    pub epoch: u64,
+    /// Its place in the epoch, from 1.
+    pub batch: u64,
+    /// Batches of an epoch.
+    pub batches: u64,
+    /// The step after which the run ends at the latest.
+    pub last_step: Option<u64>,
+    /// Mean loss of this step's targets in nats; `None` if none was scored.
+    pub loss: Option<f64>,
+    /// min-char-rnn's S: see [`super::state::TrainerState::smooth_loss`].
+    pub smooth_loss: f64,
+    /// The learning rate.
+    pub lr: f64,
+    /// The norm of the gradient before clipping.
+    pub grad_norm: f64,
+    /// Scored targets so far, over all sessions.
+    pub tokens: u64,
+    /// Scored targets a second, smoothed.
+    pub tokens_per_second: f64,
+    /// Time since this session's start.
+    pub elapsed: Duration,
+    /// Time to the end.
+    pub eta: Option<Duration>,
+    /// Mean loss since the last line of the metrics, if this step writes one.
+    pub logged: Option<f64>,
+}
+
+/// The result of an evaluation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EvaluationReport {
+    /// After which step.
+    pub step: u64,
+    /// Epochs begun.
+    pub epoch: u64,
+    /// Mean loss in nats.
+    pub loss: f64,
+    /// Scored targets.
+    pub tokens: u64,
+    /// Mean training loss of the epoch so far.
+    pub train_loss: Option<f64>,
+    /// Whether it is the lowest loss so far.
+    pub is_best: bool,
+    /// The best one, this one included.
+    pub best: Best,
+    /// The learning rate of the next step.
+    pub lr: f64,
+    /// What it took.
+    pub took: Duration,
+}
+
+/// A line of `metrics.jsonl`. It has no times: the file of a resumed run equals that of an unbroken one.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum Metric {
+    /// Training since the line before.
+    Train {
+        step: u64,
+        epoch: u64,
+        batch: u64,
+        tokens: u64,
+        loss: Option<f64>,
+        smooth_loss: f64,
+        lr: f64,
+        grad_norm: f64,
+    },
+    /// An evaluation.
+    Valid { step: u64, epoch: u64, loss: f64, tokens: u64, best: bool },
+    /// An epoch's training loss.
+    Epoch { step: u64, epoch: u64, loss: Option<f64> },
+}

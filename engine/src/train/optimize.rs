@@ -1,0 +1,201 @@
+//! The optimiser's pass over the arena of parameters.
+//!
+//! The global norm is summed in f64 over fixed blocks of [`BLOCK`] gradients, then over the blocks in order: its bits do
+//! not depend on who sums which block. The update is element-wise, so it may be cut anywhere; [`Optimizer::parts`] cuts it
+//! at blocks for the members of a team.
+
+use std::sync::Mutex;
+
+use unroll_kernels::optimizer::{Rule, Update, clip_factor, sum_of_squares, update};
+use unroll_kernels::{Buffer, Isa};
+
+use crate::exec::{Team, Work};
+use crate::graph::ParamSpec;
+
+use super::tensors::{TensorRef, TensorSpec};
+
+/// Elements of one block of the norm's sum: a multiple of the kernel's own block of 4096, and 256 KiB of gradients.
+pub const BLOCK: usize = 1 << 16;
+
+/// The rule and what is done to gradients before it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OptimizerOptions {
+    /// The rule.
+    pub rule: Rule,
+    /// The whole gradient is scaled down to this Euclidean norm if it is longer, as PyTorch does it.
+    pub clip_norm: Option<f64>,
+    /// Each entry is then clamped to plus or minus this.
+    pub clip_value: Option<f32>,
+}
+
+/// A rule with its slots (momentum, mean squares) for one arena.
+pub struct Optimizer {
+    isa: Isa,
+    options: OptimizerOptions,
+    slots: [Buffer; 2],
+    /// The sum of squares of each block.
+    sums: Vec<f64>,
+}
+
+/// What one update needs beside the arenas.
+#[derive(Debug, Clone, Copy)]
+pub struct UpdateStep {
+    /// The learning rate.
+    pub lr: f32,
+    /// The training step, from 1.
+    pub step: u64,
+    /// The Euclidean norm of the whole gradient.
+    pub norm: f64,
+}
+
+/// A part of the arenas, for one thread.
+pub struct Part<'a> {
+    isa: Isa,
+    rule: Rule,
+    update: Update<'a>,
+}
+
+impl Part<'_> {
+    /// Updates the parameters of this part.
+    pub fn run(self) {
+        update(self.isa, self.rule, self.update);
+    }
+}
+
+impl Optimizer {
+    /// A rule for an arena of `len` parameters, its slots zero.
+    pub fn new(isa: Isa, options: OptimizerOptions, len: usize) -> Self {
+        let slot = |i| Buffer::new(if i < options.rule.slots() { len } else { 0 });
+        let slots = [slot(0), slot(1)];
+        Self { isa, options, slots, sums: vec![0.0; len.div_ceil(BLOCK)] }
+    }
+
+    /// The Euclidean norm of the whole gradient, on the calling thread.
+    pub fn norm(&mut self, grads: &[f32]) -> f64 {
+        let isa = self.isa;
+        for (sum, block) in self.sums.iter_mut().zip(grads.chunks(BLOCK)) {
+            *sum = sum_of_squares(isa, block);
+        }
+        self.sums.iter().sum::<f64>().sqrt()
+    }
+
+    /// The Euclidean norm of the whole gradient, by the members of a team; the same bits as [`Self::norm`].
+    pub fn norm_by(&mut self, team: &Team, grads: &[f32]) -> f64 {
+        assert_eq!(self.sums.len(), grads.len().div_ceil(BLOCK), "an optimiser made for this arena");
+        let (isa, parts) = (self.isa, team.size().min(MOST_PARTS));
+        let each = self.sums.len().div_ceil(parts).max(1);
+        let mut work = self.sums.chunks_mut(each).zip(grads.chunks(each * BLOCK));
+        share_out(
+            team,
+            grads.len(),
+            |_| work.next(),
+            |(sums, grads)| {
+                for (sum, block) in sums.iter_mut().zip(grads.chunks(BLOCK)) {
+                    *sum = sum_of_squares(isa, block);
+                }
+            },
+        );
+        self.sums.iter().sum::<f64>().sqrt()
+    }
+
+    /// The factor that scales the gradient down to the norm that is allowed.
+    fn scale(&self, norm: f64) -> f32 {
+        match self.options.clip_norm {
+            Some(limit) => clip_factor(norm, limit),
+            None => 1.0,
+        }
+    }
+
+    /// Updates all parameters on the calling thread.
+    pub fn update(&mut self, params: &mut [f32], grads: &[f32], step: UpdateStep) {
+        self.parts(params, grads, step, 1).for_each(Part::run);
+    }
+
+    /// Updates all parameters by the members of a team; the same bits as [`Self::update`].
+    pub fn update_by(&mut self, team: &Team, params: &mut [f32], grads: &[f32], step: UpdateStep) {
+        let mut parts = self.parts(params, grads, step, team.size().min(MOST_PARTS));
+        share_out(team, 2 * grads.len(), |_| parts.next(), Part::run);
+    }
+
+    /// Cuts the update into `parts` contiguous parts at multiples of [`BLOCK`], some of which may be empty.
+    ///
+    /// # Panics
+    ///
+    /// If the arenas have not the length that the optimiser was made for.
+    #[track_caller]
+    pub fn parts<'a>(
+        &'a mut self,
+        params: &'a mut [f32],
+        grads: &'a [f32],
+        step: UpdateStep,
+        parts: usize,
+    ) -> impl Iterator<Item = Part<'a>> {
+        let len = params.len();
+        assert_eq!(grads.len(), len, "a gradient for each parameter");
+        assert_eq!(self.sums.len(), len.div_ceil(BLOCK), "an optimiser made for this arena");
+        let grad_scale = self.scale(step.norm);
+        let (isa, rule, clip_value) = (self.isa, self.options.rule, self.options.clip_value);
+        let blocks = len.div_ceil(BLOCK);
+        let [first, second] = &mut self.slots;
+        let mut rest = (params, grads, first.as_mut_slice(), second.as_mut_slice());
+        let mut at = 0;
+        (0..parts).map(move |part| {
+            let end = (blocks * (part + 1) / parts * BLOCK).min(len);
+            let n = end - at;
+            at = end;
+            let (param, grad) = (take(&mut rest.0, n), rest.1.split_off(..n).unwrap_or_default());
+            let slots = [take(&mut rest.2, n), take(&mut rest.3, n)];
+            let update = Update { param, grad, slots, lr: step.lr, grad_scale, clip_value, step: step.step };
+            Part { isa, rule, update }
+        })
+    }
+
+    /// The slots as tensors, for a checkpoint.
+    pub fn tensors(&self, specs: &[ParamSpec]) -> Vec<TensorRef<'_>> {
+        self.names(specs)
+            .map(|(i, spec, name)| {
+                let data = &self.slots[i].as_slice()[spec.range.clone()];
+                TensorRef { name, shape: spec.shape.clone(), data }
+            })
+            .collect()
+    }
+
+    /// The names and shapes of [`Self::tensors`].
+    pub fn tensor_specs(&self, specs: &[ParamSpec]) -> Vec<TensorSpec> {
+        self.names(specs).map(|(_, spec, name)| TensorSpec { name, shape: spec.shape.clone() }).collect()
+    }
+
+    /// Fills the slots from a checkpoint.
+    pub(crate) fn restore(&mut self, specs: &[ParamSpec], mut copy: impl FnMut(&str, &mut [f32])) {
+        let names: Vec<_> = self.names(specs).map(|(i, spec, name)| (i, spec.range.clone(), name)).collect();
+        for (i, range, name) in names {
+            copy(&name, &mut self.slots[i].as_mut_slice()[range]);
+        }
+    }
+
+    fn names<'s>(&self, specs: &'s [ParamSpec]) -> impl Iterator<Item = (usize, &'s ParamSpec, String)> {
+        let slots = self.options.rule.slots();
+        specs.iter().flat_map(move |spec| (0..slots).map(move |i| (i, spec, format!("{}/slot_{i}", spec.name))))
+    }
+}
+
+/// Members beyond this many do not take part in a pass over the arena, which is bound by memory.
+const MOST_PARTS: usize = 64;
+
+/// Gives each of a team's members what `next` has for it. Allocates nothing.
+fn share_out<T: Send>(team: &Team, elements: usize, mut next: impl FnMut(usize) -> Option<T>, run: impl Fn(T) + Sync) {
+    let parts: [Mutex<Option<T>>; MOST_PARTS] = std::array::from_fn(|i| Mutex::new(next(i)));
+    team.run(Work::pass(elements), |member| {
+        for part in parts.iter().skip(member.rank()).step_by(member.size()) {
+            let part = part.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+            if let Some(part) = part {
+                run(part);
+            }
+        }
+    });
+}
+
+/// The first `n` elements of a slice that is then shorter by them; nothing where the slot is not used.
+fn take<'a>(slice: &mut &'a mut [f32], n: usize) -> &'a mut [f32] {
+    slice.split_off_mut(..n).unwrap_or_default()
+}

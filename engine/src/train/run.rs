@@ -1,0 +1,178 @@
+//! The run folder.
+//!
+//! ```text
+//! RUN/
+//!   config.toml      the resolved configuration; written last of the first files: a folder that has it is a run
+//!   vocabulary       the tokens
+//!   metrics.jsonl    one JSON object a report or evaluation; no times, so that a resumed run's equals an unbroken one's
+//!   samples.txt      the samples written while training
+//!   timing.jsonl     speed
+//!   checkpoints/     see [`super::checkpoint`]
+//!   .lock            held by the process that trains here
+//! ```
+
+use std::any::Any;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use crate::{Error, Result};
+
+use super::checkpoint::Checkpoints;
+use super::log::Log;
+use super::storage::{Storage, replace_file};
+
+/// The resolved configuration.
+pub const CONFIG: &str = "config.toml";
+/// The tokens.
+pub const VOCABULARY: &str = "vocabulary";
+/// Reports and evaluations.
+pub const METRICS: &str = "metrics.jsonl";
+/// Samples.
+pub const SAMPLES: &str = "samples.txt";
+/// Speed.
+pub const TIMING: &str = "timing.jsonl";
+/// The folder of checkpoints.
+pub const CHECKPOINTS: &str = "checkpoints";
+const LOCK: &str = ".lock";
+
+/// A run folder in which this process, and no other, trains.
+pub struct RunFolder {
+    storage: Rc<dyn Storage>,
+    path: PathBuf,
+    /// Ends the lock when dropped.
+    _lock: Box<dyn Any>,
+}
+
+/// Which checkpoint of a run is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// The one with the lowest validation loss; the newest where none is recorded.
+    Best,
+    /// The newest one that is in order.
+    Newest,
+    /// That of a step.
+    Step(u64),
+}
+
+impl RunFolder {
+    /// Makes a run in `path` with its first files, as (name, contents); [`CONFIG`] is among them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] if the folder is a run already or another process trains there, [`Error::Io`] if it cannot be made.
+    pub fn create(storage: Rc<dyn Storage>, path: impl Into<PathBuf>, files: &[(&str, &[u8])]) -> Result<Self> {
+        let path = path.into();
+        create_dirs(&*storage, &path).map_err(|e| Error::io(&path, "cannot make the run folder", e))?;
+        let run = Self::lock(storage, path)?;
+        if is_run(&*run.storage, &run.path)? {
+            return Err(Error::usage(format!("{} is already a run", run.path.display()))
+                .mend("go on with it by --resume, or choose another --out"));
+        }
+        let config_last = files.iter().filter(|file| file.0 != CONFIG).chain(files.iter().filter(|f| f.0 == CONFIG));
+        for (name, contents) in config_last {
+            let file = run.path.join(name);
+            replace_file(&*run.storage, &file, contents).map_err(|e| Error::write(&file, e))?;
+        }
+        run.checkpoints().prepare()?;
+        Ok(run)
+    }
+
+    /// Goes on with the run in `path`, and removes what a killed process left behind.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Input`] if there is no run, [`Error::Usage`] if another process trains there, [`Error::Io`] if leftovers
+    /// cannot be removed.
+    pub fn resume(storage: Rc<dyn Storage>, path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        if !is_run(&*storage, &path)? {
+            return Err(Error::input(&path, format!("is not a run: it has no {CONFIG}"))
+                .mend("name the folder that an earlier `unroll train --out` has written"));
+        }
+        let run = Self::lock(storage, path)?;
+        let failed = |e| Error::io(&run.path, "cannot remove the leftovers of a killed run", e);
+        for name in run.storage.list(&run.path).map_err(failed)? {
+            if name.starts_with(".tmp-") {
+                run.storage.remove_file(&run.path.join(name)).map_err(failed)?;
+            }
+        }
+        run.checkpoints().prepare()?;
+        Ok(run)
+    }
+
+    fn lock(storage: Rc<dyn Storage>, path: PathBuf) -> Result<Self> {
+        let file = path.join(LOCK);
+        match storage.try_lock(&file).map_err(|e| Error::io(&file, "cannot lock the run folder", e))? {
+            Some(lock) => Ok(Self { storage, path, _lock: lock }),
+            None => Err(Error::usage(format!("another process is training in {}", path.display()))
+                .mend("wait for it, stop it, or choose another folder")),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its checkpoints.
+    pub fn checkpoints(&self) -> Checkpoints {
+        Checkpoints::new(Rc::clone(&self.storage), self.path.join(CHECKPOINTS))
+    }
+
+    /// Opens one of the growing files, cut to what a checkpoint recorded.
+    pub(crate) fn log(&self, name: &str, len: u64) -> Result<Log> {
+        let path = self.path.join(name);
+        Log::open(Rc::clone(&self.storage), &path, len).map_err(|e| Error::io(path, "cannot open", e))
+    }
+
+    /// Opens a growing file at its end.
+    pub(crate) fn log_at_end(&self, name: &str) -> Result<Log> {
+        self.log(name, u64::MAX)
+    }
+}
+
+/// Whether a run lies in `path`.
+pub fn is_run(storage: &dyn Storage, path: &Path) -> Result<bool> {
+    storage.exists(&path.join(CONFIG)).map_err(|e| Error::io(path, "cannot look for a run", e))
+}
+
+/// The checkpoints that a user's path means, and the step: the path may be a run folder or one checkpoint in it.
+///
+/// # Errors
+///
+/// [`Error::Input`] if there is no such checkpoint, or none that is in order.
+pub fn find(storage: Rc<dyn Storage>, path: &Path, which: Which) -> Result<(PathBuf, Checkpoints, u64)> {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let up = path.parent().and_then(Path::parent);
+    let (run, which) = match (name.strip_prefix("step-").and_then(|digits| digits.parse().ok()), up) {
+        (Some(step), Some(run)) => (run.to_path_buf(), Which::Step(step)),
+        _ => (path.to_path_buf(), which),
+    };
+    let checkpoints = Checkpoints::new(storage, run.join(CHECKPOINTS));
+    let best = checkpoints.best().filter(|_| which == Which::Best);
+    let step = match (which, best) {
+        (Which::Step(step), _) if checkpoints.steps()?.contains(&step) => step,
+        (Which::Step(step), _) => {
+            let steps: Vec<String> = checkpoints.steps()?.iter().map(u64::to_string).collect();
+            return Err(Error::input(path, format!("there is no checkpoint of step {step}"))
+                .mend(format!("there are those of the steps {}", steps.join(", "))));
+        }
+        (_, Some(step)) => step,
+        _ => match checkpoints.newest_state()? {
+            Some((state, _)) => state.step,
+            None => return Err(Error::input(path, "there is no checkpoint").mend("name the folder of a run")),
+        },
+    };
+    Ok((run, checkpoints, step))
+}
+
+fn create_dirs(storage: &dyn Storage, path: &Path) -> io::Result<()> {
+    if path.as_os_str().is_empty() || storage.exists(path)? {
+        return Ok(());
+    }
+    let parent = path.parent().unwrap_or(Path::new(""));
+    create_dirs(storage, parent)?;
+    storage.create_dir(path)?;
+    storage.sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
+}

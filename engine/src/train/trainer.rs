@@ -1,0 +1,507 @@
+//! The training loop.
+//!
+//! ```text
+//! for each step:
+//!     at an epoch's start: look whether the corpus is still the same; reset the carried state if asked
+//!     take the next T tokens of each of the N streams
+//!     forward and backward from the carried state        the learner; loss and gradient must be finite
+//!     clip, update                                        the optimiser, at the schedule's rate
+//!     report, evaluate, sample, save                      whatever is due, in this order
+//! ```
+//!
+//! Everything that decides a later number is in [`TrainerState`] and the three sets of tensors (parameters, slots, carried
+//! state), so that a run that is resumed from a checkpoint ends in the same bytes as one that never stopped. Times decide
+//! nothing but when checkpoints are written. A checkpoint is written last in a step: what it records is done.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crate::network::{Batch, LossSum};
+use crate::{Error, Result};
+
+use super::checkpoint::{Expected, Loaded};
+use super::config::TrainConfig;
+use super::keeper::{Keeper, Tensors};
+use super::learner::{Batches, Learner};
+use super::observer::{EvaluationReport, Event, Metric, Observer, Start, StepReport};
+use super::optimize::{Optimizer, UpdateStep};
+use super::pace::Pace;
+use super::run::RunFolder;
+use super::state::{Best, Identity, Tally, TrainerState};
+use super::tensors::{TensorRef, TensorSpec};
+
+/// Writes a sample in the model's words, for `--sample-every`. Must not change parameters.
+pub type Sampler<'a, L> = dyn FnMut(&mut L, u64) -> Result<String> + 'a;
+
+/// What a run works with.
+pub struct Session<'a, L: Learner> {
+    /// The model, with its initial parameters.
+    pub learner: &'a mut L,
+    /// V, from which the smoothed loss starts.
+    pub vocabulary: usize,
+    /// The training text.
+    pub train: &'a dyn Batches,
+    /// The validation text.
+    pub valid: Option<&'a dyn Batches>,
+    /// Where the run is kept; without a folder nothing is written.
+    pub folder: Option<&'a RunFolder>,
+    /// What must be the same when the run is resumed.
+    pub identity: Identity,
+    /// Hears what happens.
+    pub observer: &'a mut dyn Observer,
+    /// Writes samples.
+    pub sampler: Option<&'a mut Sampler<'a, L>>,
+    /// Set, such as by Ctrl-C, to end the run after the step.
+    pub stop: &'a AtomicBool,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// Why.
+    pub ended: Ended,
+    /// Steps done.
+    pub step: u64,
+    /// Epochs completed.
+    pub epoch: u64,
+    /// Scored targets.
+    pub tokens: u64,
+    /// The best evaluation.
+    pub best: Option<Best>,
+}
+
+/// Why a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// All epochs or steps are done.
+    Complete,
+    /// The validation loss did not improve any more.
+    EarlyStop,
+    /// The user asked for it; the state is saved.
+    Interrupted,
+}
+
+/// A run.
+pub struct Trainer<'a, L: Learner> {
+    config: &'a TrainConfig,
+    session: Session<'a, L>,
+    state: TrainerState,
+    optimizer: Optimizer,
+    carry: L::State,
+    keeper: Option<Keeper>,
+    pace: Pace,
+    last_step: Option<u64>,
+    resumed: bool,
+    inputs: Vec<u32>,
+    targets: Vec<u32>,
+}
+
+impl<'a, L: Learner> Trainer<'a, L> {
+    /// Prepares a run: from the newest checkpoint in its folder that is in order, or from the start if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] if a setting is wrong, or if the checkpoint belongs to other settings, another vocabulary or another
+    /// corpus, all of which are named; [`Error::Input`] if there are checkpoints and all are damaged.
+    pub fn new(config: &'a TrainConfig, session: Session<'a, L>) -> Result<Self> {
+        config.check(session.valid.is_some())?;
+        let (train, learner) = (session.train, &*session.learner);
+        if train.batches() == 0 {
+            return Err(Error::usage("the training text is shorter than one step of its streams")
+                .mend("use fewer streams (--batch-size), shorter steps (--seq-length), or more text"));
+        }
+        let optimizer = Optimizer::new(learner.isa(), config.optimizer.clone(), learner.params().len());
+        let tokens = train.steps() * train.rows();
+        let state = TrainerState {
+            writer: concat!("unroll ", env!("CARGO_PKG_VERSION")).into(),
+            isa: learner.isa().to_string(),
+            identity: session.identity.clone(),
+            seed: config.seed,
+            smooth_loss: train.steps() as f64 * (session.vocabulary as f64).ln(),
+            ..TrainerState::default()
+        };
+        let mut trainer = Self {
+            carry: learner.new_state(train.rows()),
+            last_step: config.last_step(train.batches()),
+            config,
+            state,
+            optimizer,
+            keeper: None,
+            pace: Pace::new(),
+            resumed: false,
+            inputs: vec![0; tokens],
+            targets: vec![0; tokens],
+            session,
+        };
+        if let Some(folder) = trainer.session.folder {
+            trainer.resumed = trainer.resume(folder)?;
+            let state = trainer.resumed.then_some(&trainer.state);
+            trainer.keeper = Some(Keeper::open(folder, state, trainer.session.observer)?);
+        }
+        Ok(trainer)
+    }
+
+    /// Trains to the end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Diverged`] if the loss, the gradient or a parameter is not finite: the last checkpoint is from before;
+    /// [`Error::Io`] if three attempts in a row to save have failed; what the data and the learner return.
+    pub fn run(mut self) -> Result<Outcome> {
+        let (resumed_from, batches) = (self.state.step, self.session.train.batches());
+        let parameters = self.session.learner.specs().iter().map(|spec| spec.range.len() as u64).sum();
+        let (resumed, last_step) = (self.resumed, self.last_step);
+        let start = Start { resumed_from, resumed, batches, last_step, parameters };
+        self.session.observer.event(&Event::Started(&start));
+        self.pace = Pace::new();
+        loop {
+            if let Some(ended) = self.end() {
+                return self.finish(ended);
+            }
+            if self.session.stop.load(Ordering::Relaxed) {
+                self.save_at_last()?;
+                return Ok(self.outcome(Ended::Interrupted));
+            }
+            let epochs = self.step()?;
+            self.after_step(epochs)?;
+        }
+    }
+
+    /// Whether the run is at its end.
+    fn end(&self) -> Option<Ended> {
+        if self.last_step.is_some_and(|last| self.state.step >= last) {
+            return Some(Ended::Complete);
+        }
+        let rule = self.config.early_stop.as_ref()?;
+        rule.is_due(&self.state.early_stop).then_some(Ended::EarlyStop)
+    }
+
+    fn finish(mut self, ended: Ended) -> Result<Outcome> {
+        if self.session.valid.is_some() && self.state.evaluated != self.state.step {
+            self.evaluate(false)?;
+        }
+        self.save_at_last()?;
+        Ok(self.outcome(ended))
+    }
+
+    fn outcome(&self, ended: Ended) -> Outcome {
+        let TrainerState { step, epoch, tokens, best, .. } = self.state;
+        Outcome { ended, step, epoch, tokens, best }
+    }
+
+    // ---- one step
+
+    /// One step of the optimiser. Returns the number of epochs completed, if this step completed one.
+    fn step(&mut self) -> Result<Option<u64>> {
+        let start = Instant::now();
+        let train = self.session.train;
+        if self.state.batch == 0 {
+            train.recheck()?;
+            self.state.epoch_tally = Tally::default();
+            if self.config.reset_state {
+                self.session.learner.reset(&mut self.carry);
+            }
+        }
+        let steps = train.batch(self.state.batch, &mut self.inputs, &mut self.targets)?;
+        let rows = train.rows();
+        let len = steps * rows;
+        let batch = Batch { steps, rows, inputs: &self.inputs[..len], targets: &self.targets[..len] };
+        let number = self.state.step + 1;
+        let lr = self.config.schedule.rate(&self.state.schedule, number, self.state.epoch);
+        let loss = self.session.learner.train_step(&batch, &mut self.carry, number)?;
+        if !loss.nats.is_finite() {
+            return Err(self.diverged_loss(number, lr, loss.nats));
+        }
+        let norm = self.session.learner.gradient_norm(&mut self.optimizer);
+        if !norm.is_finite() {
+            return Err(self.diverged_gradient(number, lr));
+        }
+        let update = UpdateStep { lr: lr as f32, step: number, norm };
+        self.session.learner.update(&mut self.optimizer, update);
+
+        let batch = self.state.batch + 1;
+        let epoch = self.state.epoch + 1;
+        self.count(loss, rows);
+        self.pace.step(start.elapsed(), loss.count);
+        let log = self.config.log_every;
+        let logged = if log > 0 && number.is_multiple_of(log) { self.log_training(lr, norm) } else { None };
+        let report = StepReport {
+            step: number,
+            epoch,
+            batch,
+            batches: train.batches(),
+            last_step: self.last_step,
+            loss: (loss.count > 0).then(|| loss.nats / loss.count as f64),
+            smooth_loss: self.state.smooth_loss,
+            lr,
+            grad_norm: norm,
+            tokens: self.state.tokens,
+            tokens_per_second: self.pace.tokens_per_second(),
+            elapsed: self.pace.elapsed(),
+            eta: self.last_step.and_then(|last| self.pace.eta(last.saturating_sub(number))),
+            logged,
+        };
+        if let (Some(keeper), Some(_)) = (&mut self.keeper, logged) {
+            keeper.timing(&report);
+        }
+        self.session.observer.event(&Event::Step(&report));
+        Ok((self.state.batch == 0).then_some(self.state.epoch))
+    }
+
+    fn count(&mut self, loss: LossSum, rows: usize) {
+        let state = &mut self.state;
+        state.step += 1;
+        state.batch += 1;
+        state.tokens += loss.count;
+        state.report.add(loss.nats, loss.count);
+        state.epoch_tally.add(loss.nats, loss.count);
+        // The sum over a stream's T steps, averaged over the streams; min-char-rnn has one stream.
+        state.smooth_loss = 0.999 * state.smooth_loss + 0.001 * (loss.nats / rows as f64);
+        if state.batch == self.session.train.batches() {
+            state.batch = 0;
+            state.epoch += 1;
+        }
+    }
+
+    fn log_training(&mut self, lr: f64, grad_norm: f64) -> Option<f64> {
+        let loss = self.state.report.mean();
+        self.state.report = Tally::default();
+        let TrainerState { step, epoch, batch, tokens, smooth_loss, .. } = self.state;
+        if let Some(keeper) = &mut self.keeper {
+            keeper.metric(&Metric::Train { step, epoch, batch, tokens, loss, smooth_loss, lr, grad_norm });
+        }
+        loss
+    }
+
+    /// Reports, evaluates, samples and saves what is due. `epochs`: how many are complete, if the step completed one.
+    fn after_step(&mut self, epochs: Option<u64>) -> Result<()> {
+        let (config, step) = (self.config, self.state.step);
+        if let (Some(epoch), Some(keeper)) = (epochs, &mut self.keeper) {
+            keeper.metric(&Metric::Epoch { step, epoch, loss: self.state.epoch_tally.mean() });
+        }
+        let mut save = config.save_every.is_due(step, epochs);
+        if self.session.valid.is_some() && config.eval_every.is_due(step, epochs) {
+            save |= self.evaluate(true)?;
+        }
+        if config.sample_every > 0 && step.is_multiple_of(config.sample_every) {
+            self.sample()?;
+        }
+        let minutes = config.save_minutes.unwrap_or(f64::INFINITY);
+        save |= self.keeper.as_ref().is_some_and(|keeper| keeper.since_last_attempt().as_secs_f64() >= 60.0 * minutes);
+        // The end of the run evaluates before it saves.
+        if save && self.end().is_none() { self.save() } else { Ok(()) }
+    }
+
+    // ---- evaluation and samples
+
+    /// Scores the validation text from a zero state of its own. True if it is the best so far. `decides`: whether the
+    /// schedule and early stopping take note; the end of a run that would otherwise go on must not.
+    fn evaluate(&mut self, decides: bool) -> Result<bool> {
+        let Some(valid) = self.session.valid else { return Ok(false) };
+        let start = Instant::now();
+        let loss = evaluate(self.session.learner, valid)?;
+        let state = &mut self.state;
+        state.evaluated = state.step;
+        let Some(mean) = loss.mean() else { return Ok(false) };
+        if !mean.is_finite() {
+            return Err(self.diverged(format!("the validation loss is {mean} after step {}", self.state.step)));
+        }
+        let is_best = state.best.is_none_or(|best| mean < best.loss);
+        let best = state.best.filter(|_| !is_best).unwrap_or(Best { step: state.step, loss: mean });
+        state.best = Some(best);
+        if decides {
+            self.config.schedule.evaluated(&mut state.schedule, mean);
+            if let Some(rule) = &self.config.early_stop {
+                rule.evaluated(&mut state.early_stop, mean);
+            }
+        }
+        let (step, epoch) = (state.step, state.epoch);
+        if let Some(keeper) = &mut self.keeper {
+            keeper.metric(&Metric::Valid { step, epoch, loss: mean, tokens: loss.count, best: is_best });
+        }
+        let report = EvaluationReport {
+            step,
+            epoch,
+            loss: mean,
+            tokens: loss.count,
+            train_loss: state.epoch_tally.mean(),
+            is_best,
+            best,
+            lr: self.config.schedule.rate(&state.schedule, step + 1, epoch),
+            took: start.elapsed(),
+        };
+        self.session.observer.event(&Event::Evaluated(&report));
+        Ok(is_best)
+    }
+
+    fn sample(&mut self) -> Result<()> {
+        let Some(sampler) = &mut self.session.sampler else { return Ok(()) };
+        let step = self.state.step;
+        let text = sampler(self.session.learner, step)?;
+        if let Some(keeper) = &mut self.keeper {
+            keeper.sample(step, &text);
+        }
+        self.session.observer.event(&Event::Sample { step, text: &text });
+        Ok(())
+    }
+
+    // ---- saving and resuming
+
+    /// Saves the end of a session: here there is no later interval, so a failure is tried again at once.
+    fn save_at_last(&mut self) -> Result<()> {
+        while self.keeper.as_ref().is_some_and(|keeper| keeper.last_saved() != Some(self.state.step)) {
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    fn save(&mut self) -> Result<()> {
+        if self.keeper.is_none() {
+            return Ok(());
+        }
+        let tensors = tensors_of(&*self.session.learner, &self.optimizer, &self.carry);
+        for tensor in tensors.weights.iter().chain(&tensors.optimizer).chain(&tensors.carry) {
+            if let Some(i) = tensor.data.iter().position(|v| !v.is_finite()) {
+                let what =
+                    format!("element {i} of {} is {} after step {}", tensor.name, tensor.data[i], self.state.step);
+                return Err(self.diverged(what));
+            }
+        }
+        match &mut self.keeper {
+            Some(keeper) => keeper.save(&mut self.state, &tensors, self.session.observer),
+            None => Ok(()),
+        }
+    }
+
+    /// Loads the newest checkpoint. False if there is none.
+    fn resume(&mut self, folder: &RunFolder) -> Result<bool> {
+        let learner = &*self.session.learner;
+        let specs = |tensors: &[TensorRef]| {
+            tensors.iter().map(|t| TensorSpec { name: t.name.clone(), shape: t.shape.clone() }).collect::<Vec<_>>()
+        };
+        let tensors = tensors_of(learner, &self.optimizer, &self.carry);
+        let (weights, optimizer, carry) = (specs(&tensors.weights), specs(&tensors.optimizer), specs(&tensors.carry));
+        let identity = &self.session.identity;
+        let accept = |state: &TrainerState| {
+            let mut differences = identity.differences(&state.identity);
+            if state.seed != self.config.seed {
+                differences.push(format!("seed is {} in the checkpoint and {} now", state.seed, self.config.seed));
+            }
+            if differences.is_empty() {
+                return Ok(());
+            }
+            Err(Error::usage(format!("the run cannot be resumed: {}", differences.join("; ")))
+                .mend("resume with the settings and the text of the run, or begin a new one with --out"))
+        };
+        let expected = Expected { weights: &weights, optimizer: &optimizer, carry: &carry, accept: &accept };
+        let Some(loaded) = folder.checkpoints().load_newest(&expected)? else { return Ok(false) };
+        self.take(loaded, &carry)?;
+        Ok(true)
+    }
+
+    fn take(&mut self, loaded: Loaded, carry: &[TensorSpec]) -> Result<()> {
+        for passed in &loaded.passed_over {
+            let text = format!("{}: passed over: {}", passed.path.display(), passed.reason);
+            self.session.observer.event(&Event::Notice(&text));
+        }
+        if loaded.state.isa != self.state.isa {
+            let (saved, now) = (&loaded.state.isa, &self.state.isa);
+            let text = format!(
+                "the run was computed with {saved} and goes on with {now}: its numbers will differ in the last bits from \
+                 those of a run that was not interrupted"
+            );
+            self.session.observer.event(&Event::Notice(&text));
+        }
+        let specs = self.session.learner.specs().to_vec();
+        let (params, _) = self.session.learner.arenas();
+        for spec in &specs {
+            loaded.copy_weights(&spec.name, &mut params[spec.range.clone()]);
+        }
+        self.session.learner.params_changed();
+        self.optimizer.restore(&specs, |name, out| loaded.copy_optimizer(name, out));
+        for spec in carry {
+            if let Some(out) = self.session.learner.state_tensor_mut(&mut self.carry, &spec.name) {
+                loaded.copy_carry(&spec.name, out);
+            }
+        }
+        let isa = std::mem::take(&mut self.state.isa);
+        let writer = std::mem::take(&mut self.state.writer);
+        self.state = TrainerState { isa, writer, ..loaded.state };
+        if self.state.batch >= self.session.train.batches() {
+            let what = format!(
+                "the checkpoint stands at batch {} of an epoch of {}",
+                self.state.batch,
+                self.session.train.batches()
+            );
+            return Err(Error::usage(what).mend("resume with the text, the streams and the steps of the run"));
+        }
+        Ok(())
+    }
+
+    // ---- divergence
+
+    fn diverged(&self, what: String) -> Error {
+        let good = match self.keeper.as_ref().and_then(Keeper::last_saved) {
+            Some(step) => format!("; the checkpoint of step {step} is the last good one"),
+            None => String::new(),
+        };
+        let how = "lower the learning rate (--lr) or clip the gradient (--clip-norm 5)";
+        Error::diverged(what).mend(format!("{how}{good}"))
+    }
+
+    fn diverged_loss(&self, step: u64, lr: f64, loss: f64) -> Error {
+        let layer = match self.session.learner.first_non_finite_layer() {
+            Some(layer) => format!("; the output of layer {layer} is the first that is not finite"),
+            None => String::new(),
+        };
+        self.diverged(format!("the loss is {loss} at step {step} (learning rate {lr}){layer}"))
+    }
+
+    fn diverged_gradient(&mut self, step: u64, lr: f64) -> Error {
+        let specs = self.session.learner.specs().to_vec();
+        let (_, grads) = self.session.learner.arenas();
+        let found = specs.iter().find_map(|spec| {
+            let grads = &grads[spec.range.clone()];
+            let i = grads.iter().position(|g| !g.is_finite())?;
+            Some(format!("element {i} of the gradient of {} is {}", spec.name, grads[i]))
+        });
+        let what = found.unwrap_or_else(|| "the norm of the gradient is not finite".to_owned());
+        self.diverged(format!("{what} at step {step} (learning rate {lr})"))
+    }
+}
+
+/// Scores every batch once, from a zero state that is carried along.
+///
+/// # Errors
+///
+/// What the data and the learner return.
+pub fn evaluate<L: Learner>(learner: &mut L, data: &dyn Batches) -> Result<Tally> {
+    let rows = data.rows();
+    let mut state = learner.new_state(rows);
+    let mut inputs = vec![0; data.steps() * rows];
+    let mut targets = inputs.clone();
+    let mut tally = Tally::default();
+    data.recheck()?;
+    for index in 0..data.batches() {
+        let steps = data.batch(index, &mut inputs, &mut targets)?;
+        let len = steps * rows;
+        let batch = Batch { steps, rows, inputs: &inputs[..len], targets: &targets[..len] };
+        let loss = learner.evaluate(&batch, &mut state)?;
+        tally.add(loss.nats, loss.count);
+    }
+    Ok(tally)
+}
+
+fn tensors_of<'s, L: Learner>(learner: &'s L, optimizer: &'s Optimizer, carry: &'s L::State) -> Tensors<'s> {
+    let (specs, params) = (learner.specs(), learner.params());
+    let weight = |spec: &crate::graph::ParamSpec| TensorRef {
+        name: spec.name.clone(),
+        shape: spec.shape.clone(),
+        data: &params[spec.range.clone()],
+    };
+    Tensors {
+        weights: specs.iter().map(weight).collect(),
+        optimizer: optimizer.tensors(specs),
+        carry: learner.state_tensors(carry),
+    }
+}
