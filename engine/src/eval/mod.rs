@@ -1,0 +1,156 @@
+//! How well a model predicts a text.
+//!
+//! A text is scored once, token by token, each predicted from all that stands before it: the state is carried from batch
+//! to batch. It may be cut into several rows that are scored side by side; each row but the first is then fed the tokens
+//! before its own without being scored ([`crate::corpus::Evaluation::warmup`]), so that the number of rows does not change
+//! the figure.
+
+use serde::Serialize;
+
+use crate::corpus::{Streams, TokenSource};
+use crate::error::{Error, Result};
+use crate::network::{Batch, LossSum, Network};
+use crate::text::Tokenizer;
+
+/// A loss in the units that people compare.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Score {
+    /// Tokens that were scored.
+    pub tokens: u64,
+    /// Mean loss in nats a token.
+    pub loss: f64,
+    /// exp(loss).
+    pub perplexity: f64,
+    /// Loss in bits a token; where tokens are characters, bits per character.
+    pub bits_per_token: f64,
+    /// The true entropy rate of the text's source in nats a token, if it is known: no model can do better.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entropy_rate: Option<f64>,
+    /// loss / entropy rate - 1: how far the model is from that limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub excess: Option<f64>,
+}
+
+impl Score {
+    /// The score of a sum of losses.
+    pub fn new(sum: LossSum, entropy_rate: Option<f64>) -> Score {
+        let loss = sum.mean();
+        Score {
+            tokens: sum.count,
+            loss,
+            perplexity: loss.exp(),
+            bits_per_token: loss / std::f64::consts::LN_2,
+            entropy_rate,
+            excess: entropy_rate.filter(|rate| *rate > 0.0).map(|rate| loss / rate - 1.0),
+        }
+    }
+}
+
+/// Scores streams from a zero state.
+///
+/// # Errors
+/// Where the tokens cannot be read; [`Error::Diverged`] where the loss is not finite.
+///
+/// # Panics
+/// Where the streams exceed the network's capacity.
+pub fn evaluate<S: TokenSource>(network: &mut Network, streams: &Streams<S>) -> Result<LossSum> {
+    let (rows, most) = (streams.rows(), streams.steps());
+    let (mut inputs, mut targets) = (vec![0; most * rows], vec![0; most * rows]);
+    let mut state = network.new_state(rows);
+    let mut sum = LossSum::default();
+    for index in 0..streams.batches() {
+        let steps = streams.batch(index, &mut inputs, &mut targets)?;
+        let (inputs, targets) = (&inputs[..steps * rows], &targets[..steps * rows]);
+        sum += network.evaluate(&Batch { steps, rows, inputs, targets }, &mut state);
+    }
+    if !sum.nats.is_finite() {
+        return Err(Error::diverged(format!("the loss of the text is {}", sum.nats))
+            .mend("the model's parameters are damaged or its training diverged; use an earlier checkpoint"));
+    }
+    Ok(sum)
+}
+
+/// The score of a line.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LineScore {
+    /// The line's number, from 1.
+    pub line: u64,
+    /// Tokens of the line that were scored, its end included where line ends are tokens.
+    pub tokens: u64,
+    /// ln p of the line.
+    pub log_probability: f64,
+}
+
+/// The log-probability of each line, apart from the others: the state is zero before each, and the first token is
+/// predicted from a line end where line ends are tokens (else from nothing, and not scored). Lines are scored side by side
+/// in groups, which changes no figure. `found` is called in the order of the lines.
+///
+/// # Errors
+/// Where a line has a character outside the vocabulary; what `found` fails with.
+pub fn score_lines(
+    network: &mut Network,
+    tokenizer: &Tokenizer,
+    text: &str,
+    mut found: impl FnMut(LineScore) -> Result<()>,
+) -> Result<()> {
+    let rows = network.options().rows;
+    let mut group: Vec<(u64, Vec<u32>)> = Vec::with_capacity(rows);
+    let ending = line_end(tokenizer);
+    for (index, line) in text.lines().enumerate() {
+        let line_number = index as u64 + 1;
+        let tokens = tokenizer.encode(line).map_err(|error| Error::usage(format!("line {line_number}: {error}")))?;
+        group.push((line_number, ending.into_iter().chain(tokens).chain(ending).collect()));
+        if group.len() == rows {
+            score_group(network, &group, &mut found)?;
+            group.clear();
+        }
+    }
+    score_group(network, &group, &mut found)
+}
+
+/// The token that ends a line, if there is one.
+fn line_end(tokenizer: &Tokenizer) -> Option<u32> {
+    let vocabulary = tokenizer.vocabulary();
+    vocabulary.eos().or_else(|| match tokenizer.options().level {
+        crate::text::Level::Byte => Some(u32::from(b'\n')),
+        _ => vocabulary.id("\n"),
+    })
+}
+
+fn score_group(
+    network: &mut Network,
+    group: &[(u64, Vec<u32>)],
+    found: &mut impl FnMut(LineScore) -> Result<()>,
+) -> Result<()> {
+    let rows = group.len();
+    if rows == 0 {
+        return Ok(());
+    }
+    let most = network.options().steps;
+    let longest = group.iter().map(|(_, tokens)| tokens.len().saturating_sub(1)).max().unwrap_or(0);
+    let mut state = network.new_state(rows);
+    let (mut inputs, mut targets) = (vec![0; most * rows], vec![0; most * rows]);
+    let mut losses = vec![0.0_f32; most * rows];
+    let mut nats = vec![0.0_f64; rows];
+    for first in (0..longest).step_by(most) {
+        let steps = most.min(longest - first);
+        for (t, n) in (0..steps).flat_map(|t| (0..rows).map(move |n| (t, n))) {
+            let tokens = &group[n].1;
+            let pair = tokens.get(first + t..first + t + 2);
+            inputs[t * rows + n] = pair.map_or(0, |pair| pair[0]);
+            targets[t * rows + n] = pair.map_or(crate::corpus::IGNORE, |pair| pair[1]);
+        }
+        let (inputs, targets) = (&inputs[..steps * rows], &targets[..steps * rows]);
+        network.evaluate(&Batch { steps, rows, inputs, targets }, &mut state);
+        let losses = &mut losses[..steps * rows];
+        network.losses(losses);
+        for (place, loss) in losses.iter().enumerate() {
+            nats[place % rows] += f64::from(*loss);
+        }
+    }
+    for ((line, tokens), nats) in group.iter().zip(nats) {
+        let scored = tokens.len().saturating_sub(1) as u64;
+        found(LineScore { line: *line, tokens: scored, log_probability: -nats })?;
+    }
+    Ok(())
+}

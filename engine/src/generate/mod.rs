@@ -1,0 +1,234 @@
+//! Writing text with a model: the prompt is read, then token after token is chosen and fed back.
+//!
+//! Sample n of a seed draws the numbers of the key (seed, n), so that it is the same text however many samples are asked
+//! for. Anything that predicts is a [`Predictor`]; [`crate::network::Network`] is one.
+
+mod sampler;
+
+pub use sampler::{Sampler, Sampling};
+
+use crate::error::{Error, Result};
+use crate::random::{Key, Purpose};
+use crate::text::{Level, Tokenizer};
+
+/// What predicts the next token.
+pub trait Predictor {
+    /// Forgets everything that was fed.
+    fn reset(&mut self);
+
+    /// Feeds tokens, one after the other.
+    ///
+    /// # Errors
+    /// Where the model cannot be run.
+    fn feed(&mut self, tokens: &[u32]) -> Result<()>;
+
+    /// The logits (V) of the token that follows what was fed.
+    fn logits(&self) -> &[f32];
+}
+
+/// What is written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request<'a> {
+    /// What the text goes on from; it is not repeated in what is written.
+    pub prompt: &'a [u32],
+    /// The most tokens that are written.
+    pub length: usize,
+    /// Text that ends the sample where it appears; it is not written.
+    pub stop: Option<&'a str>,
+    /// The seed.
+    pub seed: u64,
+    /// Which sample of the seed.
+    pub sample: usize,
+}
+
+/// Why a sample ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    /// All tokens were written.
+    Length,
+    /// The stop text appeared.
+    Stop,
+    /// The reader wanted no more.
+    Closed,
+}
+
+/// Writes one sample, handing text to `show` as soon as it is certain: a character that is not whole yet and what may be
+/// the beginning of the stop text are held back. `show` returns false to end.
+///
+/// Without a prompt, the text begins where a line begins: the model is fed a line end if the vocabulary has one, else
+/// the vocabulary's first token; neither is written.
+///
+/// # Errors
+/// [`Error::Diverged`] where the model's outputs are no numbers; what `show` and the model fail with.
+pub fn generate<P: Predictor + ?Sized>(
+    model: &mut P,
+    tokenizer: &Tokenizer,
+    sampler: &mut Sampler,
+    request: &Request<'_>,
+    mut show: impl FnMut(&str) -> Result<bool>,
+) -> Result<Ended> {
+    let key = Key::new(request.seed, Purpose::Sample).layer(request.sample);
+    model.reset();
+    let start = [beginning(tokenizer)];
+    model.feed(if request.prompt.is_empty() { &start } else { request.prompt })?;
+    let mut decoder = tokenizer.decoder();
+    if !request.prompt.is_empty() {
+        decoder = decoder.after_text(&tokenizer.decode(request.prompt));
+    }
+    let mut pending = Pending::new(request.stop);
+    for index in 0..request.length {
+        let token = sampler.choose(model.logits(), key.uniform_f64(index as u64))?;
+        decoder.push(token, pending.text());
+        if pending.stopped() {
+            show(pending.certain(true))?;
+            return Ok(Ended::Stop);
+        }
+        if !pending.show(false, &mut show)? {
+            return Ok(Ended::Closed);
+        }
+        if index + 1 < request.length {
+            model.feed(&[token])?;
+        }
+    }
+    decoder.finish(pending.text());
+    if pending.stopped() {
+        show(pending.certain(true))?;
+        return Ok(Ended::Stop);
+    }
+    Ok(if pending.show(true, &mut show)? { Ended::Length } else { Ended::Closed })
+}
+
+/// The token that is fed where there is no prompt.
+fn beginning(tokenizer: &Tokenizer) -> u32 {
+    let vocabulary = tokenizer.vocabulary();
+    let line_end = if tokenizer.options().level == Level::Byte { Some(u32::from(b'\n')) } else { vocabulary.id("\n") };
+    vocabulary.eos().or(line_end).unwrap_or(0)
+}
+
+/// The tokens of a prompt.
+///
+/// # Errors
+/// [`Error::Usage`] names the first character or word outside the vocabulary and its position, unless `unknown` says what
+/// becomes of it.
+pub fn encode_prompt(tokenizer: &Tokenizer, prompt: &str, unknown: UnknownInPrompt) -> Result<Vec<u32>> {
+    match unknown {
+        UnknownInPrompt::Refuse => encode_strictly(tokenizer, prompt),
+        UnknownInPrompt::Map if tokenizer.vocabulary().unknown().is_none() => {
+            let error = Error::option("--unk", "this model's vocabulary has no `<unk>` to map to");
+            encode_strictly(tokenizer, prompt).map_err(|_| error.mend("use --unk skip"))
+        }
+        UnknownInPrompt::Map => tokenizer.encode(prompt),
+        UnknownInPrompt::Skip => {
+            let pieces = pieces(tokenizer, prompt);
+            let known = pieces.into_iter().filter_map(|(_, piece)| encode_strictly(tokenizer, piece).ok());
+            Ok(known.flatten().collect())
+        }
+    }
+}
+
+/// What becomes of a prompt's characters and words that the vocabulary has not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownInPrompt {
+    /// The prompt is refused.
+    Refuse,
+    /// They are left out.
+    Skip,
+    /// They become `<unk>`.
+    Map,
+}
+
+fn encode_strictly(tokenizer: &Tokenizer, prompt: &str) -> Result<Vec<u32>> {
+    let tokens = tokenizer.encode(prompt).map_err(|error| error.mend("leave it out, or use --unk skip"))?;
+    let Some(unknown) = tokenizer.vocabulary().unknown() else { return Ok(tokens) };
+    if !tokens.contains(&unknown) {
+        return Ok(tokens);
+    }
+    for (start, piece) in pieces(tokenizer, prompt) {
+        if piece != crate::text::UNKNOWN && tokenizer.encode(piece)?.contains(&unknown) {
+            let at = prompt[..start].chars().count() + 1;
+            return Err(Error::usage(format!("prompt, character {at}: {piece:?} is not in the vocabulary"))
+                .mend("use --unk map to read it as <unk>, or --unk skip to leave it out"));
+        }
+    }
+    Ok(tokens)
+}
+
+/// The parts of a prompt that are encoded apart, with their byte offsets.
+fn pieces<'a>(tokenizer: &Tokenizer, prompt: &'a str) -> Vec<(usize, &'a str)> {
+    use unicode_segmentation::UnicodeSegmentation;
+    match tokenizer.options().level {
+        Level::Byte => vec![(0, prompt)],
+        Level::Char => prompt.char_indices().map(|(at, c)| (at, &prompt[at..at + c.len_utf8()])).collect(),
+        Level::Grapheme => prompt.grapheme_indices(true).collect(),
+        Level::Word if tokenizer.options().punctuation => prompt.split_word_bound_indices().collect(),
+        Level::Word => {
+            let mut pieces = Vec::new();
+            let mut start = None;
+            for (at, c) in prompt.char_indices() {
+                match (c.is_whitespace(), start) {
+                    (false, None) => start = Some(at),
+                    (true, Some(from)) => {
+                        pieces.push((from, &prompt[from..at]));
+                        start = None;
+                    }
+                    _ => {}
+                }
+                if c == '\n' {
+                    pieces.push((at, &prompt[at..=at]));
+                }
+            }
+            pieces.extend(start.map(|from| (from, &prompt[from..])));
+            pieces
+        }
+    }
+}
+
+/// Text that was decoded and not yet shown.
+struct Pending<'a> {
+    stop: Option<&'a str>,
+    text: String,
+}
+
+impl<'a> Pending<'a> {
+    fn new(stop: Option<&'a str>) -> Pending<'a> {
+        Pending { stop: stop.filter(|stop| !stop.is_empty()), text: String::new() }
+    }
+
+    fn text(&mut self) -> &mut String {
+        &mut self.text
+    }
+
+    /// Whether the stop text has appeared.
+    fn stopped(&self) -> bool {
+        self.stop.is_some_and(|stop| self.text.contains(stop))
+    }
+
+    /// What may be shown: all before the stop text, and before what may be its beginning unless this is the `end`.
+    fn certain(&self, end: bool) -> &str {
+        let Some(stop) = self.stop else { return &self.text };
+        if let Some(at) = self.text.find(stop) {
+            return &self.text[..at];
+        }
+        if end {
+            return &self.text;
+        }
+        let starts = stop.char_indices().map(|(at, _)| at).skip(1);
+        let held = starts.filter(|&length| self.text.ends_with(&stop[..length])).max().unwrap_or(0);
+        &self.text[..self.text.len() - held]
+    }
+
+    fn show(&mut self, end: bool, show: &mut impl FnMut(&str) -> Result<bool>) -> Result<bool> {
+        let certain = self.certain(end);
+        if certain.is_empty() {
+            return Ok(true);
+        }
+        let length = certain.len();
+        let goes_on = show(certain)?;
+        self.text.drain(..length);
+        Ok(goes_on)
+    }
+}
+
+#[cfg(test)]
+mod tests;
