@@ -3,7 +3,9 @@
 pub mod config;
 pub mod corpus;
 pub mod error;
+pub mod eval;
 pub mod exec;
+pub mod generate;
 pub mod graph;
 mod heads;
 mod layers;
@@ -11,6 +13,7 @@ pub mod network;
 pub mod random;
 pub mod recipes;
 pub mod report;
+pub mod run;
 pub mod text;
 pub mod train;
 

@@ -29,9 +29,8 @@ mod validate;
 
 pub use merge::{Origin, Origins, Resolver};
 pub use sections::{
-    Cell, DataConfig, EncodingErrorsName, Init, InitBiases, LevelName, LossScaleName, ModelSection, OptimizerConfig,
-    OptimizerName, ReportConfig, ReportStyle, RnnActivation, RunConfig, SampleConfig, ScheduleConfig, ScheduleName,
-    SplitName, TrainSection,
+    Cell, DataConfig, Init, InitBiases, LossScaleName, ModelSection, OptimizerConfig, OptimizerName, ReportConfig,
+    ReportStyle, RnnActivation, RunConfig, SampleConfig, ScheduleConfig, ScheduleName, SplitName, TrainSection,
 };
 pub use suggest::nearest;
 

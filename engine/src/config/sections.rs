@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::graph::ModelConfig;
+use crate::text::{EncodingErrors, Level};
 
 /// The whole configuration of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,17 +60,17 @@ pub struct DataConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<PathBuf>,
     /// What a token is: byte, char, grapheme or word.
-    pub level: LevelName,
+    pub level: Level,
     /// Words: lower-case the text first.
     pub lower: bool,
     /// Words: punctuation marks are tokens of their own.
     pub split_punctuation: bool,
     /// Tokens rarer than this become `<unk>`.
-    pub min_count: u32,
+    pub min_count: u64,
     /// At most so many tokens in the vocabulary; 0 is no limit.
-    pub max_vocab: usize,
+    pub max_vocab: u64,
     /// What happens on text that is not UTF-8: strict, replace or skip.
-    pub encoding_errors: EncodingErrorsName,
+    pub encoding_errors: EncodingErrors,
     /// Which part of the training text is held out where `valid` is not given.
     pub split: SplitName,
     /// The share of the text that is held out.
@@ -82,12 +83,12 @@ impl Default for DataConfig {
             train: Vec::new(),
             valid: None,
             test: None,
-            level: LevelName::Char,
+            level: Level::Char,
             lower: false,
             split_punctuation: false,
             min_count: 1,
             max_vocab: 0,
-            encoding_errors: EncodingErrorsName::Strict,
+            encoding_errors: EncodingErrors::Strict,
             split: SplitName::Streams,
             valid_fraction: 0.05,
         }
@@ -119,32 +120,6 @@ macro_rules! words {
             }
         }
     };
-}
-
-words! {
-    /// What a token is.
-    LevelName {
-        /// One byte.
-        Byte = "byte",
-        /// One Unicode scalar value.
-        Char = "char",
-        /// One extended grapheme cluster.
-        Grapheme = "grapheme",
-        /// What stands between white space; each line ends with `<eos>`.
-        Word = "word",
-    }
-}
-
-words! {
-    /// What happens on bytes that are not UTF-8.
-    EncodingErrorsName {
-        /// Refused, with the byte's offset.
-        Strict = "strict",
-        /// Replaced by U+FFFD.
-        Replace = "replace",
-        /// Left out.
-        Skip = "skip",
-    }
 }
 
 words! {
@@ -334,6 +309,8 @@ pub struct TrainSection {
     pub max_steps: u64,
     /// What the gradient is the gradient of.
     pub loss: LossScaleName,
+    /// The carried state is set to zero at the start of each epoch; char-rnn carries it on.
+    pub reset_state: bool,
     /// Parts of a batch whose gradients are computed apart and added in a fixed order.
     pub replicas: usize,
     /// Evaluate after so many steps; 0 is after each epoch.
@@ -354,6 +331,7 @@ impl Default for TrainSection {
             epochs: 10,
             max_steps: 0,
             loss: LossScaleName::Mean,
+            reset_state: true,
             replicas: 1,
             eval_every: 0,
             eval_batch: 0,

@@ -1,6 +1,6 @@
 //! Refusing values that are out of range or have no meaning beside the others.
 
-use super::{Cell, Init, InitBiases, LevelName, OptimizerName, Origins, RunConfig, ScheduleName, SplitName};
+use super::{Cell, Init, InitBiases, OptimizerName, Origins, RunConfig, ScheduleName, SplitName};
 use crate::error::Result;
 
 /// Sizes beyond this are a slip of the finger, and their products would overflow.
@@ -29,11 +29,9 @@ impl Check<'_> {
             "data.valid_fraction",
             format_args!("must be more than 0 and less than 1, got {}", data.valid_fraction),
         )?;
-        self.size("data.min_count", data.min_count as usize, 1, u32::MAX as usize)?;
-        if data.max_vocab != 0 {
-            self.size("data.max_vocab", data.max_vocab, 2, i32::MAX as usize)?;
-        }
-        if data.level != LevelName::Word {
+        self.holds(data.min_count >= 1, "data.min_count", "must be at least 1, got 0")?;
+        self.holds(data.max_vocab != 1, "data.max_vocab", "must be 0 (no limit) or at least 2, got 1")?;
+        if data.level != crate::text::Level::Word {
             for (key, on) in [("data.lower", data.lower), ("data.split_punctuation", data.split_punctuation)] {
                 self.holds(!on, key, format_args!("works on words; the level here is {}", data.level))?;
             }

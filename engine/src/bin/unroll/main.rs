@@ -1,2 +1,74 @@
-//! The command `unroll`.
-fn main() {}
+//! The command `unroll`: parses the arguments, runs a command, and turns its failure into an exit code.
+#![forbid(unsafe_code)]
+
+mod argv;
+mod corpus;
+mod eval;
+mod generate;
+mod interrupt;
+mod options;
+mod recipes;
+mod show;
+mod summary;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+/// Trains and runs recurrent and neural language models at the speed the processor can really go.
+#[derive(Debug, Parser)]
+#[command(
+    name = "unroll",
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Begin with `unroll train`: without data it trains a small model on an embedded text in a minute or so.\n\
+    Options bear the names of char-rnn, torch-rnn and PyTorch's example; _ in a name counts as -.\n\
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input file, 4 diverged, 5 reading or writing failed, 130 interrupted."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Train(train::Train),
+    Generate(generate::Generate),
+    Eval(eval::Eval),
+    Summary(summary::Summary),
+    Corpus(corpus::CorpusCommand),
+    Recipes(recipes::RecipesCommand),
+}
+
+fn main() -> ExitCode {
+    let command = Cli::command();
+    let arguments = argv::normalise(&command, std::env::args_os());
+    let matches = command.get_matches_from(arguments);
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let done = match cli.command {
+        Command::Train(train) => train.run(),
+        Command::Generate(generate) => generate.run(),
+        Command::Eval(eval) => eval.run(),
+        Command::Summary(summary) => summary.run(),
+        Command::Corpus(corpus) => corpus.run(),
+        Command::Recipes(recipes) => recipes.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_is_consistent() {
+        <super::Cli as clap::CommandFactory>::command().debug_assert();
+    }
+}

@@ -1,0 +1,346 @@
+//! `unroll corpus`: token files from text, what is in them, and text whose entropy is known.
+
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
+use unroll::corpus::synthetic::{Brackets, Markov, SyntheticSource};
+use unroll::corpus::{Build, Corpus, Encoding, Progress, Source, TokenSource, build};
+use unroll::error::{Error, Result};
+use unroll::report::{Align, Out, Table, bytes, count, json_line};
+use unroll::text::{EncodingErrors, Level, TextOptions, Tokenizer, Vocabulary};
+
+use crate::interrupt;
+use crate::train::threads;
+
+/// Makes token files, shows what is in them, and writes text whose entropy is known.
+#[derive(Debug, Args)]
+pub(crate) struct CorpusCommand {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    Build(BuildFile),
+    Info(Info),
+    Synthesize(Synthesize),
+}
+
+impl CorpusCommand {
+    pub(crate) fn run(self) -> Result<()> {
+        match self.what {
+            What::Build(build) => build.run(),
+            What::Info(info) => info.run(),
+            What::Synthesize(synthesize) => synthesize.run(),
+        }
+    }
+}
+
+/// Turns text into a token file, in bounded memory and on all cores.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    unroll corpus build books/ --level word --min-count 5 --out books.tokens\n  \
+    zcat huge.gz | unroll corpus build - --level byte --out huge.tokens\n  \
+    unroll train --data books.tokens")]
+struct BuildFile {
+    /// Files, folders, gzip, or - for standard input
+    #[arg(required = true)]
+    text: Vec<PathBuf>,
+    /// The token file to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// What a token is
+    #[arg(long, default_value = "char", value_parser = ["byte", "char", "grapheme", "word"])]
+    level: String,
+    /// Words: lower-case the text first
+    #[arg(long)]
+    lower: bool,
+    /// Words: punctuation marks are tokens of their own
+    #[arg(long)]
+    split_punctuation: bool,
+    /// Words: lines have no <eos> at their end
+    #[arg(long)]
+    no_eos: bool,
+    /// Rarer tokens become <unk>
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    min_count: u64,
+    /// At most so many tokens in the vocabulary, 0 for no limit
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    max_vocab: u64,
+    /// What happens on text that is not UTF-8
+    #[arg(long, default_value = "strict", value_parser = ["strict", "replace", "skip"])]
+    encoding_errors: String,
+    /// Use the vocabulary of this vocabulary file, token file or run instead of the text's own
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["level", "lower", "split_punctuation", "no_eos", "min_count", "max_vocab", "encoding_errors"])]
+    vocabulary: Option<PathBuf>,
+    /// Threads [default: all cores]; the file does not depend on it
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl BuildFile {
+    fn run(self) -> Result<()> {
+        let stop = interrupt::flag()?;
+        let level: Level = self.level.parse()?;
+        let limited = self.min_count > 1 || self.max_vocab != 0;
+        let options = TextOptions {
+            level,
+            lowercase: self.lower,
+            punctuation: self.split_punctuation,
+            eos: self.no_eos.then_some(false),
+            unknown: (limited && level != Level::Byte).then_some(true),
+            errors: self.encoding_errors.parse::<EncodingErrors>()?,
+            min_count: self.min_count,
+            max_size: self.max_vocab,
+        };
+        let known = self.vocabulary.as_deref().map(read_vocabulary).transpose()?;
+        let sources: Vec<Source> = self.text.iter().map(Source::from_argument).collect();
+        let progress = |progress: Progress| {
+            eprint!("\rpass {}: {}        ", progress.pass, bytes(progress.bytes));
+        };
+        let live = std::io::stderr().is_terminal();
+        let report = build(Build {
+            sources: &sources,
+            output: &self.out,
+            encoding: known.as_ref().map_or(Encoding::New(&options), Encoding::Known),
+            threads: threads(self.threads)?,
+            entropy_rate: None,
+            progress: live.then_some(&progress),
+            cancel: Some(&*stop),
+        });
+        if live {
+            eprintln!();
+        }
+        let report = report?;
+        let size = std::fs::metadata(&self.out).map_err(|error| Error::read(&self.out, error))?.len();
+        let vocabulary = report.tokenizer.vocabulary().len();
+        let mut out = Out::stdout();
+        if self.json {
+            return out.line(&json_line(&json!({
+                "file": self.out, "tokens": report.tokens, "unknown": report.unknown, "vocabulary": vocabulary,
+                "text_bytes": report.text_bytes, "text_chars": report.text_chars, "file_bytes": size,
+                "inputs": report.inputs.len(),
+            }))?);
+        }
+        out.line(&format!(
+            "{}: {} tokens, {} different, {} unknown, from {} of text in {} files; {}",
+            self.out.display(),
+            count(report.tokens),
+            count(vocabulary as u64),
+            count(report.unknown),
+            bytes(report.text_bytes),
+            report.inputs.len(),
+            bytes(size),
+        ))
+    }
+}
+
+/// The tokenizer of a vocabulary file, a token file or a run.
+fn read_vocabulary(path: &Path) -> Result<Tokenizer> {
+    if path.is_dir() {
+        return Ok(Tokenizer::new(Vocabulary::read(path.join(unroll::train::VOCABULARY))?));
+    }
+    match Vocabulary::read(path) {
+        Ok(vocabulary) => Ok(Tokenizer::new(vocabulary)),
+        Err(error) => match Corpus::open(path) {
+            Ok(corpus) => Ok(corpus.tokenizer().clone()),
+            Err(_) => Err(error),
+        },
+    }
+}
+
+/// Checks a token file and shows what is in it.
+#[derive(Debug, Args)]
+struct Info {
+    /// The token file
+    file: PathBuf,
+    /// How many of the most frequent tokens are shown
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    top: usize,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Info {
+    fn run(self) -> Result<()> {
+        let corpus = Corpus::open(&self.file)?;
+        corpus.verify()?;
+        let info = corpus.info();
+        let vocabulary = corpus.tokenizer().vocabulary();
+        let mut ranked: Vec<(&str, u64)> = vocabulary.iter().collect();
+        ranked.sort_by_key(|entry| std::cmp::Reverse(entry.1));
+        ranked.truncate(self.top);
+        let mut out = Out::stdout();
+        if self.json {
+            return out.line(&json_line(&json!({
+                "file": self.file, "level": vocabulary.options().level, "tokens": info.tokens,
+                "vocabulary": info.vocabulary_size, "token_bytes": info.token_bytes, "text_bytes": info.text_bytes,
+                "text_chars": info.text_chars, "file_bytes": info.file_bytes, "entropy_rate": info.entropy_rate,
+                "fingerprint": format!("{:016x}", corpus.fingerprint()),
+                "top": ranked.iter().map(|(token, count)| json!([token, count])).collect::<Vec<_>>(),
+            }))?);
+        }
+        let options = vocabulary.options();
+        let mut rows = vec![
+            ("level", options.level.to_string()),
+            ("tokens", count(info.tokens)),
+            ("different tokens", count(info.vocabulary_size)),
+            ("bytes a token", info.token_bytes.to_string()),
+            ("text", format!("{} ({} characters)", bytes(info.text_bytes), count(info.text_chars))),
+            ("file", bytes(info.file_bytes)),
+            ("fingerprint", format!("{:016x}", corpus.fingerprint())),
+        ];
+        if let Some(rate) = info.entropy_rate {
+            rows.push(("entropy rate", format!("{rate:.6} nats a token")));
+        }
+        for (name, value) in rows {
+            out.line(&format!("{name:<17} {value}"))?;
+        }
+        let mut table = Table::new(&[("token", Align::Left), ("count", Align::Right)]);
+        for (token, times) in ranked {
+            table.row([format!("{token:?}"), count(times)]);
+        }
+        out.line("")?;
+        table.lines().iter().try_for_each(|line| out.line(line))
+    }
+}
+
+/// Writes text from a random source whose entropy rate is known, and prints that rate.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    unroll corpus synthesize --symbols 50 --order 2 --tokens 2000000 --out source.tokens\n  \
+    unroll corpus synthesize --source brackets --kinds 4 --max-depth 20 --text nested.txt\n  \
+    unroll train --data source.tokens        shows the distance to the limit")]
+struct Synthesize {
+    /// The kind of source
+    #[arg(long, value_enum, default_value_t = Kind::Markov)]
+    source: Kind,
+    /// The token file to write
+    #[arg(long, value_name = "FILE", required_unless_present = "text")]
+    out: Option<PathBuf>,
+    /// The text file to write
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
+    /// Symbols to write
+    #[arg(long, default_value_t = 1_000_000, value_name = "N")]
+    tokens: u64,
+    /// Seed of the source
+    #[arg(long, default_value_t = 123)]
+    seed: u64,
+    /// Which of the source's independent texts: 0 to train on, 1 to validate on, and so on
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    walk: u64,
+    /// markov: different symbols
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    symbols: usize,
+    /// markov: symbols that the next one depends on
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    order: usize,
+    /// markov: symbols that can follow
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    branching: usize,
+    /// markov: exponent of Zipf's law
+    #[arg(long, default_value_t = 1.0, value_name = "X", allow_negative_numbers = true)]
+    zipf: f64,
+    /// brackets: kinds of brackets
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    kinds: usize,
+    /// brackets: how deep they nest
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    max_depth: usize,
+    /// brackets: chance that one opens
+    #[arg(long, default_value_t = 0.45, value_name = "X", allow_negative_numbers = true)]
+    open: f64,
+    /// brackets: different filler symbols
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    fillers: usize,
+    /// brackets: chance of a filler
+    #[arg(long, default_value_t = 0.0, value_name = "X", allow_negative_numbers = true)]
+    filler: f64,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kind {
+    /// A sparse Markov chain
+    Markov,
+    /// Nested brackets, which need long memory
+    Brackets,
+}
+
+impl Synthesize {
+    fn run(self) -> Result<()> {
+        let stop = interrupt::flag()?;
+        if self.tokens == 0 {
+            return Err(Error::option("--tokens", "must be at least 1, got 0"));
+        }
+        let source: Box<dyn SyntheticSource> = match self.source {
+            Kind::Markov => Box::new(Markov::new(self.symbols, self.order, self.branching, self.zipf, self.seed)?),
+            Kind::Brackets => {
+                let fillers = (self.fillers, self.filler);
+                Box::new(Brackets::new(self.kinds, self.max_depth, self.open, fillers, self.seed)?)
+            }
+        };
+        let rate = source.entropy();
+        let text = match (&self.text, &self.out) {
+            (Some(text), _) => text.clone(),
+            (None, Some(out)) => out.with_extension("tmp.txt"),
+            (None, None) => return Err(Error::usage("neither --out nor --text was given")),
+        };
+        self.write(&*source, &text)?;
+        let built = match &self.out {
+            None => Ok(None),
+            Some(out) => {
+                // One symbol is one token: nothing is added at the end of the only line.
+                let words = source.text(0).len() > 1;
+                let level = if words { Level::Word } else { Level::Char };
+                let options = TextOptions { eos: words.then_some(false), ..TextOptions::new(level) };
+                let built = build(Build {
+                    sources: &[Source::Path(text.clone())],
+                    output: out,
+                    encoding: Encoding::New(&options),
+                    threads: threads(None)?,
+                    entropy_rate: Some(rate.nats),
+                    progress: None,
+                    cancel: Some(&*stop),
+                });
+                built.map(Some)
+            }
+        };
+        if self.text.is_none() {
+            std::fs::remove_file(&text).map_err(|error| Error::io(&text, "cannot remove", error))?;
+        }
+        built?;
+        let mut out = Out::stdout();
+        if self.json {
+            return out.line(&json_line(&json!({
+                "tokens": self.tokens, "symbols": source.symbols(), "entropy_rate": rate.nats,
+                "standard_error": rate.standard_error, "file": self.out, "text": self.text,
+            }))?);
+        }
+        let bits = rate.nats / std::f64::consts::LN_2;
+        out.line(&format!("{} symbols of {} different", count(self.tokens), count(source.symbols() as u64)))?;
+        out.line(&format!(
+            "entropy rate: {:.6} nats, {bits:.6} bits a symbol (standard error {:.1e} nats)",
+            rate.nats, rate.standard_error
+        ))
+    }
+
+    fn write(&self, source: &dyn SyntheticSource, path: &Path) -> Result<()> {
+        let file = File::create(path).map_err(|error| Error::write(path, error))?;
+        let mut file = BufWriter::new(file);
+        source
+            .write_walk(&mut file, self.tokens, self.walk)
+            .and_then(|()| file.flush())
+            .map_err(|error| Error::write(path, error))
+    }
+}

@@ -1,0 +1,406 @@
+//! The options that set a key of the configuration, in one table.
+
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
+use std::path::PathBuf;
+use toml::Value;
+use unroll::config::{Cell, Init, LossScaleName, OptimizerName, Origins, Resolver, RunConfig, ScheduleName, SplitName};
+use unroll::error::Result;
+use unroll::recipes;
+
+/// What an option takes.
+enum Takes {
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A whole number.
+    Whole,
+    /// A number.
+    Number,
+    /// Text.
+    Text,
+    /// One file.
+    File,
+    /// One or more files.
+    Files,
+    /// Nothing: it sets the key to true.
+    Nothing,
+}
+
+use Takes::{File, Files, Nothing, Number, Text, Whole, Word};
+
+/// An option that sets a key of the configuration.
+struct Setting {
+    name: &'static str,
+    /// Other names, as other programs have them.
+    aliases: &'static [&'static str],
+    key: &'static str,
+    takes: Takes,
+    help: &'static str,
+}
+
+const fn setting(
+    name: &'static str,
+    aliases: &'static [&'static str],
+    key: &'static str,
+    takes: Takes,
+    help: &'static str,
+) -> Setting {
+    Setting { name, aliases, key, takes, help }
+}
+
+const DATA: &[Setting] = &[
+    setting(
+        "data",
+        &["data-dir"],
+        "data.train",
+        Files,
+        "Text to train on: files, folders, gzip, - for standard input, or a token file [default: an embedded text]",
+    ),
+    setting("valid", &[], "data.valid", File, "Text to validate on, instead of a part of the training text"),
+    setting("test", &[], "data.test", File, "Text to test the finished model on"),
+    setting("level", &[], "data.level", Word(&["byte", "char", "grapheme", "word"]), "What a token is"),
+    setting("lower", &[], "data.lower", Nothing, "Words: lower-case the text first"),
+    setting(
+        "split-punctuation",
+        &[],
+        "data.split_punctuation",
+        Nothing,
+        "Words: punctuation marks are tokens of their own",
+    ),
+    setting("min-count", &[], "data.min_count", Whole, "Rarer tokens become <unk>"),
+    setting("max-vocab", &[], "data.max_vocab", Whole, "At most so many tokens in the vocabulary, 0 for no limit"),
+    setting(
+        "encoding-errors",
+        &[],
+        "data.encoding_errors",
+        Word(&["strict", "replace", "skip"]),
+        "What happens on text that is not UTF-8",
+    ),
+    setting(
+        "split",
+        &[],
+        "data.split",
+        Word(SplitName::WORDS),
+        "Part held out to validate: the last of each stream, the last of the text, or none",
+    ),
+    setting("valid-fraction", &["val-frac"], "data.valid_fraction", Number, "Share that is held out"),
+];
+
+const MODEL: &[Setting] = &[
+    setting(
+        "model",
+        &["model-type", "cell"],
+        "model.cell",
+        Word(Cell::WORDS),
+        "The recurrent cell; PyTorch's RNN_TANH and RNN_RELU too",
+    ),
+    setting("rnn-size", &["nhid", "hidden"], "model.hidden", Whole, "Units of each recurrent layer"),
+    setting("num-layers", &["nlayers", "layers"], "model.layers", Whole, "Recurrent layers"),
+    setting(
+        "emsize",
+        &["embedding", "wordvec-size"],
+        "model.embedding",
+        Whole,
+        "Width of the embedding, 0 for one-hot tokens",
+    ),
+    setting(
+        "dropout",
+        &[],
+        "model.dropout",
+        Number,
+        "Share of the outputs dropped after the embedding and each recurrent layer",
+    ),
+    setting("tied", &[], "model.tied", Nothing, "The output layer uses the embedding's table"),
+    setting("init", &[], "model.init", Word(Init::WORDS), "How initial weights are drawn"),
+    setting("init-scale", &[], "model.init_scale", Number, "Half width or standard deviation of initial weights"),
+];
+
+const TRAINING: &[Setting] = &[
+    setting("seed", &[], "seed", Whole, "Seed of every random number"),
+    setting("batch-size", &["batch"], "train.batch", Whole, "Streams trained on side by side"),
+    setting("seq-length", &["bptt", "steps"], "train.steps", Whole, "Time steps that the gradient reaches back"),
+    setting("epochs", &["max-epochs"], "train.epochs", Whole, "Passes over the text, 0 for no limit but --max-steps"),
+    setting("max-steps", &[], "train.max_steps", Whole, "Optimiser steps after which training ends, 0 for no limit"),
+    setting("loss", &[], "train.loss", Word(LossScaleName::WORDS), "What the gradient is the gradient of"),
+    setting("replicas", &[], "train.replicas", Whole, "Parts of a batch whose gradients are computed apart"),
+    setting(
+        "eval-every",
+        &["eval-val-every"],
+        "train.eval_every",
+        Whole,
+        "Evaluate after so many steps, 0 for each epoch",
+    ),
+    setting(
+        "eval-batch",
+        &["eval-batch-size"],
+        "train.eval_batch",
+        Whole,
+        "Streams side by side in an evaluation, 0 for as in training",
+    ),
+    setting(
+        "save-every",
+        &["checkpoint-every"],
+        "train.save_every",
+        Whole,
+        "Save after so many steps, 0 for each epoch",
+    ),
+    setting(
+        "early-stop",
+        &["patience"],
+        "train.early_stop",
+        Whole,
+        "Stop after so many evaluations without improvement, 0 for never",
+    ),
+];
+
+const OPTIMIZER: &[Setting] = &[
+    setting(
+        "optimizer",
+        &["optim"],
+        "optimizer.rule",
+        Word(OptimizerName::WORDS),
+        "The rule that changes the parameters",
+    ),
+    setting("lr", &["learning-rate"], "optimizer.lr", Number, "Learning rate"),
+    setting("momentum", &[], "optimizer.momentum", Number, "momentum, nesterov: share of the last change that is kept"),
+    setting("decay-rate", &[], "optimizer.decay", Number, "rmsprop: share of the mean square that is kept"),
+    setting("weight-decay", &["wdecay"], "optimizer.weight_decay", Number, "adamw: decay of the weights"),
+    setting("clip-norm", &["clip"], "optimizer.clip_norm", Number, "Scale the gradient down to this norm, 0 for off"),
+    setting(
+        "clip-value",
+        &["grad-clip"],
+        "optimizer.clip_value",
+        Number,
+        "Clamp each entry of the gradient, 0 for off",
+    ),
+    setting("schedule", &[], "schedule.kind", Word(ScheduleName::WORDS), "How the learning rate changes"),
+    setting(
+        "lr-factor",
+        &["learning-rate-decay", "lr-decay-factor"],
+        "schedule.factor",
+        Number,
+        "decay, plateau: what the rate is multiplied by",
+    ),
+    setting("lr-after", &["learning-rate-decay-after"], "schedule.after", Whole, "decay: epochs at the full rate"),
+    setting("lr-every", &["lr-decay-every"], "schedule.every", Whole, "decay: epochs between two changes"),
+    setting("lr-patience", &[], "schedule.patience", Whole, "plateau: evaluations without improvement before a change"),
+    setting("min-lr", &[], "schedule.min_lr", Number, "plateau, cosine: the rate never falls below"),
+    setting("warmup", &[], "schedule.warmup", Whole, "Steps over which the rate first rises"),
+];
+
+const SAMPLES: &[Setting] = &[
+    setting("sample-every", &[], "sample.every", Whole, "A sample after so many steps, 0 for only at the end"),
+    setting("sample-length", &[], "sample.length", Whole, "Tokens of a sample"),
+    setting("primetext", &["prompt", "start-text"], "sample.prompt", Text, "What samples go on from"),
+    setting(
+        "temperature",
+        &[],
+        "sample.temperature",
+        Number,
+        "Less than 1 samples more carefully, 0 takes the likeliest token",
+    ),
+    setting("print-every", &["log-interval"], "report.every", Whole, "A line after so many steps"),
+];
+
+const GROUPS: &[(&str, &[Setting])] = &[
+    ("Data", DATA),
+    ("Model", MODEL),
+    ("Training", TRAINING),
+    ("Optimiser and learning rate", OPTIMIZER),
+    ("Samples and progress", SAMPLES),
+];
+
+/// Where a configuration comes from: `--recipe`, `--config`, and the options that set a key.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Configuration {
+    /// The recipe.
+    pub(crate) recipe: Option<String>,
+    /// The file.
+    pub(crate) file: Option<PathBuf>,
+    /// (option, key, value), in the order of the table; `--set` as (`--set`, `key=value`, -) behind them.
+    settings: Vec<(&'static str, &'static str, Value)>,
+    assignments: Vec<String>,
+}
+
+impl Configuration {
+    /// The merged configuration, from these defaults on: a function that lays what is below recipe, file and options.
+    pub(crate) fn resolve(&self, first: impl FnOnce(&mut Resolver) -> Result<()>) -> Result<(RunConfig, Origins)> {
+        let mut resolver = Resolver::new();
+        first(&mut resolver)?;
+        if let Some(name) = &self.recipe {
+            let recipe = recipes::find(name)?;
+            resolver.recipe(recipe.name, recipe.text)?;
+        }
+        if let Some(path) = &self.file {
+            resolver.file(path)?;
+        }
+        for (option, key, value) in &self.settings {
+            resolver.set(&format!("--{option}"), key, value.clone())?;
+        }
+        for assignment in &self.assignments {
+            resolver.assign(assignment)?;
+        }
+        resolver.finish()
+    }
+
+    /// Whether an option or `--set` gives this key.
+    pub(crate) fn gives(&self, key: &str) -> bool {
+        self.settings.iter().any(|(_, given, _)| *given == key)
+            || self.assignments.iter().any(|given| given.split('=').next().is_some_and(|given| given.trim() == key))
+    }
+}
+
+impl Args for Configuration {
+    fn augment_args(mut command: Command) -> Command {
+        let source = |arg: Arg| arg.help_heading("Configuration (options win over --config, which wins over --recipe)");
+        command = command
+            .arg(source(
+                Arg::new("recipe").long("recipe").value_name("NAME").help("A known model; `unroll recipes` lists them"),
+            ))
+            .arg(source(
+                Arg::new("config")
+                    .long("config")
+                    .value_name("FILE.toml")
+                    .value_parser(value_parser!(PathBuf))
+                    .help("A configuration file; `unroll recipes show NAME` prints examples"),
+            ))
+            .arg(source(
+                Arg::new("set")
+                    .long("set")
+                    .value_name("KEY=VALUE")
+                    .action(ArgAction::Append)
+                    .help("Sets any key of the configuration, such as optimizer.beta2=0.99; may be repeated"),
+            ));
+        for (heading, settings) in GROUPS {
+            for setting in *settings {
+                command = command.arg(setting.arg().help_heading(*heading));
+            }
+        }
+        command
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Configuration::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Configuration {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Configuration, clap::Error> {
+        let mut configuration = Configuration {
+            recipe: matches.get_one::<String>("recipe").cloned(),
+            file: matches.get_one::<PathBuf>("config").cloned(),
+            settings: Vec::new(),
+            assignments: matches.get_many("set").into_iter().flatten().cloned().collect(),
+        };
+        for setting in GROUPS.iter().flat_map(|(_, settings)| *settings) {
+            setting.read(matches, &mut configuration.settings);
+        }
+        Ok(configuration)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Configuration::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Setting {
+    fn arg(&self) -> Arg {
+        let arg = Arg::new(self.name).long(self.name).visible_aliases(self.aliases.iter().copied()).help(self.help);
+        match self.takes {
+            Word(words) => {
+                let parser = PossibleValuesParser::new(words.iter().copied().chain(self.more_words().iter().copied()));
+                arg.value_parser(parser).ignore_case(true).value_name("WORD")
+            }
+            Whole => arg.value_parser(value_parser!(i64)).allow_negative_numbers(true).value_name("N"),
+            Number => arg.value_parser(value_parser!(f64)).allow_negative_numbers(true).value_name("X"),
+            Text => arg.value_name("TEXT").allow_hyphen_values(true),
+            File => arg.value_name("FILE"),
+            Files => arg.value_name("FILE").num_args(1..).action(ArgAction::Append),
+            Nothing => arg.action(ArgAction::SetTrue),
+        }
+    }
+
+    /// PyTorch's names of two cells in one.
+    fn more_words(&self) -> &'static [&'static str] {
+        if self.key == "model.cell" { &["rnn_tanh", "rnn_relu"] } else { &[] }
+    }
+
+    fn read(&self, matches: &ArgMatches, settings: &mut Vec<(&'static str, &'static str, Value)>) {
+        let text = || matches.get_one::<String>(self.name).cloned();
+        let value = match self.takes {
+            Word(_) => text().map(|word| Value::String(word.to_lowercase())),
+            Text | File => text().map(Value::String),
+            Whole => matches.get_one::<i64>(self.name).copied().map(Value::Integer),
+            Number => matches.get_one::<f64>(self.name).copied().map(Value::Float),
+            Files => matches
+                .get_many::<String>(self.name)
+                .map(|files| Value::Array(files.cloned().map(Value::String).collect())),
+            Nothing => matches.get_flag(self.name).then_some(Value::Boolean(true)),
+        };
+        let Some(value) = value else { return };
+        if let ("model.cell", Some(activation)) = (self.key, value.as_str().and_then(|word| word.strip_prefix("rnn_")))
+        {
+            settings.push((self.name, self.key, "rnn".into()));
+            settings.push((self.name, "model.activation", activation.into()));
+            return;
+        }
+        settings.push((self.name, self.key, value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(arguments: &str) -> Result<RunConfig> {
+        let command = Configuration::augment_args(Command::new("train").no_binary_name(true));
+        let arguments = crate::argv::normalise(&command, arguments.split_whitespace().map(Into::into));
+        let matches = command.try_get_matches_from(arguments).unwrap();
+        let configuration = Configuration::from_arg_matches(&matches).unwrap();
+        Ok(configuration.resolve(|_| Ok(()))?.0)
+    }
+
+    #[test]
+    fn options_of_other_programs_are_understood() {
+        let torch =
+            resolve("-data_dir d -model gru -rnn_size 7 -num_layers 3 -seq_length 9 -batch_size 11 -grad_clip 2")
+                .unwrap();
+        assert_eq!(torch.data.train, [PathBuf::from("d")]);
+        assert_eq!((torch.model.cell, torch.model.hidden, torch.model.layers), (Cell::Gru, 7, 3));
+        assert_eq!((torch.train.steps, torch.train.batch, torch.optimizer.clip_value), (9, 11, 2.0));
+        let decays = resolve(
+            "-learning_rate 0.1 -decay_rate 0.9 --optimizer rmsprop --schedule decay -learning_rate_decay 0.97 \
+             -learning_rate_decay_after 10 -max_epochs 5 -eval_val_every 6 -val_frac 0.1 -print_every 3",
+        )
+        .unwrap();
+        assert_eq!((decays.optimizer.lr, decays.optimizer.decay), (Some(0.1), Some(0.9)));
+        assert_eq!((decays.schedule.factor, decays.schedule.after), (Some(0.97), Some(10)));
+        assert_eq!((decays.train.epochs, decays.train.eval_every, decays.report.every), (5, 6, 3));
+        assert_eq!(decays.data.valid_fraction, 0.1);
+        let pytorch = resolve(
+            "--data a b --model RNN_RELU --emsize 5 --nhid 5 --nlayers 2 --bptt 4 --clip 0.25 --tied --dropout 0.2 \
+             --log-interval 200 --epochs 40 --lr 20 --optim sgd --seed 1111",
+        )
+        .unwrap();
+        assert_eq!(pytorch.data.train, [PathBuf::from("a"), PathBuf::from("b")]);
+        assert_eq!((pytorch.model.cell, pytorch.model.activation.unwrap().as_str()), (Cell::Rnn, "relu"));
+        assert_eq!((pytorch.model.embedding, pytorch.model.tied, pytorch.optimizer.clip_norm), (5, true, 0.25));
+        assert_eq!((pytorch.seed, pytorch.optimizer.lr), (1111, Some(20.0)));
+        assert_eq!(resolve("-wordvec_size 64 --lr_decay_every 5 --schedule decay").unwrap().model.embedding, 64);
+    }
+
+    #[test]
+    fn a_refused_number_names_the_option() {
+        assert_eq!(resolve("--lr=-1").unwrap_err().to_string(), "--lr: must be a number greater than 0, got -1");
+        let negative = resolve("--rnn_size -5").unwrap_err().to_string();
+        assert_eq!(negative, "--rnn-size: invalid value: integer `-5`, expected a whole number, 0 or more");
+        assert_eq!(resolve("--dropout 1").unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn set_wins_over_the_options() {
+        let config = resolve("--set train.batch=3 --batch 5 --set optimizer.beta2=0.99").unwrap();
+        assert_eq!((config.train.batch, config.optimizer.beta2), (3, Some(0.99)));
+    }
+}

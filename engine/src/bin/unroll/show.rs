@@ -1,0 +1,196 @@
+//! What `unroll train` prints while it trains.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use unroll::config::{ReportStyle, RunConfig};
+use unroll::error::Result;
+use unroll::report::{Progress, count, duration, json_line, per_second, short_float, visible};
+use unroll::text::Level;
+use unroll::train::{EvaluationReport, Event, Observer, Start, StepReport};
+
+/// Where nobody watches a bar, a line comes at least this often.
+const AT_LEAST_EVERY: Duration = Duration::from_secs(15);
+
+/// Prints the events of a run.
+pub(crate) struct Show {
+    progress: Progress,
+    style: ReportStyle,
+    every: u64,
+    epochs: u64,
+    level: Level,
+    json: bool,
+    last_line: Instant,
+    failed: Result<()>,
+}
+
+impl Show {
+    pub(crate) fn new(config: &RunConfig, level: Level, last_step: Option<u64>, json: bool) -> Show {
+        let live = !json && config.report.style == ReportStyle::Standard && last_step.is_some();
+        Show {
+            progress: Progress::new(last_step.unwrap_or(0), live),
+            style: config.report.style,
+            every: config.report.every.max(1),
+            epochs: config.train.epochs,
+            level,
+            json,
+            last_line: Instant::now(),
+            failed: Ok(()),
+        }
+    }
+
+    /// Prints a line for people; nothing where programs read.
+    pub(crate) fn line(&mut self, text: &str) {
+        if !self.json {
+            self.print(text);
+        }
+    }
+
+    /// Prints a JSON object where programs read.
+    pub(crate) fn object(&mut self, value: &serde_json::Value) {
+        if self.json {
+            match json_line(value) {
+                Ok(line) => self.print(&line),
+                Err(error) => self.failed = Err(error),
+            }
+        }
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn finish(&mut self) {
+        self.progress.finish();
+    }
+
+    /// The first failure to print, such as a full disk behind a redirection.
+    pub(crate) fn result(&mut self) -> Result<()> {
+        std::mem::replace(&mut self.failed, Ok(()))
+    }
+
+    fn print(&mut self, text: &str) {
+        let printed = self.progress.line(text);
+        if self.failed.is_ok() {
+            self.failed = printed;
+        }
+    }
+
+    fn started(&mut self, start: &Start) {
+        let again =
+            if start.resumed { format!("going on after step {}; ", count(start.resumed_from)) } else { String::new() };
+        let steps = start.last_step.map_or_else(|| "no last step".to_owned(), |last| format!("{} steps", count(last)));
+        self.line(&format!("{again}{steps}, {} an epoch", count(start.batches)));
+        self.object(&json!({
+            "event": "started", "resumed_from": start.resumed_from, "batches": start.batches,
+            "last_step": start.last_step, "parameters": start.parameters,
+        }));
+    }
+
+    fn step(&mut self, step: &StepReport) {
+        if self.style == ReportStyle::MinCharRnn && !self.json {
+            // The gist counts from 0 and prints the first of every hundred.
+            let iteration = step.step - 1;
+            if iteration.is_multiple_of(self.every) {
+                self.line(&format!("iter {iteration}, loss: {:.6}", step.smooth_loss));
+            }
+            return;
+        }
+        let line = || {
+            let epoch = if self.epochs == 0 { String::new() } else { format!("/{}", self.epochs) };
+            let last = step.last_step.map_or_else(String::new, |last| format!("/{}", count(last)));
+            let loss = step.logged.or(step.loss).map_or_else(|| "-".to_owned(), |loss| format!("{loss:.4}"));
+            let left = step.eta.map_or_else(String::new, |eta| format!(" | {} left", duration(eta)));
+            format!(
+                "epoch {}{epoch} | step {}{last} | loss {loss} | {} {} | lr {}{left}",
+                step.epoch,
+                count(step.step),
+                per_second(step.tokens_per_second),
+                per_second_unit(self.level),
+                short_float(step.lr),
+            )
+        };
+        if self.progress.is_live() {
+            let left = step.eta.map_or_else(String::new, |eta| format!("  {} left", duration(eta)));
+            let loss = step.loss.map_or_else(String::new, |loss| format!("loss {loss:.4}  "));
+            let unit = per_second_unit(self.level);
+            let speed = per_second(step.tokens_per_second);
+            self.progress.at(step.step, format!("{loss}{speed} {unit}{left}"));
+        }
+        let due = step.logged.is_some() || (!self.progress.is_live() && self.last_line.elapsed() >= AT_LEAST_EVERY);
+        if due {
+            let text = line();
+            self.line(&text);
+            self.last_line = Instant::now();
+        }
+        if step.logged.is_some() {
+            self.object(&json!({
+                "event": "step", "step": step.step, "epoch": step.epoch, "loss": step.logged,
+                "smooth_loss": step.smooth_loss, "lr": step.lr, "grad_norm": step.grad_norm, "tokens": step.tokens,
+                "per_s": step.tokens_per_second, "elapsed_s": step.elapsed.as_secs_f64(),
+            }));
+        }
+    }
+
+    fn evaluated(&mut self, report: &EvaluationReport) {
+        let train = report.train_loss.map_or_else(String::new, |loss| format!("train {loss:.4} | "));
+        let best = if report.is_best { " | best so far" } else { "" };
+        let after = if report.epoch == 0 { String::new() } else { format!("epoch {} | ", report.epoch) };
+        self.line(&format!(
+            "{after}step {} | {train}valid {:.4} | {}{best} | {}",
+            count(report.step),
+            report.loss,
+            in_units(self.level, report.loss),
+            duration(report.took),
+        ));
+        self.object(&json!({
+            "event": "evaluated", "step": report.step, "epoch": report.epoch, "loss": report.loss,
+            "perplexity": report.loss.exp(), "tokens": report.tokens, "best": report.is_best,
+            "train_loss": report.train_loss,
+        }));
+    }
+}
+
+impl Observer for Show {
+    fn event(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Started(start) => self.started(start),
+            Event::Notice(text) => warn(text),
+            Event::Step(step) => self.step(step),
+            Event::Evaluated(report) => self.evaluated(report),
+            Event::Sample { step, text } => {
+                self.line(&format!("----\n{}\n----", visible(text)));
+                self.object(&json!({ "event": "sample", "step": step, "text": text }));
+            }
+            Event::Saved { step, path, took } => self.object(&json!({
+                "event": "saved", "step": step, "path": path, "took_s": took.as_secs_f64(),
+            })),
+            Event::SaveFailed { step, error, in_a_row } => warn(&format!(
+                "step {step}: {error}; the earlier checkpoints are as they were (failure {in_a_row} of 3 in a row)"
+            )),
+        }
+    }
+}
+
+/// Tells what does not stop the run.
+pub(crate) fn warn(text: &str) {
+    eprintln!("warning: {text}");
+}
+
+/// What a second's tokens are called.
+pub(crate) fn per_second_unit(level: Level) -> &'static str {
+    match level {
+        Level::Byte => "bytes/s",
+        Level::Char => "chars/s",
+        Level::Grapheme => "graphemes/s",
+        Level::Word => "words/s",
+    }
+}
+
+/// A loss in the units that people compare at this level: perplexity of words, bits of characters.
+pub(crate) fn in_units(level: Level, loss: f64) -> String {
+    let bits = loss / std::f64::consts::LN_2;
+    match level {
+        Level::Byte => format!("{bits:.4} bits/byte"),
+        Level::Char => format!("{bits:.4} bits/char"),
+        Level::Grapheme => format!("{bits:.4} bits/grapheme"),
+        Level::Word => format!("perplexity {:.2}", loss.exp()),
+    }
+}

@@ -1,0 +1,35 @@
+//! A run put together: texts, tokens, graph, network and training loop, as the configuration says.
+
+mod model;
+mod settings;
+mod texts;
+
+pub use model::{Speaker, load_weights, read_initial_weights};
+pub use settings::identity;
+pub use texts::{Reading, Texts, Tokens, WARM_UP, embedded_text, settle};
+
+use std::path::Path;
+
+use crate::config::RunConfig;
+use crate::error::{Error, Result};
+use crate::train::CONFIG;
+use crate::train::storage::{Storage, replace_file};
+
+/// The configuration as a run folder keeps it.
+///
+/// # Errors
+/// [`Error::Run`] where it cannot be written as TOML.
+pub fn config_file(config: &RunConfig) -> Result<String> {
+    let text =
+        toml::to_string(config).map_err(|error| Error::run(format!("cannot write the configuration: {error}")))?;
+    Ok(format!("# The configuration of this run, resolved by unroll {}.\n{text}", env!("CARGO_PKG_VERSION")))
+}
+
+/// Replaces the configuration of a run: what was changed on resuming holds for the next time too.
+///
+/// # Errors
+/// [`Error::Io`] where it cannot be written; the old one is then still whole.
+pub fn rewrite_config(storage: &dyn Storage, run: &Path, config: &RunConfig) -> Result<()> {
+    let path = run.join(CONFIG);
+    replace_file(storage, &path, config_file(config)?.as_bytes()).map_err(|error| Error::write(&path, error))
+}

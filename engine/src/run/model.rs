@@ -1,0 +1,135 @@
+//! A trained network as what text is generated with, and parameters from files.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use safetensors::{Dtype, SafeTensors};
+use unroll_kernels::Isa;
+
+use crate::error::{Error, Result};
+use crate::generate::Predictor;
+use crate::graph::Graph;
+use crate::network::{Network, NetworkOptions, State};
+use crate::train::storage::Storage;
+use crate::train::{TensorSpec, Which, find};
+
+/// The most tokens of a prompt that are fed at once.
+const CHUNK: usize = 64;
+
+/// A network of one row that reads and predicts.
+pub struct Speaker {
+    network: Network,
+    state: State,
+    logits: Vec<f32>,
+}
+
+impl Speaker {
+    /// A network of one row without room for gradients, its parameters still to be set.
+    ///
+    /// # Errors
+    /// As [`Network::new`].
+    pub fn new(graph: &Graph, threads: usize, isa: Isa) -> Result<Speaker> {
+        if !graph.is_sequence() {
+            return Err(Error::usage("this model gives one output a text, not one a token")
+                .mend("generate with a model whose recurrent layers return sequences"));
+        }
+        let options =
+            NetworkOptions { threads, isa, steps: CHUNK, rows: 1, training: false, ..NetworkOptions::default() };
+        let network = Network::new(graph, options)?;
+        let state = network.new_state(1);
+        Ok(Speaker { state, logits: vec![0.0; graph.vocabulary()], network })
+    }
+
+    /// The parameters, laid out as the graph says.
+    pub fn params_mut(&mut self) -> &mut [f32] {
+        self.network.params_mut()
+    }
+}
+
+impl Predictor for Speaker {
+    fn reset(&mut self) {
+        self.state.reset();
+    }
+    fn feed(&mut self, tokens: &[u32]) -> Result<()> {
+        let vocabulary = self.logits.len();
+        for chunk in tokens.chunks(CHUNK) {
+            let logits = self.network.logits(chunk, 1, &mut self.state);
+            let row = logits.row(0);
+            self.logits.copy_from_slice(&row[..vocabulary]);
+        }
+        Ok(())
+    }
+    fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+}
+
+/// Copies the parameters of a run's checkpoint into an arena. Returns the step of the checkpoint.
+///
+/// # Errors
+/// [`Error::Input`] where there is no such checkpoint, or it is damaged or of another model.
+pub fn load_weights(
+    storage: Rc<dyn Storage>,
+    run: &Path,
+    which: Which,
+    graph: &Graph,
+    params: &mut [f32],
+) -> Result<u64> {
+    let (_, checkpoints, step) = find(storage, run, which)?;
+    let specs: Vec<TensorSpec> =
+        graph.params().iter().map(|spec| TensorSpec { name: spec.name.clone(), shape: spec.shape.clone() }).collect();
+    let weights = checkpoints.load_weights(step, &specs)?;
+    for spec in graph.params() {
+        weights.copy(&spec.name, &mut params[spec.range.clone()]);
+    }
+    Ok(step)
+}
+
+/// The largest file of initial weights that is read.
+const LARGEST_WEIGHTS: u64 = 16 << 30;
+
+/// Sets every parameter from a safetensors file that has tensors (f32) of the parameters' names and shapes. Other tensors in
+/// the file are refused, so that a misspelt name is not overlooked.
+///
+/// # Errors
+/// [`Error::Input`] where the file is damaged or has other tensors than the model.
+pub fn read_initial_weights(path: &Path, graph: &Graph, params: &mut [f32]) -> Result<()> {
+    let size = std::fs::metadata(path).map_err(|error| Error::read(path, error))?.len();
+    if size > LARGEST_WEIGHTS {
+        return Err(Error::input(path, format!("{size} bytes of weights are more than any model here has")));
+    }
+    let bytes = std::fs::read(path).map_err(|error| Error::read(path, error))?;
+    let file = SafeTensors::deserialize(&bytes)
+        .map_err(|error| Error::input(path, format!("is no safetensors file: {error}")))?;
+    for name in file.names() {
+        if !graph.params().iter().any(|spec| spec.name == name) {
+            let names = graph.params().iter().map(|spec| spec.name.as_str());
+            let error = Error::input(path, format!("the model has no parameter `{name}`"));
+            return Err(match crate::config::nearest(name, names.clone()) {
+                Some(near) => error.mend(format!("did you mean `{near}`?")),
+                None => error.mend(format!("it has {}", names.collect::<Vec<_>>().join(", "))),
+            });
+        }
+    }
+    for spec in graph.params() {
+        let tensor = file
+            .tensor(&spec.name)
+            .map_err(|_| Error::input(path, format!("the tensor `{}` {:?} is missing", spec.name, spec.shape)))?;
+        if tensor.dtype() != Dtype::F32 || tensor.shape() != spec.shape {
+            let what = format!(
+                "`{}` is {:?} {:?}, but the model has F32 {:?}",
+                spec.name,
+                tensor.dtype(),
+                tensor.shape(),
+                spec.shape
+            );
+            return Err(Error::input(path, what));
+        }
+        let values = tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        params[spec.range.clone()].iter_mut().zip(values).for_each(|(param, value)| *param = value);
+        if let Some(at) = params[spec.range.clone()].iter().position(|value| !value.is_finite()) {
+            return Err(Error::input(path, format!("element {at} of `{}` is not finite", spec.name)));
+        }
+    }
+    Ok(())
+}

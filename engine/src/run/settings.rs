@@ -1,0 +1,185 @@
+//! A configuration as the settings of the parts that do the work.
+
+use unroll_kernels::optimizer::Rule;
+
+use crate::config::{
+    LossScaleName, OptimizerConfig, OptimizerName, RunConfig, SampleConfig, ScheduleConfig, ScheduleName, SplitName,
+};
+use crate::corpus::{Split, TokenSource};
+use crate::error::{Error, Result};
+use crate::generate::Sampling;
+use crate::network::LossScale;
+use crate::text::{Level, TextOptions};
+use crate::train::{EarlyStopping, Every, Identity, OptimizerOptions, Schedule, ScheduleKind, TrainConfig};
+
+use super::Texts;
+
+/// Steps between two lines of the metrics where the configuration does not say.
+const LOG_EVERY: u64 = 100;
+
+impl RunConfig {
+    /// How text becomes tokens.
+    pub fn text_options(&self) -> TextOptions {
+        let data = &self.data;
+        let limited = data.min_count > 1 || data.max_vocab != 0;
+        TextOptions {
+            level: data.level,
+            lowercase: data.lower,
+            punctuation: data.split_punctuation,
+            eos: None,
+            // What a limit leaves out has to become something.
+            unknown: (limited && data.level != Level::Byte).then_some(true),
+            errors: data.encoding_errors,
+            min_count: data.min_count,
+            max_size: data.max_vocab,
+        }
+    }
+
+    /// Which part of the training text validates: none where there is a text of its own.
+    pub fn split(&self) -> Split {
+        let valid_fraction = self.data.valid_fraction;
+        match self.data.split {
+            _ if self.data.valid.is_some() => Split::None,
+            SplitName::None => Split::None,
+            SplitName::Streams => Split::Streams { valid_fraction },
+            SplitName::Tail => Split::Tail { valid_fraction },
+        }
+    }
+
+    /// What the gradient is of.
+    pub fn loss_scale(&self) -> LossScale {
+        match self.train.loss {
+            LossScaleName::Mean => LossScale::Mean,
+            LossScaleName::Sum => LossScale::Sum,
+            LossScaleName::SumOverTime => LossScale::SumOverTime,
+        }
+    }
+
+    /// Streams side by side in an evaluation.
+    pub fn eval_rows(&self) -> usize {
+        if self.train.eval_batch == 0 { self.train.batch } else { self.train.eval_batch }
+    }
+
+    /// The settings of the training loop, with `batches` batches an epoch.
+    pub fn train_config(&self, batches: u64) -> TrainConfig {
+        let train = &self.train;
+        let limit = |number: u64| (number != 0).then_some(number);
+        let every = |steps: u64| if steps == 0 { Every::Epochs(1) } else { Every::Steps(steps) };
+        let mut config = TrainConfig {
+            seed: self.seed,
+            epochs: limit(train.epochs),
+            max_steps: limit(train.max_steps),
+            schedule: Schedule::constant(self.optimizer.lr()),
+            optimizer: self.optimizer.options(),
+            reset_state: train.reset_state,
+            log_every: if self.report.every == 0 { LOG_EVERY } else { self.report.every },
+            eval_every: every(train.eval_every),
+            sample_every: self.sample.every,
+            save_every: every(train.save_every),
+            save_minutes: Some(SAVE_MINUTES),
+            early_stop: limit(train.early_stop).map(|patience| EarlyStopping { patience, min_delta: 0.0 }),
+        };
+        config.schedule = self.schedule.schedule(self.optimizer.lr(), config.last_step(batches));
+        config
+    }
+}
+
+/// A killed run loses at most about this much time, however long an epoch is.
+const SAVE_MINUTES: f64 = 10.0;
+
+impl OptimizerConfig {
+    /// The learning rate at the start.
+    pub fn lr(&self) -> f64 {
+        self.lr.unwrap_or(match self.rule {
+            OptimizerName::Sgd => 1.0,
+            OptimizerName::Momentum | OptimizerName::Nesterov | OptimizerName::Adagrad => 0.1,
+            OptimizerName::RmsProp | OptimizerName::Adam | OptimizerName::AdamW => 2e-3,
+        })
+    }
+
+    /// The rule with its numbers, and the clipping before it.
+    pub fn options(&self) -> OptimizerOptions {
+        let number = |given: Option<f64>, usual: f64| given.unwrap_or(usual);
+        let momentum = number(self.momentum, 0.9);
+        let (beta1, beta2) = (number(self.beta1, 0.9), number(self.beta2, 0.999));
+        let epsilon = number(self.epsilon, if self.rule == OptimizerName::Adagrad { 1e-10 } else { 1e-8 });
+        let rule = match self.rule {
+            OptimizerName::Sgd => Rule::Sgd,
+            OptimizerName::Momentum => Rule::Momentum { momentum },
+            OptimizerName::Nesterov => Rule::Nesterov { momentum },
+            OptimizerName::Adagrad => Rule::Adagrad { epsilon, epsilon_inside: self.epsilon_inside.unwrap_or(false) },
+            OptimizerName::RmsProp => Rule::RmsProp { decay: number(self.decay, 0.95), epsilon },
+            OptimizerName::Adam => Rule::Adam { beta1, beta2, epsilon },
+            OptimizerName::AdamW => {
+                Rule::AdamW { beta1, beta2, epsilon, weight_decay: number(self.weight_decay, 0.01) }
+            }
+        };
+        let given = |number: f64| (number > 0.0).then_some(number);
+        OptimizerOptions {
+            rule,
+            clip_norm: given(self.clip_norm),
+            clip_value: given(self.clip_value).map(|value| value as f32),
+        }
+    }
+}
+
+impl ScheduleConfig {
+    /// The schedule from this rate on, in a run of at most so many steps.
+    fn schedule(&self, lr: f64, last_step: Option<u64>) -> Schedule {
+        let factor = self.factor.unwrap_or(0.5);
+        let kind = match self.kind {
+            ScheduleName::Constant => ScheduleKind::Constant,
+            ScheduleName::Decay => {
+                ScheduleKind::Decay { factor, after: self.after.unwrap_or(0), every: self.every.unwrap_or(1) }
+            }
+            ScheduleName::Plateau => {
+                ScheduleKind::Plateau { factor, patience: self.patience.unwrap_or(1), min_delta: 0.0 }
+            }
+            ScheduleName::Cosine => ScheduleKind::Cosine { steps: last_step.unwrap_or(u64::MAX) },
+        };
+        Schedule { lr, kind, min_lr: self.min_lr.unwrap_or(0.0), warmup_steps: self.warmup }
+    }
+}
+
+impl SampleConfig {
+    /// How tokens are chosen.
+    pub fn sampling(&self) -> Sampling {
+        Sampling { temperature: self.temperature, top_k: self.top_k, top_p: self.top_p, min_p: self.min_p }
+    }
+}
+
+/// Keys that may differ when a run goes on: they decide how long it goes on and what it tells, not its numbers. The texts
+/// are compared by their contents.
+const MAY_DIFFER: &[&str] = &[
+    "data.train",
+    "data.valid",
+    "data.test",
+    "sample",
+    "report",
+    "train.epochs",
+    "train.max_steps",
+    "train.eval_batch",
+    "train.save_every",
+    "train.early_stop",
+];
+
+/// What must be the same when a run goes on. Who asks for more epochs of a cosine schedule gets a longer wave.
+///
+/// # Errors
+/// [`Error::Run`] where the configuration cannot be written as TOML.
+pub fn identity(config: &RunConfig, texts: &Texts) -> Result<Identity> {
+    let table = toml::Table::try_from(config)
+        .map_err(|error| Error::run(format!("cannot write the configuration: {error}")))?;
+    let mut settings = Identity::settings_of(&table);
+    settings.retain(|key, _| {
+        let within =
+            |prefix: &&str| key.strip_prefix(*prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        !MAY_DIFFER.iter().any(within)
+    });
+    let valid = texts.valid.as_ref().map_or(0, |tokens| tokens.fingerprint());
+    Ok(Identity {
+        settings,
+        vocabulary: format!("{:016x}", texts.tokenizer.vocabulary().hash()),
+        corpus: format!("{:016x}{valid:016x}", texts.train.fingerprint()),
+    })
+}

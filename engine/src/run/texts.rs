@@ -1,0 +1,219 @@
+//! The texts of a run as tokens.
+//!
+//! Text is turned into token files in the run folder, which a resumed run opens again: a run from standard input can be
+//! resumed, and a text that was changed or moved since does no harm. A token file that the user made (`unroll corpus build`)
+//! is read where it lies.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::config::{DataConfig, RunConfig};
+use crate::corpus::{Build, Corpus, Encoding, Evaluation, MemoryTokens, Progress, Source, Streams, TokenSource, build};
+use crate::error::{Error, Result};
+use crate::text::Tokenizer;
+
+/// Tokens, wherever they lie.
+pub type Tokens = Arc<dyn TokenSource>;
+
+/// Tokens that every row of an evaluation but the first is fed before it is scored, so that the figure does not depend on
+/// the number of rows.
+pub const WARM_UP: u64 = 1000;
+
+/// The texts of a run.
+pub struct Texts {
+    /// The tokenizer, which all of them share.
+    pub tokenizer: Tokenizer,
+    /// The text that is trained on.
+    pub train: Tokens,
+    /// The text that validates, where it is not a part of the training text.
+    pub valid: Option<Tokens>,
+    /// The text that the finished model is tested on.
+    pub test: Option<Tokens>,
+    /// The true entropy rate of the training text's source in nats a token, if it is known.
+    pub entropy_rate: Option<f64>,
+}
+
+/// How texts are read.
+#[derive(Clone, Copy)]
+pub struct Reading<'a> {
+    /// The folder that token files are written to.
+    pub folder: &'a Path,
+    /// Threads.
+    pub threads: usize,
+    /// Told how far the work is.
+    pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
+    /// Ends the work when it becomes true.
+    pub cancel: Option<&'a AtomicBool>,
+}
+
+/// The embedded text: Cicero, De finibus bonorum et malorum, liber primus.
+pub fn embedded_text() -> &'static str {
+    lipsum::LIBER_PRIMUS
+}
+
+/// Where the texts of `data` really are: a folder in the form of PyTorch's examples (`train.txt`, `valid.txt` and perhaps
+/// `test.txt`) stands for these files, and relative paths become absolute, so that the run can be resumed from anywhere.
+///
+/// # Errors
+/// [`Error::Io`] where there is no working folder.
+pub fn settle(data: &mut DataConfig) -> Result<()> {
+    if let ([folder], None) = (data.train.as_slice(), &data.valid) {
+        let file = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
+        if let (Some(train), Some(valid)) = (file("train.txt"), file("valid.txt")) {
+            data.test = data.test.take().or_else(|| file("test.txt"));
+            data.valid = Some(valid);
+            data.train = vec![train];
+        }
+    }
+    for path in data.train.iter_mut().chain(&mut data.valid).chain(&mut data.test) {
+        if path.as_os_str() != "-" {
+            *path = std::path::absolute(&*path).map_err(|error| Error::io(&*path, "cannot find", error))?;
+        }
+    }
+    Ok(())
+}
+
+impl Texts {
+    /// Turns the texts of a new run into tokens.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where a text is missing, empty, or not what it should be; [`Error::Usage`] where texts and options
+    /// contradict each other; [`Error::Io`] where a token file cannot be written.
+    pub fn read(config: &RunConfig, reading: Reading<'_>) -> Result<Texts> {
+        let data = &config.data;
+        let (tokenizer, train, entropy_rate) = match data.train.as_slice() {
+            [] => {
+                let (tokenizer, tokens) = MemoryTokens::from_text(embedded_text(), &config.text_options())?;
+                (tokenizer, Arc::new(tokens) as Tokens, None)
+            }
+            [path] if is_token_file(path)? => {
+                let corpus = Corpus::open(path)?;
+                let (tokenizer, rate) = (corpus.tokenizer().clone(), corpus.info().entropy_rate);
+                (tokenizer, Arc::new(corpus) as Tokens, rate)
+            }
+            paths => {
+                let options = config.text_options();
+                let corpus = reading.build("train", paths, Encoding::New(&options))?;
+                (corpus.tokenizer().clone(), Arc::new(corpus) as Tokens, None)
+            }
+        };
+        let other = |name: &str, path: &Option<PathBuf>| -> Result<Option<Tokens>> {
+            path.as_ref().map(|path| Ok(reading.other(name, path, &tokenizer)?.0)).transpose()
+        };
+        let (valid, test) = (other("valid", &data.valid)?, other("test", &data.test)?);
+        Ok(Texts { tokenizer, train, valid, test, entropy_rate })
+    }
+
+    /// Opens the texts of a run that is resumed.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where a token file is missing or damaged.
+    pub fn open(config: &RunConfig, folder: &Path) -> Result<Texts> {
+        let data = &config.data;
+        let open = |name: &str, path: &Path| {
+            let built = token_file(folder, name);
+            Corpus::open(if built.is_file() { &built } else { path })
+        };
+        let other = |name: &str, path: &Option<PathBuf>| -> Result<Option<Tokens>> {
+            path.as_ref().map(|path| Ok(Arc::new(open(name, path)?) as Tokens)).transpose()
+        };
+        let (valid, test) = (other("valid", &data.valid)?, other("test", &data.test)?);
+        let (tokenizer, train, entropy_rate) = match data.train.as_slice() {
+            [] => {
+                let (tokenizer, tokens) = MemoryTokens::from_text(embedded_text(), &config.text_options())?;
+                (tokenizer, Arc::new(tokens) as Tokens, None)
+            }
+            [path, ..] => {
+                let corpus = open("train", path)?;
+                let (tokenizer, rate) = (corpus.tokenizer().clone(), corpus.info().entropy_rate);
+                (tokenizer, Arc::new(corpus) as Tokens, rate)
+            }
+        };
+        Ok(Texts { tokenizer, train, valid, test, entropy_rate })
+    }
+
+    /// How a text of its own is evaluated: every token once, the first predicted from the end of a line where line ends are
+    /// tokens (the custom of the Penn Treebank's figures).
+    pub fn evaluation(tokenizer: &Tokenizer) -> Evaluation {
+        Evaluation { warmup: WARM_UP, initial: tokenizer.vocabulary().eos() }
+    }
+
+    /// The streams that train, and those that validate if any do.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where a text is too short.
+    pub fn streams(&self, config: &RunConfig) -> Result<(Streams<Tokens>, Option<Streams<Tokens>>)> {
+        let (rows, steps) = (config.train.batch, config.train.steps);
+        let train = config.split().train(Arc::clone(&self.train), rows, steps)?;
+        let how = Texts::evaluation(&self.tokenizer);
+        let valid = match &self.valid {
+            Some(tokens) => {
+                let range = 0..tokens.len();
+                Some(Streams::evaluation(Arc::clone(tokens), range, config.eval_rows(), steps, how)?)
+            }
+            None => {
+                // The last parts of the training streams have the training's rows; the tail may have its own.
+                let rows = match config.data.split {
+                    crate::config::SplitName::Streams => rows,
+                    _ => config.eval_rows(),
+                };
+                config.split().valid(Arc::clone(&self.train), rows, steps, Evaluation { initial: None, ..how })?
+            }
+        };
+        Ok((train, valid))
+    }
+}
+
+impl Reading<'_> {
+    /// Tokens of a text beside the training text, by its vocabulary, with the entropy rate of its source if it is known.
+    ///
+    /// # Errors
+    /// As [`Texts::read`]; where a token file has another vocabulary, the error says how they differ.
+    pub fn other(&self, name: &str, path: &Path, tokenizer: &Tokenizer) -> Result<(Tokens, Option<f64>)> {
+        let corpus = if is_token_file(path)? {
+            let corpus = Corpus::open(path)?;
+            corpus.tokenizer().vocabulary().check_same(tokenizer.vocabulary())?;
+            corpus
+        } else {
+            self.build(name, &[path.to_owned()], Encoding::Known(tokenizer))?
+        };
+        let rate = corpus.info().entropy_rate;
+        Ok((Arc::new(corpus), rate))
+    }
+
+    fn build(&self, name: &str, paths: &[PathBuf], encoding: Encoding<'_>) -> Result<Corpus> {
+        let sources: Vec<Source> = paths.iter().map(Source::from_argument).collect();
+        let output = token_file(self.folder, name);
+        build(Build {
+            sources: &sources,
+            output: &output,
+            encoding,
+            threads: self.threads,
+            entropy_rate: None,
+            progress: self.progress,
+            cancel: self.cancel,
+        })?;
+        Corpus::open(&output)
+    }
+}
+
+fn token_file(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.tokens"))
+}
+
+/// Whether a file begins as a token file does.
+fn is_token_file(path: &Path) -> Result<bool> {
+    if path.as_os_str() == "-" || path.is_dir() {
+        return Ok(false);
+    }
+    let mut start = [0; 8];
+    let mut file = File::open(path).map_err(|error| Error::read(path, error))?;
+    // A pipe must not lose its first bytes to a look.
+    if !file.metadata().map_err(|error| Error::read(path, error))?.is_file() {
+        return Ok(false);
+    }
+    Ok(file.read_exact(&mut start).is_ok() && start == *b"\x93UNROLL\n")
+}
