@@ -100,14 +100,18 @@ fn ending(body: &[u8]) -> String {
     format!(",\"manifest_crc32c\":\"{:08x}\"}}\n", crc32c::crc32c(body))
 }
 
+/// Puts the checksum in the place of the closing brace.
+pub(crate) fn seal(mut body: Vec<u8>) -> Vec<u8> {
+    body.pop();
+    let ending = ending(&body);
+    body.extend_from_slice(ending.as_bytes());
+    body
+}
+
 impl Manifest {
     /// The file's bytes.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let mut body = serde_json::to_vec(self)?;
-        body.pop(); // the closing brace
-        let ending = ending(&body);
-        body.extend_from_slice(ending.as_bytes());
-        Ok(body)
+        Ok(seal(serde_json::to_vec(self)?))
     }
 
     /// Reads and checks a manifest. The error says what is wrong with it.

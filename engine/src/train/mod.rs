@@ -7,6 +7,7 @@
 pub mod checkpoint;
 mod config;
 mod early_stop;
+pub mod fuzzing;
 mod keeper;
 mod learner;
 mod log;

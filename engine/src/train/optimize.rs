@@ -199,3 +199,90 @@ fn share_out<T: Send>(team: &Team, elements: usize, mut next: impl FnMut(usize) 
 fn take<'a>(slice: &mut &'a mut [f32], n: usize) -> &'a mut [f32] {
     slice.split_off_mut(..n).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::Crew;
+    use crate::random::{Key, Purpose};
+    use unroll_kernels::isa::sets_under_test;
+
+    /// An arena of a few blocks and a rest.
+    const LEN: usize = 3 * BLOCK + 1234;
+
+    fn numbers(layer: usize) -> Vec<f32> {
+        let key = Key::new(3, Purpose::Bench).layer(layer);
+        (0..LEN).map(|i| key.uniform(i as u64) - 0.5).collect()
+    }
+
+    fn options(clip_norm: Option<f64>) -> OptimizerOptions {
+        let rule = Rule::Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8 };
+        OptimizerOptions { rule, clip_norm, clip_value: Some(0.4) }
+    }
+
+    /// Parameters after three steps, and the norms.
+    fn run(isa: Isa, threads: Option<usize>) -> (Vec<u32>, Vec<u64>) {
+        let mut optimizer = Optimizer::new(isa, options(Some(100.0)), LEN);
+        let crew = threads.map(|threads| Crew::new(threads, 1).unwrap());
+        let mut params = numbers(0);
+        let mut norms = Vec::new();
+        for step in 1..4 {
+            let grads = numbers(step as usize);
+            let update = |norm| UpdateStep { lr: 0.01, step, norm };
+            let norm = match &crew {
+                Some(crew) => {
+                    let norm = optimizer.norm_by(&crew.team(), &grads);
+                    optimizer.update_by(&crew.team(), &mut params, &grads, update(norm));
+                    norm
+                }
+                None => {
+                    let norm = optimizer.norm(&grads);
+                    optimizer.update(&mut params, &grads, update(norm));
+                    norm
+                }
+            };
+            norms.push(norm.to_bits());
+        }
+        (params.iter().map(|p| p.to_bits()).collect(), norms)
+    }
+
+    #[test]
+    fn the_bits_do_not_depend_on_the_number_of_threads() {
+        for isa in sets_under_test() {
+            let alone = run(isa, None);
+            for threads in [1, 2, 3, 5, 70] {
+                assert!(run(isa, Some(threads)) == alone, "{threads} threads, {isa}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_norm_is_that_of_the_whole_gradient_and_is_clipped() {
+        let grads = numbers(1);
+        let exact = grads.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>().sqrt();
+        let mut optimizer = Optimizer::new(Isa::best(), options(None), LEN);
+        let norm = optimizer.norm(&grads);
+        assert!((norm - exact).abs() <= 1e-5 * exact, "{norm} {exact}");
+
+        // Plain descent shows the scale: the step has the length lr * clip_norm.
+        let options = OptimizerOptions { rule: Rule::Sgd, clip_norm: Some(2.0), clip_value: None };
+        let mut optimizer = Optimizer::new(Isa::best(), options, LEN);
+        let mut params = vec![0.0; LEN];
+        optimizer.update(&mut params, &grads, UpdateStep { lr: 0.5, step: 1, norm });
+        let length = optimizer.norm(&params);
+        assert!((length - 1.0).abs() < 1e-5, "{length}");
+    }
+
+    #[test]
+    fn parts_cover_the_arena_once() {
+        for parts in [1, 2, 3, 4, 5, 64] {
+            let mut optimizer = Optimizer::new(Isa::best(), options(None), LEN);
+            let (mut params, grads) = (vec![0.0; LEN], vec![1.0; LEN]);
+            let step = UpdateStep { lr: 1.0, step: 1, norm: 1.0 };
+            let lens: Vec<usize> =
+                optimizer.parts(&mut params, &grads, step, parts).map(|part| part.update.param.len()).collect();
+            assert_eq!((lens.len(), lens.iter().sum::<usize>()), (parts, LEN));
+            assert!(lens[..parts - 1].iter().all(|len| len.is_multiple_of(BLOCK)), "{lens:?}");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 mod damage;
 mod endings;
 mod faults;
+mod network;
 mod resume;
 
 use std::cell::RefCell;

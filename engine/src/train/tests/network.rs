@@ -1,0 +1,105 @@
+//! Runs of a real network: dropout, Adam, clipping by norm, a schedule, carried state, three replicas, two threads, and
+//! sizes that are multiples of nothing.
+
+use super::super::storage::simulated::{Fault, Simulated};
+use super::*;
+use crate::corpus::{MemoryTokens, Streams};
+use crate::graph::Graph;
+use crate::network::{Network, NetworkOptions};
+
+const MODEL: &str = r#"
+    initializer = { uniform = 0.3 }
+    [[layers]]
+    type = "embedding"
+    output_dim = 9
+    [[layers]]
+    type = "CELL"
+    units = 21
+    return_sequences = true
+    stateful = true
+    [[layers]]
+    type = "dropout"
+    rate = 0.25
+    [[layers]]
+    type = "CELL"
+    units = 13
+    return_sequences = true
+    stateful = true
+    [[layers]]
+    type = "dense"
+    activation = "softmax"
+"#;
+
+const V: usize = 19;
+
+fn train(disk: &Simulated, cell: &str, threads: usize, stop_after: u64) -> Result<(Outcome, Vec<u32>)> {
+    let graph = Graph::new(&toml::from_str(&MODEL.replace("CELL", cell)).unwrap(), V)?;
+    let options = NetworkOptions { threads, replicas: 3, steps: 5, rows: 7, seed: 3, ..Default::default() };
+    let mut network = Network::new(&graph, options)?;
+    let tokens = |seed, n| {
+        let key = Key::new(seed, Purpose::Source);
+        MemoryTokens::new((0..n).map(|i| key.word(i / 2) % V as u32).collect(), V).unwrap()
+    };
+    // Six batches an epoch, the last of them shorter.
+    let train = Streams::new(tokens(1, 200), 0..200, 7, 5)?;
+    let valid = Streams::new(tokens(2, 90), 0..90, 4, 5)?;
+    let storage: Rc<dyn Storage> = Rc::new(disk.clone());
+    let folder = match is_run(&*storage, Path::new("run"))? {
+        true => RunFolder::resume(storage, "run")?,
+        false => RunFolder::create(storage, "run", &[(CONFIG, b"x = 1\n")])?,
+    };
+    let stop = AtomicBool::new(false);
+    let mut observer = |event: &Event<'_>| {
+        if let Event::Step(report) = event {
+            stop.store(report.step >= stop_after, Ordering::Relaxed);
+        }
+    };
+    let session = Session {
+        learner: &mut network,
+        vocabulary: V,
+        train: &train,
+        valid: Some(&valid),
+        folder: Some(&folder),
+        identity: identity(),
+        observer: &mut observer,
+        sampler: None,
+        stop: &stop,
+    };
+    let outcome = Trainer::new(&config(), session)?.run()?;
+    Ok((outcome, network.params().iter().map(|p| p.to_bits()).collect()))
+}
+
+/// Everything in the last checkpoint, and the metrics.
+fn files(disk: &Simulated, step: u64) -> Vec<Vec<u8>> {
+    let folder = Checkpoints::new(Rc::new(disk.clone()), "run/checkpoints").path(step);
+    let names = [checkpoint::WEIGHTS, checkpoint::OPTIMIZER, checkpoint::CARRY, checkpoint::STATE];
+    let mut files: Vec<_> = names.iter().map(|name| disk.contents(&folder.join(name)).unwrap()).collect();
+    files.push(disk.contents(&Path::new("run").join(METRICS)).unwrap());
+    files
+}
+
+#[test]
+fn stopped_and_killed_runs_end_in_the_bytes_of_an_unbroken_one() {
+    for cell in ["lstm", "gru", "simple_rnn"] {
+        let disk = Simulated::new();
+        let unbroken = train(&disk, cell, 2, u64::MAX).unwrap();
+        let (calls, step) = (disk.calls(), unbroken.0.step);
+        assert_eq!(step, 18);
+        let end = files(&disk, step);
+        for stop in [1, 4, 6, 7, 11, 17] {
+            let disk = Simulated::new();
+            train(&disk, cell, 1, stop).unwrap();
+            // Resumed with another number of threads, which changes nothing.
+            let resumed = train(&disk, cell, 3, u64::MAX).unwrap();
+            assert!(resumed == unbroken && files(&disk, step) == end, "{cell}, stopped after step {stop}");
+        }
+        for n in (20..calls).step_by(37) {
+            let disk = Simulated::new();
+            disk.set_fault(Fault::Kill(n));
+            let _died = train(&disk, cell, 2, u64::MAX);
+            let image = disk.after_kill();
+            let resumed = train(&image, cell, 2, u64::MAX).unwrap();
+            assert!(resumed == unbroken && files(&image, step) == end, "{cell}, killed in call {n} of {calls}");
+        }
+    }
+}
