@@ -9,9 +9,11 @@
 
 pub mod activation;
 pub mod cells;
-#[cfg(test)]
+#[cfg_attr(not(test), allow(dead_code, reason = "the fuzz bodies use a part of it"))]
 mod check;
 pub mod embedding;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gemm;
 pub mod gru;
 pub mod isa;

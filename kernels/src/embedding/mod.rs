@@ -19,8 +19,8 @@
 
 mod distinct;
 mod generic;
-#[cfg(test)]
-mod reference;
+
+pub mod reference;
 
 pub use distinct::Distinct;
 

@@ -1,7 +1,7 @@
 //! Embedding and one-hot projection in f64 and plain loops: the meaning.
 
 /// Y[r] = onehot(tokens[r]) K + b, with the one-hot product written out. `kernel` (V, D), `bias` (D) -> (R, D).
-pub(super) fn project_one_hot(kernel: &[f64], bias: &[f64], tokens: &[u32]) -> Vec<f64> {
+pub fn project_one_hot(kernel: &[f64], bias: &[f64], tokens: &[u32]) -> Vec<f64> {
     let d = bias.len();
     let mut y = Vec::new();
     for &token in tokens {
@@ -14,7 +14,7 @@ pub(super) fn project_one_hot(kernel: &[f64], bias: &[f64], tokens: &[u32]) -> V
 }
 
 /// dK = onehot^T dY. `dout` (R, D) -> (V, D).
-pub(super) fn project_one_hot_backward(dout: &[f64], tokens: &[u32], v: usize, d: usize) -> Vec<f64> {
+pub fn project_one_hot_backward(dout: &[f64], tokens: &[u32], v: usize, d: usize) -> Vec<f64> {
     let mut dkernel = vec![0.0; v * d];
     for (r, &token) in tokens.iter().enumerate() {
         for c in 0..d {

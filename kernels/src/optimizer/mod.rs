@@ -27,8 +27,8 @@
 //! (AdamW).
 
 mod generic;
-#[cfg(test)]
-mod reference;
+
+pub mod reference;
 
 use crate::isa::Isa;
 use generic::{Adagrad, Adam, Apply, Momentum, RmsProp, Sgd};

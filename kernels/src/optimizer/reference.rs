@@ -3,7 +3,7 @@
 use super::Rule;
 
 /// One step: parameter `p`, gradient `g` (scaled and clipped), state `slots`, learning rate `lr`, step `t` from 1.
-pub(super) fn step(rule: Rule, p: &mut f64, g: f64, slots: &mut [f64; 2], lr: f64, t: u64) {
+pub fn step(rule: Rule, p: &mut f64, g: f64, slots: &mut [f64; 2], lr: f64, t: u64) {
     let [first, second] = slots;
     match rule {
         Rule::Sgd => *p -= lr * g,
@@ -38,7 +38,7 @@ pub(super) fn step(rule: Rule, p: &mut f64, g: f64, slots: &mut [f64; 2], lr: f6
 }
 
 /// What a pass makes of a gradient.
-pub(super) fn clip(gradient: f64, scale: f64, clip_value: Option<f32>) -> f64 {
+pub fn clip(gradient: f64, scale: f64, clip_value: Option<f32>) -> f64 {
     let limit = clip_value.map_or(f64::INFINITY, f64::from);
     (gradient * scale).clamp(-limit, limit)
 }

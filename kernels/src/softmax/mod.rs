@@ -33,8 +33,8 @@
 //! form: N. J. Higham et al., "Accurately Computing the Log-Sum-Exp and Softmax Functions", 2021.
 
 mod generic;
-#[cfg(test)]
-mod reference;
+
+pub mod reference;
 
 use crate::isa::Isa;
 use crate::mat::{Mat, MatMut};
