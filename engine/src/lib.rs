@@ -1,5 +1,6 @@
 //! Trains and runs recurrent and neural language models on CPUs.
 
+pub mod bench;
 pub mod config;
 pub mod corpus;
 pub mod error;

@@ -13,12 +13,13 @@ use unroll_kernels::{Buffer, Isa, Mat, MatMut};
 /// Columns are split at multiples of this: a multiple of every set's plain panel.
 const GRANULE: usize = 64;
 
-/// One buffer for each member of a team, that products pack blocks of operands into. Grown at first use, then kept.
+/// One buffer for each member of a team, that products pack blocks of operands into. Made at its full size, so that it
+/// does not matter in which step a member first takes part.
 pub(crate) struct Scratch(Vec<Mutex<Buffer>>);
 
 impl Scratch {
     pub(crate) fn new(members: usize) -> Self {
-        Self((0..members).map(|_| Mutex::new(Buffer::default())).collect())
+        Self((0..members).map(|_| Mutex::new(Buffer::new(gemm::SCRATCH))).collect())
     }
 
     fn with<R>(&self, member: Member<'_>, body: impl FnOnce(&mut Buffer) -> R) -> R {
@@ -125,6 +126,26 @@ impl Products<'_> {
             if !rows.is_empty() {
                 // SAFETY: parts do not overlap.
                 body(rows.clone(), unsafe { c.write(rows) });
+            }
+        });
+    }
+
+    /// Calls `body(columns, part)` with disjoint column ranges of `c` that cover it, cut at multiples of `granule`, for a
+    /// product over `k`.
+    pub(crate) fn by_columns(
+        self,
+        c: MatMut<'_>,
+        granule: usize,
+        k: usize,
+        body: impl Fn(Range<usize>, MatMut<'_>) + Sync,
+    ) {
+        let (m, n) = (c.rows(), c.cols());
+        let c = Shared::new(c);
+        self.team.run(Work::product(m, k, n), |member| {
+            let cols = member.share(n, granule);
+            if !cols.is_empty() {
+                // SAFETY: parts do not overlap.
+                body(cols.clone(), unsafe { c.write(0..m) }.cols_range(cols));
             }
         });
     }

@@ -29,7 +29,7 @@ impl EmbeddingRun {
     pub(crate) fn backward(&mut self, cx: &Cx<'_>, up: Upstream<'_>, act: &mut Act, grads: &mut [f32]) {
         self.distinct.build(up.tokens, self.rows);
         let count = self.distinct.tokens().len();
-        self.sums.reserve(count * self.width);
+        self.sums.reserve(up.tokens.len().min(self.rows) * self.width);
         let mut sums = MatMut::dense(&mut self.sums, count, self.width);
         embedding::sum_by_token(cx.isa, act.dy(cx.dims), &self.distinct, sums.reborrow());
         let table = MatMut::dense(&mut grads[self.table.clone()], self.rows, self.width);

@@ -64,8 +64,10 @@ impl Projection {
                 let table = Mat::dense(&cx.params[table.clone()], table.len() / width, *width);
                 self.distinct.build(tokens, table.rows());
                 let count = self.distinct.tokens().len();
-                self.vectors.reserve(count * width);
-                self.projected.reserve(count * self.width);
+                // Room for as many as there may ever be, so that later steps allocate nothing.
+                let most = tokens.len().min(table.rows());
+                self.vectors.reserve(most * width);
+                self.projected.reserve(most * self.width);
                 let mut vectors = MatMut::dense(&mut self.vectors, count, *width);
                 embedding::gather(table, self.distinct.tokens(), vectors.reborrow());
                 let mut projected = MatMut::dense(&mut self.projected, count, self.width);
@@ -109,7 +111,7 @@ impl Projection {
                 let vectors = Mat::dense(&self.vectors, count, *width);
                 let dkernel = MatMut::dense(&mut grads[self.kernel.clone()], self.inputs, self.width);
                 products.outer(vectors, sums.as_ref(), Start::Keep, dkernel);
-                self.dvectors.reserve(count * width);
+                self.dvectors.reserve(self.vectors.len());
                 let mut dvectors = MatMut::dense(&mut self.dvectors, count, *width);
                 products.product(sums.as_ref(), Right::Transposed(kernel), Start::Zero, dvectors.reborrow());
                 let dtable = MatMut::dense(&mut grads[table.clone()], table.len() / width, *width);
@@ -119,7 +121,7 @@ impl Projection {
                 self.distinct.build(tokens, self.inputs);
                 let dkernel = MatMut::dense(&mut grads[self.kernel.clone()], self.inputs, self.width);
                 let count = self.distinct.tokens().len();
-                self.projected.reserve(count * self.width);
+                self.projected.reserve(tokens.len().min(self.inputs) * self.width);
                 let mut sums = MatMut::dense(&mut self.projected, count, self.width);
                 embedding::sum_by_token(cx.isa, dout, &self.distinct, sums.reborrow());
                 embedding::add_rows(cx.isa, sums.as_ref(), self.distinct.tokens(), dkernel);

@@ -275,6 +275,12 @@ impl Network {
         }
     }
 
+    /// The name of the first layer whose output in the last step was not finite: where an infinity or NaN came from.
+    pub fn first_non_finite_layer(&self) -> Option<&str> {
+        let node = self.replicas.iter().filter_map(|r| lock(r).first_non_finite()).min()?;
+        Some(&self.graph.nodes()[node].name)
+    }
+
     /// The logits after the last step of `inputs` (T, N): (N, V). `state` is carried on.
     ///
     /// # Panics

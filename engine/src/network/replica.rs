@@ -117,6 +117,13 @@ impl Replica {
         self.sum = LossSum { nats, count };
     }
 
+    /// The first node whose output in the last forward pass is not finite.
+    pub(super) fn first_non_finite(&self) -> Option<usize> {
+        let isa = unroll_kernels::Isa::best();
+        let finite = |y: Mat<'_>| (0..y.rows()).all(|r| unroll_kernels::optimizer::is_finite(isa, y.row(r)));
+        self.slots.iter().position(|slot| !matches!(slot.run, Run::Fused) && !finite(slot.act.y(self.dims)))
+    }
+
     /// Writes the state after the last step.
     pub(super) fn carry(&mut self, state: &mut State) {
         let (dims, first) = (self.dims, self.rows.start);

@@ -54,4 +54,7 @@ impl Learner for Network {
         let (team, params, gradient) = self.team_and_arenas();
         optimizer.update_by(&team, params, gradient, step);
     }
+    fn first_non_finite_layer(&self) -> Option<String> {
+        Network::first_non_finite_layer(self).map(str::to_owned)
+    }
 }

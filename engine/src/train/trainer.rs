@@ -24,10 +24,11 @@ use super::config::TrainConfig;
 use super::keeper::{Keeper, Tensors};
 use super::learner::{Batches, Learner};
 use super::observer::{EvaluationReport, Event, Metric, Observer, Start, StepReport};
-use super::optimize::{Optimizer, UpdateStep};
+use super::optimize::Optimizer;
 use super::pace::Pace;
 use super::run::RunFolder;
 use super::state::{Best, Identity, Tally, TrainerState};
+use super::step::{StepAt, Stepped, step};
 use super::tensors::{TensorRef, TensorSpec};
 
 /// Writes a sample in the model's words, for `--sample-every`. Must not change parameters.
@@ -208,16 +209,13 @@ impl<'a, L: Learner> Trainer<'a, L> {
         let batch = Batch { steps, rows, inputs: &self.inputs[..len], targets: &self.targets[..len] };
         let number = self.state.step + 1;
         let lr = self.config.schedule.rate(&self.state.schedule, number, self.state.epoch);
-        let loss = self.session.learner.train_step(&batch, &mut self.carry, number)?;
-        if !loss.nats.is_finite() {
-            return Err(self.diverged_loss(number, lr, loss.nats));
-        }
-        let norm = self.session.learner.gradient_norm(&mut self.optimizer);
-        if !norm.is_finite() {
-            return Err(self.diverged_gradient(number, lr));
-        }
-        let update = UpdateStep { lr: lr as f32, step: number, norm };
-        self.session.learner.update(&mut self.optimizer, update);
+        let at = StepAt { number, lr: lr as f32 };
+        let done = step(self.session.learner, &mut self.optimizer, &batch, &mut self.carry, at)?;
+        let (loss, norm) = match done {
+            Stepped::Done { loss, norm } => (loss, norm),
+            Stepped::LossNotFinite(loss) => return Err(self.diverged_loss(number, lr, loss.nats)),
+            Stepped::GradientNotFinite => return Err(self.diverged_gradient(number, lr)),
+        };
 
         let batch = self.state.batch + 1;
         let epoch = self.state.epoch + 1;

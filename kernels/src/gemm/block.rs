@@ -22,6 +22,9 @@ const A_ROOM: usize = 1 << 18;
 const KC_UNPACKED: usize = 384;
 const MC_UNPACKED: usize = 768;
 
+/// Elements that a product with an unpacked operand takes of its scratch at most, on any set.
+pub const SCRATCH: usize = KC_UNPACKED * (MC_UNPACKED + 64);
+
 /// `(start, length)` of each block of `size` in `total`; one empty block if there is nothing, so that a product over no
 /// k still gives C its initial values.
 #[inline(always)]

@@ -32,6 +32,7 @@ mod transpose;
 
 pub mod reference;
 
+pub use block::SCRATCH;
 pub use pack::{Packed, PackedMut, PackedRef};
 
 use crate::{Buffer, GroupsMut, Isa, Mat, MatMut};

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod argv;
+mod bench;
 mod corpus;
 mod eval;
 mod generate;
@@ -41,6 +42,7 @@ enum Command {
     Summary(summary::Summary),
     Corpus(corpus::CorpusCommand),
     Recipes(recipes::RecipesCommand),
+    Bench(bench::Bench),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Command::Summary(summary) => summary.run(),
         Command::Corpus(corpus) => corpus.run(),
         Command::Recipes(recipes) => recipes.run(),
+        Command::Bench(bench) => bench.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,448 @@
+//! The standard cases: models, sizes and optimisers, and how a step of each is timed.
+
+use super::{median, peak_memory};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, ModelConfig};
+use crate::network::{Batch, LossScale, Network, NetworkOptions, State};
+use crate::random::{Key, Purpose};
+use crate::train::{Optimizer, OptimizerOptions, Rule, StepAt, Stepped, step};
+use std::time::{Duration, Instant};
+use unroll_kernels::Isa;
+
+/// A recurrent language model as the cases describe them.
+struct Lm {
+    name: &'static str,
+    cell: &'static str,
+    vocabulary: usize,
+    /// 0: one-hot.
+    embedding: usize,
+    hidden: usize,
+    layers: usize,
+    rows: usize,
+    steps: usize,
+}
+
+const LMS: [Lm; 5] = [
+    Lm { name: "char256", cell: "lstm", vocabulary: 65, embedding: 0, hidden: 256, layers: 2, rows: 50, steps: 50 },
+    Lm { name: "char512", cell: "lstm", vocabulary: 65, embedding: 0, hidden: 512, layers: 2, rows: 64, steps: 100 },
+    Lm {
+        name: "word650",
+        cell: "lstm",
+        vocabulary: 10_000,
+        embedding: 650,
+        hidden: 650,
+        layers: 2,
+        rows: 20,
+        steps: 35,
+    },
+    Lm { name: "gru650", cell: "gru", vocabulary: 10_000, embedding: 650, hidden: 650, layers: 2, rows: 20, steps: 35 },
+    Lm {
+        name: "minchar",
+        cell: "simple_rnn",
+        vocabulary: 65,
+        embedding: 0,
+        hidden: 100,
+        layers: 1,
+        rows: 1,
+        steps: 25,
+    },
+];
+
+/// Every case by name.
+const NAMES: [&str; 10] =
+    ["char256", "char512", "word650", "gru650", "minchar", "bilstm", "nnlm32", "nnlm256", "gen512", "gen650"];
+
+/// What is timed.
+#[derive(Clone, Debug)]
+pub struct Case {
+    name: String,
+    model: ModelConfig,
+    vocabulary: usize,
+    rows: usize,
+    steps: usize,
+    task: Task,
+    optimizer: OptimizerOptions,
+    lr: f32,
+}
+
+/// What a step does, and what is counted a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Task {
+    /// A training step of a language model: tokens.
+    Train,
+    /// A training step with one target a row: rows.
+    Classify,
+    /// One token at a time, sampled: tokens.
+    Generate,
+}
+
+/// How a case is changed and run.
+#[derive(Clone, Debug)]
+pub struct CaseOptions {
+    /// Threads.
+    pub threads: usize,
+    /// The instruction set.
+    pub isa: Isa,
+    /// About how long to time.
+    pub length: Duration,
+    /// Hidden units in place of the case's own.
+    pub hidden: Option<usize>,
+    /// Rows in place of the case's own.
+    pub rows: Option<usize>,
+    /// Time steps in place of the case's own.
+    pub steps: Option<usize>,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Outcome {
+    /// The case.
+    pub case: String,
+    /// `f32`
+    pub precision: String,
+    /// Threads used.
+    pub threads: usize,
+    /// The instruction set.
+    pub isa: String,
+    /// What the case counts, a second: the median over steps after warm-up.
+    pub per_s: f64,
+    /// Floating-point operations of the products of a step, a second, in 10^9.
+    pub gflops: f64,
+    /// The most memory the process held, in MiB.
+    pub peak_mb: f64,
+    /// That beyond weights, inputs and their gradients, in MiB.
+    pub extra_mb: f64,
+}
+
+/// The tokens of a bench: N endless streams drawn uniformly at random.
+///
+/// Token `p` of stream `n` is a function of the two, so that a corpus with the same tokens can be written and trained on.
+#[derive(Clone, Copy, Debug)]
+pub struct Stream {
+    /// Tokens are below this.
+    pub vocabulary: usize,
+}
+
+impl Stream {
+    /// Token `position` of stream `row`.
+    pub fn token(self, row: usize, position: u64) -> u32 {
+        Key::new(1, Purpose::Bench).layer(row).below(position, self.vocabulary as u64) as u32
+    }
+
+    /// Fills inputs and next tokens, each (T, N), of batch `index`.
+    pub fn batch(self, index: u64, rows: usize, inputs: &mut [u32], targets: &mut [u32]) {
+        let steps = inputs.len() / rows;
+        for t in 0..steps {
+            for n in 0..rows {
+                let position = index * steps as u64 + t as u64;
+                inputs[t * rows + n] = self.token(n, position);
+                if t * rows + n < targets.len() {
+                    targets[t * rows + n] = self.token(n, position + 1);
+                }
+            }
+        }
+    }
+}
+
+impl Case {
+    /// The names of all cases.
+    pub fn names() -> &'static [&'static str] {
+        &NAMES
+    }
+
+    /// The case of this name, changed as the options say.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] for an unknown name, with those that are known.
+    pub fn new(name: &str, options: &CaseOptions) -> Result<Self> {
+        let (base, task) = match name {
+            "gen512" => ("char512", Task::Generate),
+            "gen650" => ("word650", Task::Generate),
+            other => (other, Task::Train),
+        };
+        let mut case = match base {
+            "bilstm" => bilstm(options)?,
+            "nnlm32" => nnlm(32)?,
+            "nnlm256" => nnlm(256)?,
+            _ => match LMS.iter().find(|lm| lm.name == base) {
+                Some(lm) => language_model(lm, options)?,
+                None => {
+                    let known = NAMES.join(", ");
+                    return Err(
+                        Error::usage(format!("no case is named `{name}`")).mend(format!("known: {known}, gemm:MxKxN"))
+                    );
+                }
+            },
+        };
+        name.clone_into(&mut case.name);
+        case.rows = options.rows.unwrap_or(case.rows);
+        if task == Task::Generate {
+            case.task = task;
+            (case.rows, case.steps) = (1, 1);
+        } else if case.task == Task::Train {
+            case.steps = options.steps.unwrap_or(case.steps);
+        }
+        Ok(case)
+    }
+
+    /// The tokens that the case trains on.
+    pub fn stream(&self) -> Stream {
+        Stream { vocabulary: self.vocabulary }
+    }
+    /// T and N.
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.steps, self.rows)
+    }
+    /// The model.
+    pub fn model(&self) -> &ModelConfig {
+        &self.model
+    }
+    /// The optimiser, and its learning rate.
+    pub fn optimizer(&self) -> (&OptimizerOptions, f32) {
+        (&self.optimizer, self.lr)
+    }
+    /// The size of the vocabulary.
+    pub fn vocabulary(&self) -> usize {
+        self.vocabulary
+    }
+
+    /// The network of this case.
+    ///
+    /// # Errors
+    ///
+    /// As [`Network::new`].
+    pub fn network(&self, options: &CaseOptions) -> Result<Network> {
+        let graph = Graph::new(&self.model, self.vocabulary)?;
+        let network = NetworkOptions {
+            threads: options.threads,
+            isa: options.isa,
+            steps: self.steps,
+            rows: self.rows,
+            training: self.task != Task::Generate,
+            loss_scale: if self.name == "minchar" { LossScale::Sum } else { LossScale::Mean },
+            ..NetworkOptions::default()
+        };
+        Network::new(&graph, network)
+    }
+
+    /// Times the case.
+    ///
+    /// # Errors
+    ///
+    /// As [`Network::new`].
+    pub fn run(&self, options: &CaseOptions) -> Result<Outcome> {
+        let mut network = self.network(options)?;
+        let arena = 4 * network.params().len() as u64;
+        let (time, count) = match self.task {
+            Task::Generate => self.time_generation(&mut network, options),
+            _ => {
+                let mut training = Training::new(self, network);
+                let time = median(options.length, || {
+                    training.step();
+                });
+                (time, if self.task == Task::Train { self.steps * self.rows } else { self.rows })
+            }
+        };
+        let (seconds, peak) = (time.as_secs_f64(), peak_memory());
+        let own = if self.task == Task::Generate { arena } else { 2 * arena };
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        Ok(Outcome {
+            case: self.name.clone(),
+            precision: "f32".to_owned(),
+            threads: options.threads,
+            isa: options.isa.name().to_owned(),
+            per_s: count as f64 / seconds,
+            gflops: self.flops()? * count as f64 / seconds / 1e9,
+            peak_mb: mib(peak),
+            extra_mb: mib(peak.saturating_sub(own)),
+        })
+    }
+
+    /// The case ready to be trained a step at a time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Network::new`]; [`Error::Usage`] for a case that does not train.
+    pub fn training(&self, options: &CaseOptions) -> Result<Training<'_>> {
+        if self.task == Task::Generate {
+            return Err(
+                Error::usage(format!("{} generates and has no losses", self.name)).mend("choose a case that trains")
+            );
+        }
+        Ok(Training::new(self, self.network(options)?))
+    }
+
+    /// The losses of the first `count` steps, in nats a target.
+    ///
+    /// # Errors
+    ///
+    /// As [`Network::new`]; [`Error::Usage`] for a case that does not train.
+    pub fn losses(&self, options: &CaseOptions, count: usize) -> Result<Vec<f64>> {
+        let mut training = self.training(options)?;
+        Ok((0..count).map(|_| training.step()).collect())
+    }
+
+    fn time_generation(&self, network: &mut Network, options: &CaseOptions) -> (Duration, usize) {
+        const TOKENS: usize = 50;
+        let key = Key::new(1, Purpose::Sample);
+        let (mut state, mut token, mut drawn) = (network.new_state(1), 0u32, 0u64);
+        let start = Instant::now();
+        let time = median(options.length, || {
+            for _ in 0..TOKENS {
+                let logits = network.logits(&[token], 1, &mut state);
+                token = draw(logits.row(0), key.uniform_f64(drawn));
+                drawn += 1;
+            }
+        });
+        debug_assert!(start.elapsed() >= time);
+        (time, TOKENS)
+    }
+
+    /// Floating-point operations of the products for each thing counted: forward, and twice that for backward.
+    fn flops(&self) -> Result<f64> {
+        let graph = Graph::new(&self.model, self.vocabulary)?;
+        let kernels = graph.params().iter().filter(|p| p.shape.len() == 2 && !p.name.ends_with("bias"));
+        let one_hot = graph.nodes().first().is_some_and(|node| node.config.kind() == "one_hot");
+        // Look-ups are no products: tables, and the kernel behind a one-hot input.
+        let products = kernels.enumerate().filter(|(i, p)| !(p.name.ends_with("embeddings") || one_hot && *i == 0));
+        let steps =
+            |name: &str| if self.task == Task::Classify && name.contains("bidirectional") { self.steps } else { 1 };
+        let sum: usize = products.map(|(_, p)| 2 * p.len() * steps(&p.name)).sum();
+        Ok(sum as f64 * if self.task == Task::Generate { 1.0 } else { 3.0 })
+    }
+}
+
+/// A case in training: the same step that the trainer makes.
+pub struct Training<'a> {
+    case: &'a Case,
+    network: Network,
+    optimizer: Optimizer,
+    state: State,
+    inputs: Vec<u32>,
+    targets: Vec<u32>,
+    done: u64,
+}
+
+impl<'a> Training<'a> {
+    fn new(case: &'a Case, network: Network) -> Self {
+        let tokens = case.steps * case.rows;
+        Self {
+            optimizer: Optimizer::new(network.options().isa, case.optimizer.clone(), network.params().len()),
+            state: network.new_state(case.rows),
+            inputs: vec![0; tokens],
+            targets: vec![0; if case.task == Task::Classify { case.rows } else { tokens }],
+            network,
+            case,
+            done: 0,
+        }
+    }
+
+    /// One step; returns its mean loss.
+    pub fn step(&mut self) -> f64 {
+        let (steps, rows) = (self.case.steps, self.case.rows);
+        self.case.stream().batch(self.done, rows, &mut self.inputs, &mut self.targets);
+        if self.case.vocabulary == BILSTM_WORDS {
+            self.targets.iter_mut().for_each(|t| *t %= 2);
+        }
+        self.done += 1;
+        let batch = Batch { steps, rows, inputs: &self.inputs, targets: &self.targets };
+        let at = StepAt { number: self.done, lr: self.case.lr };
+        match step(&mut self.network, &mut self.optimizer, &batch, &mut self.state, at) {
+            Ok(Stepped::Done { loss, .. } | Stepped::LossNotFinite(loss)) => loss.mean(),
+            Ok(Stepped::GradientNotFinite) | Err(_) => f64::NAN,
+        }
+    }
+}
+
+/// A token drawn from the softmax of `logits` by the inverse of its distribution.
+fn draw(logits: &[f32], uniform: f64) -> u32 {
+    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let weight = |z: f32| f64::from((z - top).exp());
+    let total: f64 = logits.iter().map(|&z| weight(z)).sum();
+    let mut left = uniform * total;
+    for (i, &z) in logits.iter().enumerate() {
+        left -= weight(z);
+        if left < 0.0 {
+            return i as u32;
+        }
+    }
+    logits.len() as u32 - 1
+}
+
+const BILSTM_WORDS: usize = 1_000;
+
+fn parse(text: &str) -> Result<ModelConfig> {
+    toml::from_str(text).map_err(|e| Error::run(format!("a case's model: {e}")))
+}
+
+fn language_model(lm: &Lm, options: &CaseOptions) -> Result<Case> {
+    let hidden = options.hidden.unwrap_or(lm.hidden);
+    let mut text = match lm.embedding {
+        0 => "[[layers]]\ntype = \"one_hot\"\n".to_owned(),
+        // The embedding of these models is as wide as their hidden layers.
+        _ => format!("[[layers]]\ntype = \"embedding\"\noutput_dim = {hidden}\n"),
+    };
+    for _ in 0..lm.layers {
+        let cell = lm.cell;
+        text += &format!("[[layers]]\ntype = \"{cell}\"\nunits = {hidden}\nreturn_sequences = true\nstateful = true\n");
+    }
+    text += "[[layers]]\ntype = \"dense\"\nactivation = \"softmax\"\n";
+    let minchar = lm.name == "minchar";
+    let rule = if minchar { Rule::Adagrad { epsilon: 1e-8, epsilon_inside: true } } else { Rule::Sgd };
+    let (clip_norm, clip_value) = if minchar { (None, Some(5.0)) } else { (Some(5.0), None) };
+    Ok(Case {
+        name: lm.name.to_owned(),
+        model: parse(&text)?,
+        vocabulary: lm.vocabulary,
+        rows: lm.rows,
+        steps: lm.steps,
+        task: Task::Train,
+        optimizer: OptimizerOptions { rule, clip_norm, clip_value },
+        lr: 0.1,
+    })
+}
+
+fn bilstm(options: &CaseOptions) -> Result<Case> {
+    let hidden = options.hidden.unwrap_or(64);
+    let text = format!(
+        "loss = \"binary_cross_entropy\"\n[[layers]]\ntype = \"embedding\"\noutput_dim = 64\n\
+         [[layers]]\ntype = \"bidirectional\"\nlayer = {{ type = \"lstm\", units = {hidden} }}\n\
+         [[layers]]\ntype = \"dense\"\nunits = 64\nactivation = \"relu\"\n\
+         [[layers]]\ntype = \"dense\"\nunits = 1\n"
+    );
+    Ok(Case {
+        name: "bilstm".to_owned(),
+        model: parse(&text)?,
+        vocabulary: BILSTM_WORDS,
+        rows: 64,
+        steps: options.steps.unwrap_or(200),
+        task: Task::Classify,
+        optimizer: OptimizerOptions {
+            rule: Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
+            clip_norm: None,
+            clip_value: None,
+        },
+        lr: 1e-3,
+    })
+}
+
+fn nnlm(rows: usize) -> Result<Case> {
+    let text = "input_length = 6\n[[layers]]\ntype = \"embedding\"\noutput_dim = 100\n\
+         [[layers]]\ntype = \"reshape\"\ntarget_shape = [600]\n\
+         [[layers]]\ntype = \"dense\"\nname = \"hidden\"\nunits = 60\nactivation = \"tanh\"\n\
+         [[layers]]\ntype = \"dense\"\nname = \"pre_output_1\"\n\
+         [[layers]]\ntype = \"dense\"\nname = \"pre_output_2\"\ninputs = [\"reshape\"]\n\
+         [[layers]]\ntype = \"add\"\ninputs = [\"pre_output_1\", \"pre_output_2\"]\n\
+         [[layers]]\ntype = \"activation\"\nactivation = \"softmax\"\n";
+    Ok(Case {
+        name: "nnlm".to_owned(),
+        model: parse(text)?,
+        vocabulary: 17_964,
+        rows,
+        steps: 6,
+        task: Task::Classify,
+        optimizer: OptimizerOptions { rule: Rule::Sgd, clip_norm: None, clip_value: None },
+        lr: 0.1,
+    })
+}

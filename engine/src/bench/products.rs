@@ -1,0 +1,68 @@
+//! Single matrix products, as `bench gemm:MxKxN` times them.
+
+use super::median;
+use crate::error::{Error, Result};
+use crate::exec::{Crew, Products, Right, Scratch, Start};
+use crate::random::{Key, Purpose};
+use std::str::FromStr;
+use std::time::Duration;
+use unroll_kernels::gemm::{self, Init, Packed};
+use unroll_kernels::{Buffer, Isa, Mat, MatMut};
+
+/// The sizes of a product: (M, K) by (K, N).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Rows of the left operand.
+    pub m: usize,
+    /// The common extent.
+    pub k: usize,
+    /// Columns of the right operand.
+    pub n: usize,
+}
+
+impl FromStr for Shape {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let parts: Vec<usize> = text.split('x').map_while(|part| part.parse().ok()).collect();
+        match parts[..] {
+            [m, k, n] if m > 0 && k > 0 && n > 0 && text.split('x').count() == 3 => Ok(Self { m, k, n }),
+            _ => Err(Error::usage(format!("`{text}` is no shape of a product"))
+                .mend("write gemm:MxKxN, as in gemm:700x650x10000")),
+        }
+    }
+}
+
+/// Rows up to which weights are packed beforehand, as recurrent steps have them; larger products pack as they go.
+const PREPACKED_ROWS: usize = 64;
+
+/// The median time of the product, its operands in memory as the engine has them.
+///
+/// # Errors
+///
+/// [`Error::Run`] where the system refuses a thread.
+pub fn time_product(shape: Shape, threads: usize, isa: Isa, length: Duration) -> Result<Duration> {
+    let Shape { m, k, n } = shape;
+    let key = Key::new(1, Purpose::Bench);
+    let values = |len: usize, layer: usize| {
+        let mut buffer = Buffer::new(len);
+        buffer.iter_mut().enumerate().for_each(|(i, x)| *x = key.layer(layer).uniform(i as u64) - 0.5);
+        buffer
+    };
+    let (a, b, mut c) = (values(m * k, 1), values(k * n, 2), Buffer::new(m * n));
+    let (a, b) = (Mat::dense(&a, m, k), Mat::dense(&b, k, n));
+    let crew = Crew::new(threads, 1).map_err(|e| Error::run(format!("cannot start {threads} threads: {e}")))?;
+    let (team, scratch) = (crew.team(), Scratch::new(threads));
+    let products = Products { team: &team, isa, scratch: &scratch };
+    if m > PREPACKED_ROWS {
+        return Ok(median(length, || products.product(a, Right::Plain(b), Start::Zero, MatMut::dense(&mut c, m, n))));
+    }
+    let mut packed = Packed::new(isa, k, 1, n);
+    packed.pack(b);
+    let packed = packed.view();
+    Ok(median(length, || {
+        products.by_columns(MatMut::dense(&mut c, m, n), packed.granule(), k, |cols, c| {
+            gemm::product(gemm::Product { a, b: packed.cols_range(cols), init: Init::Zero, c: c.into() });
+        });
+    }))
+}

@@ -1,0 +1,188 @@
+//! `unroll bench`: the standard cases, and what this machine can do.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+use unroll::bench::{Case, CaseOptions, Machine, Shape, peak_memory, time_product};
+use unroll::error::{Error, Result};
+use unroll::report::{Align, Out, Table, json_line};
+use unroll_kernels::Isa;
+
+/// Times a standard case, or shows what this machine can do.
+///
+/// A step is everything that a training step does (forward, loss, backward, clipping, update), by the function that
+/// `unroll train` calls; tokens are drawn uniformly at random, fresh for each step. The median step counts.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  unroll bench\n  unroll bench char256 --json\n  unroll bench gemm:700x650x10000 --threads 1\n\
+    \nCases: char256, char512, word650, gru650 (language models), minchar (min-char-rnn), bilstm (a classifier),\n\
+    nnlm32, nnlm256 (Bengio's model), gen512, gen650 (text, one token at a time), gemm:MxKxN (one product)."
+)]
+pub(crate) struct Bench {
+    /// The case; without one: sets found, peak of multiply-adds, memory rate, and each product's share of the peak
+    case: Option<String>,
+    /// The precision of weights and products
+    #[arg(long, default_value = "f32", value_parser = ["f32"])]
+    precision: String,
+    /// Threads [default: one a core]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// About how long to time
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// Hidden units in place of the case's own
+    #[arg(long, value_name = "H")]
+    hidden: Option<usize>,
+    /// Rows (streams) in place of the case's own
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Time steps in place of the case's own
+    #[arg(long, value_name = "T")]
+    steps: Option<usize>,
+    /// Print the losses of the first steps instead of timing [default count: 20]
+    #[arg(long, value_name = "COUNT", num_args = 0..=1, default_missing_value = "20")]
+    losses: Option<usize>,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+impl Bench {
+    pub(crate) fn run(self) -> Result<()> {
+        let options = self.options()?;
+        match &self.case {
+            None => machine(&options, self.json),
+            Some(case) => match case.strip_prefix("gemm:") {
+                Some(shape) => product(case, shape.parse()?, &options, self.json),
+                None => self.case(case, &options),
+            },
+        }
+    }
+
+    fn options(&self) -> Result<CaseOptions> {
+        if !(self.seconds > 0.0 && self.seconds <= 3600.0) {
+            return Err(Error::option("--seconds", format!("must be in (0, 3600], got {}", self.seconds)));
+        }
+        let given =
+            [("--threads", self.threads), ("--hidden", self.hidden), ("--batch", self.batch), ("--steps", self.steps)];
+        if let Some((name, _)) = given.iter().find(|(_, value)| *value == Some(0)) {
+            return Err(Error::option(name, "must be at least 1"));
+        }
+        Ok(CaseOptions {
+            threads: self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
+            isa: Isa::best(),
+            length: Duration::from_secs_f64(self.seconds),
+            hidden: self.hidden,
+            rows: self.batch,
+            steps: self.steps,
+        })
+    }
+
+    fn case(&self, name: &str, options: &CaseOptions) -> Result<()> {
+        let (case, mut out) = (Case::new(name, options)?, Out::stdout());
+        if let Some(count) = self.losses {
+            for (i, loss) in case.losses(options, count)?.into_iter().enumerate() {
+                out.line(&if self.json {
+                    json_line(&json!({ "step": i + 1, "loss": loss }))?
+                } else {
+                    format!("{loss:.9}")
+                })?;
+            }
+            return Ok(());
+        }
+        let outcome = case.run(options)?;
+        if self.json {
+            return out.line(&json_line(&outcome)?);
+        }
+        out.line(&format!(
+            "{}: {:.0} a second, {:.1} GFLOP/s in products, {} threads, {}, {:.0} MiB at most ({:.0} beyond weights and gradients)",
+            outcome.case, outcome.per_s, outcome.gflops, outcome.threads, outcome.isa, outcome.peak_mb, outcome.extra_mb,
+        ))
+    }
+}
+
+/// Times one product.
+fn product(case: &str, shape: Shape, options: &CaseOptions, json: bool) -> Result<()> {
+    let Shape { m, k, n } = shape;
+    let time = time_product(shape, options.threads, options.isa, options.length)?;
+    let gflops = 2.0 * m as f64 * k as f64 * n as f64 / time.as_secs_f64() / 1e9;
+    let mib = |bytes: f64| bytes / f64::from(1 << 20);
+    let (peak, own) = (peak_memory() as f64, 4.0 * (m * k + k * n + m * n) as f64);
+    let mut out = Out::stdout();
+    if json {
+        return out.line(&json_line(&json!({
+            "case": case, "precision": "f32", "threads": options.threads, "isa": options.isa.name(), "per_s": gflops,
+            "gflops": gflops, "peak_mb": mib(peak), "extra_mb": mib((peak - own).max(0.0)),
+        }))?);
+    }
+    out.line(&format!("{case}: {gflops:.1} GFLOP/s, {} threads, {}", options.threads, options.isa))
+}
+
+/// Products whose rates stand beside the peak: one of each size that the models have.
+const PRODUCTS: [Shape; 5] = [
+    Shape { m: 1, k: 512, n: 2048 },
+    Shape { m: 20, k: 650, n: 2600 },
+    Shape { m: 50, k: 256, n: 1024 },
+    Shape { m: 64, k: 512, n: 2048 },
+    Shape { m: 700, k: 650, n: 10_000 },
+];
+
+/// Shows what this machine can do.
+fn machine(options: &CaseOptions, json: bool) -> Result<()> {
+    let length = options.length.min(Duration::from_millis(500));
+    let machine = Machine::measure(options.threads, length)?;
+    let mut products = Vec::new();
+    for set in &machine.sets {
+        let Some(isa) = Isa::from_name(&set.isa) else { continue };
+        for shape in PRODUCTS {
+            for threads in [1, options.threads] {
+                let time = time_product(shape, threads, isa, length.min(Duration::from_millis(200)))?;
+                let gflops = 2.0 * (shape.m * shape.k * shape.n) as f64 / time.as_secs_f64() / 1e9;
+                let peak = if threads == 1 { set.fma_one } else { set.fma_all };
+                products.push((set.isa.clone(), shape, threads, gflops, gflops / peak));
+                if options.threads == 1 {
+                    break;
+                }
+            }
+        }
+    }
+    let mut out = Out::stdout();
+    if json {
+        let rows: Vec<_> = products.iter().map(|(isa, s, threads, gflops, share)| {
+            json!({ "isa": isa, "m": s.m, "k": s.k, "n": s.n, "threads": threads, "gflops": gflops, "share": share })
+        });
+        let rows: Vec<_> = rows.collect();
+        return out.line(&json_line(&json!({ "machine": machine, "best": Isa::best().name(), "products": rows }))?);
+    }
+    let missing = if machine.missing.is_empty() { "none".to_owned() } else { machine.missing.join(", ") };
+    out.line(&format!("{} threads; the best set here is {}; missing: {missing}", machine.threads, Isa::best()))?;
+    out.line(&format!(
+        "reading memory: {:.1} GB/s on one thread, {:.1} on all",
+        machine.memory.read_one, machine.memory.read_all
+    ))?;
+    let mut table =
+        Table::new(&[("Set", Align::Left), ("FMA peak, 1 thread", Align::Right), ("all threads", Align::Right)]);
+    for set in &machine.sets {
+        table.row([set.isa.clone(), format!("{:.1} GFLOP/s", set.fma_one), format!("{:.1} GFLOP/s", set.fma_all)]);
+    }
+    table.lines().iter().try_for_each(|line| out.line(line))?;
+    let columns = [
+        ("Product M x K x N", Align::Left),
+        ("Set", Align::Left),
+        ("Threads", Align::Right),
+        ("GFLOP/s", Align::Right),
+        ("of the peak", Align::Right),
+    ];
+    let mut table = Table::new(&columns);
+    for (isa, Shape { m, k, n }, threads, gflops, share) in products {
+        table.row([
+            format!("{m} x {k} x {n}"),
+            isa,
+            threads.to_string(),
+            format!("{gflops:.1}"),
+            format!("{:.0} %", 100.0 * share),
+        ]);
+    }
+    table.lines().iter().try_for_each(|line| out.line(line))
+}

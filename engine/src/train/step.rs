@@ -1,0 +1,56 @@
+//! One step of training: what is timed is what trains.
+
+use crate::Result;
+use crate::network::{Batch, LossSum};
+
+use super::learner::Learner;
+use super::optimize::{Optimizer, UpdateStep};
+
+/// Where a step stands.
+#[derive(Debug, Clone, Copy)]
+pub struct StepAt {
+    /// The step's number, from 1; it keys the random numbers and the optimiser's bias correction.
+    pub number: u64,
+    /// The learning rate.
+    pub lr: f32,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Stepped {
+    /// Parameters are updated.
+    Done {
+        /// The losses before the update.
+        loss: LossSum,
+        /// The Euclidean norm of the gradient, before clipping.
+        norm: f64,
+    },
+    /// The loss is not finite; parameters are as they were.
+    LossNotFinite(LossSum),
+    /// The loss is finite and the gradient is not; parameters are as they were.
+    GradientNotFinite,
+}
+
+/// Forward, loss, backward, clipping and update. `state` is carried on.
+///
+/// # Errors
+///
+/// What the learner returns.
+pub fn step<L: Learner>(
+    learner: &mut L,
+    optimizer: &mut Optimizer,
+    batch: &Batch<'_>,
+    state: &mut L::State,
+    at: StepAt,
+) -> Result<Stepped> {
+    let loss = learner.train_step(batch, state, at.number)?;
+    if !loss.nats.is_finite() {
+        return Ok(Stepped::LossNotFinite(loss));
+    }
+    let norm = learner.gradient_norm(optimizer);
+    if !norm.is_finite() {
+        return Ok(Stepped::GradientNotFinite);
+    }
+    learner.update(optimizer, UpdateStep { lr: at.lr, step: at.number, norm });
+    Ok(Stepped::Done { loss, norm })
+}

@@ -1,0 +1,54 @@
+//! A training step allocates nothing after the first: every allocation of the process is counted.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use unroll::bench::{Case, CaseOptions};
+
+/// The system's allocator with a count of its calls.
+struct Counting;
+
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is passed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(p, layout) }
+    }
+    unsafe fn realloc(&self, p: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.realloc(p, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn a_step_allocates_nothing_after_the_first() {
+    let options = CaseOptions {
+        threads: 2,
+        isa: unroll_kernels::Isa::best(),
+        length: std::time::Duration::ZERO,
+        hidden: Some(40),
+        rows: Some(6),
+        steps: Some(7),
+    };
+    for name in ["char256", "word650", "gru650", "minchar", "bilstm"] {
+        let case = Case::new(name, &options).unwrap();
+        let mut training = case.training(&options).unwrap();
+        // The first step sizes what depends on the batch.
+        training.step();
+        let before = CALLS.load(Ordering::Relaxed);
+        let losses = (0..10).map(|_| training.step()).sum::<f64>();
+        let calls = CALLS.load(Ordering::Relaxed) - before;
+        assert!(losses.is_finite());
+        assert_eq!(calls, 0, "{name} allocated {calls} times in ten steps");
+    }
+}
