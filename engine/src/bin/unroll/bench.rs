@@ -149,7 +149,7 @@ fn machine(options: &CaseOptions, json: bool) -> Result<()> {
     }
     let mut out = Out::stdout();
     if json {
-        let rows: Vec<_> = products.iter().map(|(isa, s, threads, gflops, share)| {
+        let rows = products.iter().map(|(isa, s, threads, gflops, share)| {
             json!({ "isa": isa, "m": s.m, "k": s.k, "n": s.n, "threads": threads, "gflops": gflops, "share": share })
         });
         let rows: Vec<_> = rows.collect();
