@@ -171,6 +171,15 @@ impl Resolver {
         Ok(())
     }
 
+    /// The value that `key` (dotted) has so far, if any source gave it one.
+    pub fn value(&self, key: &str) -> Option<&Value> {
+        let (section, name) = key.split_once('.').map_or((None, key), |(section, name)| (Some(section), name));
+        match section {
+            None => self.table.get(name),
+            Some(section) => self.table.get(section)?.get(name),
+        }
+    }
+
     /// Lays `key=value` over what is there, as `--set` takes it. The value is TOML; a bare word is a string.
     ///
     /// # Errors
@@ -295,15 +304,42 @@ fn line_column(text: &str, offset: usize) -> (u64, u64) {
     (line, column)
 }
 
+/// What other programs call a key, and the key.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("learning_rate", "optimizer.lr"),
+    ("lr", "optimizer.lr"),
+    ("grad_clip", "optimizer.clip_value"),
+    ("clip_norm", "optimizer.clip_norm"),
+    ("optimizer", "optimizer.rule"),
+    ("schedule", "schedule.kind"),
+    ("batch_size", "train.batch"),
+    ("seq_length", "train.steps"),
+    ("bptt", "train.steps"),
+    ("epochs", "train.epochs"),
+    ("max_steps", "train.max_steps"),
+    ("rnn_size", "model.hidden"),
+    ("hidden_size", "model.hidden"),
+    ("num_layers", "model.layers"),
+    ("dropout", "model.dropout"),
+    ("embedding", "model.embedding"),
+    ("temperature", "sample.temperature"),
+    ("level", "data.level"),
+];
+
 /// Serde's message in the user's words, with the nearest valid word.
 pub(crate) fn friendly(message: &str) -> String {
     for (kind, noun) in [("unknown field ", "key"), ("unknown variant ", "value")] {
         let Some(rest) = message.strip_prefix(kind) else { continue };
         let words: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
         let [word, valid @ ..] = words.as_slice() else { continue };
-        return match nearest(word, valid.iter().copied()) {
-            Some(near) => format!("unknown {noun} `{word}`; did you mean `{near}`?"),
-            None => format!("unknown {noun} `{word}`; valid are {}", valid.join(", ")),
+        let elsewhere = || nearest(word, ELSEWHERE.iter().map(|(name, _)| *name));
+        return match (nearest(word, valid.iter().copied()), elsewhere()) {
+            (Some(near), _) => format!("unknown {noun} `{word}`; did you mean `{near}`?"),
+            (None, Some(name)) if noun == "key" => {
+                let key = ELSEWHERE.iter().find(|(known, _)| *known == name).map_or("", |(_, key)| key);
+                format!("unknown key `{word}`; did you mean `{key}`?")
+            }
+            _ => format!("unknown {noun} `{word}`; valid are {}", valid.join(", ")),
         };
     }
     let words = [

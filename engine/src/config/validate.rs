@@ -1,6 +1,6 @@
 //! Refusing values that are out of range or have no meaning beside the others.
 
-use super::{Cell, Init, InitBiases, OptimizerName, Origins, RunConfig, ScheduleName, SplitName};
+use super::{Cell, Init, InitBiases, OptimizerName, Origin, Origins, RunConfig, ScheduleName, SplitName};
 use crate::error::Result;
 
 /// Sizes beyond this are a slip of the finger, and their products would overflow.
@@ -36,15 +36,12 @@ impl Check<'_> {
                 self.holds(!on, key, format_args!("works on words; the level here is {}", data.level))?;
             }
         }
-        if data.valid.is_some() && self.origins.given("data.split") && data.split != SplitName::None {
-            let other = self.origins.of("data.valid");
-            // A recipe's split yields to the user's own validation file.
-            if !matches!(self.origins.of("data.split"), Some(super::Origin::Recipe(_))) {
-                let by = other.map_or(String::new(), |origin| format!(" ({origin})"));
-                return Err(self
-                    .origins
-                    .refuse("data.split", format_args!("has no meaning beside a validation file{by}")));
-            }
+        // The split of a recipe or of a finished run's file simply yields to the user's own validation text.
+        if let (Some(_), Some(Origin::Flag(_))) = (&data.valid, self.origins.of("data.split"))
+            && data.split != SplitName::None
+        {
+            let by = self.origins.of("data.valid").map_or(String::new(), |origin| format!(" ({origin})"));
+            return Err(self.origins.refuse("data.split", format_args!("has no meaning beside a validation text{by}")));
         }
         Ok(())
     }

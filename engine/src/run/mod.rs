@@ -6,7 +6,7 @@ mod texts;
 
 pub use model::{Speaker, load_weights, read_initial_weights};
 pub use settings::identity;
-pub use texts::{Reading, Texts, Tokens, WARM_UP, embedded_text, settle};
+pub use texts::{Reading, Texts, Tokens, WARM_UP, embedded_text, find_parts, make_absolute};
 
 use std::path::Path;
 

@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::config::{DataConfig, RunConfig};
 use crate::corpus::{Build, Corpus, Encoding, Evaluation, MemoryTokens, Progress, Source, Streams, TokenSource, build};
-use crate::error::{Error, Result};
+use crate::error::{At, Error, Place, Result};
 use crate::text::Tokenizer;
 
 /// Tokens, wherever they lie.
@@ -54,12 +54,8 @@ pub fn embedded_text() -> &'static str {
     lipsum::LIBER_PRIMUS
 }
 
-/// Where the texts of `data` really are: a folder in the form of PyTorch's examples (`train.txt`, `valid.txt` and perhaps
-/// `test.txt`) stands for these files, and relative paths become absolute, so that the run can be resumed from anywhere.
-///
-/// # Errors
-/// [`Error::Io`] where there is no working folder.
-pub fn settle(data: &mut DataConfig) -> Result<()> {
+/// Finds the files of a folder in the form of PyTorch's examples: `train.txt`, `valid.txt` and perhaps `test.txt`.
+pub fn find_parts(data: &mut DataConfig) {
     if let ([folder], None) = (data.train.as_slice(), &data.valid) {
         let file = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
         if let (Some(train), Some(valid)) = (file("train.txt"), file("valid.txt")) {
@@ -68,6 +64,13 @@ pub fn settle(data: &mut DataConfig) -> Result<()> {
             data.train = vec![train];
         }
     }
+}
+
+/// Makes the paths of the texts absolute, so that the run can be resumed from anywhere.
+///
+/// # Errors
+/// [`Error::Io`] where there is no working folder.
+pub fn make_absolute(data: &mut DataConfig) -> Result<()> {
     for path in data.train.iter_mut().chain(&mut data.valid).chain(&mut data.test) {
         if path.as_os_str() != "-" {
             *path = std::path::absolute(&*path).map_err(|error| Error::io(&*path, "cannot find", error))?;
@@ -144,8 +147,18 @@ impl Texts {
     /// The streams that train, and those that validate if any do.
     ///
     /// # Errors
-    /// [`Error::Usage`] where a text is too short.
+    /// [`Error::Input`] where the text is too short for the streams.
     pub fn streams(&self, config: &RunConfig) -> Result<(Streams<Tokens>, Option<Streams<Tokens>>)> {
+        // A text that is too short for the streams is bad input; the error names the file.
+        self.cut(config).map_err(|error| match (error, config.data.train.as_slice()) {
+            (Error::Usage(message), [path, ..]) => {
+                Error::Input { place: Place { path: path.clone(), at: At::Whole }, message }
+            }
+            (error, _) => error,
+        })
+    }
+
+    fn cut(&self, config: &RunConfig) -> Result<(Streams<Tokens>, Option<Streams<Tokens>>)> {
         let (rows, steps) = (config.train.batch, config.train.steps);
         let train = config.split().train(Arc::clone(&self.train), rows, steps)?;
         let how = Texts::evaluation(&self.tokenizer);

@@ -234,6 +234,15 @@ impl Configuration {
         if let Some(path) = &self.file {
             resolver.file(path)?;
         }
+        // char-rnn and torch-rnn have no option that names the schedule: their decay is meant.
+        let decays = |key: &str| ["schedule.factor", "schedule.after", "schedule.every"].contains(&key);
+        let constant = resolver.value("schedule.kind").is_none_or(|kind| kind.as_str() == Some("constant"));
+        if constant
+            && !self.gives("schedule.kind")
+            && let Some((option, ..)) = self.settings.iter().find(|(_, key, _)| decays(key))
+        {
+            resolver.set(&format!("--{option}"), "schedule.kind", "decay".into())?;
+        }
         for (option, key, value) in &self.settings {
             resolver.set(&format!("--{option}"), key, value.clone())?;
         }
@@ -370,11 +379,12 @@ mod tests {
         assert_eq!((torch.model.cell, torch.model.hidden, torch.model.layers), (Cell::Gru, 7, 3));
         assert_eq!((torch.train.steps, torch.train.batch, torch.optimizer.clip_value), (9, 11, 2.0));
         let decays = resolve(
-            "-learning_rate 0.1 -decay_rate 0.9 --optimizer rmsprop --schedule decay -learning_rate_decay 0.97 \
+            "-learning_rate 0.1 -decay_rate 0.9 --optimizer rmsprop -learning_rate_decay 0.97 \
              -learning_rate_decay_after 10 -max_epochs 5 -eval_val_every 6 -val_frac 0.1 -print_every 3",
         )
         .unwrap();
         assert_eq!((decays.optimizer.lr, decays.optimizer.decay), (Some(0.1), Some(0.9)));
+        assert_eq!(decays.schedule.kind, ScheduleName::Decay);
         assert_eq!((decays.schedule.factor, decays.schedule.after), (Some(0.97), Some(10)));
         assert_eq!((decays.train.epochs, decays.train.eval_every, decays.report.every), (5, 6, 3));
         assert_eq!(decays.data.valid_fraction, 0.1);

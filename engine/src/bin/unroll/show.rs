@@ -174,6 +174,16 @@ pub(crate) fn warn(text: &str) {
     eprintln!("warning: {text}");
 }
 
+/// What tokens are called.
+pub(crate) fn plural(level: Level) -> &'static str {
+    match level {
+        Level::Byte => "bytes",
+        Level::Char => "characters",
+        Level::Grapheme => "graphemes",
+        Level::Word => "words",
+    }
+}
+
 /// What a second's tokens are called.
 pub(crate) fn per_second_unit(level: Level) -> &'static str {
     match level {

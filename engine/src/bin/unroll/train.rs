@@ -18,15 +18,19 @@ use unroll::network::{Network, NetworkOptions};
 use unroll::recipes;
 use unroll::report::{bytes, count, duration, visible};
 use unroll::run::{
-    Reading, Speaker, Texts, config_file, identity, load_weights, read_initial_weights, rewrite_config, settle,
+    Reading, Speaker, Texts, Tokens, config_file, find_parts, identity, load_weights, make_absolute,
+    read_initial_weights, rewrite_config,
 };
+use unroll::text::Tokenizer;
 use unroll::train::storage::{Disk, Storage};
+use unroll::train::{Batches, Ended, Outcome, Session, TrainConfig, Trainer};
 use unroll::train::{CONFIG, RunFolder, VOCABULARY, Which, is_run};
-use unroll::train::{Ended, Outcome, Session, Trainer};
+
+use unroll_kernels::Isa;
 
 use crate::interrupt;
 use crate::options::Configuration;
-use crate::show::{Show, in_units};
+use crate::show::{Show, in_units, plural};
 
 /// Trains a model on a text, evaluates it and lets it write a sample.
 #[derive(Debug, Args)]
@@ -65,8 +69,10 @@ struct Prepared {
     texts: Texts,
     graph: Graph,
     network: Network,
-    train: Streams<unroll::run::Tokens>,
-    valid: Option<Streams<unroll::run::Tokens>>,
+    voice: Voice,
+    train: Streams<Tokens>,
+    valid: Option<Streams<Tokens>>,
+    settings: TrainConfig,
 }
 
 impl Train {
@@ -87,16 +93,15 @@ impl Train {
             true => recipes::find(recipes::FIRST).and_then(|recipe| resolver.recipe(recipe.name, recipe.text)),
             false => Ok(()),
         })?;
-        settle(&mut config.data)?;
+        find_parts(&mut config.data);
         let path = match &self.out {
             Some(path) => path.clone(),
             None => free_run(),
         };
         if is_run(&Disk, &path)? {
-            return Err(Error::option("--out", format!("{} is already a run", path.display())).mend(format!(
-                "go on with it by `unroll train --resume {}`, or choose another folder",
-                path.display()
-            )));
+            let shown = path.display();
+            return Err(Error::option("--out", format!("{shown} is already a run"))
+                .mend(format!("go on with it by `unroll train --resume {shown}`, or choose another folder")));
         }
         let mut folder = NewFolder::make(&path)?;
         let reading = Reading { folder: &path, threads: self.threads()?, progress: None, cancel: Some(stop) };
@@ -105,6 +110,7 @@ impl Train {
         if let Some(file) = &self.init_weights {
             read_initial_weights(file, &prepared.graph, prepared.network.params_mut())?;
         }
+        make_absolute(&mut prepared.config.data)?;
         let storage: Rc<dyn Storage> = Rc::new(Disk);
         let files = [
             (VOCABULARY, prepared.texts.tokenizer.vocabulary().to_file().into_bytes()),
@@ -131,9 +137,12 @@ impl Train {
         threads(self.threads)
     }
 
+    /// Everything that can be refused is refused here, before the run has a folder.
     fn prepare(&self, config: RunConfig, texts: Texts) -> Result<Prepared> {
         let graph = Graph::new(&config.model.graph(), texts.tokenizer.vocabulary().len())?;
         let (train, valid) = texts.streams(&config)?;
+        let settings = config.train_config(train.batches());
+        settings.check(valid.is_some())?;
         let options = NetworkOptions {
             threads: self.threads()?,
             replicas: config.train.replicas,
@@ -146,7 +155,8 @@ impl Train {
             ..NetworkOptions::default()
         };
         let network = Network::new(&graph, options)?;
-        Ok(Prepared { config, texts, graph, network, train, valid })
+        let voice = Voice::new(&config, &texts, &graph, network.options().isa)?;
+        Ok(Prepared { config, texts, graph, network, voice, train, valid, settings })
     }
 
     fn train(
@@ -156,43 +166,26 @@ impl Train {
         storage: Rc<dyn Storage>,
         stop: &AtomicBool,
     ) -> Result<()> {
-        let Prepared { config, texts, graph, network, train, valid } = prepared;
         let start = Instant::now();
-        let settings = config.train_config(train.batches());
-        let level = texts.tokenizer.options().level;
-        let mut show = Show::new(config, level, settings.last_step(train.batches()), self.json);
-        for line in introduction(config, texts, graph, network) {
-            show.line(&line);
-        }
-        let prompt = encode_prompt(&texts.tokenizer, &config.sample.prompt, UnknownInPrompt::Refuse)?;
-        let mut sampler = Sampler::new(config.sample.sampling())?;
-        let mut speaker = Speaker::new(graph, 1, network.options().isa)?;
+        let lines = introduction(prepared);
+        let Prepared { config, texts, graph, network, voice, train, valid, settings } = prepared;
         let tokenizer = &texts.tokenizer;
-        let (length, seed) = (config.sample.length, config.seed);
-        let mut write = |params: &[f32], sample: usize| -> Result<String> {
-            speaker.params_mut().copy_from_slice(params);
-            let request = Request { prompt: &prompt, length, stop: None, seed, sample };
-            let mut text = config.sample.prompt.clone();
-            generate(&mut speaker, tokenizer, &mut sampler, &request, |part| {
-                text.push_str(part);
-                Ok(true)
-            })?;
-            Ok(text)
-        };
-        let mut sample = |network: &mut Network, step: u64| write(network.params(), step as usize);
+        let last_step = settings.last_step(train.batches());
+        let mut show = Show::new(config, tokenizer.options().level, last_step, self.json);
+        lines.iter().for_each(|line| show.line(line));
+        let mut sample = |network: &mut Network, step: u64| voice.write(tokenizer, network.params(), step as usize);
         let session = Session {
             learner: &mut *network,
             vocabulary: graph.vocabulary(),
             train: &*train,
-            valid: valid.as_ref().map(|valid| valid as &dyn unroll::train::Batches),
+            valid: valid.as_ref().map(|valid| valid as &dyn Batches),
             folder: Some(run),
             identity: identity(config, texts)?,
             observer: &mut show,
             sampler: Some(&mut sample),
             stop,
         };
-        let trainer = Trainer::new(&settings, session)?;
-        // What was changed on resuming holds for the next time too.
+        let trainer = Trainer::new(settings, session)?;
         rewrite_config(&*storage, run.path(), config)?;
         let outcome = trainer.run()?;
         show.finish();
@@ -207,14 +200,57 @@ impl Train {
         let (steps, tokens) = (count(outcome.step), count(outcome.tokens));
         show.line(&format!("{why}: {steps} steps, {} epochs, {tokens} tokens in {took}", outcome.epoch));
         report(&mut show, config, texts, network, &outcome)?;
-        let text = write(network.params(), 0)?;
+        let text = voice.write(tokenizer, network.params(), 0)?;
         show.line(&format!("\nA sample in the model's own words:\n\n{}\n", visible(&text)));
         show.line(&format!("The run is in {path}. Go on with:"));
         show.line(&format!("  unroll generate {path} --length 1000 --temperature 0.8"));
-        let more = config.train.epochs.max(1) * 2;
-        show.line(&format!("  unroll train --resume {path} --epochs {more}"));
+        show.line(&format!("  unroll train --resume {path} {}", further(config, &outcome)));
         show.object(&json!({ "event": "finished", "run": run.path(), "step": outcome.step, "sample": text }));
         show.result()
+    }
+}
+
+/// The option by which a run that ended goes on.
+fn further(config: &RunConfig, outcome: &Outcome) -> String {
+    match config.train.max_steps {
+        0 => format!("--epochs {}", config.train.epochs * 2),
+        _ => format!("--max-steps {}", outcome.step * 2),
+    }
+}
+
+/// What writes the samples: a network of one row beside the one that is trained, with its parameters.
+struct Voice {
+    speaker: Speaker,
+    sampler: Sampler,
+    prompt: Vec<u32>,
+    prompt_text: String,
+    length: usize,
+    seed: u64,
+}
+
+impl Voice {
+    fn new(config: &RunConfig, texts: &Texts, graph: &Graph, isa: Isa) -> Result<Voice> {
+        let sample = &config.sample;
+        Ok(Voice {
+            speaker: Speaker::new(graph, 1, isa)?,
+            sampler: Sampler::new(sample.sampling())?,
+            prompt: encode_prompt(&texts.tokenizer, &sample.prompt, UnknownInPrompt::Refuse)?,
+            prompt_text: sample.prompt.clone(),
+            length: sample.length,
+            seed: config.seed,
+        })
+    }
+
+    /// Sample number `sample` with these parameters.
+    fn write(&mut self, tokenizer: &Tokenizer, params: &[f32], sample: usize) -> Result<String> {
+        self.speaker.params_mut().copy_from_slice(params);
+        let request = Request { prompt: &self.prompt, length: self.length, stop: None, seed: self.seed, sample };
+        let mut text = self.prompt_text.clone();
+        generate(&mut self.speaker, tokenizer, &mut self.sampler, &request, |part| {
+            text.push_str(part);
+            Ok(true)
+        })?;
+        Ok(text)
     }
 }
 
@@ -251,23 +287,21 @@ fn report(show: &mut Show, config: &RunConfig, texts: &Texts, network: &mut Netw
 }
 
 /// What is trained on what.
-fn introduction(config: &RunConfig, texts: &Texts, graph: &Graph, network: &Network) -> Vec<String> {
-    let level = texts.tokenizer.options().level;
+fn introduction(prepared: &Prepared) -> Vec<String> {
+    let Prepared { config, texts, graph, network, .. } = prepared;
+    let unit = plural(texts.tokenizer.options().level);
     let text = match config.data.train.as_slice() {
         [] => "embedded text (Cicero)".to_owned(),
         [path] => path.display().to_string(),
-        paths => format!("{} and {} more", paths[0].display(), paths.len() - 1),
+        [path, others @ ..] => format!("{} and {} more", path.display(), others.len()),
     };
-    let kinds: Vec<String> = graph.rows().iter().skip(1).map(|row| format!("{} ({})", row.name, row.class)).collect();
+    let layers: Vec<String> = graph.rows().iter().skip(1).map(|row| format!("{} ({})", row.name, row.class)).collect();
     let memory = Network::bytes(graph, network.options()).map_or_else(|_| String::new(), |n| format!(", {}", bytes(n)));
     let options = network.options();
+    let (length, different) = (count(texts.train.len()), count(graph.vocabulary() as u64));
     vec![
-        format!(
-            "text: {text}, {} tokens of {level}s, {} different",
-            count(texts.train.len()),
-            count(graph.vocabulary() as u64)
-        ),
-        format!("model: {}, {} parameters{memory}", kinds.join(" > "), count(graph.parameter_count())),
+        format!("text: {text}, {length} {unit}, {different} different"),
+        format!("model: {}, {} parameters{memory}", layers.join(" > "), count(graph.parameter_count())),
         format!(
             "batch: {} streams x {} steps, {} threads, {}",
             config.train.batch, config.train.steps, options.threads, options.isa

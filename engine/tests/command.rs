@@ -1,0 +1,415 @@
+//! The command as its users meet it: what it refuses, with which words and exit codes, and a whole run from text to sample.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use tempfile::TempDir;
+
+/// A folder to run the command in.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Place {
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn file(&self, name: &str, contents: impl AsRef<[u8]>) {
+        fs::write(self.path().join(name), contents).unwrap();
+    }
+
+    fn exists(&self, name: &str) -> bool {
+        self.path().join(name).exists()
+    }
+
+    fn unroll(&self, arguments: &[&str]) -> Output {
+        let mut command = assert_cmd::Command::cargo_bin("unroll").unwrap();
+        command.current_dir(self.path()).args(arguments).output().unwrap()
+    }
+
+    /// Runs what must succeed; returns standard output.
+    #[track_caller]
+    fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.unroll(arguments);
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "{arguments:?}\n{out}\n{err}");
+        out
+    }
+
+    /// Runs what must be refused; returns the exit code and standard error, with the folder's name replaced.
+    #[track_caller]
+    fn refused(&self, arguments: &[&str]) -> String {
+        let output = self.unroll(arguments);
+        let code = output.status.code().expect("no signal ends the command");
+        assert_ne!(code, 0, "{arguments:?}\n{}", text(&output.stdout));
+        let error = text(&output.stderr).replace(&self.path().display().to_string(), "DIR");
+        format!("{code}: {}", error.trim_end())
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A text that repeats itself, so that a tiny model learns it in no time.
+fn verses() -> String {
+    "the quick brown fox jumps over the lazy dog\n".repeat(300)
+}
+
+/// A run that takes a moment.
+const TINY: [&str; 15] = [
+    "train",
+    "--data",
+    "verses.txt",
+    "--rnn-size",
+    "12",
+    "--num-layers",
+    "1",
+    "--batch",
+    "4",
+    "--bptt",
+    "20",
+    "--epochs",
+    "3",
+    "--sample-length",
+    "30",
+];
+
+fn tiny<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    TINY.into_iter().chain(more.iter().copied()).collect()
+}
+
+#[test]
+fn bad_texts_are_refused_and_leave_nothing_behind() {
+    let place = Place::new();
+    place.file("empty.txt", "");
+    place.file("short.txt", "short");
+    place.file("latin1.txt", b"caf\xe9 au lait");
+    fs::create_dir(place.path().join("folder")).unwrap();
+    place.file("folder/picture.png", b"\x89PNG\0\0\0");
+    let refused = |data: &str| place.refused(&["train", "--data", data, "--out", "run"]);
+    insta::assert_snapshot!(refused("empty.txt"), @"3: error: empty.txt: the text is empty (give a file with text)");
+    insta::assert_snapshot!(refused("short.txt"), @"3: error: short.txt: the text has 5 tokens, fewer than one batch of 50 rows of 50 steps (give a longer text, or fewer rows (--batch-size) or steps (--seq-length))");
+    insta::assert_snapshot!(refused("latin1.txt"), @"3: error: latin1.txt, byte 3: the byte 0xe9 is not valid UTF-8 here (convert the text to UTF-8, or set encoding errors to replace or skip, or use the level byte)");
+    insta::assert_snapshot!(refused("missing.txt"), @"3: error: missing.txt: no such file (check the path)");
+    insta::assert_snapshot!(refused("folder"), @"3: error: folder: no text file in this folder (name a folder with .txt or .txt.gz files)");
+    assert!(!place.exists("run"), "a run that never began leaves no folder");
+}
+
+#[test]
+fn an_unreadable_text_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    place.file("secret.txt", verses());
+    let path = place.path().join("secret.txt");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+    if fs::read(&path).is_ok() {
+        println!("SKIPPED: this user may read every file");
+        return;
+    }
+    insta::assert_snapshot!(
+        place.refused(&["train", "--data", "secret.txt"]),
+        @"3: error: secret.txt: the file may not be read (check its permissions)"
+    );
+}
+
+#[test]
+fn wrong_options_are_refused_with_what_is_meant() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    place.file("unknown.toml", "[train]\nbatch = 4\nlerning_rate = 3\n");
+    place.file(
+        "graph.toml",
+        "[[model.graph.layers]]\ntype = \"one_hot\"\n[[model.graph.layers]]\ntype = \"dense\"\nunits = 5\n",
+    );
+    let refused = |arguments: &[&str]| {
+        let all: Vec<&str> =
+            ["train", "--data", "verses.txt", "--out", "run"].into_iter().chain(arguments.iter().copied()).collect();
+        place.refused(&all)
+    };
+    insta::assert_snapshot!(refused(&["--rnn-sise", "3"]), @r#"
+2: error: unexpected argument '--rnn-sise' found
+
+  tip: a similar argument exists: '--rnn-size'
+
+Usage: unroll train --data <FILE>... --out <RUN> --rnn-size <N>
+
+For more information, try '--help'.
+"#);
+    insta::assert_snapshot!(refused(&["--model", "lsmt"]), @r#"
+2: error: invalid value 'lsmt' for '--model <WORD>'
+  [possible values: lstm, gru, rnn, rnn_tanh, rnn_relu]
+
+  tip: a similar value exists: 'lstm'
+
+For more information, try '--help'.
+"#);
+    insta::assert_snapshot!(refused(&["--recipe", "char-rn"]), @"2: error: there is no recipe `char-rn` (did you mean `char-rnn`? `unroll recipes` lists them)");
+    insta::assert_snapshot!(refused(&["--set", "model.hiden=3"]), @"2: error: --set model.hiden: unknown key `hiden`; did you mean `hidden`?");
+    insta::assert_snapshot!(refused(&["--config", "unknown.toml"]), @"3: error: unknown.toml, line 3, column 1: unknown key `lerning_rate`; did you mean `optimizer.lr`?");
+    insta::assert_snapshot!(refused(&["--config", "missing.toml"]), @"3: error: missing.toml: no such file (check the path)");
+    insta::assert_snapshot!(refused(&["--config", "graph.toml"]), @"2: error: the model ends in shape (None, None, 5), the loss needs 28 outputs (end it in a dense layer of that many units)");
+    insta::assert_snapshot!(refused(&["--lr", "-1"]), @"2: error: --lr: must be a number greater than 0, got -1");
+    insta::assert_snapshot!(refused(&["--dropout", "1.5"]), @"2: error: --dropout: must be at least 0 and less than 1, got 1.5");
+    insta::assert_snapshot!(refused(&["--batch", "0"]), @"2: error: --batch-size: must be from 1 to 16777216, got 0");
+    insta::assert_snapshot!(refused(&["--threads", "0"]), @"2: error: --threads: must be from 1 to 1024, got 0");
+    insta::assert_snapshot!(refused(&["--no-fuse", "everything"]), @"2: error: no fusion is named `everything` (known: token_input, softmax_head)");
+    insta::assert_snapshot!(refused(&["--split", "none", "--early-stop", "3"]), @"2: error: train.early_stop: needs a validation loss, and nothing is evaluated (give validation text, or remove it)");
+    insta::assert_snapshot!(refused(&["--primetext", "Ω"]), @r#"2: error: the character "Ω" (U+03A9) at byte 0 (line 1, column 1) is not in the vocabulary (leave it out, or use --unk skip)"#);
+    insta::assert_snapshot!(refused(&["--tied", "--emsize", "7"]), @"2: error: --tied: needs an embedding as large as the hidden layer, got embedding 7 and hidden 128");
+    assert!(!place.exists("run"), "a run that never began leaves no folder");
+}
+
+#[test]
+fn a_model_that_does_not_fit_in_memory_is_refused_with_figures() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    let refused = place.refused(&["train", "--data", "verses.txt", "--rnn-size", "2000000", "--out", "run"]);
+    // 2 layers x 4 gates x 2,000,000 units x (inputs + 2,000,000) weights of 4 bytes alone are 180 TB.
+    let (needed, _) = refused.strip_prefix("2: error: the model needs ").unwrap().split_once(" GiB").unwrap();
+    assert!(needed.parse::<f64>().unwrap() > 160_000.0, "{refused}");
+    assert!(refused.contains("GiB are available"), "{refused}");
+    assert!(!place.exists("run"));
+}
+
+#[test]
+fn options_win_over_the_file_which_wins_over_the_recipe() {
+    let place = Place::new();
+    place.file("mine.toml", "[model]\nhidden = 64\nlayers = 3\n");
+    let parameters = |arguments: &[&str]| {
+        let all: Vec<&str> = ["summary", "--json"].into_iter().chain(arguments.iter().copied()).collect();
+        let summary: serde_json::Value = serde_json::from_str(&place.ok(&all)).unwrap();
+        summary["parameters"].as_u64().unwrap()
+    };
+    // Parameters of a stack: 4 H (V + H + 1) + (L - 1) 4 H (2 H + 1) + (H + 1) V, with V = 65.
+    let stack = |h: u64, l: u64| 4 * h * (65 + h + 1) + (l - 1) * 4 * h * (2 * h + 1) + (h + 1) * 65;
+    assert_eq!(parameters(&["--recipe", "char-rnn"]), stack(128, 2));
+    assert_eq!(parameters(&["--recipe", "char-rnn", "--config", "mine.toml"]), stack(64, 3));
+    assert_eq!(parameters(&["--recipe", "char-rnn", "--config", "mine.toml", "-rnn_size", "32"]), stack(32, 3));
+    assert_eq!(
+        parameters(&["--recipe", "char-rnn", "--config", "mine.toml", "--nhid=32", "--nlayers=1"]),
+        stack(32, 1)
+    );
+}
+
+#[test]
+fn summary_is_kerass_table() {
+    insta::assert_snapshot!(Place::new().ok(&["summary", "--recipe", "char-rnn"]));
+}
+
+#[test]
+fn recipes_that_nobody_ran_say_so() {
+    let place = Place::new();
+    let list = place.ok(&["recipes"]);
+    for name in ["min-char-rnn", "char-rnn", "char-gru", "zaremba-small", "zaremba-medium"] {
+        assert!(list.contains(name), "{list}");
+        let shown = place.ok(&["recipes", "show", name]);
+        assert!(shown.contains("run_to_end = true") || shown.starts_with("# NOTE: "), "{shown}");
+        // What is shown is a configuration that --config takes, but for the section about itself.
+        let about = shown.find("[about]").unwrap();
+        let rest = about + shown[about..].find("\n[data]").unwrap();
+        place.file("shown.toml", &shown[rest..]);
+        place.ok(&["summary", "--config", "shown.toml"]);
+    }
+    assert_eq!(place.ok(&["recipes", "--json"]).lines().count(), list.lines().count() - 2);
+}
+
+#[test]
+fn from_text_to_sample_and_on() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    let out = place.ok(&tiny(&["--out", "run", "--primetext", "the "]));
+    assert!(!out.contains('\r'), "a log has full lines only");
+    assert!(out.contains("best validation loss") && out.contains("unroll generate run"), "{out}");
+    assert!(out.contains("\nthe "), "the sample goes on from the prompt: {out}");
+
+    // The same seed gives the same text, whatever the threads; sample 1 is the same alone and among others.
+    let generate = |more: &[&str]| {
+        let all: Vec<&str> = ["generate", "run", "--length", "40"].into_iter().chain(more.iter().copied()).collect();
+        place.ok(&all)
+    };
+    let two = generate(&["--samples", "2", "--prompt", "fox "]);
+    assert_eq!(two, generate(&["--samples", "2", "--prompt", "fox ", "--threads", "3", "--stream"]));
+    assert!(two.starts_with(generate(&["--prompt", "fox "]).trim_end()), "{two}");
+    assert_ne!(generate(&[]), generate(&["--seed", "5"]));
+    assert_eq!(generate(&["--temperature", "0"]), generate(&["--temperature", "0", "--seed", "5"]));
+    let json: serde_json::Value = serde_json::from_str(&generate(&["--json", "--prompt", "fox "])).unwrap();
+    assert!(two.starts_with(&format!("fox {}", json["text"].as_str().unwrap())), "{json}");
+
+    insta::assert_snapshot!(place.refused(&["generate", "run", "--prompt", "the Ωmega"]), @r#"2: error: the character "Ω" (U+03A9) at byte 4 (line 1, column 5) is not in the vocabulary (leave it out, or use --unk skip)"#);
+    insta::assert_snapshot!(place.refused(&["train", "--data", "verses.txt", "--out", "run"]), @"2: error: --out: run is already a run (go on with it by `unroll train --resume run`, or choose another folder)");
+    insta::assert_snapshot!(place.refused(&["train", "--resume", "run", "--rnn-size", "13"]), @"2: error: the run cannot be resumed: model.hidden is 12 in the checkpoint and 13 now (resume with the settings and the text of the run, or begin a new one with --out)");
+    insta::assert_snapshot!(place.refused(&["train", "--resume", "run", "--data", "other.txt"]), @"2: error: --data: a run goes on with the texts it began with; begin a new run for others");
+
+    // A run that goes on needs no text and keeps what was changed.
+    fs::remove_file(place.path().join("verses.txt")).unwrap();
+    let more = place.ok(&["train", "--init_from", "run", "--epochs", "5"]);
+    assert!(more.contains("going on after step"), "{more}");
+    let config = fs::read_to_string(place.path().join("run/config.toml")).unwrap();
+    assert!(config.contains("epochs = 5"), "{config}");
+}
+
+#[test]
+fn evaluation_does_not_depend_on_threads_or_rows() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    place.file("other.txt", "the lazy dog jumps over the quick brown fox\n".repeat(30));
+    place.ok(&tiny(&["--out", "run", "--valid", "other.txt"]));
+    let score = |more: &[&str]| {
+        let all: Vec<&str> = ["eval", "run", "--json"].into_iter().chain(more.iter().copied()).collect();
+        let score: serde_json::Value = serde_json::from_str(&place.ok(&all)).unwrap();
+        (score["loss"].as_f64().unwrap(), score["tokens"].as_u64().unwrap())
+    };
+    let (loss, tokens) = score(&[]);
+    assert_eq!(tokens, 44 * 30 - 1, "every token but the first, which nothing stands before");
+    assert_eq!((loss, tokens), score(&["--threads", "3"]));
+    let (alone, _) = score(&["--batch", "1"]);
+    assert!((loss - alone).abs() < 1e-5 * alone, "{loss} {alone}");
+    assert_eq!((loss, tokens), score(&["--data", "other.txt"]));
+
+    // Line by line: sums of log-probabilities, each line on its own.
+    place.file("lines.txt", "the fox\n\nthe dog\nthe fox\n");
+    let lines = place.ok(&["eval", "run", "--data", "lines.txt", "--per-line", "--batch", "3"]);
+    let alone = place.ok(&["eval", "run", "--data", "lines.txt", "--per-line", "--batch", "1"]);
+    let parse = |table: &str| -> Vec<(u64, f64)> {
+        let rows = table.lines().skip(1).map(|line| line.split('\t').collect::<Vec<_>>());
+        rows.map(|row| (row[1].parse().unwrap(), row[2].parse().unwrap())).collect()
+    };
+    let (lines, alone) = (parse(&lines), parse(&alone));
+    assert_eq!(lines.iter().map(|line| line.0).collect::<Vec<_>>(), [8, 1, 8, 8]);
+    assert_eq!(lines[0].1, lines[3].1);
+    assert!(lines.iter().zip(&alone).all(|(a, b)| (a.1 - b.1).abs() < 1e-4), "{lines:?} {alone:?}");
+
+    place.file("empty.txt", "");
+    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "empty.txt"]), @"3: error: empty.txt: the text is empty (give a file with text)");
+    place.file("greek.txt", "the αβγ\n");
+    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "greek.txt"]), @r#"3: error: greek.txt, byte 4: the character "α" (U+03B1) is not in the vocabulary (build the vocabulary from a text that has it, or with `<unk>`)"#);
+    insta::assert_snapshot!(place.refused(&["eval", "nowhere"]), @"3: error: nowhere: is not a run: it has no config.toml (name the folder that `unroll train` has written)");
+    insta::assert_snapshot!(place.refused(&["eval", "run", "--checkpoint", "7"]), @"3: error: run: there is no checkpoint of step 7 (there are those of the steps 165, 330, 495)");
+}
+
+#[test]
+fn train_speaks_json_where_asked() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    let out = place.ok(&tiny(&["--json", "--log-interval", "10", "--sample-every", "20"]));
+    let events: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let count = |kind: &str| events.iter().filter(|event| event["event"] == kind).count();
+    assert_eq!((count("started"), count("finished")), (1, 1));
+    assert!(count("step") >= 9 && count("evaluated") >= 3 && count("sample") >= 4, "{out}");
+    let losses: Vec<f64> = events.iter().filter_map(|event| event["loss"].as_f64()).collect();
+    assert!(losses.last() < losses.first(), "{losses:?}");
+    assert!(place.exists("runs/1/config.toml"), "the first free folder in runs");
+}
+
+#[test]
+fn min_char_rnn_prints_the_lines_people_know() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    let out = place.ok(&["train", "--recipe", "min-char-rnn", "--data", "verses.txt", "--max-steps", "201"]);
+    let lines: Vec<&str> = out.lines().filter(|line| line.starts_with("iter ")).collect();
+    assert_eq!(lines.len(), 3, "{out}");
+    let smooth: Vec<f64> = lines.iter().map(|line| line.split("loss: ").nth(1).unwrap().parse().unwrap()).collect();
+    // 27 letters with the space, and the line break: S starts at 25 ln 28, less a thousandth of what the first step saves.
+    let start = 25.0 * 28.0_f64.ln();
+    assert!(lines[0].starts_with("iter 0, loss: ") && (smooth[0] - start).abs() < 0.01 * start, "{lines:?}");
+    assert!(lines[1].starts_with("iter 100, loss: ") && smooth[1] < smooth[0] && smooth[2] < smooth[1], "{lines:?}");
+    assert_eq!(out.matches("\n----\n").count(), 4, "a sample at 100 and at 200: {out}");
+}
+
+#[test]
+fn a_known_source_shows_its_limit() {
+    let place = Place::new();
+    let synthesized = place.ok(&[
+        "corpus",
+        "synthesize",
+        "--symbols",
+        "5",
+        "--order",
+        "1",
+        "--branching",
+        "3",
+        "--tokens",
+        "40000",
+        "--out",
+        "s.tokens",
+        "--json",
+    ]);
+    let synthesized: serde_json::Value = serde_json::from_str(&synthesized).unwrap();
+    let rate = synthesized["entropy_rate"].as_f64().unwrap();
+    let info: serde_json::Value = serde_json::from_str(&place.ok(&["corpus", "info", "s.tokens", "--json"])).unwrap();
+    assert_eq!((info["tokens"].as_u64(), info["vocabulary"].as_u64()), (Some(40_000), Some(5)));
+    assert_eq!(info["entropy_rate"].as_f64(), Some(rate));
+    let out = place.ok(&[
+        "train",
+        "--data",
+        "s.tokens",
+        "--rnn-size",
+        "16",
+        "--num-layers",
+        "1",
+        "--batch",
+        "20",
+        "--seq-length",
+        "25",
+        "--epochs",
+        "8",
+        "--lr",
+        "0.02",
+        "--split",
+        "tail",
+        "--out",
+        "run",
+    ]);
+    assert!(out.contains("the source's entropy rate is"), "{out}");
+    let score: serde_json::Value = serde_json::from_str(&place.ok(&["eval", "run", "--json"])).unwrap();
+    let excess = score["excess"].as_f64().unwrap();
+    // 2,000 tokens validate: their own mean may lie a little below the rate.
+    assert!((-0.05..0.05).contains(&excess), "{score}");
+}
+
+#[test]
+fn corpora_are_built_shown_and_refused() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    place.file("empty.txt", "");
+    let built = place.ok(&["corpus", "build", "verses.txt", "--level", "word", "--out", "v.tokens"]);
+    assert!(built.starts_with("v.tokens: 3,000 tokens, 10 different, 0 unknown"), "{built}");
+    let info = place.ok(&["corpus", "info", "v.tokens"]);
+    assert!(info.contains("level             word\ntokens            3,000\n"), "{info}");
+    insta::assert_snapshot!(place.refused(&["corpus", "build", "empty.txt", "--out", "e.tokens"]), @"3: error: empty.txt: the text is empty (give a file with text)");
+    insta::assert_snapshot!(place.refused(&["corpus", "info", "verses.txt"]), @"3: error: verses.txt: not a corpus file (make one from text with `unroll corpus build`)");
+    insta::assert_snapshot!(place.refused(&["corpus", "synthesize", "--symbols", "1", "--out", "x.tokens"]), @"2: error: symbols: must be from 2 to 16777216, got 1");
+    let whole = fs::read(place.path().join("v.tokens")).unwrap();
+    place.file("cut.tokens", &whole[..whole.len() - 10]);
+    let cut = place.refused(&["train", "--data", "cut.tokens"]);
+    assert!(cut.starts_with("3: error: cut.tokens"), "{cut}");
+    assert!(!place.exists("e.tokens") && !place.exists("runs/1"));
+}
+
+#[test]
+fn weights_from_a_file_are_checked() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    place.file("nonsense.safetensors", "nonsense");
+    place.ok(&tiny(&["--out", "run"]));
+    let refused = |file: &str, more: &[&str]| {
+        let all: Vec<&str> =
+            ["--init-weights", file, "--out", "other"].into_iter().chain(more.iter().copied()).collect();
+        place.refused(&tiny(&all))
+    };
+    insta::assert_snapshot!(refused("nonsense.safetensors", &[]), @"3: error: nonsense.safetensors: is no safetensors file: header too large");
+    let newest = fs::read_dir(place.path().join("run/checkpoints")).unwrap().map(|entry| entry.unwrap().path());
+    let newest = newest.filter(|path| path.is_dir()).max().unwrap();
+    fs::copy(newest.join("weights.safetensors"), place.path().join("weights.safetensors")).unwrap();
+    insta::assert_snapshot!(refused("weights.safetensors", &["--set", "model.layers=2"]), @"3: error: weights.safetensors: the tensor `lstm_1/kernel` [12, 48] is missing");
+    insta::assert_snapshot!(refused("weights.safetensors", &["--set", "model.hidden=13"]), @"3: error: weights.safetensors: `lstm/kernel` is F32 [28, 48], but the model has F32 [28, 52]");
+    let begun = place.ok(&tiny(&["--init-weights", "weights.safetensors", "--out", "other"]));
+    assert!(begun.contains("best validation loss"), "{begun}");
+}
