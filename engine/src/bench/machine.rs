@@ -10,7 +10,7 @@ use unroll_kernels::simd::{Kernel, Simd};
 use unroll_kernels::{Buffer, Isa};
 
 /// Work that is always shared by all threads.
-const ALL: Work = Work { flops: usize::MAX / 2, bytes: 0, barriers: 0 };
+const ALL: Work = Work { flops: usize::MAX / 2, bytes: 0 };
 
 /// Rates of one instruction set.
 #[derive(Clone, Debug, serde::Serialize)]

@@ -125,41 +125,45 @@ impl Member<'_> {
     }
 }
 
-/// The work of a job between two barriers, from which it follows whether more than one thread pays.
+/// The work of a job between two barriers (or of the whole job, if it makes none), from which it follows whether more
+/// than one thread pays.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Work {
     /// Floating-point operations.
     pub flops: usize,
-    /// Bytes moved from beyond the second-level cache.
+    /// Bytes of operands that are read once.
     pub bytes: usize,
-    /// Barriers that the job itself makes.
-    pub barriers: usize,
 }
 
-/// One thread's rate of products, flop per second, and of memory, bytes per second: orders of magnitude that only
-/// decide whether waking a second thread can pay. Measured 2026-11-21 on a 2-core Sapphire-Rapids-class machine.
+/// One thread's rate of products, flop per second, and of reading memory and its second-level cache, bytes per second:
+/// orders of magnitude that only decide whether waking a second thread can pay. Measured 2026-11-21 on a 2-core
+/// Sapphire-Rapids-class machine.
 const FLOPS_PER_S: f64 = 1.0e11;
-const BYTES_PER_S: f64 = 1.0e10;
+const MEMORY_BYTES_PER_S: f64 = 1.0e10;
+const CACHE_BYTES_PER_S: f64 = 6.0e10;
+/// Operands below this are taken to stay in the second-level cache from step to step.
+const CACHED_BYTES: usize = 1 << 20;
 /// Seconds that starting a job or passing a barrier costs.
 const BARRIER_S: f64 = 3.0e-6;
 
 impl Work {
     /// A matrix product M x K x N whose right operand is read from memory.
     pub fn product(m: usize, k: usize, n: usize) -> Self {
-        Self { flops: 2 * m * k * n, bytes: 4 * k * n, barriers: 0 }
+        Self { flops: 2 * m * k * n, bytes: 4 * k * n }
     }
     /// A pass that touches this many f32.
     pub fn pass(elements: usize) -> Self {
-        Self { flops: 8 * elements, bytes: 4 * elements, barriers: 0 }
+        Self { flops: 8 * elements, bytes: 4 * elements }
     }
-    /// `times` such pieces with a barrier after each.
-    pub fn repeated(self, times: usize) -> Self {
-        Self { flops: self.flops * times, bytes: self.bytes * times, barriers: times }
+    /// This work in `parts` parts with a barrier after each.
+    pub fn parted(self, parts: usize) -> Self {
+        Self { flops: self.flops / parts, bytes: self.bytes / parts }
     }
     /// Whether the time saved by two threads exceeds what starting and the barriers cost.
     fn pays(self) -> bool {
-        let alone = (self.flops as f64 / FLOPS_PER_S).max(self.bytes as f64 / BYTES_PER_S);
-        alone / 2.0 > BARRIER_S * (self.barriers + 1) as f64
+        let rate = if self.bytes < CACHED_BYTES { CACHE_BYTES_PER_S } else { MEMORY_BYTES_PER_S };
+        let alone = (self.flops as f64 / FLOPS_PER_S).max(self.bytes as f64 / rate);
+        alone / 2.0 > BARRIER_S
     }
 }
 
@@ -258,7 +262,7 @@ impl Drop for Crew {
 mod tests {
     use super::*;
 
-    const ALWAYS: Work = Work { flops: usize::MAX / 2, bytes: 0, barriers: 0 };
+    const ALWAYS: Work = Work { flops: usize::MAX / 2, bytes: 0 };
 
     #[test]
     fn sixteen_members_pass_barriers_on_any_number_of_cores() {
@@ -337,6 +341,6 @@ mod tests {
     #[test]
     fn tiny_work_stays_on_the_leader() {
         let crew = Crew::new(3, 1).unwrap();
-        crew.team().run(Work { flops: 100, bytes: 0, barriers: 0 }, |member| assert_eq!(member.size(), 1));
+        crew.team().run(Work { flops: 100, bytes: 0 }, |member| assert_eq!(member.size(), 1));
     }
 }

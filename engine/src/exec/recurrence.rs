@@ -61,10 +61,9 @@ impl Sweep {
         self.now(self.time(self.steps.saturating_sub(1)))
     }
 
-    fn work(self, gates: usize, barriers_per_step: usize) -> Work {
-        let step = Work::product(self.rows, self.units, gates * self.units);
-        let all = step.repeated(self.steps);
-        Work { barriers: all.barriers * barriers_per_step, ..all }
+    /// The work between two barriers, of which a step makes as many.
+    fn work(self, gates: usize, barriers: usize) -> Work {
+        Work::product(self.rows, self.units, gates * self.units).parted(barriers)
     }
 
     /// Runs the steps of the forward pass, a barrier after each.

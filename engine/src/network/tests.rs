@@ -54,11 +54,15 @@ fn tokens(n: usize, seed: u64) -> Vec<u32> {
 
 /// Losses and gradients of three steps with carried state and plain gradient descent between them.
 fn trace(graph: &Graph, options: NetworkOptions) -> (Vec<f64>, Vec<u32>) {
+    trace_steps(graph, options, 3)
+}
+
+fn trace_steps(graph: &Graph, options: NetworkOptions, steps: u64) -> (Vec<f64>, Vec<u32>) {
     let (t, n) = (options.steps, options.rows);
     let mut network = Network::new(graph, options).unwrap();
     let mut state = network.new_state(n);
     let (mut losses, mut bits) = (Vec::new(), Vec::new());
-    for step in 0..3 {
+    for step in 0..steps {
         let (x, mut y) = (tokens(t * n, step), tokens(t * n, 100 + step));
         y[3] = IGNORE;
         let batch = Batch { steps: t, rows: n, inputs: &x, targets: &y };
@@ -111,6 +115,17 @@ fn replicas_and_fusions_change_rounding_only() {
             assert!(losses.iter().zip(&l).all(|(a, b)| (a / b - 1.0).abs() < 1e-5), "{what}: {losses:?} {l:?}");
             assert!(largest_difference(&bits, &b) < 1e-5, "{what}: {}", largest_difference(&bits, &b));
         }
+    }
+}
+
+#[test]
+fn three_replicas_and_one_agree_over_twenty_steps() {
+    for cell in CELLS {
+        let graph = model(LANGUAGE, cell);
+        let (one, _) = trace_steps(&graph, options(6, 10), 20);
+        let (three, _) = trace_steps(&graph, NetworkOptions { replicas: 3, ..options(6, 10) }, 20);
+        let worst = one.iter().zip(&three).map(|(a, b)| (a / b - 1.0).abs()).fold(0.0, f64::max);
+        assert!(worst < 1e-4, "{cell}: {worst}");
     }
 }
 
