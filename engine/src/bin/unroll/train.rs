@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
@@ -22,7 +22,7 @@ use unroll::run::{
     read_initial_weights, rewrite_config,
 };
 use unroll::text::Tokenizer;
-use unroll::train::storage::{Disk, Storage};
+use unroll::train::storage::{Disk, Paced, Storage};
 use unroll::train::{Batches, Ended, Outcome, Session, TrainConfig, Trainer};
 use unroll::train::{CONFIG, RunFolder, VOCABULARY, Which, is_run};
 
@@ -61,6 +61,9 @@ pub(crate) struct Train {
     /// JSON lines instead of text
     #[arg(long, help_heading = "Run")]
     json: bool,
+    /// Waits so many milliseconds before each change of a file of the run, for tests that kill it there
+    #[arg(long, value_name = "MS", hide = true)]
+    pause_storage: Option<u64>,
 }
 
 /// What a run is made of before it starts.
@@ -111,7 +114,7 @@ impl Train {
             read_initial_weights(file, &prepared.graph, prepared.network.params_mut())?;
         }
         make_absolute(&mut prepared.config.data)?;
-        let storage: Rc<dyn Storage> = Rc::new(Disk);
+        let storage = self.storage();
         let files = [
             (VOCABULARY, prepared.texts.tokenizer.vocabulary().to_file().into_bytes()),
             (CONFIG, config_file(&prepared.config)?.into_bytes()),
@@ -123,7 +126,7 @@ impl Train {
     }
 
     fn resume(&self, path: &Path, stop: &Arc<AtomicBool>) -> Result<()> {
-        let storage: Rc<dyn Storage> = Rc::new(Disk);
+        let storage = self.storage();
         let run = RunFolder::resume(Rc::clone(&storage), path)?;
         let file = path.join(CONFIG);
         let (config, origins) = self.configuration.resolve(|resolver| resolver.file(&file))?;
@@ -131,6 +134,13 @@ impl Train {
         let texts = Texts::open(&config, path)?;
         let mut prepared = self.prepare(config, texts)?;
         self.train(&mut prepared, &run, storage, stop)
+    }
+
+    fn storage(&self) -> Rc<dyn Storage> {
+        match self.pause_storage {
+            Some(pause) => Rc::new(Paced::new(Disk, Duration::from_millis(pause))),
+            None => Rc::new(Disk),
+        }
     }
 
     fn threads(&self) -> Result<usize> {
