@@ -45,6 +45,7 @@ pub mod error;
 pub mod eval;
 pub mod exec;
 pub mod generate;
+pub mod gradcheck;
 pub mod graph;
 mod heads;
 mod layers;

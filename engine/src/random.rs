@@ -20,6 +20,8 @@ pub enum Purpose {
     Source = 5,
     /// Data of benches.
     Bench = 6,
+    /// Parameters, tokens and targets of gradient checks.
+    Check = 7,
 }
 
 /// The key of a stream: (seed, purpose, layer, training step).

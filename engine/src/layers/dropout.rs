@@ -8,25 +8,61 @@ use super::{Act, Cx, Dims, Inputs, Upstream};
 use crate::random::Key;
 use unroll_kernels::rows;
 
-/// A dropout layer.
-pub(crate) struct DropoutRun {
+/// Which elements a dropout layer keeps, and what it scales them by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mask {
     layer: usize,
     /// Random words below this keep their element.
     keep_below: u32,
-    scale: f32,
+    scale: f64,
     columns: usize,
+}
+
+impl Mask {
+    pub(crate) fn new(layer: usize, rate: f32, columns: usize) -> Self {
+        let keep = 1.0 - f64::from(rate);
+        // A rate of 0 keeps all but one word in 2^32, which is why it is not applied at all (see `drops`).
+        Self {
+            layer,
+            keep_below: (keep * 4_294_967_296.0).min(4_294_967_295.0) as u32,
+            scale: 1.0 / keep,
+            columns,
+        }
+    }
+
+    /// Whether anything is dropped.
+    pub(crate) fn drops(&self) -> bool {
+        self.scale != 1.0
+    }
+
+    /// 1 / (1 - rate)
+    pub(crate) fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// Columns of a row.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Which columns are kept, four at a time, at `position` = time * rows of the whole batch + row in it. `key` is that
+    /// of the training step.
+    pub(crate) fn keeps(&self, key: Key, position: usize) -> impl Iterator<Item = [bool; 4]> {
+        let (key, keep_below) = (key.layer(self.layer), self.keep_below);
+        let blocks = self.columns.div_ceil(4) as u64;
+        let first = position as u64 * blocks;
+        (first..first + blocks).map(move |block| key.words_at(block).map(|word| word < keep_below))
+    }
+}
+
+/// A dropout layer.
+pub(crate) struct DropoutRun {
+    mask: Mask,
 }
 
 impl DropoutRun {
     pub(crate) fn new(layer: usize, rate: f32, columns: usize) -> Self {
-        let keep = 1.0 - f64::from(rate);
-        // A rate of 0 keeps all but one word in 2^32, which is why it is not run at all (see `forward`).
-        Self {
-            layer,
-            keep_below: (keep * 4_294_967_296.0).min(4_294_967_295.0) as u32,
-            scale: (1.0 / keep) as f32,
-            columns,
-        }
+        Self { mask: Mask::new(layer, rate, columns) }
     }
 
     pub(crate) fn forward(&self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act) {
@@ -55,20 +91,17 @@ impl DropoutRun {
     }
 
     fn drops(&self, cx: &Cx<'_>) -> bool {
-        cx.training && self.scale != 1.0
+        cx.training && self.mask.drops()
     }
 
     /// Drops and scales a row of (T N, columns).
     fn mask(&self, cx: &Cx<'_>, row: usize, x: &mut [f32]) {
         let Dims { rows, .. } = cx.dims;
         let (time, row) = (row / rows, row % rows + cx.first_row);
-        let key: Key = cx.key.layer(self.layer);
-        let blocks = self.columns.div_ceil(4) as u64;
-        let first = (time * cx.batch_rows + row) as u64 * blocks;
-        for (block, four) in x.chunks_mut(4).enumerate() {
-            let words = key.words_at(first + block as u64);
-            for (x, word) in four.iter_mut().zip(words) {
-                *x = if word < self.keep_below { *x * self.scale } else { 0.0 };
+        let scale = self.mask.scale() as f32;
+        for (four, keeps) in x.chunks_mut(4).zip(self.mask.keeps(cx.key, time * cx.batch_rows + row)) {
+            for (x, keep) in four.iter_mut().zip(keeps) {
+                *x = if keep { *x * scale } else { 0.0 };
             }
         }
     }

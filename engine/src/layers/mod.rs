@@ -18,7 +18,7 @@ pub(crate) use activation::ActivationRun;
 pub(crate) use concat::{AddRun, ConcatenateRun};
 pub(crate) use dense::{DenseParams, DenseRun};
 pub(crate) use direction::{CellPack, CellParams};
-pub(crate) use dropout::DropoutRun;
+pub(crate) use dropout::{DropoutRun, Mask};
 pub(crate) use lookup::{EmbeddingRun, OneHotRun};
 pub(crate) use projection::Origin;
 pub(crate) use recurrent::{Merge, RecurrentPlan, RecurrentRun};

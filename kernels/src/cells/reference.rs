@@ -136,11 +136,13 @@ impl<'a> ViewMut<'a> {
     }
 }
 
-/// C += A B for `rows` rows of A and C.
+/// C += A B for `rows` rows of A and C. A row of B serves all rows of A before the next one is read.
 pub(crate) fn add_product(mut c: ViewMut<'_>, a: View<'_>, b: View<'_>, rows: usize) {
-    for r in 0..rows {
-        for (k, &a) in a.row(r).iter().enumerate() {
-            c.row(r).iter_mut().zip(b.row(k)).for_each(|(c, &b)| *c += a * b);
+    for k in 0..a.cols {
+        let b = b.row(k);
+        for r in 0..rows {
+            let a = a.row(r)[k];
+            c.row(r).iter_mut().zip(b).for_each(|(c, &b)| *c += a * b);
         }
     }
 }

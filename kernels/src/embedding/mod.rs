@@ -19,7 +19,6 @@
 
 mod distinct;
 mod generic;
-
 pub mod reference;
 
 pub use distinct::Distinct;

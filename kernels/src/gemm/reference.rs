@@ -7,11 +7,11 @@
 /// When a slice has another length than its shape.
 pub fn product([m, k, n]: [usize; 3], a: &[f64], b: &[f64], c: &mut [f64]) {
     assert_eq!([a.len(), b.len(), c.len()], [m * k, k * n, m * n]);
-    for i in 0..m {
-        for l in 0..k {
-            for j in 0..n {
-                c[i * n + j] += a[i * k + l] * b[l * n + j];
-            }
+    for l in 0..k {
+        let b = &b[l * n..][..n];
+        for i in 0..m {
+            let a = a[i * k + l];
+            c[i * n..][..n].iter_mut().zip(b).for_each(|(c, b)| *c += a * b);
         }
     }
 }

@@ -33,7 +33,6 @@
 //! form: N. J. Higham et al., "Accurately Computing the Log-Sum-Exp and Softmax Functions", 2021.
 
 mod generic;
-
 pub mod reference;
 
 use crate::isa::Isa;

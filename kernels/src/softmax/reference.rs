@@ -14,7 +14,11 @@ pub fn softmax(x: &[f64]) -> Vec<f64> {
     log_softmax(x).into_iter().map(f64::exp).collect()
 }
 
-/// The loss of each row: -ln p of its target. `x` (R, V).
+/// The loss of each row: -ln p of its target, 0 where that is [`IGNORE`]. `x` (R, V).
+///
+/// # Panics
+///
+/// When a target is neither below `v` nor [`IGNORE`]; so does [`cross_entropy_backward`].
 pub fn cross_entropy(x: &[f64], v: usize, targets: &[u32]) -> Vec<f64> {
     let rows = x.chunks(v).zip(targets);
     rows.map(|(row, &t)| if t == IGNORE { 0.0 } else { -log_softmax(row)[t as usize] }).collect()

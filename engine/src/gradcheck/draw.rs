@@ -1,0 +1,130 @@
+//! What a check runs on: random parameters, tokens and targets, drawn from a seed.
+
+use super::model::{Model, Params, Step};
+use crate::graph::{Graph, Initializer, LayerConfig, Loss, ModelConfig, ParamSpec, Recurrent, RecurrentConfig, Role, Source};
+use crate::random::{Key, Purpose};
+use unroll_kernels::softmax::IGNORE;
+
+/// Tokens and targets of one step.
+#[derive(Clone, Debug)]
+pub(super) struct Tokens {
+    /// (T, N)
+    pub(super) inputs: Vec<u32>,
+    /// (T, N), or (N) where the model gives one output a row.
+    pub(super) targets: Vec<u32>,
+}
+
+/// Draws `batches` batches of T steps and N rows: a third of the tokens repeat an earlier one, a sixth of the targets is
+/// not scored.
+pub(super) fn tokens(graph: &Graph, steps: usize, rows: usize, batches: usize, seed: u64) -> Vec<Tokens> {
+    let key = Key::new(seed, Purpose::Check);
+    let outputs = if graph.is_sequence() { steps * rows } else { rows };
+    let classes = match graph.config().loss {
+        Loss::CrossEntropy => graph.nodes()[graph.logits()].shape.width(),
+        Loss::BinaryCrossEntropy => 2,
+    };
+    let batch = |b: usize| {
+        let (new, again) = (key.layer(4 * b), key.layer(4 * b + 1));
+        let mut inputs: Vec<u32> = Vec::with_capacity(steps * rows);
+        for i in 0..steps * rows {
+            let repeats = i > 0 && again.below(2 * i as u64, 3) == 0;
+            let token = if repeats {
+                inputs[again.below(2 * i as u64 + 1, i as u64) as usize]
+            } else {
+                new.below(i as u64, graph.vocabulary() as u64) as u32
+            };
+            inputs.push(token);
+        }
+        let (target, ignored) = (key.layer(4 * b + 2), key.layer(4 * b + 3));
+        let scored = ignored.below(outputs as u64, outputs as u64) as usize;
+        let target = |i: usize| {
+            let ignore = i != scored && ignored.below(i as u64, 6) == 0;
+            if ignore { IGNORE } else { target.below(i as u64, classes as u64) as u32 }
+        };
+        Tokens { inputs, targets: (0..outputs).map(target).collect() }
+    };
+    (0..batches).map(batch).collect()
+}
+
+/// Draws every parameter uniformly so that pre-activations have a standard deviation below 1 and nothing saturates;
+/// no two entries are alike. Values are f32 numbers, so that f32 and f64 compute with the same.
+pub(super) fn params(graph: &Graph, seed: u64) -> Vec<Vec<f64>> {
+    let draw = |(p, spec): (usize, &ParamSpec)| {
+        let key = Key::new(seed, Purpose::Check).step(1).layer(p);
+        let limit = limit(graph, p);
+        (0..spec.len() as u64).map(|i| f64::from(((2.0 * key.uniform(i) - 1.0) * limit) as f32)).collect()
+    };
+    graph.params().iter().enumerate().map(draw).collect()
+}
+
+/// The half width of a parameter's values.
+fn limit(graph: &Graph, p: usize) -> f32 {
+    let spec = &graph.params()[p];
+    // Uniform in ±sqrt(3/n) has variance 1/n: sums of n such terms neither grow nor fade.
+    let over = |n: usize| (3.0 / n as f32).sqrt().min(1.0);
+    let node = graph.nodes().iter().find(|n| n.params.contains(&p));
+    match spec.role {
+        Role::Bias => 0.5,
+        Role::RecurrentKernel => 0.8 * over(spec.shape[0]),
+        Role::Kernel => {
+            let source = node.map(|n| n.inputs[0]);
+            let one_hot = matches!(source, Some(Source::Node(n)) if graph.nodes()[n].config.kind() == "one_hot");
+            if one_hot { 1.0 } else { 0.8 * over(spec.shape[0]) }
+        }
+        Role::Embeddings => {
+            let tied = graph.nodes().iter().any(|n| match &n.config {
+                LayerConfig::Dense(dense) => dense.tied_to.is_some() && dense.tied_to.as_ref() == node.map(|n| &n.name),
+                _ => false,
+            });
+            if tied { over(spec.shape[1]) } else { 1.0 }
+        }
+    }
+}
+
+/// Whether no relu changes its side when every parameter moves by 2^-16 of itself: f32's rounding may then not change
+/// one either.
+pub(super) fn is_steady(model: &Model<'_>, tensors: &[Vec<f64>], steps: &[Step<'_>]) -> bool {
+    let patterns = |tensors: &[Vec<f64>]| -> Vec<u64> {
+        let (params, mut state) = (Params { tensors, changed: None }, Vec::new());
+        let mut patterns = Vec::new();
+        for step in steps {
+            let step = Step { before: if state.is_empty() { step.before } else { &state }, ..*step };
+            let values = model.forward(&step, params);
+            patterns.extend(values.iter().map(|value| value.pattern));
+            let after = model.carry(&step, params, &values);
+            state = after;
+        }
+        patterns
+    };
+    let here = patterns(tensors);
+    if here.iter().all(|&pattern| pattern == 0) {
+        return true;
+    }
+    let moved = |key: Key| -> Vec<Vec<f64>> {
+        let sign = |i: usize| if key.below(i as u64, 2) == 0 { 1.0 } else { -1.0 };
+        let tensor = |t: &Vec<f64>| t.iter().enumerate().map(|(i, x)| x * (1.0 + sign(i) / 65536.0)).collect();
+        tensors.iter().map(tensor).collect()
+    };
+    (0..2).all(|i| patterns(&moved(Key::new(i, Purpose::Check).step(2))) == here)
+}
+
+/// The same model with all parameters zero at first: the check sets them, and drawing them as declared takes long.
+pub(super) fn without_initializers(config: &ModelConfig) -> ModelConfig {
+    let mut config = config.clone();
+    config.initializer = Some(Initializer::Zeros);
+    let clear = |o: &mut Recurrent| {
+        (o.kernel_initializer, o.recurrent_initializer, o.bias_initializer) = (None, None, None);
+    };
+    for layer in &mut config.layers {
+        match layer {
+            LayerConfig::Embedding(layer) => layer.embeddings_initializer = None,
+            LayerConfig::Dense(layer) => (layer.kernel_initializer, layer.bias_initializer) = (None, None),
+            LayerConfig::SimpleRnn(o) | LayerConfig::Lstm(o) | LayerConfig::Gru(o) => clear(o),
+            LayerConfig::Bidirectional(layer) => match &mut layer.layer {
+                RecurrentConfig::SimpleRnn(o) | RecurrentConfig::Lstm(o) | RecurrentConfig::Gru(o) => clear(o),
+            },
+            _ => {}
+        }
+    }
+    config
+}

@@ -1,0 +1,449 @@
+//! A whole graph in f64, forward: the meaning that the network's gradients are the gradients of.
+//!
+//! Everything is written in terms of the kernels' references and of the graph's declaration, and nothing of the network's
+//! plan is used, so that a fault there cannot hide by being made twice. The one thing shared is the dropout mask: which
+//! elements fall is a choice, not a computation.
+
+use super::recurrent::{Carried, Direction, Trace};
+use crate::graph::{Activation, Cell, Graph, LayerConfig, Loss, Node, Recurrent, Role, Source};
+use crate::layers::Mask;
+use crate::network::LossScale;
+use crate::random::Key;
+use std::ops::Range;
+use unroll_kernels::cells::reference::{Dims, Parameters};
+use unroll_kernels::softmax::IGNORE;
+use unroll_kernels::{activation, embedding, gemm, gru, rnn, softmax};
+
+/// A graph to run in f64.
+#[derive(Clone, Copy)]
+pub(super) struct Model<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) loss_scale: LossScale,
+}
+
+/// One batch, the state before it and the key of its dropout masks.
+#[derive(Clone, Copy)]
+pub(super) struct Step<'a> {
+    /// T
+    pub(super) steps: usize,
+    /// N
+    pub(super) rows: usize,
+    /// (T, N)
+    pub(super) tokens: &'a [u32],
+    /// (T, N), or (N) where the model gives one output a row.
+    pub(super) targets: &'a [u32],
+    pub(super) key: Key,
+    /// One a node; empty for nodes that carry none.
+    pub(super) before: &'a [Carried],
+}
+
+/// The parameters, one tensor each, of which one may be changed.
+#[derive(Clone, Copy)]
+pub(super) struct Params<'a> {
+    pub(super) tensors: &'a [Vec<f64>],
+    pub(super) changed: Option<(usize, &'a [f64])>,
+}
+
+impl<'a> Params<'a> {
+    pub(super) fn get(self, tensor: usize) -> &'a [f64] {
+        match self.changed {
+            Some((changed, values)) if changed == tensor => values,
+            _ => &self.tensors[tensor],
+        }
+    }
+}
+
+/// What a node computes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Value {
+    /// (T, N, width), or (N, width) without a time axis.
+    pub(super) y: Vec<f64>,
+    /// Of a recurrent node: one a direction.
+    pub(super) traces: Vec<Trace>,
+    /// Of a node that uses relu: a hash of which outputs are positive. The loss has a kink where it changes.
+    pub(super) pattern: u64,
+}
+
+/// The parameters of a dense layer: indices of its tensors.
+#[derive(Clone, Copy)]
+pub(super) struct DenseTensors {
+    pub(super) kernel: usize,
+    /// Whether the kernel is the transposed table of an embedding.
+    pub(super) tied: bool,
+    pub(super) bias: Option<usize>,
+}
+
+/// The tensors of one direction.
+#[derive(Clone, Copy)]
+pub(super) struct CellTensors {
+    pub(super) kernel: usize,
+    pub(super) recurrent_kernel: usize,
+    pub(super) bias: Option<usize>,
+}
+
+impl<'a> Model<'a> {
+    /// The values of every node up to the logits.
+    pub(super) fn forward(&self, step: &Step<'_>, params: Params<'_>) -> Vec<Value> {
+        let mut values: Vec<Value> = Vec::with_capacity(self.graph.nodes().len());
+        for i in 0..=self.graph.logits() {
+            let value = self.node(i, step, params, |n| &values[n]);
+            values.push(value);
+        }
+        values
+    }
+
+    /// The loss after a change that reaches the `affected` nodes only, and whether every relu is as it was in `base`.
+    pub(super) fn loss_again(
+        &self,
+        step: &Step<'_>,
+        params: Params<'_>,
+        base: &[Value],
+        affected: &[bool],
+    ) -> (f64, bool) {
+        let mut again: Vec<Option<Value>> = Vec::with_capacity(base.len());
+        let mut same = true;
+        for i in 0..base.len() {
+            let value = affected[i].then(|| {
+                self.node(i, step, params, |n| again[n].as_ref().unwrap_or(&base[n]))
+            });
+            same &= value.as_ref().is_none_or(|value| value.pattern == base[i].pattern);
+            again.push(value);
+        }
+        let logits = self.graph.logits();
+        (self.loss(step, &again[logits].as_ref().unwrap_or(&base[logits]).y), same)
+    }
+
+    /// The nodes that a change of this tensor reaches.
+    pub(super) fn affected(&self, tensor: usize) -> Vec<bool> {
+        let mut affected: Vec<bool> = Vec::new();
+        for node in &self.graph.nodes()[..=self.graph.logits()] {
+            let own = node.params.contains(&tensor) || self.dense_tensors(node).is_some_and(|d| d.kernel == tensor);
+            let before = node.inputs.iter().any(|&s| matches!(s, Source::Node(n) if affected[n]));
+            affected.push(own || before);
+        }
+        affected
+    }
+
+    /// The number that the gradient is of.
+    pub(super) fn loss(&self, step: &Step<'_>, logits: &[f64]) -> f64 {
+        self.factor(step) * self.losses(step, logits).iter().sum::<f64>()
+    }
+
+    /// The factor of each loss.
+    pub(super) fn factor(&self, step: &Step<'_>) -> f64 {
+        match self.loss_scale {
+            LossScale::Mean => 1.0 / step.targets.iter().filter(|&&t| t != IGNORE).count() as f64,
+            LossScale::Sum => 1.0,
+            LossScale::SumOverTime => 1.0 / step.rows as f64,
+        }
+    }
+
+    /// -ln p of every target, 0 where it is not scored.
+    pub(super) fn losses(&self, step: &Step<'_>, logits: &[f64]) -> Vec<f64> {
+        match self.graph.config().loss {
+            Loss::CrossEntropy => {
+                let width = self.graph.nodes()[self.graph.logits()].shape.width();
+                softmax::reference::cross_entropy(logits, width, step.targets)
+            }
+            Loss::BinaryCrossEntropy => {
+                let losses = softmax::reference::binary_cross_entropy(logits, &binary_targets(step.targets));
+                let scored = losses.into_iter().zip(step.targets);
+                scored.map(|(loss, &t)| if t == IGNORE { 0.0 } else { loss }).collect()
+            }
+        }
+    }
+
+    /// The gradient of the logits.
+    pub(super) fn losses_backward(&self, step: &Step<'_>, logits: &[f64]) -> Vec<f64> {
+        let factor = self.factor(step);
+        match self.graph.config().loss {
+            Loss::CrossEntropy => {
+                let width = self.graph.nodes()[self.graph.logits()].shape.width();
+                softmax::reference::cross_entropy_backward(logits, width, step.targets, factor)
+            }
+            Loss::BinaryCrossEntropy => {
+                let targets = binary_targets(step.targets);
+                let d = softmax::reference::binary_cross_entropy_backward(logits, &targets, factor);
+                d.into_iter().zip(step.targets).map(|(d, &t)| if t == IGNORE { 0.0 } else { d }).collect()
+            }
+        }
+    }
+
+    /// The state that every node leaves.
+    pub(super) fn carry(&self, step: &Step<'_>, params: Params<'_>, values: &[Value]) -> Vec<Carried> {
+        let nodes = self.graph.nodes().iter().enumerate();
+        let carried = nodes.map(|(i, node)| match node.config.recurrent() {
+            Some((_, options)) if options.stateful => {
+                self.directions(i, step, params)[0].after(&values[i].traces[0])
+            }
+            _ => Carried::default(),
+        });
+        carried.collect()
+    }
+
+    /// The zero state.
+    pub(super) fn start(&self, rows: usize) -> Vec<Carried> {
+        let nodes = self.graph.nodes().iter();
+        let zero = nodes.map(|node| match node.config.recurrent() {
+            Some((cell, options)) if options.stateful => {
+                let zeros = vec![0.0; rows * options.units];
+                Carried { c: if cell == Cell::Lstm { zeros.clone() } else { Vec::new() }, h: zeros }
+            }
+            _ => Carried::default(),
+        });
+        zero.collect()
+    }
+
+    /// Rows of a node's output: T N with a time axis, else N.
+    pub(super) fn rows(&self, i: usize, step: &Step<'_>) -> usize {
+        if self.graph.nodes()[i].shape.time.is_some() { step.steps * step.rows } else { step.rows }
+    }
+
+    /// The width of what flows from a source.
+    pub(super) fn width(&self, source: Source) -> usize {
+        self.graph.shape_of(source).width()
+    }
+
+    fn tensor(&self, node: &Node, role: Role, nth: usize) -> Option<usize> {
+        node.params.clone().filter(|&p| self.graph.params()[p].role == role).nth(nth)
+    }
+
+    /// The table of an embedding node.
+    pub(super) fn table(&self, node: &Node) -> usize {
+        node.params.start
+    }
+
+    /// The tensors of a dense node.
+    pub(super) fn dense_tensors(&self, node: &Node) -> Option<DenseTensors> {
+        let LayerConfig::Dense(layer) = &node.config else { return None };
+        let bias = self.tensor(node, Role::Bias, 0);
+        match &layer.tied_to {
+            Some(table) => {
+                let table = self.graph.nodes().iter().find(|n| n.name == *table)?;
+                Some(DenseTensors { kernel: self.table(table), tied: true, bias })
+            }
+            None => Some(DenseTensors { kernel: self.tensor(node, Role::Kernel, 0)?, tied: false, bias }),
+        }
+    }
+
+    /// The tensors of each direction of a recurrent node.
+    pub(super) fn cell_tensors(&self, node: &Node) -> Vec<CellTensors> {
+        let direction = |d| {
+            Some(CellTensors {
+                kernel: self.tensor(node, Role::Kernel, d)?,
+                recurrent_kernel: self.tensor(node, Role::RecurrentKernel, d)?,
+                bias: self.tensor(node, Role::Bias, d),
+            })
+        };
+        (0..2).map_while(direction).collect()
+    }
+
+    /// The function of a dense node; the one that the loss contains is left to it.
+    pub(super) fn dense_function(&self, i: usize, function: Activation) -> activation::Activation {
+        if i == self.graph.logits() { activation::Activation::Linear } else { element_wise(function) }
+    }
+
+    /// The directions of a recurrent node; none of any other.
+    pub(super) fn directions<'p>(&self, i: usize, step: &Step<'_>, params: Params<'p>) -> Vec<Direction<'p>> {
+        let Some((cell, options, bidirectional)) = recurrent(&self.graph.nodes()[i].config) else { return Vec::new() };
+        let node = &self.graph.nodes()[i];
+        let inputs = self.width(node.inputs[0]);
+        let dims = Dims { steps: step.steps, rows: step.rows, inputs, units: options.units };
+        let tensors = self.cell_tensors(node);
+        let directions = tensors.iter().enumerate().map(|(d, tensors)| {
+            let zeros = || vec![0.0; dims.state()];
+            let before = if options.stateful {
+                step.before[i].clone()
+            } else {
+                Carried { h: zeros(), c: if cell == Cell::Lstm { zeros() } else { Vec::new() } }
+            };
+            let relu = options.activation == Some(Activation::Relu);
+            let after = options.reset_after.unwrap_or(true);
+            Direction {
+                cell,
+                activation: if relu { rnn::Activation::Relu } else { rnn::Activation::Tanh },
+                reset: if after { gru::reference::Reset::After } else { gru::reference::Reset::Before },
+                reverse: if bidirectional { d == 1 } else { options.go_backwards },
+                dims,
+                parameters: Parameters {
+                    kernel: params.get(tensors.kernel),
+                    recurrent_kernel: params.get(tensors.recurrent_kernel),
+                    bias: tensors.bias.map(|b| params.get(b)),
+                },
+                before,
+            }
+        });
+        directions.collect()
+    }
+
+    /// One node.
+    fn node<'v>(
+        &self,
+        i: usize,
+        step: &Step<'_>,
+        params: Params<'_>,
+        value: impl Fn(usize) -> &'v Value,
+    ) -> Value {
+        let node = &self.graph.nodes()[i];
+        // Lookups take tokens; every other layer takes nodes.
+        let input = |k: usize| match node.inputs[k] {
+            Source::Node(n) => &value(n).y[..],
+            Source::Input => &[],
+        };
+        let width = node.shape.width();
+        let y = match &node.config {
+            LayerConfig::Embedding(_) => {
+                embedding::reference::gather(params.get(self.table(node)), width, step.tokens)
+            }
+            LayerConfig::OneHot(_) => one_hot(step.tokens, width),
+            LayerConfig::SimpleRnn(o) | LayerConfig::Lstm(o) | LayerConfig::Gru(o) => {
+                return self.recurrence(&self.directions(i, step, params), o, input(0));
+            }
+            LayerConfig::Bidirectional(layer) => {
+                return self.recurrence(&self.directions(i, step, params), layer.layer.parts().1, input(0));
+            }
+            LayerConfig::Dense(layer) => {
+                let Some(tensors) = self.dense_tensors(node) else { return Value::default() };
+                let y = self.dense(tensors, width, params, input(0));
+                return with_pattern(self.dense_function(i, layer.activation), y);
+            }
+            LayerConfig::Dropout(layer) => {
+                let mut y = input(0).to_vec();
+                drop(&Mask::new(i, layer.rate, width), step.key, &mut y);
+                y
+            }
+            LayerConfig::Activation(layer) if layer.activation == Activation::Softmax => {
+                input(0).chunks_exact(width).flat_map(softmax::reference::softmax).collect()
+            }
+            LayerConfig::Activation(layer) => {
+                return with_pattern(element_wise(layer.activation), input(0).to_vec());
+            }
+            LayerConfig::Add(_) => {
+                let mut y = input(0).to_vec();
+                (1..node.inputs.len()).for_each(|k| add(&mut y, input(k)));
+                y
+            }
+            LayerConfig::Concatenate(_) => {
+                let parts: Vec<(&[f64], usize)> =
+                    (0..node.inputs.len()).map(|k| (input(k), self.width(node.inputs[k]))).collect();
+                let rows = self.rows(i, step);
+                (0..rows).flat_map(|r| parts.iter().flat_map(move |(x, w)| &x[r * w..][..*w])).copied().collect()
+            }
+            LayerConfig::Reshape(_) => self.reshape(node, step, input(0)),
+        };
+        Value { y, ..Value::default() }
+    }
+
+    /// x W + b.
+    fn dense(&self, tensors: DenseTensors, units: usize, params: Params<'_>, x: &[f64]) -> Vec<f64> {
+        let kernel = params.get(tensors.kernel);
+        let inputs = kernel.len() / units;
+        let rows = x.len() / inputs;
+        let mut z = tensors.bias.map_or(vec![0.0; rows * units], |b| params.get(b).repeat(rows));
+        if tensors.tied {
+            gemm::reference::transposed_product([rows, inputs, units], x, kernel, &mut z);
+        } else {
+            gemm::reference::product([rows, inputs, units], x, kernel, &mut z);
+        }
+        z
+    }
+
+    /// A recurrent layer: the directions' outputs side by side.
+    fn recurrence(&self, directions: &[Direction<'_>], options: &Recurrent, x: &[f64]) -> Value {
+        let traces: Vec<Trace> = directions.iter().map(|d| d.forward(&d.in_order(x))).collect();
+        let parts: Vec<Vec<f64>> = directions
+            .iter()
+            .zip(&traces)
+            .map(|(d, trace)| {
+                if options.return_sequences { d.in_order(trace.h()).into_owned() } else { d.after(trace).h }
+            })
+            .collect();
+        let units = options.units;
+        let rows = parts[0].len() / units;
+        let y = (0..rows).flat_map(|r| parts.iter().flat_map(move |part| &part[r * units..][..units]));
+        let y = y.copied().collect();
+        let relu = matches!(traces[0], Trace::Rnn(_)) && directions[0].activation == rnn::Activation::Relu;
+        let pattern = if relu { traces.iter().map(|t| pattern(t.h())).fold(0, |a: u64, b| a.rotate_left(1) ^ b) } else { 0 };
+        Value { y, traces, pattern }
+    }
+
+    /// Joins time and features, which stand time-major, row by row.
+    fn reshape(&self, node: &Node, step: &Step<'_>, x: &[f64]) -> Vec<f64> {
+        let width = self.width(node.inputs[0]);
+        self.reshape_blocks(node, step).flat_map(|block| &x[block * width..][..width]).copied().collect()
+    }
+
+    /// The rows of a reshape's input in the order in which they stand in its output.
+    pub(super) fn reshape_blocks(&self, node: &Node, step: &Step<'_>) -> impl Iterator<Item = usize> + use<> {
+        let steps = if self.graph.shape_of(node.inputs[0]).time.is_some() { step.steps } else { 1 };
+        let rows = step.rows;
+        (0..rows).flat_map(move |n| (0..steps).map(move |t| t * rows + n))
+    }
+}
+
+/// The cell, its options and whether it is read both ways, if this is a recurrent layer.
+pub(super) fn recurrent(config: &LayerConfig) -> Option<(Cell, &Recurrent, bool)> {
+    match config {
+        LayerConfig::Bidirectional(layer) => {
+            let (cell, options) = layer.layer.parts();
+            Some((cell, options, true))
+        }
+        _ => config.recurrent().map(|(cell, options)| (cell, options, false)),
+    }
+}
+
+/// Drops and scales the rows of `x` (T N or N, columns), forward and backward alike.
+pub(super) fn drop(mask: &Mask, key: Key, x: &mut [f64]) {
+    if !mask.drops() {
+        return;
+    }
+    let columns = mask.columns();
+    for (position, row) in x.chunks_exact_mut(columns).enumerate() {
+        for (x, keep) in row.iter_mut().zip(mask.keeps(key, position).flatten()) {
+            *x = if keep { *x * mask.scale() } else { 0.0 };
+        }
+    }
+}
+
+/// a += b
+pub(super) fn add(a: &mut [f64], b: &[f64]) {
+    a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+}
+
+/// The element-wise functions; linear for softmax, which is none.
+pub(super) fn element_wise(function: Activation) -> activation::Activation {
+    match function {
+        Activation::Tanh => activation::Activation::Tanh,
+        Activation::Relu => activation::Activation::Relu,
+        Activation::Sigmoid => activation::Activation::Sigmoid,
+        Activation::Linear | Activation::Softmax => activation::Activation::Linear,
+    }
+}
+
+/// The elements of one row of a matrix of `width` columns.
+pub(super) fn row(r: usize, width: usize) -> Range<usize> {
+    r * width..(r + 1) * width
+}
+
+fn with_pattern(function: activation::Activation, mut y: Vec<f64>) -> Value {
+    y.iter_mut().for_each(|y| *y = activation::reference::forward(function, *y));
+    let pattern = if function == activation::Activation::Relu { pattern(&y) } else { 0 };
+    Value { y, traces: Vec::new(), pattern }
+}
+
+/// A hash (FNV-1a) of which elements are positive.
+fn pattern(y: &[f64]) -> u64 {
+    y.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, &y| {
+        (hash ^ u64::from(y > 0.0)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+fn one_hot(tokens: &[u32], width: usize) -> Vec<f64> {
+    let mut y = vec![0.0; tokens.len() * width];
+    tokens.iter().enumerate().for_each(|(r, &token)| y[r * width + token as usize] = 1.0);
+    y
+}
+
+fn binary_targets(targets: &[u32]) -> Vec<f64> {
+    targets.iter().map(|&t| if t == 0 { 0.0 } else { 1.0 }).collect()
+}

@@ -1,0 +1,114 @@
+//! One direction of a recurrent layer in f64, from the references of its cell.
+
+use crate::graph::Cell;
+use std::borrow::Cow;
+use unroll_kernels::cells::reference::{Dims, Gradients, OutputGradients, Parameters};
+use unroll_kernels::{gru, lstm, rnn};
+
+/// The state before a first step, each (N, H); c is empty for cells without it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Carried {
+    pub(super) h: Vec<f64>,
+    pub(super) c: Vec<f64>,
+}
+
+/// One direction. Its sequences stand in the order of reading: the last step comes first where it reads backwards.
+pub(super) struct Direction<'a> {
+    pub(super) cell: Cell,
+    /// Of the simple recurrent cell.
+    pub(super) activation: rnn::Activation,
+    /// Of the GRU.
+    pub(super) reset: gru::reference::Reset,
+    pub(super) reverse: bool,
+    pub(super) dims: Dims,
+    pub(super) parameters: Parameters<'a>,
+    pub(super) before: Carried,
+}
+
+/// What a forward pass leaves for the backward pass.
+#[derive(Clone, Debug)]
+pub(super) enum Trace {
+    Rnn(Vec<f64>),
+    Lstm(lstm::reference::Trace),
+    Gru(gru::reference::Trace),
+}
+
+impl Trace {
+    /// (T, N, H): h after every step.
+    pub(super) fn h(&self) -> &[f64] {
+        match self {
+            Self::Rnn(h) => h,
+            Self::Lstm(trace) => &trace.h,
+            Self::Gru(trace) => &trace.h,
+        }
+    }
+
+    /// (T, N, H): c after every step; empty for cells without it.
+    pub(super) fn c(&self) -> &[f64] {
+        match self {
+            Self::Lstm(trace) => &trace.c,
+            Self::Rnn(_) | Self::Gru(_) => &[],
+        }
+    }
+}
+
+impl Direction<'_> {
+    /// All steps of `x` (T, N, D).
+    pub(super) fn forward(&self, x: &[f64]) -> Trace {
+        let (dims, p, Carried { h, c }) = (self.dims, &self.parameters, &self.before);
+        match self.cell {
+            Cell::SimpleRnn => {
+                let inputs = rnn::reference::Inputs { x, h0: h };
+                Trace::Rnn(rnn::reference::forward(dims, self.activation, p, &inputs))
+            }
+            Cell::Lstm => Trace::Lstm(lstm::reference::forward(dims, p, &lstm::reference::Inputs { x, h0: h, c0: c })),
+            Cell::Gru => {
+                let inputs = gru::reference::Inputs { x, h0: h };
+                Trace::Gru(gru::reference::forward(dims, self.reset, p, &inputs))
+            }
+        }
+    }
+
+    /// The gradient of everything that went in, from that of the outputs (T, N, H).
+    pub(super) fn backward(&self, x: &[f64], trace: &Trace, dy: &[f64]) -> Gradients {
+        let (dims, p, Carried { h, c }) = (self.dims, &self.parameters, &self.before);
+        let nothing = vec![0.0; dims.state()];
+        let dc_last: &[f64] = if self.cell == Cell::Lstm { &nothing } else { &[] };
+        let outputs = OutputGradients { dy, dh_last: &nothing, dc_last };
+        match trace {
+            Trace::Rnn(y) => {
+                let inputs = rnn::reference::Inputs { x, h0: h };
+                rnn::reference::backward(dims, self.activation, p, &inputs, y, &outputs)
+            }
+            Trace::Lstm(trace) => {
+                let inputs = lstm::reference::Inputs { x, h0: h, c0: c };
+                lstm::reference::backward(dims, p, &inputs, trace, &outputs)
+            }
+            Trace::Gru(trace) => {
+                let inputs = gru::reference::Inputs { x, h0: h };
+                gru::reference::backward(dims, self.reset, p, &inputs, trace, &outputs)
+            }
+        }
+    }
+
+    /// h before every step, (T, N, H).
+    pub(super) fn h_before(&self, trace: &Trace) -> Vec<f64> {
+        let h = trace.h();
+        [&self.before.h[..], &h[..h.len() - self.before.h.len()]].concat()
+    }
+
+    /// A sequence (T, N, width) in the order of reading, or from there back.
+    pub(super) fn in_order<'x>(&self, x: &'x [f64]) -> Cow<'x, [f64]> {
+        if !self.reverse {
+            return Cow::Borrowed(x);
+        }
+        let step = x.len() / self.dims.steps;
+        Cow::Owned(x.chunks_exact(step).rev().flatten().copied().collect())
+    }
+
+    /// The final h and c.
+    pub(super) fn after(&self, trace: &Trace) -> Carried {
+        let last = |x: &[f64]| x[x.len().saturating_sub(self.dims.state())..].to_vec();
+        Carried { h: last(trace.h()), c: last(trace.c()) }
+    }
+}

@@ -1,0 +1,503 @@
+use super::*;
+use crate::graph::ModelConfig;
+use proptest::prelude::*;
+use unroll_kernels::isa::sets_under_test;
+
+fn graph(text: &str, vocabulary: usize) -> Graph {
+    let model: ModelConfig = toml::from_str(text).unwrap();
+    Graph::new(&model, vocabulary).unwrap()
+}
+
+fn options() -> Options {
+    Options { sets: sets_under_test(), ..Options::default() }
+}
+
+#[track_caller]
+fn assert_passes(graph: &Graph, options: &Options) -> Report {
+    let report = check(graph, options).unwrap();
+    assert!(report.passed, "{}\n{}", report.worst().unwrap(), report.lines().join("\n"));
+    report
+}
+
+/// A language model with layers of every kind that has parameters of its own, and most others.
+const LANGUAGE: &str = r#"
+    [[layers]]
+    type = "embedding"
+    output_dim = 6
+    [[layers]]
+    type = "simple_rnn"
+    units = 5
+    return_sequences = true
+    stateful = true
+    [[layers]]
+    type = "lstm"
+    units = 7
+    return_sequences = true
+    stateful = true
+    [[layers]]
+    type = "dropout"
+    rate = 0.3
+    [[layers]]
+    type = "gru"
+    units = 4
+    return_sequences = true
+    stateful = true
+    [[layers]]
+    type = "concatenate"
+    inputs = ["gru", "dropout"]
+    [[layers]]
+    type = "gru"
+    name = "before"
+    units = 6
+    return_sequences = true
+    stateful = true
+    reset_after = false
+    [[layers]]
+    type = "add"
+    inputs = ["before", "embedding"]
+    [[layers]]
+    type = "activation"
+    activation = "sigmoid"
+    [[layers]]
+    type = "dense"
+    activation = "softmax"
+    tied_to = "embedding"
+"#;
+
+/// A classifier that reads both ways.
+const CLASSIFIER: &str = r#"
+    loss = "binary_cross_entropy"
+    [[layers]]
+    type = "one_hot"
+    [[layers]]
+    type = "bidirectional"
+    layer = { type = "lstm", units = 3, return_sequences = true }
+    [[layers]]
+    type = "bidirectional"
+    layer = { type = "gru", units = 4 }
+    [[layers]]
+    type = "dense"
+    units = 5
+    activation = "relu"
+    [[layers]]
+    type = "dense"
+    name = "out"
+    units = 1
+    activation = "sigmoid"
+"#;
+
+/// A window of tokens, the next one being told from all of them at once.
+const WINDOW: &str = r#"
+    input_length = 3
+    [[layers]]
+    type = "embedding"
+    output_dim = 4
+    [[layers]]
+    type = "reshape"
+    target_shape = [12]
+    [[layers]]
+    type = "dense"
+    name = "hidden"
+    units = 7
+    activation = "tanh"
+    [[layers]]
+    type = "activation"
+    activation = "softmax"
+    [[layers]]
+    type = "dense"
+    [[layers]]
+    type = "activation"
+    name = "end"
+    activation = "softmax"
+"#;
+
+#[test]
+fn right_gradients_pass() {
+    let cases = [
+        (LANGUAGE, 11, LossScale::Mean),
+        (LANGUAGE, 11, LossScale::SumOverTime),
+        (CLASSIFIER, 6, LossScale::Mean),
+        (WINDOW, 5, LossScale::Sum),
+    ];
+    for (text, vocabulary, loss_scale) in cases {
+        let graph = graph(text, vocabulary);
+        let report = assert_passes(&graph, &Options { loss_scale, rows: 3, ..options() });
+        println!("{}\n{}", report.lines().join("\n"), report.worst().unwrap());
+        // Every tensor was compared, by every entry (all have fewer than 200), and none with a tolerance so wide that
+        // the comparison says nothing.
+        for row in &report.comparisons[0].tensors {
+            let len: usize = row.shape.iter().product();
+            assert_eq!(row.checked + row.kinks, len.min(200) as u64, "{}", row.tensor);
+        }
+        assert_eq!(report.comparisons.len(), 1 + 2 * options().sets.len());
+        assert!(report.floor < 1e-8 && report.single < 1e-4, "{} {}", report.floor, report.single);
+    }
+}
+
+/// The tensors with wrong entries, of all comparisons.
+fn wrong(report: &Report) -> Vec<&str> {
+    let rows = report.comparisons.iter().flat_map(|c| &c.tensors).filter(|row| row.wrong > 0);
+    let mut names: Vec<&str> = rows.map(|row| row.tensor.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Asserts that a report fails, and names this tensor and no other.
+#[track_caller]
+fn assert_names(report: &Report, tensor: &str, fault: &str) {
+    assert!(!report.passed, "{tensor}: {fault} was not caught");
+    assert_eq!(wrong(report), [tensor], "{fault}");
+    let worst = report.worst().unwrap();
+    assert!(worst.starts_with(&format!("{tensor}[")), "{tensor}: {fault}: {worst}");
+}
+
+/// The index of the largest entry, and of the one that differs most from it.
+fn extremes(g: &[f64]) -> (usize, usize) {
+    let top = (0..g.len()).max_by(|&a, &b| g[a].abs().total_cmp(&g[b].abs())).unwrap();
+    let other = (0..g.len()).max_by(|&a, &b| (g[a] - g[top]).abs().total_cmp(&(g[b] - g[top]).abs())).unwrap();
+    (top, other)
+}
+
+/// A fault and its name.
+type Fault = (&'static str, fn(&mut [f64]));
+
+/// What may go wrong in the gradient of one tensor.
+const FAULTS: [Fault; 5] = [
+    ("one entry off by a thousandth", |g| {
+        let (top, _) = extremes(g);
+        g[top] *= 1.001;
+    }),
+    ("everything doubled", |g| g.iter_mut().for_each(|g| *g *= 2.0)),
+    ("nothing computed", |g| g.fill(0.0)),
+    ("two entries exchanged", |g| {
+        let (top, other) = extremes(g);
+        if top == other { g[top] = -g[top] } else { g.swap(top, other) }
+    }),
+    ("one entry no number", |g| {
+        let (top, _) = extremes(g);
+        g[top] = f64::NAN;
+    }),
+];
+
+#[test]
+fn every_fault_in_an_f32_gradient_is_caught_and_named() {
+    for (text, vocabulary) in [(LANGUAGE, 11), (CLASSIFIER, 6), (WINDOW, 5)] {
+        let graph = graph(text, vocabulary);
+        // Differences have no part in this: one entry of each tensor will do.
+        let options = Options { entries: 1, sets: vec![Isa::best()], ..options() };
+        for spec in graph.params() {
+            for (name, fault) in FAULTS {
+                let narrow = |arena: &mut [f32]| {
+                    let part = &mut arena[spec.range.clone()];
+                    let mut wide: Vec<f64> = part.iter().map(|&g| f64::from(g)).collect();
+                    fault(&mut wide);
+                    part.iter_mut().zip(wide).for_each(|(g, faulty)| *g = faulty as f32);
+                };
+                let report = run(&graph, &options, &Faults { narrow: &narrow, ..Faults::NONE }).unwrap();
+                assert_names(&report, &spec.name, name);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_fault_in_an_f64_gradient_is_caught_and_named() {
+    for (text, vocabulary) in [(LANGUAGE, 11), (CLASSIFIER, 6), (WINDOW, 5)] {
+        let graph = graph(text, vocabulary);
+        let options = Options { sets: Vec::new(), batches: 1, ..options() };
+        for (p, spec) in graph.params().iter().enumerate() {
+            for (name, fault) in FAULTS {
+                let wide = |tensors: &mut [Vec<f64>]| fault(&mut tensors[p]);
+                let report = run(&graph, &options, &Faults { wide: &wide, ..Faults::NONE }).unwrap();
+                assert_names(&report, &spec.name, name);
+            }
+        }
+    }
+}
+
+/// The names of the tensors whose gradients pass through node `at`.
+fn before(graph: &Graph, at: usize) -> Vec<&str> {
+    let mut reached = vec![false; at + 1];
+    reached[at] = true;
+    for i in (0..=at).rev().filter(|&i| i == at || graph.consumers(i).any(|c| c <= at)) {
+        let feeds = graph.consumers(i).any(|c| c <= at && reached[c]);
+        reached[i] |= feeds;
+    }
+    let nodes = (0..at).filter(|&i| reached[i]);
+    nodes.flat_map(|i| graph.params()[graph.nodes()[i].params.clone()].iter().map(|p| p.name.as_str())).collect()
+}
+
+#[test]
+fn a_fault_in_the_backward_pass_of_any_layer_is_caught_before_it() {
+    let mut kinds = Vec::new();
+    for (text, vocabulary) in [(LANGUAGE, 11), (CLASSIFIER, 6), (WINDOW, 5)] {
+        let graph = graph(text, vocabulary);
+        let options = Options { sets: Vec::new(), batches: 1, ..options() };
+        for (i, node) in graph.nodes().iter().enumerate().take(graph.logits() + 1) {
+            let suspects = before(&graph, i);
+            if suspects.is_empty() {
+                continue;
+            }
+            kinds.push(node.config.kind());
+            let flow = |at: usize, dx: &mut [f64]| {
+                if at == i {
+                    dx.iter_mut().for_each(|d| *d *= 1.01);
+                }
+            };
+            let report = run(&graph, &options, &Faults { flow: &flow, ..Faults::NONE }).unwrap();
+            let wrong = wrong(&report);
+            assert!(!wrong.is_empty(), "{}", node.name);
+            assert!(wrong.iter().all(|name| suspects.contains(name)), "{}: {wrong:?} {suspects:?}", node.name);
+        }
+    }
+    let all = ["activation", "add", "bidirectional", "concatenate", "dense", "dropout", "gru", "lstm", "reshape", "simple_rnn"];
+    kinds.sort_unstable();
+    kinds.dedup();
+    assert_eq!(kinds, all);
+}
+
+/// A layer of every kind whose effect another declaration of the same parameters changes.
+const VARIANTS: &str = r#"
+    [[layers]]
+    type = "embedding"
+    output_dim = 6
+    [[layers]]
+    type = "simple_rnn"
+    units = 6
+    return_sequences = true
+    activation = "tanh"
+    [[layers]]
+    type = "lstm"
+    units = 6
+    return_sequences = true
+    stateful = true
+    [[layers]]
+    type = "gru"
+    units = 6
+    return_sequences = true
+    use_bias = false
+    go_backwards = false
+    reset_after = true
+    [[layers]]
+    type = "dropout"
+    rate = 0.3
+    [[layers]]
+    type = "concatenate"
+    inputs = ["dropout", "lstm"]
+    [[layers]]
+    type = "dense"
+    name = "hidden"
+    units = 6
+    activation = "sigmoid"
+    [[layers]]
+    type = "add"
+    inputs = ["hidden", "embedding"]
+    [[layers]]
+    type = "activation"
+    activation = "tanh"
+    [[layers]]
+    type = "dense"
+"#;
+
+#[test]
+fn a_network_that_computes_something_else_is_caught() {
+    let graph_of = |text: &str| graph(text, 9);
+    let asked = graph_of(VARIANTS);
+    assert_passes(&asked, &options());
+    let changes = [
+        ("activation = \"tanh\"\n    [[layers]]\n    type = \"lstm\"", "activation = \"relu\"\n    [[layers]]\n    type = \"lstm\""),
+        ("stateful = true", "stateful = false"),
+        ("go_backwards = false", "go_backwards = true"),
+        ("reset_after = true", "reset_after = false"),
+        ("rate = 0.3", "rate = 0.31"),
+        ("rate = 0.3", "rate = 0.0"),
+        ("inputs = [\"dropout\", \"lstm\"]", "inputs = [\"lstm\", \"dropout\"]"),
+        ("activation = \"sigmoid\"", "activation = \"tanh\""),
+        ("inputs = [\"hidden\", \"embedding\"]", "inputs = [\"hidden\", \"hidden\"]"),
+        ("activation = \"tanh\"\n    [[layers]]\n    type = \"dense\"", "activation = \"linear\"\n    [[layers]]\n    type = \"dense\""),
+    ];
+    for (from, to) in changes {
+        let text = VARIANTS.replacen(from, to, 1);
+        assert_ne!(text, VARIANTS, "{from}");
+        let other = graph_of(&text);
+        let options = Options { entries: 1, sets: vec![Isa::best()], ..options() };
+        let report = run(&asked, &options, &Faults { graph: Some(&other), ..Faults::NONE }).unwrap();
+        assert!(!report.passed, "{to}");
+        assert_eq!(report.comparisons[0].tensors.iter().map(|row| row.wrong).sum::<u64>(), 0, "{to}");
+    }
+}
+
+#[test]
+fn a_gradient_where_none_belongs_is_caught_however_small() {
+    let graph = graph(WINDOW, 50);
+    let options = Options { entries: 1, sets: vec![Isa::best()], ..options() };
+    let tokens = draw::tokens(&graph, 3, options.rows, options.batches, options.seed);
+    let absent = (0..50).find(|token| tokens.iter().all(|batch| !batch.inputs.contains(token))).unwrap();
+    let narrow = |arena: &mut [f32]| arena[absent as usize * 4 + 1] = 1e-30;
+    let report = run(&graph, &options, &Faults { narrow: &narrow, ..Faults::NONE }).unwrap();
+    assert_names(&report, "embedding/embeddings", "a gradient of a token that is absent");
+    assert!(report.worst().unwrap().starts_with(&format!("embedding/embeddings[{absent}, 1]")));
+}
+
+#[test]
+fn threads_do_not_change_a_report() {
+    let graph = graph(LANGUAGE, 11);
+    let alone = check(&graph, &options()).unwrap();
+    assert_eq!(check(&graph, &Options { threads: 3, ..options() }).unwrap(), alone);
+}
+
+#[test]
+fn a_large_table_is_checked_where_its_tokens_are() {
+    let graph = graph(WINDOW, 700);
+    let report = assert_passes(&graph, &options());
+    assert_eq!(report.comparisons[0].tensors[0].checked, 200);
+    // A fault in the rows of one token is found among 2,800 entries.
+    let tokens = draw::tokens(&graph, 3, 2, 2, 123);
+    let row = tokens[1].inputs[0] as usize;
+    let wide = |tensors: &mut [Vec<f64>]| tensors[0][row * 4..row * 4 + 4].iter_mut().for_each(|g| *g *= 1.01);
+    let options = Options { sets: Vec::new(), ..options() };
+    assert_names(&run(&graph, &options, &Faults { wide: &wide, ..Faults::NONE }).unwrap(), "embedding/embeddings", "a row");
+}
+
+#[test]
+fn reports_can_be_read_by_programs() {
+    let graph = graph(WINDOW, 5);
+    let narrow = |arena: &mut [f32]| arena[0] = f32::NAN;
+    let options = Options { sets: vec![Isa::best()], ..options() };
+    let report = run(&graph, &options, &Faults { narrow: &narrow, ..Faults::NONE }).unwrap();
+    let json: serde_json::Value = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["passed"], false);
+    assert_eq!(json["comparisons"][0]["tensors"][0]["checked"], 20);
+    assert_eq!(json["comparisons"][1]["gradient"], Isa::best().name());
+    assert_eq!(json["comparisons"][1]["tensors"][0]["worst"]["index"], 0);
+    assert!(json["comparisons"][1]["tensors"][0]["worst"]["ratio"].as_f64().unwrap() > 1.0);
+}
+
+#[test]
+fn what_cannot_be_checked_is_refused() {
+    let graph_of = |text: &str| graph(text, 5);
+    let refused = |text: &str, options: Options| check(&graph_of(text), &options).unwrap_err();
+    let error = refused(WINDOW, Options { steps: Some(4), ..options() });
+    assert_eq!(error.to_string(), "4 time steps, but the model's input_length is 3 (leave the number of time steps out)");
+    assert_eq!(refused(LANGUAGE, Options { steps: Some(0), ..options() }).exit_code(), 2);
+    assert_eq!(refused(LANGUAGE, Options { rows: 0, ..options() }).exit_code(), 2);
+    let inner = WINDOW.replace("activation = \"tanh\"", "activation = \"softmax\"");
+    assert!(refused(&inner, options()).to_string().contains("`hidden`: softmax inside a model"));
+}
+
+/// A random model: what its layers are, and how it ends.
+#[derive(Clone, Debug)]
+struct Random {
+    table: Option<usize>,
+    /// (kind, size, flags)
+    layers: Vec<(u8, usize, u8)>,
+    end: u8,
+    steps: usize,
+    vocabulary: usize,
+}
+
+impl Random {
+    fn text(&self) -> String {
+        let mut text = String::new();
+        if self.end == 2 {
+            text += &format!("input_length = {}\n", self.steps);
+        }
+        if self.end == 3 {
+            text += "loss = \"binary_cross_entropy\"\n";
+        }
+        // Every layer has a name and a width; a model is a chain with branches that join again.
+        let mut nodes: Vec<(String, usize)> = Vec::new();
+        let mut push = |nodes: &mut Vec<(String, usize)>, kind: &str, body: String, width: usize| {
+            let name = format!("l{}", nodes.len());
+            text += &format!("[[layers]]\nname = \"{name}\"\ntype = \"{kind}\"\n{body}\n");
+            nodes.push((name, width));
+        };
+        match self.table {
+            Some(width) => push(&mut nodes, "embedding", format!("output_dim = {width}"), width),
+            None => push(&mut nodes, "one_hot", String::new(), self.vocabulary),
+        }
+        for &(kind, size, flags) in &self.layers {
+            let width = nodes.last().unwrap().1;
+            let last = nodes.last().unwrap().0.clone();
+            let bias = format!("use_bias = {}", flags & 1 == 0);
+            let carried = ["", "stateful = true", "go_backwards = true"][usize::from(flags >> 1) % 3];
+            let units = format!("units = {size}");
+            let recurrent = |extra: &str| format!("{units}\nreturn_sequences = true\n{bias}\n{carried}\n{extra}");
+            let function = ["linear", "tanh", "relu", "sigmoid", "softmax"];
+            match kind {
+                0 => push(&mut nodes, "simple_rnn", recurrent(""), size),
+                1 => push(&mut nodes, "simple_rnn", recurrent("activation = \"relu\""), size),
+                2 => push(&mut nodes, "lstm", recurrent(""), size),
+                3 => push(&mut nodes, "gru", recurrent(""), size),
+                4 => push(&mut nodes, "gru", recurrent("reset_after = false"), size),
+                5 => {
+                    let cell = ["simple_rnn", "lstm", "gru"][size % 3];
+                    let body = format!("layer = {{ type = \"{cell}\", {units}, return_sequences = true, {bias} }}");
+                    push(&mut nodes, "bidirectional", body, 2 * size);
+                }
+                6 => {
+                    let body = format!("{units}\nactivation = \"{}\"\n{bias}", function[usize::from(flags) % 4]);
+                    push(&mut nodes, "dense", body, size);
+                }
+                7 => push(&mut nodes, "dropout", format!("rate = 0.{}", flags % 6), width),
+                8 => {
+                    let body = format!("activation = \"{}\"", function[usize::from(flags) % 5]);
+                    push(&mut nodes, "activation", body, width);
+                }
+                9 => {
+                    push(&mut nodes, "dense", format!("units = {width}\n{bias}"), width);
+                    let branch = nodes.last().unwrap().0.clone();
+                    push(&mut nodes, "add", format!("inputs = [\"{branch}\", \"{last}\"]"), width);
+                }
+                _ => {
+                    let (other, more) = nodes[size % nodes.len()].clone();
+                    push(&mut nodes, "concatenate", format!("inputs = [\"{last}\", \"{other}\"]"), width + more);
+                }
+            }
+        }
+        let width = nodes.last().unwrap().1;
+        match (self.end, self.table) {
+            (1, _) => {
+                push(&mut nodes, "lstm", "units = 4".into(), 4);
+                push(&mut nodes, "dense", "activation = \"softmax\"".into(), self.vocabulary);
+            }
+            (2, _) => {
+                push(&mut nodes, "reshape", format!("target_shape = [{}]", self.steps * width), self.steps * width);
+                push(&mut nodes, "dense", String::new(), self.vocabulary);
+            }
+            (3, _) => {
+                push(&mut nodes, "bidirectional", "layer = { type = \"gru\", units = 3 }".into(), 6);
+                push(&mut nodes, "dense", "units = 1\nactivation = \"sigmoid\"".into(), 1);
+            }
+            (4, Some(table)) => {
+                push(&mut nodes, "dense", format!("units = {table}\nactivation = \"tanh\""), table);
+                push(&mut nodes, "dense", "tied_to = \"l0\"".into(), self.vocabulary);
+            }
+            _ => {
+                push(&mut nodes, "dense", String::new(), self.vocabulary);
+                push(&mut nodes, "activation", "activation = \"softmax\"".into(), self.vocabulary);
+            }
+        }
+        text
+    }
+}
+
+fn random() -> impl Strategy<Value = Random> {
+    let layers = prop::collection::vec((0u8..11, 1usize..10, 0u8..24), 0..5);
+    (prop::option::of(1usize..8), layers, 0u8..6, 1usize..5, 1usize..14)
+        .prop_map(|(table, layers, end, steps, vocabulary)| Random { table, layers, end, steps, vocabulary })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn right_gradients_of_random_graphs_pass(model in random(), rows in 1usize..4, seed: u64, scale in 0usize..3) {
+        let graph = graph(&model.text(), model.vocabulary);
+        let loss_scale = [LossScale::Mean, LossScale::Sum, LossScale::SumOverTime][scale];
+        let options = Options { steps: Some(model.steps), rows, seed, loss_scale, entries: 60, ..options() };
+        let report = check(&graph, &options).unwrap();
+        prop_assert!(report.passed, "{}\n{}", report.worst().unwrap(), model.text());
+    }
+}
