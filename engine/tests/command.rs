@@ -413,3 +413,17 @@ fn weights_from_a_file_are_checked() {
     let begun = place.ok(&tiny(&["--init-weights", "weights.safetensors", "--out", "other"]));
     assert!(begun.contains("best validation loss"), "{begun}");
 }
+
+#[test]
+fn gradients_are_checked_and_reported() {
+    let place = Place::new();
+    let small = ["gradcheck", "--vocab", "7", "--rnn-size", "5", "--num-layers", "1", "--entries", "20"];
+    let table = place.ok(&small);
+    assert!(table.contains("vocabulary 7; 2 steps of 3 x 2 tokens"), "{table}");
+    assert!(table.contains("All gradients are right."), "{table}");
+    let json = place.ok(&[&small[..], &["--json", "--steps", "2", "--batch", "4"]].concat());
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&report["passed"], &report["steps"], &report["rows"]), (&true.into(), &2.into(), &4.into()));
+    assert_eq!(report["comparisons"][0]["tensors"][0]["checked"], 20);
+    assert_eq!(place.refused(&["gradcheck", "--entries", "0"]), "2: error: --entries: must be at least 1");
+}

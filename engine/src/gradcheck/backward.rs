@@ -108,10 +108,9 @@ impl Pass<'_> {
         match &node.config {
             LayerConfig::Embedding(_) => self.embedding(node, &dy),
             LayerConfig::OneHot(_) => {}
-            LayerConfig::SimpleRnn(_)
-            | LayerConfig::Lstm(_)
-            | LayerConfig::Gru(_)
-            | LayerConfig::Bidirectional(_) => self.recurrence(i, &dy),
+            LayerConfig::SimpleRnn(_) | LayerConfig::Lstm(_) | LayerConfig::Gru(_) | LayerConfig::Bidirectional(_) => {
+                self.recurrence(i, &dy);
+            }
             LayerConfig::Dense(layer) => self.dense(i, model.dense_function(i, layer.activation), &dy),
             LayerConfig::Dropout(layer) => {
                 let mut dx = dy;

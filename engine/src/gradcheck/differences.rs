@@ -52,7 +52,7 @@ impl Differences<'_> {
             }
             let outcomes = Mutex::new(Vec::with_capacity(some.len()));
             // Enough work for every thread, whatever it is measured in.
-            let work = Work { flops: usize::MAX / 2, bytes: 0, barriers: 0 };
+            let work = Work { flops: usize::MAX / 2, bytes: 0 };
             team.run(work, |member| {
                 let share = member.share(some.len(), 1);
                 let mut changed = if share.is_empty() { Vec::new() } else { self.tensors[tensor].clone() };

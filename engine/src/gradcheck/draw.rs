@@ -1,7 +1,9 @@
 //! What a check runs on: random parameters, tokens and targets, drawn from a seed.
 
 use super::model::{Model, Params, Step};
-use crate::graph::{Graph, Initializer, LayerConfig, Loss, ModelConfig, ParamSpec, Recurrent, RecurrentConfig, Role, Source};
+use crate::graph::{
+    Graph, Initializer, LayerConfig, Loss, ModelConfig, ParamSpec, Recurrent, RecurrentConfig, Role, Source,
+};
 use crate::random::{Key, Purpose};
 use unroll_kernels::softmax::IGNORE;
 
@@ -52,7 +54,7 @@ pub(super) fn params(graph: &Graph, seed: u64) -> Vec<Vec<f64>> {
     let draw = |(p, spec): (usize, &ParamSpec)| {
         let key = Key::new(seed, Purpose::Check).step(1).layer(p);
         let limit = limit(graph, p);
-        (0..spec.len() as u64).map(|i| f64::from(((2.0 * key.uniform(i) - 1.0) * limit) as f32)).collect()
+        (0..spec.len() as u64).map(|i| f64::from((2.0 * key.uniform(i) - 1.0) * limit)).collect()
     };
     graph.params().iter().enumerate().map(draw).collect()
 }

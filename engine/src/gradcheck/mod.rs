@@ -267,8 +267,7 @@ impl Sets {
         fault: &dyn Fn(&mut [f32]),
     ) -> Result<()> {
         let rows = self.options.rows;
-        let batch =
-            Batch { steps: batch.inputs.len() / rows, rows, inputs: &batch.inputs, targets: &batch.targets };
+        let batch = Batch { steps: batch.inputs.len() / rows, rows, inputs: &batch.inputs, targets: &batch.targets };
         for ((isa, fused, state), comparison) in self.runs.iter_mut().zip(&mut self.comparisons) {
             let no_fuse = if *fused { Vec::new() } else { FUSIONS.map(String::from).to_vec() };
             let mut network = Network::new(&self.graph, NetworkOptions { isa: *isa, no_fuse, ..self.options.clone() })?;
@@ -277,7 +276,13 @@ impl Sets {
             let (_, narrow) = network.params_and_gradient();
             fault(narrow);
             for (p, spec) in graph.params().iter().enumerate() {
-                compare_tensor(spec, narrow, (&gradient.tensors[p], &gradient.sizes[p]), single, &mut comparison.tensors[p]);
+                compare_tensor(
+                    spec,
+                    narrow,
+                    (&gradient.tensors[p], &gradient.sizes[p]),
+                    single,
+                    &mut comparison.tensors[p],
+                );
             }
             comparison.loss = sum.nats * factor;
             // Each position's loss is at least a logarithm of a sum near 1, whose error is absolute.
@@ -294,13 +299,7 @@ fn loss_row() -> TensorRow {
     TensorRow { tensor: "loss".into(), shape: vec![usize::MAX], checked: 0, kinks: 0, wrong: 0, worst: None }
 }
 
-fn compare_tensor(
-    spec: &ParamSpec,
-    narrow: &[f32],
-    (wide, sizes): (&[f64], &[f64]),
-    single: f64,
-    row: &mut TensorRow,
-) {
+fn compare_tensor(spec: &ParamSpec, narrow: &[f32], (wide, sizes): (&[f64], &[f64]), single: f64, row: &mut TensorRow) {
     let narrow = &narrow[spec.range.clone()];
     for (i, ((&claimed, &expected), size)) in narrow.iter().zip(wide).zip(sizes).enumerate() {
         row.add(Finding::new(i, f64::from(claimed), expected, single * size));

@@ -103,9 +103,7 @@ impl<'a> Model<'a> {
         let mut again: Vec<Option<Value>> = Vec::with_capacity(base.len());
         let mut same = true;
         for i in 0..base.len() {
-            let value = affected[i].then(|| {
-                self.node(i, step, params, |n| again[n].as_ref().unwrap_or(&base[n]))
-            });
+            let value = affected[i].then(|| self.node(i, step, params, |n| again[n].as_ref().unwrap_or(&base[n])));
             same &= value.as_ref().is_none_or(|value| value.pattern == base[i].pattern);
             again.push(value);
         }
@@ -173,9 +171,7 @@ impl<'a> Model<'a> {
     pub(super) fn carry(&self, step: &Step<'_>, params: Params<'_>, values: &[Value]) -> Vec<Carried> {
         let nodes = self.graph.nodes().iter().enumerate();
         let carried = nodes.map(|(i, node)| match node.config.recurrent() {
-            Some((_, options)) if options.stateful => {
-                self.directions(i, step, params)[0].after(&values[i].traces[0])
-            }
+            Some((_, options)) if options.stateful => self.directions(i, step, params)[0].after(&values[i].traces[0]),
             _ => Carried::default(),
         });
         carried.collect()
@@ -277,13 +273,7 @@ impl<'a> Model<'a> {
     }
 
     /// One node.
-    fn node<'v>(
-        &self,
-        i: usize,
-        step: &Step<'_>,
-        params: Params<'_>,
-        value: impl Fn(usize) -> &'v Value,
-    ) -> Value {
+    fn node<'v>(&self, i: usize, step: &Step<'_>, params: Params<'_>, value: impl Fn(usize) -> &'v Value) -> Value {
         let node = &self.graph.nodes()[i];
         // Lookups take tokens; every other layer takes nodes.
         let input = |k: usize| match node.inputs[k] {
@@ -292,9 +282,7 @@ impl<'a> Model<'a> {
         };
         let width = node.shape.width();
         let y = match &node.config {
-            LayerConfig::Embedding(_) => {
-                embedding::reference::gather(params.get(self.table(node)), width, step.tokens)
-            }
+            LayerConfig::Embedding(_) => embedding::reference::gather(params.get(self.table(node)), width, step.tokens),
             LayerConfig::OneHot(_) => one_hot(step.tokens, width),
             LayerConfig::SimpleRnn(o) | LayerConfig::Lstm(o) | LayerConfig::Gru(o) => {
                 return self.recurrence(&self.directions(i, step, params), o, input(0));
@@ -354,16 +342,19 @@ impl<'a> Model<'a> {
         let parts: Vec<Vec<f64>> = directions
             .iter()
             .zip(&traces)
-            .map(|(d, trace)| {
-                if options.return_sequences { d.in_order(trace.h()).into_owned() } else { d.after(trace).h }
-            })
+            .map(
+                |(d, trace)| {
+                    if options.return_sequences { d.in_order(trace.h()).into_owned() } else { d.after(trace).h }
+                },
+            )
             .collect();
         let units = options.units;
         let rows = parts[0].len() / units;
         let y = (0..rows).flat_map(|r| parts.iter().flat_map(move |part| &part[r * units..][..units]));
         let y = y.copied().collect();
         let relu = matches!(traces[0], Trace::Rnn(_)) && directions[0].activation == rnn::Activation::Relu;
-        let pattern = if relu { traces.iter().map(|t| pattern(t.h())).fold(0, |a: u64, b| a.rotate_left(1) ^ b) } else { 0 };
+        let pattern =
+            if relu { traces.iter().map(|t| pattern(t.h())).fold(0, |a: u64, b| a.rotate_left(1) ^ b) } else { 0 };
         Value { y, traces, pattern }
     }
 
@@ -433,9 +424,7 @@ fn with_pattern(function: activation::Activation, mut y: Vec<f64>) -> Value {
 
 /// A hash (FNV-1a) of which elements are positive.
 fn pattern(y: &[f64]) -> u64 {
-    y.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, &y| {
-        (hash ^ u64::from(y > 0.0)).wrapping_mul(0x0100_0000_01b3)
-    })
+    y.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, &y| (hash ^ u64::from(y > 0.0)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn one_hot(tokens: &[u32], width: usize) -> Vec<f64> {

@@ -94,7 +94,7 @@ pub struct Comparison {
 impl Comparison {
     fn name(&self) -> String {
         match self.fused {
-            Some(false) => format!("{} without fusions", self.gradient),
+            Some(false) => format!("{} unfused", self.gradient),
             _ => self.gradient.clone(),
         }
     }

@@ -251,7 +251,18 @@ fn a_fault_in_the_backward_pass_of_any_layer_is_caught_before_it() {
             assert!(wrong.iter().all(|name| suspects.contains(name)), "{}: {wrong:?} {suspects:?}", node.name);
         }
     }
-    let all = ["activation", "add", "bidirectional", "concatenate", "dense", "dropout", "gru", "lstm", "reshape", "simple_rnn"];
+    let all = [
+        "activation",
+        "add",
+        "bidirectional",
+        "concatenate",
+        "dense",
+        "dropout",
+        "gru",
+        "lstm",
+        "reshape",
+        "simple_rnn",
+    ];
     kinds.sort_unstable();
     kinds.dedup();
     assert_eq!(kinds, all);
@@ -306,7 +317,10 @@ fn a_network_that_computes_something_else_is_caught() {
     let asked = graph_of(VARIANTS);
     assert_passes(&asked, &options());
     let changes = [
-        ("activation = \"tanh\"\n    [[layers]]\n    type = \"lstm\"", "activation = \"relu\"\n    [[layers]]\n    type = \"lstm\""),
+        (
+            "activation = \"tanh\"\n    [[layers]]\n    type = \"lstm\"",
+            "activation = \"relu\"\n    [[layers]]\n    type = \"lstm\"",
+        ),
         ("stateful = true", "stateful = false"),
         ("go_backwards = false", "go_backwards = true"),
         ("reset_after = true", "reset_after = false"),
@@ -315,7 +329,10 @@ fn a_network_that_computes_something_else_is_caught() {
         ("inputs = [\"dropout\", \"lstm\"]", "inputs = [\"lstm\", \"dropout\"]"),
         ("activation = \"sigmoid\"", "activation = \"tanh\""),
         ("inputs = [\"hidden\", \"embedding\"]", "inputs = [\"hidden\", \"hidden\"]"),
-        ("activation = \"tanh\"\n    [[layers]]\n    type = \"dense\"", "activation = \"linear\"\n    [[layers]]\n    type = \"dense\""),
+        (
+            "activation = \"tanh\"\n    [[layers]]\n    type = \"dense\"",
+            "activation = \"linear\"\n    [[layers]]\n    type = \"dense\"",
+        ),
     ];
     for (from, to) in changes {
         let text = VARIANTS.replacen(from, to, 1);
@@ -357,7 +374,11 @@ fn a_large_table_is_checked_where_its_tokens_are() {
     let row = tokens[1].inputs[0] as usize;
     let wide = |tensors: &mut [Vec<f64>]| tensors[0][row * 4..row * 4 + 4].iter_mut().for_each(|g| *g *= 1.01);
     let options = Options { sets: Vec::new(), ..options() };
-    assert_names(&run(&graph, &options, &Faults { wide: &wide, ..Faults::NONE }).unwrap(), "embedding/embeddings", "a row");
+    assert_names(
+        &run(&graph, &options, &Faults { wide: &wide, ..Faults::NONE }).unwrap(),
+        "embedding/embeddings",
+        "a row",
+    );
 }
 
 #[test]
@@ -379,7 +400,10 @@ fn what_cannot_be_checked_is_refused() {
     let graph_of = |text: &str| graph(text, 5);
     let refused = |text: &str, options: Options| check(&graph_of(text), &options).unwrap_err();
     let error = refused(WINDOW, Options { steps: Some(4), ..options() });
-    assert_eq!(error.to_string(), "4 time steps, but the model's input_length is 3 (leave the number of time steps out)");
+    assert_eq!(
+        error.to_string(),
+        "4 time steps, but the model's input_length is 3 (leave the number of time steps out)"
+    );
     assert_eq!(refused(LANGUAGE, Options { steps: Some(0), ..options() }).exit_code(), 2);
     assert_eq!(refused(LANGUAGE, Options { rows: 0, ..options() }).exit_code(), 2);
     let inner = WINDOW.replace("activation = \"tanh\"", "activation = \"softmax\"");

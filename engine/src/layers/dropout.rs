@@ -22,12 +22,7 @@ impl Mask {
     pub(crate) fn new(layer: usize, rate: f32, columns: usize) -> Self {
         let keep = 1.0 - f64::from(rate);
         // A rate of 0 keeps all but one word in 2^32, which is why it is not applied at all (see `drops`).
-        Self {
-            layer,
-            keep_below: (keep * 4_294_967_296.0).min(4_294_967_295.0) as u32,
-            scale: 1.0 / keep,
-            columns,
-        }
+        Self { layer, keep_below: (keep * 4_294_967_296.0).min(4_294_967_295.0) as u32, scale: 1.0 / keep, columns }
     }
 
     /// Whether anything is dropped.

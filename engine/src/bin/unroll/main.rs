@@ -6,6 +6,7 @@ mod bench;
 mod corpus;
 mod eval;
 mod generate;
+mod gradcheck;
 mod interrupt;
 mod options;
 mod recipes;
@@ -43,6 +44,7 @@ enum Command {
     Summary(summary::Summary),
     Corpus(corpus::CorpusCommand),
     Recipes(recipes::RecipesCommand),
+    Gradcheck(gradcheck::Gradcheck),
     Bench(bench::Bench),
 }
 
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Command::Summary(summary) => summary.run(),
         Command::Corpus(corpus) => corpus.run(),
         Command::Recipes(recipes) => recipes.run(),
+        Command::Gradcheck(gradcheck) => gradcheck.run(),
         Command::Bench(bench) => bench.run(),
     };
     match done {

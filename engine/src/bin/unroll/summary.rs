@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
+use unroll::config::RunConfig;
 use unroll::error::{Error, Result};
 use unroll::graph::{Graph, SummaryRow};
 use unroll::report::{Out, json_line, summary};
-use unroll::text::Vocabulary;
+use unroll::text::{Level, Vocabulary};
 use unroll::train::{CONFIG, VOCABULARY};
 
 use crate::options::Configuration;
@@ -40,26 +41,7 @@ struct Json<'a> {
 
 impl Summary {
     pub(crate) fn run(self) -> Result<()> {
-        let file = self.run.as_deref().map(|run| run.join(CONFIG));
-        let (config, _) = self.configuration.resolve(|resolver| match &file {
-            Some(file) => resolver.file(file),
-            None => Ok(()),
-        })?;
-        let (title, vocabulary) = match &self.run {
-            Some(run) => (name_of(run), Vocabulary::read(run.join(VOCABULARY))?.len()),
-            None => {
-                let usual = match config.data.level {
-                    unroll::text::Level::Byte => 256,
-                    unroll::text::Level::Char | unroll::text::Level::Grapheme => 65,
-                    unroll::text::Level::Word => 10_000,
-                };
-                let title = self.configuration.recipe.clone().unwrap_or_else(|| "model".to_owned());
-                (title, self.vocab.unwrap_or(usual))
-            }
-        };
-        if vocabulary > i32::MAX as usize {
-            return Err(Error::option("--vocab", format!("must be at most {}, got {vocabulary}", i32::MAX)));
-        }
+        let Model { title, config, vocabulary } = Model::find(self.run.as_deref(), self.vocab, &self.configuration)?;
         let graph = Graph::new(&config.model.graph(), vocabulary)?;
         let mut out = Out::stdout();
         if self.json {
@@ -67,6 +49,42 @@ impl Summary {
             return out.line(&json_line(&Json { model: &title, vocabulary, parameters, layers: graph.rows() })?);
         }
         out.write(&summary(&title, &graph))
+    }
+}
+
+/// A model that is looked at, whether it has been trained or not.
+pub(crate) struct Model {
+    /// The run's name, or the recipe's.
+    pub(crate) title: String,
+    pub(crate) config: RunConfig,
+    /// Tokens in the vocabulary.
+    pub(crate) vocabulary: usize,
+}
+
+impl Model {
+    /// The model of a run, or of a configuration with so many tokens or as many as its level usually has.
+    pub(crate) fn find(run: Option<&Path>, vocab: Option<usize>, configuration: &Configuration) -> Result<Model> {
+        let file = run.map(|run| run.join(CONFIG));
+        let (config, _) = configuration.resolve(|resolver| match &file {
+            Some(file) => resolver.file(file),
+            None => Ok(()),
+        })?;
+        let (title, vocabulary) = match run {
+            Some(run) => (name_of(run), Vocabulary::read(run.join(VOCABULARY))?.len()),
+            None => {
+                let usual = match config.data.level {
+                    Level::Byte => 256,
+                    Level::Char | Level::Grapheme => 65,
+                    Level::Word => 10_000,
+                };
+                let title = configuration.recipe.clone().unwrap_or_else(|| "model".to_owned());
+                (title, vocab.unwrap_or(usual))
+            }
+        };
+        if vocabulary > i32::MAX as usize {
+            return Err(Error::option("--vocab", format!("must be at most {}, got {vocabulary}", i32::MAX)));
+        }
+        Ok(Model { title, config, vocabulary })
     }
 }
 
