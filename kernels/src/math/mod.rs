@@ -3,10 +3,24 @@
 //! Each is a straight line without branches, made only of operations that AVX2 and AVX-512 round alike, so that both
 //! give the same bits. NaN in gives NaN out, and zeros, infinities and subnormals (arguments and results) are right.
 //!
+//! ```
+//! use unroll_kernels::{Isa, math};
+//! let mut x = [-100.0, 0.0, 100.0, f32::NAN];
+//! math::sigmoid_slice(Isa::best(), &mut x);
+//! assert!((x[0] / 3.720_076e-44 - 1.0).abs() < 0.05 && x[1] == 0.5 && x[2] == 1.0 && x[3].is_nan());
+//! ```
+//!
 //! # Error
 //!
-//! At most 2 units of the last place of the f32 result from the f64 value: the tests assert [`MAX_ULP`] on a sample of
-//! arguments and, on demand, on all 2^32 of them.
+//! The distance to the f64 value in units of the last place of the f32 result: the worst over all 2^32 arguments, as
+//! `every_argument` among the tests measures it. A sample of arguments is tested each time, against [`MAX_ULP`].
+//!
+//! | function | AVX2 and AVX-512 | portable |
+//! |---|---|---|
+//! | exp | 0.891 | 1.167 |
+//! | tanh | 1.340 | 1.389 |
+//! | sigmoid | 1.679 | 1.817 |
+//! | ln | 0.852 | 0.860 |
 //!
 //! # Where the constants come from
 //!

@@ -115,7 +115,7 @@ fn within_two_ulp_on_a_sample_and_at_the_edges() {
 }
 
 /// All 2^32 arguments: `cargo test --release -p unroll-kernels every_argument -- --ignored --nocapture` prints the
-/// table of the module's documentation (some minutes on one core).
+/// table of the module's documentation (13 minutes on one core).
 #[test]
 #[ignore = "takes minutes; run it after every change of the functions"]
 fn every_argument() {

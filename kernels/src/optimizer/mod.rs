@@ -116,6 +116,23 @@ pub struct Update<'a> {
 
 /// One step of a rule, in one pass.
 ///
+/// ```
+/// use unroll_kernels::Isa;
+/// use unroll_kernels::optimizer::{Rule, Update, update};
+/// let (mut param, mut state) = ([1.0, 2.0], [0.0; 2]);
+/// let args = Update {
+///     param: &mut param,
+///     grad: &[1.0, -80.0],
+///     slots: [&mut state, &mut []],
+///     lr: 0.5,
+///     grad_scale: 1.0,
+///     clip_value: Some(4.0),
+///     step: 1,
+/// };
+/// update(Isa::best(), Rule::Momentum { momentum: 0.9 }, args);
+/// assert_eq!((param, state), ([0.5, 4.0], [1.0, -4.0]));
+/// ```
+///
 /// # Panics
 ///
 /// When lengths differ, the step is 0, or the clip value is negative or NaN.

@@ -67,6 +67,17 @@ pub struct BinaryCrossEntropy<'a> {
 
 /// The loss of every row, and in the logits' place their gradient.
 ///
+/// ```
+/// use unroll_kernels::softmax::{CrossEntropy, IGNORE, cross_entropy};
+/// use unroll_kernels::{Isa, MatMut};
+/// let mut x = [0.0, 0.0, 5.0, 7.0]; // two rows of two logits
+/// let mut losses = [0.0; 2];
+/// let (logits, targets) = (MatMut::dense(&mut x, 2, 2), &[1, IGNORE]);
+/// cross_entropy(Isa::best(), CrossEntropy { logits, targets, scale: 1.0, losses: &mut losses });
+/// assert_eq!(losses, [std::f32::consts::LN_2, 0.0]);
+/// assert_eq!(x, [0.5, -0.5, 0.0, 0.0]);
+/// ```
+///
 /// # Panics
 ///
 /// When `targets` or `losses` have not R elements, or a target is neither below V nor [`IGNORE`].
