@@ -129,7 +129,8 @@ impl Kernel for Unpacked<'_> {
 
     /// For each block of terms, for each block of rows (A's part in the second-level cache), panel after panel.
     ///
-    /// With few rows packing would cost more than the product: whole vectors of B are then read where they lie.
+    /// With few rows packing would cost more than it saves: whole vectors of B are then read where they lie (650 x 2600
+    /// with 1, 8, 20 rows: 0.21, 0.28, 0.47 ms; packed first 0.31, 0.41, 0.67 ms; 64 rows of 512 x 2048 gain 5 %).
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let Left { mat: a, transposed } = self.a;

@@ -12,8 +12,9 @@
 //! initial value: `c = fma(a[i][k], b[k][j], c)`. A block along K ends by storing c and the next begins by loading it,
 //! which rounds nothing. So the bits depend on no tile, block, split of rows or columns, or thread, and are equal on
 //! AVX2 and AVX-512. The portable set rounds each product where its target has no fused form, and its `outer_product`
-//! and `direct_product` go through `matrixmultiply::sgemm`, which adds up blocks of K apart; these bits differ from the
-//! AVX sets', and sgemm itself follows what its own detection finds. Splits change nothing there either.
+//! and `direct_product` go through `matrixmultiply::sgemm`, which adds up blocks of K apart and allocates its own packing
+//! room in each call; these bits differ from the AVX sets', and sgemm itself uses what its own detection finds. Splits
+//! change nothing there either.
 //!
 //! **Error.** Each step of the chain rounds once (twice where there is no fused form), so with u = 2^-24
 //! |error| <= 2 K u (|init| + sum_k |a| |b|) while K u is small (Higham, Accuracy and Stability of Numerical
@@ -21,7 +22,8 @@
 //!
 //! **Form.** The register tile of MR rows and NV vectors, its panels and the loops around it are Goto's (Goto and van
 //! de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008), with two changes that suit recurrent networks: A
-//! is read in place, because its share of the traffic is small, and C is loaded at the start of a block along K.
+//! is read in place, because its share of the traffic is small (A^T is copied row by row first), and C is loaded at the
+//! start of a block along K.
 
 mod block;
 mod generic;
