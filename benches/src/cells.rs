@@ -84,7 +84,12 @@ pub fn dense(data: &Buffer, rows: usize, cols: usize) -> Vec<f32> {
 }
 
 /// Measures `pass` over the steps of a sequence in turn.
-pub fn measure(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, [rows, units]: [usize; 2], mut pass: impl FnMut(usize)) {
+pub fn measure(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    [rows, units]: [usize; 2],
+    mut pass: impl FnMut(usize),
+) {
     let mut t = 0;
     group.bench_function(BenchmarkId::new(name, format!("{rows}x{units}")), |b| {
         b.iter(|| {

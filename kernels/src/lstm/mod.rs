@@ -38,6 +38,19 @@
 //!
 //! where backward is measured from the values that it is given. Results are equal on AVX2 and AVX-512, and do not
 //! depend on how units or rows are split.
+//!
+//! **Speed.** One core of a Xeon (Sapphire Rapids) whose register-only peak was 192 GFLOP/s (AVX-512) and 96 (AVX2) in the
+//! same run, best of 2,000 passes over 16 steps in turn, 2026-11-21. The share of the peak counts the product only, the
+//! time includes the cell:
+//!
+//! | N x H | forward, AVX-512 | share | forward, AVX2 | share | backward, AVX-512 |
+//! |---|---|---|---|---|---|
+//! | 20 x 650 | 507 us, 133 GFLOP/s | 70 % | 825 us | 85 % | 10.6 us, 64 GB/s |
+//! | 50 x 256 | 183 us, 143 GFLOP/s | 75 % | 343 us | 80 % | 9.8 us, 68 GB/s |
+//! | 64 x 128 | 72 us, 117 GFLOP/s | 61 % | 113 us | 78 % | 5.7 us, 74 GB/s |
+//!
+//! Adding 1 to the gates, a pass without arithmetic, ran at 56, 58 and 82 GB/s: backward is bound by memory. The cell takes
+//! about 33 ns for 16 units on AVX-512 when everything is in the first-level cache, 14 % of the step at 50 x 256.
 
 mod generic;
 #[cfg(test)]
