@@ -82,6 +82,9 @@ impl Optimizer {
     /// The Euclidean norm of the whole gradient, by the members of a team; the same bits as [`Self::norm`].
     pub fn norm_by(&mut self, team: &Team, grads: &[f32]) -> f64 {
         assert_eq!(self.sums.len(), grads.len().div_ceil(BLOCK), "an optimiser made for this arena");
+        if self.is_small(team) {
+            return self.norm(grads);
+        }
         let (isa, parts) = (self.isa, team.size().min(MOST_PARTS));
         let each = self.sums.len().div_ceil(parts).max(1);
         let mut work = self.sums.chunks_mut(each).zip(grads.chunks(each * BLOCK));
@@ -113,8 +116,16 @@ impl Optimizer {
 
     /// Updates all parameters by the members of a team; the same bits as [`Self::update`].
     pub fn update_by(&mut self, team: &Team, params: &mut [f32], grads: &[f32], step: UpdateStep) {
+        if self.is_small(team) {
+            return self.update(params, grads, step);
+        }
         let mut parts = self.parts(params, grads, step, team.size().min(MOST_PARTS));
         share_out(team, 2 * grads.len(), |_| parts.next(), Part::run);
+    }
+
+    /// Whether there is nothing to share out: a single block is done before a second thread would be awake.
+    fn is_small(&self, team: &Team) -> bool {
+        team.size() == 1 || self.sums.len() < 2
     }
 
     /// Cuts the update into `parts` contiguous parts at multiples of [`BLOCK`], some of which may be empty.

@@ -13,15 +13,17 @@
 //! state), so that a run that is resumed from a checkpoint ends in the same bytes as one that never stopped. Times decide
 //! nothing but when checkpoints are written. A checkpoint is written last in a step: what it records is done.
 
+mod divergence;
+mod persistence;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::network::{Batch, LossSum};
 use crate::{Error, Result};
 
-use super::checkpoint::{Expected, Loaded};
 use super::config::TrainConfig;
-use super::keeper::{Keeper, Tensors};
+use super::keeper::Keeper;
 use super::learner::{Batches, Learner};
 use super::observer::{EvaluationReport, Event, Metric, Observer, Start, StepReport};
 use super::optimize::Optimizer;
@@ -29,7 +31,6 @@ use super::pace::Pace;
 use super::run::RunFolder;
 use super::state::{Best, Identity, Tally, TrainerState};
 use super::step::{StepAt, Stepped, step};
-use super::tensors::{TensorRef, TensorSpec};
 
 /// Writes a sample in the model's words, for `--sample-every`. Must not change parameters.
 pub type Sampler<'a, L> = dyn FnMut(&mut L, u64) -> Result<String> + 'a;
@@ -342,130 +343,6 @@ impl<'a, L: Learner> Trainer<'a, L> {
         self.session.observer.event(&Event::Sample { step, text: &text });
         Ok(())
     }
-
-    // ---- saving and resuming
-
-    /// Saves the end of a session: here there is no later interval, so a failure is tried again at once.
-    fn save_at_last(&mut self) -> Result<()> {
-        while self.keeper.as_ref().is_some_and(|keeper| keeper.last_saved() != Some(self.state.step)) {
-            self.save()?;
-        }
-        Ok(())
-    }
-
-    fn save(&mut self) -> Result<()> {
-        if self.keeper.is_none() {
-            return Ok(());
-        }
-        let tensors = tensors_of(&*self.session.learner, &self.optimizer, &self.carry);
-        for tensor in tensors.weights.iter().chain(&tensors.optimizer).chain(&tensors.carry) {
-            if let Some(i) = tensor.data.iter().position(|v| !v.is_finite()) {
-                let what =
-                    format!("element {i} of {} is {} after step {}", tensor.name, tensor.data[i], self.state.step);
-                return Err(self.diverged(what));
-            }
-        }
-        match &mut self.keeper {
-            Some(keeper) => keeper.save(&mut self.state, &tensors, self.session.observer),
-            None => Ok(()),
-        }
-    }
-
-    /// Loads the newest checkpoint. False if there is none.
-    fn resume(&mut self, folder: &RunFolder) -> Result<bool> {
-        let learner = &*self.session.learner;
-        let specs = |tensors: &[TensorRef]| {
-            tensors.iter().map(|t| TensorSpec { name: t.name.clone(), shape: t.shape.clone() }).collect::<Vec<_>>()
-        };
-        let tensors = tensors_of(learner, &self.optimizer, &self.carry);
-        let (weights, optimizer, carry) = (specs(&tensors.weights), specs(&tensors.optimizer), specs(&tensors.carry));
-        let identity = &self.session.identity;
-        let accept = |state: &TrainerState| {
-            let mut differences = identity.differences(&state.identity);
-            if state.seed != self.config.seed {
-                differences.push(format!("seed is {} in the checkpoint and {} now", state.seed, self.config.seed));
-            }
-            if differences.is_empty() {
-                return Ok(());
-            }
-            Err(Error::usage(format!("the run cannot be resumed: {}", differences.join("; ")))
-                .mend("resume with the settings and the text of the run, or begin a new one with --out"))
-        };
-        let expected = Expected { weights: &weights, optimizer: &optimizer, carry: &carry, accept: &accept };
-        let Some(loaded) = folder.checkpoints().load_newest(&expected)? else { return Ok(false) };
-        self.take(loaded, &carry)?;
-        Ok(true)
-    }
-
-    fn take(&mut self, loaded: Loaded, carry: &[TensorSpec]) -> Result<()> {
-        for passed in &loaded.passed_over {
-            let text = format!("{}: passed over: {}", passed.path.display(), passed.reason);
-            self.session.observer.event(&Event::Notice(&text));
-        }
-        if loaded.state.isa != self.state.isa {
-            let (saved, now) = (&loaded.state.isa, &self.state.isa);
-            let text = format!(
-                "the run was computed with {saved} and goes on with {now}: its numbers will differ in the last bits from \
-                 those of a run that was not interrupted"
-            );
-            self.session.observer.event(&Event::Notice(&text));
-        }
-        let specs = self.session.learner.specs().to_vec();
-        let (params, _) = self.session.learner.arenas();
-        for spec in &specs {
-            loaded.copy_weights(&spec.name, &mut params[spec.range.clone()]);
-        }
-        self.session.learner.params_changed();
-        self.optimizer.restore(&specs, |name, out| loaded.copy_optimizer(name, out));
-        for spec in carry {
-            if let Some(out) = self.session.learner.state_tensor_mut(&mut self.carry, &spec.name) {
-                loaded.copy_carry(&spec.name, out);
-            }
-        }
-        let isa = std::mem::take(&mut self.state.isa);
-        let writer = std::mem::take(&mut self.state.writer);
-        self.state = TrainerState { isa, writer, ..loaded.state };
-        if self.state.batch >= self.session.train.batches() {
-            let what = format!(
-                "the checkpoint stands at batch {} of an epoch of {}",
-                self.state.batch,
-                self.session.train.batches()
-            );
-            return Err(Error::usage(what).mend("resume with the text, the streams and the steps of the run"));
-        }
-        Ok(())
-    }
-
-    // ---- divergence
-
-    fn diverged(&self, what: String) -> Error {
-        let good = match self.keeper.as_ref().and_then(Keeper::last_saved) {
-            Some(step) => format!("; the checkpoint of step {step} is the last good one"),
-            None => String::new(),
-        };
-        let how = "lower the learning rate (--lr) or clip the gradient (--clip-norm 5)";
-        Error::diverged(what).mend(format!("{how}{good}"))
-    }
-
-    fn diverged_loss(&self, step: u64, lr: f64, loss: f64) -> Error {
-        let layer = match self.session.learner.first_non_finite_layer() {
-            Some(layer) => format!("; the output of layer {layer} is the first that is not finite"),
-            None => String::new(),
-        };
-        self.diverged(format!("the loss is {loss} at step {step} (learning rate {lr}){layer}"))
-    }
-
-    fn diverged_gradient(&mut self, step: u64, lr: f64) -> Error {
-        let specs = self.session.learner.specs().to_vec();
-        let (_, grads) = self.session.learner.arenas();
-        let found = specs.iter().find_map(|spec| {
-            let grads = &grads[spec.range.clone()];
-            let i = grads.iter().position(|g| !g.is_finite())?;
-            Some(format!("element {i} of the gradient of {} is {}", spec.name, grads[i]))
-        });
-        let what = found.unwrap_or_else(|| "the norm of the gradient is not finite".to_owned());
-        self.diverged(format!("{what} at step {step} (learning rate {lr})"))
-    }
 }
 
 /// Scores every batch once, from a zero state that is carried along.
@@ -488,18 +365,4 @@ pub fn evaluate<L: Learner>(learner: &mut L, data: &dyn Batches) -> Result<Tally
         tally.add(loss.nats, loss.count);
     }
     Ok(tally)
-}
-
-fn tensors_of<'s, L: Learner>(learner: &'s L, optimizer: &'s Optimizer, carry: &'s L::State) -> Tensors<'s> {
-    let (specs, params) = (learner.specs(), learner.params());
-    let weight = |spec: &crate::graph::ParamSpec| TensorRef {
-        name: spec.name.clone(),
-        shape: spec.shape.clone(),
-        data: &params[spec.range.clone()],
-    };
-    Tensors {
-        weights: specs.iter().map(weight).collect(),
-        optimizer: optimizer.tensors(specs),
-        carry: learner.state_tensors(carry),
-    }
 }

@@ -1,0 +1,121 @@
+//! Saving a run's state, and going on from it.
+
+use crate::graph::ParamSpec;
+use crate::{Error, Result};
+
+use super::super::checkpoint::{Expected, Loaded};
+use super::super::keeper::Tensors;
+use super::super::learner::Learner;
+use super::super::observer::Event;
+use super::super::optimize::Optimizer;
+use super::super::run::RunFolder;
+use super::super::state::TrainerState;
+use super::super::tensors::{TensorRef, TensorSpec};
+use super::Trainer;
+
+impl<L: Learner> Trainer<'_, L> {
+    /// Saves the end of a session: here there is no later interval, so a failure is tried again at once.
+    pub(super) fn save_at_last(&mut self) -> Result<()> {
+        while self.keeper.as_ref().is_some_and(|keeper| keeper.last_saved() != Some(self.state.step)) {
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn save(&mut self) -> Result<()> {
+        if self.keeper.is_none() {
+            return Ok(());
+        }
+        let tensors = tensors_of(&*self.session.learner, &self.optimizer, &self.carry);
+        for tensor in tensors.weights.iter().chain(&tensors.optimizer).chain(&tensors.carry) {
+            if let Some(i) = tensor.data.iter().position(|v| !v.is_finite()) {
+                let what =
+                    format!("element {i} of {} is {} after step {}", tensor.name, tensor.data[i], self.state.step);
+                return Err(self.diverged(what));
+            }
+        }
+        match &mut self.keeper {
+            Some(keeper) => keeper.save(&mut self.state, &tensors, self.session.observer),
+            None => Ok(()),
+        }
+    }
+
+    /// Loads the newest checkpoint. False if there is none.
+    pub(super) fn resume(&mut self, folder: &RunFolder) -> Result<bool> {
+        let learner = &*self.session.learner;
+        let specs = |tensors: &[TensorRef]| {
+            tensors.iter().map(|t| TensorSpec { name: t.name.clone(), shape: t.shape.clone() }).collect::<Vec<_>>()
+        };
+        let tensors = tensors_of(learner, &self.optimizer, &self.carry);
+        let (weights, optimizer, carry) = (specs(&tensors.weights), specs(&tensors.optimizer), specs(&tensors.carry));
+        let identity = &self.session.identity;
+        let accept = |state: &TrainerState| {
+            let mut differences = identity.differences(&state.identity);
+            if state.seed != self.config.seed {
+                differences.push(format!("seed is {} in the checkpoint and {} now", state.seed, self.config.seed));
+            }
+            if differences.is_empty() {
+                return Ok(());
+            }
+            Err(Error::usage(format!("the run cannot be resumed: {}", differences.join("; ")))
+                .mend("resume with the settings and the text of the run, or begin a new one with --out"))
+        };
+        let expected = Expected { weights: &weights, optimizer: &optimizer, carry: &carry, accept: &accept };
+        let Some(loaded) = folder.checkpoints().load_newest(&expected)? else { return Ok(false) };
+        self.take(loaded, &carry)?;
+        Ok(true)
+    }
+
+    fn take(&mut self, loaded: Loaded, carry: &[TensorSpec]) -> Result<()> {
+        for passed in &loaded.passed_over {
+            let text = format!("{}: passed over: {}", passed.path.display(), passed.reason);
+            self.session.observer.event(&Event::Notice(&text));
+        }
+        if loaded.state.isa != self.state.isa {
+            let (saved, now) = (&loaded.state.isa, &self.state.isa);
+            let text = format!(
+                "the run was computed with {saved} and goes on with {now}: its numbers will differ in the last bits from \
+                 those of a run that was not interrupted"
+            );
+            self.session.observer.event(&Event::Notice(&text));
+        }
+        let specs = self.session.learner.specs().to_vec();
+        let (params, _) = self.session.learner.arenas();
+        for spec in &specs {
+            loaded.copy_weights(&spec.name, &mut params[spec.range.clone()]);
+        }
+        self.session.learner.params_changed();
+        self.optimizer.restore(&specs, |name, out| loaded.copy_optimizer(name, out));
+        for spec in carry {
+            if let Some(out) = self.session.learner.state_tensor_mut(&mut self.carry, &spec.name) {
+                loaded.copy_carry(&spec.name, out);
+            }
+        }
+        let isa = std::mem::take(&mut self.state.isa);
+        let writer = std::mem::take(&mut self.state.writer);
+        self.state = TrainerState { isa, writer, ..loaded.state };
+        if self.state.batch >= self.session.train.batches() {
+            let what = format!(
+                "the checkpoint stands at batch {} of an epoch of {}",
+                self.state.batch,
+                self.session.train.batches()
+            );
+            return Err(Error::usage(what).mend("resume with the text, the streams and the steps of the run"));
+        }
+        Ok(())
+    }
+}
+
+fn tensors_of<'s, L: Learner>(learner: &'s L, optimizer: &'s Optimizer, carry: &'s L::State) -> Tensors<'s> {
+    let (specs, params) = (learner.specs(), learner.params());
+    let weight = |spec: &ParamSpec| TensorRef {
+        name: spec.name.clone(),
+        shape: spec.shape.clone(),
+        data: &params[spec.range.clone()],
+    };
+    Tensors {
+        weights: specs.iter().map(weight).collect(),
+        optimizer: optimizer.tensors(specs),
+        carry: learner.state_tensors(carry),
+    }
+}
