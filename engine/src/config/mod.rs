@@ -30,7 +30,8 @@ mod validate;
 pub use merge::{Origin, Origins, Resolver};
 pub use sections::{
     Cell, DataConfig, Init, InitBiases, LossScaleName, ModelSection, OptimizerConfig, OptimizerName, ReportConfig,
-    ReportStyle, RnnActivation, RunConfig, SampleConfig, ScheduleConfig, ScheduleName, SplitName, TrainSection,
+    ReportStyle, RnnActivation, RunConfig, SampleConfig, SampleState, ScheduleConfig, ScheduleName, SplitName,
+    TrainSection,
 };
 pub use suggest::nearest;
 

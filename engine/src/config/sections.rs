@@ -225,6 +225,16 @@ words! {
 }
 
 words! {
+    /// What a sample starts from.
+    SampleState {
+        /// The zero state.
+        Zero = "zero",
+        /// The state that the first stream carries, and the character that it comes to next, as min-char-rnn does.
+        Carried = "carried",
+    }
+}
+
+words! {
     /// What is printed while training.
     ReportStyle {
         /// A line an interval with speed, loss and time left.
@@ -444,6 +454,8 @@ pub struct SampleConfig {
     pub length: usize,
     /// What a sample goes on from.
     pub prompt: String,
+    /// What the samples while training start from where there is no prompt: nothing, or where the first stream stands.
+    pub state: SampleState,
     /// 1 samples from the model's distribution, less is more careful, 0 always takes the likeliest token.
     pub temperature: f64,
     /// Only the so many likeliest tokens; 0 is all.
@@ -460,6 +472,7 @@ impl Default for SampleConfig {
             every: 0,
             length: 300,
             prompt: String::new(),
+            state: SampleState::Zero,
             temperature: 1.0,
             top_k: 0,
             top_p: 1.0,

@@ -20,6 +20,7 @@ const CHUNK: usize = 64;
 pub struct Speaker {
     network: Network,
     state: State,
+    beginning: Option<State>,
     logits: Vec<f32>,
 }
 
@@ -37,7 +38,26 @@ impl Speaker {
             NetworkOptions { threads, isa, steps: CHUNK, rows: 1, training: false, ..NetworkOptions::default() };
         let network = Network::new(graph, options)?;
         let state = network.new_state(1);
-        Ok(Speaker { state, logits: vec![0.0; graph.vocabulary()], network })
+        Ok(Speaker { state, beginning: None, logits: vec![0.0; graph.vocabulary()], network })
+    }
+
+    /// From now on a text begins where row `row` of `state` stands, not at the zero state.
+    ///
+    /// # Panics
+    /// Where the state is another model's or has no such row.
+    pub fn begin_at(&mut self, state: &State, row: usize) {
+        let mut beginning = self.network.new_state(1);
+        for tensor in state.tensors() {
+            let units = tensor.shape[1];
+            let Some(own) = beginning.tensor_mut(&tensor.name) else { panic!("no state is named {}", tensor.name) };
+            own.copy_from_slice(&tensor.values[row * units..(row + 1) * units]);
+        }
+        self.beginning = Some(beginning);
+    }
+
+    /// From now on a text begins at the zero state.
+    pub fn begin_at_zero(&mut self) {
+        self.beginning = None;
     }
 
     /// The parameters, laid out as the graph says.
@@ -48,7 +68,10 @@ impl Speaker {
 
 impl Predictor for Speaker {
     fn reset(&mut self) {
-        self.state.reset();
+        match &self.beginning {
+            Some(beginning) => self.state.clone_from(beginning),
+            None => self.state.reset(),
+        }
     }
     fn feed(&mut self, tokens: &[u32]) -> Result<()> {
         let vocabulary = self.logits.len();

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
-use unroll::config::{Origins, RunConfig};
+use unroll::config::{Origins, RunConfig, SampleState};
 use unroll::corpus::{Streams, install_sigbus_handler};
 use unroll::error::{Error, Result};
 use unroll::eval::{Score, evaluate};
 use unroll::generate::{Request, Sampler, UnknownInPrompt, encode_prompt, generate};
 use unroll::graph::Graph;
-use unroll::network::{Network, NetworkOptions};
+use unroll::network::{Network, NetworkOptions, State};
 use unroll::recipes;
 use unroll::report::{bytes, count, duration, visible};
 use unroll::run::{
@@ -183,7 +183,15 @@ impl Train {
         let last_step = settings.last_step(train.batches());
         let mut show = Show::new(config, tokenizer.options().level, last_step, self.json);
         lines.iter().for_each(|line| show.line(line));
-        let mut sample = |network: &mut Network, step: u64| voice.write(tokenizer, network.params(), step as usize);
+        let carried = config.sample.state == SampleState::Carried;
+        let mut sample = |network: &mut Network, state: &State, step: u64| {
+            if carried {
+                voice.begin_at(state, first_input(train, step)?);
+            }
+            let text = voice.write(tokenizer, network.params(), step as usize);
+            voice.begin_anew();
+            text
+        };
         let session = Session {
             learner: &mut *network,
             vocabulary: graph.vocabulary(),
@@ -220,6 +228,14 @@ impl Train {
     }
 }
 
+/// The token that the first stream comes to after `step` steps.
+fn first_input(train: &Streams<Tokens>, step: u64) -> Result<u32> {
+    let size = train.rows() * train.steps();
+    let (mut inputs, mut targets) = (vec![0; size], vec![0; size]);
+    train.batch(step % train.batches(), &mut inputs, &mut targets)?;
+    Ok(inputs[0])
+}
+
 /// The option by which a run that ended goes on.
 fn further(config: &RunConfig, outcome: &Outcome) -> String {
     match config.train.max_steps {
@@ -233,6 +249,8 @@ struct Voice {
     speaker: Speaker,
     sampler: Sampler,
     prompt: Vec<u32>,
+    /// What is fed before a text without a prompt, and not shown.
+    start: Option<u32>,
     prompt_text: String,
     length: usize,
     seed: u64,
@@ -245,16 +263,32 @@ impl Voice {
             speaker: Speaker::new(graph, 1, isa)?,
             sampler: Sampler::new(sample.sampling())?,
             prompt: encode_prompt(&texts.tokenizer, &sample.prompt, UnknownInPrompt::Refuse)?,
+            start: None,
             prompt_text: sample.prompt.clone(),
             length: sample.length,
             seed: config.seed,
         })
     }
 
+    /// Texts without a prompt go on where the first row of `state` stands, `next` being its next token.
+    fn begin_at(&mut self, state: &State, next: u32) {
+        if self.prompt.is_empty() {
+            self.speaker.begin_at(state, 0);
+            self.start = Some(next);
+        }
+    }
+
+    /// Texts begin at the zero state again.
+    fn begin_anew(&mut self) {
+        self.speaker.begin_at_zero();
+        self.start = None;
+    }
+
     /// Sample number `sample` with these parameters.
     fn write(&mut self, tokenizer: &Tokenizer, params: &[f32], sample: usize) -> Result<String> {
         self.speaker.params_mut().copy_from_slice(params);
-        let request = Request { prompt: &self.prompt, length: self.length, stop: None, seed: self.seed, sample };
+        let prompt = self.start.as_ref().map_or(self.prompt.as_slice(), std::slice::from_ref);
+        let request = Request { prompt, length: self.length, stop: None, seed: self.seed, sample };
         let mut text = self.prompt_text.clone();
         generate(&mut self.speaker, tokenizer, &mut self.sampler, &request, |part| {
             text.push_str(part);

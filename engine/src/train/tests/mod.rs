@@ -244,7 +244,7 @@ impl Setup<'_> {
             }
             _ => {}
         };
-        let mut sampler = |toy: &mut Toy, step: u64| Ok(format!("{:08x} at {step}", toy.params[0].to_bits()));
+        let mut sampler = |toy: &mut Toy, _: &_, step: u64| Ok(format!("{:08x} at {step}", toy.params[0].to_bits()));
         let valid = ToyText { seed: 1, batches: 3 };
         let session = Session {
             learner: &mut self.toy,

@@ -33,7 +33,7 @@ use super::state::{Best, Identity, Tally, TrainerState};
 use super::step::{StepAt, Stepped, step};
 
 /// Writes a sample in the model's words, for `--sample-every`. Must not change parameters.
-pub type Sampler<'a, L> = dyn FnMut(&mut L, u64) -> Result<String> + 'a;
+pub type Sampler<'a, L> = dyn FnMut(&mut L, &<L as Learner>::State, u64) -> Result<String> + 'a;
 
 /// What a run works with.
 pub struct Session<'a, L: Learner> {
@@ -336,7 +336,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
     fn sample(&mut self) -> Result<()> {
         let Some(sampler) = &mut self.session.sampler else { return Ok(()) };
         let step = self.state.step;
-        let text = sampler(self.session.learner, step)?;
+        let text = sampler(self.session.learner, &self.carry, step)?;
         if let Some(keeper) = &mut self.keeper {
             keeper.sample(step, &text);
         }
