@@ -217,8 +217,10 @@ impl fmt::Display for Place {
 
 /// What the system answered, in words that say how to mend it where that is plain.
 fn describe(source: &io::Error) -> String {
+    // What this program found out itself, such as how many bytes are missing.
+    let detail = source.get_ref().map_or_else(String::new, |detail| format!(": {detail}"));
     match source.kind() {
-        io::ErrorKind::StorageFull => "the disk is full; free some space and run the command again".to_owned(),
+        io::ErrorKind::StorageFull => format!("the disk is full{detail}; free some space and run the command again"),
         io::ErrorKind::QuotaExceeded => {
             "the disk quota is used up; free some space and run the command again".to_owned()
         }
@@ -243,6 +245,16 @@ mod tests {
             Error::interrupted("x").exit_code(),
         ];
         assert_eq!(codes, [1, 2, 3, 4, 5, 130]);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_with_what_is_missing() {
+        let full = io::Error::new(io::ErrorKind::StorageFull, "it needs 9 bytes and the disk has 3 free");
+        assert_eq!(
+            Error::write("f", full).to_string(),
+            "f: cannot write: the disk is full: it needs 9 bytes and the disk has 3 free; free some space and run the \
+             command again"
+        );
     }
 
     #[test]
