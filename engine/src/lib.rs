@@ -44,6 +44,8 @@ pub mod corpus;
 pub mod error;
 pub mod eval;
 pub mod exec;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod generate;
 pub mod gradcheck;
 pub mod graph;
