@@ -2,7 +2,7 @@
 //!
 //! A step of a cell is a product (the hidden side of every gate) and then element-wise work on its result. Done one
 //! after the other for all units, the gates travel to the second-level cache and back in between; so the step is walked
-//! in blocks of rows and units ([`blocks`]) that are small enough to stay in the first-level cache.
+//! in blocks of rows and units (`blocks`) that are small enough to stay in the first-level cache.
 
 pub mod reference;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Embedding and one-hot projection in f64 and plain loops: the meaning.
 
-/// X[r] = E[tokens[r]]. `table` (V, D) -> (R, D).
+/// `X[r] = E[tokens[r]]`. `table` (V, D) -> (R, D).
 ///
 /// # Panics
 ///
@@ -9,7 +9,7 @@ pub fn gather(table: &[f64], d: usize, tokens: &[u32]) -> Vec<f64> {
     tokens.iter().flat_map(|&token| &table[token as usize * d..][..d]).copied().collect()
 }
 
-/// Y[r] = onehot(tokens[r]) K + b, with the one-hot product written out. `kernel` (V, D), `bias` (D) -> (R, D).
+/// `Y[r] = onehot(tokens[r]) K + b`, with the one-hot product written out. `kernel` (V, D), `bias` (D) -> (R, D).
 pub fn project_one_hot(kernel: &[f64], bias: &[f64], tokens: &[u32]) -> Vec<f64> {
     let d = bias.len();
     let mut y = Vec::new();

@@ -36,7 +36,7 @@ pub fn add(isa: Isa, x: Mat<'_>, y: MatMut<'_>) {
     isa.run(Add { x, y });
 }
 
-/// s[j] = s[j] + the sum of column j.
+/// `s[j] = s[j] + the sum of column j`.
 ///
 /// # Panics
 ///
