@@ -83,7 +83,11 @@ const FAMILIES: &[Family] = &[
         members: &["lr", "momentum", "decay", "beta1", "beta2", "epsilon", "epsilon_inside", "weight_decay"],
     },
     Family { section: "schedule", head: "kind", members: &["factor", "after", "every", "patience", "min_lr"] },
-    Family { section: "model", head: "cell", members: &["activation", "reset_after", "unit_forget_bias"] },
+    Family {
+        section: "model",
+        head: "cell",
+        members: &["activation", "reset_after", "unit_forget_bias", "recurrent_bias"],
+    },
     Family { section: "model", head: "init", members: &["init_scale", "init_biases", "unit_forget_bias"] },
     Family {
         section: "model",
@@ -101,6 +105,7 @@ const FAMILIES: &[Family] = &[
             "init_scale",
             "init_biases",
             "unit_forget_bias",
+            "recurrent_bias",
         ],
     },
 ];

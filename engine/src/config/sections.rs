@@ -280,6 +280,9 @@ pub struct ModelSection {
     /// The biases of the LSTM's forget gates start from 1; unless given, true with Keras' init and false with others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unit_forget_bias: Option<bool>,
+    /// The LSTM and the simple cell have a second bias, on the hidden side, as those of Torch and PyTorch; false unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recurrent_bias: Option<bool>,
     /// The whole graph, layer by layer, instead of the keys above.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub graph: Option<ModelConfig>,
@@ -300,6 +303,7 @@ impl Default for ModelSection {
             init_scale: None,
             init_biases: None,
             unit_forget_bias: None,
+            recurrent_bias: None,
             graph: None,
         }
     }

@@ -55,7 +55,7 @@ impl ModelSection {
         match self.cell {
             Cell::Lstm => {
                 let unit_forget_bias = Some(self.unit_forget_bias.unwrap_or(self.init == Init::Keras));
-                LayerConfig::Lstm(Recurrent { unit_forget_bias, ..options })
+                LayerConfig::Lstm(Recurrent { unit_forget_bias, recurrent_bias: self.recurrent_bias, ..options })
             }
             Cell::Gru => LayerConfig::Gru(Recurrent { reset_after: self.reset_after, ..options }),
             Cell::Rnn => {
@@ -63,7 +63,7 @@ impl ModelSection {
                     RnnActivation::Tanh => Activation::Tanh,
                     RnnActivation::Relu => Activation::Relu,
                 });
-                LayerConfig::SimpleRnn(Recurrent { activation, ..options })
+                LayerConfig::SimpleRnn(Recurrent { activation, recurrent_bias: self.recurrent_bias, ..options })
             }
         }
     }

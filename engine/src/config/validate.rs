@@ -70,6 +70,8 @@ impl Check<'_> {
             "cell",
             cell,
         )?;
+        let two = model.recurrent_bias.is_some();
+        self.meaning("model.recurrent_bias", two, model.cell != Cell::Gru, "cell", cell)?;
         let scaled = model.init != Init::Keras;
         let init = model.init.as_str();
         self.meaning("model.init_scale", model.init_scale.is_some(), scaled, "init", init)?;

@@ -245,13 +245,13 @@ impl Pass<'_> {
             };
             outer(x, &mut result.sizes[tensors.kernel]);
             outer(h, &mut result.sizes[tensors.recurrent_kernel]);
-            if let Some(bias) = tensors.bias {
+            for bias in [tensors.bias, tensors.recurrent_bias].into_iter().flatten() {
                 add(&mut result.tensors[bias], &gradients.dbias);
                 // A second bias, that of the hidden side, sees gradients that the reset gate makes smaller at most.
                 let size = Rows::new(&dpre.sizes(), dpre.width).column_sums();
                 result.sizes[bias].chunks_exact_mut(dpre.width).for_each(|part| add(part, &size));
             }
-            let p = direction.parameters;
+            let p = direction.parameters();
             // A cell's element-wise part is counted as sixteen roundings.
             self.product_noise(dpre, &[(x, p.kernel), (h, p.recurrent_kernel)], p.bias.unwrap_or(&[]), 16.0);
         }

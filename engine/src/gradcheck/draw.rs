@@ -66,7 +66,7 @@ fn limit(graph: &Graph, p: usize) -> f32 {
     let over = |n: usize| (3.0 / n as f32).sqrt().min(1.0);
     let node = graph.nodes().iter().find(|n| n.params.contains(&p));
     match spec.role {
-        Role::Bias => 0.5,
+        Role::Bias | Role::RecurrentBias => 0.5,
         Role::RecurrentKernel => 0.8 * over(spec.shape[0]),
         Role::Kernel => {
             let source = node.map(|n| n.inputs[0]);

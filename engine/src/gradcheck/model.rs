@@ -10,7 +10,7 @@ use crate::layers::Mask;
 use crate::network::LossScale;
 use crate::random::Key;
 use std::ops::Range;
-use unroll_kernels::cells::reference::{Dims, Parameters};
+use unroll_kernels::cells::reference::Dims;
 use unroll_kernels::softmax::IGNORE;
 use unroll_kernels::{activation, embedding, gemm, gru, rnn, softmax};
 
@@ -79,6 +79,7 @@ pub(super) struct CellTensors {
     pub(super) kernel: usize,
     pub(super) recurrent_kernel: usize,
     pub(super) bias: Option<usize>,
+    pub(super) recurrent_bias: Option<usize>,
 }
 
 impl<'a> Model<'a> {
@@ -229,6 +230,7 @@ impl<'a> Model<'a> {
                 kernel: self.tensor(node, Role::Kernel, d)?,
                 recurrent_kernel: self.tensor(node, Role::RecurrentKernel, d)?,
                 bias: self.tensor(node, Role::Bias, d),
+                recurrent_bias: self.tensor(node, Role::RecurrentBias, d),
             })
         };
         (0..2).map_while(direction).collect()
@@ -261,11 +263,15 @@ impl<'a> Model<'a> {
                 reset: if after { gru::reference::Reset::After } else { gru::reference::Reset::Before },
                 reverse: if bidirectional { d == 1 } else { options.go_backwards },
                 dims,
-                parameters: Parameters {
-                    kernel: params.get(tensors.kernel),
-                    recurrent_kernel: params.get(tensors.recurrent_kernel),
-                    bias: tensors.bias.map(|b| params.get(b)),
-                },
+                kernel: params.get(tensors.kernel),
+                recurrent_kernel: params.get(tensors.recurrent_kernel),
+                // The references have one bias; what a second one adds is its sum with the first.
+                bias: tensors.bias.map(|b| {
+                    let mut bias = params.get(b).to_vec();
+                    let second = tensors.recurrent_bias.map(|b| params.get(b));
+                    bias.iter_mut().zip(second.unwrap_or(&[])).for_each(|(sum, b)| *sum += b);
+                    bias
+                }),
                 before,
             }
         });

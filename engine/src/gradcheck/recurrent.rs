@@ -21,7 +21,9 @@ pub(super) struct Direction<'a> {
     pub(super) reset: gru::reference::Reset,
     pub(super) reverse: bool,
     pub(super) dims: Dims,
-    pub(super) parameters: Parameters<'a>,
+    pub(super) kernel: &'a [f64],
+    pub(super) recurrent_kernel: &'a [f64],
+    pub(super) bias: Option<Vec<f64>>,
     pub(super) before: Carried,
 }
 
@@ -53,9 +55,14 @@ impl Trace {
 }
 
 impl Direction<'_> {
+    /// As the references take them.
+    pub(super) fn parameters(&self) -> Parameters<'_> {
+        Parameters { kernel: self.kernel, recurrent_kernel: self.recurrent_kernel, bias: self.bias.as_deref() }
+    }
+
     /// All steps of `x` (T, N, D).
     pub(super) fn forward(&self, x: &[f64]) -> Trace {
-        let (dims, p, Carried { h, c }) = (self.dims, &self.parameters, &self.before);
+        let (dims, p, Carried { h, c }) = (self.dims, &self.parameters(), &self.before);
         match self.cell {
             Cell::SimpleRnn => {
                 let inputs = rnn::reference::Inputs { x, h0: h };
@@ -71,7 +78,7 @@ impl Direction<'_> {
 
     /// The gradient of everything that went in, from that of the outputs (T, N, H).
     pub(super) fn backward(&self, x: &[f64], trace: &Trace, dy: &[f64]) -> Gradients {
-        let (dims, p, Carried { h, c }) = (self.dims, &self.parameters, &self.before);
+        let (dims, p, Carried { h, c }) = (self.dims, &self.parameters(), &self.before);
         let nothing = vec![0.0; dims.state()];
         let dc_last: &[f64] = if self.cell == Cell::Lstm { &nothing } else { &[] };
         let outputs = OutputGradients { dy, dh_last: &nothing, dc_last };

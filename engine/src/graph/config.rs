@@ -154,6 +154,9 @@ options! {
         #[serde(default, skip_serializing_if = "Option::is_none")] activation: Option<Activation>,
         /// Whether there is a bias; true unless said otherwise.
         #[serde(default, skip_serializing_if = "Option::is_none")] use_bias: Option<bool>,
+        /// Of simple_rnn and lstm: a second bias, on the hidden side, as the cells of Torch and PyTorch have; false unless said
+        /// otherwise.
+        #[serde(default, skip_serializing_if = "Option::is_none")] recurrent_bias: Option<bool>,
         /// The output of every step rather than of the last.
         #[serde(default)] return_sequences: bool,
         /// Whether the state is carried from one batch to the next.

@@ -17,6 +17,8 @@ pub enum Role {
     RecurrentKernel,
     /// Added to outputs; (2, 3 H) for a GRU that resets after the product.
     Bias,
+    /// Added on the hidden side (gates * H), where a cell is declared with it.
+    RecurrentBias,
 }
 
 /// A parameter tensor and its place in the arena.
@@ -244,6 +246,15 @@ impl Graph {
         if o.unit_forget_bias.is_some() && cell != Cell::Lstm {
             return Err(wrong("unit_forget_bias belongs to lstm".into()));
         }
+        let second = o.recurrent_bias.unwrap_or(false);
+        if second && cell == Cell::Gru {
+            return Err(
+                wrong("recurrent_bias belongs to simple_rnn and lstm".into()).mend("a gru with reset_after has it")
+            );
+        }
+        if second && o.use_bias == Some(false) {
+            return Err(wrong("recurrent_bias stands beside a bias, and use_bias is false".into()));
+        }
         if o.stateful && o.go_backwards {
             return Err(wrong("go_backwards reads whole sequences and cannot be stateful".into()));
         }
@@ -268,6 +279,10 @@ impl Graph {
             if cell == Cell::Lstm && o.unit_forget_bias.unwrap_or(true) {
                 spec.ones = Some(o.units..2 * o.units);
             }
+        }
+        if second {
+            let init = initializer(o.bias_initializer, Initializer::Zeros);
+            list.push(format!("{prefix}/recurrent_bias"), Role::RecurrentBias, &[gates * o.units], init)?;
         }
         let time = input.time.filter(|_| o.return_sequences);
         Ok(Shape { time, dims: vec![o.units] })

@@ -126,3 +126,13 @@ fn an_lstm_starts_with_its_forget_gate_open() {
     assert_eq!(bias.ones, Some(5..10));
     assert!(graph.params().iter().all(|p| p.range.start % 16 == 0));
 }
+
+#[test]
+fn karpathys_model_with_its_two_biases_has_his_number_of_parameters() {
+    let lstm = "[[layers]]\ntype = \"lstm\"\nunits = 128\nreturn_sequences = true\nrecurrent_bias = true\n";
+    let text = format!("[[layers]]\ntype = \"one_hot\"\n{lstm}{lstm}[[layers]]\ntype = \"dense\"\n");
+    // char-rnn's own count for tiny Shakespeare.
+    assert_eq!(graph(&text, 65).unwrap().parameter_count(), 240_321);
+    let gru = text.replace("lstm", "gru");
+    assert!(graph(&gru, 65).unwrap_err().to_string().contains("recurrent_bias belongs to simple_rnn and lstm"));
+}

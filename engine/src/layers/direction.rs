@@ -23,6 +23,8 @@ pub(crate) struct CellParams {
     pub(crate) kernel: Range<usize>,
     pub(crate) recurrent_kernel: Range<usize>,
     pub(crate) bias: Option<Range<usize>>,
+    /// A second bias of the simple recurrent cell or LSTM.
+    pub(crate) recurrent_bias: Option<Range<usize>>,
 }
 
 impl CellParams {
@@ -111,7 +113,8 @@ pub(crate) struct Direction {
 
 impl Direction {
     pub(crate) fn new(cell: CellParams, origin: Origin, reverse: bool, capacity: Dims, backward: bool) -> Self {
-        let projection = Projection::new(origin, cell.kernel.clone(), cell.biases().0, cell.inputs);
+        let biases = [cell.biases().0, cell.recurrent_bias.clone()];
+        let projection = Projection::new(origin, cell.kernel.clone(), biases, cell.inputs);
         let (tokens, state) = (capacity.tokens(), padded(cell.units));
         let c = if cell.cell == Cell::Lstm { (capacity.steps + 2) * capacity.rows * state } else { 0 };
         Self {

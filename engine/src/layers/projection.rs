@@ -1,4 +1,4 @@
-//! x W + b for all time steps at once, and its gradients.
+//! x W + b for all time steps at once, and its gradients. Where there are two biases, b is their sum.
 //!
 //! Token inputs pay for distinct tokens only, exactly: behind a one-hot input the projection is a look-up of the
 //! kernel's rows; behind an embedding it is a product over the distinct vectors of the batch, gathered by position, and
@@ -24,7 +24,9 @@ pub(crate) enum Origin {
 pub(crate) struct Projection {
     origin: Origin,
     kernel: Range<usize>,
-    bias: Option<Range<usize>>,
+    biases: [Option<Range<usize>>; 2],
+    /// The sum of the biases, where there are two.
+    bias: Buffer,
     inputs: usize,
     width: usize,
     distinct: Distinct,
@@ -41,10 +43,12 @@ pub(crate) enum Value<'a> {
 }
 
 impl Projection {
-    pub(crate) fn new(origin: Origin, kernel: Range<usize>, bias: Option<Range<usize>>, inputs: usize) -> Self {
+    pub(crate) fn new(origin: Origin, kernel: Range<usize>, biases: [Option<Range<usize>>; 2], inputs: usize) -> Self {
         let width = kernel.len() / inputs;
         let (vectors, projected, dvectors) = Default::default();
-        Self { origin, kernel, bias, inputs, width, distinct: Distinct::default(), vectors, projected, dvectors }
+        let bias = Buffer::new(width);
+        let distinct = Distinct::default();
+        Self { origin, kernel, biases, bias, inputs, width, distinct, vectors, projected, dvectors }
     }
 
     /// Whether the input is tokens.
@@ -55,7 +59,13 @@ impl Projection {
     /// out = x W + b, (T N, width).
     pub(crate) fn forward(&mut self, cx: &Cx<'_>, value: &Value<'_>, out: MatMut<'_>) {
         let kernel = Mat::dense(&cx.params[self.kernel.clone()], self.inputs, self.width);
-        let bias = self.bias.clone().map(|b| &cx.params[b]);
+        let bias = match self.biases.clone().map(|bias| bias.map(|b| &cx.params[b])) {
+            [Some(one), Some(two)] => {
+                self.bias.iter_mut().zip(one.iter().zip(two)).for_each(|(sum, (a, b))| *sum = a + b);
+                Some(&self.bias[..])
+            }
+            [one, two] => one.or(two),
+        };
         let start = bias.map_or(Start::Zero, Start::Bias);
         let products = cx.products();
         match (value, &self.origin) {
@@ -92,8 +102,8 @@ impl Projection {
     ) {
         let kernel = Mat::dense(&cx.params[self.kernel.clone()], self.inputs, self.width);
         let products = cx.products();
-        if let Some(bias) = self.bias.clone() {
-            rows::add_column_sums(cx.isa, dout, &mut grads[bias]);
+        for bias in self.biases.iter().flatten() {
+            rows::add_column_sums(cx.isa, dout, &mut grads[bias.clone()]);
         }
         match (value, &self.origin) {
             (Value::Numbers(x), _) => {

@@ -105,6 +105,7 @@ impl<'a> Plan<'a> {
                 kernel: self.spec(node, Role::Kernel, d)?.range.clone(),
                 recurrent_kernel: self.spec(node, Role::RecurrentKernel, d)?.range.clone(),
                 bias: self.spec(node, Role::Bias, d).map(|p| p.range.clone()),
+                recurrent_bias: self.spec(node, Role::RecurrentBias, d).map(|p| p.range.clone()),
             })
         });
         cells.collect()

@@ -35,7 +35,8 @@ const LANGUAGE: &str = r#"
     activation = "softmax"
 "#;
 
-const CELLS: [&str; 4] = ["simple_rnn", "lstm", "gru", "gru\"\n    reset_after = false #"];
+const CELLS: [&str; 5] =
+    ["simple_rnn", "lstm", "gru", "gru\"\n    reset_after = false #", "lstm\"\n    recurrent_bias = true #"];
 
 const V: usize = 37;
 
