@@ -43,7 +43,7 @@ pub use report::{Comparison, Finding, Report, TensorRow};
 use crate::error::{Error, Result};
 use crate::exec::Crew;
 use crate::graph::{Graph, ParamSpec};
-use crate::network::{Batch, FUSIONS, LossScale, Network, NetworkOptions, State};
+use crate::network::{Batch, FUSIONS, LossScale, Network, NetworkOptions, State, available_memory};
 use crate::random::{Key, Purpose};
 use backward::{Flow, Gradient, backward};
 use differences::Differences;
@@ -111,16 +111,27 @@ impl Faults<'_> {
 /// [`Error::Usage`] for options out of range and for what [`Network::new`] refuses. A gradient that is wrong is no
 /// error: see [`Report::passed`].
 pub fn check(graph: &Graph, options: &Options) -> Result<Report> {
-    run(graph, options, &Faults::NONE)
+    check_with(graph, options, &mut |_, _| {})
 }
 
-fn run(graph: &Graph, options: &Options, faults: &Faults<'_>) -> Result<Report> {
+/// The same, calling `progress` with the number and name of each parameter tensor before its differences are taken, which
+/// is most of the work.
+///
+/// # Errors
+///
+/// As [`check`].
+pub fn check_with(graph: &Graph, options: &Options, progress: &mut dyn FnMut(usize, &str)) -> Result<Report> {
+    run(graph, options, progress, &Faults::NONE)
+}
+
+fn run(graph: &Graph, options: &Options, progress: &mut dyn FnMut(usize, &str), faults: &Faults<'_>) -> Result<Report> {
     let steps = time_steps(graph, options)?;
     for (name, value) in [("rows", options.rows), ("batches", options.batches), ("entries", options.entries)] {
         if value == 0 {
             return Err(Error::usage(format!("the number of {name} must be at least 1")));
         }
     }
+    fits(graph, options, steps)?;
     let crew = Crew::new(options.threads, 1);
     let crew = crew.map_err(|e| Error::run(format!("cannot start {} threads: {e}", options.threads)))?;
     let plain = |graph: &Graph| Graph::new(&draw::without_initializers(graph.config()), graph.vocabulary());
@@ -153,8 +164,12 @@ fn run(graph: &Graph, options: &Options, faults: &Faults<'_>) -> Result<Report> 
                 entries: options.entries,
                 seed: options.seed,
             };
-            let rows = gradient.tensors.iter().enumerate();
-            let tensors = rows.map(|(p, gradient)| differences.check(&crew.team(), p, gradient)).collect();
+            let rows = gradient.tensors.iter().zip(graph.params()).enumerate();
+            let tensors = rows.map(|(p, (gradient, spec))| {
+                progress(p, &spec.name);
+                differences.check(&crew.team(), p, gradient)
+            });
+            let tensors = tensors.collect();
             let (gradient, against) = ("f64".into(), "central differences".into());
             comparisons.push(Comparison { gradient, against, fused: None, loss, tensors });
         }
@@ -187,6 +202,29 @@ fn time_steps(graph: &Graph, options: &Options) -> Result<usize> {
             Err(Error::usage(what).mend("leave the number of time steps out"))
         }
         (asked, length) => Ok(asked.or(length).unwrap_or(3)),
+    }
+}
+
+/// Refuses what would not fit in memory: parameters, gradients and sizes in f64, the changed tensors of every thread,
+/// the outputs and their gradients; and a network.
+fn fits(graph: &Graph, options: &Options, steps: usize) -> Result<()> {
+    let largest = graph.params().iter().map(ParamSpec::len).max().unwrap_or(0);
+    let outputs: u64 = graph.nodes().iter().map(|node| node.shape.width() as u64).sum();
+    let tokens = steps as u64 * options.rows as u64;
+    let f64s = 3 * graph.parameter_count() + options.threads as u64 * largest as u64;
+    let network = NetworkOptions { steps, rows: options.rows, ..NetworkOptions::default() };
+    let bytes = Network::bytes(graph, &network)? + 8 * (f64s + (2 + options.threads as u64) * tokens * outputs);
+    match available_memory() {
+        Some(available) if bytes > available => {
+            let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+            let what = format!(
+                "checking this model takes {:.2} GiB of memory, {:.2} GiB are available",
+                gib(bytes),
+                gib(available)
+            );
+            Err(Error::usage(what).mend("use a smaller vocabulary, fewer units or a smaller batch"))
+        }
+        _ => Ok(()),
     }
 }
 

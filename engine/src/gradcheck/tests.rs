@@ -1,7 +1,8 @@
 use super::*;
 use crate::graph::ModelConfig;
-use proptest::prelude::*;
 use unroll_kernels::isa::sets_under_test;
+
+mod random;
 
 fn graph(text: &str, vocabulary: usize) -> Graph {
     let model: ModelConfig = toml::from_str(text).unwrap();
@@ -10,6 +11,10 @@ fn graph(text: &str, vocabulary: usize) -> Graph {
 
 fn options() -> Options {
     Options { sets: sets_under_test(), ..Options::default() }
+}
+
+fn run_with(graph: &Graph, options: &Options, faults: &Faults<'_>) -> Result<Report> {
+    run(graph, options, &mut |_, _| {}, faults)
 }
 
 #[track_caller]
@@ -194,7 +199,7 @@ fn every_fault_in_an_f32_gradient_is_caught_and_named() {
                     fault(&mut wide);
                     part.iter_mut().zip(wide).for_each(|(g, faulty)| *g = faulty as f32);
                 };
-                let report = run(&graph, &options, &Faults { narrow: &narrow, ..Faults::NONE }).unwrap();
+                let report = run_with(&graph, &options, &Faults { narrow: &narrow, ..Faults::NONE }).unwrap();
                 assert_names(&report, &spec.name, name);
             }
         }
@@ -209,7 +214,7 @@ fn every_fault_in_an_f64_gradient_is_caught_and_named() {
         for (p, spec) in graph.params().iter().enumerate() {
             for (name, fault) in FAULTS {
                 let wide = |tensors: &mut [Vec<f64>]| fault(&mut tensors[p]);
-                let report = run(&graph, &options, &Faults { wide: &wide, ..Faults::NONE }).unwrap();
+                let report = run_with(&graph, &options, &Faults { wide: &wide, ..Faults::NONE }).unwrap();
                 assert_names(&report, &spec.name, name);
             }
         }
@@ -245,7 +250,7 @@ fn a_fault_in_the_backward_pass_of_any_layer_is_caught_before_it() {
                     dx.iter_mut().for_each(|d| *d *= 1.01);
                 }
             };
-            let report = run(&graph, &options, &Faults { flow: &flow, ..Faults::NONE }).unwrap();
+            let report = run_with(&graph, &options, &Faults { flow: &flow, ..Faults::NONE }).unwrap();
             let wrong = wrong(&report);
             assert!(!wrong.is_empty(), "{}", node.name);
             assert!(wrong.iter().all(|name| suspects.contains(name)), "{}: {wrong:?} {suspects:?}", node.name);
@@ -339,7 +344,7 @@ fn a_network_that_computes_something_else_is_caught() {
         assert_ne!(text, VARIANTS, "{from}");
         let other = graph_of(&text);
         let options = Options { entries: 1, sets: vec![Isa::best()], ..options() };
-        let report = run(&asked, &options, &Faults { graph: Some(&other), ..Faults::NONE }).unwrap();
+        let report = run_with(&asked, &options, &Faults { graph: Some(&other), ..Faults::NONE }).unwrap();
         assert!(!report.passed, "{to}");
         assert_eq!(report.comparisons[0].tensors.iter().map(|row| row.wrong).sum::<u64>(), 0, "{to}");
     }
@@ -352,7 +357,7 @@ fn a_gradient_where_none_belongs_is_caught_however_small() {
     let tokens = draw::tokens(&graph, 3, options.rows, options.batches, options.seed);
     let absent = (0..50).find(|token| tokens.iter().all(|batch| !batch.inputs.contains(token))).unwrap();
     let narrow = |arena: &mut [f32]| arena[absent as usize * 4 + 1] = 1e-30;
-    let report = run(&graph, &options, &Faults { narrow: &narrow, ..Faults::NONE }).unwrap();
+    let report = run_with(&graph, &options, &Faults { narrow: &narrow, ..Faults::NONE }).unwrap();
     assert_names(&report, "embedding/embeddings", "a gradient of a token that is absent");
     assert!(report.worst().unwrap().starts_with(&format!("embedding/embeddings[{absent}, 1]")));
 }
@@ -375,7 +380,7 @@ fn a_large_table_is_checked_where_its_tokens_are() {
     let wide = |tensors: &mut [Vec<f64>]| tensors[0][row * 4..row * 4 + 4].iter_mut().for_each(|g| *g *= 1.01);
     let options = Options { sets: Vec::new(), ..options() };
     assert_names(
-        &run(&graph, &options, &Faults { wide: &wide, ..Faults::NONE }).unwrap(),
+        &run_with(&graph, &options, &Faults { wide: &wide, ..Faults::NONE }).unwrap(),
         "embedding/embeddings",
         "a row",
     );
@@ -386,7 +391,7 @@ fn reports_can_be_read_by_programs() {
     let graph = graph(WINDOW, 5);
     let narrow = |arena: &mut [f32]| arena[0] = f32::NAN;
     let options = Options { sets: vec![Isa::best()], ..options() };
-    let report = run(&graph, &options, &Faults { narrow: &narrow, ..Faults::NONE }).unwrap();
+    let report = run_with(&graph, &options, &Faults { narrow: &narrow, ..Faults::NONE }).unwrap();
     let json: serde_json::Value = serde_json::to_value(&report).unwrap();
     assert_eq!(json["passed"], false);
     assert_eq!(json["comparisons"][0]["tensors"][0]["checked"], 20);
@@ -408,120 +413,7 @@ fn what_cannot_be_checked_is_refused() {
     assert_eq!(refused(LANGUAGE, Options { rows: 0, ..options() }).exit_code(), 2);
     let inner = WINDOW.replace("activation = \"tanh\"", "activation = \"softmax\"");
     assert!(refused(&inner, options()).to_string().contains("`hidden`: softmax inside a model"));
-}
-
-/// A random model: what its layers are, and how it ends.
-#[derive(Clone, Debug)]
-struct Random {
-    table: Option<usize>,
-    /// (kind, size, flags)
-    layers: Vec<(u8, usize, u8)>,
-    end: u8,
-    steps: usize,
-    vocabulary: usize,
-}
-
-impl Random {
-    fn text(&self) -> String {
-        let mut text = String::new();
-        if self.end == 2 {
-            text += &format!("input_length = {}\n", self.steps);
-        }
-        if self.end == 3 {
-            text += "loss = \"binary_cross_entropy\"\n";
-        }
-        // Every layer has a name and a width; a model is a chain with branches that join again.
-        let mut nodes: Vec<(String, usize)> = Vec::new();
-        let mut push = |nodes: &mut Vec<(String, usize)>, kind: &str, body: String, width: usize| {
-            let name = format!("l{}", nodes.len());
-            text += &format!("[[layers]]\nname = \"{name}\"\ntype = \"{kind}\"\n{body}\n");
-            nodes.push((name, width));
-        };
-        match self.table {
-            Some(width) => push(&mut nodes, "embedding", format!("output_dim = {width}"), width),
-            None => push(&mut nodes, "one_hot", String::new(), self.vocabulary),
-        }
-        for &(kind, size, flags) in &self.layers {
-            let width = nodes.last().unwrap().1;
-            let last = nodes.last().unwrap().0.clone();
-            let bias = format!("use_bias = {}", flags & 1 == 0);
-            let carried = ["", "stateful = true", "go_backwards = true"][usize::from(flags >> 1) % 3];
-            let units = format!("units = {size}");
-            let recurrent = |extra: &str| format!("{units}\nreturn_sequences = true\n{bias}\n{carried}\n{extra}");
-            let function = ["linear", "tanh", "relu", "sigmoid", "softmax"];
-            match kind {
-                0 => push(&mut nodes, "simple_rnn", recurrent(""), size),
-                1 => push(&mut nodes, "simple_rnn", recurrent("activation = \"relu\""), size),
-                2 => push(&mut nodes, "lstm", recurrent(""), size),
-                3 => push(&mut nodes, "gru", recurrent(""), size),
-                4 => push(&mut nodes, "gru", recurrent("reset_after = false"), size),
-                5 => {
-                    let cell = ["simple_rnn", "lstm", "gru"][size % 3];
-                    let body = format!("layer = {{ type = \"{cell}\", {units}, return_sequences = true, {bias} }}");
-                    push(&mut nodes, "bidirectional", body, 2 * size);
-                }
-                6 => {
-                    let body = format!("{units}\nactivation = \"{}\"\n{bias}", function[usize::from(flags) % 4]);
-                    push(&mut nodes, "dense", body, size);
-                }
-                7 => push(&mut nodes, "dropout", format!("rate = 0.{}", flags % 6), width),
-                8 => {
-                    let body = format!("activation = \"{}\"", function[usize::from(flags) % 5]);
-                    push(&mut nodes, "activation", body, width);
-                }
-                9 => {
-                    push(&mut nodes, "dense", format!("units = {width}\n{bias}"), width);
-                    let branch = nodes.last().unwrap().0.clone();
-                    push(&mut nodes, "add", format!("inputs = [\"{branch}\", \"{last}\"]"), width);
-                }
-                _ => {
-                    let (other, more) = nodes[size % nodes.len()].clone();
-                    push(&mut nodes, "concatenate", format!("inputs = [\"{last}\", \"{other}\"]"), width + more);
-                }
-            }
-        }
-        let width = nodes.last().unwrap().1;
-        match (self.end, self.table) {
-            (1, _) => {
-                push(&mut nodes, "lstm", "units = 4".into(), 4);
-                push(&mut nodes, "dense", "activation = \"softmax\"".into(), self.vocabulary);
-            }
-            (2, _) => {
-                push(&mut nodes, "reshape", format!("target_shape = [{}]", self.steps * width), self.steps * width);
-                push(&mut nodes, "dense", String::new(), self.vocabulary);
-            }
-            (3, _) => {
-                push(&mut nodes, "bidirectional", "layer = { type = \"gru\", units = 3 }".into(), 6);
-                push(&mut nodes, "dense", "units = 1\nactivation = \"sigmoid\"".into(), 1);
-            }
-            (4, Some(table)) => {
-                push(&mut nodes, "dense", format!("units = {table}\nactivation = \"tanh\""), table);
-                push(&mut nodes, "dense", "tied_to = \"l0\"".into(), self.vocabulary);
-            }
-            _ => {
-                push(&mut nodes, "dense", String::new(), self.vocabulary);
-                push(&mut nodes, "activation", "activation = \"softmax\"".into(), self.vocabulary);
-            }
-        }
-        text
-    }
-}
-
-fn random() -> impl Strategy<Value = Random> {
-    let layers = prop::collection::vec((0u8..11, 1usize..10, 0u8..24), 0..5);
-    (prop::option::of(1usize..8), layers, 0u8..6, 1usize..5, 1usize..14)
-        .prop_map(|(table, layers, end, steps, vocabulary)| Random { table, layers, end, steps, vocabulary })
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
-
-    #[test]
-    fn right_gradients_of_random_graphs_pass(model in random(), rows in 1usize..4, seed: u64, scale in 0usize..3) {
-        let graph = graph(&model.text(), model.vocabulary);
-        let loss_scale = [LossScale::Mean, LossScale::Sum, LossScale::SumOverTime][scale];
-        let options = Options { steps: Some(model.steps), rows, seed, loss_scale, entries: 60, ..options() };
-        let report = check(&graph, &options).unwrap();
-        prop_assert!(report.passed, "{}\n{}", report.worst().unwrap(), model.text());
-    }
+    let huge = LANGUAGE.replace("units = 7", "units = 300000");
+    let message = refused(&huge, options()).to_string();
+    assert!(message.contains("checking this model takes") && message.contains("GiB are available"), "{message}");
 }

@@ -1,5 +1,8 @@
 //! The products in f64 and plain loops: what the other files mean.
 
+/// Columns of C that are computed together: a few rows of them stay in the first-level cache while B passes by.
+const BLOCK: usize = 512;
+
 /// C += A B: A (M, K), B (K, N), C (M, N), row-major without gaps.
 ///
 /// # Panics
@@ -7,11 +10,14 @@
 /// When a slice has another length than its shape.
 pub fn product([m, k, n]: [usize; 3], a: &[f64], b: &[f64], c: &mut [f64]) {
     assert_eq!([a.len(), b.len(), c.len()], [m * k, k * n, m * n]);
-    for l in 0..k {
-        let b = &b[l * n..][..n];
-        for i in 0..m {
-            let a = a[i * k + l];
-            c[i * n..][..n].iter_mut().zip(b).for_each(|(c, b)| *c += a * b);
+    for first in (0..n).step_by(BLOCK) {
+        let width = BLOCK.min(n - first);
+        for l in 0..k {
+            let b = &b[l * n + first..][..width];
+            for i in 0..m {
+                let a = a[i * k + l];
+                c[i * n + first..][..width].iter_mut().zip(b).for_each(|(c, b)| *c += a * b);
+            }
         }
     }
 }

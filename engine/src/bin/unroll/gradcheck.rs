@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 use unroll::error::{Error, Result};
-use unroll::gradcheck::{Options, Report, check};
+use unroll::gradcheck::{Options, Report, check_with};
 use unroll::graph::Graph;
-use unroll::report::{Out, count, json_line};
+use unroll::report::{Out, Progress, count, json_line};
 
 use crate::options::Configuration;
 use crate::summary::Model;
@@ -69,7 +69,10 @@ impl Gradcheck {
             threads: self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
             ..defaults
         };
-        let report = check(&graph, &options)?;
+        let mut progress = Progress::new(graph.params().len() as u64, !self.json);
+        let report = check_with(&graph, &options, &mut |tensor, name| progress.at(tensor as u64, name));
+        progress.finish();
+        let report = report?;
         let mut out = Out::stdout();
         if self.json {
             out.line(&json_line(&Json { model: &title, worst: report.worst(), report: &report })?)?;

@@ -1,0 +1,120 @@
+//! Random graphs: every layer kind in any order, sizes from 1.
+
+use super::*;
+use proptest::prelude::*;
+
+/// A random model: what its layers are, and how it ends.
+#[derive(Clone, Debug)]
+struct Random {
+    table: Option<usize>,
+    /// (kind, size, flags)
+    layers: Vec<(u8, usize, u8)>,
+    end: u8,
+    steps: usize,
+    vocabulary: usize,
+}
+
+impl Random {
+    fn text(&self) -> String {
+        let mut text = String::new();
+        if self.end == 2 {
+            text += &format!("input_length = {}\n", self.steps);
+        }
+        if self.end == 3 {
+            text += "loss = \"binary_cross_entropy\"\n";
+        }
+        // Every layer has a name and a width; a model is a chain with branches that join again.
+        let mut nodes: Vec<(String, usize)> = Vec::new();
+        let mut push = |nodes: &mut Vec<(String, usize)>, kind: &str, body: String, width: usize| {
+            let name = format!("l{}", nodes.len());
+            text += &format!("[[layers]]\nname = \"{name}\"\ntype = \"{kind}\"\n{body}\n");
+            nodes.push((name, width));
+        };
+        match self.table {
+            Some(width) => push(&mut nodes, "embedding", format!("output_dim = {width}"), width),
+            None => push(&mut nodes, "one_hot", String::new(), self.vocabulary),
+        }
+        for &(kind, size, flags) in &self.layers {
+            let width = nodes.last().unwrap().1;
+            let last = nodes.last().unwrap().0.clone();
+            let bias = format!("use_bias = {}", flags & 1 == 0);
+            let carried = ["", "stateful = true", "go_backwards = true"][usize::from(flags >> 1) % 3];
+            let units = format!("units = {size}");
+            let recurrent = |extra: &str| format!("{units}\nreturn_sequences = true\n{bias}\n{carried}\n{extra}");
+            let function = ["linear", "tanh", "relu", "sigmoid", "softmax"];
+            match kind {
+                0 => push(&mut nodes, "simple_rnn", recurrent(""), size),
+                1 => push(&mut nodes, "simple_rnn", recurrent("activation = \"relu\""), size),
+                2 => push(&mut nodes, "lstm", recurrent(""), size),
+                3 => push(&mut nodes, "gru", recurrent(""), size),
+                4 => push(&mut nodes, "gru", recurrent("reset_after = false"), size),
+                5 => {
+                    let cell = ["simple_rnn", "lstm", "gru"][size % 3];
+                    let body = format!("layer = {{ type = \"{cell}\", {units}, return_sequences = true, {bias} }}");
+                    push(&mut nodes, "bidirectional", body, 2 * size);
+                }
+                6 => {
+                    let body = format!("{units}\nactivation = \"{}\"\n{bias}", function[usize::from(flags) % 4]);
+                    push(&mut nodes, "dense", body, size);
+                }
+                7 => push(&mut nodes, "dropout", format!("rate = 0.{}", flags % 6), width),
+                8 => {
+                    let body = format!("activation = \"{}\"", function[usize::from(flags) % 5]);
+                    push(&mut nodes, "activation", body, width);
+                }
+                9 => {
+                    push(&mut nodes, "dense", format!("units = {width}\n{bias}"), width);
+                    let branch = nodes.last().unwrap().0.clone();
+                    push(&mut nodes, "add", format!("inputs = [\"{branch}\", \"{last}\"]"), width);
+                }
+                _ => {
+                    let (other, more) = nodes[size % nodes.len()].clone();
+                    push(&mut nodes, "concatenate", format!("inputs = [\"{last}\", \"{other}\"]"), width + more);
+                }
+            }
+        }
+        let width = nodes.last().unwrap().1;
+        match (self.end, self.table) {
+            (1, _) => {
+                push(&mut nodes, "lstm", "units = 4".into(), 4);
+                push(&mut nodes, "dense", "activation = \"softmax\"".into(), self.vocabulary);
+            }
+            (2, _) => {
+                push(&mut nodes, "reshape", format!("target_shape = [{}]", self.steps * width), self.steps * width);
+                push(&mut nodes, "dense", String::new(), self.vocabulary);
+            }
+            (3, _) => {
+                push(&mut nodes, "bidirectional", "layer = { type = \"gru\", units = 3 }".into(), 6);
+                push(&mut nodes, "dense", "units = 1\nactivation = \"sigmoid\"".into(), 1);
+            }
+            (4, Some(table)) => {
+                push(&mut nodes, "dense", format!("units = {table}\nactivation = \"tanh\""), table);
+                push(&mut nodes, "dense", "tied_to = \"l0\"".into(), self.vocabulary);
+            }
+            _ => {
+                push(&mut nodes, "dense", String::new(), self.vocabulary);
+                push(&mut nodes, "activation", "activation = \"softmax\"".into(), self.vocabulary);
+            }
+        }
+        text
+    }
+}
+
+fn random() -> impl Strategy<Value = Random> {
+    let layers = prop::collection::vec((0u8..11, 1usize..10, 0u8..24), 0..5);
+    (prop::option::of(1usize..8), layers, 0u8..6, 1usize..5, 1usize..14)
+        .prop_map(|(table, layers, end, steps, vocabulary)| Random { table, layers, end, steps, vocabulary })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn right_gradients_of_random_graphs_pass(model in random(), rows in 1usize..4, seed: u64, scale in 0usize..3) {
+        let graph = graph(&model.text(), model.vocabulary);
+        let loss_scale = [LossScale::Mean, LossScale::Sum, LossScale::SumOverTime][scale];
+        let options = Options { steps: Some(model.steps), rows, seed, loss_scale, entries: 60, ..options() };
+        let report = check(&graph, &options).unwrap();
+        prop_assert!(report.passed, "{}\n{}", report.worst().unwrap(), model.text());
+    }
+}
