@@ -1,14 +1,14 @@
 //! The whole graph backward in f64, together with what rounding may do to it.
 //!
-//! Beside the gradient g, two figures are kept that the tolerances are made of (see `tolerance.rs`):
+//! Beside the gradient, two figures are kept that the tolerances are made of (see `tolerance.rs`):
 //!
-//! - `sizes`, a tensor beside each gradient: where g = sum over r of x_r d_r, the size is the sum of (|x_r| + its row's
-//!   root mean square) (|d_r| + its row's root mean square): what an error relative to each factor can amount to,
-//!   however much the sum cancels. An entry that no row reaches has size 0, and so no tolerance.
+//! - `sizes`, a tensor beside each gradient: where that is the sum over r of x_r d_r, its size is the sum of the products
+//!   of their sizes, however much the sum cancels. An entry that no row reaches has size 0, and so no tolerance.
 //! - `noise`: the sum over every operation of the forward pass of (its result times the loss's derivative by it)^2, by
 //!   which rounding errors of the loss are estimated.
 
 use super::model::{Model, Params, Step, Value, add, drop, element_wise, recurrent, row};
+use super::sizes::{mean_square, sizes, softmax, square, squares, state_size};
 use crate::graph::{Activation, LayerConfig, Loss, Node, Source};
 use crate::layers::Mask;
 use unroll_kernels::softmax::IGNORE;
@@ -27,31 +27,22 @@ pub(super) struct Gradient {
 /// Called with a node and the gradient that it hands to one of its inputs: the place where a test puts a fault.
 pub(super) type Flow<'a> = &'a (dyn Fn(usize, &mut [f64]) + Sync);
 
-/// A row-major matrix, and whether its values are exact in any precision (ones and zeros).
+/// A row-major matrix.
 #[derive(Clone, Copy)]
 struct Rows<'a> {
     data: &'a [f64],
     width: usize,
-    exact: bool,
 }
 
 impl<'a> Rows<'a> {
     fn new(data: &'a [f64], width: usize) -> Self {
-        Self { data, width, exact: false }
+        Self { data, width }
     }
     fn rows(self) -> usize {
         self.data.len() / self.width
     }
     fn row(self, r: usize) -> &'a [f64] {
         &self.data[row(r, self.width)]
-    }
-    /// |x| + the root mean square of its row.
-    fn sizes(self) -> Vec<f64> {
-        let row = |row: &'a [f64]| {
-            let rms = if self.exact { 0.0 } else { (square(row) / self.width as f64).sqrt() };
-            row.iter().map(move |x| x.abs() + rms)
-        };
-        self.data.chunks_exact(self.width).flat_map(row).collect()
     }
     /// The sums of the columns.
     fn column_sums(self) -> Vec<f64> {
@@ -66,8 +57,10 @@ struct Pass<'a> {
     step: &'a Step<'a>,
     params: Params<'a>,
     values: &'a [Value],
-    /// The gradient of each node's output.
-    dy: Vec<Vec<f64>>,
+    /// The sizes of each node's values.
+    value_sizes: Vec<Vec<f64>>,
+    /// The gradient of each node's output, and its sizes.
+    dy: Vec<(Vec<f64>, Vec<f64>)>,
     result: Gradient,
     flow: Flow<'a>,
 }
@@ -86,12 +79,21 @@ pub(super) fn backward(
         step,
         params,
         values,
-        dy: values.iter().map(|value| vec![0.0; value.y.len()]).collect(),
+        value_sizes: sizes(model, step, params, values),
+        dy: values.iter().map(|value| (vec![0.0; value.y.len()], vec![0.0; value.y.len()])).collect(),
         result: Gradient { tensors: zeros(), sizes: zeros(), noise: 0.0 },
         flow,
     };
     let logits = model.graph.logits();
-    pass.dy[logits] = model.losses_backward(step, &values[logits].y);
+    let dlogits = model.losses_backward(step, &values[logits].y);
+    // A logit's error moves every probability of its row.
+    let width = model.graph.nodes()[logits].shape.width();
+    let row_sizes = |row: &[f64]| -> Vec<f64> {
+        let rms = mean_square(row).sqrt();
+        row.iter().map(|d| d.abs() + rms).collect()
+    };
+    let dsizes = dlogits.chunks_exact(width).flat_map(row_sizes).collect();
+    pass.dy[logits] = (dlogits, dsizes);
     pass.loss_noise(&values[logits].y);
     for i in (0..=logits).rev() {
         pass.node(i);
@@ -103,121 +105,153 @@ impl Pass<'_> {
     fn node(&mut self, i: usize) {
         let (model, step) = (self.model, self.step);
         let node = &model.graph.nodes()[i];
-        let dy = std::mem::take(&mut self.dy[i]);
+        let (dy, size) = std::mem::take(&mut self.dy[i]);
         let y = &self.values[i].y[..];
+        let width = node.shape.width();
         match &node.config {
-            LayerConfig::Embedding(_) => self.embedding(node, &dy),
+            LayerConfig::Embedding(_) => self.embedding(node, &dy, &size),
             LayerConfig::OneHot(_) => {}
             LayerConfig::SimpleRnn(_) | LayerConfig::Lstm(_) | LayerConfig::Gru(_) | LayerConfig::Bidirectional(_) => {
-                self.recurrence(i, &dy);
+                self.recurrence(i, &dy, &size);
             }
-            LayerConfig::Dense(layer) => self.dense(i, model.dense_function(i, layer.activation), &dy),
+            LayerConfig::Dense(layer) => self.dense(i, model.dense_function(i, layer.activation), (&dy, &size)),
             LayerConfig::Dropout(layer) => {
-                let mut dx = dy;
-                drop(&Mask::new(i, layer.rate, node.shape.width()), step.key, &mut dx);
+                let (mut dx, mut size) = (dy, size);
+                let mask = Mask::new(i, layer.rate, width);
+                drop(&mask, step.key, &mut dx);
+                drop(&mask, step.key, &mut size);
                 self.element_noise(y, &dx, 1.0);
-                self.give(i, 0, dx);
+                self.give(i, 0, dx, size);
             }
             LayerConfig::Activation(layer) => {
-                let dx = if layer.activation == Activation::Softmax {
-                    let width = node.shape.width();
+                let (dx, size) = if layer.activation == Activation::Softmax {
                     let rows = y.chunks_exact(width).zip(dy.chunks_exact(width));
-                    rows.flat_map(|(y, dy)| activation::reference::softmax_backward(y, dy)).collect()
+                    let dx = rows.flat_map(|(y, dy)| activation::reference::softmax_backward(y, dy)).collect();
+                    (dx, softmax(y, &size, width))
                 } else {
-                    through(element_wise(layer.activation), y, dy)
+                    self.through(i, element_wise(layer.activation), (&dy, &size))
                 };
                 // Twice the width for the sum of a softmax's exponentials.
-                self.element_noise(y, &dx, 4.0 + 2.0 * node.shape.width() as f64);
-                self.give(i, 0, dx);
+                self.element_noise(y, &dx, 4.0 + 2.0 * width as f64);
+                self.give(i, 0, dx, size);
             }
             LayerConfig::Add(_) => {
                 self.element_noise(y, &dy, node.inputs.len() as f64);
-                (0..node.inputs.len()).for_each(|k| self.give(i, k, dy.clone()));
+                (0..node.inputs.len()).for_each(|k| self.give(i, k, dy.clone(), size.clone()));
             }
             LayerConfig::Concatenate(_) => {
-                let (width, mut at) = (node.shape.width(), 0);
+                let mut at = 0;
                 for k in 0..node.inputs.len() {
                     let part = model.width(node.inputs[k]);
                     let columns = at..at + part;
                     at += part;
-                    let dx = dy.chunks_exact(width).flat_map(|row| &row[columns.clone()]).copied().collect();
-                    self.give(i, k, dx);
+                    let of = |x: &[f64]| x.chunks_exact(width).flat_map(|row| &row[columns.clone()]).copied().collect();
+                    self.give(i, k, of(&dy), of(&size));
                 }
             }
             LayerConfig::Reshape(_) => {
                 let width = model.width(node.inputs[0]);
-                let mut dx = vec![0.0; dy.len()];
-                for (block, from) in model.reshape_blocks(node, step).zip(dy.chunks_exact(width)) {
-                    dx[row(block, width)].copy_from_slice(from);
-                }
-                self.give(i, 0, dx);
+                let of = |y: &[f64]| {
+                    let mut x = vec![0.0; y.len()];
+                    for (block, from) in model.reshape_blocks(node, step).zip(y.chunks_exact(width)) {
+                        x[row(block, width)].copy_from_slice(from);
+                    }
+                    x
+                };
+                self.give(i, 0, of(&dy), of(&size));
             }
         }
     }
 
-    /// Adds to the gradient of input `k` of node `i`.
-    fn give(&mut self, i: usize, k: usize, mut dx: Vec<f64>) {
+    /// Adds to the gradient of input `k` of node `i`, and to its sizes.
+    fn give(&mut self, i: usize, k: usize, mut dx: Vec<f64>, size: Vec<f64>) {
         (self.flow)(i, &mut dx);
         if let Source::Node(n) = self.model.graph.nodes()[i].inputs[k] {
-            add(&mut self.dy[n], &dx);
+            add(&mut self.dy[n].0, &dx);
+            add(&mut self.dy[n].1, &size);
         }
     }
 
-    /// What node `i` takes first.
-    fn input(&self, i: usize) -> Rows<'_> {
+    /// The values that node `i` takes first, and their sizes.
+    fn input(&self, i: usize) -> (Rows<'_>, Rows<'_>) {
         let source = self.model.graph.nodes()[i].inputs[0];
-        let Source::Node(n) = source else { return Rows::new(&[], 1) };
-        let exact = matches!(self.model.graph.nodes()[n].config, LayerConfig::OneHot(_));
-        Rows { data: &self.values[n].y, width: self.model.width(source), exact }
+        let Source::Node(n) = source else { return (Rows::new(&[], 1), Rows::new(&[], 1)) };
+        let width = self.model.width(source);
+        (Rows::new(&self.values[n].y, width), Rows::new(&self.value_sizes[n], width))
     }
 
-    fn embedding(&mut self, node: &Node, dy: &[f64]) {
+    /// Through an element-wise function, with sizes: the slope times those that came, and what the value's own error
+    /// makes of the slope.
+    fn through(&self, i: usize, function: activation::Activation, dy: (&[f64], &[f64])) -> (Vec<f64>, Vec<f64>) {
+        let y = &self.values[i].y;
+        let slope = |y: f64, dy: f64| activation::reference::backward(function, y, dy);
+        let dz: Vec<f64> = y.iter().zip(dy.0).map(|(&y, &dy)| slope(y, dy)).collect();
+        let mut size: Vec<f64> = y.iter().zip(dy.1).map(|(&y, &size)| slope(y, size)).collect();
+        if matches!(function, activation::Activation::Tanh | activation::Activation::Sigmoid) {
+            let own = self.value_sizes[i].iter().zip(dy.0);
+            size.iter_mut().zip(own).for_each(|(size, (own, dy))| *size += own * dy.abs());
+        }
+        (dz, size)
+    }
+
+    fn embedding(&mut self, node: &Node, dy: &[f64], size: &[f64]) {
         let (table, width) = (self.model.table(node), node.shape.width());
         let rows = self.result.tensors[table].len() / width;
         let scatter = |d: &[f64]| embedding::reference::project_one_hot_backward(d, self.step.tokens, rows, width);
-        let (sum, size) = (scatter(dy), scatter(&Rows::new(dy, width).sizes()));
+        let (sum, size) = (scatter(dy), scatter(size));
         add(&mut self.result.tensors[table], &sum);
         add(&mut self.result.sizes[table], &size);
     }
 
-    fn dense(&mut self, i: usize, function: activation::Activation, dy: &[f64]) {
+    fn dense(&mut self, i: usize, function: activation::Activation, dy: (&[f64], &[f64])) {
         let node = &self.model.graph.nodes()[i];
         let Some(tensors) = self.model.dense_tensors(node) else { return };
-        let dz = through(function, &self.values[i].y, dy.to_vec());
-        let x = self.input(i);
-        let (x, width, exact) = (x.data.to_vec(), x.width, x.exact);
-        let (x, dz) = (Rows { data: &x, width, exact }, Rows::new(&dz, node.shape.width()));
-        let shape = [x.width, x.rows(), dz.width];
+        let (dz, size) = self.through(i, function, dy);
+        let (x, x_size) = self.input(i);
+        let (inputs, units, rows) = (x.width, node.shape.width(), x.rows());
+        let (x, x_size) = (x.data.to_vec(), x_size.data.to_vec());
         let kernel = self.params.get(tensors.kernel);
-        let mut dx = vec![0.0; x.data.len()];
-        let (dkernel, size) = (&mut self.result.tensors[tensors.kernel], &mut self.result.sizes[tensors.kernel]);
-        if tensors.tied {
-            let shape = [dz.width, x.rows(), x.width];
-            gemm::reference::outer_product(shape, dz.data, x.data, dkernel);
-            gemm::reference::outer_product(shape, &dz.sizes(), &x.sizes(), size);
-            gemm::reference::product([x.rows(), dz.width, x.width], dz.data, kernel, &mut dx);
-        } else {
-            gemm::reference::outer_product(shape, x.data, dz.data, dkernel);
-            gemm::reference::outer_product(shape, &x.sizes(), &dz.sizes(), size);
-            gemm::reference::transposed_product([x.rows(), dz.width, x.width], dz.data, kernel, &mut dx);
+        let Gradient { tensors: gradients, sizes, .. } = &mut self.result;
+        for (x, dz, to) in [(&x, &dz, gradients), (&x_size, &size, sizes)] {
+            if tensors.tied {
+                gemm::reference::outer_product([units, rows, inputs], dz, x, &mut to[tensors.kernel]);
+            } else {
+                gemm::reference::outer_product([inputs, rows, units], x, dz, &mut to[tensors.kernel]);
+            }
+            if let Some(bias) = tensors.bias {
+                add(&mut to[bias], &Rows::new(dz, units).column_sums());
+            }
         }
-        if let Some(bias) = tensors.bias {
-            add(&mut self.result.tensors[bias], &dz.column_sums());
-            add(&mut self.result.sizes[bias], &Rows::new(&dz.sizes(), dz.width).column_sums());
-        }
+        let back = |dz: &[f64], kernel: &[f64]| {
+            let mut dx = vec![0.0; rows * inputs];
+            if tensors.tied {
+                gemm::reference::product([rows, units, inputs], dz, kernel, &mut dx);
+            } else {
+                gemm::reference::transposed_product([rows, units, inputs], dz, kernel, &mut dx);
+            }
+            dx
+        };
+        let dx = back(&dz, kernel);
+        let dx_size = with_magnitudes(back(&squares(&size), &squares(kernel)), &dx);
         let bias = tensors.bias.map_or(&[][..], |b| self.params.get(b));
         // The function itself rounds a few times more.
-        self.product_noise(dz, &[(x, kernel)], bias, 4.0);
-        self.give(i, 0, dx);
+        self.product_noise(Rows::new(&dz, units), &[(Rows::new(&x, inputs), kernel)], bias, 4.0);
+        self.give(i, 0, dx, dx_size);
     }
 
-    fn recurrence(&mut self, i: usize, dy: &[f64]) {
+    fn recurrence(&mut self, i: usize, dy: &[f64], size: &[f64]) {
         let Some((_, options, _)) = recurrent(&self.model.graph.nodes()[i].config) else { return };
         let node = &self.model.graph.nodes()[i];
         let directions = self.model.directions(i, self.step, self.params);
         let (units, joint) = (options.units, node.shape.width());
-        let inputs = self.input(i);
-        let (width, exact, mut dx_all) = (inputs.width, inputs.exact, vec![0.0; inputs.data.len()]);
+        let (x, x_size) = self.input(i);
+        let width = x.width;
+        let (x_all, x_size_all) = (x.data.to_vec(), x_size.data.to_vec());
+        let absolute = state_size(self.model, i, self.step, self.params, &x_size_all);
+        let mut dx_all = vec![0.0; x_all.len()];
+        let mut dx_squares = vec![0.0; x_all.len()];
+        // How much larger the sizes are than what they are the sizes of.
+        let excess = if square(dy) > 0.0 { (square(size) / square(dy)).sqrt().clamp(1.0, 1e3) } else { 1.0 };
         for (d, (direction, tensors)) in directions.iter().zip(self.model.cell_tensors(node)).enumerate() {
             let trace = &self.values[i].traces[d];
             let own: Vec<f64> = dy.chunks_exact(joint).flat_map(|row| &row[d * units..][..units]).copied().collect();
@@ -229,33 +263,44 @@ impl Pass<'_> {
                 all.extend_from_slice(&own);
                 all
             };
-            let x = direction.in_order(self.input(i).data).into_owned();
+            let (x, x_size) = (direction.in_order(&x_all), direction.in_order(&x_size_all));
             let gradients = direction.backward(&x, trace, &own);
             add(&mut dx_all, &direction.in_order(&gradients.dx));
 
+            let p = direction.parameters();
             let before = direction.h_before(trace);
-            let dpre = Rows::new(&gradients.dpre, self.params.get(tensors.kernel).len() / width);
-            let (x, h) = (Rows { data: &x, width, exact }, Rows::new(&before, units));
+            // The state before a text is zero, and exact.
+            let before_size: Vec<f64> =
+                before.iter().map(|&h| if h == 0.0 { 0.0 } else { h.abs() + absolute }).collect();
+            // Gradients come back from every step through the same sums: one typical size serves all.
+            let typical = mean_square(&gradients.dpre).sqrt();
+            let dpre_size: Vec<f64> = gradients.dpre.iter().map(|d| excess * (d.abs() + typical)).collect();
+            let gates = p.kernel.len() / width;
+            let rows = dpre_size.len() / gates;
+            let mut back = vec![0.0; x.len()];
+            let shape = [rows, gates, width];
+            gemm::reference::transposed_product(shape, &squares(&dpre_size), &squares(p.kernel), &mut back);
+            add(&mut dx_squares, &direction.in_order(&back));
+
             let result = &mut self.result;
             add(&mut result.tensors[tensors.kernel], &gradients.dkernel);
             add(&mut result.tensors[tensors.recurrent_kernel], &gradients.drecurrent_kernel);
-            let outer = |x: Rows<'_>, size: &mut [f64]| {
-                let shape = [x.width, x.rows(), dpre.width];
-                gemm::reference::outer_product(shape, &x.sizes(), &dpre.sizes(), size);
-            };
-            outer(x, &mut result.sizes[tensors.kernel]);
-            outer(h, &mut result.sizes[tensors.recurrent_kernel]);
+            let (kernel, recurrent) = (tensors.kernel, tensors.recurrent_kernel);
+            gemm::reference::outer_product([width, rows, gates], &x_size, &dpre_size, &mut result.sizes[kernel]);
+            let hidden = [units, rows, gates];
+            gemm::reference::outer_product(hidden, &before_size, &dpre_size, &mut result.sizes[recurrent]);
             for bias in [tensors.bias, tensors.recurrent_bias].into_iter().flatten() {
                 add(&mut result.tensors[bias], &gradients.dbias);
                 // A second bias, that of the hidden side, sees gradients that the reset gate makes smaller at most.
-                let size = Rows::new(&dpre.sizes(), dpre.width).column_sums();
-                result.sizes[bias].chunks_exact_mut(dpre.width).for_each(|part| add(part, &size));
+                let size = Rows::new(&dpre_size, gates).column_sums();
+                result.sizes[bias].chunks_exact_mut(gates).for_each(|part| add(part, &size));
             }
-            let p = direction.parameters();
+            let (x, h, dpre) = (Rows::new(&x, width), Rows::new(&before, units), Rows::new(&gradients.dpre, gates));
             // A cell's element-wise part is counted as sixteen roundings.
             self.product_noise(dpre, &[(x, p.kernel), (h, p.recurrent_kernel)], p.bias.unwrap_or(&[]), 16.0);
         }
-        self.give(i, 0, dx_all);
+        let dx_size = with_magnitudes(dx_squares, &dx_all);
+        self.give(i, 0, dx_all, dx_size);
     }
 
     /// Notes the operations of z = sum of products + bias, from the gradient of z, and `more` operations beside them:
@@ -300,12 +345,7 @@ impl Pass<'_> {
     }
 }
 
-/// Through an element-wise function, from its output.
-fn through(function: activation::Activation, y: &[f64], dy: Vec<f64>) -> Vec<f64> {
-    dy.into_iter().zip(y).map(|(dy, &y)| activation::reference::backward(function, y, dy)).collect()
-}
-
-/// The sum of squares.
-fn square(x: &[f64]) -> f64 {
-    x.iter().map(|x| x * x).sum()
+/// Sizes from their squares, with the magnitudes of what they are the sizes of.
+fn with_magnitudes(squares: Vec<f64>, x: &[f64]) -> Vec<f64> {
+    squares.into_iter().zip(x).map(|(square, x)| square.sqrt() + x.abs()).collect()
 }

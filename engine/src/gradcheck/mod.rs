@@ -9,7 +9,7 @@
 //!    gradient on every entry of every tensor, at every step.
 //!
 //! `model.rs` has the f64 forward pass, `backward.rs` the backward pass, `differences.rs` the first comparison,
-//! `tolerance.rs` what is tolerated and why.
+//! `tolerance.rs` and `sizes.rs` what is tolerated and why.
 //!
 //! ```
 //! use unroll::gradcheck::{Options, check};
@@ -36,6 +36,7 @@ mod draw;
 mod model;
 mod recurrent;
 mod report;
+mod sizes;
 mod tolerance;
 
 pub use report::{Comparison, Finding, Report, TensorRow};

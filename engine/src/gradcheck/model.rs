@@ -191,11 +191,6 @@ impl<'a> Model<'a> {
         zero.collect()
     }
 
-    /// Rows of a node's output: T N with a time axis, else N.
-    pub(super) fn rows(&self, i: usize, step: &Step<'_>) -> usize {
-        if self.graph.nodes()[i].shape.time.is_some() { step.steps * step.rows } else { step.rows }
-    }
-
     /// The width of what flows from a source.
     pub(super) fn width(&self, source: Source) -> usize {
         self.graph.shape_of(source).width()
@@ -317,12 +312,7 @@ impl<'a> Model<'a> {
                 (1..node.inputs.len()).for_each(|k| add(&mut y, input(k)));
                 y
             }
-            LayerConfig::Concatenate(_) => {
-                let parts: Vec<(&[f64], usize)> =
-                    (0..node.inputs.len()).map(|k| (input(k), self.width(node.inputs[k]))).collect();
-                let rows = self.rows(i, step);
-                (0..rows).flat_map(|r| parts.iter().flat_map(move |(x, w)| &x[r * w..][..*w])).copied().collect()
-            }
+            LayerConfig::Concatenate(_) => self.concatenate(node, step, input),
             LayerConfig::Reshape(_) => self.reshape(node, step, input(0)),
         };
         Value { y, ..Value::default() }
@@ -364,8 +354,16 @@ impl<'a> Model<'a> {
         Value { y, traces, pattern }
     }
 
+    /// The inputs' rows side by side.
+    pub(super) fn concatenate<'v>(&self, node: &Node, step: &Step<'_>, input: impl Fn(usize) -> &'v [f64]) -> Vec<f64> {
+        let parts: Vec<(&[f64], usize)> =
+            (0..node.inputs.len()).map(|k| (input(k), self.width(node.inputs[k]))).collect();
+        let rows = if node.shape.time.is_some() { step.steps * step.rows } else { step.rows };
+        (0..rows).flat_map(|r| parts.iter().flat_map(move |(x, w)| &x[r * w..][..*w])).copied().collect()
+    }
+
     /// Joins time and features, which stand time-major, row by row.
-    fn reshape(&self, node: &Node, step: &Step<'_>, x: &[f64]) -> Vec<f64> {
+    pub(super) fn reshape(&self, node: &Node, step: &Step<'_>, x: &[f64]) -> Vec<f64> {
         let width = self.width(node.inputs[0]);
         self.reshape_blocks(node, step).flat_map(|block| &x[block * width..][..width]).copied().collect()
     }

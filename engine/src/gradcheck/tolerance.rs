@@ -17,10 +17,9 @@
 //! four (Richardson's extrapolation, whose error is of order h^4) before it counts as wrong.
 //!
 //! **f32 against f64.** A gradient is a sum of products x d of an activation and a gradient flowing back. Both were
-//! computed through a chain of roundings, the longest of which, forward and back, has n of them ([`roundings`]); an
-//! activation errs relative to the activations it stands among, hence `sizes` in `backward.rs`. Parameters are drawn so
-//! that layers pass values and gradients on about as large as they came (see `draw.rs`), so that errors are passed on
-//! likewise:
+//! computed through a chain of roundings, the longest of which, forward and back, has n of them ([`roundings`]), and each
+//! errs relative to its *size*: its magnitude, and what the sums that it came from would have been without cancellation
+//! (`sizes.rs`). The size of a parameter's gradient is the sum of the products of both sizes:
 //!
 //! ```text
 //! |g32 - g64| <= lambda u32 sqrt(n) size

@@ -106,8 +106,14 @@ fn random() -> impl Strategy<Value = Random> {
         .prop_map(|(table, layers, end, steps, vocabulary)| Random { table, layers, end, steps, vocabulary })
 }
 
+/// As many cases as `PROPTEST_CASES` says, or enough to meet every pair of layers about once.
+fn config() -> ProptestConfig {
+    let config = ProptestConfig::default();
+    if std::env::var_os("PROPTEST_CASES").is_some() { config } else { ProptestConfig { cases: 64, ..config } }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn right_gradients_of_random_graphs_pass(model in random(), rows in 1usize..4, seed: u64, scale in 0usize..3) {

@@ -1,0 +1,130 @@
+//! What an f32 rounding error may amount to, place by place: the *sizes* that tolerances are relative to.
+//!
+//! Relative to a value itself no bound holds, since a sum may cancel. The size of a sum is therefore the root of the sum
+//! of its terms' squared sizes, which is what independent errors of the terms add up to; a size is never below the
+//! value's magnitude. Sizes are computed forward for the values here, and backward for the gradients in `backward.rs`.
+
+use super::model::{Model, Params, Step, Value, add, drop, element_wise, recurrent};
+use crate::graph::{Activation, LayerConfig, Source};
+use crate::layers::Mask;
+use unroll_kernels::{activation, gemm};
+
+/// The sizes of every node's values, laid out as they are; none of a dense layer's logits, which nothing takes.
+pub(super) fn sizes(model: &Model<'_>, step: &Step<'_>, params: Params<'_>, values: &[Value]) -> Vec<Vec<f64>> {
+    let mut sizes: Vec<Vec<f64>> = Vec::with_capacity(values.len());
+    for i in 0..=model.graph.logits() {
+        let size = node(model, i, step, params, (values, &sizes));
+        sizes.push(size);
+    }
+    sizes
+}
+
+fn node(
+    model: &Model<'_>,
+    i: usize,
+    step: &Step<'_>,
+    params: Params<'_>,
+    (values, sizes): (&[Value], &[Vec<f64>]),
+) -> Vec<f64> {
+    let (node, y) = (&model.graph.nodes()[i], &values[i].y);
+    let input = |k: usize| match node.inputs[k] {
+        Source::Node(n) => &sizes[n][..],
+        Source::Input => &[],
+    };
+    let width = node.shape.width();
+    match &node.config {
+        // Looked up, not computed.
+        LayerConfig::Embedding(_) | LayerConfig::OneHot(_) => magnitudes(y),
+        LayerConfig::SimpleRnn(_) | LayerConfig::Lstm(_) | LayerConfig::Gru(_) | LayerConfig::Bidirectional(_) => {
+            let absolute = state_size(model, i, step, params, input(0));
+            y.iter().map(|y| y.abs() + absolute).collect()
+        }
+        LayerConfig::Dense(_) if i == model.graph.logits() => Vec::new(),
+        LayerConfig::Dense(layer) => {
+            let Some(tensors) = model.dense_tensors(node) else { return Vec::new() };
+            let x = squares(input(0));
+            let (rows, inputs) = (y.len() / width, model.width(node.inputs[0]));
+            let mut z = tensors.bias.map_or(vec![0.0; y.len()], |b| squares(params.get(b)).repeat(rows));
+            let kernel = squares(params.get(tensors.kernel));
+            if tensors.tied {
+                gemm::reference::transposed_product([rows, inputs, width], &x, &kernel, &mut z);
+            } else {
+                gemm::reference::product([rows, inputs, width], &x, &kernel, &mut z);
+            }
+            let z: Vec<f64> = z.into_iter().map(f64::sqrt).collect();
+            through(model.dense_function(i, layer.activation), y, &z)
+        }
+        LayerConfig::Dropout(layer) => {
+            let mut size = input(0).to_vec();
+            drop(&Mask::new(i, layer.rate, width), step.key, &mut size);
+            size
+        }
+        LayerConfig::Activation(layer) if layer.activation == Activation::Softmax => {
+            let mut size = softmax(y, input(0), width);
+            add(&mut size, y);
+            size
+        }
+        LayerConfig::Activation(layer) => through(element_wise(layer.activation), y, input(0)),
+        LayerConfig::Add(_) => {
+            let mut size = input(0).to_vec();
+            (1..node.inputs.len()).for_each(|k| add(&mut size, input(k)));
+            size
+        }
+        LayerConfig::Concatenate(_) => model.concatenate(node, step, input),
+        LayerConfig::Reshape(_) => model.reshape(node, step, input(0)),
+    }
+}
+
+/// What the errors of h amount to beyond its magnitude: a quarter (the steepest that a gate's sigmoid is) of a typical
+/// pre-activation's size.
+pub(super) fn state_size(model: &Model<'_>, i: usize, step: &Step<'_>, params: Params<'_>, x: &[f64]) -> f64 {
+    let node = &model.graph.nodes()[i];
+    let Some((cell, options, _)) = recurrent(&node.config) else { return 0.0 };
+    let directions = model.directions(i, step, params);
+    let of = |p: Option<&[f64]>| p.map_or(0.0, square);
+    let width = (cell.gates() * options.units * directions.len()) as f64;
+    let total: f64 = directions
+        .iter()
+        // A row of x meets every row of W: mean squares times the sum of the squared weights. |h| is at most 1 or so.
+        .map(|d| {
+            let p = d.parameters;
+            mean_square(x) * square(p.kernel) + square(p.recurrent_kernel) + of(p.bias)
+        })
+        .sum();
+    0.25 * (total / width).sqrt()
+}
+
+/// Through an element-wise function: its slope times the size that came, and the value itself.
+fn through(function: activation::Activation, y: &[f64], size: &[f64]) -> Vec<f64> {
+    let slope = |y: f64, size: f64| activation::reference::backward(function, y, size);
+    y.iter().zip(size).map(|(&y, &size)| slope(y, size) + y.abs()).collect()
+}
+
+/// Through a softmax, in either direction: y (size + the mean size under y).
+pub(super) fn softmax(y: &[f64], size: &[f64], width: usize) -> Vec<f64> {
+    let row = |(y, size): (&[f64], &[f64])| -> Vec<f64> {
+        let mean: f64 = y.iter().zip(size).map(|(y, size)| y * size).sum();
+        y.iter().zip(size).map(|(y, size)| y * (size + mean)).collect()
+    };
+    y.chunks_exact(width).zip(size.chunks_exact(width)).flat_map(row).collect()
+}
+
+/// |x|
+fn magnitudes(x: &[f64]) -> Vec<f64> {
+    x.iter().map(|x| x.abs()).collect()
+}
+
+/// x^2
+pub(super) fn squares(x: &[f64]) -> Vec<f64> {
+    x.iter().map(|x| x * x).collect()
+}
+
+/// The sum of squares.
+pub(super) fn square(x: &[f64]) -> f64 {
+    x.iter().map(|x| x * x).sum()
+}
+
+/// The mean of the squares; 0 of nothing.
+pub(super) fn mean_square(x: &[f64]) -> f64 {
+    if x.is_empty() { 0.0 } else { square(x) / x.len() as f64 }
+}
