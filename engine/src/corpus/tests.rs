@@ -282,6 +282,22 @@ fn an_interrupt_ends_the_work_and_leaves_nothing() {
     assert!(seen.is_sorted_by_key(|progress| (progress.pass, progress.bytes)) && seen.len() > 5);
 }
 
+#[test]
+fn what_a_killed_process_left_is_overwritten_and_a_living_one_is_left_in_peace() {
+    let folder = Folder::new();
+    let text = folder.write("text.txt", "to be");
+    let options = TextOptions::new(Level::Char);
+    let left = folder.write(".corpus.tmp", vec![b'x'; 10_000]);
+    build_path(&text, &folder.path("corpus"), &options, 1).expect("built");
+    assert_eq!(folder.names(), ["corpus", "text.txt"]);
+    Corpus::open(folder.path("corpus")).expect("a good file");
+    let held = fs::File::create(&left).expect("made");
+    held.lock().expect("held");
+    let error = build_path(&text, &folder.path("corpus"), &options, 1).expect_err("held");
+    assert!(error.to_string().contains("another process is writing this file"), "{error}");
+    assert!(left.exists());
+}
+
 /// A small corpus file with every kind of section.
 fn small_file(folder: &Folder) -> Vec<u8> {
     let path = folder.write("small.txt", "to be or not to be\n".repeat(3));

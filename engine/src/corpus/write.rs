@@ -1,10 +1,11 @@
 //! Writing token files.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use super::format::{self, CHUNK, HEADER, Header};
+use super::open::Identity;
 use crate::error::{Error, Result};
 use crate::text::Vocabulary;
 
@@ -33,8 +34,8 @@ pub(super) struct Totals {
 
 impl Writer {
     pub(super) fn create(path: &Path) -> Result<Writer> {
-        let temporary = beside(path, &format!("tmp-{}", std::process::id()))?;
-        let mut file = File::create(&temporary).map_err(|e| Error::write(&temporary, e))?;
+        let temporary = beside(path, "tmp")?;
+        let mut file = claim(&temporary, path)?;
         let written = file.write_all(&[0; HEADER]);
         let writer = Writer {
             path: path.to_owned(),
@@ -113,6 +114,27 @@ impl Drop for Writer {
             _ = fs::remove_file(&self.temporary);
         }
     }
+}
+
+/// The temporary file, empty and held by this process alone. What a killed process left of it is overwritten, so that
+/// nothing gathers; a process that is still writing it is left in peace.
+fn claim(temporary: &Path, path: &Path) -> Result<File> {
+    let busy =
+        || Error::run(format!("{}: another process is writing this file", path.display())).mend("wait for it to end");
+    let fails = |e| Error::write(temporary, e);
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(temporary).map_err(fails)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(busy()),
+        // Some network file systems have no locks; there the name alone must do.
+        Err(TryLockError::Error(_)) => {}
+    }
+    // Between the opening and the lock the other process may have ended, and have given the file its name.
+    if Identity::of(&file.metadata().map_err(fails)?).check(temporary).is_err() {
+        return Err(busy());
+    }
+    file.set_len(0).map_err(fails)?;
+    Ok(file)
 }
 
 /// A hidden name in the folder of `path`.
