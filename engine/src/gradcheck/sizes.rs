@@ -87,7 +87,7 @@ pub(super) fn state_size(model: &Model<'_>, i: usize, step: &Step<'_>, params: P
         .iter()
         // A row of x meets every row of W: mean squares times the sum of the squared weights. |h| is at most 1 or so.
         .map(|d| {
-            let p = d.parameters;
+            let p = d.parameters();
             mean_square(x) * square(p.kernel) + square(p.recurrent_kernel) + of(p.bias)
         })
         .sum();
