@@ -123,12 +123,12 @@ impl Resolver {
         Resolver::default()
     }
 
-    /// Lays the TOML text of the recipe `name` over what is there. Its `[about]` section is left out.
+    /// Lays the TOML text of the recipe `name` over what is there.
     ///
     /// # Errors
     /// Where the text is no valid configuration.
     pub fn recipe(&mut self, name: &str, text: &str) -> Result<()> {
-        self.text(text, |_| Origin::Recipe(name.to_owned()), true)
+        self.text(text, |_| Origin::Recipe(name.to_owned()))
     }
 
     /// Lays a TOML file over what is there.
@@ -148,7 +148,7 @@ impl Resolver {
             let at = error.utf8_error().valid_up_to() as u64;
             Error::input_at(path, At::Byte(at), "the configuration is not valid UTF-8")
         })?;
-        self.text(&text, |line| Origin::File(path.to_owned(), line), false)
+        self.text(&text, |line| Origin::File(path.to_owned(), line))
     }
 
     /// Lays one value over what is there: the option `flag` of the command gave `key` (dotted) this value.
@@ -215,25 +215,21 @@ impl Resolver {
 
     /// Lays the TOML text of a file without a name over what is there.
     pub(super) fn untrusted(&mut self, text: &str) -> Result<()> {
-        self.text(text, |line| Origin::File(PathBuf::from("input"), line), false)
+        self.text(text, |line| Origin::File(PathBuf::from("input"), line))
     }
 
-    fn text(&mut self, text: &str, origin: impl Fn(u64) -> Origin, about: bool) -> Result<()> {
+    fn text(&mut self, text: &str, origin: impl Fn(u64) -> Origin) -> Result<()> {
         let place = |error: &toml::de::Error| locate(text, error, &origin);
         let spanned = DeTable::parse(text).map_err(|error| place(&error))?;
         let mut table: Table = toml::from_str(text).map_err(|error| place(&error))?;
-        if about {
-            table.remove("about");
-            let parsed = RunConfig::deserialize(Value::Table(table.clone()));
-            parsed.map_err(|error| place(&error))?;
-        } else {
-            toml::from_str::<RunConfig>(text).map_err(|error| place(&error))?;
-        }
+        toml::from_str::<RunConfig>(text).map_err(|error| place(&error))?;
         let mut origins = BTreeMap::new();
         leaves(spanned.get_ref(), "", &mut |key, offset| {
             origins.insert(key, origin(line_column(text, offset).0));
         });
-        origins.retain(|key, _| !about || !key.starts_with("about."));
+        // What a recipe says about itself is no setting.
+        table.remove("about");
+        origins.retain(|key, _| !key.starts_with("about."));
         self.lay(table, origins);
         Ok(())
     }

@@ -8,12 +8,16 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::graph::ModelConfig;
+use crate::recipes::About;
 use crate::text::{EncodingErrors, Level};
 
 /// The whole configuration of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RunConfig {
+    /// What a recipe says about itself; no setting, and not kept by a run.
+    #[serde(skip_serializing)]
+    pub about: Option<About>,
     /// Seed of every random number of the run.
     pub seed: u64,
     /// Where the text comes from, and how it is cut into tokens.
@@ -35,6 +39,7 @@ pub struct RunConfig {
 impl Default for RunConfig {
     fn default() -> RunConfig {
         RunConfig {
+            about: None,
             seed: 123,
             data: DataConfig::default(),
             model: ModelSection::default(),

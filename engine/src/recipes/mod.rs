@@ -71,13 +71,9 @@ impl Recipe {
     /// # Errors
     /// Where the file is malformed, which its test rules out for the embedded ones.
     pub fn about(&self) -> Result<About> {
-        #[derive(Deserialize)]
-        struct File {
-            about: About,
-        }
-        let file: File = toml::from_str(self.text)
+        let file: RunConfig = toml::from_str(self.text)
             .map_err(|error| Error::run(format!("recipe {}: {}", self.name, error.message())))?;
-        Ok(file.about)
+        file.about.ok_or_else(|| Error::run(format!("recipe {} says nothing about itself", self.name)))
     }
 
     /// The configuration that the recipe gives over the defaults.

@@ -60,10 +60,13 @@ impl Eval {
         }
         install_sigbus_handler()?;
         let trained = Trained::open(&self.run)?;
+        // The validation parts of training streams are as many and as long as those were.
+        let train = &trained.config.train;
+        let own = self.data.is_none();
         let options = NetworkOptions {
             threads: threads(self.threads)?,
-            steps: STEPS,
-            rows: self.batch,
+            steps: if own { STEPS.max(train.steps) } else { STEPS },
+            rows: if own { self.batch.max(train.batch) } else { self.batch },
             training: false,
             ..NetworkOptions::default()
         };
@@ -118,19 +121,7 @@ impl Eval {
         }
         let streams = match config.split() {
             // The last parts of the streams lie apart from each other; they are scored as they were in training.
-            split @ Split::Streams { .. } => {
-                let fits = config.train.batch <= self.batch && config.train.steps <= STEPS;
-                if !fits {
-                    return Err(Error::option(
-                        "--batch",
-                        format!(
-                            "the validation parts of this run are {} streams; score them with --batch {} or name a text with --data",
-                            config.train.batch, config.train.batch
-                        ),
-                    ));
-                }
-                split.valid(texts.train, config.train.batch, config.train.steps, how)?
-            }
+            split @ Split::Streams { .. } => split.valid(texts.train, config.train.batch, config.train.steps, how)?,
             split => split.valid(texts.train, self.batch, STEPS, Evaluation { initial: None, ..how })?,
         };
         let streams = streams
