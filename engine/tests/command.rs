@@ -187,8 +187,8 @@ fn options_win_over_the_file_which_wins_over_the_recipe() {
         let summary: serde_json::Value = serde_json::from_str(&place.ok(&all)).unwrap();
         summary["parameters"].as_u64().unwrap()
     };
-    // Parameters of a stack: 4 H (V + H + 1) + (L - 1) 4 H (2 H + 1) + (H + 1) V, with V = 65.
-    let stack = |h: u64, l: u64| 4 * h * (65 + h + 1) + (l - 1) * 4 * h * (2 * h + 1) + (h + 1) * 65;
+    // Parameters of a stack whose cells have two biases: 4 H (V + H + 2) + (L - 1) 4 H (2 H + 2) + (H + 1) V, with V = 65.
+    let stack = |h: u64, l: u64| 4 * h * (65 + h + 2) + (l - 1) * 4 * h * (2 * h + 2) + (h + 1) * 65;
     assert_eq!(parameters(&["--recipe", "char-rnn"]), stack(128, 2));
     assert_eq!(parameters(&["--recipe", "char-rnn", "--config", "mine.toml"]), stack(64, 3));
     assert_eq!(parameters(&["--recipe", "char-rnn", "--config", "mine.toml", "-rnn_size", "32"]), stack(32, 3));
@@ -318,7 +318,8 @@ fn min_char_rnn_prints_the_lines_people_know() {
     // 27 letters with the space, and the line break: S starts at 25 ln 28, less a thousandth of what the first step saves.
     let start = 25.0 * 28.0_f64.ln();
     assert!(lines[0].starts_with("iter 0, loss: ") && (smooth[0] - start).abs() < 0.01 * start, "{lines:?}");
-    assert!(lines[1].starts_with("iter 100, loss: ") && smooth[1] < smooth[0] && smooth[2] < smooth[1], "{lines:?}");
+    // Adagrad's first steps, each of 0.1, overshoot: S may rise for a while before it falls.
+    assert!(lines[1].starts_with("iter 100, loss: ") && smooth[2] < smooth[1] && smooth[2] < smooth[0], "{lines:?}");
     assert_eq!(out.matches("\n----\n").count(), 4, "a sample at 100 and at 200: {out}");
 }
 
