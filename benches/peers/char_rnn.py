@@ -3,7 +3,8 @@
 
 usage: char_rnn.py TEXT [--split streams|tail] [--epochs 20] [--weights FILE] [--write-initial FILE] [--against RUN] ...
 
-One-hot characters, 2 x LSTM 128, linear; every weight and bias uniform in [-0.08, 0.08], then the forget gates' biases 1;
+One-hot characters, 2 x LSTM 128 with two biases, linear; every weight and bias uniform in [-0.08, 0.08], then the first
+bias of the forget gates 1;
 RMSprop 2e-3 with alpha 0.95, times 0.97 each epoch from the eleventh on; every entry of the gradient cut to 5; 50
 streams of 50 characters, the state carried through all epochs. A. Karpathy, char-rnn, train.lua (2015).
 
@@ -46,7 +47,7 @@ def main():
         return model.save(args.write_initial)
 
     train, valid = SPLITS[args.split](ids(text, vocabulary), args.batch, args.steps, args.fraction)
-    optimizer = torch.optim.RMSprop(model.trained(), lr=2e-3, alpha=0.95, eps=1e-8)
+    optimizer = torch.optim.RMSprop(model.parameters(), lr=2e-3, alpha=0.95, eps=1e-8)
     state, best, beside = None, (float("inf"), 0), Beside(args.against)
     print(f"{len(vocabulary)} characters; {train.scored} to train on in {len(train)} batches, {valid.scored} to validate")
     for epoch in range(1, args.epochs + 1):

@@ -11,11 +11,7 @@ from common import IGNORE, read_metrics, read_safetensors, write_safetensors
 
 
 class LanguageModel(nn.Module):
-    """One-hot tokens (embedding = 0) or an embedding, LSTM layers, and logits.
-
-    A layer has one bias, as Unroll's and Keras' have: PyTorch's second one stays at zero and is not trained. (Trained, two
-    biases that are added move twice as far.)
-    """
+    """One-hot tokens (embedding = 0) or an embedding, LSTM layers with the two biases of Torch's cells, and logits."""
 
     def __init__(self, vocabulary, embedding, hidden, layers):
         super().__init__()
@@ -23,10 +19,6 @@ class LanguageModel(nn.Module):
         self.embedding = nn.Embedding(vocabulary, embedding) if embedding else None
         self.lstm = nn.LSTM(embedding or vocabulary, hidden, layers)
         self.dense = nn.Linear(hidden, vocabulary)
-        for layer in range(layers):
-            second = getattr(self.lstm, f"bias_hh_l{layer}")
-            nn.init.zeros_(second)
-            second.requires_grad = False
 
     def forward(self, tokens, state):
         x = self.embedding(tokens) if self.embedding else F.one_hot(tokens, self.vocabulary).float()
@@ -34,17 +26,14 @@ class LanguageModel(nn.Module):
         return self.dense(y), state
 
     def initialize(self, scale, forget_bias):
-        """Uniform in [-scale, scale], biases too; `forget_bias` is then written over the forget gates' biases if given."""
-        for parameter in self.trained():
+        """Uniform in [-scale, scale], biases too; `forget_bias`, if given, then takes the place of the forget gates' first."""
+        for parameter in self.parameters():
             nn.init.uniform_(parameter, -scale, scale)
         if forget_bias is not None:
             hidden = self.lstm.hidden_size
             for layer in range(self.lstm.num_layers):
                 with torch.no_grad():
                     getattr(self.lstm, f"bias_ih_l{layer}")[hidden : 2 * hidden] = forget_bias
-
-    def trained(self):
-        return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def named_as_unroll(self):
         """Unroll's name of each parameter -> (the parameter, whether Unroll stores its transpose)."""
@@ -54,6 +43,7 @@ class LanguageModel(nn.Module):
             names[f"{name}/kernel"] = (getattr(self.lstm, f"weight_ih_l{layer}"), True)
             names[f"{name}/recurrent_kernel"] = (getattr(self.lstm, f"weight_hh_l{layer}"), True)
             names[f"{name}/bias"] = (getattr(self.lstm, f"bias_ih_l{layer}"), False)
+            names[f"{name}/recurrent_bias"] = (getattr(self.lstm, f"bias_hh_l{layer}"), False)
         names["dense/kernel"] = (self.dense.weight, True)
         names["dense/bias"] = (self.dense.bias, False)
         return names
@@ -61,6 +51,8 @@ class LanguageModel(nn.Module):
     def load(self, path):
         """Sets the parameters from a file of Unroll's."""
         tensors = read_safetensors(path)
+        if tensors.keys() != self.named_as_unroll().keys():
+            raise SystemExit(f"{path} has {', '.join(tensors)}; this model has {', '.join(self.named_as_unroll())}")
         with torch.no_grad():
             for name, (parameter, transposed) in self.named_as_unroll().items():
                 tensor = torch.from_numpy(tensors[name].copy())
@@ -100,7 +92,7 @@ def train_epoch(model, optimizer, streams, clip, state):
         loss, scored, state = summed_loss(model, inputs, targets, state)
         optimizer.zero_grad(set_to_none=True)
         (loss / inputs.shape[1]).backward()
-        clip(model.trained())
+        clip(model.parameters())
         optimizer.step()
         total, count = total + float(loss.detach()), count + scored
     return total / count, time.perf_counter() - start, state

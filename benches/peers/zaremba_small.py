@@ -3,8 +3,9 @@
 
 usage: zaremba_small.py TRAIN VALID TEST [--epochs 13] [--weights FILE] [--write-initial FILE] [--against RUN] ...
 
-Words of a text in the Penn Treebank's form (one sentence a line, <unk> in it); embedding 200, 2 x LSTM 200, linear; every
-weight and bias uniform in [-0.1, 0.1]; SGD at rate 1, halved each epoch after the fourth; the gradient of the loss summed
+Words of a text in the Penn Treebank's form (one sentence a line, <unk> in it); embedding 200, 2 x LSTM 200 with two
+biases, linear; every weight and bias uniform in [-0.1, 0.1]; SGD at rate 1, halved each epoch after the fifth (where
+main.lua's counter first exceeds its max_epoch of 4); the gradient of the loss summed
 over 20 steps and averaged over 20 streams, cut to norm 5; the state carried through an epoch. W. Zaremba, I.
 Sutskever and O. Vinyals, Recurrent Neural Network Regularization (2014).
 
@@ -51,11 +52,11 @@ def main():
     train = training(texts[0], len(texts[0]), args.batch, args.steps)
     eos = vocabulary.index("<eos>")
     valid, test = (evaluation(text, 0, args.batch, args.steps, first_input=eos) for text in texts[1:])
-    optimizer = torch.optim.SGD(model.trained(), lr=1.0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     beside = Beside(args.against)
     print(f"{len(vocabulary)} words; {train.scored} to train on, {valid.scored} to validate, {test.scored} to test")
     for epoch in range(1, args.epochs + 1):
-        optimizer.param_groups[0]["lr"] = 0.5 ** max(0, epoch - 4)
+        optimizer.param_groups[0]["lr"] = 0.5 ** max(0, epoch - 5)
         loss, seconds, _ = train_epoch(
             model, optimizer, train, lambda parameters: nn.utils.clip_grad_norm_(parameters, 5.0), None
         )

@@ -267,7 +267,7 @@ mod tests {
         assert_eq!(framed.mat().row(2), [1.0; 2]);
         framed.mat_mut().row_mut(1)[1] = 2.0;
         assert_eq!(framed.values(), [1.0, 1.0, 1.0, 2.0, 1.0, 1.0]);
-        framed.data[9] = 0.0;
+        framed.data[10] = 0.0;
         framed.values();
     }
 
