@@ -147,9 +147,9 @@ impl Checkpoints {
         }
         for name in self.storage.list(&self.dir).map_err(failed)? {
             let path = self.dir.join(&name);
-            if name == format!(".tmp-{BEST}") {
-                self.storage.remove_file(&path).map_err(failed)?;
-            } else if name.starts_with(".tmp-") || name.starts_with(".trash-") {
+            let leftover = name.starts_with(".tmp-") || name.starts_with(".trash-");
+            // The hint's leftover is a file, the others are folders.
+            if leftover && self.storage.remove_file(&path).is_err() {
                 remove_tree(&*self.storage, &path).map_err(failed)?;
             }
         }
