@@ -250,8 +250,8 @@ impl Pass<'_> {
         let absolute = state_size(self.model, i, self.step, self.params, &x_size_all);
         let mut dx_all = vec![0.0; x_all.len()];
         let mut dx_squares = vec![0.0; x_all.len()];
-        // How much larger the sizes are than what they are the sizes of.
-        let excess = if square(dy) > 0.0 { (square(size) / square(dy)).sqrt().clamp(1.0, 1e3) } else { 1.0 };
+        // How much larger the sizes are than what they are the sizes of: much where all of it cancels.
+        let excess = (square(dy) > 0.0).then(|| (square(size) / square(dy)).sqrt().max(1.0));
         for (d, (direction, tensors)) in directions.iter().zip(self.model.cell_tensors(node)).enumerate() {
             let trace = &self.values[i].traces[d];
             let own: Vec<f64> = dy.chunks_exact(joint).flat_map(|row| &row[d * units..][..units]).copied().collect();
@@ -274,7 +274,11 @@ impl Pass<'_> {
                 before.iter().map(|&h| if h == 0.0 { 0.0 } else { h.abs() + absolute }).collect();
             // Gradients come back from every step through the same sums: one typical size serves all.
             let typical = mean_square(&gradients.dpre).sqrt();
-            let dpre_size: Vec<f64> = gradients.dpre.iter().map(|d| excess * (d.abs() + typical)).collect();
+            let dpre_size: Vec<f64> = match excess {
+                Some(excess) => gradients.dpre.iter().map(|d| excess * (d.abs() + typical)).collect(),
+                // No gate has a slope above 1.
+                None => vec![mean_square(size).sqrt(); gradients.dpre.len()],
+            };
             let gates = p.kernel.len() / width;
             let rows = dpre_size.len() / gates;
             let mut back = vec![0.0; x.len()];
