@@ -37,6 +37,7 @@ const LANGUAGE: &str = r#"
     [[layers]]
     type = "lstm"
     units = 7
+    recurrent_bias = true
     return_sequences = true
     stateful = true
     [[layers]]

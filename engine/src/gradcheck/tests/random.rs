@@ -40,12 +40,14 @@ impl Random {
             let bias = format!("use_bias = {}", flags & 1 == 0);
             let carried = ["", "stateful = true", "go_backwards = true"][usize::from(flags >> 1) % 3];
             let units = format!("units = {size}");
+            // A second bias stands beside a first one only.
+            let second = if flags & 9 == 8 { "recurrent_bias = true" } else { "" };
             let recurrent = |extra: &str| format!("{units}\nreturn_sequences = true\n{bias}\n{carried}\n{extra}");
             let function = ["linear", "tanh", "relu", "sigmoid", "softmax"];
             match kind {
-                0 => push(&mut nodes, "simple_rnn", recurrent(""), size),
+                0 => push(&mut nodes, "simple_rnn", recurrent(second), size),
                 1 => push(&mut nodes, "simple_rnn", recurrent("activation = \"relu\""), size),
-                2 => push(&mut nodes, "lstm", recurrent(""), size),
+                2 => push(&mut nodes, "lstm", recurrent(second), size),
                 3 => push(&mut nodes, "gru", recurrent(""), size),
                 4 => push(&mut nodes, "gru", recurrent("reset_after = false"), size),
                 5 => {
