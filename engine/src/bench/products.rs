@@ -2,7 +2,7 @@
 
 use super::median;
 use crate::error::{Error, Result};
-use crate::exec::{Crew, Products, Right, Scratch, Start};
+use crate::exec::{Crew, Products, Right, Scratch, Start, Work};
 use crate::random::{Key, Purpose};
 use std::str::FromStr;
 use std::time::Duration;
@@ -61,7 +61,7 @@ pub fn time_product(shape: Shape, threads: usize, isa: Isa, length: Duration) ->
     packed.pack(b);
     let packed = packed.view();
     Ok(median(length, || {
-        products.by_columns(MatMut::dense(&mut c, m, n), packed.granule(), k, |cols, c| {
+        products.by_columns(Work::product(m, k, n), MatMut::dense(&mut c, m, n), packed.granule(), |cols, c| {
             gemm::product(gemm::Product { a, b: packed.cols_range(cols), init: Init::Zero, c: c.into() });
         });
     }))

@@ -192,6 +192,31 @@ impl Team<'_> {
     }
 }
 
+/// Members beyond this many do not take part in what is shared out piece by piece, which is bound by memory.
+const MOST_PARTS: usize = 64;
+
+impl Team<'_> {
+    /// The number of pieces that [`Self::share_out`] takes.
+    pub fn parts(&self) -> usize {
+        self.size().min(MOST_PARTS)
+    }
+
+    /// Makes [`Self::parts`] pieces, `next` called with 0, 1, ..., and runs each on one member. Allocates nothing.
+    pub fn share_out<T: Send>(&self, work: Work, mut next: impl FnMut(usize) -> Option<T>, run: impl Fn(T) + Sync) {
+        let parts = self.parts();
+        let pieces: [Mutex<Option<T>>; MOST_PARTS] =
+            std::array::from_fn(|i| Mutex::new(if i < parts { next(i) } else { None }));
+        self.run(work, |member| {
+            for piece in pieces[..parts].iter().skip(member.rank()).step_by(member.size()) {
+                let piece = piece.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some(piece) = piece {
+                    run(piece);
+                }
+            }
+        });
+    }
+}
+
 /// A pool of threads parted into teams.
 pub struct Crew {
     outer: Arc<Group>,

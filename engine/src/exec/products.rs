@@ -7,8 +7,9 @@ use super::crew::{Member, Team, Work};
 use super::shared::Shared;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
-use unroll_kernels::gemm::{self, Init};
-use unroll_kernels::{Buffer, Isa, Mat, MatMut};
+use unroll_kernels::embedding::{self, Distinct};
+use unroll_kernels::gemm::{self, Init, Packed};
+use unroll_kernels::{Buffer, Isa, Mat, MatMut, rows};
 
 /// Columns are split at multiples of this: a multiple of every set's plain panel.
 const GRANULE: usize = 64;
@@ -130,23 +131,66 @@ impl Products<'_> {
         });
     }
 
-    /// Calls `body(columns, part)` with disjoint column ranges of `c` that cover it, cut at multiples of `granule`, for a
-    /// product over `k`.
+    /// Calls `body(columns, part)` with disjoint column ranges of `c` that cover it, cut at multiples of `granule`.
     pub(crate) fn by_columns(
         self,
+        work: Work,
         c: MatMut<'_>,
         granule: usize,
-        k: usize,
         body: impl Fn(Range<usize>, MatMut<'_>) + Sync,
     ) {
         let (m, n) = (c.rows(), c.cols());
         let c = Shared::new(c);
-        self.team.run(Work::product(m, k, n), |member| {
+        self.team.run(work, |member| {
             let cols = member.share(n, granule);
             if !cols.is_empty() {
                 // SAFETY: parts do not overlap.
                 body(cols.clone(), unsafe { c.write(0..m) }.cols_range(cols));
             }
+        });
+    }
+
+    /// `sums[j] += the sum of column j of x`.
+    pub(crate) fn add_column_sums(self, x: Mat<'_>, sums: &mut [f32]) {
+        let n = sums.len();
+        self.by_columns(Work::pass(x.rows() * n), MatMut::dense(sums, 1, n), GRANULE, |cols, mut part| {
+            rows::add_column_sums(self.isa, x.cols_range(cols), part.row_mut(0));
+        });
+    }
+
+    /// Row u of `sums` = the sum of the rows of `x` whose token is the u-th distinct one.
+    pub(crate) fn sum_by_token(self, x: Mat<'_>, distinct: &Distinct, sums: MatMut<'_>) {
+        self.by_columns(Work::pass(x.rows() * x.cols()), sums, GRANULE, |cols, part| {
+            embedding::sum_by_token(self.isa, x.cols_range(cols), distinct, part);
+        });
+    }
+
+    /// `table[tokens[u]] += rows[u]`
+    pub(crate) fn add_rows(self, rows: Mat<'_>, tokens: &[u32], table: MatMut<'_>) {
+        self.by_columns(Work::pass(rows.rows() * rows.cols()), table, GRANULE, |cols, part| {
+            embedding::add_rows(self.isa, rows.cols_range(cols), tokens, part);
+        });
+    }
+
+    /// Packs B, (K, groups x columns) or its transpose.
+    pub(crate) fn pack(self, packed: &mut Packed, b: Right<'_>) {
+        let (granule, whole) = (packed.granule(), packed.view_mut());
+        let (blocks, parts) = (whole.cols().div_ceil(granule), self.team.parts());
+        let mut rest = Some(whole);
+        let elements = match b {
+            Right::Plain(b) | Right::Transposed(b) => b.rows() * b.cols(),
+        };
+        let next = |i: usize| {
+            let whole = rest.take()?;
+            let cut = (blocks * (i + 1) / parts - blocks * i / parts) * granule;
+            let cut = cut.min(whole.cols());
+            let (part, after) = whole.split_cols_at(cut);
+            rest = Some(after);
+            Some(part)
+        };
+        self.team.share_out(Work::pass(elements), next, |mut part| match b {
+            Right::Plain(b) => part.pack(b),
+            Right::Transposed(b) => part.pack_transposed(b),
         });
     }
 

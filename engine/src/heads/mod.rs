@@ -11,6 +11,7 @@ pub(crate) use binary::BinaryHead;
 pub(crate) use softmax::SoftmaxHead;
 
 use crate::layers::Cx;
+use crate::network::Gradient;
 use unroll_kernels::{Mat, MatMut};
 
 /// What a head works on: R rows, one a position that may be scored.
@@ -28,7 +29,7 @@ pub(crate) struct Into<'a> {
     /// (R, D)
     pub(crate) dx: MatMut<'a>,
     /// The arena of gradients.
-    pub(crate) grads: &'a mut [f32],
+    pub(crate) grads: &'a mut Gradient,
 }
 
 /// A head, by its kind.

@@ -2,9 +2,10 @@
 
 use super::{Act, Cx, Inputs, Upstream};
 use crate::exec::{Right, Start};
+use crate::network::Gradient;
 use std::ops::Range;
 use unroll_kernels::activation::{self, Activation};
-use unroll_kernels::{Mat, MatMut, rows};
+use unroll_kernels::{Mat, MatMut};
 
 /// The parameters of a dense layer: its own kernel (D, units), or a table (units, D) that it is tied to.
 #[derive(Clone, Debug)]
@@ -33,18 +34,18 @@ impl DenseParams {
     }
 
     /// Adds the gradients of kernel and bias, and x's to `dx`, from the gradient `dz` of x W + b.
-    pub(crate) fn backward(&self, cx: &Cx<'_>, x: Mat<'_>, dz: Mat<'_>, dx: MatMut<'_>, grads: &mut [f32]) {
+    pub(crate) fn backward(&self, cx: &Cx<'_>, x: Mat<'_>, dz: Mat<'_>, dx: MatMut<'_>, grads: &mut Gradient) {
         let products = cx.products();
         if let Some(bias) = self.bias.clone() {
-            rows::add_column_sums(cx.isa, dz, &mut grads[bias]);
+            products.add_column_sums(dz, grads.add(&bias));
         }
-        let dweights = &mut grads[self.kernel.clone()];
+        let (start, dweights) = grads.write(&self.kernel);
         let weights = &cx.params[self.kernel.clone()];
         if self.tied {
-            products.outer(dz, x, Start::Keep, MatMut::dense(dweights, self.units, self.inputs));
+            products.outer(dz, x, start, MatMut::dense(dweights, self.units, self.inputs));
             products.product(dz, Right::Plain(Mat::dense(weights, self.units, self.inputs)), Start::Keep, dx);
         } else {
-            products.outer(x, dz, Start::Keep, MatMut::dense(dweights, self.inputs, self.units));
+            products.outer(x, dz, start, MatMut::dense(dweights, self.inputs, self.units));
             products.product(dz, Right::Transposed(Mat::dense(weights, self.inputs, self.units)), Start::Keep, dx);
         }
     }
@@ -68,7 +69,7 @@ impl DenseRun {
         cx.products().by_rows(y, |_, part| activation::forward(cx.isa, self.activation, part));
     }
 
-    pub(crate) fn backward(&self, cx: &Cx<'_>, mut up: Upstream<'_>, act: &mut Act, grads: &mut [f32]) {
+    pub(crate) fn backward(&self, cx: &Cx<'_>, mut up: Upstream<'_>, act: &mut Act, grads: &mut Gradient) {
         let (y, dy) = act.both(cx.dims);
         cx.products().by_rows(dy, |rows, part| {
             activation::backward(cx.isa, self.activation, y.rows_range(rows), part);

@@ -2,13 +2,14 @@
 
 use super::projection::{Origin, Projection, Value};
 use super::{Cx, Dims};
-use crate::exec::{self, GruBackward, GruBeforeForward, GruForward, LstmBackward, RnnBackward, Start, Sweep};
+use crate::exec::{self, GruBackward, GruBeforeForward, GruForward, LstmBackward, Products, Right, RnnBackward, Sweep};
 use crate::graph::Cell;
+use crate::network::Gradient;
 use std::ops::Range;
 use unroll_kernels::gemm::Packed;
 use unroll_kernels::mat::padded;
 use unroll_kernels::rnn::Activation;
-use unroll_kernels::{Buffer, Isa, Mat, MatMut, rows};
+use unroll_kernels::{Buffer, Isa, Mat, MatMut};
 
 /// Which cell, its size and its parameters' places in the arena.
 #[derive(Clone, Debug)]
@@ -82,18 +83,18 @@ impl CellPack {
     }
 
     /// Packs the weights; those of the backward pass only where there will be one.
-    pub(crate) fn pack(&mut self, cell: &CellParams, params: &[f32], backward: bool) {
+    pub(crate) fn pack(&mut self, products: Products<'_>, cell: &CellParams, params: &[f32], backward: bool) {
         let (h, width) = (cell.units, cell.width());
         let weights = Mat::dense(&params[cell.recurrent_kernel.clone()], h, width);
         let first = self.forward.view().groups() * h;
-        self.forward.pack(weights.cols_range(0..first));
+        products.pack(&mut self.forward, Right::Plain(weights.cols_range(0..first)));
         if backward {
-            self.backward.pack_transposed(weights.cols_range(0..first));
+            products.pack(&mut self.backward, Right::Transposed(weights.cols_range(0..first)));
         }
         if let Some((forward, transposed)) = &mut self.candidate {
-            forward.pack(weights.cols_range(first..width));
+            products.pack(forward, Right::Plain(weights.cols_range(first..width)));
             if backward {
-                transposed.pack_transposed(weights.cols_range(first..width));
+                products.pack(transposed, Right::Transposed(weights.cols_range(first..width)));
             }
         }
     }
@@ -171,7 +172,7 @@ impl Direction {
     }
 
     /// Adds to the gradients of the parameters and of the input. `h` and `dh` are ((T + 2) N, H); `dh` is clobbered.
-    pub(crate) fn backward(&mut self, cx: &Cx<'_>, pack: &CellPack, args: DirectionBackward<'_>, grads: &mut [f32]) {
+    pub(crate) fn backward(&mut self, cx: &Cx<'_>, pack: &CellPack, args: DirectionBackward<'_>, grads: &mut Gradient) {
         let DirectionBackward { value, mut h, dh, dx } = args;
         let (dims, sweep, cell) = (cx.dims, self.sweep(cx), &self.cell);
         let (tokens, units, width) = (dims.tokens(), cell.units, cell.width());
@@ -201,18 +202,19 @@ impl Direction {
         // The gradient of the pre-activations is complete: all steps at once from here on.
         let products = cx.products();
         let before = h.as_ref().rows_range(sweep.before_all());
-        let mut dweights = MatMut::dense(&mut grads[cell.recurrent_kernel.clone()], units, width);
+        let (start, dweights) = grads.write(&cell.recurrent_kernel);
+        let mut dweights = MatMut::dense(dweights, units, width);
         if cell.resets_after() {
-            products.outer(before, hidden.as_ref(), Start::Keep, dweights);
+            products.outer(before, hidden.as_ref(), start, dweights);
             if let Some(bias) = cell.biases().1 {
-                rows::add_column_sums(cx.isa, hidden.as_ref(), &mut grads[bias]);
+                products.add_column_sums(hidden.as_ref(), grads.add(&bias));
             }
         } else if cell.resets_before() {
             let (zr, n) = (gates.as_ref().cols_range(0..2 * units), gates.as_ref().cols_range(2 * units..width));
-            products.outer(before, zr, Start::Keep, dweights.reborrow().cols_range(0..2 * units));
-            products.outer(hidden.as_ref(), n, Start::Keep, dweights.cols_range(2 * units..width));
+            products.outer(before, zr, start, dweights.reborrow().cols_range(0..2 * units));
+            products.outer(hidden.as_ref(), n, start, dweights.cols_range(2 * units..width));
         } else {
-            products.outer(before, gates.as_ref(), Start::Keep, dweights);
+            products.outer(before, gates.as_ref(), start, dweights);
         }
         self.projection.backward(cx, &value, gates.as_ref(), dx, grads);
     }

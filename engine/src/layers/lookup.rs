@@ -1,6 +1,7 @@
 //! Layers that turn tokens into vectors: a table, or a one at the token's place.
 
 use super::{Act, Cx, Inputs, Upstream};
+use crate::network::Gradient;
 use std::ops::Range;
 use unroll_kernels::embedding::{self, Distinct};
 use unroll_kernels::{Buffer, Mat, MatMut};
@@ -26,14 +27,15 @@ impl EmbeddingRun {
     }
 
     /// Sums the gradient by token first: repeated tokens are added in the order of their positions.
-    pub(crate) fn backward(&mut self, cx: &Cx<'_>, up: Upstream<'_>, act: &mut Act, grads: &mut [f32]) {
+    pub(crate) fn backward(&mut self, cx: &Cx<'_>, up: Upstream<'_>, act: &mut Act, grads: &mut Gradient) {
         self.distinct.build(up.tokens, self.rows);
         let count = self.distinct.tokens().len();
         self.sums.reserve(up.tokens.len().min(self.rows) * self.width);
         let mut sums = MatMut::dense(&mut self.sums, count, self.width);
-        embedding::sum_by_token(cx.isa, act.dy(cx.dims), &self.distinct, sums.reborrow());
-        let table = MatMut::dense(&mut grads[self.table.clone()], self.rows, self.width);
-        embedding::add_rows(cx.isa, sums.as_ref(), self.distinct.tokens(), table);
+        let tokens = self.distinct.tokens();
+        cx.products().sum_by_token(act.dy(cx.dims), &self.distinct, sums.reborrow());
+        let table = MatMut::dense(grads.add_rows(&self.table, tokens), self.rows, self.width);
+        cx.products().add_rows(sums.as_ref(), tokens, table);
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) use reshape::ReshapeRun;
 
 use crate::exec::{Products, Scratch, Team};
 use crate::graph::Shape;
-use crate::network::{Carried, PackSet};
+use crate::network::{Carried, Gradient, PackSet};
 use crate::random::Key;
 use std::ops::Range;
 use unroll_kernels::mat::padded;
@@ -140,10 +140,10 @@ impl Act {
         (y, MatMut::new(&mut self.dy, all, self.cols, padded(self.cols)))
     }
     /// Sets the gradient to zero.
-    pub(crate) fn clear_gradient(&mut self, dims: Dims) {
+    pub(crate) fn clear_gradient(&mut self, products: Products<'_>, dims: Dims) {
         let (_, all) = self.rows(dims);
         let len = self.dy.len().min(all * padded(self.cols));
-        self.dy[..len].fill(0.0);
+        products.by_blocks(&mut self.dy[..len], 4096, |_, part| part.fill(0.0));
     }
     /// Bytes that an output of this shape takes.
     pub(crate) fn bytes(shape: &Shape, capacity: Dims, backward: bool) -> u64 {
@@ -246,7 +246,7 @@ impl Run {
     }
 
     /// Adds to the gradients of the inputs and of the parameters. The output's gradient may be clobbered.
-    pub(crate) fn backward(&mut self, cx: &Cx<'_>, up: Upstream<'_>, act: &mut Act, grads: &mut [f32]) {
+    pub(crate) fn backward(&mut self, cx: &Cx<'_>, up: Upstream<'_>, act: &mut Act, grads: &mut Gradient) {
         match self {
             Self::Fused => {}
             Self::Embedding(layer) => layer.backward(cx, up, act, grads),

@@ -6,9 +6,10 @@
 
 use super::Cx;
 use crate::exec::{Right, Start};
+use crate::network::Gradient;
 use std::ops::Range;
 use unroll_kernels::embedding::{self, Distinct};
-use unroll_kernels::{Buffer, Mat, MatMut, rows};
+use unroll_kernels::{Buffer, Mat, MatMut};
 
 /// What is projected.
 pub(crate) enum Origin {
@@ -79,7 +80,8 @@ impl Projection {
                 self.vectors.reserve(most * width);
                 self.projected.reserve(most * self.width);
                 let mut vectors = MatMut::dense(&mut self.vectors, count, *width);
-                embedding::gather(table, self.distinct.tokens(), vectors.reborrow());
+                let distinct = self.distinct.tokens();
+                products.by_rows(vectors.reborrow(), |rows, out| embedding::gather(table, &distinct[rows], out));
                 let mut projected = MatMut::dense(&mut self.projected, count, self.width);
                 products.product(vectors.as_ref(), Right::Plain(kernel), start, projected.reborrow());
                 let (projected, index) = (projected.as_ref(), self.distinct.index());
@@ -98,17 +100,17 @@ impl Projection {
         value: &Value<'_>,
         dout: Mat<'_>,
         dx: Option<MatMut<'_>>,
-        grads: &mut [f32],
+        grads: &mut Gradient,
     ) {
         let kernel = Mat::dense(&cx.params[self.kernel.clone()], self.inputs, self.width);
         let products = cx.products();
         for bias in self.biases.iter().flatten() {
-            rows::add_column_sums(cx.isa, dout, &mut grads[bias.clone()]);
+            products.add_column_sums(dout, grads.add(bias));
         }
         match (value, &self.origin) {
             (Value::Numbers(x), _) => {
-                let dkernel = MatMut::dense(&mut grads[self.kernel.clone()], self.inputs, self.width);
-                products.outer(*x, dout, Start::Keep, dkernel);
+                let (start, dkernel) = grads.write(&self.kernel);
+                products.outer(*x, dout, start, MatMut::dense(dkernel, self.inputs, self.width));
                 if let Some(dx) = dx {
                     products.product(dout, Right::Transposed(kernel), Start::Keep, dx);
                 }
@@ -117,24 +119,26 @@ impl Projection {
                 // `distinct` and `vectors` are those of the forward pass.
                 let count = self.distinct.tokens().len();
                 let mut sums = MatMut::dense(&mut self.projected, count, self.width);
-                embedding::sum_by_token(cx.isa, dout, &self.distinct, sums.reborrow());
+                products.sum_by_token(dout, &self.distinct, sums.reborrow());
                 let vectors = Mat::dense(&self.vectors, count, *width);
-                let dkernel = MatMut::dense(&mut grads[self.kernel.clone()], self.inputs, self.width);
-                products.outer(vectors, sums.as_ref(), Start::Keep, dkernel);
+                let (start, dkernel) = grads.write(&self.kernel);
+                products.outer(vectors, sums.as_ref(), start, MatMut::dense(dkernel, self.inputs, self.width));
                 self.dvectors.reserve(self.vectors.len());
                 let mut dvectors = MatMut::dense(&mut self.dvectors, count, *width);
                 products.product(sums.as_ref(), Right::Transposed(kernel), Start::Zero, dvectors.reborrow());
-                let dtable = MatMut::dense(&mut grads[table.clone()], table.len() / width, *width);
-                embedding::add_rows(cx.isa, dvectors.as_ref(), self.distinct.tokens(), dtable);
+                let tokens = self.distinct.tokens();
+                let dtable = MatMut::dense(grads.add_rows(table, tokens), table.len() / width, *width);
+                products.add_rows(dvectors.as_ref(), tokens, dtable);
             }
             (Value::Tokens(tokens), _) => {
                 self.distinct.build(tokens, self.inputs);
-                let dkernel = MatMut::dense(&mut grads[self.kernel.clone()], self.inputs, self.width);
                 let count = self.distinct.tokens().len();
                 self.projected.reserve(tokens.len().min(self.inputs) * self.width);
                 let mut sums = MatMut::dense(&mut self.projected, count, self.width);
-                embedding::sum_by_token(cx.isa, dout, &self.distinct, sums.reborrow());
-                embedding::add_rows(cx.isa, sums.as_ref(), self.distinct.tokens(), dkernel);
+                products.sum_by_token(dout, &self.distinct, sums.reborrow());
+                let tokens = self.distinct.tokens();
+                let dkernel = MatMut::dense(grads.add_rows(&self.kernel, tokens), self.inputs, self.width);
+                products.add_rows(sums.as_ref(), tokens, dkernel);
             }
         }
     }

@@ -4,7 +4,7 @@ use super::direction::{CellParams, Direction, DirectionBackward};
 use super::projection::{Origin, Value};
 use super::{Act, Cx, Dims, Inputs, Upstream};
 use crate::graph::{Cell, Shape, Time};
-use crate::network::Carried;
+use crate::network::{Carried, Gradient};
 use unroll_kernels::{Mat, MatMut};
 
 /// Where a layer's packed weights stand, and the directions that it reads in.
@@ -83,10 +83,10 @@ impl RecurrentRun {
         }
     }
 
-    pub(crate) fn backward(&mut self, cx: &Cx<'_>, mut up: Upstream<'_>, act: &mut Act, grads: &mut [f32]) {
+    pub(crate) fn backward(&mut self, cx: &Cx<'_>, mut up: Upstream<'_>, act: &mut Act, grads: &mut Gradient) {
         let dims = cx.dims;
         if let Some(steps) = &mut self.steps {
-            steps.clear_gradient(dims);
+            steps.clear_gradient(cx.products(), dims);
             for (d, direction) in self.directions.iter().enumerate() {
                 let units = direction.cell.units;
                 let columns = d * units..(d + 1) * units;

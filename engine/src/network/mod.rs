@@ -4,11 +4,14 @@
 //! gradient; gradients are added in the replicas' order. The number of replicas belongs to the configuration of a run,
 //! since it changes the order of sums; the number of threads does not and never changes a bit.
 
+mod gradient;
 mod memory;
 mod plan;
 mod replica;
 mod state;
 
+pub(crate) use gradient::Gradient;
+pub use gradient::GradientRef;
 pub use memory::available_memory;
 pub use plan::FUSIONS;
 pub(crate) use plan::PackSet;
@@ -216,19 +219,19 @@ impl Network {
     /// The gradient of the last [`Self::train_step`], laid out as the parameters.
     pub fn gradient(&mut self) -> &[f32] {
         let first = self.replicas[0].get_mut().unwrap_or_else(PoisonError::into_inner);
-        &first.grads
+        first.grads.view().values()
     }
     /// Parameters and the gradient of the last step.
     pub fn params_and_gradient(&mut self) -> (&mut [f32], &mut [f32]) {
         self.stale = true;
         let first = self.replicas[0].get_mut().unwrap_or_else(PoisonError::into_inner);
-        (&mut self.params, &mut first.grads)
+        (&mut self.params, first.grads.values_mut())
     }
     /// All threads, parameters and the gradient of the last step, for passes over the arenas.
-    pub fn team_and_arenas(&mut self) -> (Team<'_>, &mut [f32], &[f32]) {
+    pub fn team_and_arenas(&mut self) -> (Team<'_>, &mut [f32], GradientRef<'_>) {
         self.stale = true;
         let first = self.replicas[0].get_mut().unwrap_or_else(PoisonError::into_inner);
-        (self.crew.team(), &mut self.params, &first.grads)
+        (self.crew.team(), &mut self.params, first.grads.view())
     }
     /// All threads.
     pub fn team(&self) -> Team<'_> {
@@ -329,7 +332,9 @@ impl Network {
     /// Packs the recurrent weights if parameters have changed.
     fn refresh(&mut self) {
         if std::mem::take(&mut self.stale) {
-            self.packs.pack(&self.params, self.options.training);
+            let team = self.crew.team();
+            let products = Products { team: &team, isa: self.options.isa, scratch: &self.scratch[0] };
+            self.packs.pack(products, &self.params, self.options.training);
         }
     }
 
@@ -343,7 +348,8 @@ impl Network {
             replica.take(batch, rows.clone());
             replica.sum = LossSum::default();
             if rows.is_empty() {
-                replica.grads.fill(0.0);
+                replica.grads.begin();
+                replica.grads.finish();
                 return;
             }
             let cx = Cx {
@@ -378,10 +384,7 @@ impl Network {
         let team = self.crew.team();
         let products = Products { team: &team, isa: self.options.isa, scratch: &self.scratch[0] };
         for other in others {
-            let other = &lock_mut(other).grads;
-            products.by_blocks(&mut lock_mut(first).grads, 4096, |range, part| {
-                part.iter_mut().zip(&other[range]).for_each(|(sum, x)| *sum += x);
-            });
+            lock_mut(first).grads.add_all(products, &lock_mut(other).grads);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{NetworkOptions, Replica};
 use crate::error::{Error, Result};
+use crate::exec::Products;
 use crate::graph::{self, Cell, Graph, LayerConfig, Loss, Node, ParamSpec, Role, Shape, Source};
 use crate::heads::{BinaryHead, Head, SoftmaxHead};
 use crate::layers::{
@@ -26,9 +27,9 @@ impl PackSet {
     }
 
     /// Packs all weights anew; those of the backward pass only where there is one.
-    pub(super) fn pack(&mut self, arena: &[f32], backward: bool) {
+    pub(super) fn pack(&mut self, products: Products<'_>, arena: &[f32], backward: bool) {
         for (pack, params) in self.cells.iter_mut().zip(&self.params) {
-            pack.pack(params, arena, backward);
+            pack.pack(products, params, arena, backward);
         }
     }
 }

@@ -1,12 +1,12 @@
 //! One replica: a plan's nodes run in order over its rows of the batch, and back.
 
 use super::state::{Carried, State};
-use super::{Batch, LossSum, NetworkOptions};
+use super::{Batch, Gradient, LossSum, NetworkOptions};
 use crate::graph::{Graph, Source};
 use crate::heads::{Head, Into, Scored};
 use crate::layers::{Cx, Dims, Inputs, Run, Slot, Upstream};
 use std::ops::Range;
-use unroll_kernels::{Buffer, Mat};
+use unroll_kernels::Mat;
 
 /// A plan with its activations and its gradient, for some rows of every batch.
 pub(crate) struct Replica {
@@ -19,7 +19,7 @@ pub(crate) struct Replica {
     tokens: Vec<u32>,
     targets: Vec<u32>,
     pub(super) losses: Vec<f32>,
-    pub(super) grads: Buffer,
+    pub(super) grads: Gradient,
     pub(super) sum: LossSum,
     /// The rows of the last batch that this replica took.
     pub(super) rows: Range<usize>,
@@ -46,7 +46,7 @@ impl Replica {
             tokens: Vec::with_capacity(capacity.tokens()),
             targets: Vec::with_capacity(positions),
             losses: vec![0.0; positions],
-            grads: Buffer::new(if options.training { graph.arena() } else { 0 }),
+            grads: Gradient::new(graph.params(), if options.training { graph.arena() } else { 0 }),
             sum: LossSum::default(),
             rows: 0..0,
             dims: Dims { steps: 0, rows: 0 },
@@ -93,10 +93,9 @@ impl Replica {
             self.tally();
             return;
         };
-        let clear = cx.products();
-        clear.by_blocks(&mut self.grads, 4096, |_, part| part.fill(0.0));
+        self.grads.begin();
         for slot in &mut self.slots {
-            slot.act.clear_gradient(dims);
+            slot.act.clear_gradient(cx.products(), dims);
         }
         let (x, dx) = self.slots[self.head_input].act.both(dims);
         let into = Into { dx, grads: &mut self.grads };
@@ -107,6 +106,7 @@ impl Replica {
             let up = Upstream { tokens: &self.tokens, before, sources: &self.sources[i], dims };
             run.backward(cx, up, act, &mut self.grads);
         }
+        self.grads.finish();
         self.tally();
     }
 

@@ -5,7 +5,7 @@ use unroll_kernels::Isa;
 use crate::Result;
 use crate::corpus::{Streams, TokenSource};
 use crate::graph::ParamSpec;
-use crate::network::{Batch, LossSum};
+use crate::network::{Batch, GradientRef, LossSum};
 
 use super::optimize::{Optimizer, UpdateStep};
 use super::tensors::TensorRef;
@@ -18,7 +18,7 @@ pub trait Learner {
     /// The tensors in the arenas.
     fn specs(&self) -> &[ParamSpec];
     /// Parameters and gradients.
-    fn arenas(&mut self) -> (&mut [f32], &[f32]);
+    fn arenas(&mut self) -> (&mut [f32], GradientRef<'_>);
     /// Parameters.
     fn params(&self) -> &[f32];
     /// The instruction set of its kernels.
@@ -47,8 +47,8 @@ pub trait Learner {
 
     /// Applies the optimiser. By default on the calling thread.
     fn update(&mut self, optimizer: &mut Optimizer, step: UpdateStep) {
-        let (params, grads) = self.arenas();
-        optimizer.update(params, grads, step);
+        let (params, gradient) = self.arenas();
+        optimizer.update(params, gradient, step);
     }
 
     /// Parameters were set from outside, such as from a checkpoint: what is derived from them is made anew.

@@ -4,7 +4,7 @@ use unroll_kernels::Isa;
 
 use crate::Result;
 use crate::graph::ParamSpec;
-use crate::network::{Batch, LossSum, Network, State};
+use crate::network::{Batch, GradientRef, LossSum, Network, State};
 
 use super::learner::Learner;
 use super::optimize::{Optimizer, UpdateStep};
@@ -16,8 +16,8 @@ impl Learner for Network {
     fn specs(&self) -> &[ParamSpec] {
         self.graph().params()
     }
-    fn arenas(&mut self) -> (&mut [f32], &[f32]) {
-        let (params, gradient) = self.params_and_gradient();
+    fn arenas(&mut self) -> (&mut [f32], GradientRef<'_>) {
+        let (_, params, gradient) = self.team_and_arenas();
         (params, gradient)
     }
     fn params(&self) -> &[f32] {

@@ -2,15 +2,17 @@
 //!
 //! The global norm is summed in f64 over fixed blocks of [`BLOCK`] gradients, then over the blocks in order: its bits do
 //! not depend on who sums which block. The update is element-wise, so it may be cut anywhere; [`Optimizer::parts`] cuts it
-//! at blocks for the members of a team.
+//! at blocks for the members of a team. Elements whose gradient is known to be zero, the rows of tokens that are not in
+//! the batch, are passed over where that changes nothing: exactly, and in the norm always.
 
-use std::sync::Mutex;
+use std::ops::Range;
 
 use unroll_kernels::optimizer::{Rule, Update, clip_factor, sum_of_squares, update};
 use unroll_kernels::{Buffer, Isa};
 
 use crate::exec::{Team, Work};
 use crate::graph::ParamSpec;
+use crate::network::GradientRef;
 
 use super::tensors::{TensorRef, TensorSpec};
 
@@ -52,13 +54,26 @@ pub struct UpdateStep {
 pub struct Part<'a> {
     isa: Isa,
     rule: Rule,
+    gradient: GradientRef<'a>,
+    /// The part's elements in the arena.
+    range: Range<usize>,
     update: Update<'a>,
 }
 
 impl Part<'_> {
     /// Updates the parameters of this part.
     pub fn run(self) {
-        update(self.isa, self.rule, self.update);
+        let Self { isa, rule, gradient, range, update: all } = self;
+        if !rule.ignores_zero_gradients() {
+            return update(isa, rule, all);
+        }
+        let Update { param, grad, slots: [first, second], lr, grad_scale, clip_value, step } = all;
+        gradient.for_each_extent(range.clone(), |extent| {
+            let extent = extent.start - range.start..extent.end - range.start;
+            let slots = [&mut *first, &mut *second].map(|slot| slot.get_mut(extent.clone()).unwrap_or_default());
+            let (param, grad) = (&mut param[extent.clone()], &grad[extent]);
+            update(isa, rule, Update { param, grad, slots, lr, grad_scale, clip_value, step });
+        });
     }
 }
 
@@ -71,30 +86,30 @@ impl Optimizer {
     }
 
     /// The Euclidean norm of the whole gradient, on the calling thread.
-    pub fn norm(&mut self, grads: &[f32]) -> f64 {
-        let isa = self.isa;
-        for (sum, block) in self.sums.iter_mut().zip(grads.chunks(BLOCK)) {
-            *sum = sum_of_squares(isa, block);
+    pub fn norm<'a>(&mut self, gradient: impl Into<GradientRef<'a>>) -> f64 {
+        let (isa, gradient) = (self.isa, gradient.into());
+        for (i, sum) in self.sums.iter_mut().enumerate() {
+            *sum = block_sum(isa, gradient, i);
         }
         self.sums.iter().sum::<f64>().sqrt()
     }
 
     /// The Euclidean norm of the whole gradient, by the members of a team; the same bits as [`Self::norm`].
-    pub fn norm_by(&mut self, team: &Team, grads: &[f32]) -> f64 {
-        assert_eq!(self.sums.len(), grads.len().div_ceil(BLOCK), "an optimiser made for this arena");
+    pub fn norm_by<'a>(&mut self, team: &Team, gradient: impl Into<GradientRef<'a>>) -> f64 {
+        let (isa, gradient) = (self.isa, gradient.into());
+        let len = gradient.values().len();
+        assert_eq!(self.sums.len(), len.div_ceil(BLOCK), "an optimiser made for this arena");
         if self.is_small(team) {
-            return self.norm(grads);
+            return self.norm(gradient);
         }
-        let (isa, parts) = (self.isa, team.size().min(MOST_PARTS));
-        let each = self.sums.len().div_ceil(parts).max(1);
-        let mut work = self.sums.chunks_mut(each).zip(grads.chunks(each * BLOCK));
-        share_out(
-            team,
-            grads.len(),
-            |_| work.next(),
-            |(sums, grads)| {
-                for (sum, block) in sums.iter_mut().zip(grads.chunks(BLOCK)) {
-                    *sum = sum_of_squares(isa, block);
+        let each = self.sums.len().div_ceil(team.parts()).max(1);
+        let mut parts = self.sums.chunks_mut(each).enumerate();
+        team.share_out(
+            Work::pass(len),
+            |_| parts.next(),
+            |(part, sums)| {
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    *sum = block_sum(isa, gradient, part * each + i);
                 }
             },
         );
@@ -110,17 +125,25 @@ impl Optimizer {
     }
 
     /// Updates all parameters on the calling thread.
-    pub fn update(&mut self, params: &mut [f32], grads: &[f32], step: UpdateStep) {
-        self.parts(params, grads, step, 1).for_each(Part::run);
+    pub fn update<'a>(&'a mut self, params: &'a mut [f32], gradient: impl Into<GradientRef<'a>>, step: UpdateStep) {
+        self.parts(params, gradient.into(), step, 1).for_each(Part::run);
     }
 
     /// Updates all parameters by the members of a team; the same bits as [`Self::update`].
-    pub fn update_by(&mut self, team: &Team, params: &mut [f32], grads: &[f32], step: UpdateStep) {
+    pub fn update_by<'a>(
+        &'a mut self,
+        team: &Team,
+        params: &'a mut [f32],
+        gradient: impl Into<GradientRef<'a>>,
+        step: UpdateStep,
+    ) {
+        let gradient = gradient.into();
         if self.is_small(team) {
-            return self.update(params, grads, step);
+            return self.update(params, gradient, step);
         }
-        let mut parts = self.parts(params, grads, step, team.size().min(MOST_PARTS));
-        share_out(team, 2 * grads.len(), |_| parts.next(), Part::run);
+        let work = Work::pass(2 * params.len());
+        let mut parts = self.parts(params, gradient, step, team.parts());
+        team.share_out(work, |_| parts.next(), Part::run);
     }
 
     /// Whether there is nothing to share out: a single block is done before a second thread would be awake.
@@ -137,11 +160,11 @@ impl Optimizer {
     pub fn parts<'a>(
         &'a mut self,
         params: &'a mut [f32],
-        grads: &'a [f32],
+        gradient: GradientRef<'a>,
         step: UpdateStep,
         parts: usize,
     ) -> impl Iterator<Item = Part<'a>> {
-        let len = params.len();
+        let (len, grads) = (params.len(), gradient.values());
         assert_eq!(grads.len(), len, "a gradient for each parameter");
         assert_eq!(self.sums.len(), len.div_ceil(BLOCK), "an optimiser made for this arena");
         let grad_scale = self.scale(step.norm);
@@ -152,12 +175,13 @@ impl Optimizer {
         let mut at = 0;
         (0..parts).map(move |part| {
             let end = (blocks * (part + 1) / parts * BLOCK).min(len);
-            let n = end - at;
+            let range = at..end;
+            let n = range.len();
             at = end;
             let (param, grad) = (take(&mut rest.0, n), rest.1.split_off(..n).unwrap_or_default());
             let slots = [take(&mut rest.2, n), take(&mut rest.3, n)];
             let update = Update { param, grad, slots, lr: step.lr, grad_scale, clip_value, step: step.step };
-            Part { isa, rule, update }
+            Part { isa, rule, gradient, range, update }
         })
     }
 
@@ -190,20 +214,13 @@ impl Optimizer {
     }
 }
 
-/// Members beyond this many do not take part in a pass over the arena, which is bound by memory.
-const MOST_PARTS: usize = 64;
-
-/// Gives each of a team's members what `next` has for it. Allocates nothing.
-fn share_out<T: Send>(team: &Team, elements: usize, mut next: impl FnMut(usize) -> Option<T>, run: impl Fn(T) + Sync) {
-    let parts: [Mutex<Option<T>>; MOST_PARTS] = std::array::from_fn(|i| Mutex::new(next(i)));
-    team.run(Work::pass(elements), |member| {
-        for part in parts.iter().skip(member.rank()).step_by(member.size()) {
-            let part = part.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-            if let Some(part) = part {
-                run(part);
-            }
-        }
+/// The sum of squares of block `i`. Rows known to be zero are left out.
+fn block_sum(isa: Isa, gradient: GradientRef<'_>, i: usize) -> f64 {
+    let (values, mut sum) = (gradient.values(), 0.0);
+    gradient.for_each_extent(i * BLOCK..values.len().min((i + 1) * BLOCK), |extent| {
+        sum += sum_of_squares(isa, &values[extent]);
     });
+    sum
 }
 
 /// The first `n` elements of a slice that is then shorter by them; nothing where the slot is not used.
@@ -242,13 +259,13 @@ mod tests {
             let update = |norm| UpdateStep { lr: 0.01, step, norm };
             let norm = match &crew {
                 Some(crew) => {
-                    let norm = optimizer.norm_by(&crew.team(), &grads);
-                    optimizer.update_by(&crew.team(), &mut params, &grads, update(norm));
+                    let norm = optimizer.norm_by(&crew.team(), &grads[..]);
+                    optimizer.update_by(&crew.team(), &mut params, &grads[..], update(norm));
                     norm
                 }
                 None => {
-                    let norm = optimizer.norm(&grads);
-                    optimizer.update(&mut params, &grads, update(norm));
+                    let norm = optimizer.norm(&grads[..]);
+                    optimizer.update(&mut params, &grads[..], update(norm));
                     norm
                 }
             };
@@ -272,15 +289,15 @@ mod tests {
         let grads = numbers(1);
         let exact = grads.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>().sqrt();
         let mut optimizer = Optimizer::new(Isa::best(), options(None), LEN);
-        let norm = optimizer.norm(&grads);
+        let norm = optimizer.norm(&grads[..]);
         assert!((norm - exact).abs() <= 1e-5 * exact, "{norm} {exact}");
 
         // Plain descent shows the scale: the step has the length lr * clip_norm.
         let options = OptimizerOptions { rule: Rule::Sgd, clip_norm: Some(2.0), clip_value: None };
         let mut optimizer = Optimizer::new(Isa::best(), options, LEN);
         let mut params = vec![0.0; LEN];
-        optimizer.update(&mut params, &grads, UpdateStep { lr: 0.5, step: 1, norm });
-        let length = optimizer.norm(&params);
+        optimizer.update(&mut params, &grads[..], UpdateStep { lr: 0.5, step: 1, norm });
+        let length = optimizer.norm(&params[..]);
         assert!((length - 1.0).abs() < 1e-5, "{length}");
     }
 
@@ -290,8 +307,10 @@ mod tests {
             let mut optimizer = Optimizer::new(Isa::best(), options(None), LEN);
             let (mut params, grads) = (vec![0.0; LEN], vec![1.0; LEN]);
             let step = UpdateStep { lr: 1.0, step: 1, norm: 1.0 };
-            let lens: Vec<usize> =
-                optimizer.parts(&mut params, &grads, step, parts).map(|part| part.update.param.len()).collect();
+            let lens: Vec<usize> = optimizer
+                .parts(&mut params, grads.as_slice().into(), step, parts)
+                .map(|part| part.update.param.len())
+                .collect();
             assert_eq!((lens.len(), lens.iter().sum::<usize>()), (parts, LEN));
             assert!(lens[..parts - 1].iter().all(|len| len.is_multiple_of(BLOCK)), "{lens:?}");
         }

@@ -94,6 +94,12 @@ impl Rule {
             Self::Adam { .. } | Self::AdamW { .. } => 2,
         }
     }
+
+    /// Whether a gradient of zero changes neither parameter nor state, so that a pass may leave such elements out: the
+    /// others let their state decay.
+    pub fn ignores_zero_gradients(self) -> bool {
+        matches!(self, Self::Sgd | Self::Adagrad { .. })
+    }
 }
 
 /// The arguments of [`update`]. All slices that are used have one length.

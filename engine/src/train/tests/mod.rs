@@ -17,6 +17,7 @@ use super::storage::Storage;
 use super::storage::simulated::Simulated;
 use super::*;
 use crate::graph::{Initializer, ParamSpec, Role};
+use crate::network::GradientRef;
 use crate::random::{Key, Purpose};
 use crate::{Error, Result};
 
@@ -85,8 +86,8 @@ impl Learner for Toy {
     fn specs(&self) -> &[ParamSpec] {
         &self.specs
     }
-    fn arenas(&mut self) -> (&mut [f32], &[f32]) {
-        (&mut self.params, &self.grads)
+    fn arenas(&mut self) -> (&mut [f32], GradientRef<'_>) {
+        (&mut self.params, self.grads[..].into())
     }
     fn params(&self) -> &[f32] {
         &self.params

@@ -28,7 +28,7 @@ impl<L: Learner> Trainer<'_, L> {
         let specs = self.session.learner.specs().to_vec();
         let (_, grads) = self.session.learner.arenas();
         let found = specs.iter().find_map(|spec| {
-            let grads = &grads[spec.range.clone()];
+            let grads = &grads.values()[spec.range.clone()];
             let i = grads.iter().position(|g| !g.is_finite())?;
             Some(format!("element {i} of the gradient of {} is {}", spec.name, grads[i]))
         });

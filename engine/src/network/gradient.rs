@@ -1,0 +1,300 @@
+//! The gradient of all parameters in one arena, as a step writes it.
+//!
+//! The first that writes a tensor in a step overwrites what the step before left there, and those after it add; so the
+//! arena is never cleared as a whole. A table's gradient is rows: only the rows of the batch's tokens are cleared and
+//! added to, and a rule for which a zero gradient changes nothing passes over the others. Read densely, the arena is
+//! right at any time after a step.
+
+use crate::exec::{Products, Start};
+use crate::graph::ParamSpec;
+use std::ops::Range;
+use unroll_kernels::Buffer;
+
+/// Which elements of a tensor may differ from zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    Nothing,
+    /// Those of the listed rows.
+    Rows,
+    All,
+}
+
+/// One tensor of the gradient.
+#[derive(Debug)]
+struct Tensor {
+    range: Range<usize>,
+    /// Elements of a row.
+    width: usize,
+    /// Whether this step has written to it.
+    written: bool,
+    content: Content,
+    /// Ascending, each once; with [`Content::Rows`].
+    rows: Vec<u32>,
+}
+
+impl Tensor {
+    /// The elements of row `row` in the arena.
+    fn row(&self, row: u32) -> Range<usize> {
+        let start = self.range.start + row as usize * self.width;
+        start..start + self.width
+    }
+
+    /// Sets what the step before left to zero.
+    fn clear(&mut self, values: &mut [f32]) {
+        match self.content {
+            Content::Nothing => {}
+            Content::Rows => self.rows.iter().for_each(|&row| values[self.row(row)].fill(0.0)),
+            Content::All => values[self.range.clone()].fill(0.0),
+        }
+        self.content = Content::Nothing;
+    }
+
+    /// Notes that `rows`, ascending, may differ from zero from now on.
+    fn include(&mut self, rows: &[u32]) {
+        match self.content {
+            Content::All => return,
+            Content::Rows => {}
+            Content::Nothing => {
+                // Room for two lists as long as the table, so that no later step allocates.
+                self.rows.clear();
+                self.rows.reserve(2 * self.range.len() / self.width.max(1));
+            }
+        }
+        self.content = Content::Rows;
+        let several = !self.rows.is_empty();
+        self.rows.extend_from_slice(rows);
+        if several {
+            self.rows.sort_unstable();
+            self.rows.dedup();
+        }
+    }
+}
+
+/// The arena of gradients.
+pub(crate) struct Gradient {
+    values: Buffer,
+    tensors: Vec<Tensor>,
+}
+
+impl Gradient {
+    /// Zero, for these parameters in an arena of `len` elements.
+    pub(super) fn new(specs: &[ParamSpec], len: usize) -> Self {
+        let tensors = specs.iter().map(|spec| Tensor {
+            range: spec.range.clone(),
+            width: spec.shape.last().copied().unwrap_or(1),
+            written: false,
+            content: Content::Nothing,
+            rows: Vec::new(),
+        });
+        Self { values: Buffer::new(len), tensors: tensors.collect() }
+    }
+
+    /// Begins a step.
+    pub(super) fn begin(&mut self) {
+        self.tensors.iter_mut().for_each(|tensor| tensor.written = false);
+    }
+
+    /// Ends a step: what nobody wrote is zero.
+    pub(super) fn finish(&mut self) {
+        for tensor in self.tensors.iter_mut().filter(|tensor| !tensor.written) {
+            tensor.clear(&mut self.values);
+        }
+    }
+
+    /// The tensor that contains `range`, and the arena.
+    fn tensor(&mut self, range: &Range<usize>) -> (&mut Tensor, &mut Buffer) {
+        let i = self.tensors.partition_point(|tensor| tensor.range.end <= range.start);
+        let tensor = &mut self.tensors[i];
+        assert!(tensor.range.start <= range.start && range.end <= tensor.range.end, "a part of one tensor");
+        (tensor, &mut self.values)
+    }
+
+    /// A whole tensor, for one who writes all its elements: from zero if he is the first in this step, else adding.
+    pub(crate) fn write(&mut self, range: &Range<usize>) -> (Start<'static>, &mut [f32]) {
+        let (tensor, values) = self.tensor(range);
+        assert_eq!(*range, tensor.range, "a whole tensor");
+        let first = !std::mem::replace(&mut tensor.written, true);
+        tensor.content = Content::All;
+        (if first { Start::Zero } else { Start::Keep }, &mut values[range.clone()])
+    }
+
+    /// A tensor or a part of it, to add to.
+    pub(crate) fn add(&mut self, range: &Range<usize>) -> &mut [f32] {
+        let (tensor, values) = self.tensor(range);
+        if !std::mem::replace(&mut tensor.written, true) {
+            tensor.clear(values);
+        }
+        tensor.content = Content::All;
+        &mut values[range.clone()]
+    }
+
+    /// A tensor, to add to these rows only; they ascend.
+    pub(crate) fn add_rows(&mut self, range: &Range<usize>, rows: &[u32]) -> &mut [f32] {
+        let (tensor, values) = self.tensor(range);
+        assert_eq!(*range, tensor.range, "a whole tensor");
+        if !std::mem::replace(&mut tensor.written, true) {
+            tensor.clear(values);
+        }
+        tensor.include(rows);
+        &mut values[range.clone()]
+    }
+
+    /// Adds another gradient of the same parameters.
+    pub(super) fn add_all(&mut self, products: Products<'_>, other: &Self) {
+        for (tensor, from) in self.tensors.iter_mut().zip(&other.tensors) {
+            match from.content {
+                Content::Nothing => {}
+                Content::Rows => {
+                    for &row in &from.rows {
+                        let row = from.row(row);
+                        add(&mut self.values[row.clone()], &other.values[row]);
+                    }
+                    tensor.include(&from.rows);
+                }
+                Content::All => {
+                    let from = &other.values[tensor.range.clone()];
+                    let sums = &mut self.values[tensor.range.clone()];
+                    products.by_blocks(sums, 4096, |range, part| add(part, &from[range]));
+                    tensor.content = Content::All;
+                }
+            }
+        }
+    }
+
+    /// To read.
+    pub(super) fn view(&self) -> GradientRef<'_> {
+        GradientRef { values: &self.values, tensors: &self.tensors }
+    }
+
+    /// All elements, to change at will.
+    pub(super) fn values_mut(&mut self) -> &mut [f32] {
+        self.tensors.iter_mut().for_each(|tensor| tensor.content = Content::All);
+        &mut self.values
+    }
+}
+
+fn add(sums: &mut [f32], values: &[f32]) {
+    sums.iter_mut().zip(values).for_each(|(sum, x)| *sum += x);
+}
+
+/// A gradient that is read: all its elements, and which of them may differ from zero.
+#[derive(Clone, Copy)]
+pub struct GradientRef<'a> {
+    values: &'a [f32],
+    tensors: &'a [Tensor],
+}
+
+impl<'a> From<&'a [f32]> for GradientRef<'a> {
+    /// A gradient any element of which may differ from zero.
+    fn from(values: &'a [f32]) -> Self {
+        Self { values, tensors: &[] }
+    }
+}
+
+impl<'a> GradientRef<'a> {
+    /// All elements, laid out as the parameters.
+    pub fn values(self) -> &'a [f32] {
+        self.values
+    }
+
+    /// Calls `body` with ascending ranges that cover every element of `range` that may differ from zero.
+    pub fn for_each_extent(self, range: Range<usize>, mut body: impl FnMut(Range<usize>)) {
+        let mut body = |from: usize, to: usize| {
+            if from < to {
+                body(from..to);
+            }
+        };
+        let mut at = range.start;
+        let first = self.tensors.partition_point(|tensor| tensor.range.end <= range.start);
+        for tensor in self.tensors[first..].iter().take_while(|tensor| tensor.range.start < range.end) {
+            if tensor.content == Content::All {
+                continue;
+            }
+            body(at, tensor.range.start);
+            at = tensor.range.end;
+            if tensor.content == Content::Rows {
+                let begin = tensor.rows.partition_point(|&row| tensor.row(row).end <= range.start);
+                for row in tensor.rows[begin..].iter().map(|&row| tensor.row(row)) {
+                    if row.start >= range.end {
+                        break;
+                    }
+                    body(row.start.max(range.start), row.end.min(range.end));
+                }
+            }
+        }
+        body(at, range.end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Initializer, Role};
+
+    /// A table of 5 rows of 3, a bias of 4 and a kernel of 2 x 3, each from a multiple of 16 on.
+    fn gradient() -> Gradient {
+        let spec = |shape: &[usize], start: usize| ParamSpec {
+            name: format!("at {start}"),
+            role: Role::Kernel,
+            shape: shape.to_vec(),
+            range: start..start + shape.iter().product::<usize>(),
+            initializer: Initializer::Zeros,
+            ones: None,
+        };
+        Gradient::new(&[spec(&[5, 3], 0), spec(&[4], 16), spec(&[2, 3], 32)], 48)
+    }
+
+    fn extents(gradient: &Gradient, range: Range<usize>) -> Vec<Range<usize>> {
+        let mut all = Vec::new();
+        gradient.view().for_each_extent(range, |extent| all.push(extent));
+        all
+    }
+
+    #[test]
+    fn the_first_to_write_overwrites_and_the_others_add() {
+        let mut gradient = gradient();
+        for step in 0..3 {
+            gradient.begin();
+            let (start, kernel) = gradient.write(&(32..38));
+            assert!(matches!(start, Start::Zero));
+            kernel.fill(1.0);
+            assert!(matches!(gradient.write(&(32..38)).0, Start::Keep));
+            let bias = gradient.add(&(16..20));
+            assert_eq!(bias, [0.0; 4], "step {step}");
+            bias[1] = 7.0;
+            // The second half of a bias that the first has begun.
+            assert_eq!(gradient.add(&(18..20)), [0.0; 2]);
+            assert_eq!(gradient.add(&(16..18)), [0.0, 7.0]);
+            gradient.finish();
+        }
+        gradient.begin();
+        gradient.finish();
+        assert!(gradient.view().values().iter().all(|&x| x == 0.0), "what nobody wrote is zero");
+        assert_eq!(extents(&gradient, 0..48), [15..16, 20..32, 38..48], "only the room between tensors is left");
+    }
+
+    #[test]
+    fn rows_of_the_step_before_are_cleared_and_the_others_passed_over() {
+        let mut gradient = gradient();
+        gradient.begin();
+        gradient.add_rows(&(0..15), &[1, 4])[3..6].fill(2.0);
+        // A second look-up in the same table.
+        gradient.add_rows(&(0..15), &[0, 1])[0..3].fill(3.0);
+        gradient.finish();
+        assert_eq!(extents(&gradient, 0..16), [0..3, 3..6, 12..15, 15..16]);
+        assert_eq!(extents(&gradient, 4..13), [4..6, 12..13]);
+
+        gradient.begin();
+        gradient.add_rows(&(0..15), &[2])[6..9].fill(5.0);
+        gradient.finish();
+        assert_eq!(gradient.view().values()[..9], [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 5.0, 5.0, 5.0]);
+        assert_eq!(extents(&gradient, 0..15), vec![6..9]);
+
+        // A table that is also a kernel: whole, then rows on top.
+        gradient.begin();
+        gradient.write(&(0..15)).1.fill(1.0);
+        gradient.add_rows(&(0..15), &[2]);
+        gradient.finish();
+        assert_eq!(extents(&gradient, 0..15), vec![0..15]);
+    }
+}
