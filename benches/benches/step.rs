@@ -22,6 +22,7 @@ fn steps(criterion: &mut Criterion) {
                 hidden: None,
                 rows: None,
                 steps: None,
+                profile: false,
             };
             let (case, outputs) = match Case::new(name, &options) {
                 Ok(case) if name == "bilstm" => (case, 2),

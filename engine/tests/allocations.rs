@@ -39,8 +39,11 @@ fn a_step_allocates_nothing_after_the_first() {
         hidden: Some(40),
         rows: Some(6),
         steps: Some(7),
+        profile: false,
     };
-    for name in ["char256", "word650", "gru650", "minchar", "bilstm"] {
+    let names = ["char256", "word650", "gru650", "minchar", "bilstm"];
+    for (name, profile) in names.into_iter().flat_map(|name| [(name, false), (name, true)]) {
+        let options = CaseOptions { profile, ..options.clone() };
         let case = Case::new(name, &options).unwrap();
         let mut training = case.training(&options).unwrap();
         // The first step sizes what depends on the batch.
@@ -49,6 +52,15 @@ fn a_step_allocates_nothing_after_the_first() {
         let losses = (0..10).map(|_| training.step()).sum::<f64>();
         let calls = CALLS.load(Ordering::Relaxed) - before;
         assert!(losses.is_finite());
-        assert_eq!(calls, 0, "{name} allocated {calls} times in ten steps");
+        assert_eq!(calls, 0, "{name} allocated {calls} times in ten steps, profiled: {profile}");
+        let found = training.take_profile();
+        assert_eq!(found.is_some(), profile);
+        if let Some(found) = found {
+            let sum = found.phases.iter().map(|phase| phase.share).sum::<f64>();
+            assert!((sum - 1.0).abs() < 1e-9 && found.threads == 2, "{name}: {found:?}");
+            for phase in ["recurrent", "recurrent_back", "gradient", "element_wise", "update"] {
+                assert!(found.phases.iter().any(|p| p.phase == phase), "{name} has no time in {phase}");
+            }
+        }
     }
 }

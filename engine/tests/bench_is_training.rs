@@ -51,6 +51,7 @@ fn a_case_has_the_losses_of_training_on_the_same_tokens() {
         hidden: Some(40),
         rows: Some(5),
         steps: Some(7),
+        profile: false,
     };
     for name in ["char256", "gru650", "minchar"] {
         let case = Case::new(name, &options).unwrap();

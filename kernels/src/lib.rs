@@ -21,6 +21,7 @@ pub mod lstm;
 pub mod mat;
 pub mod math;
 pub mod optimizer;
+pub mod profile;
 pub mod rnn;
 pub mod rows;
 pub mod simd;

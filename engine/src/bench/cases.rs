@@ -2,12 +2,14 @@
 
 use super::{median, peak_memory};
 use crate::error::{Error, Result};
+use crate::exec::Profile;
 use crate::graph::{Graph, ModelConfig};
 use crate::network::{Batch, LossScale, Network, NetworkOptions, State};
 use crate::random::{Key, Purpose};
 use crate::train::{Optimizer, OptimizerOptions, Rule, StepAt, Stepped, step};
 use std::time::{Duration, Instant};
 use unroll_kernels::Isa;
+use unroll_kernels::profile::{self, Phase};
 
 /// A recurrent language model as the cases describe them.
 struct Lm {
@@ -91,6 +93,8 @@ pub struct CaseOptions {
     pub rows: Option<usize>,
     /// Time steps in place of the case's own.
     pub steps: Option<usize>,
+    /// Whether to say where the time goes.
+    pub profile: bool,
 }
 
 /// What was measured.
@@ -112,6 +116,11 @@ pub struct Outcome {
     pub peak_mb: f64,
     /// That beyond weights, inputs and their gradients, in MiB.
     pub extra_mb: f64,
+    /// Seconds of the median step.
+    pub step_s: f64,
+    /// Where the time went, if asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
 }
 
 /// The tokens of a bench: N endless streams drawn uniformly at random.
@@ -234,14 +243,22 @@ impl Case {
     pub fn run(&self, options: &CaseOptions) -> Result<Outcome> {
         let mut network = self.network(options)?;
         let arena = 4 * network.params().len() as u64;
-        let (time, count) = match self.task {
-            Task::Generate => self.time_generation(&mut network, options),
+        let (time, count, profile) = match self.task {
+            Task::Generate => {
+                let (time, count) = self.time_generation(&mut network, options);
+                (time, count, network.take_profile())
+            }
             _ => {
                 let mut training = Training::new(self, network);
+                // After two steps everything has its place in memory; then the profile begins anew.
+                training.step();
+                training.step();
+                training.start_profile(options);
                 let time = median(options.length, || {
                     training.step();
                 });
-                (time, if self.task == Task::Train { self.steps * self.rows } else { self.rows })
+                let count = if self.task == Task::Train { self.steps * self.rows } else { self.rows };
+                (time, count, training.take_profile())
             }
         };
         let (seconds, peak) = (time.as_secs_f64(), peak_memory());
@@ -256,6 +273,8 @@ impl Case {
             gflops: self.flops()? * count as f64 / seconds / 1e9,
             peak_mb: mib(peak),
             extra_mb: mib(peak.saturating_sub(own)),
+            step_s: seconds,
+            profile,
         })
     }
 
@@ -270,7 +289,9 @@ impl Case {
                 Error::usage(format!("{} generates and has no losses", self.name)).mend("choose a case that trains")
             );
         }
-        Ok(Training::new(self, self.network(options)?))
+        let mut training = Training::new(self, self.network(options)?);
+        training.start_profile(options);
+        Ok(training)
     }
 
     /// The losses of the first `count` steps, in nats a target.
@@ -287,6 +308,9 @@ impl Case {
         const TOKENS: usize = 50;
         let key = Key::new(1, Purpose::Sample);
         let (mut state, mut token, mut drawn) = (network.new_state(1), 0u32, 0u64);
+        if options.profile {
+            network.start_profile();
+        }
         let start = Instant::now();
         let time = median(options.length, || {
             for _ in 0..TOKENS {
@@ -338,12 +362,26 @@ impl<'a> Training<'a> {
         }
     }
 
+    fn start_profile(&mut self, options: &CaseOptions) {
+        if options.profile {
+            self.network.start_profile();
+        }
+    }
+
+    /// Where the time went since the first step, if the options asked for it.
+    pub fn take_profile(&mut self) -> Option<Profile> {
+        self.network.take_profile()
+    }
+
     /// One step; returns its mean loss.
     pub fn step(&mut self) -> f64 {
         let (steps, rows) = (self.case.steps, self.case.rows);
-        self.case.stream().batch(self.done, rows, &mut self.inputs, &mut self.targets);
-        if self.case.vocabulary == BILSTM_WORDS {
-            self.targets.iter_mut().for_each(|t| *t %= 2);
+        {
+            let _span = profile::enter(Phase::Data);
+            self.case.stream().batch(self.done, rows, &mut self.inputs, &mut self.targets);
+            if self.case.vocabulary == BILSTM_WORDS {
+                self.targets.iter_mut().for_each(|t| *t %= 2);
+            }
         }
         self.done += 1;
         let batch = Batch { steps, rows, inputs: &self.inputs, targets: &self.targets };

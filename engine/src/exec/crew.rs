@@ -6,18 +6,20 @@
 //! out jobs to its members ([`Team::run`]). A crew of one thread starts none.
 
 use super::barrier::{Barrier, Rising};
+use super::profile::{Began, Profile};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use unroll_kernels::profile::{self, Counts, Phase};
 
 /// A job: called once by every member.
 type Job = dyn Fn(Member<'_>) + Sync;
 
 /// What the members of one group share: the job's slot and the counters around it.
 struct Group {
-    /// The job in progress. Written by the leader before it raises `given`, read by members after they saw it.
-    job: Mutex<Option<&'static Job>>,
+    /// The job in progress, and the phase that it belongs to. Written by the leader before it raises `given`, read by members after they saw it.
+    job: Mutex<Option<(&'static Job, Phase)>>,
     given: Rising,
     done: Rising,
     barrier: Barrier,
@@ -55,10 +57,13 @@ impl Group {
         // SAFETY: the reference is used by members only between `given` and `done`, and this function does not return
         // (or unwind) before every member is done; the lifetime is only longer on paper.
         let lasting: &'static Job = unsafe { std::mem::transmute::<&(dyn Fn(Member<'_>) + Sync), &'static Job>(job) };
-        *self.job.lock().unwrap_or_else(PoisonError::into_inner) = Some(lasting);
+        *self.job.lock().unwrap_or_else(PoisonError::into_inner) = Some((lasting, profile::current()));
         self.given.raise();
         self.call(job, 0);
-        self.done.wait(target, &self.never);
+        {
+            let _span = profile::enter(Phase::Waiting);
+            self.done.wait(target, &self.never);
+        }
         self.busy.store(false, Ordering::Release);
         if let Some(panic) = self.panic.lock().unwrap_or_else(PoisonError::into_inner).take() {
             resume_unwind(panic);
@@ -83,7 +88,8 @@ impl Group {
         while self.given.wait(seen + 1, &self.stop) {
             seen += 1;
             let job = *self.job.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(job) = job {
+            if let Some((job, phase)) = job {
+                let _span = profile::enter(phase);
                 self.call(job, rank);
             }
             self.done.raise();
@@ -115,7 +121,10 @@ impl Member<'_> {
     }
     /// Waits for the other members. All members must make the same number of calls.
     pub fn barrier(self) {
-        self.barrier.wait(self.size);
+        if self.size > 1 {
+            let _span = profile::enter(Phase::Waiting);
+            self.barrier.wait(self.size);
+        }
     }
     /// This member's contiguous share of `0..n`, cut at multiples of `granule`. May be empty.
     pub fn share(self, n: usize, granule: usize) -> Range<usize> {
@@ -221,6 +230,7 @@ impl Team<'_> {
 pub struct Crew {
     outer: Arc<Group>,
     inner: Arc<Vec<Group>>,
+    profile: Option<Began>,
     /// Held for its threads; they leave their loop when the crew is dropped.
     _pool: Option<rayon::ThreadPool>,
 }
@@ -251,12 +261,37 @@ impl Crew {
         } else {
             None
         };
-        Ok(Self { outer, inner, _pool: pool })
+        let crew = Self { outer, inner, profile: None, _pool: pool };
+        // All threads are up from here on, whenever they are needed first.
+        crew.everywhere(|| {});
+        Ok(crew)
     }
 
     /// All threads in one team.
     pub fn team(&self) -> Team<'_> {
         Team { group: &self.inner[0] }
+    }
+
+    /// Calls `job` once on every thread.
+    fn everywhere(&self, job: impl Fn() + Sync) {
+        self.outer.run(&|member| self.inner[member.rank].run(&|_| job()));
+    }
+
+    /// Starts to count where the time of all threads goes.
+    pub fn start_profile(&mut self) {
+        self.everywhere(|| profile::start(Phase::Idle));
+        // The calling thread does whatever is not shared.
+        profile::start(Phase::Other);
+        self.profile = Some(Began::now());
+    }
+
+    /// Ends what [`Self::start_profile`] began; `None` if it did not.
+    pub fn take_profile(&mut self) -> Option<Profile> {
+        let began = self.profile.take()?;
+        let sum = Mutex::new(Counts::default());
+        self.everywhere(|| *sum.lock().unwrap_or_else(PoisonError::into_inner) += profile::stop());
+        let threads = self.inner.iter().map(|group| group.size).sum();
+        Some(began.end(threads, sum.into_inner().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// Calls `body(r, team)` for `r` in `0..replicas`, teams side by side, a team's replicas one after the other.

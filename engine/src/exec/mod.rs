@@ -1,11 +1,13 @@
 //! Threads and memory: the only place where rayon is named.
 //!
 //! `crew.rs` has the threads, `barrier.rs` what they wait at, `shared.rs` the matrices that they write together,
-//! `products.rs` matrix products split over a team, and `recurrence.rs` the time loops of the recurrent cells.
+//! `products.rs` matrix products split over a team, `recurrence.rs` the time loops of the recurrent cells, and
+//! `profile.rs` where the time goes.
 
 mod barrier;
 mod crew;
 mod products;
+mod profile;
 mod recurrence;
 mod shared;
 
@@ -16,3 +18,4 @@ pub(crate) use recurrence::{
 };
 
 pub use crew::{Crew, Member, Team, Work};
+pub use profile::{PhaseTime, Profile};

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use unroll_kernels::embedding::{self, Distinct};
 use unroll_kernels::gemm::{self, Init, Packed};
+use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::{Buffer, Isa, Mat, MatMut, rows};
 
 /// Columns are split at multiples of this: a multiple of every set's plain panel.
@@ -122,6 +123,7 @@ impl Products<'_> {
     pub(crate) fn by_rows(self, c: MatMut<'_>, body: impl Fn(Range<usize>, MatMut<'_>) + Sync) {
         let (m, n) = (c.rows(), c.cols());
         let c = Shared::new(c);
+        let _span = profile::enter(Phase::ElementWise);
         self.team.run(Work::pass(m * n), |member| {
             let rows = member.share(m, 1);
             if !rows.is_empty() {
@@ -198,6 +200,7 @@ impl Products<'_> {
     pub(crate) fn by_blocks(self, data: &mut [f32], granule: usize, body: impl Fn(Range<usize>, &mut [f32]) + Sync) {
         let len = data.len();
         let row = Shared::new(MatMut::dense(data, 1, len));
+        let _span = profile::enter(Phase::ElementWise);
         self.team.run(Work::pass(len), |member| {
             let range = member.share(len, granule);
             if !range.is_empty() {

@@ -14,6 +14,7 @@ use super::crew::{Member, Team, Work};
 use super::shared::Shared;
 use std::ops::Range;
 use unroll_kernels::gemm::{self, Init, PackedRef};
+use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::{Isa, MatMut, gru, lstm, rnn};
 
 /// The extent and direction of a time loop.
@@ -68,6 +69,7 @@ impl Sweep {
 
     /// Runs the steps of the forward pass, a barrier after each.
     fn forward(self, team: &Team<'_>, gates: usize, granule: usize, step: impl Fn(usize, &Range<usize>) + Sync) {
+        let _span = profile::enter(Phase::Recurrent);
         team.run(self.work(gates, 1), |member| {
             let units = member.share(self.units, granule);
             for i in 0..self.steps {
@@ -85,6 +87,7 @@ impl Sweep {
         granule: usize,
         step: impl Fn(usize, Option<usize>, &Range<usize>, Member<'_>) + Sync,
     ) {
+        let _span = profile::enter(Phase::RecurrentBack);
         team.run(self.work(gates, 1), |member| {
             let units = member.share(self.units, granule);
             for i in (0..self.steps).rev() {
@@ -315,6 +318,7 @@ pub(crate) fn gru_before_forward(team: &Team<'_>, sweep: Sweep, args: GruBeforeF
     let [zr, n] = args.recurrent;
     let granule = zr.granule().max(n.granule());
     let (gates, reset_h, h) = (Shared::new(args.gates), Shared::new(args.reset_h), Shared::new(args.h));
+    let _span = profile::enter(Phase::Recurrent);
     team.run(sweep.work(3, 2), |member| {
         let units = member.share(sweep.units, granule);
         for t in (0..sweep.steps).map(|i| sweep.time(i)) {
@@ -356,6 +360,7 @@ pub(crate) fn gru_before_backward(
     let (gates, dreset, h, dh) =
         (Shared::new(args.gates), Shared::new(dreset), Shared::new(args.h), Shared::new(args.dh));
     let (granule, width) = (transposed.granule().max(transposed_n.granule()), sweep.units);
+    let _span = profile::enter(Phase::RecurrentBack);
     team.run(sweep.work(3, 2), |member| {
         let units = member.share(width, granule);
         for i in (0..sweep.steps).rev() {

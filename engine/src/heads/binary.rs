@@ -3,6 +3,7 @@
 use super::{Into, Scored};
 use crate::layers::Cx;
 use unroll_kernels::Buffer;
+use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::softmax::{self, BinaryCrossEntropy, IGNORE};
 
 /// The binary head. Its logits are another layer's output.
@@ -14,6 +15,7 @@ pub(crate) struct BinaryHead {
 
 impl BinaryHead {
     pub(crate) fn run(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], into: Option<Into<'_>>) {
+        let _span = profile::enter(Phase::ElementWise);
         let count = scored.x.rows();
         self.logits.reserve(count);
         self.targets.reserve(count);

@@ -7,6 +7,7 @@ use super::{Into, Scored};
 use crate::layers::{Cx, DenseParams};
 use std::ops::Range;
 use unroll_kernels::mat::padded;
+use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::softmax::{self, CrossEntropy};
 use unroll_kernels::{Buffer, Mat, MatMut, rows};
 
@@ -45,6 +46,7 @@ impl SoftmaxHead {
             let (targets, losses) = (&scored.targets[range.clone()], &mut losses[range.clone()]);
             self.losses(cx, targets, scored.scale, losses, into.is_some());
             let dz = self.view(range.len());
+            let _span = profile::enter(Phase::HeadGradient);
             if let Some(Into { dx, grads }) = &mut into {
                 let dx = dx.reborrow().rows_range(range.clone());
                 match &self.dense {
@@ -78,6 +80,7 @@ impl SoftmaxHead {
     }
 
     fn compute_logits(&mut self, cx: &Cx<'_>, x: Mat<'_>) {
+        let _span = profile::enter(Phase::Head);
         let (count, stride) = (x.rows(), padded(self.vocabulary));
         self.logits.reserve(count * stride);
         let mut logits = MatMut::new(&mut self.logits, count, self.vocabulary, stride);

@@ -5,6 +5,7 @@ use crate::exec::{Right, Start};
 use crate::network::Gradient;
 use std::ops::Range;
 use unroll_kernels::activation::{self, Activation};
+use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::{Mat, MatMut};
 
 /// The parameters of a dense layer: its own kernel (D, units), or a table (units, D) that it is tied to.
@@ -63,6 +64,7 @@ impl DenseRun {
     }
 
     pub(crate) fn forward(&self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act) {
+        let _span = profile::enter(Phase::Projection);
         let (right, start) = (self.params.right(cx.params), self.params.start(cx.params));
         let mut y = act.y_mut(cx.dims);
         cx.products().product(inputs.only(), right, start, y.reborrow());
@@ -70,6 +72,7 @@ impl DenseRun {
     }
 
     pub(crate) fn backward(&self, cx: &Cx<'_>, mut up: Upstream<'_>, act: &mut Act, grads: &mut Gradient) {
+        let _span = profile::enter(Phase::Gradient);
         let (y, dy) = act.both(cx.dims);
         cx.products().by_rows(dy, |rows, part| {
             activation::backward(cx.isa, self.activation, y.rows_range(rows), part);

@@ -8,6 +8,7 @@ use crate::network::Gradient;
 use std::ops::Range;
 use unroll_kernels::gemm::Packed;
 use unroll_kernels::mat::padded;
+use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::rnn::Activation;
 use unroll_kernels::{Buffer, Isa, Mat, MatMut};
 
@@ -200,6 +201,7 @@ impl Direction {
             }
         }
         // The gradient of the pre-activations is complete: all steps at once from here on.
+        let _span = profile::enter(Phase::Gradient);
         let products = cx.products();
         let before = h.as_ref().rows_range(sweep.before_all());
         let (start, dweights) = grads.write(&cell.recurrent_kernel);

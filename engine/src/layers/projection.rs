@@ -9,6 +9,7 @@ use crate::exec::{Right, Start};
 use crate::network::Gradient;
 use std::ops::Range;
 use unroll_kernels::embedding::{self, Distinct};
+use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::{Buffer, Mat, MatMut};
 
 /// What is projected.
@@ -59,6 +60,7 @@ impl Projection {
 
     /// out = x W + b, (T N, width).
     pub(crate) fn forward(&mut self, cx: &Cx<'_>, value: &Value<'_>, out: MatMut<'_>) {
+        let _span = profile::enter(Phase::Projection);
         let kernel = Mat::dense(&cx.params[self.kernel.clone()], self.inputs, self.width);
         let bias = match self.biases.clone().map(|bias| bias.map(|b| &cx.params[b])) {
             [Some(one), Some(two)] => {
@@ -102,6 +104,7 @@ impl Projection {
         dx: Option<MatMut<'_>>,
         grads: &mut Gradient,
     ) {
+        let _span = profile::enter(Phase::Gradient);
         let kernel = Mat::dense(&cx.params[self.kernel.clone()], self.inputs, self.width);
         let products = cx.products();
         for bias in self.biases.iter().flatten() {

@@ -20,7 +20,7 @@ pub(crate) use state::Carried;
 pub use state::{State, StateTensor};
 
 use crate::error::{Error, Result};
-use crate::exec::{Crew, Products, Scratch, Team};
+use crate::exec::{Crew, Products, Profile, Scratch, Team};
 use crate::graph::{Graph, Initializer, ParamSpec};
 use crate::layers::Cx;
 use crate::random::{Key, Purpose};
@@ -236,6 +236,14 @@ impl Network {
     /// All threads.
     pub fn team(&self) -> Team<'_> {
         self.crew.team()
+    }
+    /// Starts to count where the time of all threads goes, the calling one among them.
+    pub fn start_profile(&mut self) {
+        self.crew.start_profile();
+    }
+    /// Ends what [`Self::start_profile`] began on the same thread; `None` if it did not.
+    pub fn take_profile(&mut self) -> Option<Profile> {
+        self.crew.take_profile()
     }
     /// The zero state of `rows` rows.
     pub fn new_state(&self, rows: usize) -> State {

@@ -10,6 +10,7 @@ use crate::layers::{
     EmbeddingRun, Merge, OneHotRun, Origin, RecurrentPlan, RecurrentRun, ReshapeRun, Run, Slot,
 };
 use unroll_kernels::activation::Activation;
+use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::{Isa, rnn};
 
 /// The fusions by name: each can be switched off.
@@ -28,6 +29,7 @@ impl PackSet {
 
     /// Packs all weights anew; those of the backward pass only where there is one.
     pub(super) fn pack(&mut self, products: Products<'_>, arena: &[f32], backward: bool) {
+        let _span = profile::enter(Phase::Packing);
         for (pack, params) in self.cells.iter_mut().zip(&self.params) {
             pack.pack(products, params, arena, backward);
         }

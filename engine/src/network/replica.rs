@@ -7,6 +7,7 @@ use crate::heads::{Head, Into, Scored};
 use crate::layers::{Cx, Dims, Inputs, Run, Slot, Upstream};
 use std::ops::Range;
 use unroll_kernels::Mat;
+use unroll_kernels::profile::{self, Phase};
 
 /// A plan with its activations and its gradient, for some rows of every batch.
 pub(crate) struct Replica {
@@ -55,6 +56,7 @@ impl Replica {
 
     /// Copies this replica's rows of the batch.
     pub(super) fn take(&mut self, batch: &Batch<'_>, rows: Range<usize>) {
+        let _span = profile::enter(Phase::Data);
         let all = batch.rows;
         self.dims = Dims { steps: batch.steps, rows: rows.len() };
         self.tokens.clear();
@@ -93,7 +95,10 @@ impl Replica {
             self.tally();
             return;
         };
-        self.grads.begin();
+        {
+            let _span = profile::enter(Phase::ElementWise);
+            self.grads.begin();
+        }
         for slot in &mut self.slots {
             slot.act.clear_gradient(cx.products(), dims);
         }

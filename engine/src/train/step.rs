@@ -3,6 +3,8 @@
 use crate::Result;
 use crate::network::{Batch, LossSum};
 
+use unroll_kernels::profile::{self, Phase};
+
 use super::learner::Learner;
 use super::optimize::{Optimizer, UpdateStep};
 
@@ -47,10 +49,14 @@ pub fn step<L: Learner>(
     if !loss.nats.is_finite() {
         return Ok(Stepped::LossNotFinite(loss));
     }
-    let norm = learner.gradient_norm(optimizer);
+    let norm = {
+        let _span = profile::enter(Phase::Norm);
+        learner.gradient_norm(optimizer)
+    };
     if !norm.is_finite() {
         return Ok(Stepped::GradientNotFinite);
     }
+    let _span = profile::enter(Phase::Update);
     learner.update(optimizer, UpdateStep { lr: at.lr, step: at.number, norm });
     Ok(Stepped::Done { loss, norm })
 }

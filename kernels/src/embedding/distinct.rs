@@ -1,6 +1,7 @@
 //! The distinct tokens of a batch, found without sorting the batch.
 
 use super::check_tokens;
+use crate::profile::{self, Phase};
 use std::ops::Range;
 
 /// No number yet, in [`Distinct::number`].
@@ -60,6 +61,7 @@ impl Distinct {
     /// When a token is not below `v`, or there are 2^32 or more.
     #[track_caller]
     pub fn build(&mut self, tokens: &[u32], v: usize) {
+        let _span = profile::enter(Phase::ElementWise);
         check_tokens(tokens, v);
         assert!(u32::try_from(tokens.len()).is_ok(), "{} tokens, at most {} are possible", tokens.len(), u32::MAX);
         self.tokens.clear();

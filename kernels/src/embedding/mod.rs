@@ -25,6 +25,7 @@ pub use distinct::Distinct;
 
 use crate::isa::Isa;
 use crate::mat::{Mat, MatMut};
+use crate::profile::{self, Phase};
 
 /// Copies row `tokens[r]` of `table` (V, D) to row r of `out` (R, D).
 ///
@@ -34,6 +35,7 @@ use crate::mat::{Mat, MatMut};
 #[track_caller]
 pub fn gather(table: Mat<'_>, tokens: &[u32], mut out: MatMut<'_>) {
     check_look_up(table, tokens, &out);
+    let _span = profile::enter(Phase::ElementWise);
     for (r, &token) in tokens.iter().enumerate() {
         out.row_mut(r).copy_from_slice(table.row(token as usize));
     }
@@ -64,6 +66,7 @@ pub fn sum_by_token(isa: Isa, dout: Mat<'_>, distinct: &Distinct, out: MatMut<'_
     check_sum(dout, distinct, &out);
     let rows = distinct.tokens().len();
     assert_eq!(out.rows(), rows, "{} rows for {rows} distinct tokens", out.rows());
+    let _span = profile::enter(Phase::ElementWise);
     isa.run(generic::SumByToken::<false> { dout, distinct, out });
 }
 
@@ -78,6 +81,7 @@ pub fn project_one_hot_backward(isa: Isa, dout: Mat<'_>, distinct: &Distinct, dk
     check_sum(dout, distinct, &dkernel);
     let v = distinct.vocabulary();
     assert_eq!(dkernel.rows(), v, "{} rows for a vocabulary of {v}", dkernel.rows());
+    let _span = profile::enter(Phase::ElementWise);
     isa.run(generic::SumByToken::<true> { dout, distinct, out: dkernel });
 }
 
@@ -91,6 +95,7 @@ pub fn add_rows(isa: Isa, rows: Mat<'_>, tokens: &[u32], table: MatMut<'_>) {
     assert_eq!(tokens.len(), rows.rows(), "{} tokens for {} rows", tokens.len(), rows.rows());
     assert_eq!(rows.cols(), table.cols(), "rows of {} columns, a table of {}", rows.cols(), table.cols());
     check_tokens(tokens, table.rows());
+    let _span = profile::enter(Phase::ElementWise);
     isa.run(generic::AddRows { rows, tokens, table });
 }
 

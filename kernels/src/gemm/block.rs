@@ -3,6 +3,7 @@
 use super::generic::{Operands, Start, column};
 use super::pack::{PackedRef, copy, vectors};
 use super::transpose::transpose;
+use crate::profile::{self, Phase};
 use crate::simd::{Kernel, Simd};
 use crate::{Buffer, GroupsMut, Isa, Mat, MatMut};
 
@@ -111,8 +112,14 @@ pub(super) struct Unpacked<'a> {
 }
 
 impl Unpacked<'_> {
+    /// Terms of the sum.
+    pub(super) fn depth(&self) -> usize {
+        if self.a.transposed { self.a.mat.rows() } else { self.a.mat.cols() }
+    }
+
     /// Packs columns `col..col + cols` of B for the terms `k0..k0 + k` as one panel with rows of `width`.
     fn pack_b(&self, to: &mut [f32], width: usize, [k0, k]: [usize; 2], [col, cols]: [usize; 2]) {
+        let _span = profile::enter(Phase::Packing);
         if cols < width {
             to[..k * width].chunks_exact_mut(width).for_each(|row| row[cols..].fill(0.0));
         }
@@ -135,7 +142,7 @@ impl Kernel for Unpacked<'_> {
     fn run<S: Simd>(mut self, s: S) {
         let Left { mat: a, transposed } = self.a;
         let (m, n, ldc) = (self.c.rows(), self.c.cols(), self.c.stride());
-        let depth = if transposed { a.rows() } else { a.cols() };
+        let depth = self.depth();
         let granule = vectors(S::LANES) * S::LANES;
         let mut scratch = std::mem::take(self.scratch);
         scratch.reserve(KC_UNPACKED * (MC_UNPACKED + granule));
@@ -143,6 +150,7 @@ impl Kernel for Unpacked<'_> {
         for (k0, k) in blocks(depth, if m <= FEW { KC_FEW } else { KC_UNPACKED }) {
             for (m0, rows) in blocks(m, MC_UNPACKED) {
                 let (a, lda) = if transposed {
+                    let _span = profile::enter(Phase::Packing);
                     transpose(self.isa, left, k, a.rows_range(k0..k0 + k).cols_range(m0..m0 + rows));
                     (left.as_ptr(), k)
                 } else {
@@ -182,9 +190,9 @@ impl Kernel for Unpacked<'_> {
 
 /// C += A B through `matrixmultiply`, which knows the vector sets of other processors. It allocates its own blocks.
 pub(super) fn by_sgemm(args: Unpacked) {
+    let depth = args.depth();
     let Unpacked { a, b, b_transposed, mut c, .. } = args;
     let strides = |m: Mat, transposed| if transposed { (1, m.stride() as isize) } else { (m.stride() as isize, 1) };
-    let depth = if a.transposed { a.mat.rows() } else { a.mat.cols() };
     let ((rsa, csa), (rsb, csb)) = (strides(a.mat, a.transposed), strides(b, b_transposed));
     // SAFETY: the views hold (m, depth), (depth, n) and (m, n) elements at these strides, checked by the entry; C is
     // borrowed exclusively.

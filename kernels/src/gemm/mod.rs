@@ -37,7 +37,7 @@ pub mod reference;
 pub use block::SCRATCH;
 pub use pack::{Packed, PackedMut, PackedRef};
 
-use crate::{Buffer, GroupsMut, Isa, Mat, MatMut};
+use crate::{Buffer, GroupsMut, Isa, Mat, MatMut, profile};
 use generic::Start;
 
 /// What C starts from.
@@ -124,6 +124,7 @@ pub fn product(args: Product) {
     if m == 0 || b.cols() == 0 {
         return;
     }
+    profile::count_flops(2 * m * k * b.groups() * b.cols());
     let start = init.start(b.cols());
     b.isa().run(block::Panels { a, b, start, c: &mut c });
 }
@@ -196,6 +197,7 @@ fn unpacked(isa: Isa, mut args: block::Unpacked, init: Init) {
     if args.c.rows() == 0 || args.c.cols() == 0 {
         return;
     }
+    profile::count_flops(2 * args.c.rows() * args.c.cols() * args.depth());
     if isa == Isa::PORTABLE {
         init.fill(&mut args.c);
         block::by_sgemm(args);

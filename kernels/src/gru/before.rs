@@ -35,6 +35,7 @@
 use super::{check_gates, generic};
 use crate::cells::{blocks, check_shape};
 use crate::gemm::{self, Init, PackedRef};
+use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
 
 /// The first phase forward for a block of units.
@@ -69,6 +70,7 @@ pub fn forward_gates(args: ForwardGates<'_>) {
         let mut gates = gates.reborrow().rows_range(n.clone()).cols_range(u.clone());
         let (a, b) = (h_prev.rows_range(n.clone()), recurrent.cols_range(u.clone()));
         gemm::product(gemm::Product { a, b, init: Init::Keep, c: gates.reborrow() });
+        let _span = profile::enter(Phase::ElementWise);
         recurrent.isa().run(generic::ForwardGates {
             h_prev: h_prev_own.rows_range(n.clone()).cols_range(u.clone()),
             gates,
@@ -108,6 +110,7 @@ pub fn forward_candidate(args: ForwardCandidate<'_>) {
         let mut gates = gates.reborrow().rows_range(n.clone()).cols_range(u.clone());
         let (a, b) = (reset_h.rows_range(n.clone()), recurrent.cols_range(u.clone()));
         gemm::product(gemm::Product { a, b, init: Init::Keep, c: gates.reborrow().split_groups_at(2).1 });
+        let _span = profile::enter(Phase::ElementWise);
         recurrent.isa().run(generic::ForwardCandidate {
             h_prev: h_prev.rows_range(n.clone()).cols_range(u.clone()),
             gates,
@@ -140,6 +143,7 @@ pub fn backward_candidate(isa: Isa, args: BackwardCandidate<'_>) {
     check_shape("h_prev", [args.h_prev.rows(), args.h_prev.cols()], shape);
     check_shape("dh", [args.dh.rows(), args.dh.cols()], shape);
     check_shape("dh_prev", [args.dh_prev.rows(), args.dh_prev.cols()], shape);
+    let _span = profile::enter(Phase::ElementWise);
     isa.run(generic::BackwardCandidate(args));
 }
 
@@ -167,5 +171,6 @@ pub fn backward_gates(isa: Isa, args: BackwardGates<'_>) {
     check_shape("h_prev", [args.h_prev.rows(), args.h_prev.cols()], shape);
     check_shape("dreset_h", [args.dreset_h.rows(), args.dreset_h.cols()], shape);
     check_shape("dh_prev", [args.dh_prev.rows(), args.dh_prev.cols()], shape);
+    let _span = profile::enter(Phase::ElementWise);
     isa.run(generic::BackwardGates(args));
 }

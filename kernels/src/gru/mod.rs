@@ -47,6 +47,7 @@ pub mod reference;
 
 use crate::cells::{blocks, check_shape};
 use crate::gemm::{self, Init, PackedRef};
+use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
 
 /// One step forward for a block of units.
@@ -88,6 +89,7 @@ pub fn forward(args: Forward<'_>) {
         let mut hidden = hidden.reborrow().rows_range(n.clone()).cols_range(u.clone());
         let (a, b) = (h_prev.rows_range(n.clone()), recurrent.cols_range(u.clone()));
         gemm::product(gemm::Product { a, b, init: Init::Zero, c: hidden.reborrow() });
+        let _span = profile::enter(Phase::ElementWise);
         recurrent.isa().run(generic::Forward {
             h_prev: h_prev_own.rows_range(n.clone()).cols_range(u.clone()),
             bias: recurrent_bias.map(|bias| bias.map(|gate| &gate[u.clone()])),
@@ -125,6 +127,7 @@ pub fn backward(isa: Isa, args: Backward<'_>) {
     check_shape("h_prev", [args.h_prev.rows(), args.h_prev.cols()], shape);
     check_shape("dh", [args.dh.rows(), args.dh.cols()], shape);
     check_shape("dh_prev", [args.dh_prev.rows(), args.dh_prev.cols()], shape);
+    let _span = profile::enter(Phase::ElementWise);
     isa.run(generic::Backward(args));
 }
 

@@ -60,6 +60,7 @@ pub mod reference;
 
 use crate::cells::{blocks, check_shape};
 use crate::gemm::{self, Init, PackedRef};
+use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
 
 /// One step forward for a block of units.
@@ -96,6 +97,7 @@ pub fn forward(args: Forward<'_>) {
         let mut gates = gates.reborrow().rows_range(n.clone()).cols_range(u.clone());
         let (a, b) = (h_prev.rows_range(n.clone()), recurrent.cols_range(u.clone()));
         gemm::product(gemm::Product { a, b, init: Init::Keep, c: gates.reborrow() });
+        let _span = profile::enter(Phase::ElementWise);
         recurrent.isa().run(generic::Forward {
             c_prev: c_prev.rows_range(n.clone()).cols_range(u.clone()),
             gates,
@@ -132,5 +134,6 @@ pub fn backward(isa: Isa, args: Backward<'_>) {
     check_shape("c_prev", [args.c_prev.rows(), args.c_prev.cols()], [rows, units]);
     check_shape("dh", [args.dh.rows(), args.dh.cols()], [rows, units]);
     check_shape("dc", [args.dc.rows(), args.dc.cols()], [rows, units]);
+    let _span = profile::enter(Phase::ElementWise);
     isa.run(generic::Backward(args));
 }

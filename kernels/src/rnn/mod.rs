@@ -25,6 +25,7 @@ pub mod reference;
 
 use crate::cells::{blocks, check_shape};
 use crate::gemm::{self, Init, PackedRef};
+use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
 
 /// The function between the pre-activation and h.
@@ -67,6 +68,7 @@ pub fn forward(args: Forward<'_>) {
         let (a, b) = (h_prev.rows_range(n.clone()), recurrent.cols_range(u.clone()));
         gemm::product(gemm::Product { a, b, init: Init::Keep, c: pre.reborrow() });
         let h = h.reborrow().rows_range(n).cols_range(u);
+        let _span = profile::enter(Phase::ElementWise);
         recurrent.isa().run(generic::Forward { activation, pre, h });
     }
 }
@@ -93,5 +95,6 @@ pub fn backward(isa: Isa, args: Backward<'_>) {
     let (rows, units) = (args.h.rows(), args.h.cols());
     check_shape("dh", [args.dh.rows(), args.dh.cols()], [rows, units]);
     check_shape("dpre", [args.dpre.rows(), args.dpre.cols()], [rows, units]);
+    let _span = profile::enter(Phase::ElementWise);
     isa.run(generic::Backward(args));
 }

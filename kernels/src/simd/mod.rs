@@ -21,6 +21,25 @@ pub use avx2::Avx2;
 pub use avx512::Avx512;
 pub use portable::Portable;
 
+/// A counter that rises steadily with time, read in about ten nanoseconds: the processor's time stamp counter, which
+/// runs at one rate whatever the clock does; elsewhere nanoseconds.
+#[inline]
+pub fn ticks() -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        // SAFETY: every x86-64 processor has the instruction, and it touches no memory.
+        #[allow(unused_unsafe, reason = "newer compilers know that the intrinsic is safe")]
+        unsafe {
+            std::arch::x86_64::_rdtsc()
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        static START: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
+        START.elapsed().as_nanos() as u64
+    }
+}
+
 /// A computation written once for every instruction set. `run` must be `#[inline(always)]`.
 pub trait Kernel {
     /// What the kernel returns.

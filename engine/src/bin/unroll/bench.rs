@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use unroll::bench::{Case, CaseOptions, Machine, Shape, peak_memory, time_product};
 use unroll::error::{Error, Result};
-use unroll::report::{Align, Out, Table, json_line};
+use unroll::report::{self, Align, Out, Table, json_line};
 use unroll_kernels::Isa;
 
 /// Times a standard case, or shows what this machine can do.
@@ -43,6 +43,9 @@ pub(crate) struct Bench {
     /// Print the losses of the first steps instead of timing [default count: 20]
     #[arg(long, value_name = "COUNT", num_args = 0..=1, default_missing_value = "20")]
     losses: Option<usize>,
+    /// Say where the time went: each phase's share of all threads' time
+    #[arg(long)]
+    profile: bool,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -52,8 +55,11 @@ impl Bench {
     pub(crate) fn run(self) -> Result<()> {
         let options = self.options()?;
         match &self.case {
+            None if self.profile => Err(Error::option("--profile", "needs a case").mend("such as char256")),
             None => machine(&options, self.json),
             Some(case) => match case.strip_prefix("gemm:") {
+                Some(_) if self.profile => Err(Error::option("--profile", "a single product has one phase")
+                    .mend("profile a case, such as char256")),
                 Some(shape) => product(case, shape.parse()?, &options, self.json),
                 None => self.case(case, &options),
             },
@@ -76,6 +82,7 @@ impl Bench {
             hidden: self.hidden,
             rows: self.batch,
             steps: self.steps,
+            profile: self.profile,
         })
     }
 
@@ -94,6 +101,10 @@ impl Bench {
         let outcome = case.run(options)?;
         if self.json {
             return out.line(&json_line(&outcome)?);
+        }
+        if let Some(profile) = &outcome.profile {
+            let lines = report::profile(profile, Some(Duration::from_secs_f64(outcome.step_s)));
+            lines.iter().try_for_each(|line| out.line(line))?;
         }
         out.line(&format!(
             "{}: {:.0} a second, {:.1} GFLOP/s in products, {} threads, {}, {:.0} MiB at most ({:.0} beyond weights and gradients)",

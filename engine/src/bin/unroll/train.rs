@@ -16,7 +16,7 @@ use unroll::generate::{Request, Sampler, UnknownInPrompt, encode_prompt, generat
 use unroll::graph::Graph;
 use unroll::network::{Network, NetworkOptions, State};
 use unroll::recipes;
-use unroll::report::{bytes, count, duration, visible};
+use unroll::report::{self, bytes, count, duration, visible};
 use unroll::run::{
     Reading, Speaker, Texts, Tokens, config_file, find_parts, identity, load_weights, make_absolute,
     read_initial_weights, rewrite_config,
@@ -58,6 +58,9 @@ pub(crate) struct Train {
     /// Switches a fusion off; may be repeated
     #[arg(long, value_name = "NAME", help_heading = "Run")]
     no_fuse: Vec<String>,
+    /// Say at the end where the time went: each phase's share of all threads' time
+    #[arg(long, help_heading = "Run")]
+    profile: bool,
     /// JSON lines instead of text
     #[arg(long, help_heading = "Run")]
     json: bool,
@@ -178,6 +181,9 @@ impl Train {
     ) -> Result<()> {
         let start = Instant::now();
         let lines = introduction(prepared);
+        if self.profile {
+            prepared.network.start_profile();
+        }
         let Prepared { config, texts, graph, network, voice, train, valid, settings } = prepared;
         let tokenizer = &texts.tokenizer;
         let last_step = settings.last_step(train.batches());
@@ -207,6 +213,10 @@ impl Train {
         rewrite_config(&*storage, run.path(), config)?;
         let outcome = trainer.run()?;
         show.finish();
+        if let Some(profile) = network.take_profile() {
+            report::profile(&profile, None).iter().for_each(|line| show.line(line));
+            show.object(&json!({ "event": "profile", "profile": profile }));
+        }
         let path = run.path().display();
         if outcome.ended == Ended::Interrupted {
             return Err(Error::interrupted(format!("interrupted after step {}; everything is saved", outcome.step))

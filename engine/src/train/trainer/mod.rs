@@ -21,6 +21,7 @@ use std::time::Instant;
 
 use crate::network::{Batch, LossSum};
 use crate::{Error, Result};
+use unroll_kernels::profile::{self, Phase};
 
 use super::config::TrainConfig;
 use super::keeper::Keeper;
@@ -204,7 +205,10 @@ impl<'a, L: Learner> Trainer<'a, L> {
                 self.session.learner.reset(&mut self.carry);
             }
         }
-        let steps = train.batch(self.state.batch, &mut self.inputs, &mut self.targets)?;
+        let steps = {
+            let _span = profile::enter(Phase::Data);
+            train.batch(self.state.batch, &mut self.inputs, &mut self.targets)?
+        };
         let rows = train.rows();
         let len = steps * rows;
         let batch = Batch { steps, rows, inputs: &self.inputs[..len], targets: &self.targets[..len] };
