@@ -1,6 +1,6 @@
 //! The loops around the register tile: which block of the operands stands in which cache.
 
-use super::generic::{Operands, Start, column};
+use super::generic::{Operands, Start, column, row_of_two};
 use super::pack::{PackedRef, copy, vectors};
 use super::transpose::transpose;
 use crate::profile::{self, Phase};
@@ -44,37 +44,58 @@ pub(super) struct Panels<'a, 'c, 'd> {
     pub(super) c: &'c mut GroupsMut<'d>,
 }
 
+impl Panels<'_, '_, '_> {
+    /// Vectors of a row of panel `p`.
+    #[inline(always)]
+    fn vectors<S: Simd>(&self, p: usize) -> usize {
+        let b = self.b;
+        let cols = b.granule().min(b.cols() - p * b.granule());
+        if b.groups() == 1 { cols.div_ceil(S::LANES) } else { b.groups() }
+    }
+
+    /// The rows of C from `m0` on, the columns of panel `p`, for the terms `k0..k0 + k`.
+    #[inline(always)]
+    fn operands<S: Simd>(&mut self, m0: usize, p: usize, [k0, k]: [usize; 2]) -> Operands {
+        let width = self.vectors::<S>(p) * S::LANES;
+        let (a, b, ldc, apart) = (self.a, self.b, self.c.stride(), self.c.group_stride());
+        let (panel, col) = (b.panel(p), p * b.granule());
+        Operands {
+            k,
+            a: a.as_ptr().wrapping_add(m0 * a.stride() + k0),
+            lda: a.stride(),
+            b: panel[k0 * width..(k0 + k) * width].as_ptr(),
+            ldb: width,
+            start: self.start.at(k0, col),
+            c: self.c.as_mut_ptr().wrapping_add(m0 * ldc + col),
+            ldc,
+            apart: if b.groups() == 1 { S::LANES } else { apart },
+            shift: if b.groups() == 1 { S::LANES } else { 0 },
+            cols: b.granule().min(b.cols() - col),
+            ahead: panel.as_ptr().wrapping_add((k0 + k) * width),
+        }
+    }
+}
+
 impl Kernel for Panels<'_, '_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { a, b, start, c } = self;
-        let (ldc, apart, groups) = (c.stride(), c.group_stride(), b.groups());
-        let row_len = |nv: usize| nv * S::LANES;
-        for (m0, rows) in blocks(a.rows(), (A_ROOM / a.cols().max(1)).max(96)) {
-            for p in 0..b.panels() {
-                let (panel, col) = (b.panel(p), p * b.granule());
-                let cols = b.granule().min(b.cols() - col);
-                let nv = if groups == 1 { cols.div_ceil(S::LANES) } else { groups };
-                for (k0, k) in blocks(a.cols(), if a.rows() <= FEW { KC_FEW } else { KC }) {
-                    let o = Operands {
-                        k,
-                        a: a.as_ptr().wrapping_add(m0 * a.stride() + k0),
-                        lda: a.stride(),
-                        b: panel[k0 * row_len(nv)..(k0 + k) * row_len(nv)].as_ptr(),
-                        ldb: row_len(nv),
-                        start: start.at(k0, col),
-                        c: c.as_mut_ptr().wrapping_add(m0 * ldc + col),
-                        ldc,
-                        apart: if groups == 1 { S::LANES } else { apart },
-                        shift: if groups == 1 { S::LANES } else { 0 },
-                        cols,
-                        ahead: panel.as_ptr().wrapping_add((k0 + k) * row_len(nv)),
-                    };
-                    // SAFETY: the shapes of A, B, C and the biases were compared by the entry; rows m0.. and columns
-                    // k0.., col.. lie within them, and `nv` vectors is what the panel's columns need.
-                    unsafe { column(s, nv, rows, o) };
+    fn run<S: Simd>(mut self, s: S) {
+        let (m, k, panels) = (self.a.rows(), self.a.cols(), self.b.panels());
+        let pairs = if m == 1 { panels / 2 } else { 0 };
+        for p in (0..2 * pairs).step_by(2) {
+            let vectors = [self.vectors::<S>(p), self.vectors::<S>(p + 1)];
+            let (left, right) = (self.operands::<S>(0, p, [0, k]), self.operands::<S>(0, p + 1, [0, k]));
+            // SAFETY: the shapes of A, B, C and the biases were compared by the entry; the columns of panels p and
+            // p + 1 lie within them, and `vectors` is what these need.
+            unsafe { row_of_two(s, vectors, left, right) };
+        }
+        for (m0, rows) in blocks(m, (A_ROOM / k.max(1)).max(96)) {
+            for p in 2 * pairs..panels {
+                for terms in blocks(k, if m <= FEW { KC_FEW } else { KC }) {
+                    let o = self.operands::<S>(m0, p, terms.into());
+                    // SAFETY: as above, for the rows from m0 on.
+                    unsafe { column(s, self.vectors::<S>(p), rows, o) };
                 }
             }
         }

@@ -186,6 +186,30 @@ impl<const MR: usize, const NV: usize> Tile<MR, NV> {
         }
         acc
     }
+
+    /// Writes the tile to C.
+    ///
+    /// # Safety
+    ///
+    /// The tile's columns of C must be writable.
+    #[inline(always)]
+    unsafe fn store<S: Simd>(&self, s: S, acc: [[S::F32; NV]; MR]) {
+        let Operands { c, ldc, apart, .. } = self.0;
+        for i in 0..MR {
+            for v in 0..NV {
+                let n = self.columns::<S>(v);
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let p = c.add(i * ldc + v * apart);
+                    if n == S::LANES {
+                        s.store_ptr(p, acc[i][v]);
+                    } else {
+                        s.store_partial(std::slice::from_raw_parts_mut(p, n), acc[i][v]);
+                    }
+                }
+            }
+        }
+    }
 }
 
 impl<const MR: usize, const NV: usize> Kernel for Tile<MR, NV> {
@@ -205,21 +229,69 @@ impl<const MR: usize, const NV: usize> Kernel for Tile<MR, NV> {
         let acc = unsafe { self.initial(s) };
         // SAFETY: A and the panel are readable, see `tile`.
         let acc = unsafe { accumulate::<S, MR, NV>(s, acc, self.0) };
-        for i in 0..MR {
-            for v in 0..NV {
-                let n = self.columns::<S>(v);
-                // SAFETY: the tile's columns of C are writable, see `tile`.
-                unsafe {
-                    let p = c.add(i * ldc + v * apart);
-                    if n == S::LANES {
-                        s.store_ptr(p, acc[i][v]);
-                    } else {
-                        s.store_partial(std::slice::from_raw_parts_mut(p, n), acc[i][v]);
-                    }
+        // SAFETY: the tile's columns of C are writable, see `tile`.
+        unsafe { self.store(s, acc) };
+    }
+}
+
+/// One row of C in two neighbouring panels: a tile of one row is a few chains of multiply-adds, each as long as K, and
+/// waits for their latency; two panels together are twice as many.
+struct RowOfTwo<const LEFT: usize, const RIGHT: usize>(Tile<1, LEFT>, Tile<1, RIGHT>);
+
+impl<const LEFT: usize, const RIGHT: usize> Kernel for RowOfTwo<LEFT, RIGHT> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self(left, right) = self;
+        let Operands { k, a, b: mut b0, ldb: ldb0, .. } = left.0;
+        let Operands { b: mut b1, ldb: ldb1, .. } = right.0;
+        // SAFETY: the columns of C and of the biases are readable, see `row_of_two`.
+        let ([mut x], [mut y]) = unsafe { (left.initial(s), right.initial(s)) };
+        for i in 0..k {
+            for line in 0..(LEFT * S::LANES).div_ceil(LINE) {
+                prefetch::<true>(b0.wrapping_add(ROWS_AHEAD * ldb0 + line * LINE));
+            }
+            for line in 0..(RIGHT * S::LANES).div_ceil(LINE) {
+                prefetch::<true>(b1.wrapping_add(ROWS_AHEAD * ldb1 + line * LINE));
+            }
+            // SAFETY: k elements of A and k rows of both panels are readable, see `row_of_two`.
+            unsafe {
+                let a = s.splat(*a.add(i));
+                for v in 0..LEFT {
+                    x[v] = s.mul_add(a, s.load_ptr(b0.add(v * S::LANES)), x[v]);
+                }
+                for v in 0..RIGHT {
+                    y[v] = s.mul_add(a, s.load_ptr(b1.add(v * S::LANES)), y[v]);
                 }
             }
+            (b0, b1) = (b0.wrapping_add(ldb0), b1.wrapping_add(ldb1));
+        }
+        // SAFETY: the columns of C are writable, see `row_of_two`.
+        unsafe {
+            left.store(s, [x]);
+            right.store(s, [y]);
         }
     }
+}
+
+/// Computes one row of C in two panels of `vectors` vectors each.
+///
+/// # Safety
+///
+/// As for [`tile`], for each panel; both have the same `a` and `k`.
+#[inline(always)]
+pub(super) unsafe fn row_of_two<S: Simd>(s: S, vectors: [usize; 2], left: Operands, right: Operands) {
+    macro_rules! ladder {
+        ($($left:literal $right:literal),*) => {
+            match vectors {
+                $([$left, $right] => s.vectorize(RowOfTwo(Tile::<1, $left>(left), Tile::<1, $right>(right))),)*
+                _ => unreachable!("panels of {vectors:?} vectors"),
+            }
+        };
+    }
+    // Full panels on the left: 4 vectors on AVX-512, 2 elsewhere, or one of each group.
+    ladder!(1 1, 2 1, 2 2, 3 3, 4 1, 4 2, 4 3, 4 4);
 }
 
 /// Computes one tile of `rows` rows, 1 to [`max_rows`].
