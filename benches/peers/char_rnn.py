@@ -3,8 +3,7 @@
 
 usage: char_rnn.py TEXT [--split streams|tail] [--epochs 20] [--weights FILE] [--write-initial FILE] [--against RUN] ...
 
-One-hot characters, 2 x LSTM 128 with two biases, linear; every weight and bias uniform in [-0.08, 0.08], then the first
-bias of the forget gates 1;
+One-hot characters, 2 x LSTM 128 with two biases, linear; every weight and bias uniform in [-0.08, 0.08];
 RMSprop 2e-3 with alpha 0.95, times 0.97 each epoch from the eleventh on; every entry of the gradient cut to 5; 50
 streams of 50 characters, the state carried through all epochs. A. Karpathy, char-rnn, train.lua (2015).
 
@@ -40,7 +39,7 @@ def main():
     text = characters(args.text)
     vocabulary = by_count(text)
     model = LanguageModel(len(vocabulary), 0, args.hidden, args.layers)
-    model.initialize(0.08, forget_bias=1.0)
+    model.initialize(0.08)
     if args.weights:
         model.load(args.weights)
     if args.write_initial:

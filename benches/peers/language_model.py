@@ -25,15 +25,10 @@ class LanguageModel(nn.Module):
         y, state = self.lstm(x, state)
         return self.dense(y), state
 
-    def initialize(self, scale, forget_bias):
-        """Uniform in [-scale, scale], biases too; `forget_bias`, if given, then takes the place of the forget gates' first."""
+    def initialize(self, scale):
+        """Uniform in [-scale, scale], biases too."""
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -scale, scale)
-        if forget_bias is not None:
-            hidden = self.lstm.hidden_size
-            for layer in range(self.lstm.num_layers):
-                with torch.no_grad():
-                    getattr(self.lstm, f"bias_ih_l{layer}")[hidden : 2 * hidden] = forget_bias
 
     def named_as_unroll(self):
         """Unroll's name of each parameter -> (the parameter, whether Unroll stores its transpose)."""

@@ -43,7 +43,7 @@ def main():
     known = set(vocabulary)
     texts = [ids([word if word in known else "<unk>" for word in text], vocabulary) for text in texts]
     model = LanguageModel(len(vocabulary), args.embedding, args.hidden, 2)
-    model.initialize(0.1, forget_bias=None)
+    model.initialize(0.1)
     if args.weights:
         model.load(args.weights)
     if args.write_initial:
