@@ -234,11 +234,15 @@ impl<const MR: usize, const NV: usize> Kernel for Tile<MR, NV> {
     }
 }
 
+/// Elements of two panels that need no fetching ahead for one row: they are in the first-level cache for the most part,
+/// and asking for lines takes as many loads as the row itself.
+const NEAR: usize = 1 << 14;
+
 /// One row of C in two neighbouring panels: a tile of one row is a few chains of multiply-adds, each as long as K, and
 /// waits for their latency; two panels together are twice as many.
-struct RowOfTwo<const LEFT: usize, const RIGHT: usize>(Tile<1, LEFT>, Tile<1, RIGHT>);
+struct RowOfTwo<const FETCH: bool, const LEFT: usize, const RIGHT: usize>(Tile<1, LEFT>, Tile<1, RIGHT>);
 
-impl<const LEFT: usize, const RIGHT: usize> Kernel for RowOfTwo<LEFT, RIGHT> {
+impl<const FETCH: bool, const LEFT: usize, const RIGHT: usize> Kernel for RowOfTwo<FETCH, LEFT, RIGHT> {
     type Output = ();
 
     #[inline(always)]
@@ -249,10 +253,10 @@ impl<const LEFT: usize, const RIGHT: usize> Kernel for RowOfTwo<LEFT, RIGHT> {
         // SAFETY: the columns of C and of the biases are readable, see `row_of_two`.
         let ([mut x], [mut y]) = unsafe { (left.initial(s), right.initial(s)) };
         for i in 0..k {
-            for line in 0..(LEFT * S::LANES).div_ceil(LINE) {
+            for line in 0..if FETCH { (LEFT * S::LANES).div_ceil(LINE) } else { 0 } {
                 prefetch::<true>(b0.wrapping_add(ROWS_AHEAD * ldb0 + line * LINE));
             }
-            for line in 0..(RIGHT * S::LANES).div_ceil(LINE) {
+            for line in 0..if FETCH { (RIGHT * S::LANES).div_ceil(LINE) } else { 0 } {
                 prefetch::<true>(b1.wrapping_add(ROWS_AHEAD * ldb1 + line * LINE));
             }
             // SAFETY: k elements of A and k rows of both panels are readable, see `row_of_two`.
@@ -282,10 +286,14 @@ impl<const LEFT: usize, const RIGHT: usize> Kernel for RowOfTwo<LEFT, RIGHT> {
 /// As for [`tile`], for each panel; both have the same `a` and `k`.
 #[inline(always)]
 pub(super) unsafe fn row_of_two<S: Simd>(s: S, vectors: [usize; 2], left: Operands, right: Operands) {
+    let near = left.k * (left.ldb + right.ldb) <= NEAR;
     macro_rules! ladder {
         ($($left:literal $right:literal),*) => {
             match vectors {
-                $([$left, $right] => s.vectorize(RowOfTwo(Tile::<1, $left>(left), Tile::<1, $right>(right))),)*
+                $([$left, $right] => {
+                    let (l, r) = (Tile::<1, $left>(left), Tile::<1, $right>(right));
+                    if near { s.vectorize(RowOfTwo::<false, $left, $right>(l, r)) } else { s.vectorize(RowOfTwo::<true, $left, $right>(l, r)) }
+                })*
                 _ => unreachable!("panels of {vectors:?} vectors"),
             }
         };
