@@ -31,7 +31,9 @@ pub struct Buffer {
 impl Buffer {
     /// `len` zeros.
     pub fn new(len: usize) -> Self {
-        Self { lines: bytemuck::zeroed_vec(len.div_ceil(16)), len }
+        let mut buffer = Self::default();
+        buffer.reserve(len);
+        buffer
     }
 
     /// The elements.
@@ -47,10 +49,32 @@ impl Buffer {
     /// Grows to at least `len` elements, the new ones zero; never shrinks.
     pub fn reserve(&mut self, len: usize) {
         if len > self.len {
-            self.lines.resize(len.div_ceil(16), Line([0.0; 16]));
+            let count = len.div_ceil(16);
+            self.lines.reserve_exact(count - self.lines.len());
+            ask_for_huge_pages(self.lines.spare_capacity_mut());
+            self.lines.resize(count, Line([0.0; 16]));
             self.len = len;
         }
     }
+}
+
+/// Asks the system to back memory that is not touched yet with pages of 2 MiB, where it leaves the choice to programs:
+/// rows of a matrix are far apart, so that products miss the translations of small pages (word650 is 3 to 5 % faster).
+/// It is a wish only.
+fn ask_for_huge_pages(memory: &mut [std::mem::MaybeUninit<Line>]) {
+    #[cfg(target_os = "linux")]
+    {
+        const PAGE: usize = 2 << 20;
+        let start = memory.as_mut_ptr().cast::<u8>();
+        let skip = start.align_offset(PAGE);
+        let len = size_of_val(memory).saturating_sub(skip) / PAGE * PAGE;
+        if len > 0 {
+            // SAFETY: the range lies within `memory`; this advice changes no content.
+            let _ = unsafe { rustix::mm::madvise(start.add(skip).cast(), len, rustix::mm::Advice::LinuxHugepage) };
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = memory;
 }
 
 impl std::ops::Deref for Buffer {
