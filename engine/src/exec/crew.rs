@@ -6,6 +6,7 @@
 //! out jobs to its members ([`Team::run`]). A crew of one thread starts none.
 
 use super::barrier::{Barrier, Rising};
+use super::cost::Work;
 use super::profile::{Began, Profile};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -23,6 +24,8 @@ struct Group {
     given: Rising,
     done: Rising,
     barrier: Barrier,
+    /// One for each strand of members that wait for each other only.
+    strands: Vec<Barrier>,
     stop: AtomicBool,
     never: AtomicBool,
     /// Whether a job is in progress.
@@ -38,6 +41,7 @@ impl Group {
             given: Rising::default(),
             done: Rising::default(),
             barrier: Barrier::new(),
+            strands: (0..size).map(|_| Barrier::new()).collect(),
             stop: AtomicBool::new(false),
             never: AtomicBool::new(false),
             busy: AtomicBool::new(false),
@@ -46,11 +50,16 @@ impl Group {
         }
     }
 
+    /// A member that works alone.
+    fn alone(&self) -> Member<'_> {
+        Member { rank: 0, size: 1, barrier: &self.barrier, strands: &[] }
+    }
+
     /// Runs the job on all members and waits for them; the calling thread is member 0.
     fn run(&self, job: &(dyn Fn(Member<'_>) + Sync)) {
         assert!(!self.barrier.is_poisoned(), "the team was left by a panic");
         if self.size == 1 {
-            return job(Member { rank: 0, size: 1, barrier: &self.barrier });
+            return job(self.alone());
         }
         assert!(!self.busy.swap(true, Ordering::Acquire), "a job was given while another runs");
         let target = self.done.get() + self.size - 1;
@@ -72,13 +81,14 @@ impl Group {
 
     /// Calls the job as one member, keeping a panic for the leader.
     fn call(&self, job: &(dyn Fn(Member<'_>) + Sync), rank: usize) {
-        let member = Member { rank, size: self.size, barrier: &self.barrier };
+        let member = Member { rank, size: self.size, barrier: &self.barrier, strands: &self.strands };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(member))) {
             // The first to panic is the cause; those freed from the barrier only follow.
             let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
             first.get_or_insert(panic);
             drop(first);
             self.barrier.poison();
+            self.strands.iter().for_each(Barrier::poison);
         }
     }
 
@@ -108,6 +118,8 @@ pub struct Member<'a> {
     rank: usize,
     size: usize,
     barrier: &'a Barrier,
+    /// As many as there are members; none for members of a strand.
+    strands: &'a [Barrier],
 }
 
 impl Member<'_> {
@@ -126,53 +138,31 @@ impl Member<'_> {
             self.barrier.wait(self.size);
         }
     }
+    /// Calls `body(strand, member)` for this member's part of `0..strands`: several strands one after the other, each on
+    /// its own, or one strand together with other members, whose barriers the members of other strands do not pass.
+    ///
+    /// # Panics
+    ///
+    /// From within a strand, when the strand's members would have to be parted again.
+    pub fn strands(self, strands: usize, body: impl Fn(usize, Member<'_>)) {
+        if strands >= self.size {
+            let alone = Member { rank: 0, size: 1, barrier: self.barrier, strands: &[] };
+            return (self.rank..strands).step_by(self.size).for_each(|strand| body(strand, alone));
+        }
+        if strands == 1 {
+            return body(0, self);
+        }
+        let strand = self.rank * strands / self.size;
+        let first = |strand: usize| (strand * self.size).div_ceil(strands);
+        let size = first(strand + 1) - first(strand);
+        let rank = self.rank - first(strand);
+        body(strand, Member { rank, size, barrier: &self.strands[strand], strands: &[] });
+    }
     /// This member's contiguous share of `0..n`, cut at multiples of `granule`. May be empty.
     pub fn share(self, n: usize, granule: usize) -> Range<usize> {
         let blocks = n.div_ceil(granule);
         let cut = |rank: usize| (blocks * rank / self.size * granule).min(n);
         cut(self.rank)..cut(self.rank + 1)
-    }
-}
-
-/// The work of a job between two barriers (or of the whole job, if it makes none), from which it follows whether more
-/// than one thread pays.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Work {
-    /// Floating-point operations.
-    pub flops: usize,
-    /// Bytes of operands that are read once.
-    pub bytes: usize,
-}
-
-/// One thread's rate of products, flop per second, and of reading memory and its second-level cache, bytes per second:
-/// orders of magnitude that only decide whether waking a second thread can pay. Measured 2026-11-21 on a 2-core
-/// Sapphire-Rapids-class machine.
-const FLOPS_PER_S: f64 = 1.0e11;
-const MEMORY_BYTES_PER_S: f64 = 1.0e10;
-const CACHE_BYTES_PER_S: f64 = 6.0e10;
-/// Operands below this are taken to stay in the second-level cache from step to step.
-const CACHED_BYTES: usize = 1 << 20;
-/// Seconds that starting a job or passing a barrier costs.
-const BARRIER_S: f64 = 3.0e-6;
-
-impl Work {
-    /// A matrix product M x K x N whose right operand is read from memory.
-    pub fn product(m: usize, k: usize, n: usize) -> Self {
-        Self { flops: 2 * m * k * n, bytes: 4 * k * n }
-    }
-    /// A pass that touches this many f32.
-    pub fn pass(elements: usize) -> Self {
-        Self { flops: 8 * elements, bytes: 4 * elements }
-    }
-    /// This work in `parts` parts with a barrier after each.
-    pub fn parted(self, parts: usize) -> Self {
-        Self { flops: self.flops / parts, bytes: self.bytes / parts }
-    }
-    /// Whether the time saved by two threads exceeds what starting and the barriers cost.
-    fn pays(self) -> bool {
-        let rate = if self.bytes < CACHED_BYTES { CACHE_BYTES_PER_S } else { MEMORY_BYTES_PER_S };
-        let alone = (self.flops as f64 / FLOPS_PER_S).max(self.bytes as f64 / rate);
-        alone / 2.0 > BARRIER_S
     }
 }
 
@@ -196,7 +186,7 @@ impl Team<'_> {
         if self.group.size > 1 && work.pays() {
             self.group.run(&job);
         } else {
-            job(Member { rank: 0, size: 1, barrier: &self.group.barrier });
+            job(self.group.alone());
         }
     }
 }
@@ -377,7 +367,7 @@ mod tests {
         for (n, granule, size) in [(650, 16, 2), (10, 64, 3), (97, 8, 5), (0, 16, 2), (128, 16, 16)] {
             let mut at = 0;
             for rank in 0..size {
-                let share = Member { rank, size, barrier: &barrier }.share(n, granule);
+                let share = Member { rank, size, barrier: &barrier, strands: &[] }.share(n, granule);
                 assert_eq!(share.start, at.min(share.start.max(at)));
                 assert!(share.start.is_multiple_of(granule) || share.start == n);
                 at = share.end;

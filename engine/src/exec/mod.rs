@@ -5,6 +5,7 @@
 //! `profile.rs` where the time goes.
 
 mod barrier;
+mod cost;
 mod crew;
 mod products;
 mod profile;
@@ -13,9 +14,11 @@ mod shared;
 
 pub(crate) use products::{Products, Right, Scratch, Start};
 pub(crate) use recurrence::{
-    GruBackward, GruBeforeForward, GruForward, LstmBackward, RnnBackward, Sweep, gru_backward, gru_before_backward,
-    gru_before_forward, gru_forward, lstm_backward, lstm_forward, rnn_backward, rnn_forward,
+    GruBackward, GruBeforeBackward, GruBeforeForward, GruForward, Loop, LstmBackward, LstmForward, RnnBackward,
+    RnnForward, Sweep, run,
 };
+pub(crate) use shared::Shared;
 
-pub use crew::{Crew, Member, Team, Work};
+pub use cost::Work;
+pub use crew::{Crew, Member, Team};
 pub use profile::{PhaseTime, Profile};

@@ -3,7 +3,8 @@
 //! A product's bits do not depend on how it is split (each element is one chain over k), so the split follows the shape
 //! and the team alone.
 
-use super::crew::{Member, Team, Work};
+use super::cost::Work;
+use super::crew::{Member, Team};
 use super::shared::Shared;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};

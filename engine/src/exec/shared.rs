@@ -9,6 +9,12 @@ use unroll_kernels::{GroupsMut, Mat, MatMut};
 /// only its own columns (or rows), and reads only what was complete before the last barrier.
 pub(crate) struct Shared<'a>(MatMut<'a>);
 
+impl<'a> From<MatMut<'a>> for Shared<'a> {
+    fn from(matrix: MatMut<'a>) -> Self {
+        Self(matrix)
+    }
+}
+
 impl<'a> Shared<'a> {
     pub(crate) fn new(matrix: MatMut<'a>) -> Self {
         Self(matrix)

@@ -2,7 +2,10 @@
 
 use super::projection::{Origin, Projection, Value};
 use super::{Cx, Dims};
-use crate::exec::{self, GruBackward, GruBeforeForward, GruForward, LstmBackward, Products, Right, RnnBackward, Sweep};
+use crate::exec::{
+    GruBackward, GruBeforeBackward, GruBeforeForward, GruForward, Loop, LstmBackward, LstmForward, Products, Right,
+    RnnBackward, RnnForward, Shared, Sweep,
+};
 use crate::graph::Cell;
 use crate::network::Gradient;
 use std::ops::Range;
@@ -106,11 +109,7 @@ pub(crate) struct Direction {
     pub(crate) cell: CellParams,
     projection: Projection,
     reverse: bool,
-    gates: Buffer,
-    hidden: Buffer,
-    c: Buffer,
-    /// (N, H): dc of an LSTM; ds of a GRU that resets before the product.
-    carry: Buffer,
+    room: Room,
 }
 
 impl Direction {
@@ -119,15 +118,13 @@ impl Direction {
         let projection = Projection::new(origin, cell.kernel.clone(), biases, cell.inputs);
         let (tokens, state) = (capacity.tokens(), padded(cell.units));
         let c = if cell.cell == Cell::Lstm { (capacity.steps + 2) * capacity.rows * state } else { 0 };
-        Self {
-            projection,
-            reverse,
+        let room = Room {
             gates: Buffer::new(tokens * padded(cell.width())),
             hidden: Buffer::new(tokens * padded(cell.hidden_width())),
             c: Buffer::new(c),
             carry: Buffer::new(if backward { capacity.rows * state } else { 0 }),
-            cell,
-        }
+        };
+        Self { cell, projection, reverse, room }
     }
 
     pub(crate) fn takes_tokens(&self) -> bool {
@@ -142,93 +139,135 @@ impl Direction {
     /// c with the blocks around it: ((T + 2) N, H). LSTM only.
     pub(crate) fn c(&mut self, dims: Dims) -> MatMut<'_> {
         let units = self.cell.units;
-        MatMut::new(&mut self.c, (dims.steps + 2) * dims.rows, units, padded(units))
+        MatMut::new(&mut self.room.c, (dims.steps + 2) * dims.rows, units, padded(units))
     }
 
-    /// Computes h for all steps. `h` is ((T + 2) N, H) with the state before the first step in place, as is c.
-    pub(crate) fn forward(&mut self, cx: &Cx<'_>, pack: &CellPack, value: &Value<'_>, h: MatMut<'_>) {
-        let (dims, sweep, cell) = (cx.dims, self.sweep(cx), &self.cell);
-        let (tokens, units) = (dims.tokens(), cell.units);
-        let mut gates = MatMut::new(&mut self.gates, tokens, cell.width(), padded(cell.width()));
-        self.projection.forward(cx, value, gates.reborrow());
-        let hidden = MatMut::new(&mut self.hidden, tokens, cell.hidden_width(), padded(cell.hidden_width()));
-        let recurrent = pack.forward.view();
-        match cell.cell {
-            Cell::SimpleRnn => exec::rnn_forward(cx.team, sweep, cell.activation, recurrent, gates, h),
-            Cell::Lstm => {
-                let c = MatMut::new(&mut self.c, (dims.steps + 2) * dims.rows, units, padded(units));
-                exec::lstm_forward(cx.team, sweep, recurrent, gates, c, h);
-            }
+    /// x W + b of all steps, into the gates.
+    pub(crate) fn project(&mut self, cx: &Cx<'_>, value: &Value<'_>) {
+        let width = self.cell.width();
+        let gates = MatMut::new(&mut self.room.gates, cx.dims.tokens(), width, padded(width));
+        self.projection.forward(cx, value, gates);
+    }
+
+    /// The time loop that computes h of all steps from the gates. `h` is ((T + 2) N, H) with the state before the first
+    /// step in place, as is c.
+    pub(crate) fn forward<'a>(&'a mut self, cx: &'a Cx<'_>, pack: &'a CellPack, h: MatMut<'a>) -> (Sweep, Loop<'a>) {
+        let sweep = self.sweep(cx);
+        let Buffers { gates, hidden, c, .. } = Buffers::new(cx.dims, &self.cell, &mut self.room);
+        let (cell, recurrent, h) = (&self.cell, pack.forward.view(), h.into());
+        let time_loop = match cell.cell {
+            Cell::SimpleRnn => Loop::Rnn(RnnForward { activation: cell.activation, recurrent, pre: gates, h }),
+            Cell::Lstm => Loop::Lstm(LstmForward { recurrent, gates, c, h }),
             Cell::Gru => match &pack.candidate {
                 None => {
                     let recurrent_bias = cell.biases().1.map(|b| &cx.params[b]);
-                    exec::gru_forward(cx.team, sweep, GruForward { recurrent, recurrent_bias, gates, hidden, h });
+                    Loop::Gru(GruForward { recurrent, recurrent_bias, gates, hidden, h })
                 }
                 Some((candidate, _)) => {
                     let recurrent = [recurrent, candidate.view()];
-                    exec::gru_before_forward(cx.team, sweep, GruBeforeForward { recurrent, gates, reset_h: hidden, h });
+                    Loop::GruBefore(GruBeforeForward { recurrent, gates, reset_h: hidden, h })
                 }
             },
-        }
+        };
+        (sweep, time_loop)
     }
 
-    /// Adds to the gradients of the parameters and of the input. `h` and `dh` are ((T + 2) N, H); `dh` is clobbered.
-    pub(crate) fn backward(&mut self, cx: &Cx<'_>, pack: &CellPack, args: DirectionBackward<'_>, grads: &mut Gradient) {
-        let DirectionBackward { value, mut h, dh, dx } = args;
-        let (dims, sweep, cell) = (cx.dims, self.sweep(cx), &self.cell);
-        let (tokens, units, width) = (dims.tokens(), cell.units, cell.width());
-        let mut gates = MatMut::new(&mut self.gates, tokens, width, padded(width));
-        let mut hidden = MatMut::new(&mut self.hidden, tokens, cell.hidden_width(), padded(cell.hidden_width()));
-        let mut carry = MatMut::new(&mut self.carry, dims.rows, units, padded(units));
-        let transposed = pack.backward.view();
-        match cell.cell {
-            Cell::SimpleRnn => {
-                let (activation, pre, h) = (cell.activation, gates.reborrow(), h.reborrow());
-                exec::rnn_backward(cx.team, sweep, RnnBackward { activation, transposed, pre, h, dh });
-            }
-            Cell::Lstm => {
-                (0..dims.rows).for_each(|n| carry.row_mut(n).fill(0.0));
-                let c = MatMut::new(&mut self.c, (dims.steps + 2) * dims.rows, units, padded(units));
-                let gates = gates.reborrow();
-                exec::lstm_backward(cx.team, sweep, LstmBackward { transposed, gates, c, dh, dc: carry });
-            }
-            Cell::Gru => {
-                let args = GruBackward { transposed, gates: gates.reborrow(), h: h.reborrow(), dh };
-                match &pack.candidate {
-                    None => exec::gru_backward(cx.team, sweep, args, hidden.reborrow()),
-                    Some((_, candidate)) => exec::gru_before_backward(cx.team, sweep, args, candidate.view(), carry),
-                }
-            }
+    /// The time loop that turns the gates into the gradient of the pre-activations. `h` and `dh` are ((T + 2) N, H); `dh`
+    /// is clobbered.
+    pub(crate) fn backward<'a>(
+        &'a mut self,
+        cx: &Cx<'_>,
+        pack: &'a CellPack,
+        h: MatMut<'a>,
+        dh: MatMut<'a>,
+    ) -> (Sweep, Loop<'a>) {
+        let sweep = self.sweep(cx);
+        if self.cell.cell == Cell::Lstm {
+            self.room.carry.fill(0.0);
         }
-        // The gradient of the pre-activations is complete: all steps at once from here on.
+        let Buffers { gates, hidden, c, carry } = Buffers::new(cx.dims, &self.cell, &mut self.room);
+        let (transposed, activation, h, dh) = (pack.backward.view(), self.cell.activation, h.into(), dh.into());
+        let time_loop = match self.cell.cell {
+            Cell::SimpleRnn => Loop::RnnBack(RnnBackward { activation, transposed, pre: gates, h, dh }),
+            Cell::Lstm => Loop::LstmBack(LstmBackward { transposed, gates, c, dh, dc: carry }),
+            Cell::Gru => match &pack.candidate {
+                None => Loop::GruBack(GruBackward { transposed, gates, hidden, h, dh }),
+                Some((_, candidate)) => {
+                    let transposed = [transposed, candidate.view()];
+                    Loop::GruBeforeBack(GruBeforeBackward { transposed, gates, h, dh, dreset: carry })
+                }
+            },
+        };
+        (sweep, time_loop)
+    }
+
+    /// Adds to the gradients of the parameters, and of the input to `dx`, after the time loop of [`Self::backward`]. `h`
+    /// is ((T + 2) N, H).
+    pub(crate) fn gradients(
+        &mut self,
+        cx: &Cx<'_>,
+        value: &Value<'_>,
+        h: Mat<'_>,
+        dx: Option<MatMut<'_>>,
+        grads: &mut Gradient,
+    ) {
         let _span = profile::enter(Phase::Gradient);
+        let (cell, units, width, tokens) = (&self.cell, self.cell.units, self.cell.width(), cx.dims.tokens());
+        let gates = Mat::new(&self.room.gates, tokens, width, padded(width));
+        let hidden = Mat::new(&self.room.hidden, tokens, cell.hidden_width(), padded(cell.hidden_width()));
         let products = cx.products();
-        let before = h.as_ref().rows_range(sweep.before_all());
+        let before = h.rows_range(self.sweep(cx).before_all());
         let (start, dweights) = grads.write(&cell.recurrent_kernel);
         let mut dweights = MatMut::dense(dweights, units, width);
         if cell.resets_after() {
-            products.outer(before, hidden.as_ref(), start, dweights);
+            products.outer(before, hidden, start, dweights);
             if let Some(bias) = cell.biases().1 {
-                products.add_column_sums(hidden.as_ref(), grads.add(&bias));
+                products.add_column_sums(hidden, grads.add(&bias));
             }
         } else if cell.resets_before() {
-            let (zr, n) = (gates.as_ref().cols_range(0..2 * units), gates.as_ref().cols_range(2 * units..width));
+            let (zr, n) = (gates.cols_range(0..2 * units), gates.cols_range(2 * units..width));
             products.outer(before, zr, start, dweights.reborrow().cols_range(0..2 * units));
-            products.outer(hidden.as_ref(), n, start, dweights.cols_range(2 * units..width));
+            products.outer(hidden, n, start, dweights.cols_range(2 * units..width));
         } else {
-            products.outer(before, gates.as_ref(), start, dweights);
+            products.outer(before, gates, start, dweights);
         }
-        self.projection.backward(cx, &value, gates.as_ref(), dx, grads);
+        self.projection.backward(cx, value, gates, dx, grads);
     }
 }
 
-/// What the backward pass of a direction works on.
-pub(crate) struct DirectionBackward<'a> {
-    pub(crate) value: Value<'a>,
-    /// The outputs with the blocks around them, as forward left them.
-    pub(crate) h: MatMut<'a>,
-    /// In: the gradient of the outputs; clobbered.
-    pub(crate) dh: MatMut<'a>,
-    /// The gradient of a numeric input, added to.
-    pub(crate) dx: Option<MatMut<'a>>,
+/// The room that the time loops work in.
+struct Room {
+    gates: Buffer,
+    hidden: Buffer,
+    c: Buffer,
+    /// (N, H): dc of an LSTM; ds of a GRU that resets before the product.
+    carry: Buffer,
+}
+
+/// The same for the sizes of a step.
+struct Buffers<'a> {
+    /// (T N, gates H)
+    gates: Shared<'a>,
+    /// (T N, 3 H or H): what a GRU keeps of its hidden side.
+    hidden: Shared<'a>,
+    /// ((T + 2) N, H) of an LSTM.
+    c: Shared<'a>,
+    /// (N, H)
+    carry: Shared<'a>,
+}
+
+impl<'a> Buffers<'a> {
+    fn new(dims: Dims, cell: &CellParams, room: &'a mut Room) -> Self {
+        let shaped = |buffer: &'a mut Buffer, rows, cols| {
+            // A cell that does not need one has no room for it.
+            let rows = if buffer.is_empty() { 0 } else { rows };
+            Shared::from(MatMut::new(buffer, rows, cols, padded(cols)))
+        };
+        Self {
+            gates: shaped(&mut room.gates, dims.tokens(), cell.width()),
+            hidden: shaped(&mut room.hidden, dims.tokens(), cell.hidden_width()),
+            c: shaped(&mut room.c, (dims.steps + 2) * dims.rows, cell.units),
+            carry: shaped(&mut room.carry, dims.rows, cell.units),
+        }
+    }
 }

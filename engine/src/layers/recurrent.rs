@@ -1,10 +1,12 @@
 //! Recurrent layers: one direction or both, the whole sequence or the last state.
 
-use super::direction::{CellParams, Direction, DirectionBackward};
+use super::direction::{CellParams, Direction};
 use super::projection::{Origin, Value};
 use super::{Act, Cx, Dims, Inputs, Upstream};
+use crate::exec;
 use crate::graph::{Cell, Shape, Time};
 use crate::network::{Carried, Gradient};
+use std::ops::Range;
 use unroll_kernels::{Mat, MatMut};
 
 /// Where a layer's packed weights stand, and the directions that it reads in.
@@ -47,35 +49,32 @@ impl RecurrentRun {
         Self { directions: directions.collect(), pack, steps }
     }
 
-    /// The columns of direction `d` in the joint output.
-    fn columns(&self, d: usize) -> std::ops::Range<usize> {
-        let units = self.directions[0].cell.units;
-        d * units..(d + 1) * units
-    }
-
     pub(crate) fn forward(&mut self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act, carried: Option<&Carried>) {
         let dims = cx.dims;
-        for d in 0..self.directions.len() {
-            let columns = self.columns(d);
-            let direction = &mut self.directions[d];
+        for (d, direction) in self.directions.iter_mut().enumerate() {
             let value =
                 if direction.takes_tokens() { Value::Tokens(inputs.tokens) } else { Value::Numbers(inputs.only()) };
-            let joint = match &mut self.steps {
-                Some(steps) => steps,
-                None => &mut *act,
-            };
-            let mut h = joint.y_all(dims).cols_range(columns);
+            direction.project(cx, &value);
+            let columns = columns(direction, d);
+            let h = joint(&mut self.steps, act).y_all(dims).cols_range(columns);
             let initial = direction.sweep(cx).initial();
-            start(h.reborrow().rows_range(initial.clone()), carried.map(|s| s.h(cx.first_row, dims.rows)));
+            start(h.rows_range(initial.clone()), carried.map(|s| s.h(cx.first_row, dims.rows)));
             if direction.cell.cell == Cell::Lstm {
                 start(direction.c(dims).rows_range(initial), carried.map(|s| s.c(cx.first_row, dims.rows)));
             }
-            direction.forward(cx, &cx.packs.cells[self.pack + d], &value, h);
+        }
+        let h = joint(&mut self.steps, act).y_all(dims);
+        let packs = &cx.packs.cells[self.pack..];
+        match &mut self.directions[..] {
+            [one, two] => {
+                let (h_one, h_two) = h.split_cols_at(one.cell.units);
+                exec::run(cx.team, &[one.forward(cx, &packs[0], h_one), two.forward(cx, &packs[1], h_two)]);
+            }
+            directions => exec::run(cx.team, &[directions[0].forward(cx, &packs[0], h)]),
         }
         if let Some(steps) = &mut self.steps {
             for (d, direction) in self.directions.iter().enumerate() {
-                let units = direction.cell.units;
-                let columns = d * units..(d + 1) * units;
+                let columns = columns(direction, d);
                 let last = direction.sweep(cx).last();
                 let from = steps.y_all(dims).rows_range(last).cols_range(columns.clone());
                 copy(from.as_ref(), act.y_mut(dims).cols_range(columns));
@@ -88,29 +87,34 @@ impl RecurrentRun {
         if let Some(steps) = &mut self.steps {
             steps.clear_gradient(cx.products(), dims);
             for (d, direction) in self.directions.iter().enumerate() {
-                let units = direction.cell.units;
-                let columns = d * units..(d + 1) * units;
+                let columns = columns(direction, d);
                 let last = direction.sweep(cx).last();
                 let to = steps.both_all(dims).1.rows_range(last).cols_range(columns.clone());
                 copy(act.dy(dims).cols_range(columns), to);
             }
         }
-        for d in 0..self.directions.len() {
-            let columns = self.columns(d);
-            let direction = &mut self.directions[d];
-            let joint = match &mut self.steps {
-                Some(steps) => steps,
-                None => &mut *act,
-            };
-            let (h, dh) = joint.both_all(dims);
-            let (h, dh) = (h.cols_range(columns.clone()), dh.cols_range(columns));
+        let (h, dh) = joint(&mut self.steps, act).both_all(dims);
+        let packs = &cx.packs.cells[self.pack..];
+        match &mut self.directions[..] {
+            [one, two] => {
+                let units = one.cell.units;
+                let ((h_one, h_two), (dh_one, dh_two)) = (h.split_cols_at(units), dh.split_cols_at(units));
+                let loops = [one.backward(cx, &packs[0], h_one, dh_one), two.backward(cx, &packs[1], h_two, dh_two)];
+                exec::run(cx.team, &loops);
+            }
+            directions => exec::run(cx.team, &[directions[0].backward(cx, &packs[0], h, dh)]),
+        }
+        // The gradients of the pre-activations are complete: all steps at once from here on.
+        for (d, direction) in self.directions.iter_mut().enumerate() {
+            let columns = columns(direction, d);
+            let h = joint(&mut self.steps, act).y_all(dims).cols_range(columns);
             let (value, dx) = if direction.takes_tokens() {
                 (Value::Tokens(up.tokens), None)
             } else {
                 let (x, dx) = up.get(0);
                 (Value::Numbers(x), Some(dx))
             };
-            direction.backward(cx, &cx.packs.cells[self.pack + d], DirectionBackward { value, h, dh, dx }, grads);
+            direction.gradients(cx, &value, h.as_ref(), dx, grads);
         }
     }
 
@@ -118,16 +122,23 @@ impl RecurrentRun {
     pub(crate) fn carry(&mut self, act: &mut Act, dims: Dims, first_row: usize, into: &mut Carried) {
         let direction = &mut self.directions[0];
         let last = dims.steps * dims.rows..(dims.steps + 1) * dims.rows;
-        let joint = match &mut self.steps {
-            Some(steps) => steps,
-            None => act,
-        };
-        let h = joint.y_all(dims).rows_range(last.clone());
+        let h = joint(&mut self.steps, act).y_all(dims).rows_range(last.clone());
         copy(h.as_ref(), into.h_mut(first_row, dims.rows));
         if direction.cell.cell == Cell::Lstm {
             copy(direction.c(dims).rows_range(last).as_ref(), into.c_mut(first_row, dims.rows));
         }
     }
+}
+
+/// The columns of direction `d` in the joint output.
+fn columns(direction: &Direction, d: usize) -> Range<usize> {
+    let units = direction.cell.units;
+    d * units..(d + 1) * units
+}
+
+/// The outputs of all steps: the layer's own, or its output.
+fn joint<'a>(steps: &'a mut Option<Act>, act: &'a mut Act) -> &'a mut Act {
+    steps.as_mut().unwrap_or(act)
 }
 
 /// Sets the state before the first step: that carried, or zero.

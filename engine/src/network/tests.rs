@@ -87,6 +87,64 @@ fn the_bits_do_not_depend_on_the_number_of_threads() {
     }
 }
 
+/// Both directions of two layers, which run side by side: all steps, then the last state.
+const BOTH_WAYS: &str = r#"
+    initializer = { uniform = 0.3 }
+    [[layers]]
+    type = "embedding"
+    output_dim = 9
+    [[layers]]
+    type = "bidirectional"
+    layer = { type = "CELL", units = 21, return_sequences = true }
+    [[layers]]
+    type = "bidirectional"
+    layer = { type = "CELL", units = 13 }
+    [[layers]]
+    type = "dense"
+    activation = "softmax"
+"#;
+
+#[test]
+fn the_bits_of_both_directions_do_not_depend_on_the_number_of_threads() {
+    for cell in ["simple_rnn", "lstm", "gru", "gru\", reset_after = false, name = \"x"] {
+        let graph = model(BOTH_WAYS, cell);
+        // Few rows and many: rows are cut too where there are enough of them.
+        for (steps, rows) in [(6, 5), (4, 70)] {
+            let alone = trace_last(&graph, options(steps, rows));
+            for threads in [2, 3, 5, 8] {
+                let threaded = trace_last(&graph, NetworkOptions { threads, ..options(steps, rows) });
+                assert!(alone == threaded, "{cell}, {rows} rows with {threads} threads");
+            }
+        }
+    }
+}
+
+/// The loss and gradient of one step of a model with one target a row.
+fn trace_last(graph: &Graph, options: NetworkOptions) -> (f64, Vec<u32>) {
+    let (t, n) = (options.steps, options.rows);
+    let mut network = Network::new(graph, options).unwrap();
+    let (x, y) = (tokens(t * n, 1), tokens(n, 2));
+    let batch = Batch { steps: t, rows: n, inputs: &x, targets: &y };
+    let mut state = network.new_state(n);
+    let loss = network.train_step(&batch, &mut state, 1).nats;
+    (loss, network.gradient().iter().map(|g| g.to_bits()).collect())
+}
+
+#[test]
+fn the_bits_do_not_depend_on_how_rows_and_units_are_cut() {
+    // So much work that threads share it: rows are cut at 60, units at 20 rows of many units.
+    for (units, rows) in [(70, 60), (330, 7)] {
+        for cell in CELLS {
+            let graph = model(&LANGUAGE.replace("units = 21", &format!("units = {units}")), cell);
+            let alone = trace_steps(&graph, options(5, rows), 1);
+            for threads in [2, 3, 5, 16] {
+                let threaded = trace_steps(&graph, NetworkOptions { threads, ..options(5, rows) }, 1);
+                assert!(alone == threaded, "{cell}, {rows} x {units} with {threads} threads");
+            }
+        }
+    }
+}
+
 #[test]
 fn avx2_and_avx512_agree_to_the_bit() {
     let fast: Vec<_> = sets_under_test().into_iter().filter(|isa| isa.name() != "portable").collect();

@@ -1,0 +1,203 @@
+//! The GRU's time loops, for a reset after and before the product.
+
+use super::Strand;
+use crate::exec::shared::Shared;
+use std::ops::Range;
+use unroll_kernels::gemm::{self, Init, PackedRef};
+use unroll_kernels::gru;
+
+/// Forward, reset after the product.
+pub(crate) struct GruForward<'a> {
+    /// U (H, 3 x units), packed.
+    pub(crate) recurrent: PackedRef<'a>,
+    /// (3 H), if there is a bias.
+    pub(crate) recurrent_bias: Option<&'a [f32]>,
+    /// In: x W + b; out: the activated gates.
+    pub(crate) gates: Shared<'a>,
+    /// (T N, 3 H). Out: what backward needs of h U + b'.
+    pub(crate) hidden: Shared<'a>,
+    pub(crate) h: Shared<'a>,
+}
+
+impl GruForward<'_> {
+    pub(super) fn run(&self, strand: &Strand<'_>) {
+        let (sweep, Self { recurrent, recurrent_bias, gates, hidden, h }) = (strand.sweep, self);
+        let width = sweep.units;
+        strand.forward(recurrent.granule(), |t, block| {
+            let (rows, units) = (&block.rows, block.units.clone());
+            let part = |bias: &'_ [f32], g: usize| -> Range<usize> {
+                debug_assert_eq!(bias.len(), 3 * width);
+                g * width + block.units.start..g * width + block.units.end
+            };
+            // SAFETY: own blocks of this step are written, the step before is read: see the top of the folder.
+            unsafe {
+                gru::forward(gru::Forward {
+                    h_prev: h.read(sweep.before(t, rows)),
+                    h_prev_own: h.read(sweep.before(t, rows)).cols_range(units.clone()),
+                    recurrent: recurrent.cols_range(units.clone()),
+                    recurrent_bias: recurrent_bias.map(|b| std::array::from_fn(|g| &b[part(b, g)])),
+                    gates: gates.write_groups(sweep.at(t, rows), 3, units.clone()),
+                    hidden: hidden.write_groups(sweep.at(t, rows), 3, units.clone()),
+                    h: h.write(sweep.now(t, rows)).cols_range(units),
+                });
+            }
+        });
+    }
+}
+
+/// Backward, reset after the product.
+pub(crate) struct GruBackward<'a> {
+    /// U^T (3 H, H), packed.
+    pub(crate) transposed: PackedRef<'a>,
+    /// In: the activated gates; out: the gradient of the input's side.
+    pub(crate) gates: Shared<'a>,
+    /// In: what forward left; out: the gradient of the hidden side.
+    pub(crate) hidden: Shared<'a>,
+    /// As forward left it.
+    pub(crate) h: Shared<'a>,
+    /// In: the gradient of the outputs; clobbered.
+    pub(crate) dh: Shared<'a>,
+}
+
+impl GruBackward<'_> {
+    pub(super) fn run(&self, strand: &Strand<'_>) {
+        let (sweep, Self { transposed, gates, hidden, h, dh }) = (strand.sweep, self);
+        strand.backward(transposed.granule(), |t, later, block| {
+            let (rows, units) = (&block.rows, block.units.clone());
+            // SAFETY: own blocks of this step (and of the gradient flowing to the step before) are written, `hidden` of
+            // the step after is read: see the top of the folder.
+            unsafe {
+                let mut now = dh.write(sweep.now(t, rows)).cols_range(units.clone());
+                if let Some(later) = later {
+                    let (a, b) = (hidden.read(sweep.at(later, rows)), transposed.cols_range(units.clone()));
+                    gemm::product(gemm::Product { a, b, init: Init::Keep, c: now.reborrow().into() });
+                }
+                gru::backward(
+                    sweep.isa,
+                    gru::Backward {
+                        gates: gates.write_groups(sweep.at(t, rows), 3, units.clone()),
+                        hidden: hidden.write_groups(sweep.at(t, rows), 3, units.clone()),
+                        h_prev: h.read(sweep.before(t, rows)).cols_range(units.clone()),
+                        dh: now.as_ref(),
+                        dh_prev: dh.write(sweep.before(t, rows)).cols_range(units),
+                    },
+                );
+            }
+        });
+    }
+}
+
+/// Forward, reset before the product: two phases and two barriers a step.
+pub(crate) struct GruBeforeForward<'a> {
+    /// U_z, U_r (H, 2 x units) and U_n (H, units), packed.
+    pub(crate) recurrent: [PackedRef<'a>; 2],
+    /// In: x W + b; out: the activated gates.
+    pub(crate) gates: Shared<'a>,
+    /// (T N, H). Out: r h_prev.
+    pub(crate) reset_h: Shared<'a>,
+    pub(crate) h: Shared<'a>,
+}
+
+impl GruBeforeForward<'_> {
+    pub(super) fn run(&self, strand: &Strand<'_>) {
+        let (sweep, Self { recurrent: [zr, n], gates, reset_h, h }) = (strand.sweep, self);
+        let share = strand.share(zr.granule().max(n.granule()));
+        for t in (0..sweep.steps).map(|i| sweep.time(i)) {
+            for block in share.blocks() {
+                let (rows, units) = (&block.rows, block.units.clone());
+                // SAFETY: own blocks of this step are written, the step before is read: see the top of the folder.
+                unsafe {
+                    gru::before::forward_gates(gru::before::ForwardGates {
+                        h_prev: h.read(sweep.before(t, rows)),
+                        h_prev_own: h.read(sweep.before(t, rows)).cols_range(units.clone()),
+                        recurrent: zr.cols_range(units.clone()),
+                        gates: gates.write_groups(sweep.at(t, rows), 3, units.clone()),
+                        reset_h: reset_h.write(sweep.at(t, rows)).cols_range(units),
+                    });
+                }
+            }
+            strand.member.barrier();
+            for block in share.blocks() {
+                let (rows, units) = (&block.rows, block.units.clone());
+                // SAFETY: as above; r h_prev of all units is complete since the barrier.
+                unsafe {
+                    gru::before::forward_candidate(gru::before::ForwardCandidate {
+                        reset_h: reset_h.read(sweep.at(t, rows)),
+                        recurrent: n.cols_range(units.clone()),
+                        h_prev: h.read(sweep.before(t, rows)).cols_range(units.clone()),
+                        gates: gates.write_groups(sweep.at(t, rows), 3, units.clone()),
+                        h: h.write(sweep.now(t, rows)).cols_range(units),
+                    });
+                }
+            }
+            strand.member.barrier();
+        }
+    }
+}
+
+/// Backward, reset before the product.
+pub(crate) struct GruBeforeBackward<'a> {
+    /// U_zr^T (2 H, H) and U_n^T (H, H), packed.
+    pub(crate) transposed: [PackedRef<'a>; 2],
+    /// In: the activated gates; out: the gradient of the pre-activations.
+    pub(crate) gates: Shared<'a>,
+    /// As forward left it.
+    pub(crate) h: Shared<'a>,
+    /// In: the gradient of the outputs; clobbered.
+    pub(crate) dh: Shared<'a>,
+    /// (N, H): scratch.
+    pub(crate) dreset: Shared<'a>,
+}
+
+impl GruBeforeBackward<'_> {
+    pub(super) fn run(&self, strand: &Strand<'_>) {
+        let (sweep, Self { transposed: [zr, n], gates, h, dh, dreset }) = (strand.sweep, self);
+        let width = sweep.units;
+        let share = strand.share(zr.granule().max(n.granule()));
+        for (t, later) in strand.backward_times() {
+            for block in share.blocks() {
+                let (rows, units) = (&block.rows, block.units.clone());
+                // SAFETY: own blocks of this step (and of the gradient flowing to the step before) are written, the gates
+                // of the step after are read: see the top of the folder.
+                unsafe {
+                    let mut now = dh.write(sweep.now(t, rows)).cols_range(units.clone());
+                    if let Some(later) = later {
+                        let a = gates.read(sweep.at(later, rows)).cols_range(0..2 * width);
+                        let b = zr.cols_range(units.clone());
+                        gemm::product(gemm::Product { a, b, init: Init::Keep, c: now.reborrow().into() });
+                    }
+                    gru::before::backward_candidate(
+                        sweep.isa,
+                        gru::before::BackwardCandidate {
+                            gates: gates.write_groups(sweep.at(t, rows), 3, units.clone()),
+                            h_prev: h.read(sweep.before(t, rows)).cols_range(units.clone()),
+                            dh: now.as_ref(),
+                            dh_prev: dh.write(sweep.before(t, rows)).cols_range(units),
+                        },
+                    );
+                }
+            }
+            strand.member.barrier();
+            for block in share.blocks() {
+                let (rows, units) = (&block.rows, block.units.clone());
+                // SAFETY: as above; da_n of all units is complete since the barrier, and this phase writes other columns.
+                unsafe {
+                    let mut ds = dreset.write(rows.clone()).cols_range(units.clone());
+                    let a = gates.read(sweep.at(t, rows)).cols_range(2 * width..3 * width);
+                    let b = n.cols_range(units.clone());
+                    gemm::product(gemm::Product { a, b, init: Init::Zero, c: ds.reborrow().into() });
+                    gru::before::backward_gates(
+                        sweep.isa,
+                        gru::before::BackwardGates {
+                            gates: gates.write_groups(sweep.at(t, rows), 3, units.clone()),
+                            h_prev: h.read(sweep.before(t, rows)).cols_range(units.clone()),
+                            dreset_h: ds.as_ref(),
+                            dh_prev: dh.write(sweep.before(t, rows)).cols_range(units),
+                        },
+                    );
+                }
+            }
+            strand.member.barrier();
+        }
+    }
+}

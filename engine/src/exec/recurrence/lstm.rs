@@ -1,0 +1,76 @@
+//! The LSTM's time loops.
+
+use super::Strand;
+use crate::exec::shared::Shared;
+use unroll_kernels::gemm::{self, Init, PackedRef};
+use unroll_kernels::lstm;
+
+/// LSTM forward: gates hold x W + b and receive the activated gates; c and h have their initial state in place.
+pub(crate) struct LstmForward<'a> {
+    /// U (H, 4 x units), packed.
+    pub(crate) recurrent: PackedRef<'a>,
+    pub(crate) gates: Shared<'a>,
+    pub(crate) c: Shared<'a>,
+    pub(crate) h: Shared<'a>,
+}
+
+impl LstmForward<'_> {
+    pub(super) fn run(&self, strand: &Strand<'_>) {
+        let (sweep, Self { recurrent, gates, c, h }) = (strand.sweep, self);
+        strand.forward(recurrent.granule(), |t, block| {
+            let (rows, units) = (&block.rows, block.units.clone());
+            // SAFETY: own blocks of this step are written, the step before is read: see the top of the folder.
+            unsafe {
+                lstm::forward(lstm::Forward {
+                    h_prev: h.read(sweep.before(t, rows)),
+                    recurrent: recurrent.cols_range(units.clone()),
+                    c_prev: c.read(sweep.before(t, rows)).cols_range(units.clone()),
+                    gates: gates.write_groups(sweep.at(t, rows), 4, units.clone()),
+                    c: c.write(sweep.now(t, rows)).cols_range(units.clone()),
+                    h: h.write(sweep.now(t, rows)).cols_range(units),
+                });
+            }
+        });
+    }
+}
+
+/// LSTM backward.
+pub(crate) struct LstmBackward<'a> {
+    /// U^T (4 H, H), packed.
+    pub(crate) transposed: PackedRef<'a>,
+    /// In: the activated gates; out: the gradient of the pre-activations.
+    pub(crate) gates: Shared<'a>,
+    /// As forward left it.
+    pub(crate) c: Shared<'a>,
+    /// In: the gradient of the outputs; clobbered.
+    pub(crate) dh: Shared<'a>,
+    /// (N, H): zero at first.
+    pub(crate) dc: Shared<'a>,
+}
+
+impl LstmBackward<'_> {
+    pub(super) fn run(&self, strand: &Strand<'_>) {
+        let (sweep, Self { transposed, gates, c, dh, dc }) = (strand.sweep, self);
+        strand.backward(transposed.granule(), |t, later, block| {
+            let (rows, units) = (&block.rows, block.units.clone());
+            // SAFETY: own blocks of this step are written, the gates of the step after are read: see the top of the folder.
+            unsafe {
+                let mut dh = dh.write(sweep.now(t, rows)).cols_range(units.clone());
+                if let Some(later) = later {
+                    let (a, b) = (gates.read(sweep.at(later, rows)), transposed.cols_range(units.clone()));
+                    gemm::product(gemm::Product { a, b, init: Init::Keep, c: dh.reborrow().into() });
+                }
+                lstm::backward(
+                    sweep.isa,
+                    lstm::Backward {
+                        gates: gates.write_groups(sweep.at(t, rows), 4, units.clone()),
+                        c: c.read(sweep.now(t, rows)).cols_range(units.clone()),
+                        c_prev: c.read(sweep.before(t, rows)).cols_range(units.clone()),
+                        dh: dh.as_ref(),
+                        dc: dc.write(rows.clone()).cols_range(units),
+                    },
+                );
+            }
+        });
+    }
+}

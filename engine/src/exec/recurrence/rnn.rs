@@ -1,0 +1,73 @@
+//! The simple recurrence's time loops.
+
+use super::Strand;
+use crate::exec::shared::Shared;
+use unroll_kernels::gemm::{self, Init, PackedRef};
+use unroll_kernels::rnn;
+
+/// Forward: `pre` holds x W + b and is clobbered; h has its initial state in place.
+pub(crate) struct RnnForward<'a> {
+    pub(crate) activation: rnn::Activation,
+    /// U (H, units), packed.
+    pub(crate) recurrent: PackedRef<'a>,
+    pub(crate) pre: Shared<'a>,
+    pub(crate) h: Shared<'a>,
+}
+
+impl RnnForward<'_> {
+    pub(super) fn run(&self, strand: &Strand<'_>) {
+        let (sweep, Self { activation, recurrent, pre, h }) = (strand.sweep, self);
+        strand.forward(recurrent.granule(), |t, block| {
+            let (rows, units) = (&block.rows, block.units.clone());
+            // SAFETY: own blocks of this step are written, the step before is read: see the top of the folder.
+            unsafe {
+                rnn::forward(rnn::Forward {
+                    activation: *activation,
+                    h_prev: h.read(sweep.before(t, rows)),
+                    recurrent: recurrent.cols_range(units.clone()),
+                    pre: pre.write_groups(sweep.at(t, rows), 1, units.clone()),
+                    h: h.write(sweep.now(t, rows)).cols_range(units),
+                });
+            }
+        });
+    }
+}
+
+/// Backward.
+pub(crate) struct RnnBackward<'a> {
+    pub(crate) activation: rnn::Activation,
+    /// U^T (H, H), packed.
+    pub(crate) transposed: PackedRef<'a>,
+    /// Out: the gradient of the pre-activations.
+    pub(crate) pre: Shared<'a>,
+    /// As forward left it.
+    pub(crate) h: Shared<'a>,
+    /// In: the gradient of the outputs; clobbered.
+    pub(crate) dh: Shared<'a>,
+}
+
+impl RnnBackward<'_> {
+    pub(super) fn run(&self, strand: &Strand<'_>) {
+        let (sweep, Self { activation, transposed, pre, h, dh }) = (strand.sweep, self);
+        strand.backward(transposed.granule(), |t, later, block| {
+            let (rows, units) = (&block.rows, block.units.clone());
+            // SAFETY: own blocks of this step are written, `pre` of the step after is read: see the top of the folder.
+            unsafe {
+                let mut dh = dh.write(sweep.now(t, rows)).cols_range(units.clone());
+                if let Some(later) = later {
+                    let (a, b) = (pre.read(sweep.at(later, rows)), transposed.cols_range(units.clone()));
+                    gemm::product(gemm::Product { a, b, init: Init::Keep, c: dh.reborrow().into() });
+                }
+                rnn::backward(
+                    sweep.isa,
+                    rnn::Backward {
+                        activation: *activation,
+                        h: h.read(sweep.now(t, rows)).cols_range(units.clone()),
+                        dh: dh.as_ref(),
+                        dpre: pre.write(sweep.at(t, rows)).cols_range(units),
+                    },
+                );
+            }
+        });
+    }
+}
