@@ -2,11 +2,14 @@
 //!
 //! [`Isa`] names a set. It can only be obtained for a set that the processor has ([`Isa::best`], [`Isa::available`],
 //! [`Isa::from_name`]), so a kernel that receives one may use it. The environment variable `UNROLL_ISA` (`portable`,
-//! `avx2`, `avx512`) caps the choice; `UNROLL_REQUIRE_ISA` (a comma-separated list) makes the tests fail, rather than
+//! `avx2`, `avx512`, `amx`) caps the choice; `UNROLL_REQUIRE_ISA` (a comma-separated list) makes the tests fail, rather than
 //! skip, where a set is missing.
+//!
+//! `amx` is AVX-512 with the tile products of bf16 beside it: whatever is not a product in bf16 runs as on `avx512`, to the
+//! same bits.
 
 #[cfg(target_arch = "x86_64")]
-use crate::simd::{Avx2, Avx512};
+use crate::simd::{Amx, Avx2, Avx512};
 use crate::simd::{Kernel, Portable, Simd};
 use std::fmt;
 use std::sync::OnceLock;
@@ -23,10 +26,12 @@ enum Set {
     Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
+    #[cfg(target_arch = "x86_64")]
+    Amx(Amx),
 }
 
 /// Names of every set this crate has kernels for, the plainest first.
-pub const NAMES: [&str; 3] = ["portable", "avx2", "avx512"];
+pub const NAMES: [&str; 4] = ["portable", "avx2", "avx512", "amx"];
 
 impl Isa {
     /// The portable set, which every processor has.
@@ -46,7 +51,7 @@ impl Isa {
         static BEST: OnceLock<Isa> = OnceLock::new();
         *BEST.get_or_init(|| {
             let cap = std::env::var("UNROLL_ISA").unwrap_or_default();
-            let cap = if cap.is_empty() || cap == "amx" { "avx512" } else { cap.as_str() };
+            let cap = if cap.is_empty() { NAMES[NAMES.len() - 1] } else { cap.as_str() };
             let rank = NAMES.iter().position(|&name| name == cap);
             let Some(rank) = rank else { panic!("UNROLL_ISA={cap}: known names are {}", NAMES.join(", ")) };
             NAMES[..=rank].iter().rev().find_map(|name| Self::detect(name)).unwrap_or(Self::PORTABLE)
@@ -65,11 +70,13 @@ impl Isa {
             "avx2" => Avx2::detect().map(|token| Self(Set::Avx2(token))),
             #[cfg(target_arch = "x86_64")]
             "avx512" => Avx512::detect().map(|token| Self(Set::Avx512(token))),
+            #[cfg(target_arch = "x86_64")]
+            "amx" => Amx::detect().map(|token| Self(Set::Amx(token))),
             _ => None,
         }
     }
 
-    /// `portable`, `avx2` or `avx512`.
+    /// `portable`, `avx2`, `avx512` or `amx`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Set::Portable => "portable",
@@ -77,6 +84,8 @@ impl Isa {
             Set::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Set::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx(_) => "amx",
         }
     }
 
@@ -87,7 +96,16 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(_) => Avx2::LANES,
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512(_) => Avx512::LANES,
+            Set::Avx512(_) | Set::Amx(_) => Avx512::LANES,
+        }
+    }
+
+    /// The token of AMX, if this is its set.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn amx(self) -> Option<Amx> {
+        match self.0 {
+            Set::Amx(token) => Some(token),
+            _ => None,
         }
     }
 
@@ -95,6 +113,8 @@ impl Isa {
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Amx(token) => token.avx512().vectorize(kernel),
             #[cfg(target_arch = "x86_64")]
             Set::Avx512(token) => token.vectorize(kernel),
             #[cfg(target_arch = "x86_64")]

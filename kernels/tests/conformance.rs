@@ -1,7 +1,7 @@
 //! The ONNX node tests that these kernels cover, from the file that `UNROLL_DATA` leads to.
 
 use serde_json::Value;
-use unroll_kernels::gemm::{Init, OuterProduct, outer_product};
+use unroll_kernels::gemm::{Init, OuterProduct, Precision, outer_product};
 use unroll_kernels::optimizer::{Rule, Update, update};
 use unroll_kernels::{Buffer, Isa, Mat, MatMut, embedding, isa, math, softmax};
 
@@ -131,6 +131,7 @@ fn gemm(isa: Isa, case: &Case) -> Vec<f32> {
         OuterProduct {
             a: Mat::dense(&at, k, m),
             b: Mat::dense(&bt, k, n),
+            precision: Precision::F32,
             init: Init::Bias(&bias),
             c: MatMut::dense(&mut out, m, n),
             scratch: &mut Buffer::default(),

@@ -8,7 +8,7 @@ pub mod reference;
 #[cfg(test)]
 pub(crate) mod testing;
 
-use crate::gemm::PackedRef;
+use crate::gemm::{PackedRef, Precision};
 use crate::simd::Simd;
 use std::ops::Range;
 
@@ -16,18 +16,24 @@ use std::ops::Range;
 /// 48 KB, the rest being left to the operands of the product.
 const BLOCK: usize = 4096;
 
-/// Rows of a block: ten register tiles of six rows.
-const BLOCK_ROWS: usize = 60;
+/// Rows of a block: ten register tiles of six rows; in bf16 four tiles.
+const fn block_rows(precision: Precision) -> usize {
+    match precision {
+        Precision::F32 => 60,
+        Precision::Bf16 => 64,
+    }
+}
 
 /// The blocks of a step of `rows` rows: (rows, units), whole panels of `recurrent`, all rows of some units before the
 /// next units, so that panels are read from the second-level cache once for each block of rows.
 pub(crate) fn blocks(rows: usize, recurrent: PackedRef<'_>) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
     let (units, granule) = (recurrent.cols(), recurrent.granule());
-    let panel = rows.clamp(1, BLOCK_ROWS) * granule * recurrent.groups();
+    let high = block_rows(recurrent.precision());
+    let panel = rows.clamp(1, high) * granule * recurrent.groups();
     let width = granule * (BLOCK / panel).max(1);
-    (0..units).step_by(width).flat_map(move |u| {
-        (0..rows).step_by(BLOCK_ROWS).map(move |n| (n..(n + BLOCK_ROWS).min(rows), u..(u + width).min(units)))
-    })
+    (0..units)
+        .step_by(width)
+        .flat_map(move |u| (0..rows).step_by(high).map(move |n| (n..(n + high).min(rows), u..(u + width).min(units))))
 }
 
 /// The vector at `at`: `LANES` elements if `WHOLE`, else those that are left, the other lanes 0.

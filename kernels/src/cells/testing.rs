@@ -1,8 +1,9 @@
 //! What the tests of the recurrent cells share.
 
-use super::BLOCK_ROWS;
+use super::block_rows;
 use crate::cells::reference::Dims;
 use crate::check::{self, Claim, numbers, wide};
+use crate::gemm::Precision;
 use crate::{Mat, MatMut};
 use proptest::prelude::*;
 
@@ -118,7 +119,7 @@ pub(crate) fn awkward(lanes: usize) -> Vec<(usize, usize)> {
     for units in [1, lanes - 1, lanes, lanes + 1, 33, 97] {
         sizes.extend([1, 2, 7, 33].map(|rows| (rows, units)));
     }
-    sizes.push((BLOCK_ROWS + 5, 2 * lanes + 3));
+    sizes.push((block_rows(Precision::Bf16) + 5, 2 * lanes + 3));
     sizes
 }
 
@@ -130,10 +131,22 @@ pub(crate) fn noise(n: usize, scale: f64, seed: u64) -> Vec<f32> {
 /// 2^-24: half a unit in the last place of 1.
 pub(crate) const U: f64 = 1.0 / (1u64 << 24) as f64;
 
-/// Row `n`, column `j` of A B and of |A| |B| in f64: A (N, H) and B (H, width), dense.
-pub(crate) fn hidden_side(a: &[f32], b: &[f32], width: usize, n: usize, j: usize) -> (f64, f64) {
+/// The precisions of products.
+pub(crate) const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::Bf16];
+
+/// The factor of the magnitudes in the bound of a product of `units` terms to which up to two numbers are added.
+pub(crate) fn product_bound(precision: Precision, units: usize) -> f64 {
+    match precision {
+        Precision::F32 => 2.0 * (units + 2) as f64 * U,
+        Precision::Bf16 => (36.0 + units as f64 / 16.0) * U,
+    }
+}
+
+/// Row `n`, column `j` of A B and of |A| |B| in f64, of rounded operands: A (N, H) and B (H, width), dense.
+pub(crate) fn hidden_side(precision: Precision, [a, b]: [&[f32]; 2], width: usize, n: usize, j: usize) -> (f64, f64) {
     let k = b.len() / width;
-    let terms = (0..k).map(|k2| f64::from(a[n * k + k2]) * f64::from(b[k2 * width + j]));
+    let seen = |x| f64::from(precision.round(x));
+    let terms = (0..k).map(|k2| seen(a[n * k + k2]) * seen(b[k2 * width + j]));
     terms.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs()))
 }
 

@@ -4,8 +4,10 @@ use super::input::{Input, cut_at};
 use super::{Probe, TINY, U, Wanted};
 use crate::check::{Framed, bits, on_every_set, wide};
 use crate::gemm::{
-    DirectProduct, Init, OuterProduct, Packed, Product, direct_product, outer_product, product, reference,
+    DirectProduct, Init, Left, OuterProduct, Packed, Precision, Product, direct_product, outer_product, product,
+    reference,
 };
+use crate::isa::sets_under_test;
 use crate::{Buffer, Isa};
 
 /// Which entry computes C.
@@ -43,6 +45,7 @@ struct Case {
     bias: Vec<f32>,
     /// Chooses where the columns are cut.
     cut: u8,
+    precision: Precision,
 }
 
 /// Reads a case, computes it whole and in two parts of the columns, and compares.
@@ -65,19 +68,26 @@ pub(super) fn run(data: &[u8], probe: Probe<'_>) {
         if whole { values.iter().map(|x| x.trunc()).collect() } else { values }
     };
     let (a, b, c, bias) = (numbers(m * k), numbers(k * width), numbers(m * width), numbers(width));
-    let case = Case { entry, start, m, k, groups, cols, a, b, c, bias, cut: input.byte() };
-    let results = on_every_set("gemm", |isa| {
+    let cut = input.byte();
+    let precision = input.pick([Precision::F32, Precision::Bf16]);
+    let case = Case { entry, start, m, k, groups, cols, a, b, c, bias, cut, precision };
+    let compute = |isa| {
         let all = case.compute(isa, false);
         assert_eq!(bits(&all), bits(&case.compute(isa, true)), "{isa} {entry:?}: the bits depend on the cut");
         all
-    });
+    };
+    // Tiles take subnormal sums for zero, which the numbers here reach.
+    let results = match precision {
+        Precision::F32 => on_every_set("gemm", compute),
+        Precision::Bf16 => sets_under_test().into_iter().map(|isa| (isa, compute(isa))).collect(),
+    };
     case.wanted(whole).compare("product", results, probe);
 }
 
 impl Case {
     /// C, in one part or in two.
     fn compute(&self, isa: Isa, cut: bool) -> Vec<f32> {
-        let Self { entry, m, k, groups, cols, .. } = *self;
+        let Self { entry, m, k, groups, cols, precision, .. } = *self;
         let width = groups * cols;
         let (a_shape, b_shape) = match entry {
             Entry::Outer => ([k, m], [k, width]),
@@ -86,7 +96,7 @@ impl Case {
         };
         let a = Framed::new(a_shape[0], a_shape[1], &self.a);
         let b = Framed::new(b_shape[0], b_shape[1], &self.b);
-        let mut packed = Packed::new(isa, k, groups, cols);
+        let mut packed = Packed::new(isa, precision, k, groups, cols);
         let mut granule = 1;
         match entry {
             Entry::Packed => packed.pack(b.mat()),
@@ -99,7 +109,7 @@ impl Case {
         let middle = if cut { cut_at(self.cut, cols, granule) } else { cols };
         let start = if self.start == Start::Keep { self.c.clone() } else { vec![f32::NAN; m * width] };
         let mut c = Framed::new(m, width, &start);
-        let mut scratch = Buffer::default();
+        let [mut scratch, mut room] = [(); 2].map(|()| Buffer::default());
         for cols_range in [0..middle, middle..cols] {
             let init = match self.start {
                 Start::Zero => Init::Zero,
@@ -110,7 +120,7 @@ impl Case {
             let scratch = &mut scratch;
             match entry {
                 Entry::Packed | Entry::PackedTransposed => product(Product {
-                    a: a.mat(),
+                    a: Left::of(packed.view(), a.mat(), &mut room),
                     b: packed.view().cols_range(cols_range.clone()),
                     init,
                     c: c.mat_mut().into_groups(groups).cols_range(cols_range),
@@ -121,21 +131,27 @@ impl Case {
                     let b =
                         if b_transposed { b.rows_range(cols_range.clone()) } else { b.cols_range(cols_range.clone()) };
                     let c = c.mat_mut().cols_range(cols_range);
-                    direct_product(isa, DirectProduct { a: a.mat(), b, b_transposed, init, c, scratch });
+                    direct_product(isa, DirectProduct { a: a.mat(), b, b_transposed, precision, init, c, scratch });
                 }
                 Entry::Outer => {
                     let (b, c) = (b.mat().cols_range(cols_range.clone()), c.mat_mut().cols_range(cols_range));
-                    outer_product(isa, OuterProduct { a: a.mat(), b, init, c, scratch });
+                    outer_product(isa, OuterProduct { a: a.mat(), b, precision, init, c, scratch });
                 }
             }
         }
         c.values()
     }
 
-    /// The reference, with |error| <= 2 K u (|init| + sum |a| |b|), and none in whole numbers.
+    /// The reference on the operands as the precision rounds them, with the bounds that `gemm` and `gemm::bf16` state, and
+    /// none in whole numbers.
     fn wanted(&self, whole: bool) -> Wanted {
         let magnitudes = self.reference(f64::abs);
-        let bound = |m: f64| if whole { 0.0 } else { 2.0 * self.k as f64 * (U * m + TINY) };
+        let k = self.k as f64;
+        let bound = |m: f64| match self.precision {
+            _ if whole => 0.0,
+            Precision::F32 => 2.0 * k * (U * m + TINY),
+            Precision::Bf16 => (34.0 + k / 16.0) * U * m + 2.0 * k * f64::from(f32::MIN_POSITIVE),
+        };
         Wanted { values: self.reference(|x| x), bounds: magnitudes.into_iter().map(bound).collect() }
     }
 
@@ -143,7 +159,8 @@ impl Case {
         let Self { entry, m, k, groups, cols, .. } = *self;
         let width = groups * cols;
         let map = |x: &[f32]| wide(x).into_iter().map(of).collect::<Vec<_>>();
-        let (a, b) = (map(&self.a), map(&self.b));
+        let rounded = |x: &[f32]| map(&x.iter().map(|&x| self.precision.round(x)).collect::<Vec<_>>());
+        let (a, b) = (rounded(&self.a), rounded(&self.b));
         let mut c = match self.start {
             Start::Zero => vec![0.0; m * width],
             Start::Keep => map(&self.c),

@@ -4,7 +4,7 @@ use super::input::{Input, cut_at};
 use super::{Probe, TINY, U, Wanted, same_bits_in_blocks, with_hidden_side};
 use crate::cells::reference::sigmoid;
 use crate::check::{Framed, on_every_set};
-use crate::gemm::Packed;
+use crate::gemm::{Packed, Precision};
 use crate::gru::reference::{blend, blend_backward};
 use crate::gru::{Backward, Forward, backward, before, forward};
 use crate::{Isa, Mat};
@@ -82,7 +82,7 @@ impl Step {
     /// Packs `groups` gates of U from gate `first` on.
     fn packed(&self, isa: Isa, first: usize, groups: usize) -> Packed {
         let units = self.units;
-        let mut packed = Packed::new(isa, units, groups, units);
+        let mut packed = Packed::new(isa, Precision::F32, units, groups, units);
         packed.pack(Mat::dense(&self.u, units, 3 * units).cols_range(first * units..(first + groups) * units));
         packed
     }
@@ -110,7 +110,7 @@ fn after_forward(step: &Step, cut: u8, probe: Probe<'_>) {
             for block in [0..cut, cut..units] {
                 let bias = step.bias.as_ref();
                 forward(Forward {
-                    h_prev: h_prev.mat(),
+                    h_prev: h_prev.mat().into(),
                     h_prev_own: h_prev.mat().cols_range(block.clone()),
                     recurrent: packed.view().cols_range(block.clone()),
                     recurrent_bias: bias.map(|b| [0, 1, 2].map(|k| &b[k * units + block.start..k * units + block.end])),
@@ -195,7 +195,7 @@ fn before_forward(step: &Step, cut: u8, probe: Probe<'_>) {
             let (mut gates, mut reset_h) = (step.framed_gates(&step.x), step.unwritten());
             for block in [0..cut, cut..units] {
                 before::forward_gates(before::ForwardGates {
-                    h_prev: h_prev.mat(),
+                    h_prev: h_prev.mat().into(),
                     h_prev_own: h_prev.mat().cols_range(block.clone()),
                     recurrent: packed.view().cols_range(block.clone()),
                     gates: gates.mat_mut().into_groups(3).cols_range(block.clone()),
@@ -231,7 +231,7 @@ fn before_forward(step: &Step, cut: u8, probe: Probe<'_>) {
             let (mut gates, mut h) = (step.framed_gates(&start), step.unwritten());
             for block in [0..cut, cut..units] {
                 before::forward_candidate(before::ForwardCandidate {
-                    reset_h: reset_h.mat(),
+                    reset_h: reset_h.mat().into(),
                     recurrent: packed.view().cols_range(block.clone()),
                     h_prev: h_prev.mat().cols_range(block.clone()),
                     gates: gates.mat_mut().into_groups(3).cols_range(block.clone()),

@@ -3,7 +3,7 @@
 use super::input::{Input, cut_at};
 use super::{Probe, TINY, U, Wanted, same_bits_in_blocks, with_hidden_side};
 use crate::check::{Framed, on_every_set};
-use crate::gemm::Packed;
+use crate::gemm::{Packed, Precision};
 use crate::lstm::{Backward, Forward, backward, forward, reference};
 
 /// Reads a step forward and one backward, which has gates and gradients of its own, and compares both.
@@ -23,7 +23,7 @@ fn step_forward(input: &mut Input<'_>, [rows, units]: [usize; 2], cut: u8, probe
     let scale = input.pick([2.0, 0.1, 100.0]);
     let c_prev = input.values(state, scale);
     let results = on_every_set("lstm forward", |isa| {
-        let mut packed = Packed::new(isa, units, 4, units);
+        let mut packed = Packed::new(isa, Precision::F32, units, 4, units);
         packed.pack(Framed::new(units, width, &u).mat());
         same_bits_in_blocks(isa, units, cut_at(cut, units, packed.granule()), |cut| {
             let (h_prev, c_prev) = (Framed::new(rows, units, &h_prev), Framed::new(rows, units, &c_prev));
@@ -31,7 +31,7 @@ fn step_forward(input: &mut Input<'_>, [rows, units]: [usize; 2], cut: u8, probe
             let [mut c, mut h] = [(); 2].map(|()| Framed::new(rows, units, &vec![f32::NAN; state]));
             for block in [0..cut, cut..units] {
                 forward(Forward {
-                    h_prev: h_prev.mat(),
+                    h_prev: h_prev.mat().into(),
                     recurrent: packed.view().cols_range(block.clone()),
                     c_prev: c_prev.mat().cols_range(block.clone()),
                     gates: gates.mat_mut().into_groups(4).cols_range(block.clone()),

@@ -3,7 +3,7 @@
 use super::input::{Input, cut_at};
 use super::{Probe, TINY, U, Wanted, same_bits_in_blocks, with_hidden_side};
 use crate::check::{Framed, on_every_set};
-use crate::gemm::Packed;
+use crate::gemm::{Packed, Precision};
 use crate::rnn::{Activation, Backward, Forward, backward, forward, reference};
 
 /// Reads a step forward and one backward, which has an h of its own, and compares both.
@@ -17,7 +17,7 @@ pub(super) fn run(data: &[u8], probe: Probe<'_>) {
     let u = input.values(units * units, 2.0 / (units as f64).sqrt());
     let h_prev = input.values(state, 1.0);
     let results = on_every_set("rnn forward", |isa| {
-        let mut packed = Packed::new(isa, units, 1, units);
+        let mut packed = Packed::new(isa, Precision::F32, units, 1, units);
         packed.pack(Framed::new(units, units, &u).mat());
         same_bits_in_blocks(isa, units, cut_at(cut, units, packed.granule()), |cut| {
             let h_prev = Framed::new(rows, units, &h_prev);
@@ -25,7 +25,7 @@ pub(super) fn run(data: &[u8], probe: Probe<'_>) {
             for block in [0..cut, cut..units] {
                 forward(Forward {
                     activation,
-                    h_prev: h_prev.mat(),
+                    h_prev: h_prev.mat().into(),
                     recurrent: packed.view().cols_range(block.clone()),
                     pre: pre.mat_mut().into_groups(1).cols_range(block.clone()),
                     h: h.mat_mut().cols_range(block),

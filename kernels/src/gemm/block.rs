@@ -23,8 +23,8 @@ const A_ROOM: usize = 1 << 18;
 const KC_UNPACKED: usize = 384;
 const MC_UNPACKED: usize = 768;
 
-/// Elements that a product with an unpacked operand takes of its scratch at most, on any set.
-pub const SCRATCH: usize = KC_UNPACKED * (MC_UNPACKED + 64);
+/// Elements that a product in f32 with an unpacked operand takes of its scratch at most, on any set.
+pub(super) const SCRATCH: usize = KC_UNPACKED * (MC_UNPACKED + 64);
 
 /// `(start, length)` of each block of `size` in `total`; one empty block if there is nothing, so that a product over no
 /// k still gives C its initial values.
@@ -105,7 +105,7 @@ impl Kernel for Panels<'_, '_, '_> {
 impl Start {
     /// What the tile at column `col` starts from in the block along K that begins at `k0`.
     #[inline(always)]
-    fn at(self, k0: usize, col: usize) -> Self {
+    pub(super) fn at(self, k0: usize, col: usize) -> Self {
         match self {
             _ if k0 > 0 => Self::Load,
             Self::Row { ptr, stride } => Self::Row { ptr: ptr.wrapping_add(col), stride },
@@ -116,7 +116,7 @@ impl Start {
 
 /// The left operand of a product whose B is not packed: (M, K), or its transpose.
 #[derive(Clone, Copy)]
-pub(super) struct Left<'a> {
+pub(super) struct Source<'a> {
     pub(super) mat: Mat<'a>,
     pub(super) transposed: bool,
 }
@@ -124,7 +124,7 @@ pub(super) struct Left<'a> {
 /// The product that packs blocks of B on the way.
 pub(super) struct Unpacked<'a> {
     pub(super) isa: Isa,
-    pub(super) a: Left<'a>,
+    pub(super) a: Source<'a>,
     pub(super) b: Mat<'a>,
     pub(super) b_transposed: bool,
     pub(super) start: Start,
@@ -161,7 +161,7 @@ impl Kernel for Unpacked<'_> {
     /// with 1, 8, 20 rows: 0.21, 0.28, 0.47 ms; packed first 0.31, 0.41, 0.67 ms; 64 rows of 512 x 2048 gain 5 %).
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let Left { mat: a, transposed } = self.a;
+        let Source { mat: a, transposed } = self.a;
         let (m, n, ldc) = (self.c.rows(), self.c.cols(), self.c.stride());
         let depth = self.depth();
         let granule = vectors(S::LANES) * S::LANES;

@@ -1,4 +1,4 @@
-//! Matrix products in f32, with operands packed once or on the fly.
+//! Matrix products in f32 and of operands rounded to bf16, with operands packed once or on the fly.
 //!
 //! ```text
 //! product          C = init + A B      A (M, K), B (K, groups x cols) packed, C (M, groups, cols)
@@ -7,6 +7,9 @@
 //! ```
 //!
 //! `init` is zero, what C holds, or a row of biases ([`Init`]).
+//!
+//! What follows holds for f32; [`Precision::Bf16`] has other sums, another bound and panels of its own, see `bf16/mod.rs`.
+//! There, too, bits depend on no tile, block, split or thread.
 //!
 //! **One chain.** Every element of C is one chain of multiply-adds over k in ascending order that starts from its
 //! initial value: `c = fma(a[i][k], b[k][j], c)`. A block along K ends by storing c and the next begins by loading it,
@@ -25,8 +28,10 @@
 //! is read in place, because its share of the traffic is small (A^T is copied row by row first), and C is loaded at the
 //! start of a block along K.
 
+mod bf16;
 mod block;
 mod generic;
+mod left;
 mod pack;
 #[cfg(test)]
 mod tests;
@@ -34,11 +39,44 @@ mod transpose;
 
 pub mod reference;
 
-pub use block::SCRATCH;
+pub use left::Left;
 pub use pack::{Packed, PackedMut, PackedRef};
 
 use crate::{Buffer, GroupsMut, Isa, Mat, MatMut, profile};
 use generic::Start;
+use left::Operand;
+use std::ops::Range;
+
+/// Elements that a product with an unpacked operand takes of its scratch at most, on any set and in any precision.
+pub const SCRATCH: usize = if bf16::SCRATCH > block::SCRATCH { bf16::SCRATCH } else { block::SCRATCH };
+
+/// What the operands of a product are rounded to; sums and results are f32 always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// Not at all.
+    #[default]
+    F32,
+    /// To bf16: eight bits of precision, the exponents of f32 but for subnormal numbers, which become zero.
+    Bf16,
+}
+
+impl Precision {
+    /// `f32` or `bf16`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+
+    /// `x` as an operand of a product sees it.
+    pub fn round(self, x: f32) -> f32 {
+        match self {
+            Self::F32 => x,
+            Self::Bf16 => f32::from_bits(u32::from(bf16::round(x)) << 16),
+        }
+    }
+}
 
 /// What C starts from.
 #[derive(Clone, Copy, Debug)]
@@ -97,8 +135,8 @@ impl Init<'_> {
 
 /// C = init + A B with B packed.
 pub struct Product<'a> {
-    /// A (M, K).
-    pub a: Mat<'a>,
+    /// A (M, K), in the precision of B.
+    pub a: Left<'a>,
     /// B (K, groups x cols).
     pub b: PackedRef<'a>,
     /// What C starts from.
@@ -107,26 +145,64 @@ pub struct Product<'a> {
     pub c: GroupsMut<'a>,
 }
 
-/// Computes a [`Product`] with the instruction set that B is packed for.
+/// Computes a [`Product`] with the instruction set and precision that B is packed for.
 ///
 /// # Panics
 ///
-/// When the shapes do not agree.
+/// When the shapes or precisions do not agree.
 #[track_caller]
 pub fn product(args: Product) {
-    let Product { a, b, init, mut c } = args;
-    let (m, k) = (a.rows(), a.cols());
-    assert_eq!(k, b.k(), "A has {k} columns, B {} rows", b.k());
-    assert_eq!(m, c.rows(), "A has {m} rows, C {}", c.rows());
-    assert_eq!(b.groups(), c.groups(), "B has {} groups, C {}", b.groups(), c.groups());
-    assert_eq!(b.cols(), c.cols(), "a group of B has {} columns, of C {}", b.cols(), c.cols());
-    init.check(b.groups(), b.cols());
-    if m == 0 || b.cols() == 0 {
-        return;
+    let Product { a, b, init, c } = args;
+    Walk::new(a, b).product(0..a.rows(), 0..b.cols(), init, c);
+}
+
+/// Products of one A with a packed B, part after part: what has to be set up for them is set up once.
+pub(crate) struct Walk<'a>(Way<'a>);
+
+enum Way<'a> {
+    F32(Mat<'a>, PackedRef<'a>),
+    Bf16(bf16::Walk<'a>),
+}
+
+impl<'a> Walk<'a> {
+    /// # Panics
+    ///
+    /// When A has not as many columns as B rows, or another precision.
+    #[track_caller]
+    pub(crate) fn new(a: Left<'a>, b: PackedRef<'a>) -> Self {
+        assert_eq!(a.k(), b.k(), "A has {} columns, B {} rows", a.k(), b.k());
+        assert_eq!(a.precision(), b.precision(), "the precisions of A and B");
+        Self(match a.0 {
+            Operand::F32(a) => Way::F32(a, b),
+            Operand::Bf16(a) => Way::Bf16(bf16::Walk::new(a, b)),
+        })
     }
-    profile::count_flops(2 * m * k * b.groups() * b.cols());
-    let start = init.start(b.cols());
-    b.isa().run(block::Panels { a, b, start, c: &mut c });
+
+    /// C = init + A B for rows `rows` of A and columns `cols` of each group of B, which must fall on panels; C and the
+    /// biases are those of this part.
+    #[track_caller]
+    pub(crate) fn product(&self, rows: Range<usize>, cols: Range<usize>, init: Init, mut c: GroupsMut) {
+        let [k, groups] = match &self.0 {
+            Way::F32(a, b) => [a.cols(), b.groups()],
+            Way::Bf16(walk) => walk.terms_and_groups(),
+        };
+        assert_eq!(rows.len(), c.rows(), "{} rows of A, C has {}", rows.len(), c.rows());
+        assert_eq!(groups, c.groups(), "B has {groups} groups, C {}", c.groups());
+        assert_eq!(cols.len(), c.cols(), "{} columns of a group of B, of C {}", cols.len(), c.cols());
+        init.check(groups, cols.len());
+        if rows.is_empty() || cols.is_empty() {
+            return;
+        }
+        profile::count_flops(2 * rows.len() * k * groups * cols.len());
+        let start = init.start(cols.len());
+        match &self.0 {
+            Way::F32(a, b) => {
+                let (a, b) = (a.rows_range(rows), b.cols_range(cols));
+                b.isa().run(block::Panels { a, b, start, c: &mut c });
+            }
+            Way::Bf16(walk) => walk.product(rows, cols, start, &mut c),
+        }
+    }
 }
 
 /// C = init + A^T B: the gradient of weights, dW = X^T dY.
@@ -135,11 +211,13 @@ pub struct OuterProduct<'a> {
     pub a: Mat<'a>,
     /// B (R, N).
     pub b: Mat<'a>,
+    /// What both operands are rounded to.
+    pub precision: Precision,
     /// What C starts from.
     pub init: Init<'a>,
     /// Out: C (M, N).
     pub c: MatMut<'a>,
-    /// Room for packed blocks; grows at first use to a size that depends on the instruction set alone.
+    /// Room for packed blocks; grows at first use to at most [`SCRATCH`].
     pub scratch: &'a mut Buffer,
 }
 
@@ -150,12 +228,13 @@ pub struct OuterProduct<'a> {
 /// When the shapes do not agree.
 #[track_caller]
 pub fn outer_product(isa: Isa, args: OuterProduct) {
-    let OuterProduct { a, b, init, c, scratch } = args;
+    let OuterProduct { a, b, precision, init, c, scratch } = args;
     assert_eq!(a.rows(), b.rows(), "A has {} rows, B {}", a.rows(), b.rows());
     assert_eq!(a.cols(), c.rows(), "A has {} columns, C {} rows", a.cols(), c.rows());
     assert_eq!(b.cols(), c.cols(), "B has {} columns, C {}", b.cols(), c.cols());
-    let left = block::Left { mat: a, transposed: true };
-    unpacked(isa, block::Unpacked { isa, a: left, b, b_transposed: false, start: init.start(0), c, scratch }, init);
+    let left = block::Source { mat: a, transposed: true };
+    let start = init.start(0);
+    unpacked(precision, block::Unpacked { isa, a: left, b, b_transposed: false, start, c, scratch }, init);
 }
 
 /// C = init + A B with B as it lies, for products whose B is used once.
@@ -166,11 +245,13 @@ pub struct DirectProduct<'a> {
     pub b: Mat<'a>,
     /// Whether `b` holds the transpose.
     pub b_transposed: bool,
+    /// What both operands are rounded to.
+    pub precision: Precision,
     /// What C starts from.
     pub init: Init<'a>,
     /// Out: C (M, N).
     pub c: MatMut<'a>,
-    /// Room for packed blocks; grows at first use to a size that depends on the instruction set alone.
+    /// Room for packed blocks; grows at first use to at most [`SCRATCH`].
     pub scratch: &'a mut Buffer,
 }
 
@@ -181,27 +262,30 @@ pub struct DirectProduct<'a> {
 /// When the shapes do not agree.
 #[track_caller]
 pub fn direct_product(isa: Isa, args: DirectProduct) {
-    let DirectProduct { a, b, b_transposed, init, c, scratch } = args;
+    let DirectProduct { a, b, b_transposed, precision, init, c, scratch } = args;
     let (k, n) = if b_transposed { (b.cols(), b.rows()) } else { (b.rows(), b.cols()) };
     assert_eq!(a.cols(), k, "A has {} columns, B {k} rows", a.cols());
     assert_eq!(a.rows(), c.rows(), "A has {} rows, C {}", a.rows(), c.rows());
     assert_eq!(n, c.cols(), "B has {n} columns, C {}", c.cols());
-    let left = block::Left { mat: a, transposed: false };
-    unpacked(isa, block::Unpacked { isa, a: left, b, b_transposed, start: init.start(0), c, scratch }, init);
+    let left = block::Source { mat: a, transposed: false };
+    let start = init.start(0);
+    unpacked(precision, block::Unpacked { isa, a: left, b, b_transposed, start, c, scratch }, init);
 }
 
 /// The two entries whose B is not packed yet.
 #[track_caller]
-fn unpacked(isa: Isa, mut args: block::Unpacked, init: Init) {
+fn unpacked(precision: Precision, mut args: block::Unpacked, init: Init) {
     init.check(1, args.c.cols());
     if args.c.rows() == 0 || args.c.cols() == 0 {
         return;
     }
     profile::count_flops(2 * args.c.rows() * args.c.cols() * args.depth());
-    if isa == Isa::PORTABLE {
-        init.fill(&mut args.c);
-        block::by_sgemm(args);
-    } else {
-        isa.run(args);
+    match precision {
+        Precision::Bf16 => bf16::unpacked(args),
+        Precision::F32 if args.isa == Isa::PORTABLE => {
+            init.fill(&mut args.c);
+            block::by_sgemm(args);
+        }
+        Precision::F32 => args.isa.run(args),
     }
 }

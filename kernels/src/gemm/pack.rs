@@ -6,10 +6,14 @@
 //! groups > 1    a panel is (K, groups * LANES): the same LANES units of every group side by side
 //! ```
 //!
+//! In bf16, on every set, a panel is one column tile of 16 columns for each group, (K / 2, 16) words of two terms, which
+//! stand in two elements' room for four; see `bf16`.
+//!
 //! Columns beyond the matrix are zero. Panels stand one after the other, so panel p of a full matrix begins at
 //! `p * K * width`.
 
 use super::transpose::transpose;
+use super::{Precision, bf16};
 use crate::{Buffer, Isa, Mat};
 use std::ops::Range;
 
@@ -21,6 +25,7 @@ pub(super) const fn vectors(lanes: usize) -> usize {
 /// How the columns of a packed matrix lie in panels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Layout {
+    precision: Precision,
     k: usize,
     groups: usize,
     cols: usize,
@@ -30,7 +35,18 @@ struct Layout {
 impl Layout {
     /// Columns of a group in one panel.
     fn granule(self) -> usize {
-        if self.groups == 1 { vectors(self.lanes) * self.lanes } else { self.lanes }
+        match self.precision {
+            Precision::F32 if self.groups == 1 => vectors(self.lanes) * self.lanes,
+            _ => self.lanes,
+        }
+    }
+
+    /// Rows of a panel: in bf16 of words, filled up to whole blocks.
+    fn depth(self) -> usize {
+        match self.precision {
+            Precision::F32 => self.k,
+            Precision::Bf16 => bf16::blocks_of(self.k) * bf16::SIDE,
+        }
     }
 
     fn panels(self) -> usize {
@@ -48,7 +64,7 @@ impl Layout {
 
     /// Where panel `p` begins; for `p` = the number of panels, the size of all.
     fn offset(self, p: usize) -> usize {
-        if p == 0 { 0 } else { self.k * ((p - 1) * self.groups * self.granule() + self.width(p - 1)) }
+        if p == 0 { 0 } else { self.depth() * ((p - 1) * self.groups * self.granule() + self.width(p - 1)) }
     }
 
     #[track_caller]
@@ -64,7 +80,7 @@ impl Layout {
     }
 }
 
-/// The right operand of a product, packed for one instruction set.
+/// The right operand of a product, packed for one instruction set and precision.
 #[derive(Clone)]
 pub struct Packed {
     isa: Isa,
@@ -79,9 +95,13 @@ impl Packed {
     ///
     /// When `groups` is not 1 to 4.
     #[track_caller]
-    pub fn new(isa: Isa, k: usize, groups: usize, cols: usize) -> Self {
+    pub fn new(isa: Isa, precision: Precision, k: usize, groups: usize, cols: usize) -> Self {
         assert!((1..=4).contains(&groups), "{groups} groups: there are kernels for 1 to 4");
-        let layout = Layout { k, groups, cols, lanes: isa.lanes() };
+        let lanes = match precision {
+            Precision::F32 => isa.lanes(),
+            Precision::Bf16 => bf16::SIDE,
+        };
+        let layout = Layout { precision, k, groups, cols, lanes };
         Self { isa, layout, data: Buffer::new(layout.offset(layout.panels())) }
     }
 
@@ -157,6 +177,15 @@ impl<'a> PackedRef<'a> {
     pub fn isa(self) -> Isa {
         self.isa
     }
+    /// The precision that it is packed in.
+    pub fn precision(self) -> Precision {
+        self.layout.precision
+    }
+
+    /// All panels, one after the other.
+    pub(super) fn data(self) -> &'a [f32] {
+        self.data
+    }
 
     /// The number of panels.
     pub(crate) fn panels(self) -> usize {
@@ -202,6 +231,9 @@ impl<'a> PackedMut<'a> {
     #[track_caller]
     pub fn pack(&mut self, b: Mat) {
         assert_eq!([b.rows(), b.cols()], [self.layout.k, self.layout.groups * self.whole], "the shape of B");
+        if self.layout.precision == Precision::Bf16 {
+            return self.pack_tiles(b, false);
+        }
         self.each_run(|panel, width, at, col, cols| copy(&mut panel[at..], width, b.cols_range(col..col + cols)));
     }
 
@@ -209,10 +241,25 @@ impl<'a> PackedMut<'a> {
     #[track_caller]
     pub fn pack_transposed(&mut self, b: Mat) {
         assert_eq!([b.cols(), b.rows()], [self.layout.k, self.layout.groups * self.whole], "the shape of B transposed");
+        if self.layout.precision == Precision::Bf16 {
+            return self.pack_tiles(b, true);
+        }
         let isa = self.isa;
         self.each_run(|panel, width, at, col, cols| {
             transpose(isa, &mut panel[at..], width, b.rows_range(col..col + cols));
         });
+    }
+
+    /// Packs this part into column tiles, a group after the other.
+    fn pack_tiles(&mut self, b: Mat, transposed: bool) {
+        let Layout { groups, cols, .. } = self.layout;
+        let tile = self.layout.depth() * bf16::SIDE;
+        let words: &mut [u32] = bytemuck::cast_slice_mut(self.data);
+        for g in 0..groups {
+            let range = g * self.whole + self.first..g * self.whole + self.first + cols;
+            let part = if transposed { b.rows_range(range) } else { b.cols_range(range) };
+            bf16::pack_tiles(self.isa, part, transposed, words.get_mut(g * tile..).unwrap_or_default(), groups * tile);
+        }
     }
 
     /// Calls `f(panel, width, place in the row, column of B, columns)` for each run of neighbouring columns.

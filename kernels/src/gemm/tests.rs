@@ -22,9 +22,12 @@ enum Initial {
 }
 const STARTS: [Initial; 3] = [Initial::Zero, Initial::Keep, Initial::Bias];
 
+const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::Bf16];
+
 /// A product of `m` rows, `k` terms and `groups * n` columns.
 #[derive(Clone, Copy, Debug)]
 struct Case {
+    precision: Precision,
     entry: Entry,
     from: Initial,
     m: usize,
@@ -86,7 +89,7 @@ struct Cuts {
     rows: Vec<usize>,
 }
 
-fn parts(cuts: &[usize], total: usize) -> Vec<std::ops::Range<usize>> {
+fn parts(cuts: &[usize], total: usize) -> Vec<Range<usize>> {
     let mut ends: Vec<usize> = cuts.iter().map(|&c| c.min(total)).chain([0, total]).collect();
     ends.sort_unstable();
     ends.windows(2).map(|w| w[0]..w[1]).collect()
@@ -94,7 +97,7 @@ fn parts(cuts: &[usize], total: usize) -> Vec<std::ops::Range<usize>> {
 
 /// What a case computes on a set, with operands from `value`, in parts.
 fn compute(isa: Isa, case: Case, cuts: &Cuts, value: fn(u32, usize, usize) -> f32) -> Vec<f32> {
-    let Case { entry, from, m, k, groups, n } = case;
+    let Case { precision, entry, from, m, k, groups, n } = case;
     let width = groups * n;
     let a_of = |r, c| value(1, r, c);
     let b_of = |r, c| value(2, r, c);
@@ -104,7 +107,7 @@ fn compute(isa: Isa, case: Case, cuts: &Cuts, value: fn(u32, usize, usize) -> f3
     let bias: Vec<f32> = (0..width).map(|c| value(3, 0, c)).collect();
     let mut c = Padded::new(m, width, 5, |r, c| if from == Initial::Keep { value(4, r, c) } else { f32::NAN });
 
-    let mut packed = Packed::new(isa, k, groups, n);
+    let mut packed = Packed::new(isa, precision, k, groups, n);
     match entry {
         Panels => packed.pack(b.view()),
         PanelsTransposed => packed.pack_transposed(b.view()),
@@ -112,7 +115,7 @@ fn compute(isa: Isa, case: Case, cuts: &Cuts, value: fn(u32, usize, usize) -> f3
     }
     let granule = if matches!(entry, Panels | PanelsTransposed) { packed.granule() } else { 1 };
     let cols: Vec<usize> = cuts.cols.iter().map(|c| c * granule).collect();
-    let mut scratch = Buffer::default();
+    let [mut scratch, mut room] = [(); 2].map(|()| Buffer::default());
     for rows in parts(&cuts.rows, m) {
         for cols in parts(&cols, n) {
             let init = match from {
@@ -125,7 +128,7 @@ fn compute(isa: Isa, case: Case, cuts: &Cuts, value: fn(u32, usize, usize) -> f3
             let part = c.view_mut().rows_range(rows.clone());
             match entry {
                 Panels | PanelsTransposed => product(Product {
-                    a: a.view().rows_range(rows.clone()),
+                    a: Left::of(packed.view(), a.view().rows_range(rows.clone()), &mut room),
                     b: packed.view().cols_range(cols.clone()),
                     init,
                     c: part.into_groups(groups).cols_range(cols),
@@ -135,12 +138,12 @@ fn compute(isa: Isa, case: Case, cuts: &Cuts, value: fn(u32, usize, usize) -> f3
                     let b = if turned { b.view().rows_range(cols.clone()) } else { b.view().cols_range(cols.clone()) };
                     let (a, c) = (a.view().rows_range(rows.clone()), part.cols_range(cols));
                     let scratch = &mut scratch;
-                    direct_product(isa, DirectProduct { a, b, b_transposed: turned, init, c, scratch });
+                    direct_product(isa, DirectProduct { a, b, b_transposed: turned, precision, init, c, scratch });
                 }
                 Outer => {
                     let (a, b) = (a.view().cols_range(rows.clone()), b.view().cols_range(cols.clone()));
                     let (c, scratch) = (part.cols_range(cols), &mut scratch);
-                    outer_product(isa, OuterProduct { a, b, init, c, scratch });
+                    outer_product(isa, OuterProduct { a, b, precision, init, c, scratch });
                 }
             }
         }
@@ -148,10 +151,15 @@ fn compute(isa: Isa, case: Case, cuts: &Cuts, value: fn(u32, usize, usize) -> f3
     c.dense()
 }
 
-/// The same in f64 by the plain loops, and the sum of magnitudes that the error bound needs.
+/// The value of an operand or initial element as the precision rounds it.
+fn seen(precision: Precision, value: fn(u32, usize, usize) -> f32) -> impl Fn(u32, usize, usize) -> f32 {
+    move |which, r, c| if which <= 2 { precision.round(value(which, r, c)) } else { value(which, r, c) }
+}
+
+/// The same in f64 by the plain loops on rounded operands, and the sum of magnitudes that the error bound needs.
 fn expected(case: Case, value: fn(u32, usize, usize) -> f32) -> (Vec<f64>, Vec<f64>) {
-    let Case { entry, from, m, k, groups, n } = case;
-    let width = groups * n;
+    let Case { precision, entry, from, m, k, groups, n } = case;
+    let (width, value) = (groups * n, seen(precision, value));
     let run = |of: fn(f64) -> f64| {
         let of = |which, r, c| of(f64::from(value(which, r, c)));
         let mut c: Vec<f64> = (0..m * width)
@@ -178,19 +186,28 @@ fn expected(case: Case, value: fn(u32, usize, usize) -> f32) -> (Vec<f64>, Vec<f
     (run(|x| x), run(f64::abs))
 }
 
-/// |error| <= 2 K u (|init| + sum |a| |b|); a product over nothing is exact.
+/// The factor of (|init| + sum |a| |b|) in the bound of `gemm` and of `gemm::bf16`; a product over nothing is exact.
+fn bound(precision: Precision, k: usize) -> f64 {
+    let roundings = match precision {
+        _ if k == 0 => 0.0,
+        Precision::F32 => 2.0 * k as f64,
+        Precision::Bf16 => 34.0 + k as f64 / 16.0,
+    };
+    roundings * 2f64.powi(-24)
+}
+
 fn check_close(isa: Isa, case: Case, got: &[f32]) {
     let (want, magnitude) = expected(case, noise);
     for (at, (&got, (want, magnitude))) in got.iter().zip(want.into_iter().zip(magnitude)).enumerate() {
-        let bound = 2.0 * case.k as f64 * 2f64.powi(-24) * magnitude;
+        let bound = bound(case.precision, case.k) * magnitude;
         let error = (f64::from(got) - want).abs();
         assert!(error <= bound, "{isa} {case:?}, element {at}: {got}, not {want}: {error:e} > {bound:e}");
     }
 }
 
-fn case(entry: Entry, from: Initial, [m, k, groups, n]: [usize; 4]) -> Case {
+fn case(precision: Precision, entry: Entry, from: Initial, [m, k, groups, n]: [usize; 4]) -> Case {
     let groups = if matches!(entry, Panels | PanelsTransposed) { groups } else { 1 };
-    Case { entry, from, m, k, groups, n }
+    Case { precision, entry, from, m, k, groups, n }
 }
 
 const SIZES: [[usize; 4]; 18] = [
@@ -217,10 +234,12 @@ const SIZES: [[usize; 4]; 18] = [
 #[test]
 fn every_set_is_within_the_bound_of_the_reference() {
     for isa in sets_under_test() {
-        for entry in ENTRIES {
-            for (i, &sizes) in SIZES.iter().enumerate() {
-                let case = case(entry, STARTS[i % 3], sizes);
-                check_close(isa, case, &compute(isa, case, &Cuts::default(), noise));
+        for precision in PRECISIONS {
+            for entry in ENTRIES {
+                for (i, &sizes) in SIZES.iter().enumerate() {
+                    let case = case(precision, entry, STARTS[i % 3], sizes);
+                    check_close(isa, case, &compute(isa, case, &Cuts::default(), noise));
+                }
             }
         }
     }
@@ -228,7 +247,7 @@ fn every_set_is_within_the_bound_of_the_reference() {
 
 #[test]
 fn large_products_cross_every_block_and_equal_dgemm() {
-    for (entry, [m, k, n]) in [
+    let cases = [
         (Panels, [129, 257, 255]),
         (Panels, [2100, 140, 70]),
         (PanelsTransposed, [20, 650, 300]),
@@ -236,9 +255,12 @@ fn large_products_cross_every_block_and_equal_dgemm() {
         (DirectTransposed, [600, 127, 300]),
         (Outer, [255, 1100, 520]),
         (Outer, [600, 513, 67]),
-    ] {
-        let case = case(entry, Initial::Keep, [m, k, 1, n]);
-        let of = |which, of: fn(f32) -> f32| move |r, c| f64::from(of(noise(which, r, c)));
+        (Outer, [1030, 300, 67]),
+        (Direct, [40, 2100, 70]),
+    ];
+    for (precision, (entry, [m, k, n])) in PRECISIONS.into_iter().flat_map(|p| cases.map(|case| (p, case))) {
+        let case = case(precision, entry, Initial::Keep, [m, k, 1, n]);
+        let of = |which, of: fn(f32) -> f32| move |r, c| f64::from(of(seen(precision, noise)(which, r, c)));
         let dgemm = |sign: fn(f32) -> f32| {
             let dense = |rows: usize, cols: usize, f: &dyn Fn(usize, usize) -> f64| -> Vec<f64> {
                 (0..rows * cols).map(|at| f(at / cols, at % cols)).collect()
@@ -257,7 +279,7 @@ fn large_products_cross_every_block_and_equal_dgemm() {
             let got = compute(isa, case, &Cuts::default(), noise);
             for at in 0..m * n {
                 let error = (f64::from(got[at]) - want[at]).abs();
-                let bound = 2.0 * k as f64 * 2f64.powi(-24) * magnitude[at];
+                let bound = bound(precision, k) * magnitude[at];
                 assert!(error <= bound, "{isa} {case:?}, element {at}: {error:e} > {bound:e}");
             }
         }
@@ -267,10 +289,10 @@ fn large_products_cross_every_block_and_equal_dgemm() {
 #[test]
 fn whole_numbers_are_exact() {
     for isa in sets_under_test() {
-        for entry in ENTRIES {
+        for (precision, entry) in PRECISIONS.into_iter().flat_map(|p| ENTRIES.map(|entry| (p, entry))) {
             for from in STARTS {
                 for sizes in [[6, 130, 1, 67], [20, 65, 4, 19], [31, 33, 3, 8], [1, 255, 2, 33], [3, 0, 1, 20]] {
-                    let case = case(entry, from, sizes);
+                    let case = case(precision, entry, from, sizes);
                     let got = compute(isa, case, &Cuts::default(), whole);
                     let want = expected(case, whole).0;
                     assert!(got.iter().map(|&x| f64::from(x)).eq(want), "{isa} {case:?}");
@@ -280,19 +302,33 @@ fn whole_numbers_are_exact() {
     }
 }
 
+/// The sum of one element as `gemm` and `gemm::bf16` state it.
+fn stated(precision: Precision, k: usize, start: f32, a: impl Fn(usize) -> f32, b: impl Fn(usize) -> f32) -> f32 {
+    match precision {
+        Precision::F32 => (0..k).fold(start, |c, l| a(l).mul_add(b(l), c)),
+        Precision::Bf16 => (0..k).step_by(32).fold(start, |c, block| {
+            let chain = |first: usize| {
+                (block + first..k.min(block + 32)).step_by(2).fold(0.0f32, |sum, l| a(l).mul_add(b(l), sum))
+            };
+            c + (chain(0) + chain(1))
+        }),
+    }
+}
+
 #[test]
-fn avx_sets_give_the_same_bits_and_are_one_chain_of_fused_steps() {
+fn all_but_the_portable_set_give_the_same_bits_which_are_the_stated_sums() {
     let sets: Vec<Isa> = sets_under_test().into_iter().filter(|&isa| isa != Isa::PORTABLE).collect();
-    for entry in ENTRIES {
-        for sizes in [[13, 700, 1, 130], [20, 131, 4, 33], [9, 300, 3, 17], [2, 1100, 2, 40]] {
-            let case = case(entry, Initial::Keep, sizes);
+    for (precision, entry) in PRECISIONS.into_iter().flat_map(|p| ENTRIES.map(|entry| (p, entry))) {
+        for sizes in [[13, 700, 1, 130], [20, 131, 4, 33], [9, 300, 3, 17], [2, 1100, 2, 40], [70, 400, 4, 21]] {
+            let case = case(precision, entry, Initial::Keep, sizes);
+            let value = seen(precision, noise);
             let width = case.groups * case.n;
             for &isa in &sets {
                 let got = compute(isa, case, &Cuts::default(), noise);
                 for (at, &got) in got.iter().enumerate() {
                     let (i, j) = (at / width, at % width);
-                    let chain = (0..case.k).fold(noise(4, i, j), |c, l| noise(1, i, l).mul_add(noise(2, l, j), c));
-                    assert_eq!(got.to_bits(), chain.to_bits(), "{isa} {case:?}, element ({i}, {j})");
+                    let want = stated(precision, case.k, noise(4, i, j), |l| value(1, i, l), |l| value(2, l, j));
+                    assert_eq!(got.to_bits(), want.to_bits(), "{isa} {case:?}, element ({i}, {j})");
                 }
             }
         }
@@ -302,10 +338,10 @@ fn avx_sets_give_the_same_bits_and_are_one_chain_of_fused_steps() {
 #[test]
 fn parts_give_the_bits_of_the_whole() {
     for isa in sets_under_test() {
-        for entry in ENTRIES {
+        for (precision, entry) in PRECISIONS.into_iter().flat_map(|p| ENTRIES.map(|entry| (p, entry))) {
             for sizes in [[41, 600, 1, 270], [20, 70, 4, 70], [33, 140, 3, 50], [5, 300, 2, 100]] {
                 for from in STARTS {
-                    let case = case(entry, from, sizes);
+                    let case = case(precision, entry, from, sizes);
                     let whole = compute(isa, case, &Cuts::default(), noise);
                     for (rows, cols) in [(vec![], vec![1]), (vec![1, 3, 20], vec![]), (vec![4, 5], vec![1, 2, 3])] {
                         let cuts = Cuts { rows, cols };
@@ -321,12 +357,12 @@ fn parts_give_the_bits_of_the_whole() {
 
 #[test]
 fn packing_in_parts_equals_packing_at_once() {
-    for isa in sets_under_test() {
+    for (isa, precision) in sets_under_test().into_iter().flat_map(|isa| PRECISIONS.map(|p| (isa, p))) {
         for groups in 1..=4 {
-            let (k, n) = (19, 2 * Packed::new(isa, 1, groups, 1).granule() + 3);
+            let (k, n) = (19, 2 * Packed::new(isa, precision, 1, groups, 1).granule() + 3);
             let b = Padded::new(k, groups * n, 2, |r, c| noise(2, r, c));
             let turned = Padded::new(groups * n, k, 2, |r, c| noise(2, c, r));
-            let [mut whole, mut parts] = [(); 2].map(|()| Packed::new(isa, k, groups, n));
+            let [mut whole, mut parts] = [(); 2].map(|()| Packed::new(isa, precision, k, groups, n));
             whole.pack(b.view());
             let granule = parts.granule();
             let (mut left, right) = parts.view_mut().split_cols_at(granule);
@@ -336,7 +372,8 @@ fn packing_in_parts_equals_packing_at_once() {
             left.pack(b.view());
             middle.pack_transposed(turned.view());
             for p in 0..whole.view().panels() {
-                assert_eq!(whole.view().panel(p), parts.view().panel(p), "{isa}, {groups} groups, panel {p}");
+                let bits = |packed: &Packed| packed.view().panel(p).iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                assert_eq!(bits(&whole), bits(&parts), "{isa} {precision:?}, {groups} groups, panel {p}");
             }
         }
     }
@@ -344,28 +381,29 @@ fn packing_in_parts_equals_packing_at_once() {
 
 #[test]
 fn nan_and_infinity_reach_c() {
-    for isa in sets_under_test() {
+    for (isa, precision) in sets_under_test().into_iter().flat_map(|isa| PRECISIONS.map(|p| (isa, p))) {
         let b = [1.0, f32::INFINITY, 2.0, 1.0];
-        let mut packed = Packed::new(isa, 2, 1, 2);
+        let mut packed = Packed::new(isa, precision, 2, 1, 2);
         packed.pack(Mat::dense(&b, 2, 2));
         let mut c = [0.0; 4];
         let a = [1.0, 1.0, f32::NAN, 0.0];
-        let (a, b) = (Mat::dense(&a, 2, 2), packed.view());
+        let mut room = Buffer::default();
+        let (a, b) = (Left::of(packed.view(), Mat::dense(&a, 2, 2), &mut room), packed.view());
         product(Product { a, b, init: Init::Zero, c: MatMut::dense(&mut c, 2, 2).into() });
-        assert_eq!([c[0], c[1]], [3.0, f32::INFINITY], "{isa}");
-        assert!(c[2].is_nan() && c[3].is_nan(), "{isa}");
+        assert_eq!([c[0], c[1]], [3.0, f32::INFINITY], "{isa} {precision:?}");
+        assert!(c[2].is_nan() && c[3].is_nan(), "{isa} {precision:?}");
     }
 }
 
 #[test]
 fn wrong_shapes_are_refused() {
-    let packed = Packed::new(Isa::PORTABLE, 3, 1, 5);
+    let packed = Packed::new(Isa::PORTABLE, Precision::F32, 3, 1, 5);
     let attempt = |m: usize, k: usize, n: usize, init: Init<'static>| {
         let packed = &packed;
         std::panic::catch_unwind(move || {
             let (a, mut c) = (vec![0.0; m * k], vec![0.0; 2 * n]);
             let c = MatMut::dense(&mut c, 2, n).into();
-            product(Product { a: Mat::dense(&a, m, k), b: packed.view(), init, c });
+            product(Product { a: Mat::dense(&a, m, k).into(), b: packed.view(), init, c });
         })
         .is_ok()
     };
@@ -373,10 +411,17 @@ fn wrong_shapes_are_refused() {
     assert!(!attempt(2, 4, 5, Init::Zero) && !attempt(3, 3, 5, Init::Zero) && !attempt(2, 3, 6, Init::Zero));
     assert!(!attempt(2, 3, 5, Init::Bias(&[0.0; 4])) && !attempt(2, 3, 5, Init::Bias(&[0.0; 6])));
     assert!(!attempt(2, 3, 5, Init::GroupBias { bias: &[0.0; 4], stride: 9 }));
-    let granule = Packed::new(Isa::PORTABLE, 1, 1, 1).granule();
-    let wide = Packed::new(Isa::PORTABLE, 1, 1, 3 * granule + 1);
+    let granule = Packed::new(Isa::PORTABLE, Precision::F32, 1, 1, 1).granule();
+    let wide = Packed::new(Isa::PORTABLE, Precision::F32, 1, 1, 3 * granule + 1);
     let range = |range| std::panic::catch_unwind(|| wide.view().cols_range(range).cols()).ok();
     assert_eq!(range(granule..3 * granule + 1), Some(2 * granule + 1));
+    let rounded = Packed::new(Isa::PORTABLE, Precision::Bf16, 3, 1, 5);
+    let mixed = std::panic::catch_unwind(|| {
+        let (a, mut c) = ([0.0; 6], [0.0; 10]);
+        let c = MatMut::dense(&mut c, 2, 5).into();
+        product(Product { a: Mat::dense(&a, 2, 3).into(), b: rounded.view(), init: Init::Zero, c });
+    });
+    assert!(mixed.is_err(), "rows that were not rounded went through");
     assert_eq!((range(1..granule), range(0..granule + 1), range(0..4 * granule)), (None, None, None));
 }
 
@@ -385,12 +430,13 @@ proptest! {
 
     #[test]
     fn random_shapes_and_parts(
+        precision in prop::sample::select(PRECISIONS.to_vec()),
         entry in prop::sample::select(ENTRIES.to_vec()),
         from in prop::sample::select(STARTS.to_vec()),
         (m, k, groups, n) in (0..40usize, 0..300usize, 1..=4usize, 0..150usize),
         (rows, cols) in (prop::collection::vec(0..40usize, 0..3), prop::collection::vec(0..10usize, 0..3)),
     ) {
-        let case = case(entry, from, [m, k, groups, n]);
+        let case = case(precision, entry, from, [m, k, groups, n]);
         for isa in sets_under_test() {
             let whole = compute(isa, case, &Cuts::default(), noise);
             check_close(isa, case, &whole);

@@ -34,14 +34,14 @@
 
 use super::{check_gates, generic};
 use crate::cells::{blocks, check_shape};
-use crate::gemm::{self, Init, PackedRef};
+use crate::gemm::{Init, Left, PackedRef, Walk};
 use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
 
 /// The first phase forward for a block of units.
 pub struct ForwardGates<'a> {
-    /// (N, H): h of all units before the step.
-    pub h_prev: Mat<'a>,
+    /// (N, H): h of all units before the step, in the precision of U.
+    pub h_prev: Left<'a>,
     /// (N, units): h of the block's units before the step.
     pub h_prev_own: Mat<'a>,
     /// U_z, U_r (H, 2 x units): the block's columns of the recurrent kernel.
@@ -66,10 +66,10 @@ pub fn forward_gates(args: ForwardGates<'_>) {
     check_shape("h_prev_own", [h_prev_own.rows(), h_prev_own.cols()], [rows, units]);
     check_shape("reset_h", [reset_h.rows(), reset_h.cols()], [rows, units]);
     let (mut gates, _) = gates.split_groups_at(2);
+    let walk = Walk::new(h_prev, recurrent);
     for (n, u) in blocks(rows, recurrent) {
         let mut gates = gates.reborrow().rows_range(n.clone()).cols_range(u.clone());
-        let (a, b) = (h_prev.rows_range(n.clone()), recurrent.cols_range(u.clone()));
-        gemm::product(gemm::Product { a, b, init: Init::Keep, c: gates.reborrow() });
+        walk.product(n.clone(), u.clone(), Init::Keep, gates.reborrow());
         let _span = profile::enter(Phase::ElementWise);
         recurrent.isa().run(generic::ForwardGates {
             h_prev: h_prev_own.rows_range(n.clone()).cols_range(u.clone()),
@@ -81,8 +81,8 @@ pub fn forward_gates(args: ForwardGates<'_>) {
 
 /// The second phase forward for a block of units.
 pub struct ForwardCandidate<'a> {
-    /// (N, H): s of all units.
-    pub reset_h: Mat<'a>,
+    /// (N, H): s of all units, in the precision of U_n.
+    pub reset_h: Left<'a>,
     /// U_n (H, 1 x units): the block's columns of the recurrent kernel.
     pub recurrent: PackedRef<'a>,
     /// (N, units): h of the block's units before the step.
@@ -106,10 +106,10 @@ pub fn forward_candidate(args: ForwardCandidate<'_>) {
     check_gates("gates", &gates, [rows, units]);
     check_shape("h_prev", [h_prev.rows(), h_prev.cols()], [rows, units]);
     check_shape("h", [h.rows(), h.cols()], [rows, units]);
+    let walk = Walk::new(reset_h, recurrent);
     for (n, u) in blocks(rows, recurrent) {
         let mut gates = gates.reborrow().rows_range(n.clone()).cols_range(u.clone());
-        let (a, b) = (reset_h.rows_range(n.clone()), recurrent.cols_range(u.clone()));
-        gemm::product(gemm::Product { a, b, init: Init::Keep, c: gates.reborrow().split_groups_at(2).1 });
+        walk.product(n.clone(), u.clone(), Init::Keep, gates.reborrow().split_groups_at(2).1);
         let _span = profile::enter(Phase::ElementWise);
         recurrent.isa().run(generic::ForwardCandidate {
             h_prev: h_prev.rows_range(n.clone()).cols_range(u.clone()),

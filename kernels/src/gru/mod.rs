@@ -46,14 +46,14 @@ pub mod before;
 pub mod reference;
 
 use crate::cells::{blocks, check_shape};
-use crate::gemm::{self, Init, PackedRef};
+use crate::gemm::{Init, Left, PackedRef, Walk};
 use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
 
 /// One step forward for a block of units.
 pub struct Forward<'a> {
-    /// (N, H): h of all units before the step.
-    pub h_prev: Mat<'a>,
+    /// (N, H): h of all units before the step, in the precision of U.
+    pub h_prev: Left<'a>,
     /// (N, units): h of the block's units before the step.
     pub h_prev_own: Mat<'a>,
     /// U (H, 3 x units): the block's columns of the recurrent kernel.
@@ -85,10 +85,10 @@ pub fn forward(args: Forward<'_>) {
     for bias in recurrent_bias.iter().flatten() {
         assert_eq!(bias.len(), units, "{} recurrent biases of a gate, {units} units", bias.len());
     }
+    let walk = Walk::new(h_prev, recurrent);
     for (n, u) in blocks(rows, recurrent) {
         let mut hidden = hidden.reborrow().rows_range(n.clone()).cols_range(u.clone());
-        let (a, b) = (h_prev.rows_range(n.clone()), recurrent.cols_range(u.clone()));
-        gemm::product(gemm::Product { a, b, init: Init::Zero, c: hidden.reborrow() });
+        walk.product(n.clone(), u.clone(), Init::Zero, hidden.reborrow());
         let _span = profile::enter(Phase::ElementWise);
         recurrent.isa().run(generic::Forward {
             h_prev: h_prev_own.rows_range(n.clone()).cols_range(u.clone()),

@@ -2,9 +2,11 @@ use super::reference::{self, Inputs, OutputGradients, Parameters, Reset};
 use super::*;
 use crate::cells::reference::sigmoid;
 use crate::cells::testing::{
-    Field, Random, U, awkward, bits, check_gradients, check_with_faults, cuts, hidden_side, noise, sizes, within,
+    Field, PRECISIONS, Random, U, awkward, bits, check_gradients, check_with_faults, cuts, hidden_side, noise,
+    product_bound, sizes, within,
 };
 use crate::check::{Claim, dot, wide};
+use crate::gemm::{Packed, Precision};
 use crate::isa::sets_under_test;
 use proptest::prelude::*;
 use sequence::{Outcome, Sequence};
@@ -52,8 +54,9 @@ const RESETS: [Reset; 2] = [Reset::After, Reset::Before];
 fn every_step_is_within_its_bound() {
     for isa in sets_under_test() {
         for (rows, units) in awkward(isa.lanes()) {
-            for (reset, seed) in [(Reset::After, 6), (Reset::After, 7), (Reset::Before, 7)] {
-                let sequence = Sequence::new(reset, [2, rows, units], seed);
+            let kinds = [(Reset::After, 6), (Reset::After, 7), (Reset::Before, 7)];
+            for ((reset, seed), precision) in kinds.into_iter().flat_map(|kind| PRECISIONS.map(|p| (kind, p))) {
+                let sequence = Sequence { precision, ..Sequence::new(reset, [2, rows, units], seed) };
                 let outcome = sequence.run(isa, &[0, units]);
                 let state = rows * units;
                 for at in 0..sequence.steps * state {
@@ -118,7 +121,8 @@ impl Unit<'_> {
     /// The hidden side of gate `k` over the rows `a` of this step, and the same of magnitudes.
     fn hidden(&self, a: &[f32], k: usize) -> (f64, f64) {
         let units = self.sequence.units;
-        let (sum, size) = hidden_side(a, &self.sequence.recurrent, 3 * units, self.n, k * units + self.j);
+        let (sum, size) =
+            hidden_side(self.sequence.precision, [a, &self.sequence.recurrent], 3 * units, self.n, k * units + self.j);
         let bias = self.sequence.recurrent_bias.as_ref().map_or(0.0, |bias| f64::from(bias[k * units + self.j]));
         (sum + bias, size + bias.abs())
     }
@@ -128,7 +132,7 @@ impl Unit<'_> {
         let h_prev = &outcome.h[self.t * sequence.rows * sequence.units..];
         let hidden = [0, 1, 2].map(|k| self.hidden(h_prev, k));
         let size = (0..3).map(|k| self.pre(k).abs() + hidden[k].1).fold(0.0, f64::max);
-        let e = 2.0 * (sequence.units + 2) as f64 * U * size;
+        let e = product_bound(sequence.precision, sequence.units) * size;
         let [z, r] = [0, 1].map(|k| sigmoid(self.pre(k) + hidden[k].0));
         let q = hidden[2].0;
         let n = (self.pre(2) + r * q).tanh();
@@ -145,7 +149,7 @@ impl Unit<'_> {
     fn check_forward_before(&self, name: &str) {
         let (sequence, outcome) = (self.sequence, self.outcome);
         let state = sequence.rows * sequence.units;
-        let terms = 2.0 * (sequence.units + 1) as f64 * U;
+        let terms = product_bound(sequence.precision, sequence.units);
         for k in [0, 1] {
             let (sum, size) = self.hidden(&outcome.h[self.t * state..], k);
             let e = terms * (self.pre(k).abs() + size);
@@ -193,13 +197,13 @@ impl Unit<'_> {
 #[test]
 fn the_bits_depend_neither_on_blocks_nor_on_the_width_of_registers() {
     for (rows, units) in awkward(16) {
-        for reset in RESETS {
-            let sequence = Sequence::new(reset, [2, rows, units], 11);
+        for (reset, precision) in RESETS.into_iter().flat_map(|reset| PRECISIONS.map(|p| (reset, p))) {
+            let sequence = Sequence { precision, ..Sequence::new(reset, [2, rows, units], 11) };
             let mut fused: Vec<Vec<u32>> = Vec::new();
             for isa in sets_under_test() {
                 // The candidate's panels are multiples of the gates'.
                 let groups = if reset == Reset::After { 3 } else { 1 };
-                let granule = gemm::Packed::new(isa, units, groups, units).granule();
+                let granule = Packed::new(isa, precision, units, groups, units).granule();
                 let [whole, panels] = cuts(units, granule).map(|cuts| {
                     let o = sequence.run(isa, &cuts);
                     bits(&[&o.gates, &o.hidden, &o.h, &o.dpre, &o.dhidden, &o.dh])
@@ -209,7 +213,7 @@ fn the_bits_depend_neither_on_blocks_nor_on_the_width_of_registers() {
                     fused.push(whole);
                 }
             }
-            assert!(fused.windows(2).all(|pair| pair[0] == pair[1]), "{rows} x {units}: AVX2 and AVX-512 differ");
+            assert!(fused.windows(2).all(|pair| pair[0] == pair[1]), "{rows} x {units}: the vector sets differ");
         }
     }
 }

@@ -59,14 +59,14 @@ mod tests;
 pub mod reference;
 
 use crate::cells::{blocks, check_shape};
-use crate::gemm::{self, Init, PackedRef};
+use crate::gemm::{Init, Left, PackedRef, Walk};
 use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
 
 /// One step forward for a block of units.
 pub struct Forward<'a> {
-    /// (N, H): h of all units before the step.
-    pub h_prev: Mat<'a>,
+    /// (N, H): h of all units before the step, in the precision of U.
+    pub h_prev: Left<'a>,
     /// U (H, 4 x units): the block's columns of the recurrent kernel.
     pub recurrent: PackedRef<'a>,
     /// (N, units): c before the step.
@@ -93,10 +93,10 @@ pub fn forward(args: Forward<'_>) {
     check_shape("c_prev", [c_prev.rows(), c_prev.cols()], [rows, units]);
     check_shape("c", [c.rows(), c.cols()], [rows, units]);
     check_shape("h", [h.rows(), h.cols()], [rows, units]);
+    let walk = Walk::new(h_prev, recurrent);
     for (n, u) in blocks(rows, recurrent) {
         let mut gates = gates.reborrow().rows_range(n.clone()).cols_range(u.clone());
-        let (a, b) = (h_prev.rows_range(n.clone()), recurrent.cols_range(u.clone()));
-        gemm::product(gemm::Product { a, b, init: Init::Keep, c: gates.reborrow() });
+        walk.product(n.clone(), u.clone(), Init::Keep, gates.reborrow());
         let _span = profile::enter(Phase::ElementWise);
         recurrent.isa().run(generic::Forward {
             c_prev: c_prev.rows_range(n.clone()).cols_range(u.clone()),

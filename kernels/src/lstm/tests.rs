@@ -1,9 +1,12 @@
 use super::reference::{self, Inputs, OutputGradients, Parameters};
 use super::*;
+use crate::Buffer;
 use crate::cells::testing::{
-    Field, Random, U, awkward, bits, check_gradients, check_with_faults, cuts, hidden_side, noise, sizes, within,
+    Field, PRECISIONS, Random, U, awkward, bits, check_gradients, check_with_faults, cuts, hidden_side, noise,
+    product_bound, sizes, within,
 };
 use crate::check::{Claim, dot, wide};
+use crate::gemm::{self, Packed, Precision};
 use crate::isa::sets_under_test;
 use proptest::prelude::*;
 
@@ -49,6 +52,7 @@ proptest! {
 
 /// A sequence through the kernels: T steps of N rows and H units.
 struct Sequence {
+    precision: Precision,
     steps: usize,
     rows: usize,
     units: usize,
@@ -85,6 +89,7 @@ impl Sequence {
     fn new(steps: usize, rows: usize, units: usize, seed: u64) -> Self {
         let state = rows * units;
         Self {
+            precision: Precision::F32,
             steps,
             rows,
             units,
@@ -100,8 +105,9 @@ impl Sequence {
     /// Runs all steps forward and backward in blocks of units that end at `cuts`.
     fn run(&self, isa: Isa, cuts: &[usize]) -> Outcome {
         let (steps, rows, units) = (self.steps, self.rows, self.units);
-        let mut packed = gemm::Packed::new(isa, units, 4, units);
+        let mut packed = Packed::new(isa, self.precision, units, 4, units);
         packed.pack(Mat::dense(&self.recurrent, units, 4 * units));
+        let mut room = Buffer::default();
         let blocks = || cuts.windows(2).map(|cut| cut[0]..cut[1]);
         let mut gates = Field::of(steps * rows, 4 * units, &self.pre);
         // Row block 0 holds the initial state, t + 1 what step t leaves.
@@ -116,7 +122,7 @@ impl Sequence {
             let mut gates = gates.step(t, rows).into_groups(4);
             for u in blocks() {
                 forward(Forward {
-                    h_prev: h_prev.as_ref(),
+                    h_prev: Left::of(packed.view(), h_prev.as_ref(), &mut room),
                     recurrent: packed.view().cols_range(u.clone()),
                     c_prev: c_prev.as_ref().cols_range(u.clone()),
                     gates: gates.reborrow().cols_range(u.clone()),
@@ -133,7 +139,7 @@ impl Sequence {
             dh: vec![0.0; (steps + 1) * rows * units],
             dc: vec![0.0; (steps + 1) * rows * units],
         };
-        let mut transposed = gemm::Packed::new(isa, 4 * units, 1, units);
+        let mut transposed = Packed::new(isa, self.precision, 4 * units, 1, units);
         transposed.pack_transposed(Mat::dense(&self.recurrent, units, 4 * units));
         let mut dpre = gates; // backward writes in place
         let mut dh = Field::of(rows, units, &vec![0.0; rows * units]);
@@ -160,7 +166,7 @@ impl Sequence {
                 );
             }
             gemm::product(gemm::Product {
-                a: dpre.view().rows_range(t * rows..(t + 1) * rows),
+                a: Left::of(transposed.view(), dpre.view().rows_range(t * rows..(t + 1) * rows), &mut room),
                 b: transposed.view(),
                 init: Init::Zero,
                 c: dh.view_mut().into(),
@@ -178,8 +184,10 @@ impl Sequence {
 fn every_step_is_within_its_bound() {
     for isa in sets_under_test() {
         for (rows, units) in awkward(isa.lanes()) {
-            let sequence = Sequence::new(3, rows, units, 7);
-            check_steps(isa, &sequence, &sequence.run(isa, &[0, units]));
+            for precision in PRECISIONS {
+                let sequence = Sequence { precision, ..Sequence::new(3, rows, units, 7) };
+                check_steps(isa, &sequence, &sequence.run(isa, &[0, units]));
+            }
         }
     }
 }
@@ -197,9 +205,10 @@ fn check_steps(isa: Isa, sequence: &Sequence, outcome: &Outcome) {
             let mut e = 0f64;
             let pre = std::array::from_fn(|k| {
                 let h_prev = &outcome.h[t * state..];
-                let (sum, size) = hidden_side(h_prev, &sequence.recurrent, 4 * units, n, k * units + j);
+                let (sum, size) =
+                    hidden_side(sequence.precision, [h_prev, &sequence.recurrent], 4 * units, n, k * units + j);
                 let x = wide(&sequence.pre, gate(k));
-                e = e.max(2.0 * (units + 1) as f64 * U * (x.abs() + size));
+                e = e.max(product_bound(sequence.precision, units) * (x.abs() + size));
                 x + sum
             });
             let c_prev = wide(&outcome.c, at(t));
@@ -221,18 +230,18 @@ fn check_steps(isa: Isa, sequence: &Sequence, outcome: &Outcome) {
 
 #[test]
 fn the_bits_depend_neither_on_blocks_nor_on_the_width_of_registers() {
-    for (rows, units) in awkward(16) {
-        let sequence = Sequence::new(2, rows, units, 11);
+    for ((rows, units), precision) in awkward(16).into_iter().flat_map(|size| PRECISIONS.map(|p| (size, p))) {
+        let sequence = Sequence { precision, ..Sequence::new(2, rows, units, 11) };
         let mut fused: Vec<Vec<u32>> = Vec::new();
         for isa in sets_under_test() {
-            let granule = gemm::Packed::new(isa, units, 4, units).granule();
+            let granule = Packed::new(isa, precision, units, 4, units).granule();
             let [whole, panels] = cuts(units, granule).map(|cuts| sequence.run(isa, &cuts).bits());
             assert!(whole == panels, "{isa} {rows} x {units}: blocks of one panel give other bits");
             if isa != Isa::PORTABLE {
                 fused.push(whole);
             }
         }
-        assert!(fused.windows(2).all(|pair| pair[0] == pair[1]), "{rows} x {units}: AVX2 and AVX-512 differ");
+        assert!(fused.windows(2).all(|pair| pair[0] == pair[1]), "{rows} x {units}: the vector sets differ");
     }
 }
 
@@ -286,8 +295,8 @@ fn huge_values_saturate_and_nan_goes_through() {
 fn a_wrong_shape_is_refused() {
     let (x, mut gates, mut c, mut h) = ([0.0; 10], [0.0; 40], [0.0; 10], [0.0; 10]);
     forward(Forward {
-        h_prev: Mat::dense(&x, 2, 5),
-        recurrent: gemm::Packed::new(Isa::PORTABLE, 5, 4, 5).view(),
+        h_prev: Mat::dense(&x, 2, 5).into(),
+        recurrent: Packed::new(Isa::PORTABLE, Precision::F32, 5, 4, 5).view(),
         c_prev: Mat::dense(&x, 2, 4),
         gates: MatMut::dense(&mut gates, 2, 20).into_groups(4),
         c: MatMut::dense(&mut c, 2, 5),

@@ -24,7 +24,7 @@ mod tests;
 pub mod reference;
 
 use crate::cells::{blocks, check_shape};
-use crate::gemm::{self, Init, PackedRef};
+use crate::gemm::{Init, Left, PackedRef, Walk};
 use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
 
@@ -41,8 +41,8 @@ pub enum Activation {
 pub struct Forward<'a> {
     /// The activation.
     pub activation: Activation,
-    /// (N, H): h of all units before the step.
-    pub h_prev: Mat<'a>,
+    /// (N, H): h of all units before the step, in the precision of U.
+    pub h_prev: Left<'a>,
     /// U (H, 1 x units): the block's columns of the recurrent kernel.
     pub recurrent: PackedRef<'a>,
     /// In: x W + b (N, 1, units). Out: the pre-activations.
@@ -63,10 +63,10 @@ pub fn forward(args: Forward<'_>) {
     assert_eq!(recurrent.groups(), 1, "the recurrent kernel has {} groups, a simple cell 1", recurrent.groups());
     check_shape("pre", [pre.rows(), pre.cols()], [rows, units]);
     check_shape("h", [h.rows(), h.cols()], [rows, units]);
+    let walk = Walk::new(h_prev, recurrent);
     for (n, u) in blocks(rows, recurrent) {
         let mut pre = pre.reborrow().rows_range(n.clone()).cols_range(u.clone());
-        let (a, b) = (h_prev.rows_range(n.clone()), recurrent.cols_range(u.clone()));
-        gemm::product(gemm::Product { a, b, init: Init::Keep, c: pre.reborrow() });
+        walk.product(n.clone(), u.clone(), Init::Keep, pre.reborrow());
         let h = h.reborrow().rows_range(n).cols_range(u);
         let _span = profile::enter(Phase::ElementWise);
         recurrent.isa().run(generic::Forward { activation, pre, h });

@@ -1,9 +1,12 @@
 use super::reference::{self, Inputs, OutputGradients, Parameters};
 use super::*;
+use crate::Buffer;
 use crate::cells::testing::{
-    Field, Random, U, awkward, bits, check_gradients, check_with_faults, cuts, hidden_side, noise, sizes, within,
+    Field, Random, U, awkward, bits, check_gradients, check_with_faults, cuts, hidden_side, noise,
+    product_bound, sizes, within,
 };
 use crate::check::{Claim, dot, wide};
+use crate::gemm::{self, Packed, Precision};
 use crate::isa::sets_under_test;
 use proptest::prelude::*;
 
@@ -57,8 +60,17 @@ proptest! {
     }
 }
 
+/// Activations and precisions.
+const KINDS: [(Activation, Precision); 4] = [
+    (Activation::Tanh, Precision::F32),
+    (Activation::Relu, Precision::F32),
+    (Activation::Tanh, Precision::Bf16),
+    (Activation::Relu, Precision::Bf16),
+];
+
 /// A sequence through the kernels: T steps of N rows and H units.
 struct Sequence {
+    precision: Precision,
     activation: Activation,
     steps: usize,
     rows: usize,
@@ -85,6 +97,7 @@ impl Sequence {
     fn new(activation: Activation, [steps, rows, units]: [usize; 3], seed: u64) -> Self {
         let state = rows * units;
         Self {
+            precision: Precision::F32,
             activation,
             steps,
             rows,
@@ -99,10 +112,11 @@ impl Sequence {
     /// Runs all steps forward and backward in blocks of units that end at `cuts`.
     fn run(&self, isa: Isa, cuts: &[usize]) -> Outcome {
         let (activation, steps, rows, units) = (self.activation, self.steps, self.rows, self.units);
-        let mut packed = gemm::Packed::new(isa, units, 1, units);
+        let mut packed = Packed::new(isa, self.precision, units, 1, units);
         packed.pack(Mat::dense(&self.recurrent, units, units));
-        let mut transposed = gemm::Packed::new(isa, units, 1, units);
+        let mut transposed = Packed::new(isa, self.precision, units, 1, units);
         transposed.pack_transposed(Mat::dense(&self.recurrent, units, units));
+        let mut room = Buffer::default();
         let blocks = || cuts.windows(2).map(|cut| cut[0]..cut[1]);
         let mut pre = Field::of(steps * rows, units, &self.pre);
         let mut h = Field::new((steps + 1) * rows, units);
@@ -113,7 +127,7 @@ impl Sequence {
             for u in blocks() {
                 forward(Forward {
                     activation,
-                    h_prev: h_prev.as_ref(),
+                    h_prev: Left::of(packed.view(), h_prev.as_ref(), &mut room),
                     recurrent: packed.view().cols_range(u.clone()),
                     pre: pre.reborrow().cols_range(u.clone()),
                     h: h.reborrow().cols_range(u),
@@ -137,7 +151,7 @@ impl Sequence {
                 backward(isa, Backward { activation, h, dh: dh.view().cols_range(u), dpre });
             }
             gemm::product(gemm::Product {
-                a: dpre.view().rows_range(t * rows..(t + 1) * rows),
+                a: Left::of(transposed.view(), dpre.view().rows_range(t * rows..(t + 1) * rows), &mut room),
                 b: transposed.view(),
                 init: Init::Zero,
                 c: dh.view_mut().into(),
@@ -152,8 +166,8 @@ impl Sequence {
 fn every_step_is_within_its_bound() {
     for isa in sets_under_test() {
         for (rows, units) in awkward(isa.lanes()) {
-            for activation in [Activation::Tanh, Activation::Relu] {
-                let sequence = Sequence::new(activation, [3, rows, units], 7);
+            for (activation, precision) in KINDS {
+                let sequence = Sequence { precision, ..Sequence::new(activation, [3, rows, units], 7) };
                 check_steps(isa, &sequence, &sequence.run(isa, &[0, units]));
             }
         }
@@ -167,9 +181,9 @@ fn check_steps(isa: Isa, sequence: &Sequence, outcome: &Outcome) {
     for at in 0..sequence.steps * state {
         let (t, n, j) = (at / state, at % state / units, at % units);
         let name = |what| format!("{isa} {activation:?} {rows} x {units} step {t} row {n} unit {j}: {what}");
-        let (sum, size) = hidden_side(&outcome.h[t * state..], &sequence.recurrent, units, n, j);
+        let (sum, size) = hidden_side(sequence.precision, [&outcome.h[t * state..], &sequence.recurrent], units, n, j);
         let x = f64::from(sequence.pre[at]);
-        let e = 2.0 * (units + 1) as f64 * U * (x.abs() + size);
+        let e = product_bound(sequence.precision, units) * (x.abs() + size);
         let h = outcome.h[state + at];
         within(&name("h"), h, reference::cell(activation, x + sum), e + 4.0 * U);
         let dh = f64::from(outcome.dh[state + at]);
@@ -181,11 +195,11 @@ fn check_steps(isa: Isa, sequence: &Sequence, outcome: &Outcome) {
 #[test]
 fn the_bits_depend_neither_on_blocks_nor_on_the_width_of_registers() {
     for (rows, units) in awkward(16) {
-        for activation in [Activation::Tanh, Activation::Relu] {
-            let sequence = Sequence::new(activation, [2, rows, units], 11);
+        for (activation, precision) in KINDS {
+            let sequence = Sequence { precision, ..Sequence::new(activation, [2, rows, units], 11) };
             let mut fused: Vec<Vec<u32>> = Vec::new();
             for isa in sets_under_test() {
-                let granule = gemm::Packed::new(isa, units, 1, units).granule();
+                let granule = Packed::new(isa, precision, units, 1, units).granule();
                 let [whole, panels] = cuts(units, granule).map(|cuts| {
                     let Outcome { h, dpre, dh } = sequence.run(isa, &cuts);
                     bits(&[&h, &dpre, &dh])
@@ -195,7 +209,7 @@ fn the_bits_depend_neither_on_blocks_nor_on_the_width_of_registers() {
                     fused.push(whole);
                 }
             }
-            assert!(fused.windows(2).all(|pair| pair[0] == pair[1]), "{rows} x {units}: AVX2 and AVX-512 differ");
+            assert!(fused.windows(2).all(|pair| pair[0] == pair[1]), "{rows} x {units}: the vector sets differ");
         }
     }
 }

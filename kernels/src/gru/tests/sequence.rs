@@ -1,10 +1,13 @@
 //! A sequence through the kernels, as a layer drives them.
 
 use super::*;
+use crate::Buffer;
+use crate::gemm::{self, Packed};
 use std::ops::Range;
 
 /// A sequence through the kernels: T steps of N rows and H units.
 pub(super) struct Sequence {
+    pub(super) precision: Precision,
     pub(super) reset: Reset,
     pub(super) steps: usize,
     pub(super) rows: usize,
@@ -41,6 +44,7 @@ impl Sequence {
         let state = rows * units;
         let bias = noise(3 * units, 1.0, seed + 4);
         Self {
+            precision: Precision::F32,
             reset,
             steps,
             rows,
@@ -54,15 +58,15 @@ impl Sequence {
     }
 
     /// U's columns of these gates, packed or packed transposed.
-    fn pack(&self, isa: Isa, gates: Range<usize>, transposed: bool) -> gemm::Packed {
+    fn pack(&self, isa: Isa, gates: Range<usize>, transposed: bool) -> Packed {
         let (units, count) = (self.units, gates.len());
         let u = Mat::dense(&self.recurrent, units, 3 * units).cols_range(gates.start * units..gates.end * units);
         if transposed {
-            let mut packed = gemm::Packed::new(isa, count * units, 1, units);
+            let mut packed = Packed::new(isa, self.precision, count * units, 1, units);
             packed.pack_transposed(u);
             packed
         } else {
-            let mut packed = gemm::Packed::new(isa, units, count, units);
+            let mut packed = Packed::new(isa, self.precision, units, count, units);
             packed.pack(u);
             packed
         }
@@ -127,12 +131,14 @@ impl Sequence {
     fn forward_after(&self, isa: Isa, cuts: &[usize], step: StepForward<'_>) {
         let packed = self.pack(isa, 0..3, false);
         let StepForward { h_prev, mut gates, hidden, mut h } = step;
+        let mut room = Buffer::default();
+        let left = Left::of(packed.view(), h_prev, &mut room);
         let mut hidden = hidden.into_groups(3);
         for u in cuts.windows(2).map(|cut| cut[0]..cut[1]) {
             let bias = |g: usize, bias: &'_ [f32]| bias[g * self.units..][u.clone()].to_vec();
             let bias = self.recurrent_bias.as_deref().map(|b| [bias(0, b), bias(1, b), bias(2, b)]);
             forward(Forward {
-                h_prev,
+                h_prev: left,
                 h_prev_own: h_prev.cols_range(u.clone()),
                 recurrent: packed.view().cols_range(u.clone()),
                 recurrent_bias: bias.as_ref().map(|[z, r, n]| [&z[..], &r[..], &n[..]]),
@@ -147,18 +153,21 @@ impl Sequence {
         let zr = self.pack(isa, 0..2, false);
         let new = self.pack(isa, 2..3, false);
         let StepForward { h_prev, mut gates, hidden: mut reset_h, mut h } = step;
+        let [mut room, mut reset_room] = [(); 2].map(|()| Buffer::default());
+        let left = Left::of(zr.view(), h_prev, &mut room);
         for u in cuts.windows(2).map(|cut| cut[0]..cut[1]) {
             before::forward_gates(before::ForwardGates {
-                h_prev,
+                h_prev: left,
                 h_prev_own: h_prev.cols_range(u.clone()),
                 recurrent: zr.view().cols_range(u.clone()),
                 gates: gates.reborrow().cols_range(u.clone()),
                 reset_h: reset_h.reborrow().cols_range(u),
             });
         }
+        let left = Left::of(new.view(), reset_h.as_ref(), &mut reset_room);
         for u in cuts.windows(2).map(|cut| cut[0]..cut[1]) {
             before::forward_candidate(before::ForwardCandidate {
-                reset_h: reset_h.as_ref(),
+                reset_h: left,
                 recurrent: new.view().cols_range(u.clone()),
                 h_prev: h_prev.cols_range(u.clone()),
                 gates: gates.reborrow().cols_range(u.clone()),
@@ -183,7 +192,8 @@ impl Sequence {
         }
         let direct = dense(dh_prev.as_ref());
         let packed = self.pack(isa, 0..3, true);
-        let (a, b) = (hidden.as_ref(), packed.view());
+        let mut room = Buffer::default();
+        let (a, b) = (Left::of(packed.view(), hidden.as_ref(), &mut room), packed.view());
         gemm::product(gemm::Product { a, b, init: Init::Keep, c: dh_prev.into() });
         direct
     }
@@ -202,7 +212,8 @@ impl Sequence {
         }
         let (zr, new) = (0..2 * self.units, 2 * self.units..3 * self.units);
         let packed = self.pack(isa, 2..3, true);
-        let (a, b) = (gates.as_ref().cols_range(new), packed.view());
+        let mut room = Buffer::default();
+        let (a, b) = (Left::of(packed.view(), gates.as_ref().cols_range(new), &mut room), packed.view());
         gemm::product(gemm::Product { a, b, init: Init::Zero, c: ds.reborrow().into() });
         for u in cuts.windows(2).map(|cut| cut[0]..cut[1]) {
             let args = before::BackwardGates {
@@ -215,7 +226,7 @@ impl Sequence {
         }
         let direct = dense(dh_prev.as_ref());
         let packed = self.pack(isa, 0..2, true);
-        let (a, b) = (gates.as_ref().cols_range(zr), packed.view());
+        let (a, b) = (Left::of(packed.view(), gates.as_ref().cols_range(zr), &mut room), packed.view());
         gemm::product(gemm::Product { a, b, init: Init::Keep, c: dh_prev.into() });
         direct
     }

@@ -1,0 +1,242 @@
+//! Products of operands rounded to bf16.
+//!
+//! ```text
+//! c = init
+//! for each block of 32 terms, in ascending order:
+//!     even = the chain of fused multiply-adds of the terms 0, 2, 4, ... of the block, from zero
+//!     odd  = the same of the terms 1, 3, 5, ...
+//!     c    = c + (even + odd)
+//! ```
+//!
+//! That is what one TDPBF16PS does with a block (Intel, Software Developer's Manual, volume 2), and the emulation does
+//! the same sums in the same order: as long as no sum or product is subnormal, which tiles flush to zero, AMX,
+//! AVX-512 and AVX2 give the same bits. The portable set rounds its products where its target has no fused form.
+//!
+//! **Operands.** Each is rounded once, to the nearest bf16, ties to even; NaN stays NaN and subnormal numbers become
+//! zero (`convert.rs`). A stands in rows of words of two terms, read as tiles where it lies. B stands in *column tiles*:
+//! 16 columns of all terms, (K / 2, 16) words, K filled up to whole blocks with zeros, so that a block of a column
+//! tile is 1 KB without gaps.
+//!
+//! **Error** of the sum of the rounded operands. A term goes through at most 16 roundings of its chain, one where the
+//! chains meet and one a block in c (twice as many with products rounded apart). With u = 2^-24, to first order:
+//!
+//! ```text
+//! |error| <= (34 + K / 16) u (|init| + sum |a| |b|) + K 2^-126
+//! ```
+//!
+//! and the rounding of the operands themselves adds at most (2^-7 + 2^-16) sum |a| |b| (each is off by a part in 2^8).
+
+#[cfg(target_arch = "x86_64")]
+mod amx;
+mod convert;
+mod emulated;
+
+pub(super) use convert::{Places, SIDE, TERMS, Terms, blocks_of, convert, round};
+
+#[cfg(test)]
+mod tests;
+
+use super::block::{Source, Unpacked};
+use super::generic::Start;
+use super::left::{Rounded, stride_of};
+use super::pack::PackedRef;
+use crate::{GroupsMut, Isa, Mat};
+use std::ops::Range;
+
+/// Words of one block of one column tile.
+const BLOCK_WORDS: usize = SIDE * SIDE;
+
+/// Words of A that a product with an unpacked operand keeps: 1 MB, half of the second-level cache.
+const A_ROOM: usize = 1 << 18;
+/// Rows and blocks along K of that part at most.
+const MOST_ROWS: usize = 1024;
+const MOST_BLOCKS: usize = 64;
+/// Column tiles that are packed together: with fewer, each row of B is read in pieces too short to be fetched ahead.
+const TILES_TOGETHER: usize = 12;
+
+/// Words of scratch that a product with an unpacked operand takes at most.
+pub(super) const SCRATCH: usize = A_ROOM + TILES_TOGETHER * MOST_BLOCKS * BLOCK_WORDS;
+
+/// The operands of a run: rows of A by neighbouring column tiles of B, over some blocks of terms.
+#[derive(Clone, Copy)]
+struct Operands {
+    /// The first word of row 0 at the first block, and words from row to row.
+    a: *const u32,
+    lda: usize,
+    /// Which rows are computed; all rows up to the end of the range are readable.
+    rows: [usize; 2],
+    /// Blocks of 32 terms.
+    blocks: usize,
+    /// The first column tile at the first block, and words from tile to tile.
+    b: *const u32,
+    ldb: usize,
+    tiles: usize,
+    /// Tile i belongs to group i mod `groups`, and is the (i / groups)-th of its columns.
+    groups: usize,
+    start: Start,
+    /// Element (0, 0) of C for row 0, elements from row to row and from group to group.
+    c: *mut f32,
+    ldc: usize,
+    apart: usize,
+    /// Columns of a group.
+    cols: usize,
+}
+
+impl Operands {
+    /// Columns that tile `i` has in the matrix.
+    fn columns(&self, i: usize) -> usize {
+        (self.cols - i / self.groups * SIDE).min(SIDE)
+    }
+
+    /// C at row `r` of tile `i`.
+    fn c(&self, r: usize, i: usize) -> *mut f32 {
+        self.c.wrapping_add(r * self.ldc + i % self.groups * self.apart + i / self.groups * SIDE)
+    }
+
+    /// What row `r` of tile `i` starts from; `None` for zero.
+    fn initial(&self, r: usize, i: usize) -> Option<*const f32> {
+        match self.start {
+            Start::Zero => None,
+            Start::Load => Some(self.c(r, i).cast_const()),
+            Start::Row { ptr, stride } => Some(ptr.wrapping_add(i % self.groups * stride + i / self.groups * SIDE)),
+        }
+    }
+}
+
+/// How runs are computed: with tiles, configured for as long as this lives, or emulated.
+enum Runner {
+    #[cfg(target_arch = "x86_64")]
+    Amx(crate::simd::amx::Tiles),
+    Emulated(Isa),
+}
+
+impl Runner {
+    /// For products with `rows` rows of A in all.
+    fn new(isa: Isa, rows: usize) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let (Some(token), true) = (isa.amx(), rows > 0) {
+            return Self::Amx(crate::simd::amx::Tiles::configure(token, tile_rows(rows)));
+        }
+        Self::Emulated(isa)
+    }
+
+    /// # Safety
+    ///
+    /// What [`Operands`] describes must be there: the rows of A and the tiles of B readable; the columns of C, and of the
+    /// biases, readable, those of C writable. `rows[1]` must be at least [`tile_rows`] of the rows given to `new`.
+    unsafe fn run(&self, o: &Operands) {
+        // SAFETY: the caller's promise is the same.
+        unsafe {
+            match self {
+                #[cfg(target_arch = "x86_64")]
+                Self::Amx(tiles) => amx::run(tiles, o),
+                Self::Emulated(isa) => emulated::run(*isa, o),
+            }
+        }
+    }
+}
+
+/// Rows of one tile where `rows` are parted evenly among as few tiles as hold them: a tile's time follows its rows.
+#[cfg(target_arch = "x86_64")]
+fn tile_rows(rows: usize) -> usize {
+    rows.div_ceil(rows.div_ceil(SIDE))
+}
+
+/// Products of one A with a packed B, part after part.
+pub(super) struct Walk<'a> {
+    a: Rounded<'a>,
+    b: PackedRef<'a>,
+    runner: Runner,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(a: Rounded<'a>, b: PackedRef<'a>) -> Self {
+        Self { a, b, runner: Runner::new(b.isa(), a.rows) }
+    }
+
+    /// K, and the groups of B.
+    pub(super) fn terms_and_groups(&self) -> [usize; 2] {
+        [self.a.k, self.b.groups()]
+    }
+
+    /// Rows `rows` of A by columns `cols` of B, into the whole of C; `start` is that of these columns.
+    pub(super) fn product(&self, rows: Range<usize>, cols: Range<usize>, start: Start, c: &mut GroupsMut<'_>) {
+        let (a, b) = (self.a, self.b.cols_range(cols));
+        let words: &[u32] = bytemuck::cast_slice(b.data());
+        let o = Operands {
+            a: a.words.as_ptr(),
+            lda: a.stride,
+            rows: [rows.start, rows.end],
+            blocks: blocks_of(a.k),
+            b: words.as_ptr(),
+            ldb: blocks_of(a.k) * BLOCK_WORDS,
+            tiles: b.cols().div_ceil(SIDE) * b.groups(),
+            groups: b.groups(),
+            start,
+            c: c.as_mut_ptr().wrapping_sub(rows.start * c.stride()),
+            ldc: c.stride(),
+            apart: c.group_stride(),
+            cols: b.cols(),
+        };
+        // SAFETY: the shapes of A, B, C and the biases were compared by the entry; `rows` lies within A and is as long as
+        // C has rows; `ldb` and `tiles` are the layout of a packed matrix.
+        unsafe { self.runner.run(&o) };
+    }
+}
+
+/// The product that rounds and packs both operands on the way.
+pub(super) fn unpacked(args: Unpacked<'_>) {
+    let Unpacked { isa, a: Source { mat: a, transposed }, b, b_transposed, start, mut c, scratch } = args;
+    let (m, n, ldc) = (c.rows(), c.cols(), c.stride());
+    let depth = if transposed { a.rows() } else { a.cols() };
+    scratch.reserve(SCRATCH);
+    let words: &mut [u32] = bytemuck::cast_slice_mut(scratch.as_mut_slice());
+    let (room, tiles) = words.split_at_mut(A_ROOM);
+    let rows_at_once = m.min(MOST_ROWS);
+    let blocks_at_once = (A_ROOM / SIDE / rows_at_once.next_multiple_of(SIDE) - 1).clamp(1, MOST_BLOCKS);
+    for k0 in (0..depth.max(1)).step_by(blocks_at_once * TERMS) {
+        let k = (depth - k0).min(blocks_at_once * TERMS);
+        for m0 in (0..m).step_by(rows_at_once) {
+            let rows = (m - m0).min(rows_at_once);
+            let left = part(k0..k0 + k, m0..m0 + rows, transposed, a);
+            debug_assert!(rows.next_multiple_of(SIDE) * stride_of(k) <= A_ROOM);
+            let left = Rounded::new(isa, left, transposed, room);
+            let runner = Runner::new(isa, rows);
+            for col in (0..n).step_by(TILES_TOGETHER * SIDE) {
+                let cols = (n - col).min(TILES_TOGETHER * SIDE);
+                let right = part(k0..k0 + k, col..col + cols, !b_transposed, b);
+                pack_tiles(isa, right, b_transposed, tiles, blocks_of(k) * BLOCK_WORDS);
+                let o = Operands {
+                    a: left.words.as_ptr(),
+                    lda: left.stride,
+                    rows: [0, rows],
+                    blocks: blocks_of(k),
+                    b: tiles.as_ptr(),
+                    ldb: blocks_of(k) * BLOCK_WORDS,
+                    tiles: cols.div_ceil(SIDE),
+                    groups: 1,
+                    start: start.at(k0, col),
+                    c: c.as_mut_ptr().wrapping_add(m0 * ldc + col),
+                    ldc,
+                    apart: 0,
+                    cols,
+                };
+                // SAFETY: the shapes of A, B, C and the biases were compared by the entry; rows m0.. and columns col..
+                // lie within them; A and B were just rounded for this block.
+                unsafe { runner.run(&o) };
+            }
+        }
+    }
+}
+
+/// Terms and columns (or rows) of an operand whose terms run down its rows, or along them.
+fn part(terms: Range<usize>, others: Range<usize>, down: bool, mat: Mat<'_>) -> Mat<'_> {
+    if down { mat.rows_range(terms).cols_range(others) } else { mat.rows_range(others).cols_range(terms) }
+}
+
+/// Packs B (K, N), or its transpose (N, K), into column tiles `apart` words apart.
+pub(super) fn pack_tiles(isa: Isa, b: Mat, transposed: bool, to: &mut [u32], apart: usize) {
+    let (terms, steps) =
+        if transposed { (Terms::Along, [apart, BLOCK_WORDS]) } else { (Terms::Down, [BLOCK_WORDS, apart]) };
+    convert(isa, b, terms, to, Places { steps, stride: SIDE, turned: transposed });
+}

@@ -1,0 +1,120 @@
+//! AMX (TILE, BF16) beside AVX-512: eight tile registers of 16 rows of 64 bytes, and their product.
+//!
+//! Stable Rust has no intrinsics for tiles; [`crate::gemm`] writes the products in assembly. Here stand what they need:
+//! the proof that tiles may be used ([`Amx`]) and the configuration of the registers ([`Tiles`]).
+//!
+//! A process must ask Linux for the permission to use tiles (arch_prctl with ARCH_REQ_XCOMP_PERM; the kernel's
+//! Documentation/arch/x86/xstate.rst). It is asked for once, when the set is first looked for. Where it is refused, or
+//! there is another system, the set is missing like one that the processor lacks.
+
+use super::Avx512;
+use std::arch::asm;
+use std::marker::PhantomData;
+
+/// The token of AMX: holding one proves that the processor has the tiles with their bf16 product, AVX-512 with its bf16
+/// conversions, and that the process may use them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Amx(Avx512);
+
+impl Amx {
+    /// The token, if the processor and the system offer the set.
+    pub fn detect() -> Option<Self> {
+        use std::sync::OnceLock;
+        static PERMITTED: OnceLock<bool> = OnceLock::new();
+        let avx512 = Avx512::detect()?;
+        let permitted = || is_x86_feature_detected!("avx512bf16") && has_tiles() && request_permission();
+        PERMITTED.get_or_init(permitted).then_some(Self(avx512))
+    }
+
+    /// The token of the vector set that goes with it.
+    pub fn avx512(self) -> Avx512 {
+        self.0
+    }
+}
+
+/// Whether the processor has AMX-TILE and AMX-BF16: leaf 7 of CPUID, bits 24 and 22 of EDX.
+fn has_tiles() -> bool {
+    use std::arch::x86_64::{__cpuid, __cpuid_count};
+    const TILE: u32 = 1 << 24;
+    const BF16: u32 = 1 << 22;
+    __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & (TILE | BF16) == TILE | BF16
+}
+
+/// Asks the system for the tiles' state; `false` where it refuses.
+#[cfg(target_os = "linux")]
+fn request_permission() -> bool {
+    const ARCH_PRCTL: i64 = 158;
+    const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
+    const XFEATURE_XTILEDATA: u64 = 18;
+    let result: i64;
+    // SAFETY: a system call with two numbers; it touches no memory of ours, and `rcx` and `r11` are declared lost.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") ARCH_PRCTL => result,
+            in("rdi") ARCH_REQ_XCOMP_PERM,
+            in("rsi") XFEATURE_XTILEDATA,
+            out("rcx") _,
+            out("r11") _,
+            options(nostack),
+        );
+    }
+    result == 0
+}
+
+#[cfg(not(target_os = "linux"))]
+fn request_permission() -> bool {
+    false
+}
+
+/// The most rows of a tile.
+pub(crate) const TILE_ROWS: usize = 16;
+
+/// This thread's tile registers, configured for as long as the value lives: registers 0 to 5 hold C, 6 holds A, both with
+/// the same number of rows, and 7 holds B with sixteen; rows of 64 bytes everywhere.
+///
+/// LDTILECFG takes about 190 cycles and TILERELEASE 40 (Sapphire Rapids), as much as fifteen tile products: a walk over
+/// many blocks configures once.
+pub(crate) struct Tiles {
+    rows: usize,
+    /// The configuration belongs to the thread.
+    _thread: PhantomData<*const ()>,
+}
+
+/// What LDTILECFG reads: palette, start row, then bytes a row and rows of each register.
+#[repr(C, align(64))]
+struct Configuration {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    row_bytes: [u16; 16],
+    rows: [u8; 16],
+}
+
+impl Tiles {
+    /// Configures the registers for tiles of `rows` rows of A and C, 1 to 16. One at a time a thread: a second would
+    /// replace the first.
+    pub(crate) fn configure(_proof: Amx, rows: usize) -> Self {
+        assert!((1..=TILE_ROWS).contains(&rows), "tiles of {rows} rows");
+        let mut configuration =
+            Configuration { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
+        configuration.row_bytes[..8].fill(64);
+        configuration.rows[..7].fill(rows as u8);
+        configuration.rows[7] = TILE_ROWS as u8;
+        // SAFETY: the token proves the instruction and the permission; the 64 bytes are a valid configuration.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const configuration, options(nostack, readonly)) };
+        Self { rows, _thread: PhantomData }
+    }
+
+    /// Rows of a tile of A and C.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+}
+
+impl Drop for Tiles {
+    fn drop(&mut self) {
+        // SAFETY: the value exists only where the set does. Giving the state back makes switches of threads cheaper.
+        unsafe { asm!("tilerelease", options(nostack, nomem)) };
+    }
+}
