@@ -6,6 +6,9 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use std::time::Duration;
 use unroll::bench::{Case, CaseOptions};
 use unroll_kernels::Isa;
+use unroll_kernels::gemm::Precision;
+
+const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::Bf16];
 
 /// Cases that finish a step in milliseconds; the larger ones are timed by `unroll bench`.
 const CASES: [&str; 3] = ["minchar", "char256", "bilstm"];
@@ -14,10 +17,11 @@ fn steps(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("training/step");
     group.sample_size(10).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
     for name in CASES {
-        for isa in Isa::available() {
+        for (isa, precision) in Isa::available().into_iter().flat_map(|isa| PRECISIONS.map(|p| (isa, p))) {
             let options = CaseOptions {
                 threads: std::thread::available_parallelism().map_or(1, usize::from),
                 isa,
+                precision,
                 length: Duration::ZERO,
                 hidden: None,
                 rows: None,
@@ -32,10 +36,13 @@ fn steps(criterion: &mut Criterion) {
             let mut training = case.training(&options).unwrap_or_else(|error| panic!("{name}: {error}"));
             // Before anything is learned, every outcome is about as likely as any other.
             let (loss, uniform) = (training.step(), (outputs as f64).ln());
-            assert!((loss - uniform).abs() < 0.1 * uniform, "{name} on {isa}: first loss {loss}, not about {uniform}");
+            assert!(
+                (loss - uniform).abs() < 0.1 * uniform,
+                "{name} on {isa} in {precision}: first loss {loss}, not about {uniform}"
+            );
             let (t, n) = case.sizes();
             group.throughput(Throughput::Elements((t * n) as u64));
-            group.bench_function(BenchmarkId::new(isa.name(), name), |b| b.iter(|| training.step()));
+            group.bench_function(BenchmarkId::new(format!("{isa}-{precision}"), name), |b| b.iter(|| training.step()));
         }
     }
     group.finish();

@@ -3,6 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use unroll::bench::{Case, CaseOptions};
+use unroll_kernels::gemm::Precision;
 
 /// The system's allocator with a count of its calls.
 struct Counting;
@@ -32,9 +33,16 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn a_step_allocates_nothing_after_the_first() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        steps_allocate_nothing(precision);
+    }
+}
+
+fn steps_allocate_nothing(precision: Precision) {
     let options = CaseOptions {
         threads: 2,
         isa: unroll_kernels::Isa::best(),
+        precision,
         length: std::time::Duration::ZERO,
         hidden: Some(40),
         rows: Some(6),
@@ -52,7 +60,7 @@ fn a_step_allocates_nothing_after_the_first() {
         let losses = (0..10).map(|_| training.step()).sum::<f64>();
         let calls = CALLS.load(Ordering::Relaxed) - before;
         assert!(losses.is_finite());
-        assert_eq!(calls, 0, "{name} allocated {calls} times in ten steps, profiled: {profile}");
+        assert_eq!(calls, 0, "{name} in {precision} allocated {calls} times in ten steps, profiled: {profile}");
         let found = training.take_profile();
         assert_eq!(found.is_some(), profile);
         if let Some(found) = found {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use unroll::Result;
 use unroll::bench::{Case, CaseOptions, Stream};
 use unroll::train::{Batches, Event, Every, Identity, Observer, Schedule, Session, StepReport, TrainConfig, Trainer};
+use unroll_kernels::gemm::Precision;
 
 /// The bench's tokens as the trainer takes them.
 struct Data {
@@ -44,9 +45,16 @@ impl Observer for Losses {
 
 #[test]
 fn a_case_has_the_losses_of_training_on_the_same_tokens() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        losses_are_equal(precision);
+    }
+}
+
+fn losses_are_equal(precision: Precision) {
     let options = CaseOptions {
         threads: 2,
         isa: unroll_kernels::Isa::best(),
+        precision,
         length: Duration::ZERO,
         hidden: Some(40),
         rows: Some(5),
@@ -87,6 +95,6 @@ fn a_case_has_the_losses_of_training_on_the_same_tokens() {
             stop: &AtomicBool::new(false),
         };
         Trainer::new(&config, session).unwrap().run().unwrap();
-        assert_eq!(timed, losses.0, "{name}");
+        assert_eq!(timed, losses.0, "{name} in {precision}");
     }
 }

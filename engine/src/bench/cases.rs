@@ -9,6 +9,7 @@ use crate::random::{Key, Purpose};
 use crate::train::{Optimizer, OptimizerOptions, Rule, StepAt, Stepped, step};
 use std::time::{Duration, Instant};
 use unroll_kernels::Isa;
+use unroll_kernels::gemm::Precision;
 use unroll_kernels::profile::{self, Phase};
 
 /// A recurrent language model as the cases describe them.
@@ -85,6 +86,8 @@ pub struct CaseOptions {
     pub threads: usize,
     /// The instruction set.
     pub isa: Isa,
+    /// What the operands of products are rounded to.
+    pub precision: Precision,
     /// About how long to time.
     pub length: Duration,
     /// Hidden units in place of the case's own.
@@ -102,7 +105,7 @@ pub struct CaseOptions {
 pub struct Outcome {
     /// The case.
     pub case: String,
-    /// `f32`
+    /// `f32` or `bf16`
     pub precision: String,
     /// Threads used.
     pub threads: usize,
@@ -226,6 +229,7 @@ impl Case {
         let network = NetworkOptions {
             threads: options.threads,
             isa: options.isa,
+            precision: options.precision,
             steps: self.steps,
             rows: self.rows,
             training: self.task != Task::Generate,
@@ -266,7 +270,7 @@ impl Case {
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         Ok(Outcome {
             case: self.name.clone(),
-            precision: "f32".to_owned(),
+            precision: options.precision.to_string(),
             threads: options.threads,
             isa: options.isa.name().to_owned(),
             per_s: count as f64 / seconds,

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::exec::{Crew, Work};
 use std::hint::black_box;
 use std::time::Duration;
+use unroll_kernels::gemm::{self, Precision};
 use unroll_kernels::isa::NAMES;
 use unroll_kernels::simd::{Kernel, Simd};
 use unroll_kernels::{Buffer, Isa};
@@ -17,6 +18,8 @@ const ALL: Work = Work { flops: usize::MAX / 2, bytes: 0 };
 pub struct KernelRate {
     /// The set.
     pub isa: String,
+    /// `f32`, or `bf16` of a set with tiles: its products of tiles are counted.
+    pub precision: String,
     /// GFLOP/s of multiply-adds that never leave registers, on one thread.
     pub fma_one: f64,
     /// The same on all threads.
@@ -115,10 +118,24 @@ impl Machine {
             });
             (2 * turns * REGISTERS * isa.lanes() * members) as f64 / time.as_secs_f64() / 1e9
         };
-        let sets = Isa::available().into_iter().map(|isa| KernelRate {
-            isa: isa.name().to_owned(),
-            fma_one: peak(isa, &one, 1),
-            fma_all: peak(isa, &all, threads),
+        let tiles = |isa: Isa, crew: &Crew, members: usize| {
+            let time = median(length, || {
+                crew.team().run(ALL, |_| {
+                    black_box(gemm::spin_tiles(isa, turns / 10));
+                });
+            });
+            (gemm::spin_tiles(isa, 1) * (turns / 10) * members) as f64 / time.as_secs_f64() / 1e9
+        };
+        let sets = Isa::available().into_iter().map(|isa| {
+            let has_tiles = gemm::spin_tiles(isa, 1) > 0;
+            let (precision, rate): (_, &dyn Fn(Isa, &Crew, usize) -> f64) =
+                if has_tiles { (Precision::Bf16, &tiles) } else { (Precision::F32, &peak) };
+            KernelRate {
+                isa: isa.name().to_owned(),
+                precision: precision.to_string(),
+                fma_one: rate(isa, &one, 1),
+                fma_all: rate(isa, &all, threads),
+            }
         });
         let sets = sets.collect();
         // Beyond the second-level cache of any thread's core, as the weights of a large layer are.

@@ -1,13 +1,13 @@
 //! Single matrix products, as `bench gemm:MxKxN` times them.
 
-use super::median;
+use super::{CaseOptions, median};
 use crate::error::{Error, Result};
-use crate::exec::{Crew, Products, Right, Scratch, Start, Work};
+use crate::exec::{Crew, Products, Right, Scratch, Start};
 use crate::random::{Key, Purpose};
 use std::str::FromStr;
 use std::time::Duration;
-use unroll_kernels::gemm::{self, Init, Packed};
-use unroll_kernels::{Buffer, Isa, Mat, MatMut};
+use unroll_kernels::gemm::Packed;
+use unroll_kernels::{Buffer, Mat, MatMut};
 
 /// The sizes of a product: (M, K) by (K, N).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,13 +36,15 @@ impl FromStr for Shape {
 /// Rows up to which weights are packed beforehand, as recurrent steps have them; larger products pack as they go.
 const PREPACKED_ROWS: usize = 64;
 
-/// The median time of the product, its operands in memory as the engine has them.
+/// The median time of the product, its operands in memory as the engine has them: rounding is within the time, packing only
+/// where weights are not packed beforehand.
 ///
 /// # Errors
 ///
 /// [`Error::Run`] where the system refuses a thread.
-pub fn time_product(shape: Shape, threads: usize, isa: Isa, length: Duration) -> Result<Duration> {
+pub fn time_product(shape: Shape, options: &CaseOptions) -> Result<Duration> {
     let Shape { m, k, n } = shape;
+    let CaseOptions { threads, isa, precision, length, .. } = *options;
     let key = Key::new(1, Purpose::Bench);
     let values = |len: usize, layer: usize| {
         let mut buffer = Buffer::new(len);
@@ -53,16 +55,12 @@ pub fn time_product(shape: Shape, threads: usize, isa: Isa, length: Duration) ->
     let (a, b) = (Mat::dense(&a, m, k), Mat::dense(&b, k, n));
     let crew = Crew::new(threads, 1).map_err(|e| Error::run(format!("cannot start {threads} threads: {e}")))?;
     let (team, scratch) = (crew.team(), Scratch::new(threads));
-    let products = Products { team: &team, isa, scratch: &scratch };
+    let products = Products { team: &team, isa, precision, scratch: &scratch };
     if m > PREPACKED_ROWS {
         return Ok(median(length, || products.product(a, Right::Plain(b), Start::Zero, MatMut::dense(&mut c, m, n))));
     }
-    let mut packed = Packed::new(isa, k, 1, n);
+    let mut packed = Packed::new(isa, precision, k, 1, n);
     packed.pack(b);
     let packed = packed.view();
-    Ok(median(length, || {
-        products.by_columns(Work::product(m, k, n), MatMut::dense(&mut c, m, n), packed.granule(), |cols, c| {
-            gemm::product(gemm::Product { a, b: packed.cols_range(cols), init: Init::Zero, c: c.into() });
-        });
-    }))
+    Ok(median(length, || products.packed_product(a, packed, Start::Zero, MatMut::dense(&mut c, m, n))))
 }

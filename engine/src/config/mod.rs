@@ -29,9 +29,9 @@ mod validate;
 
 pub use merge::{Origin, Origins, Resolver};
 pub use sections::{
-    Cell, DataConfig, Init, InitBiases, LossScaleName, ModelSection, OptimizerConfig, OptimizerName, ReportConfig,
-    ReportStyle, RnnActivation, RunConfig, SampleConfig, SampleState, ScheduleConfig, ScheduleName, SplitName,
-    TrainSection,
+    Cell, DataConfig, Init, InitBiases, LossScaleName, ModelSection, OptimizerConfig, OptimizerName, PrecisionName,
+    ReportConfig, ReportStyle, RnnActivation, RunConfig, SampleConfig, SampleState, ScheduleConfig, ScheduleName,
+    SplitName, TrainSection,
 };
 pub use suggest::nearest;
 

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use unroll_kernels::gemm::Precision;
 
 use crate::graph::ModelConfig;
 use crate::recipes::About;
@@ -196,6 +197,31 @@ words! {
 }
 
 words! {
+    /// What the operands of products are rounded to.
+    PrecisionName {
+        /// Not at all.
+        F32 = "f32",
+        /// To bf16; sums, parameters, states and losses stay in f32.
+        Bf16 = "bf16",
+    }
+}
+
+impl PrecisionName {
+    fn is_f32(&self) -> bool {
+        *self == PrecisionName::F32
+    }
+}
+
+impl From<PrecisionName> for Precision {
+    fn from(name: PrecisionName) -> Precision {
+        match name {
+            PrecisionName::F32 => Precision::F32,
+            PrecisionName::Bf16 => Precision::Bf16,
+        }
+    }
+}
+
+words! {
     /// The optimiser's rule.
     OptimizerName {
         /// p -= lr g.
@@ -332,6 +358,9 @@ pub struct TrainSection {
     pub reset_state: bool,
     /// Parts of a batch whose gradients are computed apart and added in a fixed order.
     pub replicas: usize,
+    /// What the operands of products are rounded to, in training and in evaluation; f32 is not written.
+    #[serde(skip_serializing_if = "PrecisionName::is_f32")]
+    pub precision: PrecisionName,
     /// Evaluate after so many steps; 0 is after each epoch.
     pub eval_every: u64,
     /// Streams side by side in an evaluation; 0 is as `batch`.
@@ -352,6 +381,7 @@ impl Default for TrainSection {
             loss: LossScaleName::Mean,
             reset_state: true,
             replicas: 1,
+            precision: PrecisionName::F32,
             eval_every: 0,
             eval_batch: 0,
             save_every: 0,

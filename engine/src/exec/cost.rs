@@ -4,7 +4,10 @@
 //! The rates were measured on 2026-11-21 on two cores of a Sapphire-Rapids-class machine; elsewhere they are orders of
 //! magnitude, which is what such decisions need.
 
-/// One thread's rate of products, flop per second.
+use unroll_kernels::Isa;
+use unroll_kernels::gemm::Precision;
+
+/// One thread's rate of products in f32, flop per second.
 const FLOPS_PER_S: f64 = 1.3e11;
 /// One thread's rate of reading the cache that all cores share, and its own second-level cache, bytes per second.
 const MEMORY_BYTES_PER_S: f64 = 2.4e10;
@@ -28,6 +31,15 @@ impl Work {
     /// A matrix product M x K x N whose right operand is read from memory.
     pub fn product(m: usize, k: usize, n: usize) -> Self {
         Self { flops: 2 * m * k * n, bytes: 4 * k * n }
+    }
+    /// The work of a product of f32 as that of one in this precision: bf16 has half the bytes; tiles multiply about eight times
+    /// as fast as f32 vectors, the emulation half as fast.
+    pub fn on(self, isa: Isa, precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => self,
+            Precision::Bf16 if isa.name() == "amx" => Self { flops: self.flops / 8, bytes: self.bytes / 2 },
+            Precision::Bf16 => Self { flops: 2 * self.flops, bytes: self.bytes / 2 },
+        }
     }
     /// A pass that touches this many f32.
     pub fn pass(elements: usize) -> Self {

@@ -9,7 +9,7 @@ use super::shared::Shared;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use unroll_kernels::embedding::{self, Distinct};
-use unroll_kernels::gemm::{self, Init, Packed};
+use unroll_kernels::gemm::{self, Init, Left, Packed, PackedRef, Precision};
 use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::{Buffer, Isa, Mat, MatMut, rows};
 
@@ -25,8 +25,13 @@ impl Scratch {
         Self((0..members).map(|_| Mutex::new(Buffer::new(gemm::SCRATCH))).collect())
     }
 
+    /// The buffer of a member.
+    pub(super) fn of(&self, member: Member<'_>) -> &Mutex<Buffer> {
+        &self.0[member.rank()]
+    }
+
     fn with<R>(&self, member: Member<'_>, body: impl FnOnce(&mut Buffer) -> R) -> R {
-        body(&mut self.0[member.rank()].lock().unwrap_or_else(PoisonError::into_inner))
+        body(&mut self.of(member).lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -73,6 +78,8 @@ impl<'a> Start<'a> {
 pub(crate) struct Products<'a> {
     pub(crate) team: &'a Team<'a>,
     pub(crate) isa: Isa,
+    /// What the operands of products are rounded to.
+    pub(crate) precision: Precision,
     pub(crate) scratch: &'a Scratch,
 }
 
@@ -81,7 +88,7 @@ impl Products<'_> {
     pub(crate) fn product(self, a: Mat<'_>, b: Right<'_>, start: Start<'_>, c: MatMut<'_>) {
         let (m, n) = (c.rows(), c.cols());
         let c = Shared::new(c);
-        self.team.run(Work::product(m, a.cols(), n), |member| {
+        self.team.run(Work::product(m, a.cols(), n).on(self.isa, self.precision), |member| {
             let (rows, cols) = part(member, m, n);
             if rows.is_empty() || cols.is_empty() {
                 return;
@@ -94,10 +101,27 @@ impl Products<'_> {
             let c = unsafe { c.write(rows.clone()) }.cols_range(cols.clone());
             self.scratch.with(member, |scratch| {
                 let a = a.rows_range(rows);
-                gemm::direct_product(
-                    self.isa,
-                    gemm::DirectProduct { a, b, b_transposed, init: start.columns(cols), c, scratch },
-                );
+                let (precision, init) = (self.precision, start.columns(cols));
+                gemm::direct_product(self.isa, gemm::DirectProduct { a, b, b_transposed, precision, init, c, scratch });
+            });
+        });
+    }
+
+    /// C = start + A B for A (M, K) and a packed B with one group, C (M, N).
+    pub(crate) fn packed_product(self, a: Mat<'_>, b: PackedRef<'_>, start: Start<'_>, c: MatMut<'_>) {
+        let (m, n) = (c.rows(), c.cols());
+        let c = Shared::new(c);
+        self.team.run(Work::product(m, a.cols(), n).on(self.isa, self.precision), |member| {
+            let cols = member.share(n, b.granule());
+            if cols.is_empty() {
+                return;
+            }
+            // SAFETY: parts do not overlap.
+            let c = unsafe { c.write(0..m) }.cols_range(cols.clone());
+            self.scratch.with(member, |scratch| {
+                let a = Left::of(b, a, scratch);
+                let (b, init) = (b.cols_range(cols.clone()), start.columns(cols));
+                gemm::product(gemm::Product { a, b, init, c: c.into() });
             });
         });
     }
@@ -106,7 +130,7 @@ impl Products<'_> {
     pub(crate) fn outer(self, a: Mat<'_>, b: Mat<'_>, start: Start<'_>, c: MatMut<'_>) {
         let (m, n) = (c.rows(), c.cols());
         let c = Shared::new(c);
-        self.team.run(Work::product(m, a.rows(), n), |member| {
+        self.team.run(Work::product(m, a.rows(), n).on(self.isa, self.precision), |member| {
             let (rows, cols) = part(member, m, n);
             if rows.is_empty() || cols.is_empty() {
                 return;
@@ -115,7 +139,8 @@ impl Products<'_> {
             let c = unsafe { c.write(rows.clone()) }.cols_range(cols.clone());
             self.scratch.with(member, |scratch| {
                 let (a, b) = (a.cols_range(rows), b.cols_range(cols.clone()));
-                gemm::outer_product(self.isa, gemm::OuterProduct { a, b, init: start.columns(cols), c, scratch });
+                let (precision, init) = (self.precision, start.columns(cols));
+                gemm::outer_product(self.isa, gemm::OuterProduct { a, b, precision, init, c, scratch });
             });
         });
     }

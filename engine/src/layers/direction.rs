@@ -9,7 +9,7 @@ use crate::exec::{
 use crate::graph::Cell;
 use crate::network::Gradient;
 use std::ops::Range;
-use unroll_kernels::gemm::Packed;
+use unroll_kernels::gemm::{Packed, Precision};
 use unroll_kernels::mat::padded;
 use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::rnn::Activation;
@@ -79,11 +79,12 @@ pub(crate) struct CellPack {
 }
 
 impl CellPack {
-    pub(crate) fn new(isa: Isa, cell: &CellParams) -> Self {
+    pub(crate) fn new(isa: Isa, precision: Precision, cell: &CellParams) -> Self {
         let (h, gates) = (cell.units, cell.cell.gates());
         let first = if cell.resets_before() { 2 } else { gates };
-        let candidate = cell.resets_before().then(|| (Packed::new(isa, h, 1, h), Packed::new(isa, h, 1, h)));
-        Self { forward: Packed::new(isa, h, first, h), backward: Packed::new(isa, first * h, 1, h), candidate }
+        let packed = |k, groups| Packed::new(isa, precision, k, groups, h);
+        let candidate = cell.resets_before().then(|| (packed(h, 1), packed(h, 1)));
+        Self { forward: packed(h, first), backward: packed(first * h, 1), candidate }
     }
 
     /// Packs the weights; those of the backward pass only where there will be one.

@@ -29,6 +29,7 @@ use crate::graph::Shape;
 use crate::network::{Carried, Gradient, PackSet};
 use crate::random::Key;
 use std::ops::Range;
+use unroll_kernels::gemm::Precision;
 use unroll_kernels::mat::padded;
 use unroll_kernels::{Buffer, Isa, Mat, MatMut};
 
@@ -51,6 +52,7 @@ impl Dims {
 pub(crate) struct Cx<'a> {
     pub(crate) team: &'a Team<'a>,
     pub(crate) isa: Isa,
+    pub(crate) precision: Precision,
     pub(crate) scratch: &'a Scratch,
     pub(crate) dims: Dims,
     /// The arena of parameters.
@@ -69,7 +71,7 @@ pub(crate) struct Cx<'a> {
 impl<'a> Cx<'a> {
     /// Products on this step's team.
     pub(crate) fn products(&self) -> Products<'a> {
-        Products { team: self.team, isa: self.isa, scratch: self.scratch }
+        Products { team: self.team, isa: self.isa, precision: self.precision, scratch: self.scratch }
     }
 }
 

@@ -68,9 +68,9 @@ impl RecurrentRun {
         match &mut self.directions[..] {
             [one, two] => {
                 let (h_one, h_two) = h.split_cols_at(one.cell.units);
-                exec::run(cx.team, &[one.forward(cx, &packs[0], h_one), two.forward(cx, &packs[1], h_two)]);
+                exec::run(cx.products(), &[one.forward(cx, &packs[0], h_one), two.forward(cx, &packs[1], h_two)]);
             }
-            directions => exec::run(cx.team, &[directions[0].forward(cx, &packs[0], h)]),
+            directions => exec::run(cx.products(), &[directions[0].forward(cx, &packs[0], h)]),
         }
         if let Some(steps) = &mut self.steps {
             for (d, direction) in self.directions.iter().enumerate() {
@@ -100,9 +100,9 @@ impl RecurrentRun {
                 let units = one.cell.units;
                 let ((h_one, h_two), (dh_one, dh_two)) = (h.split_cols_at(units), dh.split_cols_at(units));
                 let loops = [one.backward(cx, &packs[0], h_one, dh_one), two.backward(cx, &packs[1], h_two, dh_two)];
-                exec::run(cx.team, &loops);
+                exec::run(cx.products(), &loops);
             }
-            directions => exec::run(cx.team, &[directions[0].backward(cx, &packs[0], h, dh)]),
+            directions => exec::run(cx.products(), &[directions[0].backward(cx, &packs[0], h, dh)]),
         }
         // The gradients of the pre-activations are complete: all steps at once from here on.
         for (d, direction) in self.directions.iter_mut().enumerate() {

@@ -27,6 +27,7 @@ use crate::random::{Key, Purpose};
 use plan::Plan;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use unroll_kernels::gemm::Precision;
 use unroll_kernels::{Buffer, Isa, Mat};
 
 /// What turns the losses of a batch into the one number whose gradient is taken.
@@ -62,6 +63,8 @@ pub struct NetworkOptions {
     pub replicas: usize,
     /// The instruction set.
     pub isa: Isa,
+    /// What the operands of products are rounded to.
+    pub precision: Precision,
     /// The most time steps T of a batch.
     pub steps: usize,
     /// The most rows N of a batch.
@@ -82,6 +85,7 @@ impl Default for NetworkOptions {
             threads: 1,
             replicas: 1,
             isa: Isa::best(),
+            precision: Precision::F32,
             steps: 1,
             rows: 1,
             seed: 123,
@@ -172,7 +176,7 @@ impl Network {
         let plan = Plan::new(graph, &options)?;
         memory::check(plan.bytes())?;
         let replicas = (0..options.replicas).map(|_| Ok(Mutex::new(plan.replica()?))).collect::<Result<Vec<_>>>()?;
-        let packs = PackSet::new(options.isa, plan.packs());
+        let packs = PackSet::new(options.isa, options.precision, plan.packs());
         let crew = Crew::new(options.threads, options.replicas);
         let crew = crew.map_err(|e| Error::run(format!("cannot start {} threads: {e}", options.threads)))?;
         let members = options.threads.div_ceil(options.replicas.min(options.threads));
@@ -308,6 +312,7 @@ impl Network {
         let cx = Cx {
             team: &team,
             isa: self.options.isa,
+            precision: self.options.precision,
             scratch: &self.scratch[0],
             dims: replica.dims(),
             params: &self.params,
@@ -341,7 +346,12 @@ impl Network {
     fn refresh(&mut self) {
         if std::mem::take(&mut self.stale) {
             let team = self.crew.team();
-            let products = Products { team: &team, isa: self.options.isa, scratch: &self.scratch[0] };
+            let products = Products {
+                team: &team,
+                isa: self.options.isa,
+                precision: self.options.precision,
+                scratch: &self.scratch[0],
+            };
             self.packs.pack(products, &self.params, self.options.training);
         }
     }
@@ -363,6 +373,7 @@ impl Network {
             let cx = Cx {
                 team,
                 isa: o.isa,
+                precision: o.precision,
                 scratch: &self.scratch[r],
                 dims: replica.dims(),
                 params: &self.params,
@@ -390,7 +401,12 @@ impl Network {
     fn reduce(&mut self) {
         let Some((first, others)) = self.replicas.split_first_mut() else { return };
         let team = self.crew.team();
-        let products = Products { team: &team, isa: self.options.isa, scratch: &self.scratch[0] };
+        let products = Products {
+            team: &team,
+            isa: self.options.isa,
+            precision: self.options.precision,
+            scratch: &self.scratch[0],
+        };
         for other in others {
             lock_mut(first).grads.add_all(products, &lock_mut(other).grads);
         }

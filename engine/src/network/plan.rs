@@ -10,6 +10,7 @@ use crate::layers::{
     EmbeddingRun, Merge, OneHotRun, Origin, RecurrentPlan, RecurrentRun, ReshapeRun, Run, Slot,
 };
 use unroll_kernels::activation::Activation;
+use unroll_kernels::gemm::Precision;
 use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::{Isa, rnn};
 
@@ -23,8 +24,8 @@ pub(crate) struct PackSet {
 }
 
 impl PackSet {
-    pub(super) fn new(isa: Isa, params: Vec<CellParams>) -> Self {
-        Self { cells: params.iter().map(|p| CellPack::new(isa, p)).collect(), params }
+    pub(super) fn new(isa: Isa, precision: Precision, params: Vec<CellParams>) -> Self {
+        Self { cells: params.iter().map(|p| CellPack::new(isa, precision, p)).collect(), params }
     }
 
     /// Packs all weights anew; those of the backward pass only where there is one.

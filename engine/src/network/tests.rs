@@ -38,6 +38,8 @@ const LANGUAGE: &str = r#"
 const CELLS: [&str; 5] =
     ["simple_rnn", "lstm", "gru", "gru\"\n    reset_after = false #", "lstm\"\n    recurrent_bias = true #"];
 
+const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::Bf16];
+
 const V: usize = 37;
 
 fn model(text: &str, cell: &str) -> Graph {
@@ -77,12 +79,13 @@ fn trace_steps(graph: &Graph, options: NetworkOptions, steps: u64) -> (Vec<f64>,
 
 #[test]
 fn the_bits_do_not_depend_on_the_number_of_threads() {
-    for cell in CELLS {
+    for (cell, precision) in CELLS.into_iter().flat_map(|cell| PRECISIONS.map(|p| (cell, p))) {
         let graph = model(LANGUAGE, cell);
-        let alone = trace(&graph, options(6, 10));
+        let options = NetworkOptions { precision, ..options(6, 10) };
+        let alone = trace(&graph, options.clone());
         for threads in [2, 3, 5, 8] {
-            let threaded = trace(&graph, NetworkOptions { threads, ..options(6, 10) });
-            assert!(alone == threaded, "{cell} with {threads} threads");
+            let threaded = trace(&graph, NetworkOptions { threads, ..options.clone() });
+            assert!(alone == threaded, "{cell} in {precision} with {threads} threads");
         }
     }
 }
@@ -146,12 +149,29 @@ fn the_bits_do_not_depend_on_how_rows_and_units_are_cut() {
 }
 
 #[test]
-fn avx2_and_avx512_agree_to_the_bit() {
+fn all_but_the_portable_set_agree_to_the_bit() {
     let fast: Vec<_> = sets_under_test().into_iter().filter(|isa| isa.name() != "portable").collect();
+    for (cell, precision) in CELLS.into_iter().flat_map(|cell| PRECISIONS.map(|p| (cell, p))) {
+        let graph = model(LANGUAGE, cell);
+        let trace = |&isa| trace(&graph, NetworkOptions { isa, precision, ..options(5, 7) });
+        let traces: Vec<_> = fast.iter().map(trace).collect();
+        assert!(traces.windows(2).all(|pair| pair[0] == pair[1]), "{cell} in {precision}");
+    }
+}
+
+#[test]
+fn training_in_bf16_stays_near_training_in_f32() {
     for cell in CELLS {
         let graph = model(LANGUAGE, cell);
-        let traces: Vec<_> = fast.iter().map(|&isa| trace(&graph, NetworkOptions { isa, ..options(5, 7) })).collect();
-        assert!(traces.windows(2).all(|pair| pair[0] == pair[1]), "{cell}");
+        let run = |precision, isa| trace_steps(&graph, NetworkOptions { precision, isa, ..options(6, 10) }, 20).0;
+        let exact = run(Precision::F32, Isa::best());
+        for isa in sets_under_test() {
+            let rounded = run(Precision::Bf16, isa);
+            let off = exact.iter().zip(&rounded).map(|(a, b)| (a / b - 1.0).abs());
+            let (worst, mean) = (off.clone().fold(0.0, f64::max), off.sum::<f64>() / 20.0);
+            // Operands are off by 2^-9 of themselves on average, with signs that cancel.
+            assert!(worst < 5e-3 && mean > 1e-7, "{cell} on {isa}: {worst:e} at most, {mean:e} on average");
+        }
     }
 }
 

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::rc::Rc;
 
 use safetensors::{Dtype, SafeTensors};
-use unroll_kernels::Isa;
 
 use crate::error::{Error, Result};
 use crate::generate::Predictor;
@@ -25,17 +24,17 @@ pub struct Speaker {
 }
 
 impl Speaker {
-    /// A network of one row without room for gradients, its parameters still to be set.
+    /// A network of one row without room for gradients, its parameters still to be set. `options` says how it is run; its
+    /// sizes are set here.
     ///
     /// # Errors
     /// As [`Network::new`].
-    pub fn new(graph: &Graph, threads: usize, isa: Isa) -> Result<Speaker> {
+    pub fn new(graph: &Graph, options: NetworkOptions) -> Result<Speaker> {
         if !graph.is_sequence() {
             return Err(Error::usage("this model gives one output a text, not one a token")
                 .mend("generate with a model whose recurrent layers return sequences"));
         }
-        let options =
-            NetworkOptions { threads, isa, steps: CHUNK, rows: 1, training: false, ..NetworkOptions::default() };
+        let options = NetworkOptions { replicas: 1, steps: CHUNK, rows: 1, training: false, ..options };
         let network = Network::new(graph, options)?;
         let state = network.new_state(1);
         Ok(Speaker { state, beginning: None, logits: vec![0.0; graph.vocabulary()], network })

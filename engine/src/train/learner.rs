@@ -1,6 +1,7 @@
 //! What the loop needs of a model and of its data.
 
 use unroll_kernels::Isa;
+use unroll_kernels::gemm::Precision;
 
 use crate::Result;
 use crate::corpus::{Streams, TokenSource};
@@ -23,6 +24,10 @@ pub trait Learner {
     fn params(&self) -> &[f32];
     /// The instruction set of its kernels.
     fn isa(&self) -> Isa;
+    /// What the operands of its products are rounded to.
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
 
     /// The zero state of `rows` streams.
     fn new_state(&self, rows: usize) -> Self::State;

@@ -1,6 +1,7 @@
 //! A network as what is trained.
 
 use unroll_kernels::Isa;
+use unroll_kernels::gemm::Precision;
 
 use crate::Result;
 use crate::graph::ParamSpec;
@@ -25,6 +26,9 @@ impl Learner for Network {
     }
     fn isa(&self) -> Isa {
         self.options().isa
+    }
+    fn precision(&self) -> Precision {
+        self.options().precision
     }
 
     fn new_state(&self, rows: usize) -> State {

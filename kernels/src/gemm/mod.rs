@@ -60,7 +60,15 @@ pub enum Precision {
     Bf16,
 }
 
+/// Names of every precision.
+pub const PRECISIONS: [&str; 2] = ["f32", "bf16"];
+
 impl Precision {
+    /// The precision of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::F32, Self::Bf16].into_iter().find(|precision| precision.name() == name)
+    }
+
     /// `f32` or `bf16`.
     pub fn name(self) -> &'static str {
         match self {
@@ -75,6 +83,12 @@ impl Precision {
             Self::F32 => x,
             Self::Bf16 => f32::from_bits(u32::from(bf16::round(x)) << 16),
         }
+    }
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -270,6 +284,12 @@ pub fn direct_product(isa: Isa, args: DirectProduct) {
     let left = block::Source { mat: a, transposed: false };
     let start = init.start(0);
     unpacked(precision, block::Unpacked { isa, a: left, b, b_transposed, start, c, scratch }, init);
+}
+
+/// Computes tile products that touch no memory, to measure what the processor can do; returns how many floating-point
+/// operations that were: 0 on a set without tiles, else 98,304 a turn.
+pub fn spin_tiles(isa: Isa, turns: usize) -> usize {
+    bf16::spin(isa, turns)
 }
 
 /// The two entries whose B is not packed yet.

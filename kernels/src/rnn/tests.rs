@@ -2,8 +2,8 @@ use super::reference::{self, Inputs, OutputGradients, Parameters};
 use super::*;
 use crate::Buffer;
 use crate::cells::testing::{
-    Field, Random, U, awkward, bits, check_gradients, check_with_faults, cuts, hidden_side, noise,
-    product_bound, sizes, within,
+    Field, Random, U, awkward, bits, check_gradients, check_with_faults, cuts, hidden_side, noise, product_bound,
+    sizes, within,
 };
 use crate::check::{Claim, dot, wide};
 use crate::gemm::{self, Packed, Precision};

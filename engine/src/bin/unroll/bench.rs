@@ -8,6 +8,9 @@ use unroll::bench::{Case, CaseOptions, Machine, Shape, peak_memory, time_product
 use unroll::error::{Error, Result};
 use unroll::report::{self, Align, Out, Table, json_line};
 use unroll_kernels::Isa;
+use unroll_kernels::gemm::Precision;
+
+use crate::options::precision;
 
 /// Times a standard case, or shows what this machine can do.
 ///
@@ -22,9 +25,9 @@ use unroll_kernels::Isa;
 pub(crate) struct Bench {
     /// The case; without one: sets found, peak of multiply-adds, memory rate, and each product's share of the peak
     case: Option<String>,
-    /// The precision of weights and products
-    #[arg(long, default_value = "f32", value_parser = ["f32"])]
-    precision: String,
+    /// What the operands of products are rounded to: f32, bf16
+    #[arg(long, value_name = "WORD", default_value = "f32", value_parser = precision())]
+    precision: Precision,
     /// Threads [default: one a core]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -78,6 +81,7 @@ impl Bench {
         Ok(CaseOptions {
             threads: self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
             isa: Isa::best(),
+            precision: self.precision,
             length: Duration::from_secs_f64(self.seconds),
             hidden: self.hidden,
             rows: self.batch,
@@ -107,8 +111,8 @@ impl Bench {
             lines.iter().try_for_each(|line| out.line(line))?;
         }
         out.line(&format!(
-            "{}: {:.0} a second, {:.1} GFLOP/s in products, {} threads, {}, {:.0} MiB at most ({:.0} beyond weights and gradients)",
-            outcome.case, outcome.per_s, outcome.gflops, outcome.threads, outcome.isa, outcome.peak_mb, outcome.extra_mb,
+            "{}: {:.0} a second, {:.1} GFLOP/s in products, {}, {} threads, {}, {:.0} MiB at most ({:.0} beyond weights and gradients)",
+            outcome.case, outcome.per_s, outcome.gflops, outcome.precision, outcome.threads, outcome.isa, outcome.peak_mb, outcome.extra_mb,
         ))
     }
 }
@@ -116,18 +120,21 @@ impl Bench {
 /// Times one product.
 fn product(case: &str, shape: Shape, options: &CaseOptions, json: bool) -> Result<()> {
     let Shape { m, k, n } = shape;
-    let time = time_product(shape, options.threads, options.isa, options.length)?;
+    let time = time_product(shape, options)?;
     let gflops = 2.0 * m as f64 * k as f64 * n as f64 / time.as_secs_f64() / 1e9;
     let mib = |bytes: f64| bytes / f64::from(1 << 20);
     let (peak, own) = (peak_memory() as f64, 4.0 * (m * k + k * n + m * n) as f64);
     let mut out = Out::stdout();
     if json {
         return out.line(&json_line(&json!({
-            "case": case, "precision": "f32", "threads": options.threads, "isa": options.isa.name(), "per_s": gflops,
+            "case": case, "precision": options.precision.name(), "threads": options.threads, "isa": options.isa.name(), "per_s": gflops,
             "gflops": gflops, "peak_mb": mib(peak), "extra_mb": mib((peak - own).max(0.0)),
         }))?);
     }
-    out.line(&format!("{case}: {gflops:.1} GFLOP/s, {} threads, {}", options.threads, options.isa))
+    out.line(&format!(
+        "{case}: {gflops:.1} GFLOP/s, {}, {} threads, {}",
+        options.precision, options.threads, options.isa
+    ))
 }
 
 /// Products whose rates stand beside the peak: one of each size that the models have.
@@ -148,7 +155,9 @@ fn machine(options: &CaseOptions, json: bool) -> Result<()> {
         let Some(isa) = Isa::from_name(&set.isa) else { continue };
         for shape in PRODUCTS {
             for threads in [1, options.threads] {
-                let time = time_product(shape, threads, isa, length.min(Duration::from_millis(200)))?;
+                let length = length.min(Duration::from_millis(200));
+                let precision = Precision::from_name(&set.precision).unwrap_or_default();
+                let time = time_product(shape, &CaseOptions { threads, isa, precision, length, ..options.clone() })?;
                 let gflops = 2.0 * (shape.m * shape.k * shape.n) as f64 / time.as_secs_f64() / 1e9;
                 let peak = if threads == 1 { set.fma_one } else { set.fma_all };
                 products.push((set.isa.clone(), shape, threads, gflops, gflops / peak));
@@ -172,10 +181,19 @@ fn machine(options: &CaseOptions, json: bool) -> Result<()> {
         "reading memory: {:.1} GB/s on one thread, {:.1} on all",
         machine.memory.read_one, machine.memory.read_all
     ))?;
-    let mut table =
-        Table::new(&[("Set", Align::Left), ("FMA peak, 1 thread", Align::Right), ("all threads", Align::Right)]);
+    let mut table = Table::new(&[
+        ("Set", Align::Left),
+        ("", Align::Left),
+        ("peak, 1 thread", Align::Right),
+        ("all threads", Align::Right),
+    ]);
     for set in &machine.sets {
-        table.row([set.isa.clone(), format!("{:.1} GFLOP/s", set.fma_one), format!("{:.1} GFLOP/s", set.fma_all)]);
+        table.row([
+            set.isa.clone(),
+            set.precision.clone(),
+            format!("{:.1} GFLOP/s", set.fma_one),
+            format!("{:.1} GFLOP/s", set.fma_all),
+        ]);
     }
     table.lines().iter().try_for_each(|line| out.line(line))?;
     let columns = [

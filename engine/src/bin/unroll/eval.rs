@@ -10,7 +10,10 @@ use unroll::network::{Network, NetworkOptions};
 use unroll::report::{Out, count, json_line};
 use unroll::run::{Reading, Texts, Tokens, WARM_UP};
 
+use unroll_kernels::gemm::Precision;
+
 use crate::generate::{Trained, which};
+use crate::options::precision;
 use crate::show::in_units;
 use crate::train::threads;
 
@@ -39,6 +42,9 @@ pub(crate) struct Eval {
     /// The checkpoint: best, newest, or its step
     #[arg(long, default_value = "best")]
     checkpoint: String,
+    /// What the operands of products are rounded to: f32, bf16 [default: as in training]
+    #[arg(long, value_name = "WORD", value_parser = precision())]
+    precision: Option<Precision>,
     /// Threads [default: all cores]; the result does not depend on it
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -68,6 +74,7 @@ impl Eval {
             steps: if own { STEPS.max(train.steps) } else { STEPS },
             rows: if own { self.batch.max(train.batch) } else { self.batch },
             training: false,
+            precision: trained.precision(self.precision),
             ..NetworkOptions::default()
         };
         let mut network = Network::new(&trained.graph, options)?;

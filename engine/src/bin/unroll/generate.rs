@@ -11,12 +11,16 @@ use unroll::config::{Resolver, RunConfig};
 use unroll::error::{Error, Result};
 use unroll::generate::{Ended, Request, Sampler, Sampling, UnknownInPrompt, encode_prompt, generate};
 use unroll::graph::Graph;
+use unroll::network::NetworkOptions;
 use unroll::report::{Out, count, json_line, per_second, visible};
 use unroll::run::{Speaker, load_weights};
 use unroll::text::{Tokenizer, Vocabulary};
 use unroll::train::storage::{Disk, Storage};
 use unroll::train::{CONFIG, VOCABULARY, Which, is_run};
 
+use unroll_kernels::gemm::Precision;
+
+use crate::options::precision;
 use crate::show::per_second_unit;
 use crate::train::threads;
 
@@ -66,6 +70,9 @@ pub(crate) struct Generate {
     /// The checkpoint: best, newest, or its step
     #[arg(long, default_value = "best")]
     checkpoint: String,
+    /// What the operands of products are rounded to: f32, bf16 [default: as in training]
+    #[arg(long, value_name = "WORD", value_parser = precision())]
+    precision: Option<Precision>,
     /// Threads [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -113,7 +120,9 @@ impl Generate {
             Unk::Map => UnknownInPrompt::Map,
         };
         let prompt = encode_prompt(tokenizer, &self.prompt, unknown)?;
-        let mut speaker = Speaker::new(&trained.graph, threads(self.threads)?, unroll_kernels::Isa::best())?;
+        let precision = trained.precision(self.precision);
+        let options = NetworkOptions { threads: threads(self.threads)?, precision, ..NetworkOptions::default() };
+        let mut speaker = Speaker::new(&trained.graph, options)?;
         trained.load(which, speaker.params_mut())?;
         let stop = self.stop.as_deref().map(unescape);
         let mut out = Out::stdout();
@@ -225,6 +234,11 @@ impl Trained {
         let tokenizer = Tokenizer::new(Vocabulary::read(folder.join(VOCABULARY))?);
         let graph = Graph::new(&config.model.graph(), tokenizer.vocabulary().len())?;
         Ok(Trained { path: path.to_owned(), folder, config, tokenizer, graph })
+    }
+
+    /// The precision of products: that asked for, else that of the training.
+    pub(crate) fn precision(&self, asked: Option<Precision>) -> Precision {
+        asked.unwrap_or(self.config.train.precision.into())
     }
 
     /// Copies the parameters of a checkpoint.

@@ -1,12 +1,15 @@
 //! The options that set a key of the configuration, in one table.
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 use std::path::PathBuf;
 use toml::Value;
-use unroll::config::{Cell, Init, LossScaleName, OptimizerName, Origins, Resolver, RunConfig, ScheduleName, SplitName};
+use unroll::config::{
+    Cell, Init, LossScaleName, OptimizerName, Origins, PrecisionName, Resolver, RunConfig, ScheduleName, SplitName,
+};
 use unroll::error::Result;
 use unroll::recipes;
+use unroll_kernels::gemm::{PRECISIONS, Precision};
 
 /// What an option takes.
 enum Takes {
@@ -124,6 +127,13 @@ const TRAINING: &[Setting] = &[
     setting("loss", &[], "train.loss", Word(LossScaleName::WORDS), "What the gradient is the gradient of"),
     setting("replicas", &[], "train.replicas", Whole, "Parts of a batch whose gradients are computed apart"),
     setting(
+        "precision",
+        &[],
+        "train.precision",
+        Word(PrecisionName::WORDS),
+        "What the operands of products are rounded to; all else stays in f32",
+    ),
+    setting(
         "eval-every",
         &["eval-val-every"],
         "train.eval_every",
@@ -209,6 +219,11 @@ const GROUPS: &[(&str, &[Setting])] = &[
     ("Optimiser and learning rate", OPTIMIZER),
     ("Samples and progress", SAMPLES),
 ];
+
+/// Reads the name of a precision.
+pub(crate) fn precision() -> impl TypedValueParser<Value = Precision> {
+    PossibleValuesParser::new(PRECISIONS).map(|word| Precision::from_name(&word).unwrap_or_default())
+}
 
 /// Where a configuration comes from: `--recipe`, `--config`, and the options that set a key.
 #[derive(Debug, Clone, Default)]

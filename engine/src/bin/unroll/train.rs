@@ -26,8 +26,6 @@ use unroll::train::storage::{Disk, Paced, Storage};
 use unroll::train::{Batches, Ended, Outcome, Session, TrainConfig, Trainer};
 use unroll::train::{CONFIG, RunFolder, VOCABULARY, Which, is_run};
 
-use unroll_kernels::Isa;
-
 use crate::interrupt;
 use crate::options::Configuration;
 use crate::show::{Show, in_units, plural};
@@ -159,6 +157,7 @@ impl Train {
         let options = NetworkOptions {
             threads: self.threads()?,
             replicas: config.train.replicas,
+            precision: config.train.precision.into(),
             steps: config.train.steps,
             rows: config.train.batch.max(config.eval_rows()),
             seed: config.seed,
@@ -168,7 +167,7 @@ impl Train {
             ..NetworkOptions::default()
         };
         let network = Network::new(&graph, options)?;
-        let voice = Voice::new(&config, &texts, &graph, network.options().isa)?;
+        let voice = Voice::new(&config, &texts, &graph, network.options())?;
         Ok(Prepared { config, texts, graph, network, voice, train, valid, settings })
     }
 
@@ -267,10 +266,10 @@ struct Voice {
 }
 
 impl Voice {
-    fn new(config: &RunConfig, texts: &Texts, graph: &Graph, isa: Isa) -> Result<Voice> {
+    fn new(config: &RunConfig, texts: &Texts, graph: &Graph, options: &NetworkOptions) -> Result<Voice> {
         let sample = &config.sample;
         Ok(Voice {
-            speaker: Speaker::new(graph, 1, isa)?,
+            speaker: Speaker::new(graph, NetworkOptions { threads: 1, ..options.clone() })?,
             sampler: Sampler::new(sample.sampling())?,
             prompt: encode_prompt(&texts.tokenizer, &sample.prompt, UnknownInPrompt::Refuse)?,
             start: None,
@@ -357,8 +356,8 @@ fn introduction(prepared: &Prepared) -> Vec<String> {
         format!("text: {text}, {length} {unit}, {different} different"),
         format!("model: {}, {} parameters{memory}", layers.join(" > "), count(graph.parameter_count())),
         format!(
-            "batch: {} streams x {} steps, {} threads, {}",
-            config.train.batch, config.train.steps, options.threads, options.isa
+            "batch: {} streams x {} steps, {}, {} threads, {}",
+            config.train.batch, config.train.steps, options.precision, options.threads, options.isa
         ),
     ]
 }

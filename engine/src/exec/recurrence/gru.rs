@@ -3,7 +3,7 @@
 use super::Strand;
 use crate::exec::shared::Shared;
 use std::ops::Range;
-use unroll_kernels::gemm::{self, Init, PackedRef};
+use unroll_kernels::gemm::{self, Init, Left, PackedRef};
 use unroll_kernels::gru;
 
 /// Forward, reset after the product.
@@ -24,7 +24,7 @@ impl GruForward<'_> {
         let (sweep, Self { recurrent, recurrent_bias, gates, hidden, h }) = (strand.sweep, self);
         let width = sweep.units;
         strand.forward(recurrent.granule(), |t, block| {
-            let (rows, units) = (&block.rows, block.units.clone());
+            let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
             let part = |bias: &'_ [f32], g: usize| -> Range<usize> {
                 debug_assert_eq!(bias.len(), 3 * width);
                 g * width + block.units.start..g * width + block.units.end
@@ -32,7 +32,7 @@ impl GruForward<'_> {
             // SAFETY: own blocks of this step are written, the step before is read: see the top of the folder.
             unsafe {
                 gru::forward(gru::Forward {
-                    h_prev: h.read(sweep.before(t, rows)),
+                    h_prev: Left::of(*recurrent, h.read(sweep.before(t, rows)), &mut room),
                     h_prev_own: h.read(sweep.before(t, rows)).cols_range(units.clone()),
                     recurrent: recurrent.cols_range(units.clone()),
                     recurrent_bias: recurrent_bias.map(|b| std::array::from_fn(|g| &b[part(b, g)])),
@@ -63,13 +63,14 @@ impl GruBackward<'_> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
         let (sweep, Self { transposed, gates, hidden, h, dh }) = (strand.sweep, self);
         strand.backward(transposed.granule(), |t, later, block| {
-            let (rows, units) = (&block.rows, block.units.clone());
+            let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
             // SAFETY: own blocks of this step (and of the gradient flowing to the step before) are written, `hidden` of
             // the step after is read: see the top of the folder.
             unsafe {
                 let mut now = dh.write(sweep.now(t, rows)).cols_range(units.clone());
                 if let Some(later) = later {
-                    let (a, b) = (hidden.read(sweep.at(later, rows)), transposed.cols_range(units.clone()));
+                    let a = Left::of(*transposed, hidden.read(sweep.at(later, rows)), &mut room);
+                    let b = transposed.cols_range(units.clone());
                     gemm::product(gemm::Product { a, b, init: Init::Keep, c: now.reborrow().into() });
                 }
                 gru::backward(
@@ -104,11 +105,11 @@ impl GruBeforeForward<'_> {
         let share = strand.share(zr.granule().max(n.granule()));
         for t in (0..sweep.steps).map(|i| sweep.time(i)) {
             for block in share.blocks() {
-                let (rows, units) = (&block.rows, block.units.clone());
+                let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
                 // SAFETY: own blocks of this step are written, the step before is read: see the top of the folder.
                 unsafe {
                     gru::before::forward_gates(gru::before::ForwardGates {
-                        h_prev: h.read(sweep.before(t, rows)),
+                        h_prev: Left::of(*zr, h.read(sweep.before(t, rows)), &mut room),
                         h_prev_own: h.read(sweep.before(t, rows)).cols_range(units.clone()),
                         recurrent: zr.cols_range(units.clone()),
                         gates: gates.write_groups(sweep.at(t, rows), 3, units.clone()),
@@ -118,11 +119,11 @@ impl GruBeforeForward<'_> {
             }
             strand.member.barrier();
             for block in share.blocks() {
-                let (rows, units) = (&block.rows, block.units.clone());
+                let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
                 // SAFETY: as above; r h_prev of all units is complete since the barrier.
                 unsafe {
                     gru::before::forward_candidate(gru::before::ForwardCandidate {
-                        reset_h: reset_h.read(sweep.at(t, rows)),
+                        reset_h: Left::of(*n, reset_h.read(sweep.at(t, rows)), &mut room),
                         recurrent: n.cols_range(units.clone()),
                         h_prev: h.read(sweep.before(t, rows)).cols_range(units.clone()),
                         gates: gates.write_groups(sweep.at(t, rows), 3, units.clone()),
@@ -156,14 +157,14 @@ impl GruBeforeBackward<'_> {
         let share = strand.share(zr.granule().max(n.granule()));
         for (t, later) in strand.backward_times() {
             for block in share.blocks() {
-                let (rows, units) = (&block.rows, block.units.clone());
+                let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
                 // SAFETY: own blocks of this step (and of the gradient flowing to the step before) are written, the gates
                 // of the step after are read: see the top of the folder.
                 unsafe {
                     let mut now = dh.write(sweep.now(t, rows)).cols_range(units.clone());
                     if let Some(later) = later {
                         let a = gates.read(sweep.at(later, rows)).cols_range(0..2 * width);
-                        let b = zr.cols_range(units.clone());
+                        let (a, b) = (Left::of(*zr, a, &mut room), zr.cols_range(units.clone()));
                         gemm::product(gemm::Product { a, b, init: Init::Keep, c: now.reborrow().into() });
                     }
                     gru::before::backward_candidate(
@@ -179,12 +180,12 @@ impl GruBeforeBackward<'_> {
             }
             strand.member.barrier();
             for block in share.blocks() {
-                let (rows, units) = (&block.rows, block.units.clone());
+                let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
                 // SAFETY: as above; da_n of all units is complete since the barrier, and this phase writes other columns.
                 unsafe {
                     let mut ds = dreset.write(rows.clone()).cols_range(units.clone());
                     let a = gates.read(sweep.at(t, rows)).cols_range(2 * width..3 * width);
-                    let b = n.cols_range(units.clone());
+                    let (a, b) = (Left::of(*n, a, &mut room), n.cols_range(units.clone()));
                     gemm::product(gemm::Product { a, b, init: Init::Zero, c: ds.reborrow().into() });
                     gru::before::backward_gates(
                         sweep.isa,

@@ -2,7 +2,7 @@
 
 use super::Strand;
 use crate::exec::shared::Shared;
-use unroll_kernels::gemm::{self, Init, PackedRef};
+use unroll_kernels::gemm::{self, Init, Left, PackedRef};
 use unroll_kernels::lstm;
 
 /// LSTM forward: gates hold x W + b and receive the activated gates; c and h have their initial state in place.
@@ -18,11 +18,11 @@ impl LstmForward<'_> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
         let (sweep, Self { recurrent, gates, c, h }) = (strand.sweep, self);
         strand.forward(recurrent.granule(), |t, block| {
-            let (rows, units) = (&block.rows, block.units.clone());
+            let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
             // SAFETY: own blocks of this step are written, the step before is read: see the top of the folder.
             unsafe {
                 lstm::forward(lstm::Forward {
-                    h_prev: h.read(sweep.before(t, rows)),
+                    h_prev: Left::of(*recurrent, h.read(sweep.before(t, rows)), &mut room),
                     recurrent: recurrent.cols_range(units.clone()),
                     c_prev: c.read(sweep.before(t, rows)).cols_range(units.clone()),
                     gates: gates.write_groups(sweep.at(t, rows), 4, units.clone()),
@@ -52,12 +52,13 @@ impl LstmBackward<'_> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
         let (sweep, Self { transposed, gates, c, dh, dc }) = (strand.sweep, self);
         strand.backward(transposed.granule(), |t, later, block| {
-            let (rows, units) = (&block.rows, block.units.clone());
+            let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
             // SAFETY: own blocks of this step are written, the gates of the step after are read: see the top of the folder.
             unsafe {
                 let mut dh = dh.write(sweep.now(t, rows)).cols_range(units.clone());
                 if let Some(later) = later {
-                    let (a, b) = (gates.read(sweep.at(later, rows)), transposed.cols_range(units.clone()));
+                    let a = Left::of(*transposed, gates.read(sweep.at(later, rows)), &mut room);
+                    let b = transposed.cols_range(units.clone());
                     gemm::product(gemm::Product { a, b, init: Init::Keep, c: dh.reborrow().into() });
                 }
                 lstm::backward(

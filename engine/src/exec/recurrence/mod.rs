@@ -23,11 +23,14 @@ pub(crate) use lstm::{LstmBackward, LstmForward};
 pub(crate) use rnn::{RnnBackward, RnnForward};
 
 use super::cost::Work;
-use super::crew::{Member, Team};
+use super::crew::Member;
+use super::products::Products;
 use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use strands::Share;
-use unroll_kernels::Isa;
+use unroll_kernels::gemm::Precision;
 use unroll_kernels::profile::{self, Phase};
+use unroll_kernels::{Buffer, Isa};
 
 /// The extent and direction of a time loop.
 #[derive(Clone, Copy, Debug)]
@@ -88,12 +91,20 @@ struct Strand<'a> {
     sweep: Sweep,
     rows: Range<usize>,
     member: Member<'a>,
+    precision: Precision,
+    room: &'a Mutex<Buffer>,
 }
 
 impl Strand<'_> {
     /// The blocks of this member, cut at panels of `granule` units.
     fn share(&self, granule: usize) -> Share {
-        Share::new(self.member, self.rows.clone(), self.sweep.units, granule)
+        let tile = strands::tile(self.precision, self.rows.len());
+        Share::new(self.member, self.rows.clone(), self.sweep.units, granule, tile)
+    }
+
+    /// Where this member rounds the left operands of its products.
+    fn room(&self) -> MutexGuard<'_, Buffer> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs the steps of the forward pass, a barrier after each.
@@ -173,21 +184,30 @@ impl Loop<'_> {
 /// # Panics
 ///
 /// When there is none.
-pub(crate) fn run(team: &Team<'_>, loops: &[(Sweep, Loop<'_>)]) {
+pub(crate) fn run(products: Products<'_>, loops: &[(Sweep, Loop<'_>)]) {
+    let Products { team, isa, precision, scratch } = products;
     let (sweep, first) = &loops[0];
     let _span = profile::enter(first.phase());
-    let step = strands::Step { rows: sweep.rows, units: sweep.units, gates: first.gates(), barriers: first.barriers() };
+    let step = strands::Step {
+        isa,
+        precision,
+        rows: sweep.rows,
+        units: sweep.units,
+        gates: first.gates(),
+        barriers: first.barriers(),
+    };
     let parts = step.parts(loops.len(), team.size());
-    let work = Work::product(sweep.rows, sweep.units, first.gates() * sweep.units);
+    let work = Work::product(sweep.rows, sweep.units, first.gates() * sweep.units).on(isa, precision);
     // The work between two barriers: of all steps where there is none.
     let free = loops.len() * parts >= team.size();
     let work =
         if free { work.times(loops.len() * sweep.steps) } else { work.times(loops.len()).parted(first.barriers()) };
     team.run(work, |member| {
+        let room = scratch.of(member);
         member.strands(loops.len() * parts, |strand, member| {
             let ((sweep, args), part) = (&loops[strand / parts], strand % parts);
             let rows = sweep.rows * part / parts..sweep.rows * (part + 1) / parts;
-            args.run(&Strand { sweep: *sweep, rows, member });
+            args.run(&Strand { sweep: *sweep, rows, member, precision, room });
         });
     });
 }

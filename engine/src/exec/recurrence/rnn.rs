@@ -2,7 +2,7 @@
 
 use super::Strand;
 use crate::exec::shared::Shared;
-use unroll_kernels::gemm::{self, Init, PackedRef};
+use unroll_kernels::gemm::{self, Init, Left, PackedRef};
 use unroll_kernels::rnn;
 
 /// Forward: `pre` holds x W + b and is clobbered; h has its initial state in place.
@@ -18,12 +18,12 @@ impl RnnForward<'_> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
         let (sweep, Self { activation, recurrent, pre, h }) = (strand.sweep, self);
         strand.forward(recurrent.granule(), |t, block| {
-            let (rows, units) = (&block.rows, block.units.clone());
+            let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
             // SAFETY: own blocks of this step are written, the step before is read: see the top of the folder.
             unsafe {
                 rnn::forward(rnn::Forward {
                     activation: *activation,
-                    h_prev: h.read(sweep.before(t, rows)),
+                    h_prev: Left::of(*recurrent, h.read(sweep.before(t, rows)), &mut room),
                     recurrent: recurrent.cols_range(units.clone()),
                     pre: pre.write_groups(sweep.at(t, rows), 1, units.clone()),
                     h: h.write(sweep.now(t, rows)).cols_range(units),
@@ -50,12 +50,13 @@ impl RnnBackward<'_> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
         let (sweep, Self { activation, transposed, pre, h, dh }) = (strand.sweep, self);
         strand.backward(transposed.granule(), |t, later, block| {
-            let (rows, units) = (&block.rows, block.units.clone());
+            let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
             // SAFETY: own blocks of this step are written, `pre` of the step after is read: see the top of the folder.
             unsafe {
                 let mut dh = dh.write(sweep.now(t, rows)).cols_range(units.clone());
                 if let Some(later) = later {
-                    let (a, b) = (pre.read(sweep.at(later, rows)), transposed.cols_range(units.clone()));
+                    let a = Left::of(*transposed, pre.read(sweep.at(later, rows)), &mut room);
+                    let b = transposed.cols_range(units.clone());
                     gemm::product(gemm::Product { a, b, init: Init::Keep, c: dh.reborrow().into() });
                 }
                 rnn::backward(

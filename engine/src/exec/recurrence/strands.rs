@@ -4,9 +4,21 @@ use super::Block;
 use crate::exec::cost::{BARRIER_S, Work};
 use crate::exec::crew::Member;
 use std::ops::Range;
+use unroll_kernels::Isa;
+use unroll_kernels::gemm::Precision;
 
-/// Rows of one register tile of the products: cuts between rows are made between tiles.
+/// Rows of one register tile of the products in f32: cuts between rows are made between tiles.
 const TILE: usize = 6;
+/// The most rows of a tile in bf16.
+const TILE_BF16: usize = 16;
+
+/// Rows at whose multiples the rows of a panel may be cut. In bf16, where panels are narrow, not at all.
+pub(super) fn tile(precision: Precision, rows: usize) -> usize {
+    match precision {
+        Precision::F32 => TILE,
+        Precision::Bf16 => rows.max(1),
+    }
+}
 
 /// A member's part of a step: a run of cells, where a cell is one tile of rows in one panel of units, panel after panel.
 /// So it is some whole panels, and at either end perhaps some rows of a panel whose other rows are a neighbour's: 41
@@ -18,8 +30,8 @@ pub(super) struct Share {
 
 impl Share {
     /// The part of `member` in `units` units of these rows.
-    pub(super) fn new(member: Member<'_>, rows: Range<usize>, units: usize, granule: usize) -> Self {
-        let tiles = rows.len().div_ceil(TILE);
+    pub(super) fn new(member: Member<'_>, rows: Range<usize>, units: usize, granule: usize, tile: usize) -> Self {
+        let tiles = rows.len().div_ceil(tile);
         let cells = cut(member.rank()..member.rank() + 1, member.size(), [units, granule, tiles]);
         let row = |tile: usize| rows.start + rows.len() * tile / tiles;
         let unit = |panel: usize| (panel * granule).min(units);
@@ -60,6 +72,8 @@ fn cut(ranks: Range<usize>, size: usize, [units, granule, tiles]: [usize; 3]) ->
 /// One step of a time loop, as far as its cost depends on it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Step {
+    pub(super) isa: Isa,
+    pub(super) precision: Precision,
     /// N
     pub(super) rows: usize,
     /// H
@@ -75,7 +89,8 @@ impl Step {
     /// 50 x 128, 0.88 at 50 x 64, 0.94 at 20 x 256, 0.97 at 64 x 512, and 1.03 at 20 x 650, whose weights are 6.8 MB (medians
     /// of a whole training step, turn by turn, 2026-11-21).
     pub(super) fn parts(self, loops: usize, members: usize) -> usize {
-        let useful = members.div_ceil(loops).min(self.rows.div_ceil(TILE)).max(1);
+        let tile = if self.precision == Precision::F32 { TILE } else { TILE_BF16 };
+        let useful = members.div_ceil(loops).min(self.rows.div_ceil(tile)).max(1);
         let seconds = |parts: usize| self.seconds(parts, loops, members);
         (1..=useful).min_by(|&a, &b| seconds(a).total_cmp(&seconds(b))).unwrap_or(1)
     }
@@ -87,6 +102,7 @@ impl Step {
         let (each, turns) = if strands < members { (members / strands, 1) } else { (1, strands.div_ceil(members)) };
         let rows = self.rows.div_ceil(parts);
         let step = Work::product(rows, self.units, (self.gates * self.units).div_ceil(each));
+        let step = step.on(self.isa, self.precision);
         let waiting = if each > 1 { self.barriers as f64 * BARRIER_S } else { 0.0 };
         turns as f64 * step.seconds() + waiting
     }
@@ -107,7 +123,7 @@ mod tests {
             let counts = Mutex::new(vec![0; 2 * rows * units]);
             let sizes = Mutex::new(Vec::new());
             crew.team().run(Work { flops: usize::MAX / 2, bytes: 0 }, |member| {
-                let share = Share::new(member, rows..2 * rows, units, granule);
+                let share = Share::new(member, rows..2 * rows, units, granule, TILE);
                 let mut size = 0;
                 for block in share.blocks() {
                     assert!(block.units.start.is_multiple_of(granule) && !block.rows.is_empty());
@@ -132,7 +148,8 @@ mod tests {
 
     #[test]
     fn rows_are_cut_where_the_weights_are_small() {
-        let step = |rows, units, gates| Step { rows, units, gates, barriers: 1 };
+        let (isa, precision) = (Isa::PORTABLE, Precision::F32);
+        let step = |rows, units, gates| Step { isa, precision, rows, units, gates, barriers: 1 };
         for (rows, units, gates, loops, members, parts) in [
             (50, 256, 4, 1, 2, 2),
             (64, 512, 4, 1, 2, 2),

@@ -1,5 +1,7 @@
 //! Saving a run's state, and going on from it.
 
+use unroll_kernels::gemm::Precision;
+
 use crate::graph::ParamSpec;
 use crate::{Error, Result};
 
@@ -71,11 +73,12 @@ impl<L: Learner> Trainer<'_, L> {
             let text = format!("{}: passed over: {}", passed.path.display(), passed.reason);
             self.session.observer.event(&Event::Notice(&text));
         }
-        if loaded.state.isa != self.state.isa {
-            let (saved, now) = (&loaded.state.isa, &self.state.isa);
+        let (saved, now) = (&loaded.state.isa, &self.state.isa);
+        let precision = self.session.learner.precision();
+        if !same_bits(precision, saved, now) {
             let text = format!(
-                "the run was computed with {saved} and goes on with {now}: its numbers will differ in the last bits from \
-                 those of a run that was not interrupted"
+                "the run was computed with {saved} and goes on with {now}: in {precision} its numbers will differ in the \
+                 last bits from those of a run that was not interrupted"
             );
             self.session.observer.event(&Event::Notice(&text));
         }
@@ -106,6 +109,13 @@ impl<L: Learner> Trainer<'_, L> {
     }
 }
 
+/// Whether two instruction sets, by name, promise the same bits of whole runs. In bf16 the vector sets and AMX give the same
+/// sums only as long as none is subnormal, so that nothing is promised.
+fn same_bits(precision: Precision, a: &str, b: &str) -> bool {
+    let fused = |name: &str| ["avx2", "avx512", "amx"].contains(&name);
+    a == b || precision == Precision::F32 && fused(a) && fused(b)
+}
+
 fn tensors_of<'s, L: Learner>(learner: &'s L, optimizer: &'s Optimizer, carry: &'s L::State) -> Tensors<'s> {
     let (specs, params) = (learner.specs(), learner.params());
     let weight = |spec: &ParamSpec| TensorRef {
@@ -117,5 +127,18 @@ fn tensors_of<'s, L: Learner>(learner: &'s L, optimizer: &'s Optimizer, carry: &
         weights: specs.iter().map(weight).collect(),
         optimizer: optimizer.tensors(specs),
         carry: learner.state_tensors(carry),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_bits_are_expected_where_nothing_is_promised() {
+        let same = same_bits;
+        assert!(same(Precision::F32, "avx2", "amx") && same(Precision::F32, "avx512", "avx2"));
+        assert!(same(Precision::Bf16, "amx", "amx") && !same(Precision::Bf16, "amx", "avx512"));
+        assert!(!same(Precision::F32, "avx2", "portable") && !same(Precision::F32, "avx2", "neon"));
     }
 }

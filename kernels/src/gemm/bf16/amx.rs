@@ -170,6 +170,30 @@ kernel!(
     "tdpbf16ps tmm5, tmm6, tmm7"
 );
 
+/// `turns` times six products of whole tiles that never leave the registers: what the tiles can do at most.
+pub(super) fn spin(tiles: &Tiles, turns: usize) -> usize {
+    if turns == 0 {
+        return 0;
+    }
+    // SAFETY: `Tiles` exists, so tiles are configured; no memory is touched.
+    unsafe {
+        asm!(
+            "2:",
+            "tdpbf16ps tmm0, tmm6, tmm7",
+            "tdpbf16ps tmm1, tmm6, tmm7",
+            "tdpbf16ps tmm2, tmm6, tmm7",
+            "tdpbf16ps tmm3, tmm6, tmm7",
+            "tdpbf16ps tmm4, tmm6, tmm7",
+            "tdpbf16ps tmm5, tmm6, tmm7",
+            "dec {n}",
+            "jnz 2b",
+            n = inout(reg) turns => _,
+            options(nostack, nomem),
+        );
+    }
+    2 * HIGH * WIDE * turns * tiles.rows() * SIDE * super::TERMS
+}
+
 /// A tile of C in memory, for tiles that reach beyond the matrix.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]

@@ -142,6 +142,15 @@ fn tile_rows(rows: usize) -> usize {
     rows.div_ceil(rows.div_ceil(SIDE))
 }
 
+/// See [`super::spin_tiles`].
+pub(super) fn spin(isa: Isa, turns: usize) -> usize {
+    match Runner::new(isa, SIDE) {
+        #[cfg(target_arch = "x86_64")]
+        Runner::Amx(tiles) => amx::spin(&tiles, turns),
+        Runner::Emulated(_) => 0,
+    }
+}
+
 /// Products of one A with a packed B, part after part.
 pub(super) struct Walk<'a> {
     a: Rounded<'a>,
