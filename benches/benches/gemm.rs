@@ -2,12 +2,14 @@
 //! input gradient). The peers are matrixmultiply and the gemm crate, each with its best set, one thread, and B as it
 //! lies; packing is not in the time of the packed products, because weights are packed once an optimiser step.
 //!
+//! In bf16 the rows of A are rounded within the time, as at every step. The peers have no bf16 on processors.
+//!
 //! Elements a second are floating-point operations. Every result is compared with f64 before it is measured.
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::time::Duration;
-use unroll_kernels::gemm::{self as kernels, DirectProduct, Init, OuterProduct, Packed, Product};
+use unroll_kernels::gemm::{self as kernels, DirectProduct, Init, Left, OuterProduct, Packed, Precision, Product};
 use unroll_kernels::mat::padded;
 use unroll_kernels::{Buffer, Isa, Mat, MatMut};
 
@@ -65,8 +67,9 @@ impl Case {
         Self { sizes: [m, k, n], turned, a, b, c: Matrix::new(m, n, 3) }
     }
 
-    /// Runs `compute` once and compares about a thousand elements of C with f64, within 2 K 2^-24 sum |a| |b|.
-    fn check(&mut self, who: &str, mut compute: impl FnMut(&mut Self)) {
+    /// Runs `compute` once and compares about a thousand elements of C with f64 on operands of that precision, within the
+    /// bound that `gemm` states for it.
+    fn check(&mut self, who: &str, precision: Precision, mut compute: impl FnMut(&mut Self)) {
         let [m, k, n] = self.sizes;
         self.c.data.fill(f32::NAN);
         compute(self);
@@ -75,18 +78,23 @@ impl Case {
             let term = |l: usize| {
                 let a = if self.turned.a { self.a.view().row(l)[i] } else { self.a.view().row(i)[l] };
                 let b = if self.turned.b { self.b.view().row(j)[l] } else { self.b.view().row(l)[j] };
-                f64::from(a) * f64::from(b)
+                f64::from(precision.round(a)) * f64::from(precision.round(b))
             };
             let (sum, magnitude) = (0..k).map(term).fold((0.0, 0.0), |(s, m), t| (s + t, m + t.abs()));
             let got = f64::from(self.c.view().row(i)[j]);
-            let bound = 2.0 * k as f64 * 2f64.powi(-24) * magnitude;
+            let roundings = match precision {
+                Precision::F32 => 2.0 * k as f64,
+                Precision::Bf16 => 34.0 + k as f64 / 16.0,
+            };
+            let bound = roundings * 2f64.powi(-24) * magnitude;
             assert!((got - sum).abs() <= bound, "{who} {:?}: C[{i}][{j}] is {got}, not {sum}", self.sizes);
         }
     }
 
     /// Checks `compute`, then measures it.
-    fn measure(&mut self, group: &mut BenchmarkGroup<WallTime>, who: &str, mut compute: impl FnMut(&mut Self)) {
-        self.check(who, &mut compute);
+    fn measure(&mut self, group: &mut BenchmarkGroup<WallTime>, way: &Way, mut compute: impl FnMut(&mut Self)) {
+        let who = way.name.as_str();
+        self.check(who, way.precision, &mut compute);
         let [m, k, n] = self.sizes;
         group.throughput(Throughput::Elements(2 * (m * k * n) as u64));
         let id = BenchmarkId::new(who, format!("{m}x{k}x{n}"));
@@ -102,12 +110,12 @@ impl Case {
         };
         let ((rsa, csa), (rsb, csb)) = (strides(&self.a, self.turned.a), strides(&self.b, self.turned.b));
         let rsc = padded(n) as isize;
-        self.measure(group, "matrixmultiply", |case| {
+        self.measure(group, &peer("matrixmultiply"), |case| {
             let (a, b, c) = (case.a.data.as_ptr(), case.b.data.as_ptr(), case.c.data.as_mut_ptr());
             // SAFETY: the matrices have these sizes at these strides; C is another allocation than A and B.
             unsafe { matrixmultiply::sgemm(m, k, n, 1.0, a, rsa, csa, b, rsb, csb, 0.0, c, rsc, 1) }
         });
-        self.measure(group, "gemm", |case| {
+        self.measure(group, &peer("gemm"), |case| {
             let (a, b, c) = (case.a.data.as_ptr(), case.b.data.as_ptr(), case.c.data.as_mut_ptr());
             let one = gemm::Parallelism::None;
             // SAFETY: as above.
@@ -116,6 +124,25 @@ impl Case {
             }
         });
     }
+}
+
+/// One way to compute a product.
+struct Way {
+    isa: Isa,
+    precision: Precision,
+    name: String,
+}
+
+/// Every set in f32, then every set in bf16; `amx` is `avx512` in f32.
+fn ways() -> Vec<Way> {
+    let name = |isa: Isa, precision| if precision == Precision::F32 { isa.to_string() } else { format!("{isa}-bf16") };
+    let way = |isa, precision| Way { isa, precision, name: name(isa, precision) };
+    let exact = Isa::available().into_iter().filter(|isa| isa.name() != "amx").map(|isa| way(isa, Precision::F32));
+    exact.chain(Isa::available().into_iter().map(|isa| way(isa, Precision::Bf16))).collect()
+}
+
+fn peer(name: &str) -> Way {
+    Way { isa: Isa::PORTABLE, precision: Precision::F32, name: name.to_owned() }
 }
 
 fn group<'a>(criterion: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
@@ -128,11 +155,13 @@ fn packed(criterion: &mut Criterion) {
     let mut group = group(criterion, "gemm/product");
     for sizes in PACKED {
         let mut case = Case::new(sizes, Turned::default());
-        for isa in Isa::available() {
-            let mut packed = Packed::new(isa, sizes[1], 1, sizes[2]);
+        for way in ways() {
+            let mut packed = Packed::new(way.isa, way.precision, sizes[1], 1, sizes[2]);
             packed.pack(case.b.view());
-            case.measure(&mut group, isa.name(), |case| {
-                let (a, b, c) = (case.a.view(), packed.view(), case.c.view_mut().into());
+            let mut room = Buffer::default();
+            case.measure(&mut group, &way, |case| {
+                let (b, c) = (packed.view(), case.c.view_mut().into());
+                let a = Left::of(b, case.a.view(), &mut room);
                 kernels::product(Product { a, b, init: Init::Zero, c });
             });
         }
@@ -143,10 +172,11 @@ fn packed(criterion: &mut Criterion) {
 fn outer(criterion: &mut Criterion) {
     let mut group = group(criterion, "gemm/outer_product");
     let (mut case, mut scratch) = (Case::new(OUTER, Turned { a: true, b: false }), Buffer::default());
-    for isa in Isa::available() {
-        case.measure(&mut group, isa.name(), |case| {
+    for way in ways() {
+        let (isa, precision) = (way.isa, way.precision);
+        case.measure(&mut group, &way, |case| {
             let (a, b, c, scratch) = (case.a.view(), case.b.view(), case.c.view_mut(), &mut scratch);
-            kernels::outer_product(isa, OuterProduct { a, b, init: Init::Zero, c, scratch });
+            kernels::outer_product(isa, OuterProduct { a, b, precision, init: Init::Zero, c, scratch });
         });
     }
     case.measure_peers(&mut group);
@@ -155,10 +185,14 @@ fn outer(criterion: &mut Criterion) {
 fn turned(criterion: &mut Criterion) {
     let mut group = group(criterion, "gemm/direct_product_transposed");
     let (mut case, mut scratch) = (Case::new(TURNED, Turned { a: false, b: true }), Buffer::default());
-    for isa in Isa::available() {
-        case.measure(&mut group, isa.name(), |case| {
+    for way in ways() {
+        let (isa, precision) = (way.isa, way.precision);
+        case.measure(&mut group, &way, |case| {
             let (a, b, c, scratch) = (case.a.view(), case.b.view(), case.c.view_mut(), &mut scratch);
-            kernels::direct_product(isa, DirectProduct { a, b, b_transposed: true, init: Init::Zero, c, scratch });
+            kernels::direct_product(
+                isa,
+                DirectProduct { a, b, b_transposed: true, precision, init: Init::Zero, c, scratch },
+            );
         });
     }
     case.measure_peers(&mut group);
@@ -174,10 +208,12 @@ fn check_packing(packed: &mut Packed, b: &Matrix, turned: &Matrix, from_transpos
     for l in (0..b.rows).step_by(50) {
         let (mut pick, mut row) = (vec![0.0; b.rows], vec![f32::NAN; b.cols]);
         pick[l] = 1.0;
+        let mut room = Buffer::default();
         let (a, c) = (Mat::dense(&pick, 1, b.rows), MatMut::dense(&mut row, 1, b.cols).into());
+        let (a, precision) = (Left::of(packed.view(), a, &mut room), packed.view().precision());
         kernels::product(Product { a, b: packed.view(), init: Init::Zero, c });
         let wanted = |j: usize| if from_transpose { turned.view().row(j)[l] } else { b.view().row(l)[j] };
-        assert!((0..b.cols).all(|j| row[j] == wanted(j)), "row {l} of B was packed wrong");
+        assert!((0..b.cols).all(|j| row[j] == precision.round(wanted(j))), "row {l} of B was packed wrong");
     }
 }
 
@@ -187,15 +223,15 @@ fn packing(criterion: &mut Criterion) {
     let (k, n) = (650, 2600);
     let (b, turned) = (Matrix::new(k, n, 1), Matrix::new(n, k, 1));
     group.throughput(Throughput::Bytes(8 * (k * n) as u64));
-    for isa in Isa::available() {
-        let mut packed = Packed::new(isa, k, 1, n);
+    for Way { isa, precision, name } in ways() {
+        let mut packed = Packed::new(isa, precision, k, 1, n);
         for from_transpose in [false, true] {
             check_packing(&mut packed, &b, &turned, from_transpose);
         }
-        group.bench_function(BenchmarkId::new(isa.name(), format!("{k}x{n}")), |bencher| {
+        group.bench_function(BenchmarkId::new(&name, format!("{k}x{n}")), |bencher| {
             bencher.iter(|| packed.pack(b.view()));
         });
-        group.bench_function(BenchmarkId::new(format!("{}-transposed", isa.name()), format!("{k}x{n}")), |bencher| {
+        group.bench_function(BenchmarkId::new(format!("{name}-transposed"), format!("{k}x{n}")), |bencher| {
             bencher.iter(|| packed.pack_transposed(turned.view()));
         });
     }

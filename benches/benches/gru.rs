@@ -6,9 +6,10 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use unroll_benches::cells::{
-    SIZES, STEPS, agree, bytes, dense, flops, group, measure, noise, pad, plain_product, sets, sigmoid, state, step,
+    SIZES, STEPS, Way, agree, bytes, dense, flops, group, measure, noise, pad, plain_product, sets, sigmoid, state,
+    step, ways,
 };
-use unroll_kernels::gemm::Packed;
+use unroll_kernels::gemm::{Left, Packed, Precision};
 use unroll_kernels::gru::{self, before};
 use unroll_kernels::{Buffer, Isa, Mat};
 
@@ -98,6 +99,7 @@ struct Kernel {
     isa: Isa,
     rows: usize,
     units: usize,
+    room: Buffer,
     packed: Packed,
     packed_zr: Packed,
     packed_new: Packed,
@@ -110,24 +112,38 @@ struct Kernel {
 }
 
 impl Kernel {
-    fn new(isa: Isa, plain: &Plain) -> Self {
+    fn new(isa: Isa, precision: Precision, plain: &Plain) -> Self {
         let (rows, units) = (plain.rows, plain.units);
         let recurrent = Mat::dense(&plain.recurrent, units, 3 * units);
         let pack = |gates: std::ops::Range<usize>| {
-            let mut packed = Packed::new(isa, units, gates.len(), units);
+            let mut packed = Packed::new(isa, precision, units, gates.len(), units);
             packed.pack(recurrent.cols_range(gates.start * units..gates.end * units));
             packed
         };
         let [h_prev, dh, reset_h, h] = [&plain.h_prev, &plain.dh, &plain.dh, &plain.dh].map(|x| pad(x, units));
         let (gates, hidden) = (pad(&plain.pre, 3 * units), pad(&plain.pre, 3 * units));
         let (packed, packed_zr, packed_new) = (pack(0..3), pack(0..2), pack(2..3));
-        Self { isa, rows, units, packed, packed_zr, packed_new, gates, hidden, h_prev, dh, reset_h, h }
+        Self {
+            isa,
+            rows,
+            units,
+            room: Buffer::default(),
+            packed,
+            packed_zr,
+            packed_new,
+            gates,
+            hidden,
+            h_prev,
+            dh,
+            reset_h,
+            h,
+        }
     }
 
     fn forward(&mut self, t: usize) {
         let (rows, units) = (self.rows, self.units);
         gru::forward(gru::Forward {
-            h_prev: state(&self.h_prev, rows, units),
+            h_prev: Left::of(self.packed.view(), state(&self.h_prev, rows, units), &mut self.room),
             h_prev_own: state(&self.h_prev, rows, units),
             recurrent: self.packed.view(),
             recurrent_bias: None,
@@ -140,14 +156,14 @@ impl Kernel {
     fn forward_before(&mut self, t: usize) {
         let (rows, units) = (self.rows, self.units);
         before::forward_gates(before::ForwardGates {
-            h_prev: state(&self.h_prev, rows, units),
+            h_prev: Left::of(self.packed_zr.view(), state(&self.h_prev, rows, units), &mut self.room),
             h_prev_own: state(&self.h_prev, rows, units),
             recurrent: self.packed_zr.view(),
             gates: step(&mut self.gates, t, rows, 3 * units).into_groups(3),
             reset_h: step(&mut self.reset_h, 0, rows, units),
         });
         before::forward_candidate(before::ForwardCandidate {
-            reset_h: state(&self.reset_h, rows, units),
+            reset_h: Left::of(self.packed_new.view(), state(&self.reset_h, rows, units), &mut self.room),
             recurrent: self.packed_new.view(),
             h_prev: state(&self.h_prev, rows, units),
             gates: step(&mut self.gates, t, rows, 3 * units).into_groups(3),
@@ -176,11 +192,11 @@ fn forward(criterion: &mut Criterion) {
         let plain = Plain::new(size);
         let (mut gates, mut hidden, mut h) = (plain.pre.clone(), plain.pre.clone(), plain.h_prev.clone());
         plain.forward(&mut gates[..plain.width()], &mut hidden[..plain.width()], &mut h);
-        for isa in sets() {
-            let mut kernel = Kernel::new(isa, &plain);
+        for Way { isa, precision, name, tolerance } in ways() {
+            let mut kernel = Kernel::new(isa, precision, &plain);
             kernel.forward(0);
-            agree("h", &dense(&kernel.h, rows, units), &h, 1e-4);
-            measure(&mut group, isa.name(), size, |t| kernel.forward(t));
+            agree("h", &dense(&kernel.h, rows, units), &h, tolerance);
+            measure(&mut group, &name, size, |t| kernel.forward(t));
         }
         measure(&mut group, "matrixmultiply", size, |t| {
             let range = t * plain.width()..(t + 1) * plain.width();
@@ -201,11 +217,11 @@ fn forward_before(criterion: &mut Criterion) {
     };
     let (zr, new) = (rows_of(0..2 * units), rows_of(2 * units..3 * units));
     plain.forward_before([&zr, &new], &plain.pre[..plain.width()], &mut scratch, &mut h);
-    for isa in sets() {
-        let mut kernel = Kernel::new(isa, &plain);
+    for Way { isa, precision, name, tolerance } in ways() {
+        let mut kernel = Kernel::new(isa, precision, &plain);
         kernel.forward_before(0);
-        agree("h", &dense(&kernel.h, rows, units), &h, 1e-4);
-        measure(&mut group, isa.name(), size, |t| kernel.forward_before(t));
+        agree("h", &dense(&kernel.h, rows, units), &h, tolerance);
+        measure(&mut group, &name, size, |t| kernel.forward_before(t));
     }
     measure(&mut group, "matrixmultiply", size, |t| {
         plain.forward_before([&zr, &new], &plain.pre[t * plain.width()..][..plain.width()], &mut scratch, &mut h);
@@ -220,7 +236,7 @@ fn backward(criterion: &mut Criterion) {
         let (mut gates, mut hidden, mut dh_prev) = (plain.pre.clone(), plain.pre.clone(), plain.dh.clone());
         plain.backward(&mut gates[..plain.width()], &mut hidden[..plain.width()], &mut dh_prev);
         for isa in sets() {
-            let mut kernel = Kernel::new(isa, &plain);
+            let mut kernel = Kernel::new(isa, Precision::F32, &plain);
             kernel.backward(0);
             agree("da", &dense(&kernel.gates, rows, 3 * units), &gates[..plain.width()], 1e-4);
             agree("the hidden side", &dense(&kernel.hidden, rows, 3 * units), &hidden[..plain.width()], 1e-4);

@@ -5,9 +5,10 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use unroll_benches::cells::{
-    SIZES, STEPS, agree, bytes, dense, flops, group, measure, noise, pad, plain_product, sets, sigmoid, state, step,
+    SIZES, STEPS, Way, agree, bytes, dense, flops, group, measure, noise, pad, plain_product, sets, sigmoid, state,
+    step, ways,
 };
-use unroll_kernels::gemm::Packed;
+use unroll_kernels::gemm::{Left, Packed, Precision};
 use unroll_kernels::lstm::{self, reference};
 use unroll_kernels::{Buffer, Isa, Mat};
 
@@ -79,6 +80,7 @@ struct Kernel {
     isa: Isa,
     rows: usize,
     units: usize,
+    room: Buffer,
     packed: Packed,
     gates: Buffer,
     h_prev: Buffer,
@@ -89,14 +91,15 @@ struct Kernel {
 }
 
 impl Kernel {
-    fn new(isa: Isa, plain: &Plain) -> Self {
+    fn new(isa: Isa, precision: Precision, plain: &Plain) -> Self {
         let (rows, units) = (plain.rows, plain.units);
-        let mut packed = Packed::new(isa, units, 4, units);
+        let mut packed = Packed::new(isa, precision, units, 4, units);
         packed.pack(Mat::dense(&plain.recurrent, units, 4 * units));
         Self {
             isa,
             rows,
             units,
+            room: Buffer::default(),
             packed,
             gates: pad(&plain.pre, 4 * units),
             h_prev: pad(&plain.h_prev, units),
@@ -110,7 +113,7 @@ impl Kernel {
     fn forward(&mut self, t: usize) {
         let (rows, units) = (self.rows, self.units);
         lstm::forward(lstm::Forward {
-            h_prev: state(&self.h_prev, rows, units),
+            h_prev: Left::of(self.packed.view(), state(&self.h_prev, rows, units), &mut self.room),
             recurrent: self.packed.view(),
             c_prev: state(&self.c_prev, rows, units),
             gates: step(&mut self.gates, t, rows, 4 * units).into_groups(4),
@@ -141,12 +144,12 @@ fn forward(criterion: &mut Criterion) {
         let plain = Plain::new(size);
         let (mut gates, mut c, mut h) = (plain.pre.clone(), plain.c_prev.clone(), plain.h_prev.clone());
         plain.forward(&mut gates[..plain.width()], &mut c, &mut h);
-        for isa in sets() {
-            let mut kernel = Kernel::new(isa, &plain);
+        for Way { isa, precision, name, tolerance } in ways() {
+            let mut kernel = Kernel::new(isa, precision, &plain);
             kernel.forward(0);
-            agree("c", &dense(&kernel.c, rows, units), &c, 1e-4);
-            agree("h", &dense(&kernel.h, rows, units), &h, 1e-4);
-            measure(&mut group, isa.name(), size, |t| kernel.forward(t));
+            agree("c", &dense(&kernel.c, rows, units), &c, tolerance);
+            agree("h", &dense(&kernel.h, rows, units), &h, tolerance);
+            measure(&mut group, &name, size, |t| kernel.forward(t));
         }
         measure(&mut group, "matrixmultiply", size, |t| {
             plain.forward(&mut gates[t * plain.width()..][..plain.width()], &mut c, &mut h);
@@ -162,7 +165,7 @@ fn backward(criterion: &mut Criterion) {
         let (mut gates, mut dc) = (plain.pre.clone(), plain.dh.clone());
         plain.backward(&mut gates[..plain.width()], &mut dc);
         for isa in sets() {
-            let mut kernel = Kernel::new(isa, &plain);
+            let mut kernel = Kernel::new(isa, Precision::F32, &plain);
             kernel.backward(0);
             agree("da", &dense(&kernel.gates, rows, 4 * units), &gates[..plain.width()], 1e-4);
             agree("dc", &dense(&kernel.c, rows, units), &dc, 1e-4);

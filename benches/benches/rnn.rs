@@ -6,9 +6,9 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use unroll_benches::cells::{
-    SIZES, STEPS, agree, bytes, dense, flops, group, measure, noise, pad, plain_product, sets, state, step,
+    SIZES, STEPS, Way, agree, bytes, dense, flops, group, measure, noise, pad, plain_product, sets, state, step, ways,
 };
-use unroll_kernels::gemm::Packed;
+use unroll_kernels::gemm::{Left, Packed, Precision};
 use unroll_kernels::rnn::{self, Activation};
 use unroll_kernels::{Buffer, Isa, Mat};
 
@@ -53,6 +53,7 @@ struct Kernel {
     isa: Isa,
     rows: usize,
     units: usize,
+    room: Buffer,
     packed: Packed,
     pre: Buffer,
     h_prev: Buffer,
@@ -61,19 +62,19 @@ struct Kernel {
 }
 
 impl Kernel {
-    fn new(isa: Isa, plain: &Plain) -> Self {
+    fn new(isa: Isa, precision: Precision, plain: &Plain) -> Self {
         let (rows, units) = (plain.rows, plain.units);
-        let mut packed = Packed::new(isa, units, 1, units);
+        let mut packed = Packed::new(isa, precision, units, 1, units);
         packed.pack(Mat::dense(&plain.recurrent, units, units));
         let [h_prev, dh, h] = [&plain.h_prev, &plain.dh, &plain.dh].map(|x| pad(x, units));
-        Self { isa, rows, units, packed, pre: pad(&plain.pre, units), h_prev, dh, h }
+        Self { isa, rows, units, room: Buffer::default(), packed, pre: pad(&plain.pre, units), h_prev, dh, h }
     }
 
     fn forward(&mut self, t: usize) {
         let (rows, units) = (self.rows, self.units);
         rnn::forward(rnn::Forward {
             activation: Activation::Tanh,
-            h_prev: state(&self.h_prev, rows, units),
+            h_prev: Left::of(self.packed.view(), state(&self.h_prev, rows, units), &mut self.room),
             recurrent: self.packed.view(),
             pre: step(&mut self.pre, t, rows, units).into(),
             h: step(&mut self.h, 0, rows, units),
@@ -100,12 +101,12 @@ fn forward(criterion: &mut Criterion) {
         let plain = Plain::new(size);
         let (mut pre, mut h) = (plain.pre.clone(), plain.h_prev.clone());
         plain.forward(&mut pre[..rows * units], &mut h);
-        for isa in sets() {
-            let mut kernel = Kernel::new(isa, &plain);
+        for Way { isa, precision, name, tolerance } in ways() {
+            let mut kernel = Kernel::new(isa, precision, &plain);
             kernel.forward(0);
-            agree("h", &dense(&kernel.h, rows, units), &h, 1e-4);
+            agree("h", &dense(&kernel.h, rows, units), &h, tolerance);
             // Pre-activations stay in place and grow from pass to pass; the time does not depend on them.
-            measure(&mut group, isa.name(), size, |t| kernel.forward(t));
+            measure(&mut group, &name, size, |t| kernel.forward(t));
         }
         measure(&mut group, "matrixmultiply", size, |t| {
             plain.forward(&mut pre[t * rows * units..][..rows * units], &mut h);
@@ -121,7 +122,7 @@ fn backward(criterion: &mut Criterion) {
         let mut dpre = plain.pre.clone();
         plain.backward(&mut dpre[..rows * units]);
         for isa in sets() {
-            let mut kernel = Kernel::new(isa, &plain);
+            let mut kernel = Kernel::new(isa, Precision::F32, &plain);
             kernel.backward(0);
             agree("da", &dense(&kernel.pre, rows, units), &dpre[..rows * units], 1e-4);
             measure(&mut group, isa.name(), size, |t| kernel.backward(t));

@@ -2,6 +2,7 @@
 
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, measurement::WallTime};
 use std::time::Duration;
+use unroll_kernels::gemm::Precision;
 use unroll_kernels::mat::padded;
 use unroll_kernels::{Buffer, Isa, Mat, MatMut};
 
@@ -36,11 +37,41 @@ pub fn flops([rows, units]: [usize; 2], gates: usize) -> Throughput {
     Throughput::Elements((2 * rows * units * units * gates) as u64)
 }
 
-/// The sets to measure, the best first.
+/// The sets to measure, the best first; `amx` differs from `avx512` in products in bf16 only.
 pub fn sets() -> Vec<Isa> {
     let mut sets = Isa::available();
+    sets.retain(|isa| isa.name() != "amx");
     sets.reverse();
     sets
+}
+
+/// One way to compute a step with a product in it.
+pub struct Way {
+    /// The set.
+    pub isa: Isa,
+    /// What the operands of the product are rounded to.
+    pub precision: Precision,
+    /// The set, and `-bf16` where its operands are rounded.
+    pub name: String,
+    /// How far results may be from those in f32: a sum of products, each off by 2^-8 of itself at most.
+    pub tolerance: f32,
+}
+
+/// Every way: bf16 on all sets, then f32.
+pub fn ways() -> Vec<Way> {
+    let rounded = Isa::available().into_iter().rev().map(|isa| Way {
+        isa,
+        precision: Precision::Bf16,
+        name: format!("{isa}-bf16"),
+        tolerance: 0.03,
+    });
+    let exact = sets().into_iter().map(|isa| Way {
+        isa,
+        precision: Precision::F32,
+        name: isa.name().to_owned(),
+        tolerance: 1e-4,
+    });
+    rounded.chain(exact).collect()
 }
 
 /// Panics unless all of `got` are within `tolerance` of `want`.

@@ -128,13 +128,13 @@ impl Machine {
         };
         let sets = Isa::available().into_iter().map(|isa| {
             let has_tiles = gemm::spin_tiles(isa, 1) > 0;
-            let (precision, rate): (_, &dyn Fn(Isa, &Crew, usize) -> f64) =
-                if has_tiles { (Precision::Bf16, &tiles) } else { (Precision::F32, &peak) };
+            let rate = |crew, members| if has_tiles { tiles(isa, crew, members) } else { peak(isa, crew, members) };
+            let precision = if has_tiles { Precision::Bf16 } else { Precision::F32 };
             KernelRate {
                 isa: isa.name().to_owned(),
                 precision: precision.to_string(),
-                fma_one: rate(isa, &one, 1),
-                fma_all: rate(isa, &all, threads),
+                fma_one: rate(&one, 1),
+                fma_all: rate(&all, threads),
             }
         });
         let sets = sets.collect();
