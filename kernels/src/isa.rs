@@ -100,6 +100,16 @@ impl Isa {
         }
     }
 
+    /// The token of AVX-512, if this set includes it.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn avx512(self) -> Option<Avx512> {
+        match self.0 {
+            Set::Avx512(token) => Some(token),
+            Set::Amx(token) => Some(token.avx512()),
+            _ => None,
+        }
+    }
+
     /// The token of AMX, if this is its set.
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn amx(self) -> Option<Amx> {

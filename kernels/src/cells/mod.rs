@@ -20,7 +20,7 @@ const BLOCK: usize = 4096;
 const fn block_rows(precision: Precision) -> usize {
     match precision {
         Precision::F32 => 60,
-        Precision::Bf16 => 64,
+        Precision::Bf16 | Precision::Int8 => 64,
     }
 }
 

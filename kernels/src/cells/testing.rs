@@ -131,13 +131,13 @@ pub(crate) fn noise(n: usize, scale: f64, seed: u64) -> Vec<f32> {
 /// 2^-24: half a unit in the last place of 1.
 pub(crate) const U: f64 = 1.0 / (1u64 << 24) as f64;
 
-/// The precisions of products.
+/// The precisions of products in training.
 pub(crate) const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::Bf16];
 
 /// The factor of the magnitudes in the bound of a product of `units` terms to which up to two numbers are added.
 pub(crate) fn product_bound(precision: Precision, units: usize) -> f64 {
     match precision {
-        Precision::F32 => 2.0 * (units + 2) as f64 * U,
+        Precision::F32 | Precision::Int8 => 2.0 * (units + 2) as f64 * U,
         Precision::Bf16 => (36.0 + units as f64 / 16.0) * U,
     }
 }

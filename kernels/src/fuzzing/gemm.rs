@@ -79,7 +79,7 @@ pub(super) fn run(data: &[u8], probe: Probe<'_>) {
     // Tiles take subnormal sums for zero, which the numbers here reach.
     let results = match precision {
         Precision::F32 => on_every_set("gemm", compute),
-        Precision::Bf16 => sets_under_test().into_iter().map(|isa| (isa, compute(isa))).collect(),
+        Precision::Bf16 | Precision::Int8 => sets_under_test().into_iter().map(|isa| (isa, compute(isa))).collect(),
     };
     case.wanted(whole).compare("product", results, probe);
 }
@@ -149,7 +149,8 @@ impl Case {
         let k = self.k as f64;
         let bound = |m: f64| match self.precision {
             _ if whole => 0.0,
-            Precision::F32 => 2.0 * k * (U * m + TINY),
+            // Int8, whose bound has the scales of rows and columns, is not drawn.
+            Precision::F32 | Precision::Int8 => 2.0 * k * (U * m + TINY),
             Precision::Bf16 => (34.0 + k / 16.0) * U * m + 2.0 * k * f64::from(f32::MIN_POSITIVE),
         };
         Wanted { values: self.reference(|x| x), bounds: magnitudes.into_iter().map(bound).collect() }

@@ -1,13 +1,14 @@
-//! The left operand: as it lies for f32, its rows rounded for bf16.
+//! The left operand: as it lies for f32, its rows rounded for bf16 and int8.
 
 use super::bf16::{Places, SIDE, Terms, blocks_of, convert};
+use super::int8::Quantized;
 use super::{PackedRef, Precision};
 use crate::{Buffer, Isa, Mat};
 use std::ops::Range;
 
 /// The left operand of products, in the form that a precision reads.
 ///
-/// In f32 it is the matrix itself. In bf16 its rows are rounded once, by [`Left::new`], and then serve every product.
+/// In f32 it is the matrix itself. In bf16 and int8 its rows are rounded once, by [`Left::new`], and then serve every product.
 #[derive(Clone, Copy)]
 pub struct Left<'a>(pub(super) Operand<'a>);
 
@@ -15,6 +16,7 @@ pub struct Left<'a>(pub(super) Operand<'a>);
 pub(super) enum Operand<'a> {
     F32(Mat<'a>),
     Bf16(Rounded<'a>),
+    Int8(Quantized<'a>),
 }
 
 /// Rows of bf16 in words of two terms, rows beginning on cache lines; terms beyond `k` are zero up to whole blocks.
@@ -60,6 +62,10 @@ impl<'a> Left<'a> {
                 let room = bytemuck::cast_slice_mut(scratch.as_mut_slice());
                 Self(Operand::Bf16(Rounded::new(isa, a, false, room)))
             }
+            Precision::Int8 => {
+                scratch.reserve(Self::room(precision, a.rows(), a.cols()));
+                Self(Operand::Int8(Quantized::new(isa, a, scratch.as_mut_slice())))
+            }
         }
     }
 
@@ -73,6 +79,7 @@ impl<'a> Left<'a> {
         match precision {
             Precision::F32 => 0,
             Precision::Bf16 => Rounded::words(rows, k),
+            Precision::Int8 => Quantized::room(rows, k),
         }
     }
 
@@ -81,6 +88,7 @@ impl<'a> Left<'a> {
         match self.0 {
             Operand::F32(a) => a.rows(),
             Operand::Bf16(a) => a.rows,
+            Operand::Int8(a) => a.rows(),
         }
     }
 
@@ -89,6 +97,7 @@ impl<'a> Left<'a> {
         match self.0 {
             Operand::F32(a) => a.cols(),
             Operand::Bf16(a) => a.k,
+            Operand::Int8(a) => a.k,
         }
     }
 
@@ -97,6 +106,7 @@ impl<'a> Left<'a> {
         match self.0 {
             Operand::F32(_) => Precision::F32,
             Operand::Bf16(_) => Precision::Bf16,
+            Operand::Int8(_) => Precision::Int8,
         }
     }
 
@@ -109,6 +119,7 @@ impl<'a> Left<'a> {
     pub fn rows_range(self, range: Range<usize>) -> Self {
         Self(match self.0 {
             Operand::F32(a) => Operand::F32(a.rows_range(range)),
+            Operand::Int8(a) => Operand::Int8(a.rows_range(range)),
             Operand::Bf16(a) => {
                 assert!(range.start <= range.end && range.end <= a.rows, "rows {range:?} of {}", a.rows);
                 Operand::Bf16(Rounded { words: &a.words[range.start * a.stride..], rows: range.len(), ..a })

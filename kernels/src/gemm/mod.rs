@@ -1,4 +1,4 @@
-//! Matrix products in f32 and of operands rounded to bf16, with operands packed once or on the fly.
+//! Matrix products in f32 and of operands rounded to bf16 or int8, with operands packed once or on the fly.
 //!
 //! ```text
 //! product          C = init + A B      A (M, K), B (K, groups x cols) packed, C (M, groups, cols)
@@ -8,8 +8,8 @@
 //!
 //! `init` is zero, what C holds, or a row of biases ([`Init`]).
 //!
-//! What follows holds for f32; [`Precision::Bf16`] has other sums, another bound and panels of its own, see `bf16/mod.rs`.
-//! There, too, bits depend on no tile, block, split or thread.
+//! What follows holds for f32; [`Precision::Bf16`] and [`Precision::Int8`] have other sums, other bounds and panels of
+//! their own, see `bf16/mod.rs` and `int8/mod.rs`. There, too, bits depend on no tile, block, split or thread.
 //!
 //! **One chain.** Every element of C is one chain of multiply-adds over k in ascending order that starts from its
 //! initial value: `c = fma(a[i][k], b[k][j], c)`. A block along K ends by storing c and the next begins by loading it,
@@ -31,6 +31,7 @@
 mod bf16;
 mod block;
 mod generic;
+mod int8;
 mod left;
 mod pack;
 #[cfg(test)]
@@ -58,29 +59,33 @@ pub enum Precision {
     F32,
     /// To bf16: eight bits of precision, the exponents of f32 but for subnormal numbers, which become zero.
     Bf16,
+    /// To integers of eight bits, with a scale for each row of A and column of B, where B comes packed; not at all where
+    /// it does not. For running a trained model, not for training.
+    Int8,
 }
 
 /// Names of every precision.
-pub const PRECISIONS: [&str; 2] = ["f32", "bf16"];
+pub const PRECISIONS: [&str; 3] = ["f32", "bf16", "int8"];
 
 impl Precision {
     /// The precision of this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::F32, Self::Bf16].into_iter().find(|precision| precision.name() == name)
+        [Self::F32, Self::Bf16, Self::Int8].into_iter().find(|precision| precision.name() == name)
     }
 
-    /// `f32` or `bf16`.
+    /// `f32`, `bf16` or `int8`.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
         }
     }
 
-    /// `x` as an operand of a product sees it.
+    /// `x` as an operand of a product sees it; in int8, whose scales follow from whole rows and columns, `x` itself.
     pub fn round(self, x: f32) -> f32 {
         match self {
-            Self::F32 => x,
+            Self::F32 | Self::Int8 => x,
             Self::Bf16 => f32::from_bits(u32::from(bf16::round(x)) << 16),
         }
     }
@@ -176,6 +181,7 @@ pub(crate) struct Walk<'a>(Way<'a>);
 enum Way<'a> {
     F32(Mat<'a>, PackedRef<'a>),
     Bf16(bf16::Walk<'a>),
+    Int8(int8::Walk<'a>),
 }
 
 impl<'a> Walk<'a> {
@@ -189,6 +195,7 @@ impl<'a> Walk<'a> {
         Self(match a.0 {
             Operand::F32(a) => Way::F32(a, b),
             Operand::Bf16(a) => Way::Bf16(bf16::Walk::new(a, b)),
+            Operand::Int8(a) => Way::Int8(int8::Walk::new(a, b)),
         })
     }
 
@@ -199,6 +206,7 @@ impl<'a> Walk<'a> {
         let [k, groups] = match &self.0 {
             Way::F32(a, b) => [a.cols(), b.groups()],
             Way::Bf16(walk) => walk.terms_and_groups(),
+            Way::Int8(walk) => walk.terms_and_groups(),
         };
         assert_eq!(rows.len(), c.rows(), "{} rows of A, C has {}", rows.len(), c.rows());
         assert_eq!(groups, c.groups(), "B has {groups} groups, C {}", c.groups());
@@ -215,6 +223,7 @@ impl<'a> Walk<'a> {
                 b.isa().run(block::Panels { a, b, start, c: &mut c });
             }
             Way::Bf16(walk) => walk.product(rows, cols, start, &mut c),
+            Way::Int8(walk) => walk.product(rows, cols, init, &mut c),
         }
     }
 }
@@ -302,10 +311,10 @@ fn unpacked(precision: Precision, mut args: block::Unpacked, init: Init) {
     profile::count_flops(2 * args.c.rows() * args.c.cols() * args.depth());
     match precision {
         Precision::Bf16 => bf16::unpacked(args),
-        Precision::F32 if args.isa == Isa::PORTABLE => {
+        Precision::F32 | Precision::Int8 if args.isa == Isa::PORTABLE => {
             init.fill(&mut args.c);
             block::by_sgemm(args);
         }
-        Precision::F32 => args.isa.run(args),
+        Precision::F32 | Precision::Int8 => args.isa.run(args),
     }
 }

@@ -7,13 +7,13 @@
 //! ```
 //!
 //! In bf16, on every set, a panel is one column tile of 16 columns for each group, (K / 2, 16) words of two terms, which
-//! stand in two elements' room for four; see `bf16`.
+//! stand in two elements' room for four; see `bf16`. In int8 the tiles have lines of four terms, see `int8`.
 //!
 //! Columns beyond the matrix are zero. Panels stand one after the other, so panel p of a full matrix begins at
 //! `p * K * width`.
 
 use super::transpose::transpose;
-use super::{Precision, bf16};
+use super::{Precision, bf16, int8};
 use crate::{Buffer, Isa, Mat};
 use std::ops::Range;
 
@@ -41,11 +41,12 @@ impl Layout {
         }
     }
 
-    /// Rows of a panel: in bf16 of words, filled up to whole blocks.
+    /// Rows of a panel: in bf16 of words, filled up to whole blocks; in int8 lines.
     fn depth(self) -> usize {
         match self.precision {
             Precision::F32 => self.k,
             Precision::Bf16 => bf16::blocks_of(self.k) * bf16::SIDE,
+            Precision::Int8 => int8::depth_of(self.k),
         }
     }
 
@@ -100,6 +101,7 @@ impl Packed {
         let lanes = match precision {
             Precision::F32 => isa.lanes(),
             Precision::Bf16 => bf16::SIDE,
+            Precision::Int8 => int8::SIDE,
         };
         let layout = Layout { precision, k, groups, cols, lanes };
         Self { isa, layout, data: Buffer::new(layout.offset(layout.panels())) }
@@ -231,7 +233,7 @@ impl<'a> PackedMut<'a> {
     #[track_caller]
     pub fn pack(&mut self, b: Mat) {
         assert_eq!([b.rows(), b.cols()], [self.layout.k, self.layout.groups * self.whole], "the shape of B");
-        if self.layout.precision == Precision::Bf16 {
+        if self.layout.precision != Precision::F32 {
             return self.pack_tiles(b, false);
         }
         self.each_run(|panel, width, at, col, cols| copy(&mut panel[at..], width, b.cols_range(col..col + cols)));
@@ -241,7 +243,7 @@ impl<'a> PackedMut<'a> {
     #[track_caller]
     pub fn pack_transposed(&mut self, b: Mat) {
         assert_eq!([b.cols(), b.rows()], [self.layout.k, self.layout.groups * self.whole], "the shape of B transposed");
-        if self.layout.precision == Precision::Bf16 {
+        if self.layout.precision != Precision::F32 {
             return self.pack_tiles(b, true);
         }
         let isa = self.isa;
@@ -252,13 +254,18 @@ impl<'a> PackedMut<'a> {
 
     /// Packs this part into column tiles, a group after the other.
     fn pack_tiles(&mut self, b: Mat, transposed: bool) {
-        let Layout { groups, cols, .. } = self.layout;
+        let Layout { precision, groups, cols, .. } = self.layout;
         let tile = self.layout.depth() * bf16::SIDE;
         let words: &mut [u32] = bytemuck::cast_slice_mut(self.data);
         for g in 0..groups {
             let range = g * self.whole + self.first..g * self.whole + self.first + cols;
             let part = if transposed { b.rows_range(range) } else { b.cols_range(range) };
-            bf16::pack_tiles(self.isa, part, transposed, words.get_mut(g * tile..).unwrap_or_default(), groups * tile);
+            let words = words.get_mut(g * tile..).unwrap_or_default();
+            if precision == Precision::Int8 {
+                int8::pack_tiles(part, transposed, words, groups * tile);
+            } else {
+                bf16::pack_tiles(self.isa, part, transposed, words, groups * tile);
+            }
         }
     }
 

@@ -190,7 +190,7 @@ fn expected(case: Case, value: fn(u32, usize, usize) -> f32) -> (Vec<f64>, Vec<f
 fn bound(precision: Precision, k: usize) -> f64 {
     let roundings = match precision {
         _ if k == 0 => 0.0,
-        Precision::F32 => 2.0 * k as f64,
+        Precision::F32 | Precision::Int8 => 2.0 * k as f64,
         Precision::Bf16 => 34.0 + k as f64 / 16.0,
     };
     roundings * 2f64.powi(-24)
@@ -305,7 +305,7 @@ fn whole_numbers_are_exact() {
 /// The sum of one element as `gemm` and `gemm::bf16` state it.
 fn stated(precision: Precision, k: usize, start: f32, a: impl Fn(usize) -> f32, b: impl Fn(usize) -> f32) -> f32 {
     match precision {
-        Precision::F32 => (0..k).fold(start, |c, l| a(l).mul_add(b(l), c)),
+        Precision::F32 | Precision::Int8 => (0..k).fold(start, |c, l| a(l).mul_add(b(l), c)),
         Precision::Bf16 => (0..k).step_by(32).fold(start, |c, block| {
             let chain = |first: usize| {
                 (block + first..k.min(block + 32)).step_by(2).fold(0.0f32, |sum, l| a(l).mul_add(b(l), sum))
