@@ -6,7 +6,7 @@ use crate::exec::{Crew, Products, Right, Scratch, Start};
 use crate::random::{Key, Purpose};
 use std::str::FromStr;
 use std::time::Duration;
-use unroll_kernels::gemm::Packed;
+use unroll_kernels::gemm::{Packed, Precision};
 use unroll_kernels::{Buffer, Mat, MatMut};
 
 /// The sizes of a product: (M, K) by (K, N).
@@ -56,7 +56,7 @@ pub fn time_product(shape: Shape, options: &CaseOptions) -> Result<Duration> {
     let crew = Crew::new(threads, 1).map_err(|e| Error::run(format!("cannot start {threads} threads: {e}")))?;
     let (team, scratch) = (crew.team(), Scratch::new(threads));
     let products = Products { team: &team, isa, precision, scratch: &scratch };
-    if m > PREPACKED_ROWS {
+    if m > PREPACKED_ROWS && precision != Precision::Int8 {
         return Ok(median(length, || products.product(a, Right::Plain(b), Start::Zero, MatMut::dense(&mut c, m, n))));
     }
     let mut packed = Packed::new(isa, precision, k, 1, n);

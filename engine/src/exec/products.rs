@@ -52,6 +52,8 @@ pub(crate) enum Right<'a> {
     Plain(Mat<'a>),
     /// (N, K), used transposed.
     Transposed(Mat<'a>),
+    /// (K, N), packed with one group.
+    Packed(PackedRef<'a>),
 }
 
 /// What a product starts from.
@@ -87,16 +89,18 @@ impl Products<'_> {
     /// C = start + A B for A (M, K), C (M, N).
     pub(crate) fn product(self, a: Mat<'_>, b: Right<'_>, start: Start<'_>, c: MatMut<'_>) {
         let (m, n) = (c.rows(), c.cols());
+        let (b, b_transposed) = match b {
+            Right::Packed(b) => return self.packed_product(a, b, start, c),
+            Right::Plain(b) => (b, false),
+            Right::Transposed(b) => (b, true),
+        };
         let c = Shared::new(c);
         self.team.run(Work::product(m, a.cols(), n).on(self.isa, self.precision), |member| {
             let (rows, cols) = part(member, m, n);
             if rows.is_empty() || cols.is_empty() {
                 return;
             }
-            let (b, b_transposed) = match b {
-                Right::Plain(b) => (b.cols_range(cols.clone()), false),
-                Right::Transposed(b) => (b.rows_range(cols.clone()), true),
-            };
+            let b = if b_transposed { b.rows_range(cols.clone()) } else { b.cols_range(cols.clone()) };
             // SAFETY: parts do not overlap.
             let c = unsafe { c.write(rows.clone()) }.cols_range(cols.clone());
             self.scratch.with(member, |scratch| {
@@ -201,13 +205,10 @@ impl Products<'_> {
     }
 
     /// Packs B, (K, groups x columns) or its transpose.
-    pub(crate) fn pack(self, packed: &mut Packed, b: Right<'_>) {
+    pub(crate) fn pack(self, packed: &mut Packed, b: Mat<'_>, transposed: bool) {
         let (granule, whole) = (packed.granule(), packed.view_mut());
         let (blocks, parts) = (whole.cols().div_ceil(granule), self.team.parts());
         let mut rest = Some(whole);
-        let elements = match b {
-            Right::Plain(b) | Right::Transposed(b) => b.rows() * b.cols(),
-        };
         let next = |i: usize| {
             let whole = rest.take()?;
             let cut = (blocks * (i + 1) / parts - blocks * i / parts) * granule;
@@ -216,9 +217,8 @@ impl Products<'_> {
             rest = Some(after);
             Some(part)
         };
-        self.team.share_out(Work::pass(elements), next, |mut part| match b {
-            Right::Plain(b) => part.pack(b),
-            Right::Transposed(b) => part.pack_transposed(b),
+        self.team.share_out(Work::pass(b.rows() * b.cols()), next, |mut part| {
+            if transposed { part.pack_transposed(b) } else { part.pack(b) }
         });
     }
 

@@ -85,7 +85,7 @@ impl SoftmaxHead {
         self.logits.reserve(count * stride);
         let mut logits = MatMut::new(&mut self.logits, count, self.vocabulary, stride);
         match &self.dense {
-            Some(dense) => cx.products().product(x, dense.right(cx.params), dense.start(cx.params), logits),
+            Some(dense) => cx.products().product(x, dense.weights().right(cx), dense.start(cx.params), logits),
             None => rows::copy(x, logits.reborrow()),
         }
     }

@@ -1,6 +1,6 @@
 //! y = activation(x W + b)
 
-use super::{Act, Cx, Inputs, Upstream};
+use super::{Act, Cx, Inputs, Upstream, Weights};
 use crate::exec::{Right, Start};
 use crate::network::Gradient;
 use std::ops::Range;
@@ -19,14 +19,9 @@ pub(crate) struct DenseParams {
 }
 
 impl DenseParams {
-    /// The kernel as a right operand: x W.
-    pub(crate) fn right<'a>(&self, params: &'a [f32]) -> Right<'a> {
-        let weights = &params[self.kernel.clone()];
-        if self.tied {
-            Right::Transposed(Mat::dense(weights, self.units, self.inputs))
-        } else {
-            Right::Plain(Mat::dense(weights, self.inputs, self.units))
-        }
+    /// The kernel as it is multiplied.
+    pub(crate) fn weights(&self) -> Weights {
+        Weights { range: self.kernel.clone(), inputs: self.inputs, units: self.units, transposed: self.tied }
     }
 
     /// What x W is added to.
@@ -65,7 +60,7 @@ impl DenseRun {
 
     pub(crate) fn forward(&self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act) {
         let _span = profile::enter(Phase::Projection);
-        let (right, start) = (self.params.right(cx.params), self.params.start(cx.params));
+        let (right, start) = (self.params.weights().right(cx), self.params.start(cx.params));
         let mut y = act.y_mut(cx.dims);
         cx.products().product(inputs.only(), right, start, y.reborrow());
         cx.products().by_rows(y, |_, part| activation::forward(cx.isa, self.activation, part));

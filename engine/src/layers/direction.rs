@@ -3,7 +3,7 @@
 use super::projection::{Origin, Projection, Value};
 use super::{Cx, Dims};
 use crate::exec::{
-    GruBackward, GruBeforeBackward, GruBeforeForward, GruForward, Loop, LstmBackward, LstmForward, Products, Right,
+    GruBackward, GruBeforeBackward, GruBeforeForward, GruForward, Loop, LstmBackward, LstmForward, Products,
     RnnBackward, RnnForward, Shared, Sweep,
 };
 use crate::graph::Cell;
@@ -92,14 +92,14 @@ impl CellPack {
         let (h, width) = (cell.units, cell.width());
         let weights = Mat::dense(&params[cell.recurrent_kernel.clone()], h, width);
         let first = self.forward.view().groups() * h;
-        products.pack(&mut self.forward, Right::Plain(weights.cols_range(0..first)));
+        products.pack(&mut self.forward, weights.cols_range(0..first), false);
         if backward {
-            products.pack(&mut self.backward, Right::Transposed(weights.cols_range(0..first)));
+            products.pack(&mut self.backward, weights.cols_range(0..first), true);
         }
         if let Some((forward, transposed)) = &mut self.candidate {
-            products.pack(forward, Right::Plain(weights.cols_range(first..width)));
+            products.pack(forward, weights.cols_range(first..width), false);
             if backward {
-                products.pack(transposed, Right::Transposed(weights.cols_range(first..width)));
+                products.pack(transposed, weights.cols_range(first..width), true);
             }
         }
     }

@@ -13,6 +13,7 @@ mod lookup;
 mod projection;
 mod recurrent;
 mod reshape;
+mod weights;
 
 pub(crate) use activation::ActivationRun;
 pub(crate) use concat::{AddRun, ConcatenateRun};
@@ -23,6 +24,7 @@ pub(crate) use lookup::{EmbeddingRun, OneHotRun};
 pub(crate) use projection::Origin;
 pub(crate) use recurrent::{Merge, RecurrentPlan, RecurrentRun};
 pub(crate) use reshape::ReshapeRun;
+pub(crate) use weights::Weights;
 
 use crate::exec::{Products, Scratch, Team};
 use crate::graph::Shape;

@@ -4,7 +4,7 @@
 //! kernel's rows; behind an embedding it is a product over the distinct vectors of the batch, gathered by position, and
 //! its gradient is summed by token before any product.
 
-use super::Cx;
+use super::{Cx, Weights};
 use crate::exec::{Right, Start};
 use crate::network::Gradient;
 use std::ops::Range;
@@ -53,6 +53,11 @@ impl Projection {
         Self { origin, kernel, biases, bias, inputs, width, distinct, vectors, projected, dvectors }
     }
 
+    /// The kernel as it is multiplied.
+    fn weights(&self) -> Weights {
+        Weights { range: self.kernel.clone(), inputs: self.inputs, units: self.width, transposed: false }
+    }
+
     /// Whether the input is tokens.
     pub(crate) fn takes_tokens(&self) -> bool {
         !matches!(self.origin, Origin::Numbers)
@@ -72,8 +77,9 @@ impl Projection {
         let start = bias.map_or(Start::Zero, Start::Bias);
         let products = cx.products();
         match (value, &self.origin) {
-            (Value::Numbers(x), _) => products.product(*x, Right::Plain(kernel), start, out),
+            (Value::Numbers(x), _) => products.product(*x, self.weights().right(cx), start, out),
             (Value::Tokens(tokens), Origin::Table(table, width)) => {
+                let right = self.weights().right(cx);
                 let table = Mat::dense(&cx.params[table.clone()], table.len() / width, *width);
                 self.distinct.build(tokens, table.rows());
                 let count = self.distinct.tokens().len();
@@ -85,7 +91,7 @@ impl Projection {
                 let distinct = self.distinct.tokens();
                 products.by_rows(vectors.reborrow(), |rows, out| embedding::gather(table, &distinct[rows], out));
                 let mut projected = MatMut::dense(&mut self.projected, count, self.width);
-                products.product(vectors.as_ref(), Right::Plain(kernel), start, projected.reborrow());
+                products.product(vectors.as_ref(), right, start, projected.reborrow());
                 let (projected, index) = (projected.as_ref(), self.distinct.index());
                 products.by_rows(out, |rows, out| embedding::gather(projected, &index[rows], out));
             }

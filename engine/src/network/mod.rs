@@ -173,10 +173,14 @@ impl Network {
             let what = format!("{} replicas cannot share {} rows", options.replicas, options.rows);
             return Err(Error::usage(what).mend("use at most one replica a row"));
         }
+        if options.training && options.precision == Precision::Int8 {
+            let what = "int8 is for running a trained model, not for training";
+            return Err(Error::option("--precision", what).mend("train in f32 or bf16"));
+        }
         let plan = Plan::new(graph, &options)?;
         memory::check(plan.bytes())?;
         let replicas = (0..options.replicas).map(|_| Ok(Mutex::new(plan.replica()?))).collect::<Result<Vec<_>>>()?;
-        let packs = PackSet::new(options.isa, options.precision, plan.packs());
+        let packs = PackSet::new(&plan);
         let crew = Crew::new(options.threads, options.replicas);
         let crew = crew.map_err(|e| Error::run(format!("cannot start {} threads: {e}", options.threads)))?;
         let members = options.threads.div_ceil(options.replicas.min(options.threads));

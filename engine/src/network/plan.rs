@@ -7,25 +7,39 @@ use crate::graph::{self, Cell, Graph, LayerConfig, Loss, Node, ParamSpec, Role, 
 use crate::heads::{BinaryHead, Head, SoftmaxHead};
 use crate::layers::{
     Act, ActivationRun, AddRun, CellPack, CellParams, ConcatenateRun, DenseParams, DenseRun, Dims, DropoutRun,
-    EmbeddingRun, Merge, OneHotRun, Origin, RecurrentPlan, RecurrentRun, ReshapeRun, Run, Slot,
+    EmbeddingRun, Merge, OneHotRun, Origin, RecurrentPlan, RecurrentRun, ReshapeRun, Run, Slot, Weights,
 };
 use unroll_kernels::activation::Activation;
-use unroll_kernels::gemm::Precision;
+use unroll_kernels::gemm::{Packed, PackedRef, Precision};
 use unroll_kernels::profile::{self, Phase};
-use unroll_kernels::{Isa, rnn};
+use unroll_kernels::rnn;
 
 /// The fusions by name: each can be switched off.
 pub const FUSIONS: [&str; 2] = ["token_input", "softmax_head"];
 
-/// The recurrent weights of all layers, packed for products.
+/// The weights that are packed once for many products: the recurrent ones of all layers, and in a network that is run in
+/// a lower precision all others, which are then read in it too.
 pub(crate) struct PackSet {
     pub(crate) cells: Vec<CellPack>,
     params: Vec<CellParams>,
+    others: Vec<(Weights, Packed)>,
 }
 
 impl PackSet {
-    pub(super) fn new(isa: Isa, precision: Precision, params: Vec<CellParams>) -> Self {
-        Self { cells: params.iter().map(|p| CellPack::new(isa, precision, p)).collect(), params }
+    pub(super) fn new(plan: &Plan<'_>) -> Self {
+        let &NetworkOptions { isa, precision, .. } = plan.options;
+        let params = plan.packs();
+        let others = plan.other_packs().into_iter();
+        Self {
+            cells: params.iter().map(|p| CellPack::new(isa, precision, p)).collect(),
+            params,
+            others: others.map(|w| (w.clone(), Packed::new(isa, precision, w.inputs, 1, w.units))).collect(),
+        }
+    }
+
+    /// These weights, if they are kept packed.
+    pub(crate) fn weights(&self, weights: &Weights) -> Option<PackedRef<'_>> {
+        self.others.iter().find(|(w, _)| w == weights).map(|(_, packed)| packed.view())
     }
 
     /// Packs all weights anew; those of the backward pass only where there is one.
@@ -33,6 +47,9 @@ impl PackSet {
         let _span = profile::enter(Phase::Packing);
         for (pack, params) in self.cells.iter_mut().zip(&self.params) {
             pack.pack(products, params, arena, backward);
+        }
+        for (weights, packed) in &mut self.others {
+            products.pack(packed, weights.mat(arena), weights.transposed);
         }
     }
 }
@@ -118,6 +135,22 @@ impl<'a> Plan<'a> {
     /// The recurrent weights to pack, in the order of the nodes.
     pub(super) fn packs(&self) -> Vec<CellParams> {
         self.graph.nodes().iter().flat_map(|node| self.cells(node)).collect()
+    }
+
+    /// The weights beside the recurrent ones that are kept packed.
+    fn other_packs(&self) -> Vec<Weights> {
+        if self.options.training || self.options.precision == Precision::F32 {
+            return Vec::new();
+        }
+        let nodes = self.graph.nodes().iter();
+        let projections = nodes.clone().filter(|node| !matches!(self.origin(node.inputs[0]), Origin::OneHot));
+        let projections = projections.flat_map(|node| self.cells(node)).map(|cell| Weights {
+            units: cell.kernel.len() / cell.inputs,
+            range: cell.kernel,
+            inputs: cell.inputs,
+            transposed: false,
+        });
+        projections.chain(nodes.filter_map(|node| self.dense(node)).map(|dense| dense.weights())).collect()
     }
 
     fn dense(&self, node: &Node) -> Option<DenseParams> {
@@ -254,6 +287,7 @@ impl<'a> Plan<'a> {
         let arena = 4 * self.graph.arena() as u64;
         let gradients = if self.options.training { replicas * arena } else { 0 };
         let packs: u64 = self.packs().iter().map(|p| 8 * p.recurrent_kernel.len() as u64).sum();
+        let packs = packs + self.other_packs().iter().map(|w| 4 * w.range.len() as u64).sum::<u64>();
         let acts = nodes.iter().enumerate().filter(|(i, _)| !self.is_fused(*i));
         let acts: u64 = acts.map(|(_, node)| Act::bytes(&node.shape, self.capacity, self.options.training)).sum();
         let cells: u64 = self.packs().iter().map(|p| p.bytes(self.capacity)).sum();

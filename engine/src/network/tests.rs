@@ -175,6 +175,40 @@ fn training_in_bf16_stays_near_training_in_f32() {
     }
 }
 
+#[test]
+fn running_in_a_lower_precision_stays_near_and_depends_on_neither_threads_nor_set() {
+    let sets: Vec<_> = sets_under_test().into_iter().filter(|isa| isa.name() != "portable").collect();
+    for cell in CELLS {
+        let graph = model(LANGUAGE, cell);
+        let losses = |precision, isa, threads| {
+            let options = NetworkOptions { precision, isa, threads, training: false, ..options(6, 10) };
+            let mut network = Network::new(&graph, options).unwrap();
+            let mut state = network.new_state(10);
+            let mut run = |step| {
+                let (x, y) = (tokens(60, step), tokens(60, 100 + step));
+                network.evaluate(&Batch { steps: 6, rows: 10, inputs: &x, targets: &y }, &mut state).nats
+            };
+            [run(0), run(1)]
+        };
+        let exact = losses(Precision::F32, Isa::best(), 1);
+        for (precision, most) in [(Precision::Bf16, 2e-3), (Precision::Int8, 1e-2)] {
+            let first = losses(precision, Isa::best(), 1);
+            let off = exact.iter().zip(&first).map(|(a, b)| (a / b - 1.0).abs()).fold(0.0, f64::max);
+            assert!(off < most && off > 1e-7, "{cell} in {precision}: {off:e}");
+            for (&isa, threads) in sets.iter().flat_map(|isa| [1, 2, 3, 5].map(|threads| (isa, threads))) {
+                assert_eq!(losses(precision, isa, threads), first, "{cell} in {precision}, {isa}, {threads} threads");
+            }
+        }
+    }
+}
+
+#[test]
+fn training_in_int8_is_refused() {
+    let options = NetworkOptions { precision: Precision::Int8, ..options(2, 2) };
+    let error = Network::new(&model(LANGUAGE, "lstm"), options).err().unwrap();
+    assert!(error.to_string().contains("int8 is for running a trained model"), "{error}");
+}
+
 fn largest_difference(a: &[u32], b: &[u32]) -> f32 {
     a.iter().zip(b).map(|(&a, &b)| (f32::from_bits(a) - f32::from_bits(b)).abs()).fold(0.0, f32::max)
 }

@@ -42,7 +42,7 @@ pub(crate) struct Eval {
     /// The checkpoint: best, newest, or its step
     #[arg(long, default_value = "best")]
     checkpoint: String,
-    /// What the operands of products are rounded to: f32, bf16 [default: as in training]
+    /// What the operands of products are rounded to; int8 also says what it costs beside f32 [default: as in training]
     #[arg(long, value_name = "WORD", value_parser = precision())]
     precision: Option<Precision>,
     /// Threads [default: all cores]; the result does not depend on it
@@ -51,6 +51,18 @@ pub(crate) struct Eval {
     /// JSON objects instead of text
     #[arg(long)]
     json: bool,
+}
+
+/// A score and, of a precision that loses some of it, what it is in f32.
+#[derive(serde::Serialize)]
+struct Beside {
+    #[serde(flatten)]
+    score: Score,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    f32_perplexity: Option<f64>,
+    /// The share by which the perplexity is higher.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    perplexity_lost: Option<f64>,
 }
 
 /// Time steps of a batch: the input part and the head are products over all of them.
@@ -77,27 +89,43 @@ impl Eval {
             precision: trained.precision(self.precision),
             ..NetworkOptions::default()
         };
-        let mut network = Network::new(&trained.graph, options)?;
-        trained.load(which(&self.checkpoint)?, network.params_mut())?;
         match &self.data {
-            Some(path) if self.per_line => self.lines(&mut network, &trained, path),
-            _ => self.whole(&mut network, &trained),
+            Some(path) if self.per_line => self.lines(&mut self.network(&trained, options)?, &trained, path),
+            _ => self.whole(options, &trained),
         }
     }
 
-    fn whole(&self, network: &mut Network, trained: &Trained) -> Result<()> {
+    fn network(&self, trained: &Trained, options: NetworkOptions) -> Result<Network> {
+        let mut network = Network::new(&trained.graph, options)?;
+        trained.load(which(&self.checkpoint)?, network.params_mut())?;
+        Ok(network)
+    }
+
+    fn whole(&self, options: NetworkOptions, trained: &Trained) -> Result<()> {
         let scratch = Scratch::make()?;
         let (name, streams, entropy_rate) = self.streams(trained, &scratch)?;
-        let score = Score::new(evaluate(network, &streams)?, entropy_rate);
+        let score = |precision| {
+            let mut network = self.network(trained, NetworkOptions { precision, ..options.clone() })?;
+            Ok(Score::new(evaluate(&mut network, &streams)?, entropy_rate))
+        };
+        let exact = match options.precision {
+            Precision::Int8 => Some(score(Precision::F32)?.perplexity),
+            _ => None,
+        };
+        let score = score(options.precision)?;
+        let lost = exact.map(|exact| score.perplexity / exact - 1.0);
         let mut out = Out::stdout();
         if self.json {
-            return out.line(&json_line(&score)?);
+            return out.line(&json_line(&Beside { score, f32_perplexity: exact, perplexity_lost: lost })?);
         }
         let level = trained.tokenizer.options().level;
         out.line(&format!("text: {name}, {} tokens scored", count(score.tokens)))?;
         out.line(&format!("loss: {:.6} nats a token", score.loss))?;
         out.line(&format!("perplexity: {:.4}", score.perplexity))?;
         out.line(&format!("bits: {:.6} a token ({})", score.bits_per_token, in_units(level, score.loss)))?;
+        if let (Some(exact), Some(lost)) = (exact, lost) {
+            out.line(&format!("perplexity in f32: {exact:.4}; int8 costs {:.3} % of it", 100.0 * lost))?;
+        }
         if let (Some(rate), Some(excess)) = (score.entropy_rate, score.excess) {
             let percent = 100.0 * excess;
             out.line(&format!("entropy rate of the source: {rate:.6} nats; the model is {percent:.2} % above it"))?;

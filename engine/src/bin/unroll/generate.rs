@@ -70,7 +70,7 @@ pub(crate) struct Generate {
     /// The checkpoint: best, newest, or its step
     #[arg(long, default_value = "best")]
     checkpoint: String,
-    /// What the operands of products are rounded to: f32, bf16 [default: as in training]
+    /// What the operands of products are rounded to [default: as in training]
     #[arg(long, value_name = "WORD", value_parser = precision())]
     precision: Option<Precision>,
     /// Threads [default: all cores]

@@ -12,11 +12,12 @@ const TILE: usize = 6;
 /// The most rows of a tile in bf16.
 const TILE_BF16: usize = 16;
 
-/// Rows at whose multiples the rows of a panel may be cut. In bf16, where panels are narrow, not at all.
+/// Rows at whose multiples the rows of a panel may be cut. In bf16 and int8, where panels are
+/// narrow, not at all.
 pub(super) fn tile(precision: Precision, rows: usize) -> usize {
     match precision {
         Precision::F32 => TILE,
-        Precision::Bf16 => rows.max(1),
+        Precision::Bf16 | Precision::Int8 => rows.max(1),
     }
 }
 
