@@ -78,15 +78,21 @@ impl Case {
             let term = |l: usize| {
                 let a = if self.turned.a { self.a.view().row(l)[i] } else { self.a.view().row(i)[l] };
                 let b = if self.turned.b { self.b.view().row(j)[l] } else { self.b.view().row(l)[j] };
-                f64::from(precision.round(a)) * f64::from(precision.round(b))
+                [a, b].map(|x| f64::from(precision.round(x)))
             };
-            let (sum, magnitude) = (0..k).map(term).fold((0.0, 0.0), |(s, m), t| (s + t, m + t.abs()));
+            let [mut sum, mut magnitude, mut sizes] = [0.0; 3];
+            for [a, b] in (0..k).map(term) {
+                sum += a * b;
+                magnitude += (a * b).abs();
+                sizes += a.abs() + b.abs();
+            }
             let got = f64::from(self.c.view().row(i)[j]);
-            let roundings = match precision {
-                Precision::F32 => 2.0 * k as f64,
-                Precision::Bf16 => 34.0 + k as f64 / 16.0,
+            let bound = match precision {
+                Precision::F32 => 2.0 * k as f64 * 2f64.powi(-24) * magnitude,
+                Precision::Bf16 => (34.0 + k as f64 / 16.0) * 2f64.powi(-24) * magnitude,
+                // Operands are below 1, so their scales are below 1 / 127.
+                Precision::Int8 => sizes / 254.0 + k as f64 / (4.0 * 127.0 * 127.0),
             };
-            let bound = roundings * 2f64.powi(-24) * magnitude;
             assert!((got - sum).abs() <= bound, "{who} {:?}: C[{i}][{j}] is {got}, not {sum}", self.sizes);
         }
     }
@@ -133,12 +139,19 @@ struct Way {
     name: String,
 }
 
-/// Every set in f32, then every set in bf16; `amx` is `avx512` in f32.
+/// Every set in f32, then every set in bf16; `amx` is `avx512` in f32 and int8.
 fn ways() -> Vec<Way> {
     let name = |isa: Isa, precision| if precision == Precision::F32 { isa.to_string() } else { format!("{isa}-bf16") };
     let way = |isa, precision| Way { isa, precision, name: name(isa, precision) };
     let exact = Isa::available().into_iter().filter(|isa| isa.name() != "amx").map(|isa| way(isa, Precision::F32));
     exact.chain(Isa::available().into_iter().map(|isa| way(isa, Precision::Bf16))).collect()
+}
+
+/// Those and every set in int8, which only a packed operand has.
+fn packed_ways() -> Vec<Way> {
+    let sets = Isa::available().into_iter().filter(|isa| isa.name() != "amx");
+    let in_int8 = sets.map(|isa| Way { isa, precision: Precision::Int8, name: format!("{isa}-int8") });
+    ways().into_iter().chain(in_int8).collect()
 }
 
 fn peer(name: &str) -> Way {
@@ -155,7 +168,7 @@ fn packed(criterion: &mut Criterion) {
     let mut group = group(criterion, "gemm/product");
     for sizes in PACKED {
         let mut case = Case::new(sizes, Turned::default());
-        for way in ways() {
+        for way in packed_ways() {
             let mut packed = Packed::new(way.isa, way.precision, sizes[1], 1, sizes[2]);
             packed.pack(case.b.view());
             let mut room = Buffer::default();
