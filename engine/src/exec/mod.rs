@@ -14,10 +14,9 @@ mod shared;
 
 pub(crate) use products::{Products, Right, Scratch, Start};
 pub(crate) use recurrence::{
-    GruBackward, GruBeforeBackward, GruBeforeForward, GruForward, Loop, LstmBackward, LstmForward, RnnBackward,
-    RnnForward, Sweep, run,
+    Gates, GruBackward, GruBeforeBackward, GruBeforeForward, GruForward, Lookup, Loop, LstmBackward, LstmForward,
+    RnnBackward, RnnForward, Sweep, run,
 };
-pub(crate) use shared::Shared;
 
 pub use cost::Work;
 pub use crew::{Crew, Member, Team};

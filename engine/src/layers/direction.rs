@@ -3,8 +3,8 @@
 use super::projection::{Origin, Projection, Value};
 use super::{Cx, Dims};
 use crate::exec::{
-    GruBackward, GruBeforeBackward, GruBeforeForward, GruForward, Loop, LstmBackward, LstmForward, Products,
-    RnnBackward, RnnForward, Shared, Sweep,
+    Gates, GruBackward, GruBeforeBackward, GruBeforeForward, GruForward, Loop, LstmBackward, LstmForward, Products,
+    RnnBackward, RnnForward, Sweep,
 };
 use crate::graph::Cell;
 use crate::network::Gradient;
@@ -150,11 +150,19 @@ impl Direction {
         self.projection.forward(cx, value, gates);
     }
 
-    /// The time loop that computes h of all steps from the gates. `h` is ((T + 2) N, H) with the state before the first
+    /// The time loop that computes h of all steps after [`Self::project`]. `h` is ((T + 2) N, H) with the state before the first
     /// step in place, as is c.
-    pub(crate) fn forward<'a>(&'a mut self, cx: &'a Cx<'_>, pack: &'a CellPack, h: MatMut<'a>) -> (Sweep, Loop<'a>) {
+    pub(crate) fn forward<'a>(
+        &'a mut self,
+        cx: &Cx<'a>,
+        pack: &'a CellPack,
+        value: &Value<'a>,
+        h: MatMut<'a>,
+    ) -> (Sweep, Loop<'a>) {
         let sweep = self.sweep(cx);
         let Buffers { gates, hidden, c, .. } = Buffers::new(cx.dims, &self.cell, &mut self.room);
+        let gates = Gates::new(gates, self.cell.cell.gates(), self.projection.lookup(cx, value));
+        let (hidden, c) = (hidden.into(), c.into());
         let (cell, recurrent, h) = (&self.cell, pack.forward.view(), h.into());
         let time_loop = match cell.cell {
             Cell::SimpleRnn => Loop::Rnn(RnnForward { activation: cell.activation, recurrent, pre: gates, h }),
@@ -187,6 +195,7 @@ impl Direction {
             self.room.carry.fill(0.0);
         }
         let Buffers { gates, hidden, c, carry } = Buffers::new(cx.dims, &self.cell, &mut self.room);
+        let (gates, hidden, c, carry) = (gates.into(), hidden.into(), c.into(), carry.into());
         let (transposed, activation, h, dh) = (pack.backward.view(), self.cell.activation, h.into(), dh.into());
         let time_loop = match self.cell.cell {
             Cell::SimpleRnn => Loop::RnnBack(RnnBackward { activation, transposed, pre: gates, h, dh }),
@@ -248,13 +257,13 @@ struct Room {
 /// The same for the sizes of a step.
 struct Buffers<'a> {
     /// (T N, gates H)
-    gates: Shared<'a>,
+    gates: MatMut<'a>,
     /// (T N, 3 H or H): what a GRU keeps of its hidden side.
-    hidden: Shared<'a>,
+    hidden: MatMut<'a>,
     /// ((T + 2) N, H) of an LSTM.
-    c: Shared<'a>,
+    c: MatMut<'a>,
     /// (N, H)
-    carry: Shared<'a>,
+    carry: MatMut<'a>,
 }
 
 impl<'a> Buffers<'a> {
@@ -262,7 +271,7 @@ impl<'a> Buffers<'a> {
         let shaped = |buffer: &'a mut Buffer, rows, cols| {
             // A cell that does not need one has no room for it.
             let rows = if buffer.is_empty() { 0 } else { rows };
-            Shared::from(MatMut::new(buffer, rows, cols, padded(cols)))
+            MatMut::new(buffer, rows, cols, padded(cols))
         };
         Self {
             gates: shaped(&mut room.gates, dims.tokens(), cell.width()),

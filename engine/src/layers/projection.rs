@@ -5,7 +5,7 @@
 //! its gradient is summed by token before any product.
 
 use super::{Cx, Weights};
-use crate::exec::{Right, Start};
+use crate::exec::{Lookup, Right, Start};
 use crate::network::Gradient;
 use std::ops::Range;
 use unroll_kernels::embedding::{self, Distinct};
@@ -44,6 +44,14 @@ pub(crate) enum Value<'a> {
     Tokens(&'a [u32]),
 }
 
+/// The bias: the only one, or the sum of both.
+fn bias<'a>(biases: &[Option<Range<usize>>; 2], sum: &'a [f32], params: &'a [f32]) -> Option<&'a [f32]> {
+    match biases {
+        [Some(_), Some(_)] => Some(sum),
+        [one, two] => one.as_ref().or(two.as_ref()).map(|bias| &params[bias.clone()]),
+    }
+}
+
 impl Projection {
     pub(crate) fn new(origin: Origin, kernel: Range<usize>, biases: [Option<Range<usize>>; 2], inputs: usize) -> Self {
         let width = kernel.len() / inputs;
@@ -63,17 +71,13 @@ impl Projection {
         !matches!(self.origin, Origin::Numbers)
     }
 
-    /// out = x W + b, (T N, width).
+    /// out = x W + b, (T N, width); of tokens only what [`Self::lookup`] looks up.
     pub(crate) fn forward(&mut self, cx: &Cx<'_>, value: &Value<'_>, out: MatMut<'_>) {
         let _span = profile::enter(Phase::Projection);
-        let kernel = Mat::dense(&cx.params[self.kernel.clone()], self.inputs, self.width);
-        let bias = match self.biases.clone().map(|bias| bias.map(|b| &cx.params[b])) {
-            [Some(one), Some(two)] => {
-                self.bias.iter_mut().zip(one.iter().zip(two)).for_each(|(sum, (a, b))| *sum = a + b);
-                Some(&self.bias[..])
-            }
-            [one, two] => one.or(two),
-        };
+        if let [Some(one), Some(two)] = self.biases.clone().map(|bias| bias.map(|b| &cx.params[b])) {
+            self.bias.iter_mut().zip(one.iter().zip(two)).for_each(|(sum, (a, b))| *sum = a + b);
+        }
+        let bias = bias(&self.biases, &self.bias, cx.params);
         let start = bias.map_or(Start::Zero, Start::Bias);
         let products = cx.products();
         match (value, &self.origin) {
@@ -90,15 +94,27 @@ impl Projection {
                 let mut vectors = MatMut::dense(&mut self.vectors, count, *width);
                 let distinct = self.distinct.tokens();
                 products.by_rows(vectors.reborrow(), |rows, out| embedding::gather(table, &distinct[rows], out));
-                let mut projected = MatMut::dense(&mut self.projected, count, self.width);
-                products.product(vectors.as_ref(), right, start, projected.reborrow());
-                let (projected, index) = (projected.as_ref(), self.distinct.index());
-                products.by_rows(out, |rows, out| embedding::gather(projected, &index[rows], out));
+                let projected = MatMut::dense(&mut self.projected, count, self.width);
+                products.product(vectors.as_ref(), right, start, projected);
             }
-            (Value::Tokens(tokens), _) => {
-                products.by_rows(out, |rows, out| embedding::project_one_hot(cx.isa, kernel, bias, &tokens[rows], out));
-            }
+            (Value::Tokens(_), _) => {}
         }
+    }
+
+    /// Where x W + b of tokens is found after [`Self::forward`].
+    pub(crate) fn lookup<'a>(&'a self, cx: &Cx<'a>, value: &Value<'a>) -> Option<Lookup<'a>> {
+        let Value::Tokens(tokens) = *value else { return None };
+        let isa = cx.isa;
+        Some(match self.origin {
+            Origin::Table(..) => {
+                let table = Mat::dense(&self.projected, self.distinct.tokens().len(), self.width);
+                Lookup { isa, table, bias: None, index: self.distinct.index() }
+            }
+            _ => {
+                let table = Mat::dense(&cx.params[self.kernel.clone()], self.inputs, self.width);
+                Lookup { isa, table, bias: bias(&self.biases, &self.bias, cx.params), index: tokens }
+            }
+        })
     }
 
     /// Adds the gradients of kernel, bias and table; of a numeric input to `dx`.
@@ -113,11 +129,13 @@ impl Projection {
         let _span = profile::enter(Phase::Gradient);
         let kernel = Mat::dense(&cx.params[self.kernel.clone()], self.inputs, self.width);
         let products = cx.products();
-        for bias in self.biases.iter().flatten() {
-            products.add_column_sums(dout, grads.add(bias));
-        }
+        let biases = &self.biases;
+        let add_biases = |dout: Mat<'_>, grads: &mut Gradient| {
+            biases.iter().flatten().for_each(|bias| products.add_column_sums(dout, grads.add(bias)));
+        };
         match (value, &self.origin) {
             (Value::Numbers(x), _) => {
+                add_biases(dout, grads);
                 let (start, dkernel) = grads.write(&self.kernel);
                 products.outer(*x, dout, start, MatMut::dense(dkernel, self.inputs, self.width));
                 if let Some(dx) = dx {
@@ -129,6 +147,8 @@ impl Projection {
                 let count = self.distinct.tokens().len();
                 let mut sums = MatMut::dense(&mut self.projected, count, self.width);
                 products.sum_by_token(dout, &self.distinct, sums.reborrow());
+                // Every position has a token, so that the sums by token add up to the gradient of the bias.
+                add_biases(sums.as_ref(), grads);
                 let vectors = Mat::dense(&self.vectors, count, *width);
                 let (start, dkernel) = grads.write(&self.kernel);
                 products.outer(vectors, sums.as_ref(), start, MatMut::dense(dkernel, self.inputs, self.width));
@@ -145,6 +165,7 @@ impl Projection {
                 self.projected.reserve(tokens.len().min(self.inputs) * self.width);
                 let mut sums = MatMut::dense(&mut self.projected, count, self.width);
                 products.sum_by_token(dout, &self.distinct, sums.reborrow());
+                add_biases(sums.as_ref(), grads);
                 let tokens = self.distinct.tokens();
                 let dkernel = MatMut::dense(grads.add_rows(&self.kernel, tokens), self.inputs, self.width);
                 products.add_rows(sums.as_ref(), tokens, dkernel);

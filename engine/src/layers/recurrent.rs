@@ -51,9 +51,9 @@ impl RecurrentRun {
 
     pub(crate) fn forward(&mut self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act, carried: Option<&Carried>) {
         let dims = cx.dims;
+        let tokens = self.directions[0].takes_tokens();
+        let value = if tokens { Value::Tokens(inputs.tokens) } else { Value::Numbers(inputs.only()) };
         for (d, direction) in self.directions.iter_mut().enumerate() {
-            let value =
-                if direction.takes_tokens() { Value::Tokens(inputs.tokens) } else { Value::Numbers(inputs.only()) };
             direction.project(cx, &value);
             let columns = columns(direction, d);
             let h = joint(&mut self.steps, act).y_all(dims).cols_range(columns);
@@ -68,9 +68,12 @@ impl RecurrentRun {
         match &mut self.directions[..] {
             [one, two] => {
                 let (h_one, h_two) = h.split_cols_at(one.cell.units);
-                exec::run(cx.products(), &[one.forward(cx, &packs[0], h_one), two.forward(cx, &packs[1], h_two)]);
+                exec::run(
+                    cx.products(),
+                    &[one.forward(cx, &packs[0], &value, h_one), two.forward(cx, &packs[1], &value, h_two)],
+                );
             }
-            directions => exec::run(cx.products(), &[directions[0].forward(cx, &packs[0], h)]),
+            directions => exec::run(cx.products(), &[directions[0].forward(cx, &packs[0], &value, h)]),
         }
         if let Some(steps) = &mut self.steps {
             for (d, direction) in self.directions.iter().enumerate() {

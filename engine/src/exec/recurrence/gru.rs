@@ -1,6 +1,6 @@
 //! The GRU's time loops, for a reset after and before the product.
 
-use super::Strand;
+use super::{Gates, Strand};
 use crate::exec::shared::Shared;
 use std::ops::Range;
 use unroll_kernels::gemm::{self, Init, Left, PackedRef};
@@ -13,7 +13,7 @@ pub(crate) struct GruForward<'a> {
     /// (3 H), if there is a bias.
     pub(crate) recurrent_bias: Option<&'a [f32]>,
     /// In: x W + b; out: the activated gates.
-    pub(crate) gates: Shared<'a>,
+    pub(crate) gates: Gates<'a>,
     /// (T N, 3 H). Out: what backward needs of h U + b'.
     pub(crate) hidden: Shared<'a>,
     pub(crate) h: Shared<'a>,
@@ -36,7 +36,7 @@ impl GruForward<'_> {
                     h_prev_own: h.read(sweep.before(t, rows)).cols_range(units.clone()),
                     recurrent: recurrent.cols_range(units.clone()),
                     recurrent_bias: recurrent_bias.map(|b| std::array::from_fn(|g| &b[part(b, g)])),
-                    gates: gates.write_groups(sweep.at(t, rows), 3, units.clone()),
+                    gates: gates.first(sweep.at(t, rows), units.clone()),
                     hidden: hidden.write_groups(sweep.at(t, rows), 3, units.clone()),
                     h: h.write(sweep.now(t, rows)).cols_range(units),
                 });
@@ -93,7 +93,7 @@ pub(crate) struct GruBeforeForward<'a> {
     /// U_z, U_r (H, 2 x units) and U_n (H, units), packed.
     pub(crate) recurrent: [PackedRef<'a>; 2],
     /// In: x W + b; out: the activated gates.
-    pub(crate) gates: Shared<'a>,
+    pub(crate) gates: Gates<'a>,
     /// (T N, H). Out: r h_prev.
     pub(crate) reset_h: Shared<'a>,
     pub(crate) h: Shared<'a>,
@@ -112,7 +112,7 @@ impl GruBeforeForward<'_> {
                         h_prev: Left::of(*zr, h.read(sweep.before(t, rows)), &mut room),
                         h_prev_own: h.read(sweep.before(t, rows)).cols_range(units.clone()),
                         recurrent: zr.cols_range(units.clone()),
-                        gates: gates.write_groups(sweep.at(t, rows), 3, units.clone()),
+                        gates: gates.first(sweep.at(t, rows), units.clone()),
                         reset_h: reset_h.write(sweep.at(t, rows)).cols_range(units),
                     });
                 }
@@ -126,7 +126,7 @@ impl GruBeforeForward<'_> {
                         reset_h: Left::of(*n, reset_h.read(sweep.at(t, rows)), &mut room),
                         recurrent: n.cols_range(units.clone()),
                         h_prev: h.read(sweep.before(t, rows)).cols_range(units.clone()),
-                        gates: gates.write_groups(sweep.at(t, rows), 3, units.clone()),
+                        gates: gates.again(sweep.at(t, rows), units.clone()),
                         h: h.write(sweep.now(t, rows)).cols_range(units),
                     });
                 }

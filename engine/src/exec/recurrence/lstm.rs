@@ -1,6 +1,6 @@
 //! The LSTM's time loops.
 
-use super::Strand;
+use super::{Gates, Strand};
 use crate::exec::shared::Shared;
 use unroll_kernels::gemm::{self, Init, Left, PackedRef};
 use unroll_kernels::lstm;
@@ -9,7 +9,7 @@ use unroll_kernels::lstm;
 pub(crate) struct LstmForward<'a> {
     /// U (H, 4 x units), packed.
     pub(crate) recurrent: PackedRef<'a>,
-    pub(crate) gates: Shared<'a>,
+    pub(crate) gates: Gates<'a>,
     pub(crate) c: Shared<'a>,
     pub(crate) h: Shared<'a>,
 }
@@ -25,7 +25,7 @@ impl LstmForward<'_> {
                     h_prev: Left::of(*recurrent, h.read(sweep.before(t, rows)), &mut room),
                     recurrent: recurrent.cols_range(units.clone()),
                     c_prev: c.read(sweep.before(t, rows)).cols_range(units.clone()),
-                    gates: gates.write_groups(sweep.at(t, rows), 4, units.clone()),
+                    gates: gates.first(sweep.at(t, rows), units.clone()),
                     c: c.write(sweep.now(t, rows)).cols_range(units.clone()),
                     h: h.write(sweep.now(t, rows)).cols_range(units),
                 });

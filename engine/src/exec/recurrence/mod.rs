@@ -13,11 +13,13 @@
 //! step and of gradients flowing to the step before, which no other member touches; and it reads, of the rows of its
 //! strand, what was complete before the strand's last barrier.
 
+mod gates;
 mod gru;
 mod lstm;
 mod rnn;
 mod strands;
 
+pub(crate) use gates::{Gates, Lookup};
 pub(crate) use gru::{GruBackward, GruBeforeBackward, GruBeforeForward, GruForward};
 pub(crate) use lstm::{LstmBackward, LstmForward};
 pub(crate) use rnn::{RnnBackward, RnnForward};

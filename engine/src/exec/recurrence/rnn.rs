@@ -1,6 +1,6 @@
 //! The simple recurrence's time loops.
 
-use super::Strand;
+use super::{Gates, Strand};
 use crate::exec::shared::Shared;
 use unroll_kernels::gemm::{self, Init, Left, PackedRef};
 use unroll_kernels::rnn;
@@ -10,7 +10,7 @@ pub(crate) struct RnnForward<'a> {
     pub(crate) activation: rnn::Activation,
     /// U (H, units), packed.
     pub(crate) recurrent: PackedRef<'a>,
-    pub(crate) pre: Shared<'a>,
+    pub(crate) pre: Gates<'a>,
     pub(crate) h: Shared<'a>,
 }
 
@@ -25,7 +25,7 @@ impl RnnForward<'_> {
                     activation: *activation,
                     h_prev: Left::of(*recurrent, h.read(sweep.before(t, rows)), &mut room),
                     recurrent: recurrent.cols_range(units.clone()),
-                    pre: pre.write_groups(sweep.at(t, rows), 1, units.clone()),
+                    pre: pre.first(sweep.at(t, rows), units.clone()),
                     h: h.write(sweep.now(t, rows)).cols_range(units),
                 });
             }
