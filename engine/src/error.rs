@@ -224,6 +224,8 @@ fn describe(source: &io::Error) -> String {
         io::ErrorKind::QuotaExceeded => {
             "the disk quota is used up; free some space and run the command again".to_owned()
         }
+        io::ErrorKind::NotFound => "there is no such folder; make it first, or choose another".to_owned(),
+        io::ErrorKind::IsADirectory => "it is a folder; name a file".to_owned(),
         io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only; choose another folder".to_owned(),
         _ => source.to_string(),
     }

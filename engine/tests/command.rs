@@ -100,6 +100,27 @@ fn bad_texts_are_refused_and_leave_nothing_behind() {
     insta::assert_snapshot!(refused("missing.txt"), @"3: error: missing.txt: no such file (check the path)");
     insta::assert_snapshot!(refused("folder"), @"3: error: folder: no text file in this folder (name a folder with .txt or .txt.gz files)");
     assert!(!place.exists("run"), "a run that never began leaves no folder");
+    place.refused(&["train", "--data", "empty.txt"]);
+    assert!(!place.exists("runs"), "nor does the folder of runs stay");
+}
+
+#[test]
+fn text_that_is_not_utf8_is_mended_where_asked() {
+    let place = Place::new();
+    place.file("latin1.txt", b"caf\xe9 au lait");
+    let build = |how: &str| {
+        place.ok(&["corpus", "build", "latin1.txt", "--encoding-errors", how, "--out", "x.tokens"]);
+        let info = place.ok(&["corpus", "info", "x.tokens", "--json"]);
+        let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+        let top = info["top"].as_array().unwrap().iter().map(|entry| entry[0].as_str().unwrap().to_owned());
+        (info["tokens"].as_u64().unwrap(), top.collect::<String>().contains('\u{fffd}'))
+    };
+    assert_eq!((build("replace"), build("skip")), ((12, true), (11, false)));
+    insta::assert_snapshot!(place.refused(&["corpus", "build", "latin1.txt", "--out", "x.tokens"]), @"3: error: latin1.txt, byte 3: the byte 0xe9 is not valid UTF-8 here (convert the text to UTF-8, or set encoding errors to replace or skip, or use the level byte)");
+    assert!(
+        place.ok(&["corpus", "info", "x.tokens"]).contains("tokens            11\n"),
+        "what stood there is untouched"
+    );
 }
 
 #[test]
@@ -172,7 +193,7 @@ fn a_model_that_does_not_fit_in_memory_is_refused_with_figures() {
     place.file("verses.txt", verses());
     let refused = place.refused(&["train", "--data", "verses.txt", "--rnn-size", "2000000", "--out", "run"]);
     // 2 layers x 4 gates x 2,000,000 units x (inputs + 2,000,000) weights of 4 bytes alone are 180 TB.
-    let (needed, _) = refused.strip_prefix("2: error: the model needs ").unwrap().split_once(" GiB").unwrap();
+    let (needed, _) = refused.strip_prefix("2: error: training this model needs ").unwrap().split_once(" GiB").unwrap();
     assert!(needed.parse::<f64>().unwrap() > 160_000.0, "{refused}");
     assert!(refused.contains("GiB are available"), "{refused}");
     assert!(!place.exists("run"));
@@ -391,6 +412,66 @@ fn corpora_are_built_shown_and_refused() {
     let cut = place.refused(&["train", "--data", "cut.tokens"]);
     assert!(cut.starts_with("3: error: cut.tokens"), "{cut}");
     assert!(!place.exists("e.tokens") && !place.exists("runs/1"));
+}
+
+#[test]
+fn a_vocabulary_that_does_not_fit_the_model_is_refused() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    place.file("digits.txt", "0123456789\n".repeat(500));
+    for (text, level, out) in [("verses.txt", "char", "v"), ("digits.txt", "char", "d"), ("verses.txt", "word", "w")] {
+        place.ok(&["corpus", "build", text, "--level", level, "--out", out]);
+    }
+    insta::assert_snapshot!(place.refused(&["train", "--data", "v", "--valid", "d", "--out", "run"]), @"3: error: d: the vocabulary does not fit the model: the text's vocabulary has 11 tokens, the model's 28 (build it with the model's own: `unroll corpus build TEXT --vocabulary FROM --out FILE`, FROM being the run or the training text's token file)");
+    place.ok(&tiny(&["--out", "run"]));
+    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "w"]), @"3: error: w: the vocabulary does not fit the model: the text is cut into words, but the model knows chars (build it with the model's own: `unroll corpus build TEXT --vocabulary FROM --out FILE`, FROM being the run or the training text's token file)");
+    // What the message says helps.
+    place.ok(&["corpus", "build", "verses.txt", "--vocabulary", "run", "--out", "fits"]);
+    place.ok(&["eval", "run", "--data", "fits"]);
+    insta::assert_snapshot!(place.refused(&["corpus", "build", "verses.txt", "--out", "missing/x"]), @"5: error: missing/x: cannot write: there is no such folder; make it first, or choose another");
+    insta::assert_snapshot!(place.refused(&["corpus", "build", "verses.txt", "--out", "run"]), @"5: error: run: cannot write: it is a folder; name a file");
+    insta::assert_snapshot!(place.refused(&["corpus", "build", "verses.txt", "v", "--out", "x"]), @"3: error: v: is a token file, not text (give it alone: `unroll train --data FILE`; or name the texts that it was built from)");
+}
+
+#[test]
+fn a_damaged_checkpoint_gives_way_to_the_one_before() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    place.ok(&tiny(&["--out", "run"]));
+    let steps = ["step-00000156", "step-00000312", "step-00000468"];
+    let weights = |step: &str| place.path().join("run/checkpoints").join(step).join("weights.safetensors");
+    let whole = steps.map(|step| fs::read(weights(step)).unwrap());
+    let warned = |arguments: &[&str]| {
+        let output = place.unroll(arguments);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stderr)
+    };
+    let length = ["generate", "run", "--length", "5"];
+    assert_eq!(warned(&length), "", "nothing to tell of a run in order");
+    let of_312 = place.ok(&["generate", "run/checkpoints/step-00000312", "--length", "5"]);
+
+    // Cut short: the best, which is the newest.
+    fs::write(weights(steps[2]), &whole[2][..1000]).unwrap();
+    insta::assert_snapshot!(warned(&length).trim(), @"warning: run/checkpoints/step-00000468: passed over for step 312: weights.safetensors has 1000 bytes instead of 9704");
+    assert_eq!(place.ok(&length), of_312);
+    insta::assert_snapshot!(warned(&["eval", "run", "--checkpoint", "newest"]).trim(), @"warning: run/checkpoints/step-00000468: passed over for step 312: weights.safetensors has 1000 bytes instead of 9704");
+    insta::assert_snapshot!(place.refused(&["generate", "run", "--checkpoint", "468"]), @"3: error: run/checkpoints/step-00000468: weights.safetensors has 1000 bytes instead of 9704 (name another checkpoint of the run, or restore this one from a copy)");
+    // Swapped: that of another step.
+    fs::write(weights(steps[2]), &whole[1]).unwrap();
+    insta::assert_snapshot!(warned(&["train", "--resume", "run"]).trim(), @"warning: run/checkpoints/step-00000468: passed over: weights.safetensors is damaged between bytes 0 and 9704: its checksum does not fit");
+    assert_eq!(fs::read(weights(steps[2])).unwrap(), whole[2], "trained again, to the same bytes");
+
+    // A vocabulary that was lost comes back from the tokens.
+    fs::remove_file(place.path().join("run/vocabulary")).unwrap();
+    insta::assert_snapshot!(place.refused(&length), @"3: error: run/vocabulary: no such file (check the path)");
+    place.ok(&["train", "--resume", "run"]);
+    place.ok(&length);
+
+    for step in steps {
+        fs::write(weights(step), "nonsense").unwrap();
+    }
+    insta::assert_snapshot!(place.refused(&length), @"3: error: run/checkpoints/step-00000468: all 3 checkpoints are damaged; the newest: weights.safetensors has 8 bytes instead of 9704 (restore one from a copy, or train anew in another folder)");
+    insta::assert_snapshot!(place.refused(&["train", "--resume", "run"]), @"3: error: run/checkpoints/step-00000468: all 3 checkpoints are damaged; the newest: weights.safetensors has 8 bytes instead of 9704 (restore one from a copy, or train anew in another folder)");
 }
 
 #[test]

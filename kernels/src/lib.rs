@@ -13,6 +13,8 @@ pub mod cells;
 mod check;
 pub mod embedding;
 #[doc(hidden)]
+pub mod faults;
+#[doc(hidden)]
 pub mod fuzzing;
 pub mod gemm;
 pub mod gru;

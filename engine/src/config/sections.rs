@@ -79,8 +79,9 @@ pub struct DataConfig {
     pub encoding_errors: EncodingErrors,
     /// Which part of the training text is held out where `valid` is not given.
     pub split: SplitName,
-    /// The share of the text that is held out.
-    pub valid_fraction: f64,
+    /// The share of the text that is held out; 0.05, but no more than a million tokens, unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub valid_fraction: Option<f64>,
 }
 
 impl Default for DataConfig {
@@ -96,7 +97,7 @@ impl Default for DataConfig {
             max_vocab: 0,
             encoding_errors: EncodingErrors::Strict,
             split: SplitName::Streams,
-            valid_fraction: 0.05,
+            valid_fraction: None,
         }
     }
 }

@@ -24,11 +24,13 @@ struct Check<'a> {
 impl Check<'_> {
     fn data(&self, config: &RunConfig) -> Result<()> {
         let data = &config.data;
-        self.holds(
-            data.valid_fraction > 0.0 && data.valid_fraction < 1.0,
-            "data.valid_fraction",
-            format_args!("must be more than 0 and less than 1, got {}", data.valid_fraction),
-        )?;
+        if let Some(fraction) = data.valid_fraction {
+            self.holds(
+                fraction > 0.0 && fraction < 1.0,
+                "data.valid_fraction",
+                format_args!("must be more than 0 and less than 1, got {fraction}"),
+            )?;
+        }
         self.holds(data.min_count >= 1, "data.min_count", "must be at least 1, got 0")?;
         self.holds(data.max_vocab != 1, "data.max_vocab", "must be 0 (no limit) or at least 2, got 1")?;
         if data.level != crate::text::Level::Word {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::build::Progress;
+use super::format::MAGIC;
 use super::source::Input;
 use crate::error::{At, Error, Result};
 use crate::text::{EncodingErrors, Level, decode_into, last_whitespace_end};
@@ -180,6 +181,10 @@ fn invalid(input: &Input, offset: u64, bytes: &[u8], at: usize) -> Error {
     if offset == 0 && matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) {
         return Error::input_at(&input.name, place, "the text is not UTF-8; it begins as UTF-16 does")
             .mend("convert it: iconv -f UTF-16 -t UTF-8");
+    }
+    if offset == 0 && bytes.starts_with(&MAGIC) {
+        return Error::input(&input.name, "is a token file, not text")
+            .mend("give it alone: `unroll train --data FILE`; or name the texts that it was built from");
     }
     Error::input_at(&input.name, place, format!("the byte 0x{:02x} is not valid UTF-8 here", bytes[at]))
         .mend("convert the text to UTF-8, or set encoding errors to replace or skip, or use the level byte")

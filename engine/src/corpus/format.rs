@@ -7,7 +7,7 @@ use crate::text::MAX_TOKEN_BYTES;
 
 pub(super) const HEADER: usize = 128;
 pub(super) const VERSION: u32 = 1;
-const MAGIC: [u8; 8] = *b"\x93UNROLL\n";
+pub(super) const MAGIC: [u8; 8] = *b"\x93UNROLL\n";
 
 /// Bytes of tokens under one checksum.
 pub(super) const CHUNK: usize = 1 << 20;

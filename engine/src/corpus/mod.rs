@@ -53,7 +53,7 @@ pub use map::install_sigbus_handler;
 pub use memory::MemoryTokens;
 pub use open::{Corpus, Info};
 pub use source::Source;
-pub use streams::{Evaluation, IGNORE, Split, Streams};
+pub use streams::{Evaluation, IGNORE, Share, Split, Streams};
 
 use std::sync::Arc;
 

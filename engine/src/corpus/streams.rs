@@ -5,8 +5,6 @@
 
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
-
 use super::TokenSource;
 use crate::error::{Error, Result};
 
@@ -46,23 +44,45 @@ pub struct Evaluation {
 }
 
 /// Which part of a text validates.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Split {
     /// The last part of each training stream, as char-rnn does. With N rows of T steps the text is cut to B = floor(length / (N T))
     /// batches and viewed as N rows of B T tokens; the first floor(B (1 - fraction)) batches train, the rest validate.
-    Streams {
-        /// Share of the batches that validates, in (0, 1).
-        valid_fraction: f64,
-    },
+    Streams(Share),
     /// The last part of the text: the first floor(length (1 - fraction)) tokens train.
-    Tail {
-        /// Share of the tokens that validates, in (0, 1).
-        valid_fraction: f64,
-    },
+    Tail(Share),
     /// Nothing: all of the text trains.
     #[default]
     None,
+}
+
+/// How much of a text validates.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Share {
+    /// Share of the text, in (0, 1).
+    pub fraction: f64,
+    /// Tokens that are enough, however long the text is; parts that cannot be smaller, such as one batch, may have more.
+    pub enough: u64,
+}
+
+impl Share {
+    /// This share of the text, of whatever length.
+    pub fn of(fraction: f64) -> Share {
+        Share { fraction, enough: u64::MAX }
+    }
+
+    /// How many of `count` pieces of `size` tokens train: floor(count (1 - fraction)), and more of them where fewer are
+    /// enough to validate.
+    fn trains(self, count: u64, size: u64) -> Result<u64> {
+        let fraction = self.fraction;
+        if !(fraction > 0.0 && fraction < 1.0) {
+            let what = format!("must be more than 0 and less than 1, got {fraction}");
+            return Err(Error::option("valid-fraction", what));
+        }
+        // A product that should be whole is not spoilt by its rounding.
+        let share = (count as f64 * (1.0 - fraction) + 1e-6).floor() as u64;
+        Ok(share.max(count.saturating_sub(self.enough.div_ceil(size))))
+    }
 }
 
 impl<S: TokenSource> Streams<S> {
@@ -235,12 +255,12 @@ impl Split {
         let len = source.len();
         match self {
             Split::None => Streams::new(source, 0..len, rows, steps),
-            Split::Tail { valid_fraction } => {
-                let train = training_share(len, valid_fraction)?;
+            Split::Tail(share) => {
+                let train = share.trains(len, 1)?;
                 Streams::new(source, 0..train, rows, steps)
             }
-            Split::Streams { valid_fraction } => {
-                let (batches, train) = stream_batches(len, rows, steps, valid_fraction)?;
+            Split::Streams(share) => {
+                let (batches, train) = stream_batches(len, rows, steps, share)?;
                 Ok(columns(source, rows, steps, batches, 0..train))
             }
         }
@@ -265,12 +285,12 @@ impl Split {
         let len = source.len();
         match self {
             Split::None => Ok(None),
-            Split::Tail { valid_fraction } => {
-                let train = training_share(len, valid_fraction)?;
+            Split::Tail(share) => {
+                let train = share.trains(len, 1)?;
                 Streams::evaluation(source, train..len, rows, steps, how).map(Some)
             }
-            Split::Streams { valid_fraction } => {
-                let (batches, train) = stream_batches(len, rows, steps, valid_fraction)?;
+            Split::Streams(share) => {
+                let (batches, train) = stream_batches(len, rows, steps, share)?;
                 Ok(Some(columns(source, rows, steps, batches, train..batches)))
             }
         }
@@ -286,10 +306,11 @@ fn columns<S: TokenSource>(source: S, rows: usize, steps: usize, batches: u64, r
 }
 
 /// Whole batches of the text, and how many of them train: char-rnn's counts.
-fn stream_batches(len: u64, rows: usize, steps: usize, valid_fraction: f64) -> Result<(u64, u64)> {
+fn stream_batches(len: u64, rows: usize, steps: usize, share: Share) -> Result<(u64, u64)> {
     assert!(rows > 0 && steps > 0, "{rows} rows of {steps} steps");
-    let batches = len / (rows as u64).saturating_mul(steps as u64);
-    let train = training_share(batches, valid_fraction)?;
+    let size = (rows as u64).saturating_mul(steps as u64);
+    let batches = len / size;
+    let train = share.trains(batches, size)?;
     if batches == 0 {
         return Err(too_short(len, rows, steps));
     }
@@ -301,17 +322,6 @@ fn stream_batches(len: u64, rows: usize, steps: usize, valid_fraction: f64) -> R
         .mend("give a longer text, or fewer rows (--batch-size) or steps (--seq-length), or another --split"));
     }
     Ok((batches, train))
-}
-
-/// floor(count (1 - fraction)), where a product that should be whole is not spoilt by its rounding.
-fn training_share(count: u64, valid_fraction: f64) -> Result<u64> {
-    if !(valid_fraction > 0.0 && valid_fraction < 1.0) {
-        return Err(Error::option(
-            "valid-fraction",
-            format!("must be more than 0 and less than 1, got {valid_fraction}"),
-        ));
-    }
-    Ok((count as f64 * (1.0 - valid_fraction) + 1e-6).floor() as u64)
 }
 
 fn too_short(len: u64, rows: usize, steps: usize) -> Error {

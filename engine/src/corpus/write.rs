@@ -121,7 +121,7 @@ impl Drop for Writer {
 fn claim(temporary: &Path, path: &Path) -> Result<File> {
     let busy =
         || Error::run(format!("{}: another process is writing this file", path.display())).mend("wait for it to end");
-    let fails = |e| Error::write(temporary, e);
+    let fails = |e| Error::write(path, e);
     let file = File::options().read(true).write(true).create(true).truncate(false).open(temporary).map_err(fails)?;
     match file.try_lock() {
         Ok(()) => {}

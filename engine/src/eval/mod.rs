@@ -5,12 +5,15 @@
 //! before its own without being scored ([`crate::corpus::Evaluation::warmup`]), so that the number of rows does not change
 //! the figure.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde::Serialize;
 
 use crate::corpus::{Streams, TokenSource};
 use crate::error::{Error, Result};
 use crate::network::{Batch, LossSum, Network};
 use crate::text::Tokenizer;
+use crate::train::Scoring;
 
 /// A loss in the units that people compare.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -49,20 +52,19 @@ impl Score {
 /// Scores streams from a zero state.
 ///
 /// # Errors
-/// Where the tokens cannot be read; [`Error::Diverged`] where the loss is not finite.
+/// Where the tokens cannot be read; [`Error::Diverged`] where the loss is not finite; [`Error::Interrupted`] if `stop` is
+/// set before the end.
 ///
 /// # Panics
 /// Where the streams exceed the network's capacity.
-pub fn evaluate<S: TokenSource>(network: &mut Network, streams: &Streams<S>) -> Result<LossSum> {
-    let (rows, most) = (streams.rows(), streams.steps());
-    let (mut inputs, mut targets) = (vec![0; most * rows], vec![0; most * rows]);
-    let mut state = network.new_state(rows);
-    let mut sum = LossSum::default();
-    for index in 0..streams.batches() {
-        let steps = streams.batch(index, &mut inputs, &mut targets)?;
-        let (inputs, targets) = (&inputs[..steps * rows], &targets[..steps * rows]);
-        sum += network.evaluate(&Batch { steps, rows, inputs, targets }, &mut state);
+pub fn evaluate<S: TokenSource>(network: &mut Network, streams: &Streams<S>, stop: &AtomicBool) -> Result<LossSum> {
+    let mut scoring = Scoring::new(network, streams)?;
+    while scoring.advance(network)? {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::interrupted("interrupted while a text was being scored"));
+        }
     }
+    let sum = scoring.sum();
     if !sum.nats.is_finite() {
         return Err(Error::diverged(format!("the loss of the text is {}", sum.nats))
             .mend("the model's parameters are damaged or its training diverged; use an earlier checkpoint"));

@@ -25,13 +25,15 @@ pub fn available_memory() -> Option<u64> {
     [system, group, address, data].into_iter().flatten().min()
 }
 
-/// Refuses what would not fit.
-pub(super) fn check(bytes: u64) -> Result<()> {
+/// Refuses what would not fit: so many bytes for `what` ("the model").
+///
+/// # Errors
+/// [`Error::Usage`] with both figures.
+pub fn require_memory(what: &str, bytes: u64) -> Result<()> {
     match available_memory() {
         Some(available) if bytes > available => {
             let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
-            let what =
-                format!("the model needs {:.2} GiB of memory, {:.2} GiB are available", gib(bytes), gib(available));
+            let what = format!("{what} needs {:.2} GiB of memory, {:.2} GiB are available", gib(bytes), gib(available));
             Err(Error::usage(what).mend("use a smaller batch, fewer steps, fewer units or a smaller vocabulary"))
         }
         _ => Ok(()),

@@ -12,7 +12,7 @@ mod state;
 
 pub(crate) use gradient::Gradient;
 pub use gradient::GradientRef;
-pub use memory::available_memory;
+pub use memory::{available_memory, require_memory};
 pub use plan::FUSIONS;
 pub(crate) use plan::PackSet;
 pub(crate) use replica::Replica;
@@ -178,7 +178,7 @@ impl Network {
             return Err(Error::option("--precision", what).mend("train in f32 or bf16"));
         }
         let plan = Plan::new(graph, &options)?;
-        memory::check(plan.bytes())?;
+        require_memory("the model", plan.bytes())?;
         let replicas = (0..options.replicas).map(|_| Ok(Mutex::new(plan.replica()?))).collect::<Result<Vec<_>>>()?;
         let packs = PackSet::new(&plan);
         let crew = Crew::new(options.threads, options.replicas);

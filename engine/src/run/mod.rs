@@ -12,8 +12,9 @@ use std::path::Path;
 
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
-use crate::train::CONFIG;
+use crate::text::Vocabulary;
 use crate::train::storage::{Storage, replace_file};
+use crate::train::{CONFIG, VOCABULARY};
 
 /// The configuration as a run folder keeps it.
 ///
@@ -23,6 +24,18 @@ pub fn config_file(config: &RunConfig) -> Result<String> {
     let text =
         toml::to_string(config).map_err(|error| Error::run(format!("cannot write the configuration: {error}")))?;
     Ok(format!("# The configuration of this run, resolved by unroll {}.\n{text}", env!("CARGO_PKG_VERSION")))
+}
+
+/// Writes the vocabulary of a run where it is missing or damaged: the tokens of the run, which were checked, have it too.
+///
+/// # Errors
+/// [`Error::Io`] where it cannot be written.
+pub fn restore_vocabulary(storage: &dyn Storage, run: &Path, vocabulary: &Vocabulary) -> Result<()> {
+    let path = run.join(VOCABULARY);
+    match Vocabulary::read(&path) {
+        Ok(found) if found.hash() == vocabulary.hash() => Ok(()),
+        _ => replace_file(storage, &path, vocabulary.to_file().as_bytes()).map_err(|error| Error::write(&path, error)),
+    }
 }
 
 /// Replaces the configuration of a run: what was changed on resuming holds for the next time too.

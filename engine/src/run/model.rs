@@ -10,7 +10,7 @@ use crate::generate::Predictor;
 use crate::graph::Graph;
 use crate::network::{Network, NetworkOptions, State};
 use crate::train::storage::Storage;
-use crate::train::{TensorSpec, Which, find};
+use crate::train::{Found, TensorSpec, Which, find};
 
 /// The most tokens of a prompt that are fed at once.
 const CHUNK: usize = 64;
@@ -34,10 +34,14 @@ impl Speaker {
             return Err(Error::usage("this model gives one output a text, not one a token")
                 .mend("generate with a model whose recurrent layers return sequences"));
         }
-        let options = NetworkOptions { replicas: 1, steps: CHUNK, rows: 1, training: false, ..options };
-        let network = Network::new(graph, options)?;
+        let network = Network::new(graph, Speaker::options(&options))?;
         let state = network.new_state(1);
         Ok(Speaker { state, beginning: None, logits: vec![0.0; graph.vocabulary()], network })
+    }
+
+    /// How the network of a speaker is made, run as these options say.
+    pub fn options(options: &NetworkOptions) -> NetworkOptions {
+        NetworkOptions { replicas: 1, steps: CHUNK, rows: 1, training: false, ..options.clone() }
     }
 
     /// From now on a text begins where row `row` of `state` stands, not at the zero state.
@@ -86,7 +90,8 @@ impl Predictor for Speaker {
     }
 }
 
-/// Copies the parameters of a run's checkpoint into an arena. Returns the step of the checkpoint.
+/// Copies the parameters of a run's checkpoint into an arena. Returns the step of the checkpoint. Where the best or the
+/// newest is damaged, the newest that is in order takes its place, and `notice` is told of each that was passed over.
 ///
 /// # Errors
 /// [`Error::Input`] where there is no such checkpoint, or it is damaged or of another model.
@@ -96,8 +101,12 @@ pub fn load_weights(
     which: Which,
     graph: &Graph,
     params: &mut [f32],
+    notice: &mut dyn FnMut(&str),
 ) -> Result<u64> {
-    let (_, checkpoints, step) = find(storage, run, which)?;
+    let Found { checkpoints, step, passed_over, .. } = find(storage, run, which)?;
+    for passed in passed_over {
+        notice(&format!("{}: passed over for step {step}: {}", passed.path.display(), passed.reason));
+    }
     let specs: Vec<TensorSpec> =
         graph.params().iter().map(|spec| TensorSpec { name: spec.name.clone(), shape: spec.shape.clone() }).collect();
     let weights = checkpoints.load_weights(step, &specs)?;

@@ -150,11 +150,9 @@ impl Texts {
     /// [`Error::Input`] where the text is too short for the streams.
     pub fn streams(&self, config: &RunConfig) -> Result<(Streams<Tokens>, Option<Streams<Tokens>>)> {
         // A text that is too short for the streams is bad input; the error names the file.
-        self.cut(config).map_err(|error| match (error, config.data.train.as_slice()) {
-            (Error::Usage(message), [path, ..]) => {
-                Error::Input { place: Place { path: path.clone(), at: At::Whole }, message }
-            }
-            (error, _) => error,
+        self.cut(config).map_err(|error| match config.data.train.as_slice() {
+            [path, ..] => in_file(path, error),
+            [] => error,
         })
     }
 
@@ -188,7 +186,7 @@ impl Reading<'_> {
     pub fn other(&self, name: &str, path: &Path, tokenizer: &Tokenizer) -> Result<(Tokens, Option<f64>)> {
         let corpus = if is_token_file(path)? {
             let corpus = Corpus::open(path)?;
-            corpus.tokenizer().vocabulary().check_same(tokenizer.vocabulary())?;
+            corpus.tokenizer().vocabulary().check_same(tokenizer.vocabulary()).map_err(|error| in_file(path, error))?;
             corpus
         } else {
             self.build(name, &[path.to_owned()], Encoding::Known(tokenizer))?
@@ -210,6 +208,14 @@ impl Reading<'_> {
             cancel: self.cancel,
         })?;
         Corpus::open(&output)
+    }
+}
+
+/// What does not fit is the text in this file, not an option.
+fn in_file(path: &Path, error: Error) -> Error {
+    match error {
+        Error::Usage(message) => Error::Input { place: Place { path: path.to_owned(), at: At::Whole }, message },
+        error => error,
     }
 }
 

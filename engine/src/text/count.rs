@@ -92,7 +92,7 @@ impl Counter {
                 let Counter { splitter, table, lines, total, .. } = self;
                 let Ok(()) = splitter.split(text, |piece| {
                     match piece {
-                        Piece::Word(word, _) => _ = table.add(word, 1),
+                        Piece::Word(word) => _ = table.add_in(word.buffer, word.range, 1),
                         Piece::EndOfLine => *lines += 1,
                     }
                     *total += 1;

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::words::{Piece, Splitter};
+use super::words::{Piece, Splitter, Word};
 use super::{Counter, Decoder, Level, TextOptions, Vocabulary};
 use crate::error::{Error, Result};
 
@@ -140,7 +140,9 @@ impl Tokenizer {
                 let eos = self.vocabulary.eos();
                 Splitter::new(self.options()).split(text, |piece| {
                     let id = match piece {
-                        Piece::Word(word, place) => self.vocabulary.id(word).or(unknown).ok_or(Unknown(place))?,
+                        Piece::Word(Word { buffer, range, place }) => {
+                            self.vocabulary.id_in(buffer, range).or(unknown).ok_or(Unknown(place))?
+                        }
                         // Only a vocabulary with `<eos>` asks for ends of lines.
                         Piece::EndOfLine => eos.ok_or(Unknown(0..0))?,
                     };

@@ -1,5 +1,7 @@
 //! Vocabularies: tokens, their ids and their counts.
 
+use std::ops::Range;
+
 use super::table::Table;
 use super::{END_OF_SENTENCE, Level, TextOptions, UNKNOWN};
 use crate::error::{Error, Result};
@@ -74,6 +76,12 @@ impl Vocabulary {
         self.table.find(token).map(|id| id as u32)
     }
 
+    /// The id of the token that stands in this range of a text; see [`id`](Self::id).
+    #[inline]
+    pub(crate) fn id_in(&self, text: &str, range: Range<usize>) -> Option<u32> {
+        self.table.find_in(text, range).map(|id| id as u32)
+    }
+
     /// The token with this id.
     ///
     /// # Panics
@@ -139,8 +147,10 @@ impl Vocabulary {
                 None => "the options that turn text into tokens differ from the model's".to_owned(),
             }
         };
-        Err(Error::usage(format!("the vocabulary does not fit the model: {what}"))
-            .mend("build the corpus with the model's own vocabulary"))
+        Err(Error::usage(format!("the vocabulary does not fit the model: {what}")).mend(
+            "build it with the model's own: `unroll corpus build TEXT --vocabulary FROM --out FILE`, \
+                FROM being the run or the training text's token file",
+        ))
     }
 }
 

@@ -23,6 +23,11 @@ pub(crate) struct Tensors<'a> {
     pub(crate) carry: Vec<TensorRef<'a>>,
 }
 
+/// What a step's evaluation changes is saved once more after it.
+fn moment(state: &TrainerState) -> (u64, u64) {
+    (state.step, state.evaluated)
+}
+
 /// The run folder's files while a run goes on.
 pub(crate) struct Keeper {
     checkpoints: Checkpoints,
@@ -30,7 +35,8 @@ pub(crate) struct Keeper {
     samples: Log,
     timing: Log,
     failures: u32,
-    last_saved: Option<u64>,
+    /// The step of the newest checkpoint, and that of the last evaluation that it knows of.
+    last_saved: Option<(u64, u64)>,
     /// The step that `best.json` names.
     recorded_best: Option<u64>,
     last_attempt: Instant,
@@ -58,7 +64,7 @@ impl Keeper {
             samples,
             timing: folder.log_at_end(TIMING)?,
             failures: 0,
-            last_saved: state.map(|state| state.step),
+            last_saved: state.map(moment),
             last_attempt: Instant::now(),
         })
     }
@@ -93,8 +99,13 @@ impl Keeper {
     }
 
     /// The step of the newest checkpoint.
-    pub(crate) fn last_saved(&self) -> Option<u64> {
-        self.last_saved
+    pub(crate) fn newest(&self) -> Option<u64> {
+        self.last_saved.map(|(step, _)| step)
+    }
+
+    /// Whether the newest checkpoint is of this step, after its evaluation if there was one.
+    pub(crate) fn has_saved(&self, state: &TrainerState) -> bool {
+        self.last_saved == Some(moment(state))
     }
 
     /// Saves a checkpoint. A failure is told to the observer and is an error only if it is the third in a row.
@@ -111,7 +122,7 @@ impl Keeper {
         match saved {
             Ok(path) => {
                 self.failures = 0;
-                self.last_saved = Some(step);
+                self.last_saved = Some(moment(state));
                 observer.event(&Event::Saved { step, path: &path, took: start.elapsed() });
                 self.tidy(state, observer);
                 Ok(())
@@ -125,7 +136,7 @@ impl Keeper {
     }
 
     fn stop(&self, error: Error) -> Error {
-        let kept = match self.last_saved {
+        let kept = match self.newest() {
             Some(step) => format!("the checkpoint of step {step} is valid"),
             None => "there is no earlier checkpoint".to_owned(),
         };

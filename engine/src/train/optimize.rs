@@ -78,6 +78,11 @@ impl Part<'_> {
 }
 
 impl Optimizer {
+    /// Bytes that the slots of a rule take for an arena of `len` parameters.
+    pub fn bytes(rule: Rule, len: usize) -> u64 {
+        4 * (rule.slots() * len) as u64
+    }
+
     /// A rule for an arena of `len` parameters, its slots zero.
     pub fn new(isa: Isa, options: OptimizerOptions, len: usize) -> Self {
         let slot = |i| Buffer::new(if i < options.rule.slots() { len } else { 0 });

@@ -18,7 +18,7 @@ use std::rc::Rc;
 
 use crate::{Error, Result};
 
-use super::checkpoint::Checkpoints;
+use super::checkpoint::{Checkpoints, PassedOver};
 use super::log::Log;
 use super::storage::{Storage, replace_file};
 
@@ -137,12 +137,25 @@ pub fn is_run(storage: &dyn Storage, path: &Path) -> Result<bool> {
     storage.exists(&path.join(CONFIG)).map_err(|e| Error::io(path, "cannot look for a run", e))
 }
 
-/// The checkpoints that a user's path means, and the step: the path may be a run folder or one checkpoint in it.
+/// The checkpoint that a user's path means.
+pub struct Found {
+    /// The run folder.
+    pub run: PathBuf,
+    /// Its checkpoints.
+    pub checkpoints: Checkpoints,
+    /// The step of the one that is meant.
+    pub step: u64,
+    /// Those that were meant before it and are damaged.
+    pub passed_over: Vec<PassedOver>,
+}
+
+/// The checkpoint that a user's path means: the path may be a run folder or one checkpoint in it. Where the best one is
+/// damaged, the newest that is in order takes its place.
 ///
 /// # Errors
 ///
 /// [`Error::Input`] if there is no such checkpoint, or none that is in order.
-pub fn find(storage: Rc<dyn Storage>, path: &Path, which: Which) -> Result<(PathBuf, Checkpoints, u64)> {
+pub fn find(storage: Rc<dyn Storage>, path: &Path, which: Which) -> Result<Found> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let up = path.parent().and_then(Path::parent);
     let (run, which) = match (name.strip_prefix("step-").and_then(|digits| digits.parse().ok()), up) {
@@ -150,21 +163,30 @@ pub fn find(storage: Rc<dyn Storage>, path: &Path, which: Which) -> Result<(Path
         _ => (path.to_path_buf(), which),
     };
     let checkpoints = Checkpoints::new(storage, run.join(CHECKPOINTS));
-    let best = checkpoints.best().filter(|_| which == Which::Best);
-    let step = match (which, best) {
-        (Which::Step(step), _) if checkpoints.steps()?.contains(&step) => step,
-        (Which::Step(step), _) => {
-            let steps: Vec<String> = checkpoints.steps()?.iter().map(u64::to_string).collect();
-            return Err(Error::input(path, format!("there is no checkpoint of step {step}"))
-                .mend(format!("there are those of the steps {}", steps.join(", "))));
+    if let Which::Step(step) = which {
+        let steps = checkpoints.steps()?;
+        if steps.contains(&step) {
+            return Ok(Found { run, checkpoints, step, passed_over: Vec::new() });
         }
-        (_, Some(step)) => step,
-        _ => match checkpoints.newest_state()? {
-            Some((state, _)) => state.step,
-            None => return Err(Error::input(path, "there is no checkpoint").mend("name the folder of a run")),
-        },
+        let steps: Vec<String> = steps.iter().map(u64::to_string).collect();
+        return Err(Error::input(path, format!("there is no checkpoint of step {step}"))
+            .mend(format!("there are those of the steps {}", steps.join(", "))));
+    }
+    let mut passed_over = Vec::new();
+    match checkpoints.recorded_best().filter(|_| which == Which::Best) {
+        Some(Ok(step)) => return Ok(Found { run, checkpoints, step, passed_over }),
+        Some(Err(damaged)) => passed_over.push(damaged),
+        None => {}
+    }
+    let Some((state, damaged)) = checkpoints.newest_state()? else {
+        return Err(Error::input(path, "there is no checkpoint").mend("name the folder of a run"));
     };
-    Ok((run, checkpoints, step))
+    for damaged in damaged {
+        if !passed_over.iter().any(|passed| passed.path == damaged.path) {
+            passed_over.push(damaged);
+        }
+    }
+    Ok(Found { run, checkpoints, step: state.step, passed_over })
 }
 
 fn create_dirs(storage: &dyn Storage, path: &Path) -> io::Result<()> {

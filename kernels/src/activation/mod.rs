@@ -16,6 +16,7 @@ pub mod reference;
 #[cfg(test)]
 mod tests;
 
+use crate::faults::{Fault, spoil};
 use crate::{Isa, Mat, MatMut};
 
 /// An element-wise function.
@@ -44,10 +45,11 @@ pub fn forward(isa: Isa, function: Activation, x: MatMut<'_>) {
 ///
 /// When the shapes differ.
 #[track_caller]
-pub fn backward(isa: Isa, function: Activation, y: Mat<'_>, dy: MatMut<'_>) {
+pub fn backward(isa: Isa, function: Activation, y: Mat<'_>, mut dy: MatMut<'_>) {
     assert_eq!((y.rows(), y.cols()), (dy.rows(), dy.cols()), "outputs and gradient of different shapes");
     if function != Activation::Linear {
-        isa.run(generic::Backward { function, y, dy });
+        isa.run(generic::Backward { function, y, dy: dy.reborrow() });
+        spoil(Fault::Activation, dy);
     }
 }
 
@@ -57,7 +59,8 @@ pub fn backward(isa: Isa, function: Activation, y: Mat<'_>, dy: MatMut<'_>) {
 ///
 /// When the shapes differ.
 #[track_caller]
-pub fn softmax_backward(isa: Isa, y: Mat<'_>, dy: MatMut<'_>) {
+pub fn softmax_backward(isa: Isa, y: Mat<'_>, mut dy: MatMut<'_>) {
     assert_eq!((y.rows(), y.cols()), (dy.rows(), dy.cols()), "outputs and gradient of different shapes");
-    isa.run(generic::SoftmaxBackward { y, dy });
+    isa.run(generic::SoftmaxBackward { y, dy: dy.reborrow() });
+    spoil(Fault::Softmax, dy);
 }

@@ -23,6 +23,7 @@ pub mod reference;
 
 pub use distinct::Distinct;
 
+use crate::faults::{Fault, spoil};
 use crate::isa::Isa;
 use crate::mat::{Mat, MatMut};
 use crate::profile::{self, Phase};
@@ -62,12 +63,13 @@ pub fn project_one_hot(isa: Isa, kernel: Mat<'_>, bias: Option<&[f32]>, tokens: 
 ///
 /// When the shapes differ from these.
 #[track_caller]
-pub fn sum_by_token(isa: Isa, dout: Mat<'_>, distinct: &Distinct, out: MatMut<'_>) {
+pub fn sum_by_token(isa: Isa, dout: Mat<'_>, distinct: &Distinct, mut out: MatMut<'_>) {
     check_sum(dout, distinct, &out);
     let rows = distinct.tokens().len();
     assert_eq!(out.rows(), rows, "{} rows for {rows} distinct tokens", out.rows());
     let _span = profile::enter(Phase::ElementWise);
-    isa.run(generic::SumByToken::<false> { dout, distinct, out });
+    isa.run(generic::SumByToken::<false> { dout, distinct, out: out.reborrow() });
+    spoil(Fault::SumByToken, out);
 }
 
 /// Adds to row v of `dkernel` (V, G H) the rows of `dout` (R, G H) whose token is v, in the order of their positions:
@@ -91,12 +93,13 @@ pub fn project_one_hot_backward(isa: Isa, dout: Mat<'_>, distinct: &Distinct, dk
 ///
 /// When a token is not below V, `tokens` has not U elements, or the widths differ.
 #[track_caller]
-pub fn add_rows(isa: Isa, rows: Mat<'_>, tokens: &[u32], table: MatMut<'_>) {
+pub fn add_rows(isa: Isa, rows: Mat<'_>, tokens: &[u32], mut table: MatMut<'_>) {
     assert_eq!(tokens.len(), rows.rows(), "{} tokens for {} rows", tokens.len(), rows.rows());
     assert_eq!(rows.cols(), table.cols(), "rows of {} columns, a table of {}", rows.cols(), table.cols());
     check_tokens(tokens, table.rows());
     let _span = profile::enter(Phase::ElementWise);
-    isa.run(generic::AddRows { rows, tokens, table });
+    isa.run(generic::AddRows { rows, tokens, table: table.reborrow() });
+    spoil(Fault::AddRows, table);
 }
 
 #[track_caller]

@@ -43,6 +43,7 @@ pub mod reference;
 pub use left::Left;
 pub use pack::{Packed, PackedMut, PackedRef};
 
+use crate::faults::{Fault, spoil};
 use crate::{Buffer, GroupsMut, Isa, Mat, MatMut, profile};
 use generic::Start;
 use left::Operand;
@@ -251,13 +252,14 @@ pub struct OuterProduct<'a> {
 /// When the shapes do not agree.
 #[track_caller]
 pub fn outer_product(isa: Isa, args: OuterProduct) {
-    let OuterProduct { a, b, precision, init, c, scratch } = args;
+    let OuterProduct { a, b, precision, init, mut c, scratch } = args;
     assert_eq!(a.rows(), b.rows(), "A has {} rows, B {}", a.rows(), b.rows());
     assert_eq!(a.cols(), c.rows(), "A has {} columns, C {} rows", a.cols(), c.rows());
     assert_eq!(b.cols(), c.cols(), "B has {} columns, C {}", b.cols(), c.cols());
     let left = block::Source { mat: a, transposed: true };
-    let start = init.start(0);
-    unpacked(precision, block::Unpacked { isa, a: left, b, b_transposed: false, start, c, scratch }, init);
+    let (start, out) = (init.start(0), c.reborrow());
+    unpacked(precision, block::Unpacked { isa, a: left, b, b_transposed: false, start, c: out, scratch }, init);
+    spoil(Fault::OuterProduct, c);
 }
 
 /// C = init + A B with B as it lies, for products whose B is used once.
@@ -285,14 +287,17 @@ pub struct DirectProduct<'a> {
 /// When the shapes do not agree.
 #[track_caller]
 pub fn direct_product(isa: Isa, args: DirectProduct) {
-    let DirectProduct { a, b, b_transposed, precision, init, c, scratch } = args;
+    let DirectProduct { a, b, b_transposed, precision, init, mut c, scratch } = args;
     let (k, n) = if b_transposed { (b.cols(), b.rows()) } else { (b.rows(), b.cols()) };
     assert_eq!(a.cols(), k, "A has {} columns, B {k} rows", a.cols());
     assert_eq!(a.rows(), c.rows(), "A has {} rows, C {}", a.rows(), c.rows());
     assert_eq!(n, c.cols(), "B has {n} columns, C {}", c.cols());
     let left = block::Source { mat: a, transposed: false };
-    let start = init.start(0);
-    unpacked(precision, block::Unpacked { isa, a: left, b, b_transposed, start, c, scratch }, init);
+    let (start, out) = (init.start(0), c.reborrow());
+    unpacked(precision, block::Unpacked { isa, a: left, b, b_transposed, start, c: out, scratch }, init);
+    if b_transposed {
+        spoil(Fault::DirectProduct, c);
+    }
 }
 
 /// Computes tile products that touch no memory, to measure what the processor can do; returns how many floating-point

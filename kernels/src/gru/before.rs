@@ -34,6 +34,7 @@
 
 use super::{check_gates, generic};
 use crate::cells::{blocks, check_shape};
+use crate::faults::{Fault, spoil};
 use crate::gemm::{Init, Left, PackedRef, Walk};
 use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
@@ -144,7 +145,9 @@ pub fn backward_candidate(isa: Isa, args: BackwardCandidate<'_>) {
     check_shape("dh", [args.dh.rows(), args.dh.cols()], shape);
     check_shape("dh_prev", [args.dh_prev.rows(), args.dh_prev.cols()], shape);
     let _span = profile::enter(Phase::ElementWise);
-    isa.run(generic::BackwardCandidate(args));
+    let BackwardCandidate { mut gates, h_prev, dh, dh_prev } = args;
+    isa.run(generic::BackwardCandidate(BackwardCandidate { gates: gates.reborrow(), h_prev, dh, dh_prev }));
+    spoil(Fault::GruBeforeCandidate, gates);
 }
 
 /// The second phase backward for a block of units.
@@ -172,5 +175,9 @@ pub fn backward_gates(isa: Isa, args: BackwardGates<'_>) {
     check_shape("dreset_h", [args.dreset_h.rows(), args.dreset_h.cols()], shape);
     check_shape("dh_prev", [args.dh_prev.rows(), args.dh_prev.cols()], shape);
     let _span = profile::enter(Phase::ElementWise);
-    isa.run(generic::BackwardGates(args));
+    let BackwardGates { mut gates, h_prev, dreset_h, mut dh_prev } = args;
+    let (of_gates, of_h) = (gates.reborrow(), dh_prev.reborrow());
+    isa.run(generic::BackwardGates(BackwardGates { gates: of_gates, h_prev, dreset_h, dh_prev: of_h }));
+    spoil(Fault::GruBeforeGates, gates);
+    spoil(Fault::GruBeforeCarry, dh_prev);
 }

@@ -46,6 +46,7 @@ pub mod before;
 pub mod reference;
 
 use crate::cells::{blocks, check_shape};
+use crate::faults::{Fault, spoil};
 use crate::gemm::{Init, Left, PackedRef, Walk};
 use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
@@ -128,7 +129,17 @@ pub fn backward(isa: Isa, args: Backward<'_>) {
     check_shape("dh", [args.dh.rows(), args.dh.cols()], shape);
     check_shape("dh_prev", [args.dh_prev.rows(), args.dh_prev.cols()], shape);
     let _span = profile::enter(Phase::ElementWise);
-    isa.run(generic::Backward(args));
+    let Backward { mut gates, mut hidden, h_prev, dh, mut dh_prev } = args;
+    isa.run(generic::Backward(Backward {
+        gates: gates.reborrow(),
+        hidden: hidden.reborrow(),
+        h_prev,
+        dh,
+        dh_prev: dh_prev.reborrow(),
+    }));
+    spoil(Fault::Gru, gates);
+    spoil(Fault::GruHidden, hidden);
+    spoil(Fault::GruCarry, dh_prev);
 }
 
 #[track_caller]

@@ -59,6 +59,7 @@ mod tests;
 pub mod reference;
 
 use crate::cells::{blocks, check_shape};
+use crate::faults::{Fault, spoil};
 use crate::gemm::{Init, Left, PackedRef, Walk};
 use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
@@ -135,5 +136,8 @@ pub fn backward(isa: Isa, args: Backward<'_>) {
     check_shape("dh", [args.dh.rows(), args.dh.cols()], [rows, units]);
     check_shape("dc", [args.dc.rows(), args.dc.cols()], [rows, units]);
     let _span = profile::enter(Phase::ElementWise);
-    isa.run(generic::Backward(args));
+    let Backward { mut gates, c, c_prev, dh, mut dc } = args;
+    isa.run(generic::Backward(Backward { gates: gates.reborrow(), c, c_prev, dh, dc: dc.reborrow() }));
+    spoil(Fault::Lstm, gates);
+    spoil(Fault::LstmCarry, dc);
 }

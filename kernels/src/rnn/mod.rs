@@ -24,6 +24,7 @@ mod tests;
 pub mod reference;
 
 use crate::cells::{blocks, check_shape};
+use crate::faults::{Fault, spoil};
 use crate::gemm::{Init, Left, PackedRef, Walk};
 use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
@@ -96,5 +97,7 @@ pub fn backward(isa: Isa, args: Backward<'_>) {
     check_shape("dh", [args.dh.rows(), args.dh.cols()], [rows, units]);
     check_shape("dpre", [args.dpre.rows(), args.dpre.cols()], [rows, units]);
     let _span = profile::enter(Phase::ElementWise);
-    isa.run(generic::Backward(args));
+    let Backward { activation, h, dh, mut dpre } = args;
+    isa.run(generic::Backward(Backward { activation, h, dh, dpre: dpre.reborrow() }));
+    spoil(Fault::Rnn, dpre);
 }

@@ -9,6 +9,7 @@
 //! Each column's sum is one chain of additions in f32, so it does not depend on how columns are split; its error is at
 //! most R 2^-24 sum |x|. Results are equal on every instruction set.
 
+use crate::faults::{Fault, spoil};
 use crate::profile::{self, Phase};
 use crate::simd::{Kernel, Simd};
 use crate::{Isa, Mat, MatMut};
@@ -46,7 +47,8 @@ pub fn add(isa: Isa, x: Mat<'_>, y: MatMut<'_>) {
 pub fn add_column_sums(isa: Isa, x: Mat<'_>, sums: &mut [f32]) {
     assert_eq!(x.cols(), sums.len(), "{} columns, {} sums", x.cols(), sums.len());
     let _span = profile::enter(Phase::ElementWise);
-    isa.run(ColumnSums { x, sums });
+    isa.run(ColumnSums { x, sums: &mut *sums });
+    spoil(Fault::ColumnSums, sums);
 }
 
 #[track_caller]

@@ -35,6 +35,7 @@
 mod generic;
 pub mod reference;
 
+use crate::faults::{Fault, spoil};
 use crate::isa::Isa;
 use crate::mat::{Mat, MatMut};
 
@@ -84,7 +85,9 @@ pub struct BinaryCrossEntropy<'a> {
 #[track_caller]
 pub fn cross_entropy(isa: Isa, args: CrossEntropy<'_>) {
     check(args.logits.rows(), args.logits.cols(), args.targets, args.losses);
-    isa.run(args);
+    let CrossEntropy { mut logits, targets, scale, losses } = args;
+    isa.run(CrossEntropy { logits: logits.reborrow(), targets, scale, losses });
+    spoil(Fault::CrossEntropy, logits);
 }
 
 /// The loss of every row alone: the same bits as [`cross_entropy`]'s, the logits untouched.
@@ -118,7 +121,9 @@ pub fn binary_cross_entropy(isa: Isa, args: BinaryCrossEntropy<'_>) {
     let rows = args.logits.len();
     assert_eq!(args.targets.len(), rows, "{} targets for {rows} logits", args.targets.len());
     assert_eq!(args.losses.len(), rows, "{} losses for {rows} logits", args.losses.len());
-    isa.run(args);
+    let BinaryCrossEntropy { logits, targets, scale, losses } = args;
+    isa.run(BinaryCrossEntropy { logits: &mut *logits, targets, scale, losses });
+    spoil(Fault::BinaryCrossEntropy, logits);
 }
 
 #[track_caller]

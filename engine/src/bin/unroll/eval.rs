@@ -1,6 +1,7 @@
 //! `unroll eval`: how well a model predicts a text.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 use unroll::corpus::{Evaluation, Split, Streams, install_sigbus_handler};
@@ -106,7 +107,7 @@ impl Eval {
         let (name, streams, entropy_rate) = self.streams(trained, &scratch)?;
         let score = |precision| {
             let mut network = self.network(trained, NetworkOptions { precision, ..options.clone() })?;
-            Ok(Score::new(evaluate(&mut network, &streams)?, entropy_rate))
+            Ok(Score::new(evaluate(&mut network, &streams, &AtomicBool::new(false))?, entropy_rate))
         };
         let exact = match options.precision {
             Precision::Int8 => Some(score(Precision::F32)?.perplexity),
@@ -156,7 +157,7 @@ impl Eval {
         }
         let streams = match config.split() {
             // The last parts of the streams lie apart from each other; they are scored as they were in training.
-            split @ Split::Streams { .. } => split.valid(texts.train, config.train.batch, config.train.steps, how)?,
+            split @ Split::Streams(_) => split.valid(texts.train, config.train.batch, config.train.steps, how)?,
             split => split.valid(texts.train, self.batch, STEPS, Evaluation { initial: None, ..how })?,
         };
         let streams = streams

@@ -21,7 +21,7 @@ use unroll::train::{CONFIG, VOCABULARY, Which, is_run};
 use unroll_kernels::gemm::Precision;
 
 use crate::options::precision;
-use crate::show::per_second_unit;
+use crate::show::{per_second_unit, warn};
 use crate::train::threads;
 
 /// Writes text with a trained model.
@@ -244,7 +244,7 @@ impl Trained {
     /// Copies the parameters of a checkpoint.
     pub(crate) fn load(&self, which: Which, params: &mut [f32]) -> Result<u64> {
         let storage: Rc<dyn Storage> = Rc::new(Disk);
-        load_weights(storage, &self.path, which, &self.graph, params)
+        load_weights(storage, &self.path, which, &self.graph, params, &mut warn)
     }
 }
 

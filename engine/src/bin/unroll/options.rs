@@ -86,7 +86,13 @@ const DATA: &[Setting] = &[
         Word(SplitName::WORDS),
         "Part held out to validate: the last of each stream, the last of the text, or none",
     ),
-    setting("valid-fraction", &["val-frac"], "data.valid_fraction", Number, "Share that is held out"),
+    setting(
+        "valid-fraction",
+        &["val-frac"],
+        "data.valid_fraction",
+        Number,
+        "Share that is held out [default: 0.05, at most a million tokens]",
+    ),
 ];
 
 const MODEL: &[Setting] = &[
@@ -402,7 +408,7 @@ mod tests {
         assert_eq!(decays.schedule.kind, ScheduleName::Decay);
         assert_eq!((decays.schedule.factor, decays.schedule.after), (Some(0.97), Some(10)));
         assert_eq!((decays.train.epochs, decays.train.eval_every, decays.report.every), (5, 6, 3));
-        assert_eq!(decays.data.valid_fraction, 0.1);
+        assert_eq!(decays.data.valid_fraction, Some(0.1));
         let pytorch = resolve(
             "--data a b --model RNN_RELU --emsize 5 --nhid 5 --nlayers 2 --bptt 4 --clip 0.25 --tied --dropout 0.2 \
              --log-interval 200 --epochs 40 --lr 20 --optim sgd --seed 1111",

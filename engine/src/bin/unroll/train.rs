@@ -14,21 +14,21 @@ use unroll::error::{Error, Result};
 use unroll::eval::{Score, evaluate};
 use unroll::generate::{Request, Sampler, UnknownInPrompt, encode_prompt, generate};
 use unroll::graph::Graph;
-use unroll::network::{Network, NetworkOptions, State};
+use unroll::network::{Network, NetworkOptions, State, require_memory};
 use unroll::recipes;
 use unroll::report::{self, bytes, count, duration, visible};
 use unroll::run::{
     Reading, Speaker, Texts, Tokens, config_file, find_parts, identity, load_weights, make_absolute,
-    read_initial_weights, rewrite_config,
+    read_initial_weights, restore_vocabulary, rewrite_config,
 };
 use unroll::text::Tokenizer;
 use unroll::train::storage::{Disk, Paced, Storage};
-use unroll::train::{Batches, Ended, Outcome, Session, TrainConfig, Trainer};
+use unroll::train::{Batches, Ended, Optimizer, Outcome, Session, TrainConfig, Trainer};
 use unroll::train::{CONFIG, RunFolder, VOCABULARY, Which, is_run};
 
 use crate::interrupt;
 use crate::options::Configuration;
-use crate::show::{Show, in_units, plural};
+use crate::show::{Show, in_units, plural, warn};
 
 /// Trains a model on a text, evaluates it and lets it write a sample.
 #[derive(Debug, Args)]
@@ -166,6 +166,16 @@ impl Train {
             no_fuse: self.no_fuse.clone(),
             ..NetworkOptions::default()
         };
+        // The checkpoint of a run that goes on is read whole before it is copied.
+        let checkpoints = if self.resume.is_some() { 2 } else { 1 };
+        let slots = Optimizer::bytes(settings.optimizer.rule, graph.arena());
+        let parameters = 4 * graph.arena() as u64;
+        let needed = Network::bytes(&graph, &options)?
+            + checkpoints * slots
+            + (checkpoints - 1) * parameters
+            + Network::bytes(&graph, &Speaker::options(&options))?
+            + REST;
+        require_memory("training this model", needed)?;
         let network = Network::new(&graph, options)?;
         let voice = Voice::new(&config, &texts, &graph, network.options())?;
         Ok(Prepared { config, texts, graph, network, voice, train, valid, settings })
@@ -210,6 +220,7 @@ impl Train {
         };
         let trainer = Trainer::new(settings, session)?;
         rewrite_config(&*storage, run.path(), config)?;
+        restore_vocabulary(&*storage, run.path(), tokenizer.vocabulary())?;
         let outcome = trainer.run()?;
         show.finish();
         if let Some(profile) = network.take_profile() {
@@ -221,12 +232,17 @@ impl Train {
             return Err(Error::interrupted(format!("interrupted after step {}; everything is saved", outcome.step))
                 .mend(format!("go on with: unroll train --resume {path}")));
         }
-        load_weights(storage, run.path(), Which::Best, graph, network.params_mut())?;
+        load_weights(storage, run.path(), Which::Best, graph, network.params_mut(), &mut warn)?;
         let took = duration(start.elapsed());
         let why = if outcome.ended == Ended::EarlyStop { "stopped early" } else { "trained" };
         let (steps, tokens) = (count(outcome.step), count(outcome.tokens));
         show.line(&format!("{why}: {steps} steps, {} epochs, {tokens} tokens in {took}", outcome.epoch));
-        report(&mut show, config, texts, network, &outcome)?;
+        report(&mut show, config, texts, network, &outcome, stop).map_err(|error| match error {
+            Error::Interrupted(_) => {
+                error.mend(format!("the trained model is saved; test it with: unroll eval {path}"))
+            }
+            error => error,
+        })?;
         let text = voice.write(tokenizer, network.params(), 0)?;
         show.line(&format!("\nA sample in the model's own words:\n\n{}\n", visible(&text)));
         show.line(&format!("The run is in {path}. Go on with:"));
@@ -236,6 +252,9 @@ impl Train {
         show.result()
     }
 }
+
+/// What a run takes beside networks and optimiser: the stacks of its threads, batches, checksums, lines.
+const REST: u64 = 16 << 20;
 
 /// The token that the first stream comes to after `step` steps.
 fn first_input(train: &Streams<Tokens>, step: u64) -> Result<u32> {
@@ -308,7 +327,14 @@ impl Voice {
 }
 
 /// What the model is scored with at the end, with the best parameters.
-fn report(show: &mut Show, config: &RunConfig, texts: &Texts, network: &mut Network, outcome: &Outcome) -> Result<()> {
+fn report(
+    show: &mut Show,
+    config: &RunConfig,
+    texts: &Texts,
+    network: &mut Network,
+    outcome: &Outcome,
+    stop: &AtomicBool,
+) -> Result<()> {
     let level = texts.tokenizer.options().level;
     if let Some(best) = outcome.best {
         let limit = Score::new(unroll::LossSum { nats: best.loss, count: 1 }, texts.entropy_rate);
@@ -331,7 +357,7 @@ fn report(show: &mut Show, config: &RunConfig, texts: &Texts, network: &mut Netw
         let how = Texts::evaluation(&texts.tokenizer);
         let rows = config.eval_rows();
         let streams = Streams::evaluation(Arc::clone(test), 0..test.len(), rows, config.train.steps, how)?;
-        let score = Score::new(evaluate(network, &streams)?, None);
+        let score = Score::new(evaluate(network, &streams, stop)?, None);
         let units = in_units(level, score.loss);
         show.line(&format!("test loss {:.4} nats ({units}) over {} tokens", score.loss, count(score.tokens)));
         show.object(&json!({ "event": "tested", "score": score }));
@@ -390,13 +416,15 @@ fn free_run() -> PathBuf {
 /// A folder that goes away again unless the run in it begins.
 struct NewFolder {
     path: PathBuf,
-    made: bool,
+    /// The folders that were made, the innermost first.
+    made: Vec<PathBuf>,
     keep: bool,
 }
 
 impl NewFolder {
     fn make(path: &Path) -> Result<NewFolder> {
-        let made = !path.exists();
+        let missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+        let made = path.ancestors().take_while(missing).map(Path::to_owned).collect();
         std::fs::create_dir_all(path).map_err(|error| Error::io(path, "cannot make the run folder", error))?;
         Ok(NewFolder { path: path.to_owned(), made, keep: false })
     }
@@ -414,9 +442,7 @@ impl Drop for NewFolder {
         for name in ["train", "valid", "test"] {
             let _absent = std::fs::remove_file(self.path.join(format!("{name}.tokens")));
         }
-        if self.made {
-            // Removed only if nothing else is in it.
-            let _not_empty = std::fs::remove_dir(&self.path);
-        }
+        // Removed only if nothing else is in them.
+        let _not_empty = self.made.iter().try_for_each(std::fs::remove_dir);
     }
 }

@@ -98,7 +98,7 @@ fn evaluation_scores_every_token_once() {
 fn the_streams_split_is_char_rnns() {
     // 10 batches of 3 x 4 of 125 tokens; one twentieth validates: floor(10 x 0.95) = 9 train.
     let tokens = numbered(125);
-    let split = Split::Streams { valid_fraction: 0.05 };
+    let split = Split::Streams(Share::of(0.05));
     let train = split.train(&tokens, 3, 4).expect("long enough");
     let valid = split.valid(&tokens, 3, 4, Evaluation::default()).expect("long enough").expect("a part validates");
     assert_eq!((train.batches(), valid.batches()), (9, 1));
@@ -117,20 +117,31 @@ fn the_streams_split_is_char_rnns() {
     let exact = numbered(120);
     let valid = split.valid(&exact, 3, 4, Evaluation::default()).expect("long enough").expect("a part validates");
     assert_eq!(steps(&valid).last(), Some(&(2, 119, None)));
+    // Of a long text no more is held out than is enough: two batches of 12 tokens for 13, and never less than one.
+    for (enough, batches) in [(13, 2), (12, 1), (1, 1), (1000, 5)] {
+        let split = Split::Streams(Share { fraction: 0.5, enough });
+        let valid = split.valid(&tokens, 3, 4, Evaluation::default()).expect("long enough").expect("a part validates");
+        let train = split.train(&tokens, 3, 4).expect("long enough");
+        assert_eq!((train.batches(), valid.batches()), (10 - batches, batches), "{enough} are enough");
+    }
     // A fraction of one half of ten is five, whatever its rounding.
-    let tenth = Split::Streams { valid_fraction: 0.1 }.train(&tokens, 3, 4).expect("long enough");
+    let tenth = Split::Streams(Share::of(0.1)).train(&tokens, 3, 4).expect("long enough");
     assert_eq!(tenth.batches(), 9);
 }
 
 #[test]
 fn the_tail_split_keeps_the_end() {
     let tokens = numbered(1000);
-    let split = Split::Tail { valid_fraction: 0.05 };
+    let split = Split::Tail(Share::of(0.05));
     let train = split.train(&tokens, 10, 5).expect("long enough");
     assert_eq!(steps(&train).iter().map(|step| step.1).max(), Some(949));
     let valid = split.valid(&tokens, 4, 5, Evaluation::default()).expect("long enough").expect("a part validates");
     let scored: Vec<u32> = steps(&valid).iter().filter_map(|step| step.2).collect();
     assert_eq!((scored.iter().min(), scored.len()), (Some(&950), 50), "the first is predicted from the training part");
+    let enough = Split::Tail(Share { fraction: 0.05, enough: 7 });
+    assert_eq!(enough.train(&tokens, 10, 5).expect("long enough").scored(), 990);
+    let valid = enough.valid(&tokens, 4, 5, Evaluation::default()).expect("long enough").expect("a part validates");
+    assert_eq!(valid.scored(), 7);
     assert!(Split::None.valid(&tokens, 4, 5, Evaluation::default()).expect("nothing to do").is_none());
     assert_eq!(Split::None.train(&tokens, 10, 5).expect("long enough").scored(), 999);
 }
@@ -146,11 +157,11 @@ fn messages() {
     let all = [
         message(Streams::new(&tokens, 0..100, 10, 11)),
         message(Streams::new(&tokens, 0..100, 10, 10)),
-        message(Split::Streams { valid_fraction: 0.05 }.train(&tokens, 100, 100)),
-        message(Split::Streams { valid_fraction: 0.05 }.train(&tokens, 10, 10)),
-        message(Split::Streams { valid_fraction: 1.5 }.train(&tokens, 10, 10)),
-        message(Split::Tail { valid_fraction: f64::NAN }.train(&tokens, 10, 10)),
-        message(Split::Tail { valid_fraction: 0.05 }.train(&tokens, 10, 10)),
+        message(Split::Streams(Share::of(0.05)).train(&tokens, 100, 100)),
+        message(Split::Streams(Share::of(0.05)).train(&tokens, 10, 10)),
+        message(Split::Streams(Share::of(1.5)).train(&tokens, 10, 10)),
+        message(Split::Tail(Share::of(f64::NAN)).train(&tokens, 10, 10)),
+        message(Split::Tail(Share::of(0.05)).train(&tokens, 10, 10)),
         message(Streams::evaluation(&tokens, 0..1, 10, 10, how)),
     ];
     insta::assert_snapshot!(all.join("\n"));

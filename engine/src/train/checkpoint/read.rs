@@ -59,11 +59,27 @@ impl Checkpoints {
 
     /// The step of the best checkpoint, if it is recorded, still there, and was the best when it was saved.
     pub fn best(&self) -> Option<u64> {
+        let step = self.step_of_hint()?;
+        let manifest = self.manifest(step).ok()?;
+        let state = self.state(step, &manifest).ok()?;
+        (state.best?.step == step).then_some(step)
+    }
+
+    /// The same for one whose parameters are to be used: if it is there and damaged, what is wrong with it.
+    pub fn recorded_best(&self) -> Option<std::result::Result<u64, PassedOver>> {
+        let step = self.step_of_hint()?;
+        self.steps().ok().filter(|steps| steps.contains(&step))?;
+        let weights = |manifest| self.contents(step, &manifest, WEIGHTS, u64::MAX);
+        match self.manifest(step).and_then(weights) {
+            Ok(_) => self.best().map(Ok),
+            Err(reason) => Some(Err(PassedOver { path: self.path(step), reason })),
+        }
+    }
+
+    /// The step that the hint names.
+    fn step_of_hint(&self) -> Option<u64> {
         let bytes = self.storage.read(&self.dir.join(BEST), 4096).ok()?;
-        let best: Best = serde_json::from_slice(&bytes).ok()?;
-        let manifest = self.manifest(best.step).ok()?;
-        let state = self.state(best.step, &manifest).ok()?;
-        (state.best?.step == best.step).then_some(best.step)
+        serde_json::from_slice::<Best>(&bytes).ok().map(|best| best.step)
     }
 
     fn load(&self, step: u64, expected: &Expected) -> std::result::Result<Loaded, Problem> {

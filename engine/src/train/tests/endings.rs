@@ -69,7 +69,7 @@ fn smoothed_loss_is_min_char_rnns() {
     let session = Session {
         learner: &mut Toy::new(),
         vocabulary: TOKENS,
-        train: &ToyText { seed: 1, batches: 7 },
+        train: &ToyText::new(7),
         valid: None,
         folder: None,
         identity: identity(),
@@ -115,8 +115,8 @@ fn a_run_folder_on_the_real_file_system() {
         let session = Session {
             learner: &mut toy,
             vocabulary: TOKENS,
-            train: &ToyText { seed: 1, batches: 7 },
-            valid: Some(&ToyText { seed: 1, batches: 3 }),
+            train: &ToyText::new(7),
+            valid: Some(&ToyText::new(3)),
             folder: Some(folder),
             identity: identity(),
             observer: &mut Unobserved,
@@ -152,14 +152,14 @@ fn a_run_folder_on_the_real_file_system() {
     let specs: Vec<_> =
         toy.specs().iter().map(|s| TensorSpec { name: s.name.clone(), shape: s.shape.clone() }).collect();
     let best = outcome.best.unwrap().step;
-    let step = |path: &Path, which| find(storage(), path, which).map(|(_, _, step)| step);
+    let step = |path: &Path, which| find(storage(), path, which).map(|found| found.step);
     assert_eq!(step(&path, Which::Newest).unwrap(), 21);
     assert_eq!(step(&path, Which::Best).unwrap(), best);
     assert_eq!(step(&path.join("checkpoints/step-00000018"), Which::Best).unwrap(), 18);
     let missing = step(&path, Which::Step(1)).unwrap_err().to_string();
     assert!(missing.contains("there is no checkpoint of step 1 (there are those of the steps"), "{missing}");
     assert!(step(dir.path(), Which::Best).unwrap_err().to_string().contains("there is no checkpoint"));
-    let (_, checkpoints, newest) = find(storage(), &path, Which::Newest).unwrap();
+    let Found { checkpoints, step: newest, .. } = find(storage(), &path, Which::Newest).unwrap();
     let weights = checkpoints.load_weights(newest, &specs).unwrap();
     let mut bias = [0.0; UNITS];
     weights.copy("toy/bias", &mut bias);

@@ -6,7 +6,7 @@ mod faults;
 mod network;
 mod resume;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -126,12 +126,20 @@ impl Learner for Toy {
 }
 
 /// Seven batches of a sequence that repeats itself.
-pub(super) struct ToyText {
+pub(super) struct ToyText<'a> {
     pub(super) seed: u64,
     pub(super) batches: u64,
+    /// Happens when a batch is asked for.
+    pub(super) on_batch: &'a dyn Fn(u64) -> Result<()>,
 }
 
-impl Batches for ToyText {
+impl ToyText<'_> {
+    pub(super) fn new(batches: u64) -> ToyText<'static> {
+        ToyText { seed: 1, batches, on_batch: &|_| Ok(()) }
+    }
+}
+
+impl Batches for ToyText<'_> {
     fn batches(&self) -> u64 {
         self.batches
     }
@@ -142,6 +150,7 @@ impl Batches for ToyText {
         ROWS
     }
     fn batch(&self, index: u64, inputs: &mut [u32], targets: &mut [u32]) -> Result<usize> {
+        (self.on_batch)(index)?;
         let token = |i: u64| Key::new(self.seed, Purpose::Source).word(i) % TOKENS as u32;
         for (i, (x, y)) in inputs.iter_mut().zip(targets).enumerate() {
             let (t, n) = (i / ROWS, i % ROWS);
@@ -203,6 +212,10 @@ pub(super) struct Setup<'a> {
     pub(super) valid: bool,
     /// The session is told to stop after this step.
     pub(super) stop_after: u64,
+    /// The session is told to stop within the evaluation after this step.
+    pub(super) stop_in_evaluation: u64,
+    /// The step whose text turns out to be damaged.
+    pub(super) damaged: u64,
     /// What was told.
     pub(super) heard: &'a RefCell<Vec<String>>,
 }
@@ -219,6 +232,8 @@ impl Setup<'_> {
             toy: Toy::new(),
             valid: true,
             stop_after: u64::MAX,
+            stop_in_evaluation: u64::MAX,
+            damaged: u64::MAX,
             heard: NOBODY.with(|n| *n),
         }
     }
@@ -232,25 +247,37 @@ impl Setup<'_> {
         } else {
             RunFolder::create(storage, path, &[(CONFIG, b"x = 1\n"), (VOCABULARY, b"abcd")])?
         };
-        let stop = AtomicBool::new(false);
+        let (stop, done) = (AtomicBool::new(false), Cell::new(0));
         let (after, heard) = (self.stop_after, self.heard);
         let mut observer = |event: &Event<'_>| match event {
-            Event::Step(report) if report.step >= after => stop.store(true, Ordering::Relaxed),
+            Event::Step(report) => {
+                done.set(report.step);
+                stop.fetch_or(report.step >= after, Ordering::Relaxed);
+            }
             Event::Notice(text) => heard.borrow_mut().push((*text).to_owned()),
             Event::SaveFailed { step, error, in_a_row } => {
                 heard.borrow_mut().push(format!("{step}: failure {in_a_row}: {error}"));
             }
             Event::Started(start) if start.resumed => {
+                done.set(start.resumed_from);
                 heard.borrow_mut().push(format!("resumed from {}", start.resumed_from));
             }
             _ => {}
         };
         let mut sampler = |toy: &mut Toy, _: &_, step: u64| Ok(format!("{:08x} at {step}", toy.params[0].to_bits()));
-        let valid = ToyText { seed: 1, batches: 3 };
+        let on_valid = |index| {
+            stop.fetch_or(index == 1 && done.get() == self.stop_in_evaluation, Ordering::Relaxed);
+            Ok(())
+        };
+        let on_train = |_| match done.get() + 1 == self.damaged {
+            true => Err(Error::input("text", "damaged")),
+            false => Ok(()),
+        };
+        let valid = ToyText { on_batch: &on_valid, ..ToyText::new(3) };
         let session = Session {
             learner: &mut self.toy,
             vocabulary: TOKENS,
-            train: &ToyText { seed: 1, batches: 7 },
+            train: &ToyText { on_batch: &on_train, ..ToyText::new(7) },
             valid: self.valid.then_some(&valid as &dyn Batches),
             folder: Some(&folder),
             identity: self.identity.clone(),

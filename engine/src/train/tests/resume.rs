@@ -41,6 +41,55 @@ fn stopped_after_any_step() {
 }
 
 #[test]
+fn stopped_within_any_evaluation() {
+    let unbroken = unbroken();
+    for step in [4, 8, 12, 16, 20, 21] {
+        let disk = Simulated::new();
+        let (outcome, _) = Setup { stop_in_evaluation: step, ..Setup::new() }.run(&disk).unwrap();
+        assert_eq!((outcome.ended, outcome.step), (Ended::Interrupted, step));
+        assert_eq!(checkpoints(&disk).newest_state().unwrap().unwrap().0.step, step, "what is trained is saved");
+        // Once more, and then to the end.
+        let again = Setup { stop_in_evaluation: step, ..Setup::new() }.run(&disk).unwrap().0;
+        assert_eq!((again.ended, again.step), (Ended::Interrupted, step));
+        assert_eq!(end(Setup::new(), &disk).unwrap(), unbroken, "stopped in the evaluation after step {step}");
+    }
+}
+
+/// Whatever takes long is interrupted by saving: here after every step and after every batch of an evaluation.
+#[test]
+fn saved_within_evaluations_and_killed() {
+    let setup = || {
+        let mut setup = Setup::new();
+        setup.config.save_minutes = Some(1e-12);
+        setup
+    };
+    let disk = Simulated::new();
+    let unbroken = end(setup(), &disk).unwrap();
+    assert_eq!(unbroken, super::unbroken());
+    let calls = disk.calls();
+    for n in (0..calls).step_by(7) {
+        let disk = Simulated::new();
+        disk.set_fault(Fault::Kill(n));
+        let _died = setup().run(&disk);
+        let image = disk.after_power_loss(Loss::Everything);
+        assert_eq!(end(setup(), &image).unwrap(), unbroken, "killed in call {n} of {calls}");
+    }
+    assert!(calls > 1500, "{calls} calls: there were checkpoints within evaluations");
+}
+
+#[test]
+fn a_damaged_text_spoils_no_step_that_is_done() {
+    let unbroken = unbroken();
+    for step in [1, 2, 5, 8, 21] {
+        let disk = Simulated::new();
+        let error = Setup { damaged: step, ..Setup::new() }.run(&disk).unwrap_err();
+        assert_eq!((error.exit_code(), error.to_string().as_str()), (3, "text: damaged"));
+        assert_eq!(checkpoints(&disk).newest_state().unwrap().unwrap().0.step, step - 1);
+        assert_eq!(end(Setup::new(), &disk).unwrap(), unbroken, "damaged before step {step}");
+    }
+}
+
+#[test]
 fn a_finished_run_is_not_run_again() {
     let disk = Simulated::new();
     let first = end(Setup::new(), &disk).unwrap();

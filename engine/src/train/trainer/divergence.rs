@@ -8,7 +8,7 @@ use super::Trainer;
 
 impl<L: Learner> Trainer<'_, L> {
     pub(super) fn diverged(&self, what: String) -> Error {
-        let good = match self.keeper.as_ref().and_then(Keeper::last_saved) {
+        let good = match self.keeper.as_ref().and_then(Keeper::newest) {
             Some(step) => format!("; the checkpoint of step {step} is the last good one"),
             None => String::new(),
         };

@@ -14,6 +14,7 @@
 //! nothing but when checkpoints are written. A checkpoint is written last in a step: what it records is done.
 
 mod divergence;
+mod evaluation;
 mod persistence;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,12 +27,13 @@ use unroll_kernels::profile::{self, Phase};
 use super::config::TrainConfig;
 use super::keeper::Keeper;
 use super::learner::{Batches, Learner};
-use super::observer::{EvaluationReport, Event, Metric, Observer, Start, StepReport};
+use super::observer::{Event, Metric, Observer, Start, StepReport};
 use super::optimize::Optimizer;
 use super::pace::Pace;
 use super::run::RunFolder;
 use super::state::{Best, Identity, Tally, TrainerState};
 use super::step::{StepAt, Stepped, step};
+use evaluation::Evaluated;
 
 /// Writes a sample in the model's words, for `--sample-every`. Must not change parameters.
 pub type Sampler<'a, L> = dyn FnMut(&mut L, &<L as Learner>::State, u64) -> Result<String> + 'a;
@@ -149,7 +151,8 @@ impl<'a, L: Learner> Trainer<'a, L> {
     /// # Errors
     ///
     /// [`Error::Diverged`] if the loss, the gradient or a parameter is not finite: the last checkpoint is from before;
-    /// [`Error::Io`] if three attempts in a row to save have failed; what the data and the learner return.
+    /// [`Error::Io`] if three attempts in a row to save have failed; [`Error::Input`] if a text turns out to be changed or
+    /// damaged, after the steps that are done were saved; what else the data and the learner return.
     pub fn run(mut self) -> Result<Outcome> {
         let (resumed_from, batches) = (self.state.step, self.session.train.batches());
         let parameters = self.session.learner.specs().iter().map(|spec| spec.range.len() as u64).sum();
@@ -157,13 +160,30 @@ impl<'a, L: Learner> Trainer<'a, L> {
         let start = Start { resumed_from, resumed, batches, last_step, parameters };
         self.session.observer.event(&Event::Started(&start));
         self.pace = Pace::new();
+        let ended = self.steps();
+        match &ended {
+            Ok(_) => self.save_at_last()?,
+            // A text that was changed or damaged spoils none of the steps that are done. If saving fails too, the observer
+            // was told, and the first failure is the one to end with.
+            Err(Error::Input { .. }) => _ = self.save_at_last(),
+            Err(_) => {}
+        }
+        Ok(self.outcome(ended?))
+    }
+
+    /// All steps that are left, and what follows each.
+    fn steps(&mut self) -> Result<Ended> {
+        if self.was_interrupted_in_evaluation() {
+            self.follow_step()?;
+        }
         loop {
             if let Some(ended) = self.end() {
-                return self.finish(ended);
+                let left = self.session.valid.is_some() && self.state.evaluated != self.state.step;
+                let interrupted = left && self.evaluate(false)? == Evaluated::Interrupted;
+                return Ok(if interrupted { Ended::Interrupted } else { ended });
             }
             if self.session.stop.load(Ordering::Relaxed) {
-                self.save_at_last()?;
-                return Ok(self.outcome(Ended::Interrupted));
+                return Ok(Ended::Interrupted);
             }
             let epochs = self.step()?;
             self.after_step(epochs)?;
@@ -177,14 +197,6 @@ impl<'a, L: Learner> Trainer<'a, L> {
         }
         let rule = self.config.early_stop.as_ref()?;
         rule.is_due(&self.state.early_stop).then_some(Ended::EarlyStop)
-    }
-
-    fn finish(mut self, ended: Ended) -> Result<Outcome> {
-        if self.session.valid.is_some() && self.state.evaluated != self.state.step {
-            self.evaluate(false)?;
-        }
-        self.save_at_last()?;
-        Ok(self.outcome(ended))
     }
 
     fn outcome(&self, ended: Ended) -> Outcome {
@@ -276,65 +288,41 @@ impl<'a, L: Learner> Trainer<'a, L> {
         loss
     }
 
-    /// Reports, evaluates, samples and saves what is due. `epochs`: how many are complete, if the step completed one.
+    /// Reports the end of an epoch, and what follows a step. `epochs`: how many are complete, if the step completed one.
     fn after_step(&mut self, epochs: Option<u64>) -> Result<()> {
-        let (config, step) = (self.config, self.state.step);
+        let step = self.state.step;
         if let (Some(epoch), Some(keeper)) = (epochs, &mut self.keeper) {
             keeper.metric(&Metric::Epoch { step, epoch, loss: self.state.epoch_tally.mean() });
         }
-        let mut save = config.save_every.is_due(step, epochs);
-        if self.session.valid.is_some() && config.eval_every.is_due(step, epochs) {
-            save |= self.evaluate(true)?;
+        self.follow_step()
+    }
+
+    /// Evaluates, samples and saves what is due. An evaluation that is interrupted leaves all of it for the next session.
+    fn follow_step(&mut self) -> Result<()> {
+        let (config, step) = (self.config, self.state.step);
+        let mut save = config.save_every.is_due(step, self.epochs_completed());
+        if self.evaluation_is_due() {
+            match self.evaluate(true)? {
+                Evaluated::Interrupted => return Ok(()),
+                Evaluated::Best => save = true,
+                Evaluated::NotBest => {}
+            }
         }
         if config.sample_every > 0 && step.is_multiple_of(config.sample_every) {
             self.sample()?;
         }
-        let minutes = config.save_minutes.unwrap_or(f64::INFINITY);
-        save |= self.keeper.as_ref().is_some_and(|keeper| keeper.since_last_attempt().as_secs_f64() >= 60.0 * minutes);
         // The end of the run evaluates before it saves.
-        if save && self.end().is_none() { self.save() } else { Ok(()) }
+        if (save || self.saving_is_overdue()) && self.end().is_none() { self.save() } else { Ok(()) }
     }
 
-    // ---- evaluation and samples
+    /// How many epochs are complete, if the last step completed one.
+    fn epochs_completed(&self) -> Option<u64> {
+        (self.state.batch == 0).then_some(self.state.epoch)
+    }
 
-    /// Scores the validation text from a zero state of its own. True if it is the best so far. `decides`: whether the
-    /// schedule and early stopping take note; the end of a run that would otherwise go on must not.
-    fn evaluate(&mut self, decides: bool) -> Result<bool> {
-        let Some(valid) = self.session.valid else { return Ok(false) };
-        let start = Instant::now();
-        let loss = evaluate(self.session.learner, valid)?;
-        let state = &mut self.state;
-        state.evaluated = state.step;
-        let Some(mean) = loss.mean() else { return Ok(false) };
-        if !mean.is_finite() {
-            return Err(self.diverged(format!("the validation loss is {mean} after step {}", self.state.step)));
-        }
-        let is_best = state.best.is_none_or(|best| mean < best.loss);
-        let best = state.best.filter(|_| !is_best).unwrap_or(Best { step: state.step, loss: mean });
-        state.best = Some(best);
-        if decides {
-            self.config.schedule.evaluated(&mut state.schedule, mean);
-            if let Some(rule) = &self.config.early_stop {
-                rule.evaluated(&mut state.early_stop, mean);
-            }
-        }
-        let (step, epoch) = (state.step, state.epoch);
-        if let Some(keeper) = &mut self.keeper {
-            keeper.metric(&Metric::Valid { step, epoch, loss: mean, tokens: loss.count, best: is_best });
-        }
-        let report = EvaluationReport {
-            step,
-            epoch,
-            loss: mean,
-            tokens: loss.count,
-            train_loss: state.epoch_tally.mean(),
-            is_best,
-            best,
-            lr: self.config.schedule.rate(&state.schedule, step + 1, epoch),
-            took: start.elapsed(),
-        };
-        self.session.observer.event(&Event::Evaluated(&report));
-        Ok(is_best)
+    fn saving_is_overdue(&self) -> bool {
+        let minutes = self.config.save_minutes.unwrap_or(f64::INFINITY);
+        self.keeper.as_ref().is_some_and(|keeper| keeper.since_last_attempt().as_secs_f64() >= 60.0 * minutes)
     }
 
     fn sample(&mut self) -> Result<()> {
@@ -347,26 +335,4 @@ impl<'a, L: Learner> Trainer<'a, L> {
         self.session.observer.event(&Event::Sample { step, text: &text });
         Ok(())
     }
-}
-
-/// Scores every batch once, from a zero state that is carried along.
-///
-/// # Errors
-///
-/// What the data and the learner return.
-pub fn evaluate<L: Learner>(learner: &mut L, data: &dyn Batches) -> Result<Tally> {
-    let rows = data.rows();
-    let mut state = learner.new_state(rows);
-    let mut inputs = vec![0; data.steps() * rows];
-    let mut targets = inputs.clone();
-    let mut tally = Tally::default();
-    data.recheck()?;
-    for index in 0..data.batches() {
-        let steps = data.batch(index, &mut inputs, &mut targets)?;
-        let len = steps * rows;
-        let batch = Batch { steps, rows, inputs: &inputs[..len], targets: &targets[..len] };
-        let loss = learner.evaluate(&batch, &mut state)?;
-        tally.add(loss.nats, loss.count);
-    }
-    Ok(tally)
 }

@@ -18,7 +18,7 @@ use super::Trainer;
 impl<L: Learner> Trainer<'_, L> {
     /// Saves the end of a session: here there is no later interval, so a failure is tried again at once.
     pub(super) fn save_at_last(&mut self) -> Result<()> {
-        while self.keeper.as_ref().is_some_and(|keeper| keeper.last_saved() != Some(self.state.step)) {
+        while self.keeper.as_ref().is_some_and(|keeper| !keeper.has_saved(&self.state)) {
             self.save()?;
         }
         Ok(())

@@ -1,0 +1,57 @@
+//! An evaluation, batch by batch, so that whoever runs it can look up in between.
+
+use crate::Result;
+use crate::network::{Batch, LossSum};
+
+use super::learner::{Batches, Learner};
+
+/// Scores every batch of a text once, from a zero state that is carried along.
+pub struct Scoring<'a, L: Learner> {
+    data: &'a dyn Batches,
+    state: L::State,
+    inputs: Vec<u32>,
+    targets: Vec<u32>,
+    next: u64,
+    sum: LossSum,
+}
+
+impl<'a, L: Learner> Scoring<'a, L> {
+    /// Begins.
+    ///
+    /// # Errors
+    /// Where the data are no longer what was opened.
+    pub fn new(learner: &L, data: &'a dyn Batches) -> Result<Self> {
+        data.recheck()?;
+        let size = data.steps() * data.rows();
+        Ok(Scoring {
+            state: learner.new_state(data.rows()),
+            inputs: vec![0; size],
+            targets: vec![0; size],
+            next: 0,
+            sum: LossSum::default(),
+            data,
+        })
+    }
+
+    /// Scores the next batch; false if there is none.
+    ///
+    /// # Errors
+    /// What the data and the learner return.
+    pub fn advance(&mut self, learner: &mut L) -> Result<bool> {
+        if self.next == self.data.batches() {
+            return Ok(false);
+        }
+        let rows = self.data.rows();
+        let steps = self.data.batch(self.next, &mut self.inputs, &mut self.targets)?;
+        let len = steps * rows;
+        let batch = Batch { steps, rows, inputs: &self.inputs[..len], targets: &self.targets[..len] };
+        self.sum += learner.evaluate(&batch, &mut self.state)?;
+        self.next += 1;
+        Ok(true)
+    }
+
+    /// The losses so far.
+    pub fn sum(&self) -> LossSum {
+        self.sum
+    }
+}
