@@ -1,6 +1,6 @@
 //! Faults that a test puts into the kernels' backward passes, to see that a check of gradients finds each of them.
 //!
-//! They exist only in builds with debug assertions, as tests are; elsewhere [`spoil`] is nothing. A fault is the process's
+//! They exist only in builds with debug assertions, as tests are; elsewhere they are nothing. A fault is the process's
 //! own: a test that injects one has a process to itself.
 
 use crate::{GroupsMut, MatMut};
