@@ -36,13 +36,14 @@ impl Scratch {
 }
 
 /// A member's part of a product's result: all rows and some columns, or some rows and all columns.
-fn part(member: Member<'_>, rows: usize, cols: usize) -> (Range<usize>, Range<usize>) {
-    // Columns keep each thread's part of the right operand its own; rows serve narrow results.
-    if cols >= 2 * GRANULE * member.size() || rows < 8 * member.size() {
-        (0..rows, member.share(cols, GRANULE))
-    } else {
-        (member.share(rows, 1), 0..cols)
-    }
+fn part(member: Member<'_>, precision: Precision, rows: usize, cols: usize) -> (Range<usize>, Range<usize>) {
+    let wide = match precision {
+        // Columns keep each thread's part of the right operand its own; rows serve narrow results.
+        Precision::F32 | Precision::Int8 => cols >= 2 * GRANULE * member.size() || rows < 8 * member.size(),
+        // Each thread rounds all of the operand that is not cut: the smaller one.
+        Precision::Bf16 => cols >= rows || rows < GRANULE * member.size(),
+    };
+    if wide { (0..rows, member.share(cols, GRANULE)) } else { (member.share(rows, 16), 0..cols) }
 }
 
 /// An operand on the right, as it lies in memory.
@@ -96,7 +97,7 @@ impl Products<'_> {
         };
         let c = Shared::new(c);
         self.team.run(Work::product(m, a.cols(), n).on(self.isa, self.precision), |member| {
-            let (rows, cols) = part(member, m, n);
+            let (rows, cols) = part(member, self.precision, m, n);
             if rows.is_empty() || cols.is_empty() {
                 return;
             }
@@ -135,7 +136,7 @@ impl Products<'_> {
         let (m, n) = (c.rows(), c.cols());
         let c = Shared::new(c);
         self.team.run(Work::product(m, a.rows(), n).on(self.isa, self.precision), |member| {
-            let (rows, cols) = part(member, m, n);
+            let (rows, cols) = part(member, self.precision, m, n);
             if rows.is_empty() || cols.is_empty() {
                 return;
             }

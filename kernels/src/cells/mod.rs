@@ -8,7 +8,7 @@ pub mod reference;
 #[cfg(test)]
 pub(crate) mod testing;
 
-use crate::gemm::{PackedRef, Precision};
+use crate::gemm::{self, PackedRef, Precision};
 use crate::simd::Simd;
 use std::ops::Range;
 
@@ -16,11 +16,12 @@ use std::ops::Range;
 /// 48 KB, the rest being left to the operands of the product.
 const BLOCK: usize = 4096;
 
-/// Rows of a block: ten register tiles of six rows; in bf16 four tiles.
-const fn block_rows(precision: Precision) -> usize {
+/// Rows of a block: ten register tiles of six rows; in bf16 whole tiles, four or more.
+fn block_rows(precision: Precision, rows: usize) -> usize {
     match precision {
         Precision::F32 => 60,
-        Precision::Bf16 | Precision::Int8 => 64,
+        Precision::Int8 => 64,
+        Precision::Bf16 => 64 / gemm::tile_rows(rows) * gemm::tile_rows(rows),
     }
 }
 
@@ -28,7 +29,7 @@ const fn block_rows(precision: Precision) -> usize {
 /// next units, so that panels are read from the second-level cache once for each block of rows.
 pub(crate) fn blocks(rows: usize, recurrent: PackedRef<'_>) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
     let (units, granule) = (recurrent.cols(), recurrent.granule());
-    let high = block_rows(recurrent.precision());
+    let high = block_rows(recurrent.precision(), rows);
     let panel = rows.clamp(1, high) * granule * recurrent.groups();
     let width = granule * (BLOCK / panel).max(1);
     (0..units)

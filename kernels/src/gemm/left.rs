@@ -1,10 +1,9 @@
 //! The left operand: as it lies for f32, its rows rounded for bf16 and int8.
 
-use super::bf16::{Places, SIDE, Terms, blocks_of, convert};
+use super::bf16::{BLOCK_WORDS, Places, SIDE, Terms, blocks_of, convert};
 use super::int8::Quantized;
 use super::{PackedRef, Precision};
 use crate::{Buffer, Isa, Mat};
-use std::ops::Range;
 
 /// The left operand of products, in the form that a precision reads.
 ///
@@ -19,37 +18,45 @@ pub(super) enum Operand<'a> {
     Int8(Quantized<'a>),
 }
 
-/// Rows of bf16 in words of two terms, rows beginning on cache lines; terms beyond `k` are zero up to whole blocks.
+/// Rows of bf16 in tiles: `high` rows by 32 terms are a block of 16 x 16 words, of which the rows beyond `high` are not
+/// used; the blocks of a tile stand one after the other, then the next tile's. Terms beyond `k` are zero.
+///
+/// Read block after block, that is one stream of memory. Rows as long as the matrix were tried first: a product of 256 rows
+/// with 2,500 terms then read its tiles from as many pages as it has rows, at a third of the rate.
 #[derive(Clone, Copy)]
 pub(super) struct Rounded<'a> {
     pub(super) words: &'a [u32],
     pub(super) rows: usize,
     pub(super) k: usize,
-    /// Words from row to row.
-    pub(super) stride: usize,
-}
-
-/// Words from row to row for `k` terms: an odd number of cache lines, so that the sixteen rows of a tile do not fall into
-/// the same sets of the first-level cache.
-pub(super) fn stride_of(k: usize) -> usize {
-    (blocks_of(k) | 1) * SIDE
+    /// Rows of a tile.
+    pub(super) high: usize,
 }
 
 impl<'a> Rounded<'a> {
     /// Rounds `a` (M, K), or the transpose of `a` (K, M) where `turned`, into `room`.
     pub(super) fn new(isa: Isa, a: Mat, turned: bool, room: &'a mut [u32]) -> Self {
         let (rows, k) = if turned { (a.cols(), a.rows()) } else { (a.rows(), a.cols()) };
-        let stride = stride_of(k);
-        let (below, right) = (SIDE * stride, SIDE);
-        let (terms, steps) = if turned { (Terms::Down, [right, below]) } else { (Terms::Along, [below, right]) };
-        convert(isa, a, terms, room, Places { steps, stride, turned });
-        Self { words: room, rows, k, stride }
+        let (side, tile) = (tile_rows(rows), blocks_of(k) * BLOCK_WORDS);
+        let (terms, steps) =
+            if turned { (Terms::Down, [BLOCK_WORDS, tile]) } else { (Terms::Along, [tile, BLOCK_WORDS]) };
+        convert(isa, a, terms, room, Places { side, steps, turned });
+        Self { words: room, rows, k, high: side }
     }
 
-    /// Words that [`Self::new`] needs for `rows` x `k`: whole blocks.
+    /// Words that [`Self::new`] needs for `rows` x `k`.
     pub(super) fn words(rows: usize, k: usize) -> usize {
-        rows.next_multiple_of(SIDE) * stride_of(k)
+        rows.div_ceil(SIDE) * blocks_of(k) * BLOCK_WORDS
     }
+
+    /// Words from tile to tile.
+    pub(super) fn tile(self) -> usize {
+        blocks_of(self.k) * BLOCK_WORDS
+    }
+}
+
+/// Rows of one tile where `rows` are parted evenly among as few tiles as hold them: a tile's time follows its rows.
+pub(crate) fn tile_rows(rows: usize) -> usize {
+    rows.div_ceil(rows.div_ceil(SIDE).max(1)).max(1)
 }
 
 impl<'a> Left<'a> {
@@ -108,23 +115,6 @@ impl<'a> Left<'a> {
             Operand::Bf16(_) => Precision::Bf16,
             Operand::Int8(_) => Precision::Int8,
         }
-    }
-
-    /// Rows `range`.
-    ///
-    /// # Panics
-    ///
-    /// When there are not as many.
-    #[track_caller]
-    pub fn rows_range(self, range: Range<usize>) -> Self {
-        Self(match self.0 {
-            Operand::F32(a) => Operand::F32(a.rows_range(range)),
-            Operand::Int8(a) => Operand::Int8(a.rows_range(range)),
-            Operand::Bf16(a) => {
-                assert!(range.start <= range.end && range.end <= a.rows, "rows {range:?} of {}", a.rows);
-                Operand::Bf16(Rounded { words: &a.words[range.start * a.stride..], rows: range.len(), ..a })
-            }
-        })
     }
 }
 

@@ -41,6 +41,7 @@ mod transpose;
 pub mod reference;
 
 pub use left::Left;
+pub(crate) use left::tile_rows;
 pub use pack::{Packed, PackedMut, PackedRef};
 
 use crate::faults::{Fault, spoil};
@@ -201,7 +202,7 @@ impl<'a> Walk<'a> {
     }
 
     /// C = init + A B for rows `rows` of A and columns `cols` of each group of B, which must fall on panels; C and the
-    /// biases are those of this part.
+    /// biases are those of this part. In bf16 the first row must be a multiple of [`tile_rows`].
     #[track_caller]
     pub(crate) fn product(&self, rows: Range<usize>, cols: Range<usize>, init: Init, mut c: GroupsMut) {
         let [k, groups] = match &self.0 {

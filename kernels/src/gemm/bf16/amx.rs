@@ -28,9 +28,9 @@ use std::arch::asm;
 const HIGH: usize = 2;
 const WIDE: usize = 3;
 
-/// Blocks of terms between two visits to C where there are more rows than one kernel takes: three column tiles of B
-/// (36 KB at 12) should stay in the first-level cache for all rows.
-const DEPTH: usize = 10;
+/// The most blocks of terms between two visits to C where there are more rows than one kernel takes: three column tiles of
+/// B (36 KB) should stay in the first-level cache for all rows.
+const DEPTH: usize = 12;
 
 /// Where one tile of C comes from and goes to: addresses, and bytes from row to row.
 #[derive(Clone, Copy)]
@@ -42,11 +42,18 @@ struct Port {
     to_stride: usize,
 }
 
+impl Port {
+    /// The port of a tile that lies `rows` rows further down, for a C of `stride` bytes from row to row.
+    fn down(self, rows: usize, stride: usize) -> Self {
+        // Biases and zeros are the same for every row.
+        let from = if self.from_stride == 0 { 0 } else { rows * stride };
+        Self { from: self.from.wrapping_byte_add(from), to: self.to.wrapping_byte_add(rows * stride), ..self }
+    }
+}
+
 /// The operands of a kernel.
 struct Call {
     a: [*const u32; HIGH],
-    /// Bytes from row to row.
-    lda: usize,
     b: [*const u32; WIDE],
     blocks: usize,
     /// Of tile (r, j) at r * (column tiles of the kernel) + j.
@@ -72,8 +79,8 @@ macro_rules! kernel {
                     "jz 3f",
                     "2:",
                     $($body,)*
-                    "add {a0}, 64",
-                    "add {a1}, 64",
+                    "add {a0}, 1024",
+                    "add {a1}, 1024",
                     "add {b0}, 1024",
                     "add {b1}, 1024",
                     "add {b2}, 1024",
@@ -84,14 +91,13 @@ macro_rules! kernel {
                     concat!("mov {q}, qword ptr [{ports} + 32 * ", $c, " + 24]"),
                     concat!("tilestored [{p} + {q} * 1], tmm", $c),)*
                     // Every kernel names all operands.
-                    "# {lda} {line}",
+                    "# {line}",
                     ports = in(reg) call.ports.as_ptr(),
                     p = out(reg) _,
                     q = out(reg) _,
                     n = inout(reg) call.blocks => _,
                     a0 = inout(reg) call.a[0] => _,
                     a1 = inout(reg) call.a[1] => _,
-                    lda = in(reg) call.lda,
                     b0 = inout(reg) call.b[0] => _,
                     b1 = inout(reg) call.b[1] => _,
                     b2 = inout(reg) call.b[2] => _,
@@ -107,13 +113,13 @@ kernel!(
     /// One row tile, one column tile.
     one_by_one, "0",
     "tileloadd tmm7, [{b0} + {line} * 1]"
-    "tileloadd tmm6, [{a0} + {lda} * 1]"
+    "tileloadd tmm6, [{a0} + {line} * 1]"
     "tdpbf16ps tmm0, tmm6, tmm7"
 );
 kernel!(
     /// One row tile, two column tiles.
     one_by_two, "0" "1",
-    "tileloadd tmm6, [{a0} + {lda} * 1]"
+    "tileloadd tmm6, [{a0} + {line} * 1]"
     "tileloadd tmm7, [{b0} + {line} * 1]"
     "tdpbf16ps tmm0, tmm6, tmm7"
     "tileloadd tmm7, [{b1} + {line} * 1]"
@@ -122,7 +128,7 @@ kernel!(
 kernel!(
     /// One row tile, three column tiles.
     one_by_three, "0" "1" "2",
-    "tileloadd tmm6, [{a0} + {lda} * 1]"
+    "tileloadd tmm6, [{a0} + {line} * 1]"
     "tileloadd tmm7, [{b0} + {line} * 1]"
     "tdpbf16ps tmm0, tmm6, tmm7"
     "tileloadd tmm7, [{b1} + {line} * 1]"
@@ -134,39 +140,39 @@ kernel!(
     /// Two row tiles, one column tile.
     two_by_one, "0" "1",
     "tileloadd tmm7, [{b0} + {line} * 1]"
-    "tileloadd tmm6, [{a0} + {lda} * 1]"
+    "tileloadd tmm6, [{a0} + {line} * 1]"
     "tdpbf16ps tmm0, tmm6, tmm7"
-    "tileloadd tmm6, [{a1} + {lda} * 1]"
+    "tileloadd tmm6, [{a1} + {line} * 1]"
     "tdpbf16ps tmm1, tmm6, tmm7"
 );
 kernel!(
     /// Two row tiles, two column tiles.
     two_by_two, "0" "1" "2" "3",
     "tileloadd tmm7, [{b0} + {line} * 1]"
-    "tileloadd tmm6, [{a0} + {lda} * 1]"
+    "tileloadd tmm6, [{a0} + {line} * 1]"
     "tdpbf16ps tmm0, tmm6, tmm7"
-    "tileloadd tmm6, [{a1} + {lda} * 1]"
+    "tileloadd tmm6, [{a1} + {line} * 1]"
     "tdpbf16ps tmm2, tmm6, tmm7"
     "tileloadd tmm7, [{b1} + {line} * 1]"
     "tdpbf16ps tmm3, tmm6, tmm7"
-    "tileloadd tmm6, [{a0} + {lda} * 1]"
+    "tileloadd tmm6, [{a0} + {line} * 1]"
     "tdpbf16ps tmm1, tmm6, tmm7"
 );
 kernel!(
     /// Two row tiles, three column tiles.
     two_by_three, "0" "1" "2" "3" "4" "5",
     "tileloadd tmm7, [{b0} + {line} * 1]"
-    "tileloadd tmm6, [{a0} + {lda} * 1]"
+    "tileloadd tmm6, [{a0} + {line} * 1]"
     "tdpbf16ps tmm0, tmm6, tmm7"
-    "tileloadd tmm6, [{a1} + {lda} * 1]"
+    "tileloadd tmm6, [{a1} + {line} * 1]"
     "tdpbf16ps tmm3, tmm6, tmm7"
     "tileloadd tmm7, [{b1} + {line} * 1]"
     "tdpbf16ps tmm4, tmm6, tmm7"
-    "tileloadd tmm6, [{a0} + {lda} * 1]"
+    "tileloadd tmm6, [{a0} + {line} * 1]"
     "tdpbf16ps tmm1, tmm6, tmm7"
     "tileloadd tmm7, [{b2} + {line} * 1]"
     "tdpbf16ps tmm2, tmm6, tmm7"
-    "tileloadd tmm6, [{a1} + {lda} * 1]"
+    "tileloadd tmm6, [{a1} + {line} * 1]"
     "tdpbf16ps tmm5, tmm6, tmm7"
 );
 
@@ -209,10 +215,11 @@ const LINE: usize = size_of::<[f32; SIDE]>();
 ///
 /// As for [`super::Runner::run`].
 pub(super) unsafe fn run(tiles: &Tiles, o: &Operands) {
-    let [first, end] = o.rows;
-    let high = HIGH * tiles.rows();
-    let depth = if end - first <= high { o.blocks } else { DEPTH };
+    debug_assert_eq!(tiles.rows(), o.high, "rows of a tile");
     let mut bounces = [ZEROS; HIGH * WIDE];
+    // As few visits to C as `DEPTH` allows, at equal distances; one where B is used once.
+    let few = o.rows[1] - o.rows[0] <= HIGH * o.high;
+    let visits = if few { 1 } else { o.blocks.div_ceil(DEPTH).max(1) };
     let mut at = 0;
     while at < o.tiles {
         // Threes, but two and two rather than three and one.
@@ -221,141 +228,168 @@ pub(super) unsafe fn run(tiles: &Tiles, o: &Operands) {
             4 => 2,
             _ => WIDE,
         };
-        let mut k0 = 0;
-        loop {
-            let blocks = (o.blocks - k0).min(depth);
-            let part = Part { at, wide, k0, blocks };
-            for r in (first..end).step_by(high) {
-                // SAFETY: the caller's promise covers all rows, tiles and blocks.
-                unsafe { part.rows(tiles.rows(), o, r, &mut bounces) };
-            }
-            k0 += blocks;
-            if k0 >= o.blocks {
-                break;
-            }
+        for visit in 0..visits {
+            let [k0, end] = [visit, visit + 1].map(|v| o.blocks * v / visits);
+            let part = Part { o, at, wide, k0, blocks: end - k0, last: visit + 1 == visits };
+            // SAFETY: the caller's promise covers all rows, tiles and blocks.
+            unsafe { part.run(&mut bounces) };
         }
         at += wide;
     }
 }
 
 /// One to three column tiles from `at` on, over the blocks `k0..k0 + blocks`.
-struct Part {
+struct Part<'a> {
+    o: &'a Operands,
     at: usize,
     wide: usize,
     k0: usize,
     blocks: usize,
+    /// Whether the next tiles follow.
+    last: bool,
 }
 
-impl Part {
-    /// One kernel: one or two row tiles of `height` rows from row `r` on.
+impl Part<'_> {
+    /// All rows.
     ///
     /// # Safety
     ///
     /// As for [`run`].
-    unsafe fn rows(&self, height: usize, o: &Operands, r: usize, bounces: &mut [Bounce; HIGH * WIDE]) {
-        let end = o.rows[1];
-        let high = if r + height < end { HIGH } else { 1 };
+    unsafe fn run(&self, bounces: &mut [Bounce; HIGH * WIDE]) {
+        let (o, [first, end]) = (self.o, self.o.rows);
+        let ports: [Port; WIDE] = std::array::from_fn(|j| self.port(first, self.at + j));
+        let narrow = (self.at..self.at + self.wide).any(|tile| o.columns(tile) < SIDE);
         let nowhere = Port { from: std::ptr::null(), from_stride: 0, to: std::ptr::null_mut(), to_stride: 0 };
         let mut call = Call {
             a: [o.a; HIGH],
-            lda: 4 * o.lda,
             b: std::array::from_fn(|j| o.b.wrapping_add((self.at + j) * o.ldb + self.k0 * BLOCK_WORDS)),
             blocks: self.blocks,
             ports: [nowhere; HIGH * WIDE],
         };
-        for i in 0..high {
-            // The last tile moves up so that it reads no row beyond A; it then writes those rows only that are its own.
-            let (own, top) = (r + i * height, (r + i * height).min(end - height));
-            call.a[i] = o.a.wrapping_add(top * o.lda + self.k0 * SIDE);
-            for j in 0..self.wide {
-                let edge = Edge { own, top, end: end.min(own + height), tile: self.at + j };
-                let at = i * self.wide + j;
-                // SAFETY: the tile's columns of C and of the biases are readable, the caller promises.
-                call.ports[at] = unsafe { edge.port(o, self.k0, &mut bounces[at]) };
-            }
-        }
-        // SAFETY: `Tiles` exists, so tiles are configured; the rows of A from `top` on and the blocks of B are readable,
-        // the ports lead to C, the biases or tiles of this function.
-        unsafe {
-            match (high, self.wide) {
-                (1, 1) => one_by_one(&call),
-                (1, 2) => one_by_two(&call),
-                (1, 3) => one_by_three(&call),
-                (2, 1) => two_by_one(&call),
-                (2, 2) => two_by_two(&call),
-                (2, 3) => two_by_three(&call),
-                (high, wide) => unreachable!("a kernel of {high} x {wide} tiles"),
-            }
-        }
-        for i in 0..high {
-            let (own, top) = (r + i * height, (r + i * height).min(end - height));
-            for j in 0..self.wide {
-                let edge = Edge { own, top, end: end.min(own + height), tile: self.at + j };
-                // SAFETY: the tile's columns of C are writable, the caller promises.
-                unsafe { edge.write_back(o, &bounces[i * self.wide + j]) };
-            }
-        }
-    }
-}
-
-/// One tile of C: its registers stand for the rows from `top` on, of which it writes `own..end`.
-struct Edge {
-    own: usize,
-    top: usize,
-    end: usize,
-    tile: usize,
-}
-
-impl Edge {
-    /// Whether the registers stand for more than is to be written.
-    fn is_cut(&self, o: &Operands) -> bool {
-        self.top < self.own || o.columns(self.tile) < SIDE
-    }
-
-    /// Where the tile is loaded from and stored to.
-    ///
-    /// # Safety
-    ///
-    /// The tile's columns of C and of the biases must be readable.
-    unsafe fn port(&self, o: &Operands, k0: usize, bounce: &mut Bounce) -> Port {
-        let (cut, cols) = (self.is_cut(o), o.columns(self.tile));
-        let o = Operands { start: if k0 == 0 { o.start } else { Start::Load }, ..*o };
-        let c = o.c(self.top, self.tile);
-        let (to, to_stride) = if cut { (bounce.0.as_mut_ptr().cast(), LINE) } else { (c, 4 * o.ldc) };
-        let (from, from_stride) = match (o.start, o.initial(self.top, self.tile)) {
-            (_, None) => (ZEROS.0.as_ptr().cast(), 0),
-            (Start::Row { .. }, Some(row)) if cols < SIDE => {
-                // SAFETY: the caller promises the tile's columns.
-                bounce.0[0][..cols].copy_from_slice(unsafe { std::slice::from_raw_parts(row, cols) });
-                (to.cast_const(), 0)
-            }
-            (Start::Row { .. }, Some(row)) => (row, 0),
-            (_, Some(_)) if cut => {
-                for r in self.own..self.end {
-                    // SAFETY: the caller promises the tile's columns.
-                    let row = unsafe { std::slice::from_raw_parts(o.c(r, self.tile), cols) };
-                    bounce.0[r - self.top][..cols].copy_from_slice(row);
+        for r in (first..end).step_by(HIGH * o.high) {
+            let high = if r + o.high < end { HIGH } else { 1 };
+            for i in 0..high {
+                call.a[i] = o.a.wrapping_add((r / o.high + i) * o.lda + self.k0 * BLOCK_WORDS);
+                for j in 0..self.wide {
+                    call.ports[i * self.wide + j] = ports[j].down(r - first + i * o.high, 4 * o.ldc);
                 }
-                (to.cast_const(), LINE)
             }
-            (_, Some(c)) => (c, 4 * o.ldc),
-        };
-        Port { from, from_stride, to, to_stride }
-    }
-
-    /// Copies the rows and columns of a cut tile to C.
-    ///
-    /// # Safety
-    ///
-    /// The tile's columns of C must be writable.
-    unsafe fn write_back(&self, o: &Operands, bounce: &Bounce) {
-        if self.is_cut(o) {
-            let cols = o.columns(self.tile);
-            for r in self.own..self.end {
-                // SAFETY: the caller promises the tile's columns.
-                let row = unsafe { std::slice::from_raw_parts_mut(o.c(r, self.tile), cols) };
-                row.copy_from_slice(&bounce.0[r - self.top][..cols]);
+            self.fetch_ahead(r + high * o.high);
+            let cut = narrow || r + high * o.high > end;
+            if cut {
+                // SAFETY: the caller promises the columns of C and of the biases.
+                unsafe { self.bounce(r, high, &mut call, bounces) };
+            }
+            // SAFETY: tiles are configured, as `run` was given them; the tiles of A and B are readable, and the ports lead to
+            // C, the biases, zeros or tiles in memory.
+            unsafe {
+                match (high, self.wide) {
+                    (1, 1) => one_by_one(&call),
+                    (1, 2) => one_by_two(&call),
+                    (1, 3) => one_by_three(&call),
+                    (2, 1) => two_by_one(&call),
+                    (2, 2) => two_by_two(&call),
+                    (2, 3) => two_by_three(&call),
+                    (high, wide) => unreachable!("a kernel of {high} x {wide} tiles"),
+                }
+            }
+            if cut {
+                // SAFETY: the caller promises the columns of C.
+                unsafe { self.write_back(r, high, bounces) };
             }
         }
     }
+
+    /// What the tile starts from at this visit to C.
+    fn start(&self) -> Start {
+        if self.k0 == 0 { self.o.start } else { Start::Load }
+    }
+
+    /// Where the tile whose first row is `r` comes from and goes to, if it is whole.
+    fn port(&self, r: usize, tile: usize) -> Port {
+        let o = Operands { start: self.start(), ..*self.o };
+        let (to, stride) = (o.c(r, tile), 4 * o.ldc);
+        let (from, from_stride) = match (o.start, o.initial(r, tile)) {
+            (_, None) => (ZEROS.0.as_ptr().cast(), 0),
+            (Start::Row { .. }, Some(row)) => (row, 0),
+            (_, Some(c)) => (c, stride),
+        };
+        Port { from, from_stride, to, to_stride: stride }
+    }
+
+    /// Asks for the part of C that the next kernel loads or stores: rows from `r` on of these tiles, or the first rows of the
+    /// next tiles, also those that the next run will come to.
+    fn fetch_ahead(&self, r: usize) {
+        let (o, [first, end]) = (self.o, self.o.rows);
+        let (top, tile) = match (r < end, self.last) {
+            (true, _) => (r, self.at),
+            (false, true) => (first, self.at + self.wide),
+            (false, false) => return,
+        };
+        for row in top..end.min(top + HIGH * o.high) {
+            for j in 0..self.wide {
+                prefetch_to_write(o.c(row, tile + j));
+            }
+        }
+    }
+
+    /// The rows that tile `i` of the kernel from row `r` on has in the matrix.
+    fn own(&self, r: usize, i: usize) -> std::ops::Range<usize> {
+        let top = r + i * self.o.high;
+        top..self.o.rows[1].min(top + self.o.high)
+    }
+
+    /// Leads the tiles of a kernel at an edge of C through tiles in memory.
+    ///
+    /// # Safety
+    ///
+    /// The tiles' columns of C and of the biases must be readable.
+    unsafe fn bounce(&self, r: usize, high: usize, call: &mut Call, bounces: &mut [Bounce; HIGH * WIDE]) {
+        let o = Operands { start: self.start(), ..*self.o };
+        for (at, bounce) in bounces.iter_mut().enumerate().take(high * self.wide) {
+            let (rows, tile) = (self.own(r, at / self.wide), self.at + at % self.wide);
+            let cols = o.columns(tile);
+            let lines = match o.start {
+                Start::Zero => 0,
+                Start::Load => rows.len(),
+                Start::Row { .. } => 1,
+            };
+            for (line, row) in rows.take(lines).enumerate() {
+                if let Some(from) = o.initial(row, tile) {
+                    // SAFETY: the caller promises the tile's columns.
+                    bounce.0[line][..cols].copy_from_slice(unsafe { std::slice::from_raw_parts(from, cols) });
+                }
+            }
+            let memory = bounce.0.as_mut_ptr().cast::<f32>();
+            let port = &mut call.ports[at];
+            (port.to, port.to_stride) = (memory, LINE);
+            if lines > 0 {
+                (port.from, port.from_stride) = (memory, if lines == 1 { 0 } else { LINE });
+            }
+        }
+    }
+
+    /// Copies the rows and columns that such tiles have in C.
+    ///
+    /// # Safety
+    ///
+    /// The tiles' columns of C must be writable.
+    unsafe fn write_back(&self, r: usize, high: usize, bounces: &[Bounce; HIGH * WIDE]) {
+        for (at, bounce) in bounces.iter().enumerate().take(high * self.wide) {
+            let tile = self.at + at % self.wide;
+            let cols = self.o.columns(tile);
+            for (line, row) in self.own(r, at / self.wide).enumerate() {
+                // SAFETY: the caller promises the tile's columns.
+                let to = unsafe { std::slice::from_raw_parts_mut(self.o.c(row, tile), cols) };
+                to.copy_from_slice(&bounce.0[line][..cols]);
+            }
+        }
+    }
+}
+
+/// Asks for the line at any address, to be written.
+fn prefetch_to_write(p: *mut f32) {
+    use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+    // SAFETY: a prefetch reads nothing and faults on no address.
+    unsafe { _mm_prefetch::<_MM_HINT_ET0>(p.cast_const().cast()) }
 }

@@ -3,7 +3,8 @@
 //! A word holds term 2p in its lower half and term 2p + 1 in its upper one. A *block* is 16 x 16 words, what one tile
 //! register holds. It comes from 32 rows by 16 columns where the terms run down the rows (B as it lies, A for a product
 //! with its transpose), or from 16 rows by 32 columns where they run along the rows (A as it lies, B given as its
-//! transpose); in two of the four cases it is turned on its way. What the source lacks at its edges is zero.
+//! transpose); in two of the four cases it is turned on its way. A tile of A may have fewer than 16 rows: the others of its
+//! block are zero, as is what the source lacks at its edges.
 
 use crate::profile::{self, Phase};
 use crate::simd::Kernel;
@@ -35,19 +36,29 @@ pub(in crate::gemm) fn round(x: f32) -> u16 {
 /// Which way the terms run in the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::gemm) enum Terms {
-    /// Down the rows: a block is 32 rows by 16 columns.
+    /// Down the rows: a block is 32 rows by up to 16 columns.
     Down,
-    /// Along the rows: a block is 16 rows by 32 columns.
+    /// Along the rows: a block is up to 16 rows by 32 columns.
     Along,
+}
+
+impl Terms {
+    /// Rows and columns of the source in a block of `side` lines.
+    fn size(self, side: usize) -> [usize; 2] {
+        match self {
+            Self::Down => [TERMS, side],
+            Self::Along => [side, TERMS],
+        }
+    }
 }
 
 /// Where the blocks go.
 #[derive(Clone, Copy)]
 pub(in crate::gemm) struct Places {
+    /// Lines of the source (columns if terms run down, else rows) that go into one block, 1 to 16.
+    pub(in crate::gemm) side: usize,
     /// Words from a block to that below it in the source, and to that right of it.
     pub(in crate::gemm) steps: [usize; 2],
-    /// Words from a row of a block to the next.
-    pub(in crate::gemm) stride: usize,
     /// Whether rows of the written block run along the source's columns.
     pub(in crate::gemm) turned: bool,
 }
@@ -59,15 +70,12 @@ pub(in crate::gemm) struct Places {
 /// When the blocks do not fit into `to`.
 #[track_caller]
 pub(in crate::gemm) fn convert(isa: Isa, from: Mat, terms: Terms, to: &mut [u32], places: Places) {
-    let [high, wide] = match terms {
-        Terms::Down => [TERMS, SIDE],
-        Terms::Along => [SIDE, TERMS],
-    };
+    let [high, wide] = terms.size(places.side);
     let [below, right] = [from.rows().div_ceil(high), from.cols().div_ceil(wide)];
     if below == 0 || right == 0 {
         return;
     }
-    let last = (below - 1) * places.steps[0] + (right - 1) * places.steps[1] + (SIDE - 1) * places.stride + SIDE;
+    let last = (below - 1) * places.steps[0] + (right - 1) * places.steps[1] + SIDE * SIDE;
     assert!(last <= to.len(), "no room for {below} x {right} blocks: {last} words, not {}", to.len());
     let _span = profile::enter(Phase::Packing);
     #[cfg(target_arch = "x86_64")]
@@ -96,15 +104,15 @@ impl Kernel for Plain<'_, '_> {
 
     #[inline(always)]
     fn run<S: crate::simd::Simd>(self, _: S) {
-        let Self { from, terms, to, places: Places { steps, stride, turned } } = self;
-        let size = if terms == Terms::Down { [TERMS, SIDE] } else { [SIDE, TERMS] };
+        let Self { from, terms, to, places: Places { side, steps, turned } } = self;
+        let size = terms.size(side);
         for i in 0..from.rows().div_ceil(size[0]) {
             for j in 0..from.cols().div_ceil(size[1]) {
                 let part = part(from, size, [i, j]);
                 let block = if terms == Terms::Down { block_down(part) } else { block_along(part) };
                 let to = &mut to[i * steps[0] + j * steps[1]..];
                 for r in 0..SIDE {
-                    let row = &mut to[r * stride..r * stride + SIDE];
+                    let row = &mut to[r * SIDE..(r + 1) * SIDE];
                     for c in 0..SIDE {
                         row[c] = if turned { block[c][r] } else { block[r][c] };
                     }
@@ -143,7 +151,7 @@ fn block_along(from: Mat) -> [[u32; SIDE]; SIDE] {
 /// With the conversions of AVX-512 BF16: a block in sixteen registers.
 #[cfg(target_arch = "x86_64")]
 mod native {
-    use super::{Places, SIDE, TERMS, Terms, part};
+    use super::{Places, SIDE, Terms, part};
     use crate::Mat;
     use crate::simd::Amx;
     use std::arch::x86_64::*;
@@ -177,9 +185,10 @@ mod native {
         }
         // SAFETY: 32 halves of a word.
         let order = unsafe { _mm512_loadu_si512(order.as_ptr().cast()) };
-        for i in 0..from.rows().div_ceil(TERMS) {
-            for j in 0..from.cols().div_ceil(SIDE) {
-                let part = part(from, [TERMS, SIDE], [i, j]);
+        let size @ [high, wide] = Terms::Down.size(places.side);
+        for i in 0..from.rows().div_ceil(high) {
+            for j in 0..from.cols().div_ceil(wide) {
+                let part = part(from, size, [i, j]);
                 let mask = lanes(part.cols() as isize);
                 let mut block = [_mm512_setzero_si512(); SIDE];
                 for p in 0..SIDE {
@@ -193,7 +202,7 @@ mod native {
                     block[p] = _mm512_permutexvar_epi16(order, both);
                 }
                 // SAFETY: the caller promises room for every block.
-                unsafe { write(block, to.add(i * places.steps[0] + j * places.steps[1]), places) };
+                unsafe { write(block, to.add(i * places.steps[0] + j * places.steps[1]), places.turned) };
             }
         }
     }
@@ -203,9 +212,10 @@ mod native {
     /// All blocks must fit into `to`.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     unsafe fn along(from: Mat, to: *mut u32, places: Places) {
-        for i in 0..from.rows().div_ceil(SIDE) {
-            for j in 0..from.cols().div_ceil(TERMS) {
-                let part = part(from, [SIDE, TERMS], [i, j]);
+        let size @ [high, wide] = Terms::Along.size(places.side);
+        for i in 0..from.rows().div_ceil(high) {
+            for j in 0..from.cols().div_ceil(wide) {
+                let part = part(from, size, [i, j]);
                 let masks = [lanes(part.cols() as isize), lanes(part.cols() as isize - 16)];
                 let mut block = [_mm512_setzero_si512(); SIDE];
                 for r in 0..SIDE {
@@ -218,7 +228,7 @@ mod native {
                     block[r] = cast(_mm512_cvtne2ps_pbh(half(1), half(0)));
                 }
                 // SAFETY: the caller promises room for every block.
-                unsafe { write(block, to.add(i * places.steps[0] + j * places.steps[1]), places) };
+                unsafe { write(block, to.add(i * places.steps[0] + j * places.steps[1]), places.turned) };
             }
         }
     }
@@ -232,14 +242,14 @@ mod native {
 
     /// # Safety
     ///
-    /// The block's rows must be writable.
+    /// The block's 256 words must be writable.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    unsafe fn write(block: [__m512i; SIDE], to: *mut u32, places: Places) {
-        let block = if places.turned { transposed(block) } else { block };
+    unsafe fn write(block: [__m512i; SIDE], to: *mut u32, turned: bool) {
+        let block = if turned { transposed(block) } else { block };
         for (r, row) in block.into_iter().enumerate() {
             // SAFETY: the caller promises rows of sixteen words.
-            unsafe { _mm512_storeu_si512(to.add(r * places.stride).cast(), row) };
+            unsafe { _mm512_storeu_si512(to.add(r * SIDE).cast(), row) };
         }
     }
 
@@ -305,13 +315,13 @@ mod tests {
         assert_eq!(rows * cols, all.len());
         // Odd sizes: neither rows nor columns fill their blocks.
         let from = Mat::new(&all, rows - 3, cols - 5, cols);
-        for terms in [Terms::Down, Terms::Along] {
-            let [high, wide] = if terms == Terms::Down { [TERMS, SIDE] } else { [SIDE, TERMS] };
+        for (terms, side) in [Terms::Down, Terms::Along].into_iter().flat_map(|terms| [1, 13, 16].map(|s| (terms, s))) {
+            let [high, wide] = terms.size(side);
             let [below, right] = [from.rows().div_ceil(high), from.cols().div_ceil(wide)];
             for turned in [false, true] {
                 for isa in sets_under_test() {
                     let mut words = vec![0xdead_beef; below * right * SIDE * SIDE];
-                    let places = Places { steps: [right * SIDE * SIDE, SIDE * SIDE], stride: SIDE, turned };
+                    let places = Places { side, steps: [right * SIDE * SIDE, SIDE * SIDE], turned };
                     convert(isa, from, terms, &mut words, places);
                     for (at, &word) in words.iter().enumerate() {
                         let (block, mut r, mut c) = (at / 256, at / 16 % 16, at % 16);
@@ -320,14 +330,14 @@ mod tests {
                         }
                         let (i, j) = (block / right, block % right);
                         let value = |half: usize| {
-                            let (r, c) = match terms {
-                                Terms::Down => (i * TERMS + 2 * r + half, j * SIDE + c),
-                                Terms::Along => (i * SIDE + r, j * TERMS + 2 * c + half),
+                            let (line, r, c) = match terms {
+                                Terms::Down => (c, i * TERMS + 2 * r + half, j * side + c),
+                                Terms::Along => (r, i * side + r, j * TERMS + 2 * c + half),
                             };
-                            if r < from.rows() && c < from.cols() { round(from.row(r)[c]) } else { 0 }
+                            if line < side && r < from.rows() && c < from.cols() { round(from.row(r)[c]) } else { 0 }
                         };
                         let want = u32::from(value(0)) | u32::from(value(1)) << 16;
-                        assert_eq!(word, want, "{isa} {terms:?} turned {turned}: word {at}");
+                        assert_eq!(word, want, "{isa} {terms:?} {side} turned {turned}: word {at}");
                     }
                 }
             }

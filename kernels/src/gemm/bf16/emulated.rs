@@ -44,12 +44,15 @@ impl Kernel for Run<'_> {
             for r0 in (o.rows[0]..o.rows[1]).step_by(most) {
                 let rows = (o.rows[1] - r0).min(most);
                 for r in 0..rows {
-                    let a = o.a.wrapping_add((r0 + r) * o.lda + k0 * SIDE);
-                    // SAFETY: the caller promises the row's words of all blocks.
-                    let words = unsafe { std::slice::from_raw_parts(a, blocks * SIDE) };
-                    for (p, &word) in words.iter().enumerate() {
-                        spread[r][0][p] = f32::from_bits(word << 16);
-                        spread[r][1][p] = f32::from_bits(word & 0xffff_0000);
+                    let (tile, row) = ((r0 + r) / o.high, (r0 + r) % o.high);
+                    let a = o.a.wrapping_add(tile * o.lda + k0 * BLOCK_WORDS + row * SIDE);
+                    for block in 0..blocks {
+                        // SAFETY: the caller promises the row's words of all blocks.
+                        let words = unsafe { std::slice::from_raw_parts(a.add(block * BLOCK_WORDS), SIDE) };
+                        for (p, &word) in words.iter().enumerate() {
+                            spread[r][0][block * SIDE + p] = f32::from_bits(word << 16);
+                            spread[r][1][block * SIDE + p] = f32::from_bits(word & 0xffff_0000);
+                        }
                     }
                 }
                 for i in 0..o.tiles {

@@ -13,9 +13,9 @@
 //! AVX-512 and AVX2 give the same bits. The portable set rounds its products where its target has no fused form.
 //!
 //! **Operands.** Each is rounded once, to the nearest bf16, ties to even; NaN stays NaN and subnormal numbers become
-//! zero (`convert.rs`). A stands in rows of words of two terms, read as tiles where it lies. B stands in *column tiles*:
-//! 16 columns of all terms, (K / 2, 16) words, K filled up to whole blocks with zeros, so that a block of a column
-//! tile is 1 KB without gaps.
+//! zero (`convert.rs`). A word holds two neighbouring terms, a block 16 x 16 words. A stands in *row tiles*: up to 16 rows by
+//! all terms, block after block of 16 rows by 16 words. B stands in *column tiles*: 16 columns of all terms, block after
+//! block of 16 words by 16 columns. K is filled up to whole blocks with zeros.
 //!
 //! **Error** of the sum of the rounded operands. A term goes through at most 16 roundings of its chain, one where the
 //! chains meet and one a block in c (twice as many with products rounded apart). With u = 2^-24, to first order:
@@ -38,13 +38,13 @@ mod tests;
 
 use super::block::{Source, Unpacked};
 use super::generic::Start;
-use super::left::{Rounded, stride_of};
+use super::left::Rounded;
 use super::pack::PackedRef;
 use crate::{GroupsMut, Isa, Mat};
 use std::ops::Range;
 
-/// Words of one block of one column tile.
-const BLOCK_WORDS: usize = SIDE * SIDE;
+/// Words of one block of a tile.
+pub(super) const BLOCK_WORDS: usize = SIDE * SIDE;
 
 /// Words of A that a product with an unpacked operand keeps: 1 MB, half of the second-level cache.
 const A_ROOM: usize = 1 << 18;
@@ -60,10 +60,11 @@ pub(super) const SCRATCH: usize = A_ROOM + TILES_TOGETHER * MOST_BLOCKS * BLOCK_
 /// The operands of a run: rows of A by neighbouring column tiles of B, over some blocks of terms.
 #[derive(Clone, Copy)]
 struct Operands {
-    /// The first word of row 0 at the first block, and words from row to row.
+    /// The first row tile at the first block, words from tile to tile, and rows of a tile.
     a: *const u32,
     lda: usize,
-    /// Which rows are computed; all rows up to the end of the range are readable.
+    high: usize,
+    /// Which rows are computed; the first is the first of a tile.
     rows: [usize; 2],
     /// Blocks of 32 terms.
     blocks: usize,
@@ -111,11 +112,11 @@ enum Runner {
 }
 
 impl Runner {
-    /// For products with `rows` rows of A in all.
-    fn new(isa: Isa, rows: usize) -> Self {
+    /// For products whose A has tiles of `high` rows.
+    fn new(isa: Isa, high: usize) -> Self {
         #[cfg(target_arch = "x86_64")]
-        if let (Some(token), true) = (isa.amx(), rows > 0) {
-            return Self::Amx(crate::simd::amx::Tiles::configure(token, tile_rows(rows)));
+        if let Some(token) = isa.amx() {
+            return Self::Amx(crate::simd::amx::Tiles::configure(token, high));
         }
         Self::Emulated(isa)
     }
@@ -123,7 +124,7 @@ impl Runner {
     /// # Safety
     ///
     /// What [`Operands`] describes must be there: the rows of A and the tiles of B readable; the columns of C, and of the
-    /// biases, readable, those of C writable. `rows[1]` must be at least [`tile_rows`] of the rows given to `new`.
+    /// biases, readable, those of C writable. A must have the tiles that `new` was told of.
     unsafe fn run(&self, o: &Operands) {
         // SAFETY: the caller's promise is the same.
         unsafe {
@@ -134,12 +135,6 @@ impl Runner {
             }
         }
     }
-}
-
-/// Rows of one tile where `rows` are parted evenly among as few tiles as hold them: a tile's time follows its rows.
-#[cfg(target_arch = "x86_64")]
-fn tile_rows(rows: usize) -> usize {
-    rows.div_ceil(rows.div_ceil(SIDE))
 }
 
 /// See [`super::spin_tiles`].
@@ -160,7 +155,7 @@ pub(super) struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     pub(super) fn new(a: Rounded<'a>, b: PackedRef<'a>) -> Self {
-        Self { a, b, runner: Runner::new(b.isa(), a.rows) }
+        Self { a, b, runner: Runner::new(b.isa(), a.high) }
     }
 
     /// K, and the groups of B.
@@ -174,7 +169,8 @@ impl<'a> Walk<'a> {
         let words: &[u32] = bytemuck::cast_slice(b.data());
         let o = Operands {
             a: a.words.as_ptr(),
-            lda: a.stride,
+            lda: a.tile(),
+            high: a.high,
             rows: [rows.start, rows.end],
             blocks: blocks_of(a.k),
             b: words.as_ptr(),
@@ -187,6 +183,7 @@ impl<'a> Walk<'a> {
             apart: c.group_stride(),
             cols: b.cols(),
         };
+        assert!(rows.start.is_multiple_of(a.high) && rows.end <= a.rows, "rows {rows:?} of tiles of {}", a.high);
         // SAFETY: the shapes of A, B, C and the biases were compared by the entry; `rows` lies within A and is as long as
         // C has rows; `ldb` and `tiles` are the layout of a packed matrix.
         unsafe { self.runner.run(&o) };
@@ -202,22 +199,22 @@ pub(super) fn unpacked(args: Unpacked<'_>) {
     let words: &mut [u32] = bytemuck::cast_slice_mut(scratch.as_mut_slice());
     let (room, tiles) = words.split_at_mut(A_ROOM);
     let rows_at_once = m.min(MOST_ROWS);
-    let blocks_at_once = (A_ROOM / SIDE / rows_at_once.next_multiple_of(SIDE) - 1).clamp(1, MOST_BLOCKS);
+    let blocks_at_once = (A_ROOM / (rows_at_once.div_ceil(SIDE) * BLOCK_WORDS)).clamp(1, MOST_BLOCKS);
     for k0 in (0..depth.max(1)).step_by(blocks_at_once * TERMS) {
         let k = (depth - k0).min(blocks_at_once * TERMS);
         for m0 in (0..m).step_by(rows_at_once) {
             let rows = (m - m0).min(rows_at_once);
             let left = part(k0..k0 + k, m0..m0 + rows, transposed, a);
-            debug_assert!(rows.next_multiple_of(SIDE) * stride_of(k) <= A_ROOM);
             let left = Rounded::new(isa, left, transposed, room);
-            let runner = Runner::new(isa, rows);
+            let runner = Runner::new(isa, left.high);
             for col in (0..n).step_by(TILES_TOGETHER * SIDE) {
                 let cols = (n - col).min(TILES_TOGETHER * SIDE);
                 let right = part(k0..k0 + k, col..col + cols, !b_transposed, b);
                 pack_tiles(isa, right, b_transposed, tiles, blocks_of(k) * BLOCK_WORDS);
                 let o = Operands {
                     a: left.words.as_ptr(),
-                    lda: left.stride,
+                    lda: left.tile(),
+                    high: left.high,
                     rows: [0, rows],
                     blocks: blocks_of(k),
                     b: tiles.as_ptr(),
@@ -247,5 +244,5 @@ fn part(terms: Range<usize>, others: Range<usize>, down: bool, mat: Mat<'_>) -> 
 pub(super) fn pack_tiles(isa: Isa, b: Mat, transposed: bool, to: &mut [u32], apart: usize) {
     let (terms, steps) =
         if transposed { (Terms::Along, [apart, BLOCK_WORDS]) } else { (Terms::Down, [BLOCK_WORDS, apart]) };
-    convert(isa, b, terms, to, Places { steps, stride: SIDE, turned: transposed });
+    convert(isa, b, terms, to, Places { side: SIDE, steps, turned: transposed });
 }
