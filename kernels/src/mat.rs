@@ -90,9 +90,12 @@ impl std::ops::DerefMut for Buffer {
     }
 }
 
-/// Columns rounded up so that every row starts on a cache line: the stride that activations use.
+/// The stride that activations use: columns rounded up so that every row starts on a cache line, and a line more where the
+/// rows would be a multiple of 2 KB apart. A tile's sixteen rows would then fall into one or two sets of the first-level
+/// cache, which hold twelve lines each.
 pub fn padded(cols: usize) -> usize {
-    cols.next_multiple_of(16)
+    let lines = cols.div_ceil(16);
+    16 * if lines > 0 && lines.is_multiple_of(32) { lines + 1 } else { lines }
 }
 
 /// Panics unless a view of this shape fits into `len` elements.

@@ -302,7 +302,7 @@ pub fn direct_product(isa: Isa, args: DirectProduct) {
 }
 
 /// Computes tile products that touch no memory, to measure what the processor can do; returns how many floating-point
-/// operations that were: 0 on a set without tiles, else 98,304 a turn.
+/// operations that were: 0 on a set without tiles, else 65,536 a turn.
 pub fn spin_tiles(isa: Isa, turns: usize) -> usize {
     bf16::spin(isa, turns)
 }

@@ -70,8 +70,8 @@ fn request_permission() -> bool {
 /// The most rows of a tile.
 pub(crate) const TILE_ROWS: usize = 16;
 
-/// This thread's tile registers, configured for as long as the value lives: registers 0 to 5 hold C, 6 holds A, both with
-/// the same number of rows, and 7 holds B with sixteen; rows of 64 bytes everywhere.
+/// This thread's tile registers, configured for as long as the value lives: registers 0 to 3 hold C, 4 and 5 hold A, both with
+/// the same number of rows, and 6 and 7 hold B with sixteen; rows of 64 bytes everywhere.
 ///
 /// LDTILECFG takes about 190 cycles and TILERELEASE 40 (Sapphire Rapids), as much as fifteen tile products: a walk over
 /// many blocks configures once.
@@ -99,8 +99,8 @@ impl Tiles {
         let mut configuration =
             Configuration { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
         configuration.row_bytes[..8].fill(64);
-        configuration.rows[..7].fill(rows as u8);
-        configuration.rows[7] = TILE_ROWS as u8;
+        configuration.rows[..6].fill(rows as u8);
+        configuration.rows[6..8].fill(TILE_ROWS as u8);
         // SAFETY: the token proves the instruction and the permission; the 64 bytes are a valid configuration.
         unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const configuration, options(nostack, readonly)) };
         Self { rows, _thread: PhantomData }

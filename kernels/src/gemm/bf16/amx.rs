@@ -1,20 +1,29 @@
 //! The products on AMX tiles.
 //!
-//! A kernel holds one or two row tiles by one to three column tiles of C in the registers 0 to 5 for all its blocks of
-//! terms; register 6 takes a tile of A, 7 one of B, each loaded as it is needed: the order goes down one column tile and up
-//! the next, so that two row tiles by three column tiles take seven loads for six products. A tile product takes
-//! about as many cycles as A has rows (16 rows: 15; 10: 11.5; 8: 9.3; 4: 8.5), whatever it waits for, and a load 8 from
-//! the first-level cache; so the products are what limits as long as B comes in time.
+//! A kernel holds one or two row tiles by one or two column tiles of C in the registers 0 to 3 for all its blocks of terms,
+//! tiles of A in 4 and 5 and of B in 6 and 7. Each tile of A or B is loaded for the next block right after its last use in
+//! this one. A tile product takes about as many cycles as A has rows (16 rows: 15; 10: 11.5; 8: 9.3; 4: 8.5), however long
+//! the chain that it belongs to, and a load 8 from the first-level cache.
 //!
-//! Measured 2026-11-22 on one core of a Sapphire-Rapids-class Xeon, GFLOP/s with B and C in the second-level cache:
+//! **A busy sibling.** Where the other hardware thread of the core is at work, as it often is on rented machines, a load no
+//! longer overlaps with products, and a pair of them takes 70 cycles in place of 16. About ten other instructions after each
+//! of them make that 41, of whatever kind; with the core alone they cost nothing, since they go where the decoder would
+//! wait. So the loop is filled up with prefetches of the operand that streams by and with instructions that do nothing.
 //!
-//! | M x K x N | 1 x 1 | 1 x 4 | 4 x 1 | 2 x 2 | 2 x 3 |
-//! |---|---|---|---|---|---|
-//! | 20 x 650 x 1312 | 717 | 805 | | 993 | 1036 |
-//! | 50 x 256 x 512 | 1311 | 1452 | 1675 | 1360 | 1659 |
-//! | 64 x 512 x 1024 | 1296 | 1425 | 1360 | 1612 | 1732 |
+//! Measured 2026-11-22 on one core of a Sapphire-Rapids-class Xeon, medians in GFLOP/s of kernels of 16 rows a tile, with the
+//! core alone and with a busy sibling: all operands in the first-level cache; A streaming from the second-level cache; B
+//! streaming from there.
 //!
-//! Asking for B ahead (PREFETCHT0, 1 to 8 KB) lost 5 to 25 % in every one of these: the processor does it by itself.
+//! | kernel | L1 | A streams | B streams | L1 | A streams | B streams |
+//! |---|---|---|---|---|---|---|
+//! | 2 x 3 tiles, loads before use | 2850 | 2080 | 1720 | 591 | 484 | 441 |
+//! | 2 x 2, loads before use | 2840 | 2140 | 1770 | 642 | 486 | 471 |
+//! | the same, 8 idle after each | 2830 | 2250 | 1810 | 1003 | 710 | 704 |
+//! | 2 x 2, loads after use, 12 idle | 2850 | 2410 | 2040 | 1083 | 710 | 735 |
+//! | this one: 4 prefetches a block ahead and 8 idle | 2850 | 2210 | 1910 | 1067 | 841 | 820 |
+//! | prefetches of A and of B | 2850 | 2080 | 1820 | 1059 | 881 | 898 |
+//!
+//! (1 x 4 and 4 x 1 tiles were slower than 2 x 2 wherever both had been tried.)
 //!
 //! A tile of C is loaded from where it starts (rows 0 apart for a row of biases or zeros) and stored where it belongs.
 //! At the edges, where it has fewer rows or columns than its registers, it goes through a tile in memory ([`Bounce`]).
@@ -26,11 +35,11 @@ use std::arch::asm;
 
 /// Row tiles and column tiles of the largest kernel.
 const HIGH: usize = 2;
-const WIDE: usize = 3;
+const WIDE: usize = 2;
 
-/// The most blocks of terms between two visits to C where there are more rows than one kernel takes: three column tiles of
-/// B (36 KB) should stay in the first-level cache for all rows.
-const DEPTH: usize = 12;
+/// The most blocks of terms between two visits to C where there are more rows than one kernel takes: two column tiles of B
+/// (32 KB) should stay in the first-level cache for all rows.
+const DEPTH: usize = 16;
 
 /// Where one tile of C comes from and goes to: addresses, and bytes from row to row.
 #[derive(Clone, Copy)]
@@ -55,14 +64,17 @@ impl Port {
 struct Call {
     a: [*const u32; HIGH],
     b: [*const u32; WIDE],
+    /// What streams by, two tiles: these of A or those of B.
+    stream: [*const u32; 2],
     blocks: usize,
     /// Of tile (r, j) at r * (column tiles of the kernel) + j.
     ports: [Port; HIGH * WIDE],
 }
 
-/// Writes a kernel: the tiles of C by number and the body of its loop.
+/// Writes a kernel: the tiles of C by number, the first loads, the loop's body with the loads for the next block, and the
+/// products of the last block. `fill` stands for instructions that go between the others.
 macro_rules! kernel {
-    ($(#[$doc:meta])* $name:ident, $($c:literal)*, $($body:literal)*) => {
+    ($(#[$doc:meta])* $name:ident, $($c:literal)*, [$($first:literal)*], [$($body:literal)*], [$($end:literal)*]) => {
         $(#[$doc])*
         ///
         /// # Safety
@@ -72,10 +84,29 @@ macro_rules! kernel {
             // SAFETY: the caller's promise; the registers of the tiles and flags are all that is lost.
             unsafe {
                 asm!(
+                    // `fill`: two lines of each streaming tile a block ahead, and eight idle instructions. The lines go on
+                    // from one to the next: eight times two make the sixteen of a tile.
+                    ".macro unroll_fill",
+                    "prefetcht0 [{s0}]",
+                    "prefetcht0 [{s1}]",
+                    ".rept 4",
+                    "nop",
+                    ".endr",
+                    "prefetcht0 [{s0} + 64]",
+                    "prefetcht0 [{s1} + 64]",
+                    ".rept 4",
+                    "nop",
+                    ".endr",
+                    "add {s0}, 128",
+                    "add {s1}, 128",
+                    ".endm",
                     $(concat!("mov {p}, qword ptr [{ports} + 32 * ", $c, "]"),
                     concat!("mov {q}, qword ptr [{ports} + 32 * ", $c, " + 8]"),
                     concat!("tileloadd tmm", $c, ", [{p} + {q} * 1]"),)*
                     "test {n}, {n}",
+                    "jz 4f",
+                    $($first,)*
+                    "dec {n}",
                     "jz 3f",
                     "2:",
                     $($body,)*
@@ -83,15 +114,15 @@ macro_rules! kernel {
                     "add {a1}, 1024",
                     "add {b0}, 1024",
                     "add {b1}, 1024",
-                    "add {b2}, 1024",
                     "dec {n}",
                     "jnz 2b",
                     "3:",
+                    $($end,)*
+                    "4:",
                     $(concat!("mov {p}, qword ptr [{ports} + 32 * ", $c, " + 16]"),
                     concat!("mov {q}, qword ptr [{ports} + 32 * ", $c, " + 24]"),
                     concat!("tilestored [{p} + {q} * 1], tmm", $c),)*
-                    // Every kernel names all operands.
-                    "# {line}",
+                    ".purgem unroll_fill",
                     ports = in(reg) call.ports.as_ptr(),
                     p = out(reg) _,
                     q = out(reg) _,
@@ -100,7 +131,9 @@ macro_rules! kernel {
                     a1 = inout(reg) call.a[1] => _,
                     b0 = inout(reg) call.b[0] => _,
                     b1 = inout(reg) call.b[1] => _,
-                    b2 = inout(reg) call.b[2] => _,
+                    // A block ahead of what the loop loads, which is a block ahead itself.
+                    s0 = inout(reg) call.stream[0].wrapping_add(2 * BLOCK_WORDS) => _,
+                    s1 = inout(reg) call.stream[1].wrapping_add(2 * BLOCK_WORDS) => _,
                     line = in(reg) 64usize,
                     options(nostack),
                 );
@@ -112,71 +145,108 @@ macro_rules! kernel {
 kernel!(
     /// One row tile, one column tile.
     one_by_one, "0",
-    "tileloadd tmm7, [{b0} + {line} * 1]"
-    "tileloadd tmm6, [{a0} + {line} * 1]"
-    "tdpbf16ps tmm0, tmm6, tmm7"
+    ["tileloadd tmm4, [{a0} + {line} * 1]" "tileloadd tmm6, [{b0} + {line} * 1]"],
+    [
+        "tdpbf16ps tmm0, tmm4, tmm6"
+        "unroll_fill"
+        "unroll_fill"
+        "unroll_fill"
+        "unroll_fill"
+        "tileloadd tmm4, [{a0} + {line} * 1 + 1024]"
+        "unroll_fill"
+        "unroll_fill"
+        "tileloadd tmm6, [{b0} + {line} * 1 + 1024]"
+        "unroll_fill"
+        "unroll_fill"
+    ],
+    ["tdpbf16ps tmm0, tmm4, tmm6"]
 );
 kernel!(
     /// One row tile, two column tiles.
     one_by_two, "0" "1",
-    "tileloadd tmm6, [{a0} + {line} * 1]"
-    "tileloadd tmm7, [{b0} + {line} * 1]"
-    "tdpbf16ps tmm0, tmm6, tmm7"
-    "tileloadd tmm7, [{b1} + {line} * 1]"
-    "tdpbf16ps tmm1, tmm6, tmm7"
-);
-kernel!(
-    /// One row tile, three column tiles.
-    one_by_three, "0" "1" "2",
-    "tileloadd tmm6, [{a0} + {line} * 1]"
-    "tileloadd tmm7, [{b0} + {line} * 1]"
-    "tdpbf16ps tmm0, tmm6, tmm7"
-    "tileloadd tmm7, [{b1} + {line} * 1]"
-    "tdpbf16ps tmm1, tmm6, tmm7"
-    "tileloadd tmm7, [{b2} + {line} * 1]"
-    "tdpbf16ps tmm2, tmm6, tmm7"
+    [
+        "tileloadd tmm4, [{a0} + {line} * 1]"
+        "tileloadd tmm6, [{b0} + {line} * 1]"
+        "tileloadd tmm7, [{b1} + {line} * 1]"
+    ],
+    [
+        "tdpbf16ps tmm0, tmm4, tmm6"
+        "unroll_fill"
+        "unroll_fill"
+        "tileloadd tmm6, [{b0} + {line} * 1 + 1024]"
+        "unroll_fill"
+        "tdpbf16ps tmm1, tmm4, tmm7"
+        "unroll_fill"
+        "unroll_fill"
+        "tileloadd tmm4, [{a0} + {line} * 1 + 1024]"
+        "unroll_fill"
+        "tileloadd tmm7, [{b1} + {line} * 1 + 1024]"
+        "unroll_fill"
+        "unroll_fill"
+    ],
+    ["tdpbf16ps tmm0, tmm4, tmm6" "tdpbf16ps tmm1, tmm4, tmm7"]
 );
 kernel!(
     /// Two row tiles, one column tile.
     two_by_one, "0" "1",
-    "tileloadd tmm7, [{b0} + {line} * 1]"
-    "tileloadd tmm6, [{a0} + {line} * 1]"
-    "tdpbf16ps tmm0, tmm6, tmm7"
-    "tileloadd tmm6, [{a1} + {line} * 1]"
-    "tdpbf16ps tmm1, tmm6, tmm7"
+    [
+        "tileloadd tmm6, [{b0} + {line} * 1]"
+        "tileloadd tmm4, [{a0} + {line} * 1]"
+        "tileloadd tmm5, [{a1} + {line} * 1]"
+    ],
+    [
+        "tdpbf16ps tmm0, tmm4, tmm6"
+        "unroll_fill"
+        "unroll_fill"
+        "tileloadd tmm4, [{a0} + {line} * 1 + 1024]"
+        "unroll_fill"
+        "tdpbf16ps tmm1, tmm5, tmm6"
+        "unroll_fill"
+        "unroll_fill"
+        "tileloadd tmm6, [{b0} + {line} * 1 + 1024]"
+        "unroll_fill"
+        "tileloadd tmm5, [{a1} + {line} * 1 + 1024]"
+        "unroll_fill"
+        "unroll_fill"
+    ],
+    ["tdpbf16ps tmm0, tmm4, tmm6" "tdpbf16ps tmm1, tmm5, tmm6"]
 );
 kernel!(
     /// Two row tiles, two column tiles.
     two_by_two, "0" "1" "2" "3",
-    "tileloadd tmm7, [{b0} + {line} * 1]"
-    "tileloadd tmm6, [{a0} + {line} * 1]"
-    "tdpbf16ps tmm0, tmm6, tmm7"
-    "tileloadd tmm6, [{a1} + {line} * 1]"
-    "tdpbf16ps tmm2, tmm6, tmm7"
-    "tileloadd tmm7, [{b1} + {line} * 1]"
-    "tdpbf16ps tmm3, tmm6, tmm7"
-    "tileloadd tmm6, [{a0} + {line} * 1]"
-    "tdpbf16ps tmm1, tmm6, tmm7"
-);
-kernel!(
-    /// Two row tiles, three column tiles.
-    two_by_three, "0" "1" "2" "3" "4" "5",
-    "tileloadd tmm7, [{b0} + {line} * 1]"
-    "tileloadd tmm6, [{a0} + {line} * 1]"
-    "tdpbf16ps tmm0, tmm6, tmm7"
-    "tileloadd tmm6, [{a1} + {line} * 1]"
-    "tdpbf16ps tmm3, tmm6, tmm7"
-    "tileloadd tmm7, [{b1} + {line} * 1]"
-    "tdpbf16ps tmm4, tmm6, tmm7"
-    "tileloadd tmm6, [{a0} + {line} * 1]"
-    "tdpbf16ps tmm1, tmm6, tmm7"
-    "tileloadd tmm7, [{b2} + {line} * 1]"
-    "tdpbf16ps tmm2, tmm6, tmm7"
-    "tileloadd tmm6, [{a1} + {line} * 1]"
-    "tdpbf16ps tmm5, tmm6, tmm7"
+    [
+        "tileloadd tmm6, [{b0} + {line} * 1]"
+        "tileloadd tmm4, [{a0} + {line} * 1]"
+        "tileloadd tmm5, [{a1} + {line} * 1]"
+        "tileloadd tmm7, [{b1} + {line} * 1]"
+    ],
+    [
+        "tdpbf16ps tmm0, tmm4, tmm6"
+        "unroll_fill"
+        "tdpbf16ps tmm2, tmm5, tmm6"
+        "unroll_fill"
+        "tileloadd tmm6, [{b0} + {line} * 1 + 1024]"
+        "unroll_fill"
+        "tdpbf16ps tmm1, tmm4, tmm7"
+        "unroll_fill"
+        "tileloadd tmm4, [{a0} + {line} * 1 + 1024]"
+        "unroll_fill"
+        "tdpbf16ps tmm3, tmm5, tmm7"
+        "unroll_fill"
+        "tileloadd tmm7, [{b1} + {line} * 1 + 1024]"
+        "unroll_fill"
+        "tileloadd tmm5, [{a1} + {line} * 1 + 1024]"
+        "unroll_fill"
+    ],
+    [
+        "tdpbf16ps tmm0, tmm4, tmm6"
+        "tdpbf16ps tmm2, tmm5, tmm6"
+        "tdpbf16ps tmm1, tmm4, tmm7"
+        "tdpbf16ps tmm3, tmm5, tmm7"
+    ]
 );
 
-/// `turns` times six products of whole tiles that never leave the registers: what the tiles can do at most.
+/// `turns` times four products of whole tiles that never leave the registers: what the tiles can do at most.
 pub(super) fn spin(tiles: &Tiles, turns: usize) -> usize {
     if turns == 0 {
         return 0;
@@ -185,12 +255,10 @@ pub(super) fn spin(tiles: &Tiles, turns: usize) -> usize {
     unsafe {
         asm!(
             "2:",
-            "tdpbf16ps tmm0, tmm6, tmm7",
-            "tdpbf16ps tmm1, tmm6, tmm7",
-            "tdpbf16ps tmm2, tmm6, tmm7",
-            "tdpbf16ps tmm3, tmm6, tmm7",
-            "tdpbf16ps tmm4, tmm6, tmm7",
-            "tdpbf16ps tmm5, tmm6, tmm7",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm1, tmm4, tmm6",
+            "tdpbf16ps tmm2, tmm4, tmm6",
+            "tdpbf16ps tmm3, tmm4, tmm6",
             "dec {n}",
             "jnz 2b",
             n = inout(reg) turns => _,
@@ -222,15 +290,10 @@ pub(super) unsafe fn run(tiles: &Tiles, o: &Operands) {
     let visits = if few { 1 } else { o.blocks.div_ceil(DEPTH).max(1) };
     let mut at = 0;
     while at < o.tiles {
-        // Threes, but two and two rather than three and one.
-        let wide = match o.tiles - at {
-            left @ 1..=3 => left,
-            4 => 2,
-            _ => WIDE,
-        };
+        let wide = (o.tiles - at).min(WIDE);
         for visit in 0..visits {
             let [k0, end] = [visit, visit + 1].map(|v| o.blocks * v / visits);
-            let part = Part { o, at, wide, k0, blocks: end - k0, last: visit + 1 == visits };
+            let part = Part { o, at, wide, k0, blocks: end - k0, last: visit + 1 == visits, few };
             // SAFETY: the caller's promise covers all rows, tiles and blocks.
             unsafe { part.run(&mut bounces) };
         }
@@ -238,7 +301,7 @@ pub(super) unsafe fn run(tiles: &Tiles, o: &Operands) {
     }
 }
 
-/// One to three column tiles from `at` on, over the blocks `k0..k0 + blocks`.
+/// One or two column tiles from `at` on, over the blocks `k0..k0 + blocks`.
 struct Part<'a> {
     o: &'a Operands,
     at: usize,
@@ -247,6 +310,8 @@ struct Part<'a> {
     blocks: usize,
     /// Whether the next tiles follow.
     last: bool,
+    /// Whether one kernel takes all rows: then B streams by, else A.
+    few: bool,
 }
 
 impl Part<'_> {
@@ -263,6 +328,7 @@ impl Part<'_> {
         let mut call = Call {
             a: [o.a; HIGH],
             b: std::array::from_fn(|j| o.b.wrapping_add((self.at + j) * o.ldb + self.k0 * BLOCK_WORDS)),
+            stream: [o.a; 2],
             blocks: self.blocks,
             ports: [nowhere; HIGH * WIDE],
         };
@@ -274,6 +340,7 @@ impl Part<'_> {
                     call.ports[i * self.wide + j] = ports[j].down(r - first + i * o.high, 4 * o.ldc);
                 }
             }
+            call.stream = if self.few { call.b } else { call.a };
             self.fetch_ahead(r + high * o.high);
             let cut = narrow || r + high * o.high > end;
             if cut {
@@ -286,10 +353,8 @@ impl Part<'_> {
                 match (high, self.wide) {
                     (1, 1) => one_by_one(&call),
                     (1, 2) => one_by_two(&call),
-                    (1, 3) => one_by_three(&call),
                     (2, 1) => two_by_one(&call),
                     (2, 2) => two_by_two(&call),
-                    (2, 3) => two_by_three(&call),
                     (high, wide) => unreachable!("a kernel of {high} x {wide} tiles"),
                 }
             }

@@ -46,16 +46,19 @@ use std::ops::Range;
 /// Words of one block of a tile.
 pub(super) const BLOCK_WORDS: usize = SIDE * SIDE;
 
-/// Words of A that a product with an unpacked operand keeps: 1 MB, half of the second-level cache.
+/// Words of A that a product with an unpacked operand keeps where that is all of its terms: 1 MB, half of the second-level
+/// cache. Else half of that, so that B and C have room beside it.
 const A_ROOM: usize = 1 << 18;
-/// Rows and blocks along K of that part at most.
+/// Words of B that are packed together: 256 KB.
+const B_ROOM: usize = 1 << 16;
+/// Rows and blocks along K of such a part at most.
 const MOST_ROWS: usize = 1024;
 const MOST_BLOCKS: usize = 64;
-/// Column tiles that are packed together: with fewer, each row of B is read in pieces too short to be fetched ahead.
-const TILES_TOGETHER: usize = 12;
+/// Column tiles that are packed together at most; with few, each row of B is read in pieces too short to be fetched ahead.
+const MOST_TILES: usize = 12;
 
 /// Words of scratch that a product with an unpacked operand takes at most.
-pub(super) const SCRATCH: usize = A_ROOM + TILES_TOGETHER * MOST_BLOCKS * BLOCK_WORDS;
+pub(super) const SCRATCH: usize = A_ROOM + B_ROOM;
 
 /// The operands of a run: rows of A by neighbouring column tiles of B, over some blocks of terms.
 #[derive(Clone, Copy)]
@@ -199,7 +202,8 @@ pub(super) fn unpacked(args: Unpacked<'_>) {
     let words: &mut [u32] = bytemuck::cast_slice_mut(scratch.as_mut_slice());
     let (room, tiles) = words.split_at_mut(A_ROOM);
     let rows_at_once = m.min(MOST_ROWS);
-    let blocks_at_once = (A_ROOM / (rows_at_once.div_ceil(SIDE) * BLOCK_WORDS)).clamp(1, MOST_BLOCKS);
+    let blocks_at_once = blocks_at_once(rows_at_once, blocks_of(depth));
+    let tiles_at_once = (B_ROOM / (blocks_at_once * BLOCK_WORDS)).min(MOST_TILES);
     for k0 in (0..depth.max(1)).step_by(blocks_at_once * TERMS) {
         let k = (depth - k0).min(blocks_at_once * TERMS);
         for m0 in (0..m).step_by(rows_at_once) {
@@ -207,8 +211,8 @@ pub(super) fn unpacked(args: Unpacked<'_>) {
             let left = part(k0..k0 + k, m0..m0 + rows, transposed, a);
             let left = Rounded::new(isa, left, transposed, room);
             let runner = Runner::new(isa, left.high);
-            for col in (0..n).step_by(TILES_TOGETHER * SIDE) {
-                let cols = (n - col).min(TILES_TOGETHER * SIDE);
+            for col in (0..n).step_by(tiles_at_once * SIDE) {
+                let cols = (n - col).min(tiles_at_once * SIDE);
                 let right = part(k0..k0 + k, col..col + cols, !b_transposed, b);
                 pack_tiles(isa, right, b_transposed, tiles, blocks_of(k) * BLOCK_WORDS);
                 let o = Operands {
@@ -233,6 +237,14 @@ pub(super) fn unpacked(args: Unpacked<'_>) {
             }
         }
     }
+}
+
+/// Blocks of terms of one part of a product with `rows` rows and `all` blocks.
+fn blocks_at_once(rows: usize, all: usize) -> usize {
+    let block = rows.div_ceil(SIDE) * BLOCK_WORDS;
+    let most = if all * block <= A_ROOM { all } else { A_ROOM / 2 / block };
+    let parts = all.div_ceil(most.clamp(1, MOST_BLOCKS)).max(1);
+    all.div_ceil(parts).max(1)
 }
 
 /// Terms and columns (or rows) of an operand whose terms run down its rows, or along them.
