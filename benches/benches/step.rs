@@ -27,6 +27,7 @@ fn steps(criterion: &mut Criterion) {
                 rows: None,
                 steps: None,
                 profile: false,
+                pin: false,
             };
             let (case, outputs) = match Case::new(name, &options) {
                 Ok(case) if name == "bilstm" => (case, 2),

@@ -62,6 +62,7 @@ fn a_step_allocates_nothing_after_the_first() {
         rows: Some(6),
         steps: Some(7),
         profile: false,
+        pin: false,
     };
     let names = ["char256", "word650", "gru650", "minchar", "bilstm"];
     let ways = [(Precision::F32, false), (Precision::F32, true), (Precision::Bf16, false), (Precision::Bf16, true)];

@@ -54,6 +54,7 @@ fn a_case_has_the_losses_of_training_on_the_same_tokens() {
         rows: Some(5),
         steps: Some(7),
         profile: false,
+        pin: false,
     };
     let precisions = [Precision::F32, Precision::Bf16];
     for (name, precision) in ["char256", "gru650", "minchar"].into_iter().flat_map(|name| precisions.map(|p| (name, p)))

@@ -508,3 +508,31 @@ fn gradients_are_checked_and_reported() {
     assert_eq!(report["comparisons"][0]["tensors"][0]["checked"], 20);
     assert_eq!(place.refused(&["gradcheck", "--entries", "0"]), "2: error: --entries: must be at least 1");
 }
+
+#[test]
+fn benches_say_where_time_goes_and_plan_for_other_machines() {
+    let place = Place::new();
+    let small = ["--hidden", "16", "--steps", "3", "--batch", "4", "--seconds", "0.01", "--json"];
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&place.ok(&[&["bench"], arguments, &small].concat())).unwrap()
+    };
+    let profile = &json(&["char256", "--profile", "--pin", "--threads", "2"])["profile"];
+    let shares = profile["phases"].as_array().unwrap().iter().map(|phase| phase["share"].as_f64().unwrap());
+    assert!((shares.sum::<f64>() - 1.0).abs() < 1e-9, "{profile}");
+    assert!(json(&["char256"]).get("profile").is_none());
+    let splits = json(&["--plan", "gru650", "--cores", "3"])["splits"].as_array().unwrap().clone();
+    assert_eq!(splits.iter().map(|split| split["cores"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 2, 3, 3]);
+    let text =
+        place.ok(&["bench", "--plan", "min-char-rnn", "--vocabulary", "50", "--cores", "1", "--seconds", "0.01"]);
+    assert!(text.contains("Choose one team of 1"), "{text}");
+
+    let needs = place.refused(&["bench", "--plan", "min-char-rnn", "--cores", "2"]);
+    assert!(needs.starts_with("2: ") && needs.contains("--vocabulary"), "{needs}");
+    let neither = place.refused(&["bench", "--plan", "char25", "--cores", "2"]);
+    assert!(neither.contains("char256"), "{neither}");
+    let own = place.refused(&["bench", "--plan", "char256", "--vocabulary", "9", "--cores", "2"]);
+    assert!(own.contains("--vocabulary"), "{own}");
+    for what in ["--profile", "--pin"] {
+        assert!(place.refused(&["bench", what]).contains(what));
+    }
+}

@@ -79,6 +79,23 @@ enum Task {
     Generate,
 }
 
+/// A model of one's own, as a case.
+#[derive(Clone, Debug)]
+pub struct OwnModel {
+    /// What the case is called.
+    pub name: String,
+    /// The model.
+    pub model: ModelConfig,
+    /// V
+    pub vocabulary: usize,
+    /// N
+    pub rows: usize,
+    /// T
+    pub steps: usize,
+    /// The optimiser.
+    pub optimizer: OptimizerOptions,
+}
+
 /// How a case is changed and run.
 #[derive(Clone, Debug)]
 pub struct CaseOptions {
@@ -98,6 +115,8 @@ pub struct CaseOptions {
     pub steps: Option<usize>,
     /// Whether to say where the time goes.
     pub profile: bool,
+    /// Whether each thread is kept on one core.
+    pub pin: bool,
 }
 
 /// What was measured.
@@ -160,6 +179,18 @@ impl Case {
     /// The names of all cases.
     pub fn names() -> &'static [&'static str] {
         &NAMES
+    }
+
+    /// The training of a model of one's own: `rows` streams of `steps` steps, of random tokens.
+    ///
+    /// # Errors
+    ///
+    /// As [`Graph::new`].
+    pub fn of_model(model: OwnModel) -> Result<Self> {
+        let OwnModel { name, model, vocabulary, rows, steps, optimizer } = model;
+        let sequence = Graph::new(&model, vocabulary)?.is_sequence();
+        let task = if sequence { Task::Train } else { Task::Classify };
+        Ok(Self { name, model, vocabulary, rows, steps, task, optimizer, lr: 0.0 })
     }
 
     /// The case of this name, changed as the options say.
@@ -225,9 +256,13 @@ impl Case {
     ///
     /// As [`Network::new`].
     pub fn network(&self, options: &CaseOptions) -> Result<Network> {
-        let graph = Graph::new(&self.model, self.vocabulary)?;
-        let network = NetworkOptions {
+        Network::new(&Graph::new(&self.model, self.vocabulary)?, self.network_options(options))
+    }
+
+    fn network_options(&self, options: &CaseOptions) -> NetworkOptions {
+        NetworkOptions {
             threads: options.threads,
+            pin: options.pin,
             isa: options.isa,
             precision: options.precision,
             steps: self.steps,
@@ -235,8 +270,47 @@ impl Case {
             training: self.task != Task::Generate,
             loss_scale: if self.name == "minchar" { LossScale::Sum } else { LossScale::Mean },
             ..NetworkOptions::default()
-        };
-        Network::new(&graph, network)
+        }
+    }
+
+    /// The case in training by a thread that does what one of `options.threads` threads would do: see
+    /// [`Network::posing`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::training`].
+    pub(super) fn posing(&self, options: &CaseOptions) -> Result<Training<'_>> {
+        self.check_trains()?;
+        let graph = Graph::new(&self.model, self.vocabulary)?;
+        Ok(Training::new(self, Network::posing(&graph, self.network_options(options))?))
+    }
+
+    fn check_trains(&self) -> Result<()> {
+        match self.task {
+            Task::Generate => {
+                let what = format!("{} generates and does not train", self.name);
+                Err(Error::usage(what).mend("choose a case that trains"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The case with other rows.
+    pub(super) fn with_rows(self, rows: usize) -> Self {
+        Self { rows, ..self }
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+    /// The number of parameters.
+    pub(super) fn parameters(&self) -> Result<usize> {
+        Ok(Graph::new(&self.model, self.vocabulary)?.arena())
+    }
+    /// What is counted in a step.
+    pub(super) fn counted(&self) -> usize {
+        if self.task == Task::Train { self.steps * self.rows } else { self.rows }
     }
 
     /// Times the case.
@@ -261,8 +335,7 @@ impl Case {
                 let time = median(options.length, || {
                     training.step();
                 });
-                let count = if self.task == Task::Train { self.steps * self.rows } else { self.rows };
-                (time, count, training.take_profile())
+                (time, self.counted(), training.take_profile())
             }
         };
         let (seconds, peak) = (time.as_secs_f64(), peak_memory());
@@ -288,11 +361,7 @@ impl Case {
     ///
     /// As [`Network::new`]; [`Error::Usage`] for a case that does not train.
     pub fn training(&self, options: &CaseOptions) -> Result<Training<'_>> {
-        if self.task == Task::Generate {
-            return Err(
-                Error::usage(format!("{} generates and has no losses", self.name)).mend("choose a case that trains")
-            );
-        }
+        self.check_trains()?;
         let mut training = Training::new(self, self.network(options)?);
         training.start_profile(options);
         Ok(training)
@@ -366,7 +435,7 @@ impl<'a> Training<'a> {
         }
     }
 
-    fn start_profile(&mut self, options: &CaseOptions) {
+    pub(super) fn start_profile(&mut self, options: &CaseOptions) {
         if options.profile {
             self.network.start_profile();
         }
@@ -375,6 +444,11 @@ impl<'a> Training<'a> {
     /// Where the time went since the first step, if the options asked for it.
     pub fn take_profile(&mut self) -> Option<Profile> {
         self.network.take_profile()
+    }
+
+    /// [`Network::take_posed`] of the case's network.
+    pub(super) fn take_posed(&self) -> [usize; 2] {
+        self.network.take_posed()
     }
 
     /// One step; returns its mean loss.

@@ -2,14 +2,16 @@
 //!
 //! A step here is everything that a training step does (forward, loss, backward, clipping, update), by the same function
 //! that training calls; tokens are drawn uniformly at random, fresh for each step. `cases.rs` has the models, `machine.rs`
-//! the rates of the machine itself, `products.rs` single matrix products.
+//! the rates of the machine itself, `products.rs` single matrix products, `plan.rs` a model of a step's time on more cores.
 
 mod cases;
 mod machine;
+mod plan;
 mod products;
 
-pub use cases::{Case, CaseOptions, Outcome, Stream, Training};
+pub use cases::{Case, CaseOptions, Outcome, OwnModel, Stream, Training};
 pub use machine::{KernelRate, Machine, MemoryRate};
+pub use plan::{Plan, PlanRates, Split};
 pub use products::{Shape, time_product};
 
 use std::time::{Duration, Instant};

@@ -53,7 +53,8 @@ pub fn time_product(shape: Shape, options: &CaseOptions) -> Result<Duration> {
     };
     let (a, b, mut c) = (values(m * k, 1), values(k * n, 2), Buffer::new(m * n));
     let (a, b) = (Mat::dense(&a, m, k), Mat::dense(&b, k, n));
-    let crew = Crew::new(threads, 1).map_err(|e| Error::run(format!("cannot start {threads} threads: {e}")))?;
+    let crew = if options.pin { Crew::pinned(threads, 1) } else { Crew::new(threads, 1) };
+    let crew = crew.map_err(|e| Error::run(format!("cannot start {threads} threads: {e}")))?;
     let (team, scratch) = (crew.team(), Scratch::new(threads));
     let products = Products { team: &team, isa, precision, scratch: &scratch };
     if m > PREPACKED_ROWS && precision != Precision::Int8 {

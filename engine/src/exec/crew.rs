@@ -7,8 +7,9 @@
 
 use super::barrier::{Barrier, Rising};
 use super::cost::Work;
+use super::member::{Member, Posed, Wait};
+use super::pin;
 use super::profile::{Began, Profile};
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,6 +32,8 @@ struct Group {
     /// Whether a job is in progress.
     busy: AtomicBool,
     size: usize,
+    /// Present where the calling thread poses as one of `size` members and the others do not exist.
+    posed: Option<Posed>,
     panic: Mutex<Option<Box<dyn std::any::Any + Send>>>,
 }
 
@@ -46,20 +49,20 @@ impl Group {
             never: AtomicBool::new(false),
             busy: AtomicBool::new(false),
             size,
+            posed: None,
             panic: Mutex::new(None),
         }
-    }
-
-    /// A member that works alone.
-    fn alone(&self) -> Member<'_> {
-        Member { rank: 0, size: 1, barrier: &self.barrier, strands: &[] }
     }
 
     /// Runs the job on all members and waits for them; the calling thread is member 0.
     fn run(&self, job: &(dyn Fn(Member<'_>) + Sync)) {
         assert!(!self.barrier.is_poisoned(), "the team was left by a panic");
         if self.size == 1 {
-            return job(self.alone());
+            return job(Member::alone());
+        }
+        if let Some(posed) = &self.posed {
+            posed.jobs.fetch_add(1, Ordering::Relaxed);
+            return job(Member { rank: 0, size: self.size, wait: Wait::Nobody(Some(posed)), strands: &[] });
         }
         assert!(!self.busy.swap(true, Ordering::Acquire), "a job was given while another runs");
         let target = self.done.get() + self.size - 1;
@@ -81,7 +84,7 @@ impl Group {
 
     /// Calls the job as one member, keeping a panic for the leader.
     fn call(&self, job: &(dyn Fn(Member<'_>) + Sync), rank: usize) {
-        let member = Member { rank, size: self.size, barrier: &self.barrier, strands: &self.strands };
+        let member = Member { rank, size: self.size, wait: Wait::At(&self.barrier), strands: &self.strands };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(member))) {
             // The first to panic is the cause; those freed from the barrier only follow.
             let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,60 +115,6 @@ impl Group {
     }
 }
 
-/// One of the threads that run a job together.
-#[derive(Clone, Copy)]
-pub struct Member<'a> {
-    rank: usize,
-    size: usize,
-    barrier: &'a Barrier,
-    /// As many as there are members; none for members of a strand.
-    strands: &'a [Barrier],
-}
-
-impl Member<'_> {
-    /// This member's number, from 0.
-    pub fn rank(self) -> usize {
-        self.rank
-    }
-    /// How many members share the job.
-    pub fn size(self) -> usize {
-        self.size
-    }
-    /// Waits for the other members. All members must make the same number of calls.
-    pub fn barrier(self) {
-        if self.size > 1 {
-            let _span = profile::enter(Phase::Waiting);
-            self.barrier.wait(self.size);
-        }
-    }
-    /// Calls `body(strand, member)` for this member's part of `0..strands`: several strands one after the other, each on
-    /// its own, or one strand together with other members, whose barriers the members of other strands do not pass.
-    ///
-    /// # Panics
-    ///
-    /// From within a strand, when the strand's members would have to be parted again.
-    pub fn strands(self, strands: usize, body: impl Fn(usize, Member<'_>)) {
-        if strands >= self.size {
-            let alone = Member { rank: 0, size: 1, barrier: self.barrier, strands: &[] };
-            return (self.rank..strands).step_by(self.size).for_each(|strand| body(strand, alone));
-        }
-        if strands == 1 {
-            return body(0, self);
-        }
-        let strand = self.rank * strands / self.size;
-        let first = |strand: usize| (strand * self.size).div_ceil(strands);
-        let size = first(strand + 1) - first(strand);
-        let rank = self.rank - first(strand);
-        body(strand, Member { rank, size, barrier: &self.strands[strand], strands: &[] });
-    }
-    /// This member's contiguous share of `0..n`, cut at multiples of `granule`. May be empty.
-    pub fn share(self, n: usize, granule: usize) -> Range<usize> {
-        let blocks = n.div_ceil(granule);
-        let cut = |rank: usize| (blocks * rank / self.size * granule).min(n);
-        cut(self.rank)..cut(self.rank + 1)
-    }
-}
-
 /// The members that work on one replica. A job given while another runs (from within it) is a panic.
 pub struct Team<'a> {
     group: &'a Group,
@@ -186,7 +135,7 @@ impl Team<'_> {
         if self.group.size > 1 && work.pays() {
             self.group.run(&job);
         } else {
-            job(self.group.alone());
+            job(Member::alone());
         }
     }
 }
@@ -206,7 +155,7 @@ impl Team<'_> {
         let pieces: [Mutex<Option<T>>; MOST_PARTS] =
             std::array::from_fn(|i| Mutex::new(if i < parts { next(i) } else { None }));
         self.run(work, |member| {
-            for piece in pieces[..parts].iter().skip(member.rank()).step_by(member.size()) {
+            for piece in member.pieces(&pieces[..parts]) {
                 let piece = piece.lock().unwrap_or_else(PoisonError::into_inner).take();
                 if let Some(piece) = piece {
                     run(piece);
@@ -232,6 +181,20 @@ impl Crew {
     ///
     /// When the system refuses to start a thread.
     pub fn new(threads: usize, teams: usize) -> std::io::Result<Self> {
+        Self::start(threads, teams, None)
+    }
+
+    /// As [`Self::new`], each thread, the calling one too, kept on one core: a team's members on neighbouring cores, as far
+    /// as there are cores.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses to start a thread, or does not let it be kept on a core.
+    pub fn pinned(threads: usize, teams: usize) -> std::io::Result<Self> {
+        Self::start(threads, teams, Some(pin::cores()?))
+    }
+
+    fn start(threads: usize, teams: usize, cores: Option<Vec<usize>>) -> std::io::Result<Self> {
         let threads = threads.max(1);
         let teams = teams.clamp(1, threads);
         let outer = Arc::new(Group::new(teams));
@@ -253,8 +216,32 @@ impl Crew {
         };
         let crew = Self { outer, inner, profile: None, _pool: pool };
         // All threads are up from here on, whenever they are needed first.
-        crew.everywhere(|| {});
-        Ok(crew)
+        let failed = Mutex::new(None);
+        crew.everywhere(|team, rank| {
+            let Some(cores) = &cores else { return };
+            let before: usize = crew.inner[..team].iter().map(|group| group.size).sum();
+            if let Err(error) = pin::to(cores[(before + rank) % cores.len()]) {
+                *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            }
+        });
+        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(crew),
+        }
+    }
+
+    /// A crew of the calling thread alone, which does what one of `members` members would do: the largest share of what is
+    /// shared, and all that is not. Results are wrong; the time is that of a member of such a team, but for starting jobs
+    /// and waiting at barriers, which are counted instead ([`Self::take_posed`]).
+    pub fn posing(members: usize) -> Self {
+        let team = Group { posed: Some(Posed::default()), ..Group::new(members.max(1)) };
+        Self { outer: Arc::new(Group::new(1)), inner: Arc::new(vec![team]), profile: None, _pool: None }
+    }
+
+    /// How many jobs a posing crew has shared, and barriers it has passed, since this was last asked; 0 for a real crew.
+    pub fn take_posed(&self) -> [usize; 2] {
+        let take = |posed: &Posed| [&posed.jobs, &posed.barriers].map(|count| count.swap(0, Ordering::Relaxed));
+        self.inner[0].posed.as_ref().map_or([0; 2], take)
     }
 
     /// All threads in one team.
@@ -262,14 +249,14 @@ impl Crew {
         Team { group: &self.inner[0] }
     }
 
-    /// Calls `job` once on every thread.
-    fn everywhere(&self, job: impl Fn() + Sync) {
-        self.outer.run(&|member| self.inner[member.rank].run(&|_| job()));
+    /// Calls `job(team, rank)` once on every thread.
+    fn everywhere(&self, job: impl Fn(usize, usize) + Sync) {
+        self.outer.run(&|team| self.inner[team.rank].run(&|member| job(team.rank, member.rank)));
     }
 
     /// Starts to count where the time of all threads goes.
     pub fn start_profile(&mut self) {
-        self.everywhere(|| profile::start(Phase::Idle));
+        self.everywhere(|_, _| profile::start(Phase::Idle));
         // The calling thread does whatever is not shared.
         profile::start(Phase::Other);
         self.profile = Some(Began::now());
@@ -279,8 +266,8 @@ impl Crew {
     pub fn take_profile(&mut self) -> Option<Profile> {
         let began = self.profile.take()?;
         let sum = Mutex::new(Counts::default());
-        self.everywhere(|| *sum.lock().unwrap_or_else(PoisonError::into_inner) += profile::stop());
-        let threads = self.inner.iter().map(|group| group.size).sum();
+        self.everywhere(|_, _| *sum.lock().unwrap_or_else(PoisonError::into_inner) += profile::stop());
+        let threads = self.inner.iter().map(|group| if group.posed.is_some() { 1 } else { group.size }).sum();
         Some(began.end(threads, sum.into_inner().unwrap_or_else(PoisonError::into_inner)))
     }
 
@@ -358,21 +345,6 @@ mod tests {
             });
             assert!(seen.iter().all(|s| s.load(Ordering::Relaxed) == 1));
             assert!(members.load(Ordering::Relaxed) >= 7);
-        }
-    }
-
-    #[test]
-    fn shares_cover_everything_once_at_multiples_of_the_granule() {
-        let barrier = Barrier::new();
-        for (n, granule, size) in [(650, 16, 2), (10, 64, 3), (97, 8, 5), (0, 16, 2), (128, 16, 16)] {
-            let mut at = 0;
-            for rank in 0..size {
-                let share = Member { rank, size, barrier: &barrier, strands: &[] }.share(n, granule);
-                assert_eq!(share.start, at.min(share.start.max(at)));
-                assert!(share.start.is_multiple_of(granule) || share.start == n);
-                at = share.end;
-            }
-            assert_eq!(at, n);
         }
     }
 

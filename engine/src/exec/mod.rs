@@ -1,12 +1,14 @@
 //! Threads and memory: the only place where rayon is named.
 //!
-//! `crew.rs` has the threads, `barrier.rs` what they wait at, `shared.rs` the matrices that they write together,
-//! `products.rs` matrix products split over a team, `recurrence.rs` the time loops of the recurrent cells, and
-//! `profile.rs` where the time goes.
+//! `crew.rs` has the threads, `member.rs` each one's part of a job, `barrier.rs` what they wait at, `cost.rs` what decides
+//! how many share a piece of work, `shared.rs` the matrices that they write together, `products.rs` matrix products split
+//! over a team, `recurrence/` the time loops of the recurrent cells, and `profile.rs` where the time goes.
 
 mod barrier;
 mod cost;
 mod crew;
+mod member;
+mod pin;
 mod products;
 mod profile;
 mod recurrence;
@@ -19,5 +21,6 @@ pub(crate) use recurrence::{
 };
 
 pub use cost::Work;
-pub use crew::{Crew, Member, Team};
+pub use crew::{Crew, Team};
+pub use member::Member;
 pub use profile::{PhaseTime, Profile};

@@ -4,7 +4,8 @@
 //! and the team alone.
 
 use super::cost::Work;
-use super::crew::{Member, Team};
+use super::crew::Team;
+use super::member::Member;
 use super::shared::Shared;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};

@@ -75,6 +75,8 @@ pub struct NetworkOptions {
     pub training: bool,
     /// What the gradient is of.
     pub loss_scale: LossScale,
+    /// Whether each thread is kept on one core, and writes first what it will work on, so that its memory is near.
+    pub pin: bool,
     /// Fusions that are switched off, by name ([`FUSIONS`]).
     pub no_fuse: Vec<String>,
 }
@@ -91,6 +93,7 @@ impl Default for NetworkOptions {
             seed: 123,
             training: true,
             loss_scale: LossScale::Mean,
+            pin: false,
             no_fuse: Vec::new(),
         }
     }
@@ -161,6 +164,33 @@ impl Network {
     /// [`Error::Usage`] for options out of range, and where the network would not fit in memory: with both figures, and
     /// before anything is allocated. [`Error::Run`] where the system refuses a thread.
     pub fn new(graph: &Graph, options: NetworkOptions) -> Result<Self> {
+        Self::with_crew(graph, options, |options| {
+            let (threads, teams) = (options.threads, options.replicas);
+            let crew = if options.pin { Crew::pinned(threads, teams) } else { Crew::new(threads, teams) };
+            crew.map_err(|error| match error.kind() {
+                std::io::ErrorKind::Unsupported => {
+                    Error::option("--pin", "this system does not let threads be kept on cores").mend("leave it out")
+                }
+                _ => Error::run(format!("cannot start {threads} threads: {error}")),
+            })
+        })
+    }
+
+    /// A network whose calling thread does what one of `options.threads` threads would do: see [`Crew::posing`]. Its results
+    /// are wrong, its time is not.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub fn posing(graph: &Graph, options: NetworkOptions) -> Result<Self> {
+        Self::with_crew(graph, options, |options| Ok(Crew::posing(options.threads)))
+    }
+
+    fn with_crew(
+        graph: &Graph,
+        options: NetworkOptions,
+        crew: impl FnOnce(&NetworkOptions) -> Result<Crew>,
+    ) -> Result<Self> {
         let at_least_one = |name: &str, value: usize| match value {
             0 => Err(Error::usage(format!("{name} must be at least 1"))),
             _ => Ok(()),
@@ -181,8 +211,7 @@ impl Network {
         require_memory("the model", plan.bytes())?;
         let replicas = (0..options.replicas).map(|_| Ok(Mutex::new(plan.replica()?))).collect::<Result<Vec<_>>>()?;
         let packs = PackSet::new(&plan);
-        let crew = Crew::new(options.threads, options.replicas);
-        let crew = crew.map_err(|e| Error::run(format!("cannot start {} threads: {e}", options.threads)))?;
+        let crew = crew(&options)?;
         let members = options.threads.div_ceil(options.replicas.min(options.threads));
         let mut network = Self {
             params: Buffer::new(graph.arena()),
@@ -194,6 +223,13 @@ impl Network {
             crew,
             options,
         };
+        if network.options.pin {
+            // All else is written first by those who work on it.
+            let (team, isa) = (network.crew.team(), network.options.isa);
+            let (precision, scratch) = (network.options.precision, &network.scratch[0]);
+            let products = Products { team: &team, isa, precision, scratch };
+            products.by_blocks(&mut network.params, 4096, |_, part| part.fill(0.0));
+        }
         network.initialize();
         Ok(network)
     }
@@ -252,6 +288,10 @@ impl Network {
     /// Ends what [`Self::start_profile`] began on the same thread; `None` if it did not.
     pub fn take_profile(&mut self) -> Option<Profile> {
         self.crew.take_profile()
+    }
+    /// The crew's [`Crew::take_posed`].
+    pub fn take_posed(&self) -> [usize; 2] {
+        self.crew.take_posed()
     }
     /// The zero state of `rows` rows.
     pub fn new_state(&self, rows: usize) -> State {

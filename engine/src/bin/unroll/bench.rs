@@ -11,6 +11,7 @@ use unroll_kernels::Isa;
 use unroll_kernels::gemm::Precision;
 
 use crate::options::precision;
+use crate::plan;
 
 /// Times a standard case, or shows what this machine can do.
 ///
@@ -18,7 +19,8 @@ use crate::options::precision;
 /// `unroll train` calls; tokens are drawn uniformly at random, fresh for each step. The median step counts.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  unroll bench\n  unroll bench char256 --json\n  unroll bench gemm:700x650x10000 --threads 1\n\
+    after_help = "Examples:\n  unroll bench\n  unroll bench char256 --json\n  unroll bench gemm:700x650x10000 --threads 1\n  \
+    unroll bench --plan word650 --cores 16\n\
     \nCases: char256, char512, word650, gru650 (language models), minchar (min-char-rnn), bilstm (a classifier),\n\
     nnlm32, nnlm256 (Bengio's model), gen512, gen650 (text, one token at a time), gemm:MxKxN (one product)."
 )]
@@ -49,6 +51,18 @@ pub(crate) struct Bench {
     /// Say where the time went: each phase's share of all threads' time
     #[arg(long)]
     profile: bool,
+    /// Models the step of a case, recipe or configuration file on --cores cores: which split to choose, and why
+    #[arg(long, value_name = "CONFIG", conflicts_with_all = ["case", "threads", "losses", "profile", "pin"], requires = "cores")]
+    plan: Option<String>,
+    /// The cores to plan for
+    #[arg(long, value_name = "N", requires = "plan")]
+    cores: Option<usize>,
+    /// The number of different tokens, for the plan of a recipe or file
+    #[arg(long, value_name = "V", requires = "plan")]
+    vocabulary: Option<usize>,
+    /// Keep each thread on one core
+    #[arg(long)]
+    pin: bool,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -57,8 +71,17 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn run(self) -> Result<()> {
         let options = self.options()?;
+        if let (Some(name), Some(cores)) = (&self.plan, self.cores) {
+            if cores > 1024 {
+                return Err(Error::option("--cores", format!("must be from 1 to 1024, got {cores}")));
+            }
+            // Each of many splits is timed: less than a single case would be.
+            let options = CaseOptions { length: options.length.min(Duration::from_millis(500)), ..options };
+            return plan::show(&plan::find(name, self.vocabulary, &options)?.plan(cores, &options)?, cores, self.json);
+        }
         match &self.case {
             None if self.profile => Err(Error::option("--profile", "needs a case").mend("such as char256")),
+            None if self.pin => Err(Error::option("--pin", "needs a case").mend("such as char256")),
             None => machine(&options, self.json),
             Some(case) => match case.strip_prefix("gemm:") {
                 Some(_) if self.profile => Err(Error::option("--profile", "a single product has one phase")
@@ -73,8 +96,14 @@ impl Bench {
         if !(self.seconds > 0.0 && self.seconds <= 3600.0) {
             return Err(Error::option("--seconds", format!("must be in (0, 3600], got {}", self.seconds)));
         }
-        let given =
-            [("--threads", self.threads), ("--hidden", self.hidden), ("--batch", self.batch), ("--steps", self.steps)];
+        let given = [
+            ("--threads", self.threads),
+            ("--hidden", self.hidden),
+            ("--batch", self.batch),
+            ("--steps", self.steps),
+            ("--cores", self.cores),
+            ("--vocabulary", self.vocabulary),
+        ];
         if let Some((name, _)) = given.iter().find(|(_, value)| *value == Some(0)) {
             return Err(Error::option(name, "must be at least 1"));
         }
@@ -87,6 +116,7 @@ impl Bench {
             rows: self.batch,
             steps: self.steps,
             profile: self.profile,
+            pin: self.pin,
         })
     }
 

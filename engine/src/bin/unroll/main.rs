@@ -9,6 +9,7 @@ mod generate;
 mod gradcheck;
 mod interrupt;
 mod options;
+mod plan;
 mod recipes;
 mod show;
 mod summary;

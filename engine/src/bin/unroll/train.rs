@@ -56,6 +56,9 @@ pub(crate) struct Train {
     /// Switches a fusion off; may be repeated
     #[arg(long, value_name = "NAME", help_heading = "Run")]
     no_fuse: Vec<String>,
+    /// Keep each thread on one core
+    #[arg(long, help_heading = "Run")]
+    pin: bool,
     /// Say at the end where the time went: each phase's share of all threads' time
     #[arg(long, help_heading = "Run")]
     profile: bool,
@@ -163,6 +166,7 @@ impl Train {
             seed: config.seed,
             training: true,
             loss_scale: config.loss_scale(),
+            pin: self.pin,
             no_fuse: self.no_fuse.clone(),
             ..NetworkOptions::default()
         };

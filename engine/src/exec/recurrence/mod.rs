@@ -25,7 +25,7 @@ pub(crate) use lstm::{LstmBackward, LstmForward};
 pub(crate) use rnn::{RnnBackward, RnnForward};
 
 use super::cost::Work;
-use super::crew::Member;
+use super::member::Member;
 use super::products::Products;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -2,7 +2,7 @@
 
 use super::Block;
 use crate::exec::cost::{BARRIER_S, Work};
-use crate::exec::crew::Member;
+use crate::exec::member::Member;
 use std::ops::Range;
 use unroll_kernels::Isa;
 use unroll_kernels::gemm::Precision;
@@ -33,7 +33,7 @@ impl Share {
     /// The part of `member` in `units` units of these rows.
     pub(super) fn new(member: Member<'_>, rows: Range<usize>, units: usize, granule: usize, tile: usize) -> Self {
         let tiles = rows.len().div_ceil(tile);
-        let cells = cut(member.rank()..member.rank() + 1, member.size(), [units, granule, tiles]);
+        let cells = member.part(|rank| cut(rank, member.size(), [units, granule, tiles]));
         let row = |tile: usize| rows.start + rows.len() * tile / tiles;
         let unit = |panel: usize| (panel * granule).min(units);
         let mut share = Self { blocks: Default::default(), len: 0 };
@@ -58,16 +58,16 @@ impl Share {
     }
 }
 
-/// The cells of these members of `size`: the last panel may have fewer units, so it is units that are shared equally, to
-/// the nearest cell.
-fn cut(ranks: Range<usize>, size: usize, [units, granule, tiles]: [usize; 3]) -> Range<usize> {
-    let cell = |rank: usize| {
-        let target = units * tiles * rank / size;
-        let panel = target / (granule * tiles);
-        let width = granule.min(units - panel * granule).max(1);
-        panel * tiles + (target - panel * granule * tiles + width / 2) / width
-    };
-    if tiles == 0 { 0..0 } else { cell(ranks.start)..cell(ranks.end) }
+/// The first cell of member `rank` of `size`: the last panel may have fewer units, so it is units that are shared equally,
+/// to the nearest cell.
+fn cut(rank: usize, size: usize, [units, granule, tiles]: [usize; 3]) -> usize {
+    let target = units * tiles * rank / size;
+    if target == 0 {
+        return 0;
+    }
+    let panel = target / (granule * tiles);
+    let width = granule.min(units - panel * granule).max(1);
+    panel * tiles + (target - panel * granule * tiles + width / 2) / width
 }
 
 /// One step of a time loop, as far as its cost depends on it.

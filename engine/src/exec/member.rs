@@ -1,0 +1,129 @@
+//! One of the threads that run a job together, and the parts of work that are its own.
+
+use super::barrier::Barrier;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use unroll_kernels::profile::{self, Phase};
+
+/// What a member that poses as one of many would have shared: see [`super::Crew::posing`].
+#[derive(Debug, Default)]
+pub(super) struct Posed {
+    pub(super) jobs: AtomicUsize,
+    pub(super) barriers: AtomicUsize,
+}
+
+/// Whom a member waits for.
+#[derive(Clone, Copy)]
+pub(super) enum Wait<'a> {
+    /// The other members.
+    At(&'a Barrier),
+    /// Nobody: it is alone, or the other members do not exist and barriers are counted.
+    Nobody(Option<&'a Posed>),
+}
+
+/// One of the threads that run a job together.
+#[derive(Clone, Copy)]
+pub struct Member<'a> {
+    pub(super) rank: usize,
+    pub(super) size: usize,
+    pub(super) wait: Wait<'a>,
+    /// As many as there are members; none for members of a strand.
+    pub(super) strands: &'a [Barrier],
+}
+
+impl<'a> Member<'a> {
+    /// One that works alone.
+    pub(super) fn alone() -> Self {
+        Member { rank: 0, size: 1, wait: Wait::Nobody(None), strands: &[] }
+    }
+
+    /// This member's number, from 0.
+    pub fn rank(self) -> usize {
+        self.rank
+    }
+    /// How many members share the job.
+    pub fn size(self) -> usize {
+        self.size
+    }
+    /// Waits for the other members. All members must make the same number of calls.
+    pub fn barrier(self) {
+        match self.wait {
+            Wait::At(barrier) if self.size > 1 => {
+                let _span = profile::enter(Phase::Waiting);
+                barrier.wait(self.size);
+            }
+            Wait::Nobody(Some(posed)) => {
+                posed.barriers.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    }
+    /// Calls `body(strand, member)` for this member's part of `0..strands`: several strands one after the other, each on
+    /// its own, or one strand together with other members, whose barriers the members of other strands do not pass.
+    ///
+    /// # Panics
+    ///
+    /// From within a strand, when the strand's members would have to be parted again.
+    pub fn strands(self, strands: usize, body: impl Fn(usize, Member<'_>)) {
+        if strands >= self.size {
+            return (self.rank..strands).step_by(self.size).for_each(|strand| body(strand, Member::alone()));
+        }
+        if strands == 1 {
+            return body(0, self);
+        }
+        let strand = self.rank * strands / self.size;
+        let first = |strand: usize| (strand * self.size).div_ceil(strands);
+        let size = first(strand + 1) - first(strand);
+        let wait = match self.wait {
+            Wait::At(_) => Wait::At(&self.strands[strand]),
+            nobody => nobody,
+        };
+        body(strand, Member { rank: self.rank - first(strand), size, wait, strands: &[] });
+    }
+    /// The part of this member where member r has `cut(r)..cut(r + 1)`. One that poses stands for the slowest, and so takes
+    /// the largest part.
+    pub(super) fn part(self, cut: impl Fn(usize) -> usize) -> Range<usize> {
+        let part = |rank: usize| cut(rank)..cut(rank + 1);
+        match self.wait {
+            Wait::Nobody(Some(_)) => (0..self.size).map(part).max_by_key(ExactSizeIterator::len).unwrap_or(0..0),
+            _ => part(self.rank),
+        }
+    }
+    /// This member's contiguous share of `0..n`, cut at multiples of `granule`. May be empty.
+    pub fn share(self, n: usize, granule: usize) -> Range<usize> {
+        let blocks = n.div_ceil(granule);
+        self.part(|rank| (blocks * rank / self.size * granule).min(n))
+    }
+    /// The pieces of this member where piece i belongs to member i modulo the size. One that poses takes the last, since
+    /// those who cut make the last no smaller than the others.
+    pub(super) fn pieces<'p, T>(self, pieces: &'p [T]) -> impl Iterator<Item = &'p T> + use<'p, T> {
+        let (first, step) = match self.wait {
+            Wait::Nobody(Some(_)) => (pieces.len().saturating_sub(1), 1),
+            _ => (self.rank, self.size),
+        };
+        pieces.iter().skip(first).step_by(step)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_cover_everything_once_at_multiples_of_the_granule() {
+        for (n, granule, size) in [(650, 16, 2), (10, 64, 3), (97, 8, 5), (0, 16, 2), (128, 16, 16)] {
+            let mut at = 0;
+            let posed = Posed::default();
+            let member = |rank, posed| Member { rank, size, wait: Wait::Nobody(posed), strands: &[] };
+            let largest = member(0, Some(&posed)).share(n, granule).len();
+            for rank in 0..size {
+                let share = member(rank, None).share(n, granule);
+                assert_eq!(share.start, at.min(share.start.max(at)));
+                assert!(share.start.is_multiple_of(granule) || share.start == n);
+                assert!(share.len() <= largest);
+                at = share.end;
+            }
+            assert_eq!(at, n);
+        }
+    }
+}
