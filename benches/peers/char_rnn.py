@@ -16,9 +16,27 @@ import torch
 from torch import nn
 
 from common import by_count, characters, ids, split_streams, split_tail
-from language_model import Beside, LanguageModel, add_options, evaluate, train_epoch
+from language_model import Beside, LanguageModel, Recipe, add_options, evaluate, train_epoch
 
 SPLITS = {"streams": split_streams, "tail": split_tail}
+
+
+def recipe(path, split="streams", fraction=0.05, batch=50, steps=50, hidden=128, layers=2):
+    """The recipe with the text at `path`; the weights are drawn anew."""
+    text = characters(path)
+    vocabulary = by_count(text)
+    model = LanguageModel(len(vocabulary), 0, hidden, layers)
+    model.initialize(0.08)
+    train, valid = SPLITS[split](ids(text, vocabulary), batch, steps, fraction)
+    return Recipe(
+        model,
+        train,
+        valid,
+        torch.optim.RMSprop(model.parameters(), lr=2e-3, alpha=0.95, eps=1e-8),
+        clip=lambda parameters: nn.utils.clip_grad_value_(parameters, 5.0),
+        rate=lambda epoch: 2e-3 * 0.97 ** max(0, epoch - 10),
+        keeps_state=True,
+    )
 
 
 def main():
@@ -36,24 +54,17 @@ def main():
         torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
 
-    text = characters(args.text)
-    vocabulary = by_count(text)
-    model = LanguageModel(len(vocabulary), 0, args.hidden, args.layers)
-    model.initialize(0.08)
+    trained = recipe(args.text, args.split, args.fraction, args.batch, args.steps, args.hidden, args.layers)
+    model, train, valid = trained.model, trained.train, trained.valid
     if args.weights:
         model.load(args.weights)
     if args.write_initial:
         return model.save(args.write_initial)
 
-    train, valid = SPLITS[args.split](ids(text, vocabulary), args.batch, args.steps, args.fraction)
-    optimizer = torch.optim.RMSprop(model.parameters(), lr=2e-3, alpha=0.95, eps=1e-8)
     state, best, beside = None, (float("inf"), 0), Beside(args.against)
-    print(f"{len(vocabulary)} characters; {train.scored} to train on in {len(train)} batches, {valid.scored} to validate")
+    print(f"{model.vocabulary} characters; {train.scored} to train on in {len(train)} batches, {valid.scored} to validate")
     for epoch in range(1, args.epochs + 1):
-        optimizer.param_groups[0]["lr"] = 2e-3 * 0.97 ** max(0, epoch - 10)
-        loss, seconds, state = train_epoch(
-            model, optimizer, train, lambda parameters: nn.utils.clip_grad_value_(parameters, 5.0), state
-        )
+        loss, seconds, state = train_epoch(trained, epoch, state)
         valid_loss = evaluate(model, valid)
         best = min(best, (valid_loss, epoch))
         line = f"epoch {epoch}: train {loss:.4f}, valid {valid_loss:.4f}, {seconds:.1f} s, {train.scored / seconds:.0f} chars/s"

@@ -1,13 +1,15 @@
 """The language model of char_rnn.py and zaremba_small.py in PyTorch, and its training, as Unroll's recipes have them."""
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from common import IGNORE, read_metrics, read_safetensors, write_safetensors
+from common import IGNORE, Streams, read_metrics, read_safetensors, write_safetensors
 
 
 class LanguageModel(nn.Module):
@@ -78,18 +80,39 @@ def evaluate(model, streams):
     return total / count
 
 
-def train_epoch(model, optimizer, streams, clip, state):
-    """One pass. The gradient is that of the loss summed over time, averaged over rows. Returns loss, seconds, state."""
-    model.train()
+@dataclass
+class Recipe:
+    """A model and how it is trained."""
+
+    model: LanguageModel
+    train: Streams
+    valid: Streams
+    optimizer: torch.optim.Optimizer
+    clip: Callable  # cuts the gradients of these parameters
+    rate: Callable  # the learning rate of an epoch, counted from 1
+    keeps_state: bool  # from one epoch to the next
+
+
+def train_step(recipe, index, state):
+    """One step. The gradient is that of the loss summed over time, averaged over rows. Returns summed loss, count, state."""
+    inputs, targets = recipe.train.batch(index)
+    loss, scored, state = summed_loss(recipe.model, inputs, targets, state)
+    recipe.optimizer.zero_grad(set_to_none=True)
+    (loss / inputs.shape[1]).backward()
+    recipe.clip(recipe.model.parameters())
+    recipe.optimizer.step()
+    return float(loss.detach()), scored, state
+
+
+def train_epoch(recipe, epoch, state):
+    """One pass. Returns loss, seconds, state."""
+    recipe.model.train()
+    recipe.optimizer.param_groups[0]["lr"] = recipe.rate(epoch)
+    state = state if recipe.keeps_state else None
     total, count, start = 0.0, 0, time.perf_counter()
-    for index in range(len(streams)):
-        inputs, targets = streams.batch(index)
-        loss, scored, state = summed_loss(model, inputs, targets, state)
-        optimizer.zero_grad(set_to_none=True)
-        (loss / inputs.shape[1]).backward()
-        clip(model.parameters())
-        optimizer.step()
-        total, count = total + float(loss.detach()), count + scored
+    for index in range(len(recipe.train)):
+        loss, scored, state = train_step(recipe, index, state)
+        total, count = total + loss, count + scored
     return total / count, time.perf_counter() - start, state
 
 

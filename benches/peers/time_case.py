@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
-"""Times one of Unroll's standard cases in PyTorch (minchar: NumPy), and prints one line of JSON.
+"""Times one of Unroll's standard cases in PyTorch, Keras or NumPy, and prints one line of JSON.
 
-usage: time_case.py CASE [--threads N] [--seconds S]     CASE: see CASES below, or README.md beside this file
+usage: time_case.py CASE [--peer torch|keras|numpy] [--precision f32|bf16] [--threads N] [--seconds S] [--setting N,on|off]
 
-The best of the library's own settings counts: one thread and N (PyTorch also with and without oneDNN), each tried for a
-moment in a process of its own; the fastest is then timed for S seconds. `per_s` is from the median step after two that
+CASE: see README.md beside this file. The best of the library's own settings counts: one thread and N (PyTorch and Keras
+also with and without oneDNN), each tried for a moment in a process of its own; the fastest is then timed for S seconds.
+`--setting 2,off` is two threads without oneDNN and tries nothing else. `per_s` is from the median step after two that
 are not counted. A step is a whole training step: forward, loss, backward, clipping, update; or, for gen512 and gen650,
-the choice of 50 tokens one after the other. Tokens are drawn anew for every step.
+the choice of 50 tokens one after the other; or, for gemm:MxKxN, one product, counted in GFLOP/s. Tokens are drawn anew
+for every step. bf16 is PyTorch's autocast, and in gemm cases operands and result of that type.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -25,7 +28,8 @@ LANGUAGE = {
 }
 GENERATION = {"gen512": "char512", "gen650": "word650"}
 NNLM = {"nnlm32": 32, "nnlm256": 256}
-CASES = [*LANGUAGE, "minchar", "bilstm", *NNLM, *GENERATION]
+KERAS = [*LANGUAGE, "bilstm"]
+TRAINED_IN_BF16 = [*LANGUAGE, "bilstm", *NNLM]
 
 
 def median_seconds(step, seconds):
@@ -62,7 +66,14 @@ def language_network(cell, words, embedding, hidden):
     return Network()
 
 
-def language_case(case):
+def low(precision):
+    """The context in which PyTorch computes products in this precision."""
+    import torch
+
+    return torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
+
+
+def language_case(case, precision):
     import torch
     from torch import nn
 
@@ -74,8 +85,9 @@ def language_case(case):
     def step():
         nonlocal carried
         text = torch.randint(words, (steps + 1, rows))
-        logits, state = network(text[:-1], carried)
-        loss = nn.functional.cross_entropy(logits.flatten(0, 1), text[1:].flatten())
+        with low(precision):
+            logits, state = network(text[:-1], carried)
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1).float(), text[1:].flatten())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -85,7 +97,7 @@ def language_case(case):
     return step, rows * steps
 
 
-def generation_case(case):
+def generation_case(case, _):
     import torch
 
     network = language_network(*LANGUAGE[GENERATION[case]][:4]).eval()
@@ -101,7 +113,7 @@ def generation_case(case):
     return step, count
 
 
-def bilstm_case(_):
+def bilstm_case(_, precision):
     import torch
     from torch import nn
 
@@ -123,7 +135,9 @@ def bilstm_case(_):
 
     def step():
         tokens, labels = torch.randint(1000, (steps, rows)), torch.randint(2, (rows,)).float()
-        loss = nn.functional.binary_cross_entropy_with_logits(network(tokens), labels)
+        with low(precision):
+            logits = network(tokens)
+        loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -131,7 +145,7 @@ def bilstm_case(_):
     return step, rows
 
 
-def nnlm_case(case):
+def nnlm_case(case, precision):
     import torch
     from torch import nn
 
@@ -152,7 +166,9 @@ def nnlm_case(case):
 
     def step():
         context, word = torch.randint(words, (rows, 6)), torch.randint(words, (rows,))
-        loss = nn.functional.cross_entropy(network(context), word)
+        with low(precision):
+            logits = network(context)
+        loss = nn.functional.cross_entropy(logits.float(), word)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -160,7 +176,46 @@ def nnlm_case(case):
     return step, rows
 
 
-def minchar_case(_):
+def gemm_case(case, precision):
+    import torch
+
+    m, k, n = map(int, case.removeprefix("gemm:").split("x"))
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b, c = torch.randn(m, k).to(kind), torch.randn(k, n).to(kind), torch.empty(m, n, dtype=kind)
+    return lambda: torch.mm(a, b, out=c), 2e-9 * m * k * n
+
+
+def keras_case(case, _):
+    """The same in Keras; the state is not carried from step to step, which is less work."""
+    import keras
+    import numpy as np
+    from keras import layers
+
+    random = np.random.default_rng(1)
+    if case == "bilstm":
+        rows, steps, words = 64, 200, 1000
+        network = [layers.Embedding(words, 64), layers.Bidirectional(layers.LSTM(64))]
+        network += [layers.Dense(64, "relu"), layers.Dense(1)]
+        loss, optimizer = keras.losses.BinaryCrossentropy(from_logits=True), keras.optimizers.Adam()
+    else:
+        cell, words, embedding, hidden, rows, steps = LANGUAGE[case]
+        one_hot = layers.Lambda(lambda x: keras.ops.one_hot(x, words), output_shape=(steps, words))
+        network = [layers.Embedding(words, embedding) if embedding else one_hot]
+        network += [getattr(layers, cell)(hidden, return_sequences=True) for _ in range(2)] + [layers.Dense(words)]
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        optimizer = keras.optimizers.SGD(0.1, global_clipnorm=5.0)
+    model = keras.Sequential([keras.Input((steps,), dtype="int32"), *network])
+    model.compile(optimizer, loss)
+
+    def step():
+        text = random.integers(words, size=(rows, steps + 1))
+        labels = random.integers(2, size=(rows, 1)) if case == "bilstm" else text[:, 1:]
+        model.train_on_batch(text[:, :-1], labels)
+
+    return step, rows if case == "bilstm" else rows * steps
+
+
+def minchar_case(*_):
     import numpy as np
 
     from min_char_rnn import CLIP, EPSILON, STEPS, UNITS, gradient
@@ -183,59 +238,86 @@ def minchar_case(_):
     return step, STEPS
 
 
-def make(case):
+def make(peer, case, precision):
     """The step of a case, and how many of its units a step does."""
-    if case in LANGUAGE:
-        return language_case(case)
-    if case in GENERATION:
-        return generation_case(case)
-    if case in NNLM:
-        return nnlm_case(case)
-    return {"minchar": minchar_case, "bilstm": bilstm_case}[case](case)
+    makers = {"keras": keras_case, "numpy": minchar_case}
+    if peer == "torch":
+        groups = [(LANGUAGE, language_case), (GENERATION, generation_case), (NNLM, nnlm_case), (["bilstm"], bilstm_case)]
+        makers["torch"] = next((maker for cases, maker in groups if case in cases), gemm_case)
+    return makers[peer](case, precision)
 
 
 # ---- settings
 
 
 def here(args):
-    """Times the case in this process, by the settings that it was started with."""
-    if args.case != "minchar":
+    """Times the case in this process, by the setting that it was started with."""
+    threads, onednn = args.setting
+    if args.peer == "torch":
         import torch
 
-        torch.set_num_threads(args.threads)
+        torch.set_num_threads(threads)
         torch.manual_seed(1)
-        torch.backends.mkldnn.enabled = args.onednn == "on"
-    step, units = make(args.case)
+        torch.backends.mkldnn.enabled = onednn == "on"
+    elif args.peer == "keras":
+        import tensorflow
+
+        tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
+    step, units = make(args.peer, args.case, args.precision)
     return units / median_seconds(step, args.seconds)
 
 
-def apart(args, threads, onednn, seconds):
+def apart(args, setting, seconds):
     """Times the case in a process of its own."""
-    command = [sys.executable, __file__, args.case, "--here", "--threads", str(threads), "--onednn", onednn]
-    environment = {**os.environ, **{f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "MKL", "OPENBLAS")}}
-    done = subprocess.run(
-        [*command, "--seconds", str(seconds)], env=environment, stdout=subprocess.PIPE, text=True, check=True
-    )
-    return float(done.stdout)
+    threads, onednn = setting
+    command = [sys.executable, __file__, args.case, "--here", "--setting", f"{threads},{onednn}"]
+    command += ["--peer", args.peer, "--precision", args.precision, "--seconds", str(seconds)]
+    variables = {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "MKL", "OPENBLAS")}
+    variables |= {"TF_ENABLE_ONEDNN_OPTS": "1" if onednn == "on" else "0", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return float(done.stdout.splitlines()[-1])
+
+
+def parse_setting(text):
+    threads, onednn = text.split(",")
+    if onednn not in ("on", "off"):
+        raise ValueError
+    return int(threads), onednn
+
+
+def check(parser, args):
+    """Refuses what no peer has."""
+    args.peer = args.peer or ("numpy" if args.case == "minchar" else "torch")
+    known = {"torch": [*TRAINED_IN_BF16, *GENERATION], "keras": KERAS, "numpy": ["minchar"]}[args.peer]
+    gemm = args.peer == "torch" and args.case.startswith("gemm:")
+    if not gemm and args.case not in known:
+        parser.error(f"{args.peer} has the cases {', '.join(known)}{', gemm:MxKxN' * (args.peer == 'torch')}")
+    if args.precision == "bf16" and not (gemm or args.peer == "torch" and args.case in TRAINED_IN_BF16):
+        parser.error("bf16 is timed in PyTorch only, in training and in single products")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("case", choices=CASES)
+    parser.add_argument("case")
+    parser.add_argument("--peer", choices=["torch", "keras", "numpy"])
+    parser.add_argument("--precision", choices=["f32", "bf16"], default="f32")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--setting", type=parse_setting)
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--onednn", choices=["on", "off"], default="on", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    check(parser, args)
     if args.here:
         print(here(args))
         return
-    numpy = args.case == "minchar"
-    settings = [(n, on) for n in sorted({1, args.threads}) for on in (["off"] if numpy else ["on", "off"])]
-    threads, onednn = max(settings, key=lambda setting: apart(args, *setting, min(args.seconds, 0.5)))
-    per_s = apart(args, threads, onednn, args.seconds)
-    library = {"peer": "numpy", "precision": "f64"} if numpy else {"peer": "torch", "precision": "f32", "onednn": onednn}
-    print(json.dumps({"case": args.case, **library, "threads": threads, "per_s": round(per_s, 2)}))
+    settings = [(n, on) for n in sorted({1, args.threads}) for on in (["on", "off"] if args.peer != "numpy" else ["off"])]
+    setting = args.setting or max(settings, key=lambda setting: apart(args, setting, min(args.seconds, 0.5)))
+    per_s = apart(args, setting, args.seconds)
+    threads, onednn = setting
+    found = {"case": args.case, "peer": args.peer, "precision": "f64" if args.peer == "numpy" else args.precision}
+    print(json.dumps({**found, "threads": threads, "onednn": onednn, "per_s": round(per_s, 2)}))
 
 
 if __name__ == "__main__":

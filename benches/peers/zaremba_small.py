@@ -19,7 +19,33 @@ import torch
 from torch import nn
 
 from common import by_count, evaluation, ids, training, words
-from language_model import Beside, LanguageModel, add_options, evaluate, train_epoch
+from language_model import Beside, LanguageModel, Recipe, add_options, evaluate, train_epoch
+
+
+def recipe(paths, batch=20, steps=20, hidden=200, embedding=200):
+    """The recipe with the texts at `paths` (the first trains, the second validates), and how the others are evaluated.
+
+    The weights are drawn anew.
+    """
+    texts = [words(path) for path in paths]
+    vocabulary = by_count(texts[0])
+    if "<unk>" not in vocabulary:
+        vocabulary.append("<unk>")
+    known, eos = set(vocabulary), vocabulary.index("<eos>")
+    texts = [ids([word if word in known else "<unk>" for word in text], vocabulary) for text in texts]
+    model = LanguageModel(len(vocabulary), embedding, hidden, 2)
+    model.initialize(0.1)
+    valid, *others = (evaluation(text, 0, batch, steps, first_input=eos) for text in texts[1:])
+    made = Recipe(
+        model,
+        training(texts[0], len(texts[0]), batch, steps),
+        valid,
+        torch.optim.SGD(model.parameters(), lr=1.0),
+        clip=lambda parameters: nn.utils.clip_grad_norm_(parameters, 5.0),
+        rate=lambda epoch: 0.5 ** max(0, epoch - 5),
+        keeps_state=False,
+    )
+    return made, others
 
 
 def main():
@@ -36,30 +62,18 @@ def main():
         torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
 
-    texts = [words(path) for path in (args.train, args.valid, args.test)]
-    vocabulary = by_count(texts[0])
-    if "<unk>" not in vocabulary:
-        vocabulary.append("<unk>")
-    known = set(vocabulary)
-    texts = [ids([word if word in known else "<unk>" for word in text], vocabulary) for text in texts]
-    model = LanguageModel(len(vocabulary), args.embedding, args.hidden, 2)
-    model.initialize(0.1)
+    paths = [args.train, args.valid, args.test]
+    trained, (test,) = recipe(paths, args.batch, args.steps, args.hidden, args.embedding)
+    model, train, valid = trained.model, trained.train, trained.valid
     if args.weights:
         model.load(args.weights)
     if args.write_initial:
         return model.save(args.write_initial)
 
-    train = training(texts[0], len(texts[0]), args.batch, args.steps)
-    eos = vocabulary.index("<eos>")
-    valid, test = (evaluation(text, 0, args.batch, args.steps, first_input=eos) for text in texts[1:])
-    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     beside = Beside(args.against)
-    print(f"{len(vocabulary)} words; {train.scored} to train on, {valid.scored} to validate, {test.scored} to test")
+    print(f"{model.vocabulary} words; {train.scored} to train on, {valid.scored} to validate, {test.scored} to test")
     for epoch in range(1, args.epochs + 1):
-        optimizer.param_groups[0]["lr"] = 0.5 ** max(0, epoch - 5)
-        loss, seconds, _ = train_epoch(
-            model, optimizer, train, lambda parameters: nn.utils.clip_grad_norm_(parameters, 5.0), None
-        )
+        loss, seconds, _ = train_epoch(trained, epoch, None)
         valid_loss = evaluate(model, valid)
         line = f"epoch {epoch}: train {math.exp(loss):.2f}, valid {math.exp(valid_loss):.2f}, {seconds:.1f} s, "
         line += f"{train.scored / seconds:.0f} words/s"

@@ -1,0 +1,204 @@
+#!/usr/bin/env python3
+"""Measures the standard cases and writes benches/RESULTS.md.
+
+    cargo build --release
+    benches/peers/setup.sh torch keras
+    python3 benches/results.py settings             # once on a machine: each peer's fastest setting (minutes)
+    python3 benches/results.py speed --rounds 3     # every case here and in its peers, in turn; again adds rounds
+    python3 benches/results.py plan                 # sets the model of `bench --plan` beside what it predicts
+    python3 benches/results.py odd                  # sizes that are no multiple of anything
+    python3 benches/results.py result char-rnn input.txt    # the time to a loss, see peers/time_to_result.py
+    python3 benches/results.py write                # this machine's part of benches/RESULTS.md
+
+Each run adds a line to target/results.jsonl; a table shows the medians over all runs of the last commit that it was
+measured at. A run during which other processes took more than 5 % of the machine is made again. Needs nothing but
+Python 3.10; the check of other processes is for Linux.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import resource
+import statistics
+import subprocess
+import time
+
+from results_table import write
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+UNROLL = ROOT / "target/release/unroll"
+STORE = ROOT / "target/results.jsonl"
+PEERS = ROOT / "benches/peers"
+CORES = os.cpu_count() or 1
+
+LARGE = ["char256", "char512", "word650", "gru650"]
+CASES = [*LARGE, "bilstm", "minchar", "gen512", "gen650"]
+PRODUCTS = ["gemm:700x650x10000", "gemm:3200x512x2048", "gemm:20x650x2600", "gemm:64x512x2048"]
+# A size, and the round one beside it.
+ODD = [("hidden", 500, 512), ("hidden", 333, 336), ("hidden", 97, 96), ("batch", 7, 8), ("batch", 33, 32)]
+
+
+# ---- running
+
+
+def busy():
+    """Seconds that all processors have worked, or nothing where the system does not tell."""
+    try:
+        with open("/proc/stat", encoding="ascii") as file:
+            fields = file.readline().split()[1:4]
+    except OSError:
+        return None
+    return sum(int(field) for field in fields) / os.sysconf("SC_CLK_TCK")
+
+
+def run(command, attempts=3):
+    """The last line of the output of a command that had the machine to itself, which is JSON."""
+    for _ in range(attempts):
+        before, start = busy(), time.monotonic()
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        result = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise SystemExit(f"{' '.join(map(str, command))}: {result.stderr}")
+        found = json.loads(result.stdout.splitlines()[-1])
+        if before is None:
+            return found
+        now = resource.getrusage(resource.RUSAGE_CHILDREN)
+        own = now.ru_utime + now.ru_stime - children.ru_utime - children.ru_stime
+        others = (busy() - before - own) / (time.monotonic() - start) / CORES
+        if others < 0.05:
+            return found
+    raise SystemExit(f"other processes took {100 * others:.0f} % of the machine in each of {attempts} runs")
+
+
+def bench(*words):
+    return run([UNROLL, "bench", *words, "--json"])
+
+
+def read():
+    """All that was measured, oldest first."""
+    return [json.loads(line) for line in STORE.read_text(encoding="utf-8").splitlines()] if STORE.exists() else []
+
+
+def keep(kind, **values):
+    commit = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    commit = subprocess.run(commit, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    line = {"machine": machine(), "commit": commit, "date": datetime.date.today().isoformat(), "kind": kind, **values}
+    with open(STORE, "a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    print(json.dumps({"kind": kind, **values})[:150], flush=True)
+
+
+def machine():
+    """What the results belong to."""
+    found = {}
+    try:
+        for line in pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition(":")
+            found.setdefault(name.strip(), value.strip())
+    except OSError:
+        pass
+    family = f"family {found.get('cpu family', '?')}, model {found.get('model', '?')}"
+    return f"{found.get('model name', 'unknown processor')} ({family}), {CORES} cores"
+
+
+# ---- what is measured
+
+
+def peers_of(case, precision):
+    """The peers of a case here, and their precision: PyTorch's f32 and Keras' beside f32, PyTorch's bf16 beside bf16."""
+    if case == "minchar":
+        return [("numpy", "f32")] if precision == "f32" else []
+    if precision == "bf16":
+        return [] if case.startswith("gen") else [("torch", "bf16")]
+    return [("torch", "f32")] + ([("keras", "f32")] if case in [*LARGE, "bilstm"] else [])
+
+
+def peer(options, name, case, precision, *words):
+    python = pathlib.Path(options.peers) / ("keras" if name == "keras" else "torch") / "bin/python"
+    if not python.exists():
+        return None
+    say = ["--peer", name, "--precision", precision, "--seconds", options.seconds, *words]
+    return run([python, PEERS / "time_case.py", case, *say])
+
+
+def settings(options):
+    """Finds the fastest setting of each peer."""
+    for case in options.cases:
+        for precision in options.precisions:
+            for name, its in peers_of(case, precision):
+                if found := peer(options, name, case, its):
+                    keep("setting", case=case, peer=name, precision=its, setting=f"{found['threads']},{found['onednn']}")
+
+
+def speed(options):
+    """Every case in turn: on one thread and on all, the same with --profile, and in the peers."""
+    chosen = {(s["case"], s["peer"], s["precision"]): s["setting"] for s in read() if s["kind"] == "setting"}
+    for _ in range(options.rounds):
+        if options.cases == CASES + PRODUCTS:
+            keep("peaks", found=bench("--seconds", 0.2)["machine"])
+        for case in options.cases:
+            for precision in options.precisions:
+                say = [case, "--precision", precision, "--seconds", options.seconds]
+                for threads in sorted({1, CORES} if case != "minchar" else {1}):
+                    keep("ours", run=bench(*say, "--threads", threads))
+                    if case in [*LARGE, "bilstm"]:
+                        keep("profiled", run=bench(*say, "--threads", threads, "--profile"))
+                for name, its in peers_of(case, precision):
+                    setting = chosen.get((case, name, its))
+                    if found := peer(options, name, case, its, *(["--setting", setting] if setting else [])):
+                        keep("peer", run=found)
+
+
+def plan(options):
+    """The predicted beside the measured step, for one team of one thread and of all."""
+    for _ in range(options.rounds):
+        for case in [case for case in options.cases if case in LARGE]:
+            for precision in options.precisions:
+                say = ["--precision", precision, "--seconds", options.seconds]
+                splits = bench("--plan", case, "--cores", CORES, *say)["splits"]
+                for threads in sorted({1, CORES}):
+                    one = next(s for s in splits if s["replicas"] == 1 and s["team"] == threads)
+                    found = bench(case, "--threads", threads, *say)
+                    keep("plan", case=case, precision=precision, threads=threads, predicted_s=one["step_s"],
+                         measured_s=found["step_s"])
+
+
+def odd(options):
+    """char512 with sizes that are no multiple of anything, each beside a round one."""
+    for _ in range(options.rounds):
+        for precision in options.precisions:
+            for what, size, beside in ODD:
+                say = ["char512", "--precision", precision, "--seconds", options.seconds]
+                rates = [bench(*say, f"--{what}", value)["gflops"] for value in (size, beside)]
+                keep("odd", what=what, size=size, beside=beside, precision=precision, rates=rates)
+
+
+def result(options):
+    """The time to a loss."""
+    python = pathlib.Path(options.peers) / "torch/bin/python"
+    script = [PEERS / "time_to_result.py", *options.recipe, "--precisions", *options.precisions]
+    target = ["--target", options.target] if options.target else []
+    keep("result", found=run([python, *script, *target, "--unroll", UNROLL]))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["settings", "speed", "plan", "odd", "result", "write"])
+    parser.add_argument("recipe", nargs="*", help="result: a recipe and its texts")
+    parser.add_argument("--cases", nargs="+", default=CASES + PRODUCTS, choices=CASES + PRODUCTS)
+    parser.add_argument("--precisions", nargs="+", default=["f32", "bf16"], choices=["f32", "bf16"])
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=1.5)
+    parser.add_argument("--target", type=float, help="result: the validation loss that ends it")
+    parser.add_argument("--peers", default=os.environ.get("PEERS_HOME", ROOT / "target/peers"))
+    options = parser.parse_args()
+    if options.what == "write":
+        write(read(), PEERS.parent)
+    else:
+        globals()[options.what](options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""Writes what results.py measured as tables: the part of one machine in RESULTS.md."""
+
+import re
+import statistics
+
+COUNTED = {"bilstm": "texts", "word650": "words", "gru650": "words", "gen650": "tokens", "gen512": "tokens"}
+PEERS = {("torch", "f32"): "PyTorch f32", ("keras", "f32"): "Keras f32", ("torch", "bf16"): "PyTorch bf16"}
+HEAD = """# Results
+
+Written by [results.py](results.py), which says how; a part for each machine. Machines drift within the hour, so each figure is
+the median of runs that were made in turn with those beside it, and only ratios mean something elsewhere. A step is a whole
+training step (forward, loss, backward, clipping, update); of gen512 and gen650, fifty tokens. The cases are described in
+[peers/README.md](peers/README.md). GFLOP/s count the products only.
+"""
+
+
+def median(values):
+    return statistics.median(list(values))
+
+
+def plural(threads):
+    return f"{threads} thread{'s' * (threads > 1)}"
+
+
+def table(head, rows):
+    """A table whose first column is text and whose others are figures."""
+    ruler = "|" + "|".join("---:" if i else "---" for i in range(len(head))) + "|"
+    return ["| " + " | ".join(head) + " |", ruler, *("| " + " | ".join(row) + " |" for row in rows), ""]
+
+
+def grouped(lines, *names):
+    """Lines by the values that they have under these names, in the order of the first of each."""
+    groups = {}
+    for line in lines:
+        groups.setdefault(tuple(line[name] for name in names), []).append(line)
+    return groups
+
+
+# ---- one function a table
+
+
+def peaks_of(lines):
+    """(precision, threads) -> GFLOP/s of multiply-adds that never leave registers or tiles, by the best set."""
+    rates = {}
+    for line in lines:
+        for found in line["found"]["sets"]:
+            for threads, rate in ((1, found["fma_one"]), (line["found"]["threads"], found["fma_all"])):
+                rates.setdefault((found["precision"], threads), {}).setdefault(found["isa"], []).append(rate)
+    return {key: max(median(of_set) for of_set in sets.values()) for key, sets in rates.items()}
+
+
+def peaks(kinds):
+    found = peaks_of(kinds["peaks"])
+    rates = [f"{precision} on {plural(threads)} {rate:,.0f}" for (precision, threads), rate in sorted(found.items())]
+    read = [median(line["found"]["memory"][name] for line in kinds["peaks"]) for name in ("read_one", "read_all")]
+    return [f"The peak, multiply-adds that never leave registers or tiles, in GFLOP/s: {'; '.join(rates)}. Memory is read at "
+            f"{read[0]:.1f} GB/s by one thread, {read[1]:.1f} by all.", ""]
+
+
+def speed(kinds):
+    """What every case reaches, its share of the peak, and its ratio to each peer."""
+    peak = peaks_of(kinds.get("peaks", []))
+    ours = grouped((line["run"] for line in kinds["ours"]), "case", "precision", "threads")
+    theirs = grouped((line["run"] for line in kinds.get("peer", [])), "peer", "precision", "case")
+    per_s = {key: median(run["per_s"] for run in runs) for key, runs in ours.items()}
+    rows, products = [], []
+    for (case, precision), group in grouped(
+        ({"case": c, "precision": p, "threads": t} for c, p, t in ours), "case", "precision"
+    ).items():
+        threads = max(one["threads"] for one in group)
+        here, runs = per_s[case, precision, threads], ours[case, precision, threads]
+        gflops = median(run["gflops"] for run in runs)
+        share = f"{100 * gflops / peak[precision, threads]:.0f} %" if (precision, threads) in peak else ""
+        twice = f"{here / per_s[case, precision, 1]:.2f}" if threads > 1 else ""
+        if case.startswith("gemm:"):
+            peer = theirs.get(("torch", precision, case))
+            other = median(run["per_s"] for run in peer) if peer else None
+            beside = [f"{other:,.0f}", f"{here / other:.2f}"] if other else ["", ""]
+            products.append([case.removeprefix("gemm:"), precision, f"{here:,.0f}", share, twice, *beside, str(len(runs))])
+            continue
+        row = [f"`{case}`", precision, f"{here:,.0f} {COUNTED.get(case, 'characters')}/s", f"{gflops:,.0f}", share, twice]
+        for name, its in PEERS:
+            # NumPy, in double precision, is all that minchar has.
+            runs_of_peer = theirs.get((name, its, case)) or (name == "torch" and its == "f32" and theirs.get(("numpy", "f64", case)))
+            rate = median(run["per_s"] for run in runs_of_peer) if runs_of_peer else None
+            row.append(f"{rate:,.0f} ({here / rate:.2f})" if rate else "")
+        one = theirs.get(("torch", "f32", case))
+        row.append(f"{per_s[case, precision, 1] / median(run['per_s'] for run in one):.2f}" if one else "")
+        rows.append([*row, str(len(runs))])
+    head = ["case", "precision", "Unroll, all threads", "GFLOP/s", "of the peak", "all threads over one"]
+    head += [f"{name} (ratio)" for name in PEERS.values()] + ["one thread over PyTorch f32", "runs"]
+    lines = ["Peers in the fastest of their settings; in brackets, how many times as fast Unroll is on all threads. Beside "
+             "minchar stands NumPy, in double precision.", "", *table(head, rows)]
+    if products:
+        head = ["product M x K x N", "precision", "Unroll, GFLOP/s", "of the peak", "all threads over one",
+                "PyTorch (MKL, oneDNN), same precision", "ratio", "runs"]
+        lines += ["Single products; up to 64 rows the right operand is packed beforehand, as weights are.", ""]
+        lines += table(head, products)
+    return lines
+
+
+def phases(kinds, notes):
+    """Where the time of a step goes."""
+    steps = grouped((line["run"] for line in kinds["ours"]), "case", "precision", "threads")
+    profiled = grouped((line["run"] for line in kinds["profiled"]), "case", "precision", "threads")
+    cost = [median(r["step_s"] for r in runs) / median(r["step_s"] for r in steps[key]) - 1
+            for key, runs in profiled.items() if key in steps]
+    lines = ["Milliseconds of a step, all threads' time added up, and in brackets the rate of the products in it on one thread, in "
+             f"GFLOP/s, as `--profile` counts them. A step takes {100 * median(cost):+.1f} % longer with it in the median of these "
+             "cases.", ""]
+    for (case,), runs in grouped((line["run"] for line in kinds["profiled"]), "case").items():
+        columns = grouped(runs, "precision", "threads")
+        found = {}
+        for key, of_key in columns.items():
+            for run in of_key:
+                for phase in run["profile"]["phases"]:
+                    ms = 1e3 * run["step_s"] * run["threads"] * phase["share"]
+                    found.setdefault(phase["phase"], {}).setdefault(key, []).append((ms, phase["gflops"]))
+        rows = []
+        for phase, by_key in found.items():
+            cells = []
+            for key in columns:
+                ms = median(ms for ms, _ in by_key[key]) if key in by_key else 0.0
+                rates = [rate for _, rate in by_key.get(key, []) if rate]
+                cells.append((ms, f"{ms:.2f}" + (f" ({median(rates):,.0f})" if rates else "")))
+            if max(ms for ms, _ in cells) >= 0.01:
+                rows.append((cells[0][0], [phase.replace("_", " "), *(text for _, text in cells)]))
+        rows.sort(key=lambda row: -row[0])
+        head = ["phase", *(f"{precision}, {plural(threads)}" for precision, threads in columns)]
+        lines += [f"#### {case}", "", *table(head, [row for _, row in rows]), *notes.get(case, [])]
+    return lines
+
+
+def plans(kinds):
+    rows = []
+    for (case, precision, threads), lines in grouped(kinds["plan"], "case", "precision", "threads").items():
+        predicted, measured = (1e3 * median(line[name] for line in lines) for name in ("predicted_s", "measured_s"))
+        difference = f"{100 * (predicted / measured - 1):+.0f} %"
+        rows.append([f"`{case}`", precision, str(threads), f"{predicted:.1f}", f"{measured:.1f}", difference, str(len(lines))])
+    head = ["case", "precision", "threads", "predicted, ms", "measured, ms", "difference", "runs"]
+    return ["`unroll bench --plan CASE --cores N`, one team of all threads.", "", *table(head, rows)]
+
+
+def odd(kinds):
+    rows = []
+    for (precision, what, size, beside), lines in grouped(kinds["odd"], "precision", "what", "size", "beside").items():
+        rates = [median(line["rates"][i] for line in lines) for i in (0, 1)]
+        name = {"hidden": "H", "batch": "N"}[what]
+        row = [f"{name} = {size}", precision, f"{rates[0]:,.0f}", f"{name} = {beside}", f"{rates[1]:,.0f}"]
+        rows.append([*row, f"{rates[0] / rates[1]:.2f}", str(len(lines))])
+    head = ["char512 with", "precision", "GFLOP/s", "beside", "GFLOP/s", "ratio", "runs"]
+    return table(head, rows)
+
+
+def results(kinds):
+    rows = []
+    for (recipe, target), lines in grouped((line["found"] for line in kinds["result"]), "recipe", "target").items():
+        theirs = median(found["pytorch"]["seconds"] for found in lines)
+        row = [f"`{recipe}`", f"{target}", f"{theirs:.1f} s"]
+        for precision in ("f32", "bf16"):
+            found = [line[precision] for line in lines if precision in line]
+            seconds = median(one["seconds"] for one in found) if found else None
+            row.append(f"{seconds:.1f} s ({theirs / seconds:.2f})" if found else "")
+        apart = [line["f32"]["apart"] for line in lines if "f32" in line]
+        rows.append([*row, f"{max(apart):.0e}" if apart else "", str(len(lines))])
+    head = ["recipe", "validation loss", "PyTorch f32", "Unroll f32 (ratio)", "Unroll bf16 (ratio)",
+            "the first 50 losses in f32 differ by", "runs"]
+    return ["[peers/time_to_result.py](peers/time_to_result.py): the same weights, batches and schedule.", "", *table(head, rows)]
+
+
+# ---- the file
+
+
+def write(lines, folder):
+    """Puts the parts of the machines that `lines` are of into folder/RESULTS.md, in place of their earlier ones."""
+    path, notes = folder / "RESULTS.md", read_notes(folder / "results_notes.md")
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    parts = {part.split("\n", 1)[0]: part for part in re.split(r"^(?=## )", text, flags=re.MULTILINE)[1:]}
+    for (name,), of_machine in grouped(lines, "machine").items():
+        kinds = {}
+        for (kind,), of_kind in grouped(of_machine, "kind").items():
+            kinds[kind] = [line for line in of_kind if line["commit"] == of_kind[-1]["commit"]]
+        sections = [
+            ("Speed", "ours", lambda k: (peaks(k) if "peaks" in k else []) + speed(k)),
+            ("Where the time goes", "profiled", lambda k: phases(k, notes)),
+            ("The plan's model beside the measured step", "plan", plans),
+            ("Odd sizes", "odd", odd),
+            ("Time to a result", "result", results),
+        ]
+        part = [f"## {name}", ""]
+        for title, kind, show in sections:
+            if kind in kinds:
+                last = kinds[kind][-1]
+                part += [f"### {title}", "", f"Commit {last['commit']}, {last['date']}.", "", *show(kinds)]
+        parts[f"## {name}"] = "\n".join(part)
+    path.write_text("\n".join([HEAD, *(part.rstrip() + "\n" for part in parts.values())]), encoding="utf-8")
+
+
+def read_notes(path):
+    """What stands under each heading of results_notes.md: what makes up a case's time, and what would make it shorter."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    parts = (part.split("\n", 1) for part in text.split("\n## ")[1:])
+    return {heading.strip(): [body.strip(), ""] for heading, body in parts}
