@@ -4,6 +4,7 @@
     cargo build --release
     benches/peers/setup.sh torch keras
     python3 benches/results.py settings             # once on a machine: each peer's fastest setting (minutes)
+    python3 benches/results.py peaks                # what the machine can do at most
     python3 benches/results.py speed --rounds 3     # every case here and in its peers, in turn; again adds rounds
     python3 benches/results.py plan                 # sets the model of `bench --plan` beside what it predicts
     python3 benches/results.py odd                  # sizes that are no multiple of anything
@@ -81,10 +82,19 @@ def read():
     return [json.loads(line) for line in STORE.read_text(encoding="utf-8").splitlines()] if STORE.exists() else []
 
 
+def git(*words):
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def commit():
+    """The last commit that changed the program, and whether it was changed since."""
+    program = ["--", "kernels", "engine", "Cargo.lock"]
+    changed = git("status", "--porcelain", *program)
+    return git("log", "-1", "--format=%h", *program) + "-changed" * bool(changed)
+
+
 def keep(kind, **values):
-    commit = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    commit = subprocess.run(commit, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-    line = {"machine": machine(), "commit": commit, "date": datetime.date.today().isoformat(), "kind": kind, **values}
+    line = {"machine": machine(), "commit": commit(), "date": datetime.date.today().isoformat(), "kind": kind, **values}
     with open(STORE, "a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
     print(json.dumps({"kind": kind, **values})[:150], flush=True)
@@ -132,12 +142,16 @@ def settings(options):
                     keep("setting", case=case, peer=name, precision=its, setting=f"{found['threads']},{found['onednn']}")
 
 
+def peaks(options):
+    """What the machine can do at most."""
+    for _ in range(options.rounds):
+        keep("peaks", found=bench("--seconds", 0.2)["machine"])
+
+
 def speed(options):
     """Every case in turn: on one thread and on all, the same with --profile, and in the peers."""
     chosen = {(s["case"], s["peer"], s["precision"]): s["setting"] for s in read() if s["kind"] == "setting"}
     for _ in range(options.rounds):
-        if options.cases == CASES + PRODUCTS:
-            keep("peaks", found=bench("--seconds", 0.2)["machine"])
         for case in options.cases:
             for precision in options.precisions:
                 say = [case, "--precision", precision, "--seconds", options.seconds]
@@ -185,7 +199,7 @@ def result(options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["settings", "speed", "plan", "odd", "result", "write"])
+    parser.add_argument("what", choices=["settings", "peaks", "speed", "plan", "odd", "result", "write"])
     parser.add_argument("recipe", nargs="*", help="result: a recipe and its texts")
     parser.add_argument("--cases", nargs="+", default=CASES + PRODUCTS, choices=CASES + PRODUCTS)
     parser.add_argument("--precisions", nargs="+", default=["f32", "bf16"], choices=["f32", "bf16"])

@@ -2,11 +2,12 @@
 
 use super::{median, peak_memory};
 use crate::error::{Error, Result};
-use crate::exec::Profile;
+use crate::exec::{Meeting, Profile};
 use crate::graph::{Graph, ModelConfig};
 use crate::network::{Batch, LossScale, Network, NetworkOptions, State};
 use crate::random::{Key, Purpose};
 use crate::train::{Optimizer, OptimizerOptions, Rule, StepAt, Stepped, step};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use unroll_kernels::Isa;
 use unroll_kernels::gemm::Precision;
@@ -444,6 +445,11 @@ impl<'a> Training<'a> {
     /// Where the time went since the first step, if the options asked for it.
     pub fn take_profile(&mut self) -> Option<Profile> {
         self.network.take_profile()
+    }
+
+    /// [`Network::meet_at`] of the case's network.
+    pub(super) fn meet_at(&self, meeting: Arc<Meeting>) {
+        self.network.meet_at(meeting);
     }
 
     /// [`Network::take_posed`] of the case's network.

@@ -4,24 +4,28 @@
 //! some rows of the batch, whose gradients are then added. The model of a split is
 //!
 //! ```text
-//! step = member + jobs start(P) + barriers pass(P) + (R - 1) add / P        R replicas of teams of P
+//! step = member + waiting + jobs start(P) + barriers pass(P) + (R - 1) add / P        R replicas of teams of P
 //! ```
 //!
 //! where *member* is measured: one thread runs a real step of its replica, but of all that is shared only what the busiest
 //! member of a team of P would do ([`crate::exec::Crew::posing`]), so that every kernel runs in the very shape that it
 //! would have there, and what is not shared is run in full. As many threads as there are cores here do so side by side, so
-//! that they contend for memory. Starting a job and passing a barrier are measured with all cores here, and taken to cost
-//! in proportion to the members beyond that, as all of them write one cache line. What the model does not know: more than
-//! one socket, a memory whose rate does not grow with the cores, and a machine that is busy with other work.
+//! that they contend for memory; and as no two ever take the same time for the same work, they wait for each other where the
+//! members of a team would ([`Meeting`]), which is *waiting*. Starting a job and passing a barrier are measured with all
+//! cores here, and taken to cost in proportion to the members beyond that, as all of them write one cache line. What the
+//! model does not know: more than one socket, a memory whose rate does not grow with the cores, that more members wait longer
+//! for the last of them, and a machine that is busy with other work.
 
 use super::cases::{Case, CaseOptions};
 use super::median;
 use crate::error::{Error, Result};
-use crate::exec::{Crew, Profile, Work};
+use crate::exec::{Crew, Meeting, Profile, Work};
 use std::hint::black_box;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use unroll_kernels::Buffer;
+use unroll_kernels::profile::Phase;
 
 /// What was measured here, once for all splits.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
@@ -51,6 +55,8 @@ pub struct Split {
     pub per_s: f64,
     /// Of this, the busiest member's own work, measured.
     pub member_s: f64,
+    /// Waiting for members with as much to do, measured.
+    pub waiting_s: f64,
     /// Starting jobs.
     pub starting_s: f64,
     /// Passing barriers.
@@ -115,7 +121,10 @@ impl PlanRates {
 
 /// What one member of a team does.
 struct Measured {
+    /// Seconds of its own work in a step.
     seconds: f64,
+    /// And of waiting for those beside it.
+    waiting: f64,
     /// Jobs and barriers of a step.
     counts: [usize; 2],
     profile: Profile,
@@ -157,7 +166,10 @@ impl Case {
         let starting_s = jobs as f64 * rates.scaled(rates.start_s, team);
         let barriers_s = barriers as f64 * rates.scaled(rates.barrier_s, team);
         let adding_s = (replicas - 1) as f64 * self.parameters()? as f64 / team as f64 / rates.add_per_s;
-        let step_s = member.seconds + starting_s + barriers_s + adding_s;
+        // What starting and passing cost here was part of the waiting.
+        let passing = jobs as f64 * rates.start_s + barriers as f64 * rates.barrier_s;
+        let waiting_s = (member.waiting - passing).max(0.0);
+        let step_s = member.seconds + waiting_s + starting_s + barriers_s + adding_s;
         Ok(Split {
             cores: replicas * team,
             replicas,
@@ -165,6 +177,7 @@ impl Case {
             step_s,
             per_s: self.counted() as f64 / step_s,
             member_s: member.seconds,
+            waiting_s,
             starting_s,
             barriers_s,
             adding_s,
@@ -179,20 +192,30 @@ impl Case {
         let case = self.clone().with_rows(rows);
         let crew = Crew::new(busy, 1).map_err(|e| Error::run(format!("cannot start {busy} threads: {e}")))?;
         let members = (0..busy).map(|_| Ok(Mutex::new(case.posing(&options)?))).collect::<Result<Vec<_>>>()?;
-        let results = Mutex::new(Vec::new());
+        let meeting = Arc::new(Meeting::new(busy));
+        let (results, ended) = (Mutex::new(Vec::new()), AtomicBool::new(false));
         crew.team().run(ALL, |member| {
+            let _attendance = meeting.attend();
             let mut training = members[member.rank()].lock().unwrap_or_else(PoisonError::into_inner);
+            if team > 1 {
+                training.meet_at(meeting.clone());
+            }
             // Everything gets its place in memory before any thread is timed.
             training.step();
             training.step();
-            member.barrier();
-            training.take_posed();
             training.start_profile(&options);
+            training.take_posed();
             let (start, mut times) = (Instant::now(), Vec::new());
-            while times.len() < 3 || start.elapsed() < options.length {
+            while !ended.load(Ordering::Relaxed) {
                 let at = Instant::now();
                 training.step();
+                // Replicas wait for the last of them.
+                member.barrier();
                 times.push(at.elapsed().as_secs_f64());
+                if member.rank() == 0 {
+                    ended.store(times.len() >= 3 && start.elapsed() >= options.length, Ordering::Relaxed);
+                }
+                member.barrier();
             }
             let profile = training.take_profile();
             let counts = training.take_posed().map(|count| count / times.len());
@@ -200,9 +223,15 @@ impl Case {
             results.lock().unwrap_or_else(PoisonError::into_inner).push((times[times.len() / 2], counts, profile));
         });
         let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let seconds = results.iter().map(|(seconds, ..)| seconds).sum::<f64>() / results.len() as f64;
+        let waiting =
+            |profile: &Profile| profile.phases.iter().find(|p| p.phase == Phase::Waiting.name()).map(|p| p.share);
+        let mean = |of: &dyn Fn(f64, f64) -> f64| {
+            let each = results.iter().map(|(s, _, p)| of(*s, p.as_ref().and_then(waiting).unwrap_or(0.0)));
+            each.sum::<f64>() / results.len() as f64
+        };
+        let (seconds, waiting) = (mean(&|s, share| s * (1.0 - share)), mean(&|s, share| s * share));
         match results.into_iter().next() {
-            Some((_, counts, Some(profile))) => Ok(Measured { seconds, counts, profile }),
+            Some((_, counts, Some(profile))) => Ok(Measured { seconds, waiting, counts, profile }),
             _ => Err(Error::run("nothing was measured")),
         }
     }
@@ -265,7 +294,7 @@ mod tests {
         let count = |cores| found.iter().filter(|(c, _)| *c == cores).count();
         assert_eq!([1, 2, 4, 6].map(count), [1, 2, 3, 3]);
         for split in &plan.splits {
-            let sum = split.member_s + split.starting_s + split.barriers_s + split.adding_s;
+            let sum = split.member_s + split.waiting_s + split.starting_s + split.barriers_s + split.adding_s;
             assert!((sum / split.step_s - 1.0).abs() < 1e-12 && split.member_s > 0.0, "{split:?}");
             assert_eq!(split.adding_s > 0.0, split.replicas > 1, "{split:?}");
             assert_eq!(split.starting_s > 0.0, split.team > 1, "{split:?}");

@@ -7,7 +7,7 @@
 
 use super::barrier::{Barrier, Rising};
 use super::cost::Work;
-use super::member::{Member, Posed, Wait};
+use super::member::{Meeting, Member, Posed, Wait};
 use super::pin;
 use super::profile::{Began, Profile};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -62,7 +62,8 @@ impl Group {
         }
         if let Some(posed) = &self.posed {
             posed.jobs.fetch_add(1, Ordering::Relaxed);
-            return job(Member { rank: 0, size: self.size, wait: Wait::Nobody(Some(posed)), strands: &[] });
+            job(Member { rank: 0, size: self.size, wait: Wait::Nobody(Some(posed)), strands: &[] });
+            return posed.meet();
         }
         assert!(!self.busy.swap(true, Ordering::Acquire), "a job was given while another runs");
         let target = self.done.get() + self.size - 1;
@@ -232,10 +233,20 @@ impl Crew {
 
     /// A crew of the calling thread alone, which does what one of `members` members would do: the largest share of what is
     /// shared, and all that is not. Results are wrong; the time is that of a member of such a team, but for starting jobs
-    /// and waiting at barriers, which are counted instead ([`Self::take_posed`]).
+    /// and for barriers, which are counted instead ([`Self::take_posed`]), and for waiting, unless others pose beside it
+    /// ([`Self::meet_at`]).
     pub fn posing(members: usize) -> Self {
         let team = Group { posed: Some(Posed::default()), ..Group::new(members.max(1)) };
         Self { outer: Arc::new(Group::new(1)), inner: Arc::new(vec![team]), profile: None, _pool: None }
+    }
+
+    /// Lets a posing crew wait for others that pose alike, at the end of each job and at each barrier. Once only; a real crew
+    /// meets nobody.
+    pub fn meet_at(&self, meeting: Arc<Meeting>) {
+        if let Some(posed) = &self.inner[0].posed {
+            // A crew that meets already keeps its meeting.
+            let _ = posed.meeting.set(meeting);
+        }
     }
 
     /// How many jobs a posing crew has shared, and barriers it has passed, since this was last asked; 0 for a real crew.
@@ -358,6 +369,26 @@ mod tests {
         };
         let caught = catch_unwind(AssertUnwindSafe(|| crew.team().run(ALWAYS, nested)));
         assert_eq!(*caught.unwrap_err().downcast::<&str>().unwrap(), "a job was given while another runs");
+    }
+
+    #[test]
+    fn those_who_pose_wait_for_each_other() {
+        let (crew, meeting) = (Crew::new(2, 1).unwrap(), Arc::new(Meeting::new(2)));
+        let posing = [Crew::posing(4), Crew::posing(4)];
+        posing.iter().for_each(|crew| crew.meet_at(meeting.clone()));
+        let counts = [const { AtomicUsize::new(0) }; 2];
+        crew.team().run(ALWAYS, |member| {
+            for turn in 1..=20 {
+                posing[member.rank()].team().run(ALWAYS, |posing| {
+                    counts[0].fetch_add(1, Ordering::Relaxed);
+                    posing.barrier();
+                    assert!(counts[0].load(Ordering::Relaxed) >= 2 * turn, "a barrier let a member pass early");
+                    counts[1].fetch_add(1, Ordering::Relaxed);
+                });
+                assert!(counts[1].load(Ordering::Relaxed) >= 2 * turn, "a job ended early");
+            }
+        });
+        assert_eq!(posing.map(|crew| crew.take_posed()), [[20, 20]; 2]);
     }
 
     #[test]

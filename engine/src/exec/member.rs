@@ -3,13 +3,57 @@
 use super::barrier::Barrier;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use unroll_kernels::profile::{self, Phase};
 
+/// Where several that pose as members of one team wait for each other, as often as such members would.
+pub struct Meeting {
+    barrier: Barrier,
+    members: usize,
+}
+
+impl Meeting {
+    /// Of this many threads.
+    pub fn new(members: usize) -> Self {
+        Self { barrier: Barrier::new(), members }
+    }
+
+    fn wait(&self) {
+        let _span = profile::enter(Phase::Waiting);
+        self.barrier.wait(self.members);
+    }
+
+    /// Frees the others, who then panic too, if the thread panics while this is held.
+    pub fn attend(&self) -> impl Drop + '_ {
+        Attendance(self)
+    }
+}
+
+struct Attendance<'a>(&'a Meeting);
+
+impl Drop for Attendance<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.barrier.poison();
+        }
+    }
+}
+
 /// What a member that poses as one of many would have shared: see [`super::Crew::posing`].
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Posed {
     pub(super) jobs: AtomicUsize,
     pub(super) barriers: AtomicUsize,
+    pub(super) meeting: OnceLock<Arc<Meeting>>,
+}
+
+impl Posed {
+    /// Waits for the others who pose, if there are any.
+    pub(super) fn meet(&self) {
+        if let Some(meeting) = self.meeting.get() {
+            meeting.wait();
+        }
+    }
 }
 
 /// Whom a member waits for.
@@ -17,7 +61,7 @@ pub(super) struct Posed {
 pub(super) enum Wait<'a> {
     /// The other members.
     At(&'a Barrier),
-    /// Nobody: it is alone, or the other members do not exist and barriers are counted.
+    /// Nobody: it is alone, or the other members do not exist, and barriers are counted and met at by those who pose alike.
     Nobody(Option<&'a Posed>),
 }
 
@@ -54,6 +98,7 @@ impl<'a> Member<'a> {
             }
             Wait::Nobody(Some(posed)) => {
                 posed.barriers.fetch_add(1, Ordering::Relaxed);
+                posed.meet();
             }
             _ => {}
         }

@@ -22,5 +22,5 @@ pub(crate) use recurrence::{
 
 pub use cost::Work;
 pub use crew::{Crew, Team};
-pub use member::Member;
+pub use member::{Meeting, Member};
 pub use profile::{PhaseTime, Profile};

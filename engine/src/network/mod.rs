@@ -20,13 +20,13 @@ pub(crate) use state::Carried;
 pub use state::{State, StateTensor};
 
 use crate::error::{Error, Result};
-use crate::exec::{Crew, Products, Profile, Scratch, Team};
+use crate::exec::{Crew, Meeting, Products, Profile, Scratch, Team};
 use crate::graph::{Graph, Initializer, ParamSpec};
 use crate::layers::Cx;
 use crate::random::{Key, Purpose};
 use plan::Plan;
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use unroll_kernels::gemm::Precision;
 use unroll_kernels::{Buffer, Isa, Mat};
 
@@ -288,6 +288,10 @@ impl Network {
     /// Ends what [`Self::start_profile`] began on the same thread; `None` if it did not.
     pub fn take_profile(&mut self) -> Option<Profile> {
         self.crew.take_profile()
+    }
+    /// The crew's [`Crew::meet_at`].
+    pub fn meet_at(&self, meeting: Arc<Meeting>) {
+        self.crew.meet_at(meeting);
     }
     /// The crew's [`Crew::take_posed`].
     pub fn take_posed(&self) -> [usize; 2] {

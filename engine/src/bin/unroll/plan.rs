@@ -62,8 +62,17 @@ pub(crate) fn show(plan: &Plan, cores: usize, json: bool) -> Result<()> {
         rates.add_per_s / 1e6
     ))?;
     let right = |name| (name, Align::Right);
-    let columns =
-        ["Replicas x threads", "ms a step", "a second", "times one", "own work", "starting", "barriers", "adding"];
+    let columns = [
+        "Replicas x threads",
+        "ms a step",
+        "a second",
+        "times one",
+        "own work",
+        "waiting",
+        "starting",
+        "barriers",
+        "adding",
+    ];
     let mut table = Table::new(&std::iter::once(right("Cores")).chain(columns.map(right)).collect::<Vec<_>>());
     let one = plan.splits.first().map_or(f64::NAN, |split| split.step_s);
     let mut last = 0;
@@ -80,6 +89,7 @@ pub(crate) fn show(plan: &Plan, cores: usize, json: bool) -> Result<()> {
             format!("{:.0}", split.per_s),
             format!("{:.2}", one / split.step_s),
             ms(split.member_s),
+            ms(split.waiting_s),
             ms(split.starting_s),
             ms(split.barriers_s),
             ms(split.adding_s),
@@ -89,7 +99,7 @@ pub(crate) fn show(plan: &Plan, cores: usize, json: bool) -> Result<()> {
     let mut best = plan.splits.iter().filter(|split| split.cores == cores);
     let Some(first) = best.next() else { return Ok(()) };
     out.line(&format!("\n{}", reason(first, best.next())))?;
-    let step = std::time::Duration::from_secs_f64(first.member_s);
+    let step = std::time::Duration::from_secs_f64(first.member_s + first.waiting_s);
     report::profile(&first.profile, Some(step)).iter().try_for_each(|line| out.line(line))
 }
 
@@ -104,6 +114,7 @@ fn reason(first: &Split, second: Option<&Split>) -> String {
     let Some(second) = second else { return format!("{chosen}: there is no other way.") };
     let differences = [
         ("its members' own work", second.member_s - first.member_s),
+        ("waiting for one another", second.waiting_s - first.waiting_s),
         ("starting jobs", second.starting_s - first.starting_s),
         ("barriers", second.barriers_s - first.barriers_s),
         ("adding gradients", second.adding_s - first.adding_s),
