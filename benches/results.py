@@ -24,6 +24,7 @@ import pathlib
 import resource
 import statistics
 import subprocess
+import sys
 import time
 
 from results_table import write
@@ -70,6 +71,7 @@ def run(command, attempts=3):
         others = (busy() - before - own) / (time.monotonic() - start) / CORES
         if others < 0.05:
             return found
+        print(f"again, as other processes took {100 * others:.0f} % of the machine", file=sys.stderr, flush=True)
     raise SystemExit(f"other processes took {100 * others:.0f} % of the machine in each of {attempts} runs")
 
 
@@ -120,7 +122,7 @@ def peers_of(case, precision):
     """The peers of a case here, and their precision: PyTorch's f32 and Keras' beside f32, PyTorch's bf16 beside bf16."""
     if case == "minchar":
         return [("numpy", "f32")] if precision == "f32" else []
-    if precision == "bf16":
+    if precision != "f32":
         return [] if case.startswith("gen") else [("torch", "bf16")]
     return [("torch", "f32")] + ([("keras", "f32")] if case in [*LARGE, "bilstm"] else [])
 
@@ -153,7 +155,8 @@ def speed(options):
     chosen = {(s["case"], s["peer"], s["precision"]): s["setting"] for s in read() if s["kind"] == "setting"}
     for _ in range(options.rounds):
         for case in options.cases:
-            for precision in options.precisions:
+            # Eight bits are for running what is trained.
+            for precision in [*options.precisions, *(["int8"] if case.startswith("gen") else [])]:
                 say = [case, "--precision", precision, "--seconds", options.seconds]
                 for threads in sorted({1, CORES} if case != "minchar" else {1}):
                     keep("ours", run=bench(*say, "--threads", threads))

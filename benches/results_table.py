@@ -2,6 +2,7 @@
 
 import re
 import statistics
+import textwrap
 
 COUNTED = {"bilstm": "texts", "word650": "words", "gru650": "words", "gen650": "tokens", "gen512": "tokens"}
 PEERS = {("torch", "f32"): "PyTorch f32", ("keras", "f32"): "Keras f32", ("torch", "bf16"): "PyTorch bf16"}
@@ -20,6 +21,10 @@ def median(values):
 
 def plural(threads):
     return f"{threads} thread{'s' * (threads > 1)}"
+
+
+def paragraph(text):
+    return [*textwrap.wrap(text, 128), ""]
 
 
 def table(head, rows):
@@ -53,8 +58,8 @@ def peaks(kinds):
     found = peaks_of(kinds["peaks"])
     rates = [f"{precision} on {plural(threads)} {rate:,.0f}" for (precision, threads), rate in sorted(found.items())]
     read = [median(line["found"]["memory"][name] for line in kinds["peaks"]) for name in ("read_one", "read_all")]
-    return [f"The peak, multiply-adds that never leave registers or tiles, in GFLOP/s: {'; '.join(rates)}. Memory is read at "
-            f"{read[0]:.1f} GB/s by one thread, {read[1]:.1f} by all.", ""]
+    return paragraph(f"The peak, multiply-adds that never leave registers or tiles, in GFLOP/s: {'; '.join(rates)}. Memory is "
+                     f"read at {read[0]:.1f} GB/s by one thread, {read[1]:.1f} by all.")
 
 
 def speed(kinds):
@@ -64,10 +69,9 @@ def speed(kinds):
     theirs = grouped((line["run"] for line in kinds.get("peer", [])), "peer", "precision", "case")
     per_s = {key: median(run["per_s"] for run in runs) for key, runs in ours.items()}
     rows, products = [], []
-    for (case, precision), group in grouped(
-        ({"case": c, "precision": p, "threads": t} for c, p, t in ours), "case", "precision"
-    ).items():
-        threads = max(one["threads"] for one in group)
+    first = {case: i for i, (case, _, _) in reversed(list(enumerate(ours)))}
+    for case, precision in sorted({key[:2] for key in ours}, key=lambda key: (first[key[0]], "f32 bf16 int8".index(key[1]))):
+        threads = max(key[2] for key in ours if key[:2] == (case, precision))
         here, runs = per_s[case, precision, threads], ours[case, precision, threads]
         gflops = median(run["gflops"] for run in runs)
         share = f"{100 * gflops / peak[precision, threads]:.0f} %" if (precision, threads) in peak else ""
@@ -89,12 +93,12 @@ def speed(kinds):
         rows.append([*row, str(len(runs))])
     head = ["case", "precision", "Unroll, all threads", "GFLOP/s", "of the peak", "all threads over one"]
     head += [f"{name} (ratio)" for name in PEERS.values()] + ["one thread over PyTorch f32", "runs"]
-    lines = ["Peers in the fastest of their settings; in brackets, how many times as fast Unroll is on all threads. Beside "
-             "minchar stands NumPy, in double precision.", "", *table(head, rows)]
+    lines = paragraph("Peers in the fastest of their settings; in brackets, how many times as fast Unroll is on all threads. Beside "
+                      "minchar stands NumPy, in double precision.") + table(head, rows)
     if products:
         head = ["product M x K x N", "precision", "Unroll, GFLOP/s", "of the peak", "all threads over one",
                 "PyTorch (MKL, oneDNN), same precision", "ratio", "runs"]
-        lines += ["Single products; up to 64 rows the right operand is packed beforehand, as weights are.", ""]
+        lines += paragraph("Single products; up to 64 rows the right operand is packed beforehand, as weights are.")
         lines += table(head, products)
     return lines
 
@@ -105,9 +109,9 @@ def phases(kinds, notes):
     profiled = grouped((line["run"] for line in kinds["profiled"]), "case", "precision", "threads")
     cost = [median(r["step_s"] for r in runs) / median(r["step_s"] for r in steps[key]) - 1
             for key, runs in profiled.items() if key in steps]
-    lines = ["Milliseconds of a step, all threads' time added up, and in brackets the rate of the products in it on one thread, in "
-             f"GFLOP/s, as `--profile` counts them. A step takes {100 * median(cost):+.1f} % longer with it in the median of these "
-             "cases.", ""]
+    lines = paragraph("Milliseconds of a step, all threads' time added up, and in brackets the rate of the products in it on one "
+                      "thread, in GFLOP/s, as `--profile` counts them. What it costs itself: over these cases, steps with it took "
+                      f"{100 * median(cost):+.1f} % of their time without it more, in the median.")
     for (case,), runs in grouped((line["run"] for line in kinds["profiled"]), "case").items():
         columns = grouped(runs, "precision", "threads")
         found = {}
@@ -138,7 +142,7 @@ def plans(kinds):
         difference = f"{100 * (predicted / measured - 1):+.0f} %"
         rows.append([f"`{case}`", precision, str(threads), f"{predicted:.1f}", f"{measured:.1f}", difference, str(len(lines))])
     head = ["case", "precision", "threads", "predicted, ms", "measured, ms", "difference", "runs"]
-    return ["`unroll bench --plan CASE --cores N`, one team of all threads.", "", *table(head, rows)]
+    return paragraph("`unroll bench --plan CASE --cores N`, one team of all threads.") + table(head, rows)
 
 
 def odd(kinds):
@@ -165,7 +169,7 @@ def results(kinds):
         rows.append([*row, f"{max(apart):.0e}" if apart else "", str(len(lines))])
     head = ["recipe", "validation loss", "PyTorch f32", "Unroll f32 (ratio)", "Unroll bf16 (ratio)",
             "the first 50 losses in f32 differ by", "runs"]
-    return ["[peers/time_to_result.py](peers/time_to_result.py): the same weights, batches and schedule.", "", *table(head, rows)]
+    return paragraph("[peers/time_to_result.py](peers/time_to_result.py): the same weights, batches and schedule.") + table(head, rows)
 
 
 # ---- the file
