@@ -16,25 +16,29 @@ use std::ops::Range;
 /// 48 KB, the rest being left to the operands of the product.
 const BLOCK: usize = 4096;
 
-/// Rows of a block: ten register tiles of six rows; in bf16 whole tiles, four or more.
+/// Rows of a block: ten register tiles of six rows; in bf16 a pair of tiles, for which the tile registers are configured.
 fn block_rows(precision: Precision, rows: usize) -> usize {
     match precision {
         Precision::F32 => 60,
         Precision::Int8 => 64,
-        Precision::Bf16 => 64 / gemm::tile_rows(rows) * gemm::tile_rows(rows),
+        Precision::Bf16 => 2 * gemm::tile_rows(rows),
     }
 }
 
-/// The blocks of a step of `rows` rows: (rows, units), whole panels of `recurrent`, all rows of some units before the
-/// next units, so that panels are read from the second-level cache once for each block of rows.
+/// The blocks of a step of `rows` rows: (rows, units), whole panels of `recurrent`. All rows of some units go before the next
+/// units, so that panels are read from the second-level cache once for each block of rows; in bf16 all units of some rows
+/// before the next rows.
 pub(crate) fn blocks(rows: usize, recurrent: PackedRef<'_>) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
     let (units, granule) = (recurrent.cols(), recurrent.granule());
-    let high = block_rows(recurrent.precision(), rows);
+    let precision = recurrent.precision();
+    let high = block_rows(precision, rows);
     let panel = rows.clamp(1, high) * granule * recurrent.groups();
     let width = granule * (BLOCK / panel).max(1);
-    (0..units)
-        .step_by(width)
-        .flat_map(move |u| (0..rows).step_by(high).map(move |n| (n..(n + high).min(rows), u..(u + width).min(units))))
+    let [down, right] = [rows.div_ceil(high), units.div_ceil(width)];
+    (0..down * right).map(move |i| {
+        let (n, u) = if precision == Precision::Bf16 { (i / right, i % right) } else { (i % down, i / down) };
+        (n * high..rows.min((n + 1) * high), u * width..units.min((u + 1) * width))
+    })
 }
 
 /// The vector at `at`: `LANES` elements if `WHOLE`, else those that are left, the other lanes 0.

@@ -9,6 +9,7 @@
 
 use super::Avx512;
 use std::arch::asm;
+use std::cell::Cell;
 use std::marker::PhantomData;
 
 /// The token of AMX: holding one proves that the processor has the tiles with their bf16 product, AVX-512 with its bf16
@@ -70,13 +71,14 @@ fn request_permission() -> bool {
 /// The most rows of a tile.
 pub(crate) const TILE_ROWS: usize = 16;
 
-/// This thread's tile registers, configured for as long as the value lives: registers 0 to 3 hold C, 4 and 5 hold A, both with
-/// the same number of rows, and 6 and 7 hold B with sixteen; rows of 64 bytes everywhere.
+/// This thread's tile registers, configured for as long as the value lives, for two row tiles: registers 0 and 1 hold C and
+/// 4 holds A of the upper one, 2 and 3 hold C and 5 holds A of the lower one, with as many rows as each has; 6 and 7 hold B
+/// with sixteen. Rows have 64 bytes everywhere.
 ///
 /// LDTILECFG takes about 190 cycles and TILERELEASE 40 (Sapphire Rapids), as much as fifteen tile products: a walk over
 /// many blocks configures once.
 pub(crate) struct Tiles {
-    rows: usize,
+    rows: Cell<[usize; 2]>,
     /// The configuration belongs to the thread.
     _thread: PhantomData<*const ()>,
 }
@@ -92,23 +94,28 @@ struct Configuration {
 }
 
 impl Tiles {
-    /// Configures the registers for tiles of `rows` rows of A and C, 1 to 16. One at a time a thread: a second would
-    /// replace the first.
-    pub(crate) fn configure(_proof: Amx, rows: usize) -> Self {
-        assert!((1..=TILE_ROWS).contains(&rows), "tiles of {rows} rows");
+    /// Configures the registers for row tiles of `rows` rows each, 1 to 16. One at a time a thread: a second would replace
+    /// the first.
+    pub(crate) fn configure(_proof: Amx, rows: [usize; 2]) -> Self {
+        let tiles = Self { rows: Cell::new([0; 2]), _thread: PhantomData };
+        tiles.set_rows(rows);
+        tiles
+    }
+
+    /// Configures them anew if they are for other rows. What they hold is lost then.
+    pub(crate) fn set_rows(&self, rows: [usize; 2]) {
+        if self.rows.replace(rows) == rows {
+            return;
+        }
+        assert!(rows.iter().all(|rows| (1..=TILE_ROWS).contains(rows)), "tiles of {rows:?} rows");
         let mut configuration =
             Configuration { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
         configuration.row_bytes[..8].fill(64);
-        configuration.rows[..6].fill(rows as u8);
-        configuration.rows[6..8].fill(TILE_ROWS as u8);
-        // SAFETY: the token proves the instruction and the permission; the 64 bytes are a valid configuration.
+        let [upper, lower] = rows.map(|rows| rows as u8);
+        let b = TILE_ROWS as u8;
+        configuration.rows[..8].copy_from_slice(&[upper, upper, lower, lower, upper, lower, b, b]);
+        // SAFETY: the value exists only where the set does; the 64 bytes are a valid configuration.
         unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const configuration, options(nostack, readonly)) };
-        Self { rows, _thread: PhantomData }
-    }
-
-    /// Rows of a tile of A and C.
-    pub(crate) fn rows(&self) -> usize {
-        self.rows
     }
 }
 

@@ -172,6 +172,22 @@ mod native {
         if n >= 16 { !0 } else { ((1u32 << n.max(0)) - 1) as u16 }
     }
 
+    /// Asks for the lines of the block two to the right of block (i, j), or as far into the blocks below. Every row of a block
+    /// lies in a page of its own, more pages than the processor itself looks ahead in.
+    #[inline(always)]
+    fn ahead(from: Mat, [high, wide]: [usize; 2], [i, j]: [usize; 2]) {
+        let right = from.cols().div_ceil(wide);
+        let (i, j) = if j + 2 < right { (i, j + 2) } else { (i + 1, (j + 2 - right).min(right - 1)) };
+        let rows = from.rows().min((i + 1) * high);
+        for r in i * high..rows {
+            let at = from.as_ptr().wrapping_add(r * from.stride() + j * wide).cast::<i8>();
+            for line in (0..4 * wide).step_by(64) {
+                // SAFETY: a prefetch reads nothing and faults on no address.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(line)) };
+            }
+        }
+    }
+
     /// # Safety
     ///
     /// All blocks must fit into `to`.
@@ -189,6 +205,7 @@ mod native {
         for i in 0..from.rows().div_ceil(high) {
             for j in 0..from.cols().div_ceil(wide) {
                 let part = part(from, size, [i, j]);
+                ahead(from, size, [i, j]);
                 let mask = lanes(part.cols() as isize);
                 let mut block = [_mm512_setzero_si512(); SIDE];
                 for p in 0..SIDE {
@@ -216,6 +233,7 @@ mod native {
         for i in 0..from.rows().div_ceil(high) {
             for j in 0..from.cols().div_ceil(wide) {
                 let part = part(from, size, [i, j]);
+                ahead(from, size, [i, j]);
                 let masks = [lanes(part.cols() as isize), lanes(part.cols() as isize - 16)];
                 let mut block = [_mm512_setzero_si512(); SIDE];
                 for r in 0..SIDE {

@@ -119,7 +119,7 @@ impl Runner {
     fn new(isa: Isa, high: usize) -> Self {
         #[cfg(target_arch = "x86_64")]
         if let Some(token) = isa.amx() {
-            return Self::Amx(crate::simd::amx::Tiles::configure(token, high));
+            return Self::Amx(crate::simd::amx::Tiles::configure(token, [high; 2]));
         }
         Self::Emulated(isa)
     }

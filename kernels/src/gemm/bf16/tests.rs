@@ -59,7 +59,7 @@ impl Drop for Guarded {
 }
 
 /// Rows, terms, groups and columns of a group.
-const SIZES: [[usize; 4]; 12] = [
+const SIZES: [[usize; 4]; 13] = [
     [1, 1, 1, 1],
     [2, 33, 1, 16],
     [3, 64, 4, 17],
@@ -68,6 +68,7 @@ const SIZES: [[usize; 4]; 12] = [
     [17, 40, 3, 20],
     [20, 70, 4, 16],
     [31, 96, 1, 49],
+    [31, 70, 1, 33],
     [33, 5, 1, 64],
     [40, 400, 1, 35],
     [50, 33, 4, 31],
