@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -347,6 +349,7 @@ fn min_char_rnn_prints_the_lines_people_know() {
 #[test]
 fn a_known_source_shows_its_limit() {
     let place = Place::new();
+    place.file("s.tmp.txt", "a file of the user");
     let synthesized = place.ok(&[
         "corpus",
         "synthesize",
@@ -362,6 +365,8 @@ fn a_known_source_shows_its_limit() {
         "s.tokens",
         "--json",
     ]);
+    // The text on the way there is gone, and nothing else.
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2);
     let synthesized: serde_json::Value = serde_json::from_str(&synthesized).unwrap();
     let rate = synthesized["entropy_rate"].as_f64().unwrap();
     let info: serde_json::Value = serde_json::from_str(&place.ok(&["corpus", "info", "s.tokens", "--json"])).unwrap();
@@ -393,6 +398,30 @@ fn a_known_source_shows_its_limit() {
     let excess = score["excess"].as_f64().unwrap();
     // 2,000 tokens validate: their own mean may lie a little below the rate.
     assert!((-0.05..0.05).contains(&excess), "{score}");
+}
+
+#[test]
+fn of_two_runs_in_one_folder_the_second_is_refused_before_it_writes() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    let from_stdin: Vec<&str> =
+        TINY.iter().map(|&word| if word == "verses.txt" { "-" } else { word }).chain(["--out", "run"]).collect();
+    let mut first = Command::new(assert_cmd::cargo::cargo_bin!("unroll"))
+        .current_dir(place.path())
+        .args(from_stdin)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while !place.exists("run/.lock") && begun.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // The first still waits for its text.
+    insta::assert_snapshot!(place.refused(&tiny(&["--out", "run"])), @"2: error: another process is training in run (wait for it, stop it, or choose another folder)");
+    first.stdin.take().unwrap().write_all(verses().as_bytes()).unwrap();
+    assert!(first.wait().unwrap().success());
+    assert!(place.ok(&["eval", "run"]).contains("perplexity"));
 }
 
 #[test]

@@ -62,6 +62,18 @@ impl RunFolder {
     ///
     /// [`Error::Usage`] if the folder is a run already or another process trains there, [`Error::Io`] if it cannot be made.
     pub fn create(storage: Rc<dyn Storage>, path: impl Into<PathBuf>, files: &[(&str, &[u8])]) -> Result<Self> {
+        let run = Self::claim(storage, path)?;
+        run.begin(files)?;
+        Ok(run)
+    }
+
+    /// Makes the folder and takes it for this process, so that no other writes there while the texts of a run are made
+    /// ready. It becomes a run by [`begin`](Self::begin).
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create).
+    pub fn claim(storage: Rc<dyn Storage>, path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         create_dirs(&*storage, &path).map_err(|e| Error::io(&path, "cannot make the run folder", e))?;
         let run = Self::lock(storage, path)?;
@@ -69,13 +81,27 @@ impl RunFolder {
             return Err(Error::usage(format!("{} is already a run", run.path.display()))
                 .mend("go on with it by --resume, or choose another --out"));
         }
+        Ok(run)
+    }
+
+    /// Writes the first files of a run, as (name, contents); [`CONFIG`] is among them, and is written last.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if they cannot be written.
+    pub fn begin(&self, files: &[(&str, &[u8])]) -> Result<()> {
         let config_last = files.iter().filter(|file| file.0 != CONFIG).chain(files.iter().filter(|f| f.0 == CONFIG));
         for (name, contents) in config_last {
-            let file = run.path.join(name);
-            replace_file(&*run.storage, &file, contents).map_err(|e| Error::write(&file, e))?;
+            let file = self.path.join(name);
+            replace_file(&*self.storage, &file, contents).map_err(|e| Error::write(&file, e))?;
         }
-        run.checkpoints().prepare()?;
-        Ok(run)
+        self.checkpoints().prepare()
+    }
+
+    /// Gives up a folder that was claimed and did not become a run.
+    pub fn abandon(self) {
+        // Removed while it is held, so that it is not another process's.
+        let _left = self.storage.remove_file(&self.path.join(LOCK));
     }
 
     /// Goes on with the run in `path`, and removes what a killed process left behind.

@@ -1,8 +1,9 @@
 //! `unroll corpus`: token files from text, what is in them, and text whose entropy is known.
 
 use std::fs::File;
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
@@ -86,7 +87,7 @@ struct BuildFile {
 
 impl BuildFile {
     fn run(self) -> Result<()> {
-        let stop = interrupt::flag()?;
+        let stop = interrupt::flag("stopping")?;
         let level: Level = self.level.parse()?;
         let limited = self.min_count > 1 || self.max_vocab != 0;
         let options = TextOptions {
@@ -104,7 +105,7 @@ impl BuildFile {
         let progress = |progress: Progress| {
             eprint!("\rpass {}: {}        ", progress.pass, bytes(progress.bytes));
         };
-        let live = std::io::stderr().is_terminal();
+        let live = io::stderr().is_terminal();
         let report = build(Build {
             sources: &sources,
             output: &self.out,
@@ -279,7 +280,7 @@ enum Kind {
 
 impl Synthesize {
     fn run(self) -> Result<()> {
-        let stop = interrupt::flag()?;
+        let stop = interrupt::flag("stopping")?;
         if self.tokens == 0 {
             return Err(Error::option("--tokens", "must be at least 1, got 0"));
         }
@@ -292,34 +293,27 @@ impl Synthesize {
         };
         let rate = source.entropy();
         let text = match (&self.text, &self.out) {
-            (Some(text), _) => text.clone(),
-            (None, Some(out)) => out.with_extension("tmp.txt"),
+            (Some(text), _) => Text { path: text.clone(), passing: false },
+            (None, Some(out)) => Text::beside(out)?,
             (None, None) => return Err(Error::usage("neither --out nor --text was given")),
         };
-        self.write(&*source, &text)?;
-        let built = match &self.out {
-            None => Ok(None),
-            Some(out) => {
-                // One symbol is one token: nothing is added at the end of the only line.
-                let words = source.text(0).len() > 1;
-                let level = if words { Level::Word } else { Level::Char };
-                let options = TextOptions { eos: words.then_some(false), ..TextOptions::new(level) };
-                let built = build(Build {
-                    sources: &[Source::Path(text.clone())],
-                    output: out,
-                    encoding: Encoding::New(&options),
-                    threads: threads(None)?,
-                    entropy_rate: Some(rate.nats),
-                    progress: None,
-                    cancel: Some(&*stop),
-                });
-                built.map(Some)
-            }
-        };
-        if self.text.is_none() {
-            std::fs::remove_file(&text).map_err(|error| Error::io(&text, "cannot remove", error))?;
+        self.write(&*source, &text.path, &stop)?;
+        if let Some(out) = &self.out {
+            // One symbol is one token: nothing is added at the end of the only line.
+            let words = source.text(0).len() > 1;
+            let level = if words { Level::Word } else { Level::Char };
+            let options = TextOptions { eos: words.then_some(false), ..TextOptions::new(level) };
+            build(Build {
+                sources: &[Source::Path(text.path.clone())],
+                output: out,
+                encoding: Encoding::New(&options),
+                threads: threads(None)?,
+                entropy_rate: Some(rate.nats),
+                progress: None,
+                cancel: Some(&*stop),
+            })?;
         }
-        built?;
+        drop(text);
         let mut out = Out::stdout();
         if self.json {
             return out.line(&json_line(&json!({
@@ -335,12 +329,59 @@ impl Synthesize {
         ))
     }
 
-    fn write(&self, source: &dyn SyntheticSource, path: &Path) -> Result<()> {
+    fn write(&self, source: &dyn SyntheticSource, path: &Path, stop: &AtomicBool) -> Result<()> {
         let file = File::create(path).map_err(|error| Error::write(path, error))?;
-        let mut file = BufWriter::new(file);
-        source
-            .write_walk(&mut file, self.tokens, self.walk)
-            .and_then(|()| file.flush())
-            .map_err(|error| Error::write(path, error))
+        let mut file = Until { file: BufWriter::new(file), stop };
+        source.write_walk(&mut file, self.tokens, self.walk).and_then(|()| file.flush()).map_err(|error| {
+            match stop.load(Ordering::Relaxed) {
+                true => Error::interrupted("interrupted while the text was being written"),
+                false => Error::write(path, error),
+            }
+        })
+    }
+}
+
+/// The text of a source on its way to a token file.
+struct Text {
+    path: PathBuf,
+    /// Whether it goes away at the end, however that comes.
+    passing: bool,
+}
+
+impl Text {
+    /// A hidden file of this process beside the token file.
+    fn beside(out: &Path) -> Result<Text> {
+        let Some(name) = out.file_name() else {
+            return Err(Error::option("--out", format!("{} is not a name for a file", out.display())));
+        };
+        let hidden = format!(".{}.text-{}", name.to_string_lossy(), std::process::id());
+        Ok(Text { path: out.with_file_name(hidden), passing: true })
+    }
+}
+
+impl Drop for Text {
+    fn drop(&mut self) {
+        if self.passing {
+            let _never_made = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A file that takes no more once the user has asked to stop.
+struct Until<'a> {
+    file: BufWriter<File>,
+    stop: &'a AtomicBool,
+}
+
+impl Write for Until<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.stop.load(Ordering::Relaxed) {
+            true => Err(io::Error::other("interrupted")),
+            false => self.file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }

@@ -85,7 +85,7 @@ struct Prepared {
 impl Train {
     pub(crate) fn run(self) -> Result<()> {
         install_sigbus_handler()?;
-        let stop = interrupt::flag()?;
+        let stop = interrupt::flag("finishing the step and saving")?;
         match self.resume.clone() {
             Some(run) => self.resume(&run, &stop),
             None => self.begin(&stop),
@@ -110,7 +110,8 @@ impl Train {
             return Err(Error::option("--out", format!("{shown} is already a run"))
                 .mend(format!("go on with it by `unroll train --resume {shown}`, or choose another folder")));
         }
-        let mut folder = NewFolder::make(&path)?;
+        let storage = self.storage();
+        let folder = NewFolder::claim(&storage, &path)?;
         let reading = Reading { folder: &path, threads: self.threads()?, progress: None, cancel: Some(stop) };
         let texts = Texts::read(&config, reading)?;
         let mut prepared = self.prepare(config, texts)?;
@@ -118,14 +119,12 @@ impl Train {
             read_initial_weights(file, &prepared.graph, prepared.network.params_mut())?;
         }
         make_absolute(&mut prepared.config.data)?;
-        let storage = self.storage();
         let files = [
             (VOCABULARY, prepared.texts.tokenizer.vocabulary().to_file().into_bytes()),
             (CONFIG, config_file(&prepared.config)?.into_bytes()),
         ];
         let files = files.each_ref().map(|(name, contents)| (*name, contents.as_slice()));
-        let run = RunFolder::create(Rc::clone(&storage), &path, &files)?;
-        folder.keep();
+        let run = folder.begin(&files)?;
         self.train(&mut prepared, &run, storage, stop)
     }
 
@@ -419,33 +418,40 @@ fn free_run() -> PathBuf {
 
 /// A folder that goes away again unless the run in it begins.
 struct NewFolder {
-    path: PathBuf,
+    run: Option<RunFolder>,
     /// The folders that were made, the innermost first.
     made: Vec<PathBuf>,
-    keep: bool,
+    /// The token files that will be made there.
+    files: Vec<PathBuf>,
 }
 
 impl NewFolder {
-    fn make(path: &Path) -> Result<NewFolder> {
+    fn claim(storage: &Rc<dyn Storage>, path: &Path) -> Result<NewFolder> {
         let missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
         let made = path.ancestors().take_while(missing).map(Path::to_owned).collect();
-        std::fs::create_dir_all(path).map_err(|error| Error::io(path, "cannot make the run folder", error))?;
-        Ok(NewFolder { path: path.to_owned(), made, keep: false })
+        let files = ["train", "valid", "test"].map(|name| path.join(format!("{name}.tokens")));
+        let files = files.into_iter().filter(|file| !file.exists()).collect();
+        let mut folder = NewFolder { run: None, made, files };
+        folder.run = Some(RunFolder::claim(Rc::clone(storage), path)?);
+        Ok(folder)
     }
 
-    fn keep(&mut self) {
-        self.keep = true;
+    /// Makes it a run.
+    fn begin(mut self, files: &[(&str, &[u8])]) -> Result<RunFolder> {
+        if let Some(run) = &self.run {
+            run.begin(files)?;
+        }
+        self.run.take().ok_or_else(|| Error::run("the run folder was given up"))
     }
 }
 
 impl Drop for NewFolder {
     fn drop(&mut self) {
-        if self.keep {
-            return;
+        let Some(run) = self.run.take() else { return };
+        for file in &self.files {
+            let _absent = std::fs::remove_file(file);
         }
-        for name in ["train", "valid", "test"] {
-            let _absent = std::fs::remove_file(self.path.join(format!("{name}.tokens")));
-        }
+        run.abandon();
         // Removed only if nothing else is in them.
         let _not_empty = self.made.iter().try_for_each(std::fs::remove_dir);
     }
