@@ -235,6 +235,14 @@ impl<'a> MatMut<'a> {
         unsafe { std::slice::from_raw_parts_mut(self.ptr.add(r * self.stride), self.cols) }
     }
 
+    /// All elements of a matrix without gaps between the rows.
+    #[track_caller]
+    pub fn into_slice(self) -> &'a mut [f32] {
+        assert!(self.cols == self.stride || self.rows <= 1, "{} columns with a stride of {}", self.cols, self.stride);
+        // SAFETY: without gaps these are the elements of the view, which is exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr, self.rows * self.cols) }
+    }
+
     /// The same matrix, read.
     pub fn as_ref(&self) -> Mat<'_> {
         Mat { ptr: self.ptr, rows: self.rows, cols: self.cols, stride: self.stride, life: PhantomData }

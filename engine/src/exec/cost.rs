@@ -16,6 +16,8 @@ const CACHE_BYTES_PER_S: f64 = 6.0e10;
 const CACHED_BYTES: usize = 1 << 20;
 /// Seconds that starting a job or passing a barrier costs.
 pub(super) const BARRIER_S: f64 = 3.0e-6;
+/// Seconds of work that are worth handing out apart.
+const PART_S: f64 = 1.0e-4;
 
 /// The work of a job between two barriers (or of the whole job, if it makes none), from which it follows whether more
 /// than one thread pays.
@@ -58,6 +60,10 @@ impl Work {
     pub(super) fn seconds(self) -> f64 {
         let rate = if self.bytes < CACHED_BYTES { CACHE_BYTES_PER_S } else { MEMORY_BYTES_PER_S };
         (self.flops as f64 / FLOPS_PER_S).max(self.bytes as f64 / rate)
+    }
+    /// Into how many parts each of `members` may cut its share so that a part is worth many times what it costs to hand out.
+    pub(super) fn parts(self, members: usize) -> usize {
+        ((self.seconds() / members as f64 / PART_S) as usize).max(1)
     }
     /// Whether the time saved by two threads exceeds what starting and the barriers cost.
     pub(super) fn pays(self) -> bool {

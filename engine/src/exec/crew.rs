@@ -6,10 +6,12 @@
 //! out jobs to its members ([`Team::run`]). A crew of one thread starts none.
 
 use super::barrier::{Barrier, Rising};
+use super::claims::Claims;
 use super::cost::Work;
 use super::member::{Meeting, Member, Posed, Wait};
 use super::pin;
 use super::profile::{Began, Profile};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +29,7 @@ struct Group {
     barrier: Barrier,
     /// One for each strand of members that wait for each other only.
     strands: Vec<Barrier>,
+    claims: Claims,
     stop: AtomicBool,
     never: AtomicBool,
     /// Whether a job is in progress.
@@ -45,6 +48,7 @@ impl Group {
             done: Rising::default(),
             barrier: Barrier::new(),
             strands: (0..size).map(|_| Barrier::new()).collect(),
+            claims: Claims::new(size),
             stop: AtomicBool::new(false),
             never: AtomicBool::new(false),
             busy: AtomicBool::new(false),
@@ -133,11 +137,58 @@ impl Team<'_> {
     ///
     /// When a member panics, with its panic.
     pub fn run(&self, work: Work, job: impl Fn(Member<'_>) + Sync) {
-        if self.group.size > 1 && work.pays() {
+        if self.shares(work) {
             self.group.run(&job);
         } else {
             job(Member::alone());
         }
+    }
+}
+
+/// A range that [`Team::divide`] cuts.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut {
+    /// Its length.
+    pub len: usize,
+    /// Parts begin at multiples of this.
+    pub granule: usize,
+    /// A member's share is cut into so many parts at most: as many as the work of a part is large against what each part
+    /// costs in addition.
+    pub parts: usize,
+}
+
+impl Team<'_> {
+    /// Whether more than one member takes part in such work.
+    pub fn shares(&self, work: Work) -> bool {
+        self.group.size > 1 && work.pays()
+    }
+
+    /// Runs `job` on parts that cover the range once, whichever member comes for them; on the leader alone, and at once,
+    /// where the work is too little to share.
+    ///
+    /// # Panics
+    ///
+    /// When a member panics, with its panic.
+    pub fn divide(&self, work: Work, cut: Cut, job: impl Fn(Member<'_>, Range<usize>) + Sync) {
+        let Cut { len, granule, parts } = cut;
+        if len == 0 {
+            return;
+        }
+        if !self.shares(work) {
+            return job(Member::alone(), 0..len);
+        }
+        if self.group.posed.is_some() {
+            return self.group.run(&|member| job(member, member.share(len, granule)));
+        }
+        let (claims, blocks) = (&self.group.claims, len.div_ceil(granule));
+        claims.share_out(blocks);
+        let parts = parts.min(work.parts(self.group.size));
+        let least = (blocks / (self.group.size * parts)).max(1);
+        self.group.run(&|member| {
+            while let Some(part) = claims.next(member.rank, least) {
+                job(member, part.start * granule..(part.end * granule).min(len));
+            }
+        });
     }
 }
 

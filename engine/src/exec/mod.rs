@@ -1,10 +1,12 @@
 //! Threads and memory: the only place where rayon is named.
 //!
-//! `crew.rs` has the threads, `member.rs` each one's part of a job, `barrier.rs` what they wait at, `cost.rs` what decides
+//! `crew.rs` has the threads, `member.rs` each one's part of a job, `claims.rs` parts that go to whoever comes
+//! for them, `barrier.rs` what they wait at, `cost.rs` what decides
 //! how many share a piece of work, `shared.rs` the matrices that they write together, `products.rs` matrix products split
 //! over a team, `recurrence/` the time loops of the recurrent cells, and `profile.rs` where the time goes.
 
 mod barrier;
+mod claims;
 mod cost;
 mod crew;
 mod member;
@@ -21,6 +23,6 @@ pub(crate) use recurrence::{
 };
 
 pub use cost::Work;
-pub use crew::{Crew, Team};
+pub use crew::{Crew, Cut, Team};
 pub use member::{Meeting, Member};
 pub use profile::{PhaseTime, Profile};

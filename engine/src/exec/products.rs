@@ -4,7 +4,7 @@
 //! and the team alone.
 
 use super::cost::Work;
-use super::crew::Team;
+use super::crew::{Cut, Team};
 use super::member::Member;
 use super::shared::Shared;
 use std::ops::Range;
@@ -17,18 +17,29 @@ use unroll_kernels::{Buffer, Isa, Mat, MatMut, rows};
 /// Columns are split at multiples of this: a multiple of every set's plain panel.
 const GRANULE: usize = 64;
 
-/// One buffer for each member of a team, that products pack blocks of operands into. Made at its full size, so that it
-/// does not matter in which step a member first takes part.
-pub(crate) struct Scratch(Vec<Mutex<Buffer>>);
+/// Elements of a cache line.
+const LINE: usize = 16;
+
+/// What products pack operands into.
+pub(crate) struct Scratch {
+    /// One for each member of a team, for blocks of operands. Made at its full size, so that it does not matter in which
+    /// step a member first takes part.
+    members: Vec<Mutex<Buffer>>,
+    /// For a left operand that the team has turned together.
+    turned: Mutex<Buffer>,
+}
 
 impl Scratch {
     pub(crate) fn new(members: usize) -> Self {
-        Self((0..members).map(|_| Mutex::new(Buffer::new(gemm::SCRATCH))).collect())
+        Self {
+            members: (0..members).map(|_| Mutex::new(Buffer::new(gemm::SCRATCH))).collect(),
+            turned: Mutex::new(Buffer::new(0)),
+        }
     }
 
     /// The buffer of a member.
     pub(super) fn of(&self, member: Member<'_>) -> &Mutex<Buffer> {
-        &self.0[member.rank()]
+        &self.members[member.rank()]
     }
 
     fn with<R>(&self, member: Member<'_>, body: impl FnOnce(&mut Buffer) -> R) -> R {
@@ -36,15 +47,31 @@ impl Scratch {
     }
 }
 
-/// A member's part of a product's result: all rows and some columns, or some rows and all columns.
-fn part(member: Member<'_>, precision: Precision, rows: usize, cols: usize) -> (Range<usize>, Range<usize>) {
-    let wide = match precision {
-        // Columns keep each thread's part of the right operand its own; rows serve narrow results.
-        Precision::F32 | Precision::Int8 => cols >= 2 * GRANULE * member.size() || rows < 8 * member.size(),
-        // Each thread rounds all of the operand that is not cut: the smaller one.
-        Precision::Bf16 => cols >= rows || rows < GRANULE * member.size(),
-    };
-    if wide { (0..rows, member.share(cols, GRANULE)) } else { (member.share(rows, 16), 0..cols) }
+/// How the result of a product whose operands are not packed is cut.
+struct Parts {
+    rows: usize,
+    cols: usize,
+    /// All rows and some columns, or else some rows and all columns.
+    wide: bool,
+    cut: Cut,
+}
+
+impl Parts {
+    fn new(members: usize, precision: Precision, rows: usize, cols: usize) -> Self {
+        let (wide, parts) = match precision {
+            // Columns keep each thread's part of the right operand its own; rows serve narrow results.
+            Precision::F32 | Precision::Int8 => (cols >= 2 * GRANULE * members || rows < 8 * members, 8),
+            // For each part all of the operand that is not cut is rounded: the smaller one.
+            Precision::Bf16 => (cols >= rows || rows < GRANULE * members, 1),
+        };
+        let cut = if wide { Cut { len: cols, granule: GRANULE, parts } } else { Cut { len: rows, granule: 16, parts } };
+        Self { rows, cols, wide, cut }
+    }
+
+    /// The rows and columns of a part.
+    fn of(&self, part: Range<usize>) -> (Range<usize>, Range<usize>) {
+        if self.wide { (0..self.rows, part) } else { (part, 0..self.cols) }
+    }
 }
 
 /// An operand on the right, as it lies in memory.
@@ -97,11 +124,9 @@ impl Products<'_> {
             Right::Transposed(b) => (b, true),
         };
         let c = Shared::new(c);
-        self.team.run(Work::product(m, a.cols(), n).on(self.isa, self.precision), |member| {
-            let (rows, cols) = part(member, self.precision, m, n);
-            if rows.is_empty() || cols.is_empty() {
-                return;
-            }
+        let parts = Parts::new(self.team.size(), self.precision, m, n);
+        self.team.divide(Work::product(m, a.cols(), n).on(self.isa, self.precision), parts.cut, |member, part| {
+            let (rows, cols) = parts.of(part);
             let b = if b_transposed { b.rows_range(cols.clone()) } else { b.cols_range(cols.clone()) };
             // SAFETY: parts do not overlap.
             let c = unsafe { c.write(rows.clone()) }.cols_range(cols.clone());
@@ -117,11 +142,8 @@ impl Products<'_> {
     pub(crate) fn packed_product(self, a: Mat<'_>, b: PackedRef<'_>, start: Start<'_>, c: MatMut<'_>) {
         let (m, n) = (c.rows(), c.cols());
         let c = Shared::new(c);
-        self.team.run(Work::product(m, a.cols(), n).on(self.isa, self.precision), |member| {
-            let cols = member.share(n, b.granule());
-            if cols.is_empty() {
-                return;
-            }
+        let cut = Cut { len: n, granule: b.granule(), parts: if self.precision == Precision::F32 { 8 } else { 1 } };
+        self.team.divide(Work::product(m, a.cols(), n).on(self.isa, self.precision), cut, |member, cols| {
             // SAFETY: parts do not overlap.
             let c = unsafe { c.write(0..m) }.cols_range(cols.clone());
             self.scratch.with(member, |scratch| {
@@ -135,12 +157,16 @@ impl Products<'_> {
     /// C = start + A^T B for A (R, M), B (R, N), C (M, N): the gradient of weights.
     pub(crate) fn outer(self, a: Mat<'_>, b: Mat<'_>, start: Start<'_>, c: MatMut<'_>) {
         let (m, n) = (c.rows(), c.cols());
+        let work = Work::product(m, a.rows(), n).on(self.isa, self.precision);
+        if self.precision == Precision::F32 && self.isa != Isa::PORTABLE && self.team.shares(work) {
+            let mut turned = self.scratch.turned.lock().unwrap_or_else(PoisonError::into_inner);
+            let a = self.turn(a, &mut turned);
+            return self.product(a, Right::Plain(b), start, c);
+        }
+        let parts = Parts::new(self.team.size(), self.precision, m, n);
         let c = Shared::new(c);
-        self.team.run(Work::product(m, a.rows(), n).on(self.isa, self.precision), |member| {
-            let (rows, cols) = part(member, self.precision, m, n);
-            if rows.is_empty() || cols.is_empty() {
-                return;
-            }
+        self.team.divide(work, parts.cut, |member, part| {
+            let (rows, cols) = parts.of(part);
             // SAFETY: parts do not overlap.
             let c = unsafe { c.write(rows.clone()) }.cols_range(cols.clone());
             self.scratch.with(member, |scratch| {
@@ -151,17 +177,29 @@ impl Products<'_> {
         });
     }
 
+    /// The transpose of `a` (R, M), in `room`. One for the team: each member would turn all of it otherwise, a twentieth of
+    /// the whole product where two share 1,024 columns.
+    fn turn<'r>(self, a: Mat<'_>, room: &'r mut Buffer) -> Mat<'r> {
+        // Whole lines, and never a power of two, whose rows would meet in the same sets of the cache.
+        let (rows, width) = (a.cols(), a.rows().next_multiple_of(LINE) + LINE);
+        room.reserve(rows * width);
+        let room = &mut room[..rows * width];
+        let to = Shared::new(MatMut::dense(room, rows, width));
+        self.team.divide(Work::pass(2 * rows * width), Cut { len: rows, granule: LINE, parts: 4 }, |_, rows| {
+            // SAFETY: parts do not overlap.
+            gemm::transpose(self.isa, a.cols_range(rows.clone()), unsafe { to.write(rows) });
+        });
+        Mat::new(room, rows, a.rows(), width)
+    }
+
     /// Calls `body(rows, part)` with disjoint row ranges of `c` that cover it.
     pub(crate) fn by_rows(self, c: MatMut<'_>, body: impl Fn(Range<usize>, MatMut<'_>) + Sync) {
         let (m, n) = (c.rows(), c.cols());
         let c = Shared::new(c);
         let _span = profile::enter(Phase::ElementWise);
-        self.team.run(Work::pass(m * n), |member| {
-            let rows = member.share(m, 1);
-            if !rows.is_empty() {
-                // SAFETY: parts do not overlap.
-                body(rows.clone(), unsafe { c.write(rows) });
-            }
+        self.team.divide(Work::pass(m * n), Cut { len: m, granule: 1, parts: 8 }, |_, rows| {
+            // SAFETY: parts do not overlap.
+            body(rows.clone(), unsafe { c.write(rows) });
         });
     }
 
@@ -175,12 +213,9 @@ impl Products<'_> {
     ) {
         let (m, n) = (c.rows(), c.cols());
         let c = Shared::new(c);
-        self.team.run(work, |member| {
-            let cols = member.share(n, granule);
-            if !cols.is_empty() {
-                // SAFETY: parts do not overlap.
-                body(cols.clone(), unsafe { c.write(0..m) }.cols_range(cols));
-            }
+        self.team.divide(work, Cut { len: n, granule, parts: 8 }, |_, cols| {
+            // SAFETY: parts do not overlap.
+            body(cols.clone(), unsafe { c.write(0..m) }.cols_range(cols));
         });
     }
 
@@ -229,13 +264,10 @@ impl Products<'_> {
         let len = data.len();
         let row = Shared::new(MatMut::dense(data, 1, len));
         let _span = profile::enter(Phase::ElementWise);
-        self.team.run(Work::pass(len), |member| {
-            let range = member.share(len, granule);
-            if !range.is_empty() {
-                // SAFETY: parts do not overlap.
-                let mut part = unsafe { row.write(0..1) }.cols_range(range.clone());
-                body(range, part.row_mut(0));
-            }
+        self.team.divide(Work::pass(len), Cut { len, granule, parts: 8 }, |_, range| {
+            // SAFETY: parts do not overlap.
+            let mut part = unsafe { row.write(0..1) }.cols_range(range.clone());
+            body(range, part.row_mut(0));
         });
     }
 }

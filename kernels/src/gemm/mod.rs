@@ -45,7 +45,8 @@ pub(crate) use left::tile_rows;
 pub use pack::{Packed, PackedMut, PackedRef};
 
 use crate::faults::{Fault, spoil};
-use crate::{Buffer, GroupsMut, Isa, Mat, MatMut, profile};
+use crate::profile::{self, Phase};
+use crate::{Buffer, GroupsMut, Isa, Mat, MatMut};
 use generic::Start;
 use left::Operand;
 use std::ops::Range;
@@ -299,6 +300,20 @@ pub fn direct_product(isa: Isa, args: DirectProduct) {
     if b_transposed {
         spoil(Fault::DirectProduct, c);
     }
+}
+
+/// Copies the transpose of `a` (p, q) to the first p columns of `to`, q rows without gaps: what [`outer_product`] does with
+/// its left operand, for those who share that product and would each do it again.
+///
+/// # Panics
+///
+/// When `to` has gaps, other than q rows, or less than p columns.
+#[track_caller]
+pub fn transpose(isa: Isa, a: Mat, to: MatMut) {
+    assert_eq!(a.cols(), to.rows(), "rows of a transpose");
+    let _span = profile::enter(Phase::Packing);
+    let width = to.cols();
+    transpose::transpose(isa, to.into_slice(), width, a);
 }
 
 /// Computes tile products that touch no memory, to measure what the processor can do; returns how many floating-point
