@@ -360,7 +360,7 @@ impl Regression {
         // Of -ln(1 - sigmoid(y)), the cross-entropy against 0.
         let other = 1.0 / (1.0 + (-y[0]).exp());
         let zeros = vec![0; x.rows];
-        let batch = Batch { steps: x.steps, rows: x.rows, inputs: &tokens, targets: &zeros };
+        let batch = Batch { steps: x.steps, rows: x.rows, inputs: &tokens, targets: &zeros, mask: None };
         self.network.train_step(&batch, &mut self.state, 0);
         for name in &self.trained {
             let range = place(&self.network, name);

@@ -468,7 +468,7 @@ impl<'a> Training<'a> {
             }
         }
         self.done += 1;
-        let batch = Batch { steps, rows, inputs: &self.inputs, targets: &self.targets };
+        let batch = Batch { steps, rows, inputs: &self.inputs, targets: &self.targets, mask: None };
         let at = StepAt { number: self.done, lr: self.case.lr };
         match step(&mut self.network, &mut self.optimizer, &batch, &mut self.state, at) {
             Ok(Stepped::Done { loss, .. } | Stepped::LossNotFinite(loss)) => loss.mean(),

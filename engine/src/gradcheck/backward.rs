@@ -7,6 +7,7 @@
 //! - `noise`: the sum over every operation of the forward pass of (its result times the loss's derivative by it)^2, by
 //!   which rounding errors of the loss are estimated.
 
+use super::masked::Output;
 use super::model::{Model, Params, Step, Value, add, drop, element_wise, recurrent, row};
 use super::sizes::{mean_square, sizes, softmax, square, squares, state_size};
 use crate::graph::{Activation, LayerConfig, Loss, Node, Source};
@@ -123,6 +124,7 @@ impl Pass<'_> {
                 self.element_noise(y, &dx, 1.0);
                 self.give(i, 0, dx, size);
             }
+            LayerConfig::Masking(_) => self.give(i, 0, dy, size),
             LayerConfig::Activation(layer) => {
                 let (dx, size) = if layer.activation == Activation::Softmax {
                     let rows = y.chunks_exact(width).zip(dy.chunks_exact(width));
@@ -242,7 +244,8 @@ impl Pass<'_> {
     fn recurrence(&mut self, i: usize, dy: &[f64], size: &[f64]) {
         let Some((_, options, _)) = recurrent(&self.model.graph.nodes()[i].config) else { return };
         let node = &self.model.graph.nodes()[i];
-        let directions = self.model.directions(i, self.step, self.params);
+        let model = self.model;
+        let directions = model.directions(i, self.step, self.params);
         let (units, joint) = (options.units, node.shape.width());
         let (x, x_size) = self.input(i);
         let width = x.width;
@@ -263,6 +266,8 @@ impl Pass<'_> {
                 all.extend_from_slice(&own);
                 all
             };
+            let output = if options.return_sequences { model.output(i) } else { Output::Repeated };
+            let own = direction.outputs_backward(own, output);
             let (x, x_size) = (direction.in_order(&x_all), direction.in_order(&x_size_all));
             let gradients = direction.backward(&x, trace, &own);
             add(&mut dx_all, &direction.in_order(&gradients.dx));

@@ -2,7 +2,7 @@
 
 use super::model::{Model, Params, Step};
 use crate::graph::{
-    Graph, Initializer, LayerConfig, Loss, ModelConfig, ParamSpec, Recurrent, RecurrentConfig, Role, Source,
+    Graph, Initializer, LayerConfig, Loss, MaskRule, ModelConfig, ParamSpec, Recurrent, RecurrentConfig, Role, Source,
 };
 use crate::random::{Key, Purpose};
 use unroll_kernels::softmax::IGNORE;
@@ -14,10 +14,12 @@ pub(super) struct Tokens {
     pub(super) inputs: Vec<u32>,
     /// (T, N), or (N) where the model gives one output a row.
     pub(super) targets: Vec<u32>,
+    /// The targets without those of masked steps.
+    pub(super) scored: Vec<u32>,
 }
 
 /// Draws `batches` batches of T steps and N rows: a third of the tokens repeat an earlier one, a sixth of the targets is
-/// not scored.
+/// not scored. Where token 0 is masked, a third of the tokens is, and of several rows one wholly.
 pub(super) fn tokens(graph: &Graph, steps: usize, rows: usize, batches: usize, seed: u64) -> Vec<Tokens> {
     let key = Key::new(seed, Purpose::Check);
     let outputs = if graph.is_sequence() { steps * rows } else { rows };
@@ -39,11 +41,25 @@ pub(super) fn tokens(graph: &Graph, steps: usize, rows: usize, batches: usize, s
         }
         let (target, ignored) = (key.layer(4 * b + 2), key.layer(4 * b + 3));
         let scored = ignored.below(outputs as u64, outputs as u64) as usize;
+        if graph.mask_rule() == Some(MaskRule::TokenZero) {
+            let (zero, row) = (key.layer(4 * b).step(1), scored % rows);
+            for (i, token) in inputs.iter_mut().enumerate() {
+                let wholly = rows > 1 && i % rows == (row + 1) % rows;
+                if wholly || zero.below(i as u64, 3) == 0 {
+                    *token = 0;
+                }
+            }
+            // At least one is there that is scored.
+            inputs[if graph.is_sequence() { scored } else { row }] = 1;
+        }
         let target = |i: usize| {
             let ignore = i != scored && ignored.below(i as u64, 6) == 0;
             if ignore { IGNORE } else { target.below(i as u64, classes as u64) as u32 }
         };
-        Tokens { inputs, targets: (0..outputs).map(target).collect() }
+        let targets: Vec<u32> = (0..outputs).map(target).collect();
+        let masked = |i: usize| graph.is_sequence() && inputs[i] == 0 && graph.mask_rule() == Some(MaskRule::TokenZero);
+        let scored = (0..outputs).map(|i| if masked(i) { IGNORE } else { targets[i] }).collect();
+        Tokens { inputs, targets, scored }
     };
     (0..batches).map(batch).collect()
 }

@@ -33,6 +33,7 @@
 mod backward;
 mod differences;
 mod draw;
+mod masked;
 mod model;
 mod recurrent;
 mod report;
@@ -234,7 +235,7 @@ fn step<'a>(options: &Options, batch: &'a Tokens, b: usize, before: &'a [Carried
         steps: batch.inputs.len() / options.rows,
         rows: options.rows,
         tokens: &batch.inputs,
-        targets: &batch.targets,
+        targets: &batch.scored,
         key: Key::new(options.seed, Purpose::Dropout).step(b as u64),
         before,
     }
@@ -306,7 +307,13 @@ impl Sets {
         fault: &dyn Fn(&mut [f32]),
     ) -> Result<()> {
         let rows = self.options.rows;
-        let batch = Batch { steps: batch.inputs.len() / rows, rows, inputs: &batch.inputs, targets: &batch.targets };
+        let batch = Batch {
+            steps: batch.inputs.len() / rows,
+            rows,
+            inputs: &batch.inputs,
+            targets: &batch.targets,
+            mask: None,
+        };
         for ((isa, fused, state), comparison) in self.runs.iter_mut().zip(&mut self.comparisons) {
             let no_fuse = if *fused { Vec::new() } else { FUSIONS.map(String::from).to_vec() };
             let mut network = Network::new(&self.graph, NetworkOptions { isa: *isa, no_fuse, ..self.options.clone() })?;

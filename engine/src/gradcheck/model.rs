@@ -4,8 +4,9 @@
 //! plan is used, so that a fault there cannot hide by being made twice. The one thing shared is the dropout mask: which
 //! elements fall is a choice, not a computation.
 
+use super::masked::Output;
 use super::recurrent::{Carried, Direction, Trace};
-use crate::graph::{Activation, Cell, Graph, LayerConfig, Loss, Node, Recurrent, Role, Source};
+use crate::graph::{Activation, Cell, Graph, LayerConfig, Loss, MaskRule, Node, Recurrent, Role, Source};
 use crate::layers::Mask;
 use crate::network::LossScale;
 use crate::random::Key;
@@ -243,6 +244,8 @@ impl<'a> Model<'a> {
         let inputs = self.width(node.inputs[0]);
         let dims = Dims { steps: step.steps, rows: step.rows, inputs, units: options.units };
         let tensors = self.cell_tensors(node);
+        let there = self.there(step, params);
+        let reverse = |d: usize| if bidirectional { d == 1 } else { options.go_backwards };
         let directions = tensors.iter().enumerate().map(|(d, tensors)| {
             let zeros = || vec![0.0; dims.state()];
             let before = if options.stateful {
@@ -256,7 +259,7 @@ impl<'a> Model<'a> {
                 cell,
                 activation: if relu { rnn::Activation::Relu } else { rnn::Activation::Tanh },
                 reset: if after { gru::reference::Reset::After } else { gru::reference::Reset::Before },
-                reverse: if bidirectional { d == 1 } else { options.go_backwards },
+                reverse: reverse(d),
                 dims,
                 kernel: params.get(tensors.kernel),
                 recurrent_kernel: params.get(tensors.recurrent_kernel),
@@ -268,9 +271,35 @@ impl<'a> Model<'a> {
                     bias
                 }),
                 before,
+                there: there.as_ref().map(|there| {
+                    let reverse = reverse(d);
+                    let times = there.chunks_exact(step.rows);
+                    if reverse { times.rev().flatten().copied().collect() } else { there.clone() }
+                }),
             }
         });
         directions.collect()
+    }
+
+    /// Which steps (T, N) are there, if the graph masks any.
+    fn there(&self, step: &Step<'_>, params: Params<'_>) -> Option<Vec<bool>> {
+        let rule = self.graph.mask_rule()?;
+        let there = |&token: &u32| match rule {
+            MaskRule::TokenZero => token != 0,
+            MaskRule::Rows { table, value } => {
+                let width = self.graph.params()[table].shape[1];
+                params.get(table)[row(token as usize, width)].iter().any(|&x| x != f64::from(value))
+            }
+        };
+        Some(step.tokens.iter().map(there).collect())
+    }
+
+    /// What the masked steps of a recurrent node give out.
+    pub(super) fn output(&self, i: usize) -> Output {
+        match recurrent(&self.graph.nodes()[i].config) {
+            Some((_, options, both)) if both || options.zero_output_for_mask => Output::Zero,
+            _ => Output::Repeated,
+        }
     }
 
     /// One node.
@@ -286,10 +315,11 @@ impl<'a> Model<'a> {
             LayerConfig::Embedding(_) => embedding::reference::gather(params.get(self.table(node)), width, step.tokens),
             LayerConfig::OneHot(_) => one_hot(step.tokens, width),
             LayerConfig::SimpleRnn(o) | LayerConfig::Lstm(o) | LayerConfig::Gru(o) => {
-                return self.recurrence(&self.directions(i, step, params), o, input(0));
+                return self.recurrence(i, &self.directions(i, step, params), o, input(0));
             }
             LayerConfig::Bidirectional(layer) => {
-                return self.recurrence(&self.directions(i, step, params), layer.layer.parts().1, input(0));
+                let options = layer.layer.parts().1;
+                return self.recurrence(i, &self.directions(i, step, params), options, input(0));
             }
             LayerConfig::Dense(layer) => {
                 let Some(tensors) = self.dense_tensors(node) else { return Value::default() };
@@ -301,6 +331,7 @@ impl<'a> Model<'a> {
                 drop(&Mask::new(i, layer.rate, width), step.key, &mut y);
                 y
             }
+            LayerConfig::Masking(_) => input(0).to_vec(),
             LayerConfig::Activation(layer) if layer.activation == Activation::Softmax => {
                 input(0).chunks_exact(width).flat_map(softmax::reference::softmax).collect()
             }
@@ -333,22 +364,19 @@ impl<'a> Model<'a> {
     }
 
     /// A recurrent layer: the directions' outputs side by side.
-    fn recurrence(&self, directions: &[Direction<'_>], options: &Recurrent, x: &[f64]) -> Value {
+    fn recurrence(&self, i: usize, directions: &[Direction<'_>], options: &Recurrent, x: &[f64]) -> Value {
         let traces: Vec<Trace> = directions.iter().map(|d| d.forward(&d.in_order(x))).collect();
-        let parts: Vec<Vec<f64>> = directions
-            .iter()
-            .zip(&traces)
-            .map(
-                |(d, trace)| {
-                    if options.return_sequences { d.in_order(trace.h()).into_owned() } else { d.after(trace).h }
-                },
-            )
-            .collect();
+        let output = if options.return_sequences { self.output(i) } else { Output::Repeated };
+        let parts = directions.iter().zip(&traces).map(|(d, trace)| {
+            let y = d.outputs(trace, output);
+            if options.return_sequences { d.in_order(&y).into_owned() } else { y[y.len() - d.dims.state()..].to_vec() }
+        });
+        let parts: Vec<Vec<f64>> = parts.collect();
         let units = options.units;
         let rows = parts[0].len() / units;
         let y = (0..rows).flat_map(|r| parts.iter().flat_map(move |part| &part[r * units..][..units]));
         let y = y.copied().collect();
-        let relu = matches!(traces[0], Trace::Rnn(_)) && directions[0].activation == rnn::Activation::Relu;
+        let relu = directions[0].cell == Cell::SimpleRnn && directions[0].activation == rnn::Activation::Relu;
         let pattern =
             if relu { traces.iter().map(|t| pattern(t.h())).fold(0, |a: u64, b| a.rotate_left(1) ^ b) } else { 0 };
         Value { y, traces, pattern }

@@ -1,5 +1,6 @@
 //! One direction of a recurrent layer in f64, from the references of its cell.
 
+use super::masked::Masked;
 use crate::graph::Cell;
 use std::borrow::Cow;
 use unroll_kernels::cells::reference::{Dims, Gradients, OutputGradients, Parameters};
@@ -13,6 +14,7 @@ pub(super) struct Carried {
 }
 
 /// One direction. Its sequences stand in the order of reading: the last step comes first where it reads backwards.
+#[derive(Clone)]
 pub(super) struct Direction<'a> {
     pub(super) cell: Cell,
     /// Of the simple recurrent cell.
@@ -25,6 +27,8 @@ pub(super) struct Direction<'a> {
     pub(super) recurrent_kernel: &'a [f64],
     pub(super) bias: Option<Vec<f64>>,
     pub(super) before: Carried,
+    /// (T, N), in the order of reading: `false` where a step is masked.
+    pub(super) there: Option<Vec<bool>>,
 }
 
 /// What a forward pass leaves for the backward pass.
@@ -33,6 +37,7 @@ pub(super) enum Trace {
     Rnn(Vec<f64>),
     Lstm(lstm::reference::Trace),
     Gru(gru::reference::Trace),
+    Masked(Box<Masked>),
 }
 
 impl Trace {
@@ -42,6 +47,7 @@ impl Trace {
             Self::Rnn(h) => h,
             Self::Lstm(trace) => &trace.h,
             Self::Gru(trace) => &trace.h,
+            Self::Masked(trace) => &trace.h,
         }
     }
 
@@ -50,6 +56,7 @@ impl Trace {
         match self {
             Self::Lstm(trace) => &trace.c,
             Self::Rnn(_) | Self::Gru(_) => &[],
+            Self::Masked(trace) => &trace.c,
         }
     }
 }
@@ -62,6 +69,9 @@ impl Direction<'_> {
 
     /// All steps of `x` (T, N, D).
     pub(super) fn forward(&self, x: &[f64]) -> Trace {
+        if let Some(there) = &self.there {
+            return Trace::Masked(Box::new(self.forward_masked(x, there)));
+        }
         let (dims, p, Carried { h, c }) = (self.dims, &self.parameters(), &self.before);
         match self.cell {
             Cell::SimpleRnn => {
@@ -78,11 +88,20 @@ impl Direction<'_> {
 
     /// The gradient of everything that went in, from that of the outputs (T, N, H).
     pub(super) fn backward(&self, x: &[f64], trace: &Trace, dy: &[f64]) -> Gradients {
+        let zeros = || vec![0.0; self.dims.state()];
+        let nothing = Carried { h: zeros(), c: if self.cell == Cell::Lstm { zeros() } else { Vec::new() } };
+        self.backward_from(x, trace, dy, &nothing)
+    }
+
+    /// The same, with that of the state after the last step.
+    pub(super) fn backward_from(&self, x: &[f64], trace: &Trace, dy: &[f64], after: &Carried) -> Gradients {
         let (dims, p, Carried { h, c }) = (self.dims, &self.parameters(), &self.before);
-        let nothing = vec![0.0; dims.state()];
-        let dc_last: &[f64] = if self.cell == Cell::Lstm { &nothing } else { &[] };
-        let outputs = OutputGradients { dy, dh_last: &nothing, dc_last };
+        let outputs = OutputGradients { dy, dh_last: &after.h, dc_last: &after.c };
         match trace {
+            Trace::Masked(masked) => {
+                let there = self.there.as_deref().unwrap_or(&[]);
+                self.backward_masked(x, there, masked, dy)
+            }
             Trace::Rnn(y) => {
                 let inputs = rnn::reference::Inputs { x, h0: h };
                 rnn::reference::backward(dims, self.activation, p, &inputs, y, &outputs)

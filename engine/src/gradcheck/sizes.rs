@@ -35,6 +35,7 @@ fn node(
     match &node.config {
         // Looked up, not computed.
         LayerConfig::Embedding(_) | LayerConfig::OneHot(_) => magnitudes(y),
+        LayerConfig::Masking(_) => input(0).to_vec(),
         LayerConfig::SimpleRnn(_) | LayerConfig::Lstm(_) | LayerConfig::Gru(_) | LayerConfig::Bidirectional(_) => {
             let absolute = state_size(model, i, step, params, input(0));
             y.iter().map(|y| y.abs() + absolute).collect()

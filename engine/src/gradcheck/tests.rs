@@ -2,6 +2,7 @@ use super::*;
 use crate::graph::ModelConfig;
 use unroll_kernels::isa::sets_under_test;
 
+mod masks;
 mod random;
 
 fn graph(text: &str, vocabulary: usize) -> Graph {

@@ -134,6 +134,9 @@ options! {
         #[serde(default, skip_serializing_if = "Option::is_none")] input_dim: Option<usize>,
         /// The width of a vector.
         output_dim: usize,
+        /// Whether token 0 is padding: no layer sees its steps, which pass every state unchanged, and their targets are not
+        /// scored.
+        #[serde(default)] mask_zero: bool,
         /// Draws the table; Keras: uniform ±0.05.
         #[serde(default, skip_serializing_if = "Option::is_none")] embeddings_initializer: Option<Initializer>,
     }
@@ -163,6 +166,9 @@ options! {
         #[serde(default)] stateful: bool,
         /// Whether the sequence is read from its end.
         #[serde(default)] go_backwards: bool,
+        /// With return_sequences: whether the output of a masked step is zero, where it is read, rather than that of the step
+        /// before it. Both directions of a bidirectional layer always have zero, as in Keras.
+        #[serde(default)] zero_output_for_mask: bool,
         /// Of gru: whether the reset gate is applied after the recurrent product; true (Keras, cuDNN) unless said otherwise.
         #[serde(default, skip_serializing_if = "Option::is_none")] reset_after: Option<bool>,
         /// Of lstm: whether the forget gate's bias starts at 1; true unless said otherwise.
@@ -206,6 +212,13 @@ options! {
     Dropout {
         /// The part that is dropped, in [0, 1).
         rate: f32,
+    }
+}
+options! {
+    /// Masks the steps at which every number of its input, the vectors of an embedding, is `mask_value`.
+    Masking {
+        /// The number; Keras: 0.
+        #[serde(default)] mask_value: f32,
     }
 }
 options! {
@@ -289,6 +302,8 @@ pub enum LayerConfig {
     Dense(Dense),
     /// `dropout`
     Dropout(Dropout),
+    /// `masking`
+    Masking(Masking),
     /// `add`
     Add(Add),
     /// `concatenate`
@@ -311,6 +326,7 @@ impl LayerConfig {
             Self::Bidirectional(_) => "bidirectional",
             Self::Dense(_) => "dense",
             Self::Dropout(_) => "dropout",
+            Self::Masking(_) => "masking",
             Self::Add(_) => "add",
             Self::Concatenate(_) => "concatenate",
             Self::Reshape(_) => "reshape",
@@ -329,6 +345,7 @@ impl LayerConfig {
             Self::Bidirectional(_) => "Bidirectional",
             Self::Dense(_) => "Dense",
             Self::Dropout(_) => "Dropout",
+            Self::Masking(_) => "Masking",
             Self::Add(_) => "Add",
             Self::Concatenate(_) => "Concatenate",
             Self::Reshape(_) => "Reshape",
@@ -343,7 +360,7 @@ impl LayerConfig {
                 match self { $(Self::$variant(layer) => (layer.name.as_deref(), layer.inputs.as_slice()),)* }
             };
         }
-        common!(Embedding OneHot SimpleRnn Lstm Gru Bidirectional Dense Dropout Add Concatenate Reshape Activation)
+        common!(Embedding OneHot SimpleRnn Lstm Gru Bidirectional Dense Dropout Masking Add Concatenate Reshape Activation)
     }
 
     /// The cell and its options, if this is a recurrent layer.

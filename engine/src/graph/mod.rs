@@ -4,13 +4,15 @@
 //! Nothing is allocated here: the graph of a model that would not fit in memory can be made and its sizes shown.
 
 mod config;
+mod mask;
 mod params;
 mod shape;
 
 pub use config::{
     Activation, ActivationLayer, Add, Bidirectional, Cell, Concatenate, Dense, Dropout, Embedding, Initializer,
-    LayerConfig, Loss, MergeMode, ModelConfig, OneHot, Recurrent, RecurrentConfig, Reshape,
+    LayerConfig, Loss, Masking, MergeMode, ModelConfig, OneHot, Recurrent, RecurrentConfig, Reshape,
 };
+pub use mask::MaskRule;
 pub use params::{ParamSpec, Role};
 pub use shape::{Shape, Time};
 
@@ -68,6 +70,8 @@ pub struct Graph {
     params: Vec<ParamSpec>,
     arena: usize,
     logits: usize,
+    /// What masks steps, and the first layer that does.
+    mask: Option<(MaskRule, String)>,
 }
 
 impl Graph {
@@ -91,6 +95,7 @@ impl Graph {
             params: Vec::new(),
             arena: 0,
             logits: 0,
+            mask: None,
         };
         let mut list = ParamList::default();
         for layer in &config.layers {
@@ -98,6 +103,7 @@ impl Graph {
         }
         (graph.params, graph.arena) = list.finish();
         graph.logits = graph.find_logits()?;
+        graph.check_masks()?;
         Ok(graph)
     }
 
@@ -177,7 +183,9 @@ impl Graph {
         let inputs = self.resolve_inputs(&name, inputs)?;
         let first = list.len();
         let shape = self.resolve(&name, config, &inputs, list)?;
-        self.nodes.push(Node { name, config: config.clone(), inputs, shape, params: first..list.len() });
+        let node = Node { name, config: config.clone(), inputs, shape, params: first..list.len() };
+        self.note_mask(&node)?;
+        self.nodes.push(node);
         Ok(())
     }
 

@@ -144,6 +144,7 @@ impl Graph {
                 }
                 Ok(input.clone())
             }
+            LayerConfig::Masking(_) => Ok(input.clone()),
             LayerConfig::Activation(layer) => {
                 if layer.activation == Activation::Softmax && input.dims.len() != 1 {
                     return Err(wrong(format!("softmax needs one axis after time, its input is {input}")));
@@ -257,6 +258,10 @@ impl Graph {
         }
         if o.stateful && o.go_backwards {
             return Err(wrong("go_backwards reads whole sequences and cannot be stateful".into()));
+        }
+        if o.zero_output_for_mask && !o.return_sequences {
+            return Err(wrong("zero_output_for_mask is about the outputs of all steps".into())
+                .mend("set return_sequences = true, or leave it out"));
         }
         match (cell, o.activation) {
             (_, None | Some(Activation::Tanh)) | (Cell::SimpleRnn, Some(Activation::Relu)) => {}

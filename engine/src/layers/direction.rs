@@ -63,8 +63,8 @@ impl CellParams {
     }
     /// Bytes that one direction needs for this capacity.
     pub(crate) fn bytes(&self, capacity: Dims) -> u64 {
-        let tokens = capacity.tokens() as u64;
-        let state = (capacity.steps as u64 + 2) * capacity.rows as u64;
+        let tokens = capacity.tokens as u64;
+        let state = capacity.with_edges() as u64;
         let gates = tokens * padded(self.width()) as u64 + tokens * padded(self.hidden_width()) as u64;
         4 * (gates + state * padded(self.units) as u64)
     }
@@ -117,13 +117,15 @@ impl Direction {
     pub(crate) fn new(cell: CellParams, origin: Origin, reverse: bool, capacity: Dims, backward: bool) -> Self {
         let biases = [cell.biases().0, cell.recurrent_bias.clone()];
         let projection = Projection::new(origin, cell.kernel.clone(), biases, cell.inputs);
-        let (tokens, state) = (capacity.tokens(), padded(cell.units));
-        let c = if cell.cell == Cell::Lstm { (capacity.steps + 2) * capacity.rows * state } else { 0 };
+        let (tokens, state) = (capacity.tokens, padded(cell.units));
+        let c = if cell.cell == Cell::Lstm { capacity.with_edges() * state } else { 0 };
         let room = Room {
             gates: Buffer::new(tokens * padded(cell.width())),
             hidden: Buffer::new(tokens * padded(cell.hidden_width())),
             c: Buffer::new(c),
             carry: Buffer::new(if backward { capacity.rows * state } else { 0 }),
+            before: Buffer::default(),
+            most: tokens,
         };
         Self { cell, projection, reverse, room }
     }
@@ -132,25 +134,30 @@ impl Direction {
         self.projection.takes_tokens()
     }
 
-    pub(crate) fn sweep(&self, cx: &Cx<'_>) -> Sweep {
-        let Dims { steps, rows } = cx.dims;
-        Sweep { isa: cx.isa, steps, rows, units: self.cell.units, reverse: self.reverse }
+    pub(crate) fn sweep<'a>(&self, cx: &Cx<'a>) -> Sweep<'a> {
+        let (offsets, rows) = (cx.extent.offsets(), cx.dims.rows);
+        Sweep { isa: cx.isa, offsets, rows, units: self.cell.units, reverse: self.reverse }
     }
 
-    /// c with the blocks around it: ((T + 2) N, H). LSTM only.
+    /// Whether the sequence is read from its end.
+    pub(crate) fn reverse(&self) -> bool {
+        self.reverse
+    }
+
+    /// c with the blocks around it: (P + 2 N, H). LSTM only.
     pub(crate) fn c(&mut self, dims: Dims) -> MatMut<'_> {
         let units = self.cell.units;
-        MatMut::new(&mut self.room.c, (dims.steps + 2) * dims.rows, units, padded(units))
+        MatMut::new(&mut self.room.c, dims.with_edges(), units, padded(units))
     }
 
     /// x W + b of all steps, into the gates.
     pub(crate) fn project(&mut self, cx: &Cx<'_>, value: &Value<'_>) {
         let width = self.cell.width();
-        let gates = MatMut::new(&mut self.room.gates, cx.dims.tokens(), width, padded(width));
+        let gates = MatMut::new(&mut self.room.gates, cx.dims.tokens, width, padded(width));
         self.projection.forward(cx, value, gates);
     }
 
-    /// The time loop that computes h of all steps after [`Self::project`]. `h` is ((T + 2) N, H) with the state before the first
+    /// The time loop that computes h of all steps after [`Self::project`]. `h` is (P + 2 N, H) with the state before the first
     /// step in place, as is c.
     pub(crate) fn forward<'a>(
         &'a mut self,
@@ -158,7 +165,7 @@ impl Direction {
         pack: &'a CellPack,
         value: &Value<'a>,
         h: MatMut<'a>,
-    ) -> (Sweep, Loop<'a>) {
+    ) -> (Sweep<'a>, Loop<'a>) {
         let sweep = self.sweep(cx);
         let Buffers { gates, hidden, c, .. } = Buffers::new(cx.dims, &self.cell, &mut self.room);
         let gates = Gates::new(gates, self.cell.cell.gates(), self.projection.lookup(cx, value));
@@ -181,15 +188,15 @@ impl Direction {
         (sweep, time_loop)
     }
 
-    /// The time loop that turns the gates into the gradient of the pre-activations. `h` and `dh` are ((T + 2) N, H); `dh`
+    /// The time loop that turns the gates into the gradient of the pre-activations. `h` and `dh` are (P + 2 N, H); `dh`
     /// is clobbered.
     pub(crate) fn backward<'a>(
         &'a mut self,
-        cx: &Cx<'_>,
+        cx: &Cx<'a>,
         pack: &'a CellPack,
         h: MatMut<'a>,
         dh: MatMut<'a>,
-    ) -> (Sweep, Loop<'a>) {
+    ) -> (Sweep<'a>, Loop<'a>) {
         let sweep = self.sweep(cx);
         if self.cell.cell == Cell::Lstm {
             self.room.carry.fill(0.0);
@@ -212,7 +219,7 @@ impl Direction {
     }
 
     /// Adds to the gradients of the parameters, and of the input to `dx`, after the time loop of [`Self::backward`]. `h`
-    /// is ((T + 2) N, H).
+    /// is (P + 2 N, H).
     pub(crate) fn gradients(
         &mut self,
         cx: &Cx<'_>,
@@ -222,11 +229,25 @@ impl Direction {
         grads: &mut Gradient,
     ) {
         let _span = profile::enter(Phase::Gradient);
-        let (cell, units, width, tokens) = (&self.cell, self.cell.units, self.cell.width(), cx.dims.tokens());
+        let (cell, units, width, tokens) = (&self.cell, self.cell.units, self.cell.width(), cx.dims.tokens);
+        let products = cx.products();
+        let sweep = self.sweep(cx);
+        let before = match sweep.before_all() {
+            Some(rows) => h.rows_range(rows),
+            None => {
+                // Room for as many as there may ever be, so that later steps allocate nothing.
+                self.room.before.reserve(self.room.most * padded(units));
+                let mut before = MatMut::new(&mut self.room.before, tokens, units, padded(units));
+                products.by_rows(before.reborrow(), |rows, mut part| {
+                    for (r, from) in sweep.before_each(rows).enumerate() {
+                        part.row_mut(r).copy_from_slice(h.row(from));
+                    }
+                });
+                Mat::new(&self.room.before, tokens, units, padded(units))
+            }
+        };
         let gates = Mat::new(&self.room.gates, tokens, width, padded(width));
         let hidden = Mat::new(&self.room.hidden, tokens, cell.hidden_width(), padded(cell.hidden_width()));
-        let products = cx.products();
-        let before = h.rows_range(self.sweep(cx).before_all());
         let (start, dweights) = grads.write(&cell.recurrent_kernel);
         let mut dweights = MatMut::dense(dweights, units, width);
         if cell.resets_after() {
@@ -252,15 +273,19 @@ struct Room {
     c: Buffer,
     /// (N, H): dc of an LSTM; ds of a GRU that resets before the product.
     carry: Buffer,
+    /// (P, H): h before each step, where it does not stand so already.
+    before: Buffer,
+    /// P at most.
+    most: usize,
 }
 
 /// The same for the sizes of a step.
 struct Buffers<'a> {
-    /// (T N, gates H)
+    /// (P, gates H)
     gates: MatMut<'a>,
-    /// (T N, 3 H or H): what a GRU keeps of its hidden side.
+    /// (P, 3 H or H): what a GRU keeps of its hidden side.
     hidden: MatMut<'a>,
-    /// ((T + 2) N, H) of an LSTM.
+    /// (P + 2 N, H) of an LSTM.
     c: MatMut<'a>,
     /// (N, H)
     carry: MatMut<'a>,
@@ -274,9 +299,9 @@ impl<'a> Buffers<'a> {
             MatMut::new(buffer, rows, cols, padded(cols))
         };
         Self {
-            gates: shaped(&mut room.gates, dims.tokens(), cell.width()),
-            hidden: shaped(&mut room.hidden, dims.tokens(), cell.hidden_width()),
-            c: shaped(&mut room.c, (dims.steps + 2) * dims.rows, cell.units),
+            gates: shaped(&mut room.gates, dims.tokens, cell.width()),
+            hidden: shaped(&mut room.hidden, dims.tokens, cell.hidden_width()),
+            c: shaped(&mut room.c, dims.with_edges(), cell.units),
             carry: shaped(&mut room.carry, dims.rows, cell.units),
         }
     }

@@ -4,7 +4,7 @@
 //! The mask is a function of (seed, layer, training step, time, row of the whole batch, column) and is made again for
 //! the backward pass, so it takes no memory and does not depend on threads or replicas.
 
-use super::{Act, Cx, Dims, Inputs, Upstream};
+use super::{Act, Cx, Inputs, Upstream};
 use crate::random::Key;
 use unroll_kernels::rows;
 
@@ -53,11 +53,13 @@ impl Mask {
 /// A dropout layer.
 pub(crate) struct DropoutRun {
     mask: Mask,
+    /// Whether its input has a time axis.
+    sequence: bool,
 }
 
 impl DropoutRun {
-    pub(crate) fn new(layer: usize, rate: f32, columns: usize) -> Self {
-        Self { mask: Mask::new(layer, rate, columns) }
+    pub(crate) fn new(layer: usize, rate: f32, columns: usize, sequence: bool) -> Self {
+        Self { mask: Mask::new(layer, rate, columns), sequence }
     }
 
     pub(crate) fn forward(&self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act) {
@@ -89,10 +91,10 @@ impl DropoutRun {
         cx.training && self.mask.drops()
     }
 
-    /// Drops and scales a row of (T N, columns).
+    /// Drops and scales a row of (P, columns), or of (N, columns) as if it were the first step's.
     fn mask(&self, cx: &Cx<'_>, row: usize, x: &mut [f32]) {
-        let Dims { rows, .. } = cx.dims;
-        let (time, row) = (row / rows, row % rows + cx.first_row);
+        let (time, row) = if self.sequence { cx.extent.position(row) } else { (0, row) };
+        let row = row + cx.first_row;
         let scale = self.mask.scale() as f32;
         for (four, keeps) in x.chunks_mut(4).zip(self.mask.keeps(cx.key, time * cx.batch_rows + row)) {
             for (x, keep) in four.iter_mut().zip(keeps) {

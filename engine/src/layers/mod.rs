@@ -9,6 +9,7 @@ mod concat;
 mod dense;
 mod direction;
 mod dropout;
+mod extent;
 mod lookup;
 mod projection;
 mod recurrent;
@@ -20,6 +21,7 @@ pub(crate) use concat::{AddRun, ConcatenateRun};
 pub(crate) use dense::{DenseParams, DenseRun};
 pub(crate) use direction::{CellPack, CellParams};
 pub(crate) use dropout::{DropoutRun, Mask};
+pub(crate) use extent::Extent;
 pub(crate) use lookup::{EmbeddingRun, OneHotRun};
 pub(crate) use projection::Origin;
 pub(crate) use recurrent::{Merge, RecurrentPlan, RecurrentRun};
@@ -35,17 +37,25 @@ use unroll_kernels::gemm::Precision;
 use unroll_kernels::mat::padded;
 use unroll_kernels::{Buffer, Isa, Mat, MatMut};
 
-/// The sizes of one step: T time steps of N rows.
+/// The sizes of one step: T time steps of N rows, or fewer where some are masked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dims {
+    /// T: the steps of the longest row.
     pub(crate) steps: usize,
+    /// N
     pub(crate) rows: usize,
+    /// P: the steps of all rows, T N without a mask.
+    pub(crate) tokens: usize,
 }
 
 impl Dims {
-    /// T N
-    pub(crate) fn tokens(self) -> usize {
-        self.steps * self.rows
+    /// T steps of N rows.
+    pub(crate) fn full(steps: usize, rows: usize) -> Self {
+        Self { steps, rows, tokens: steps * rows }
+    }
+    /// The rows of a sequence with a block of N before it and one after it.
+    pub(crate) fn with_edges(self) -> usize {
+        self.tokens + 2 * self.rows
     }
 }
 
@@ -57,6 +67,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) precision: Precision,
     pub(crate) scratch: &'a Scratch,
     pub(crate) dims: Dims,
+    /// Which positions of the batch there are.
+    pub(crate) extent: &'a Extent,
     /// The arena of parameters.
     pub(crate) params: &'a [f32],
     /// Recurrent weights packed for this step.
@@ -79,8 +91,8 @@ impl<'a> Cx<'a> {
 
 /// The output of a layer and its gradient.
 ///
-/// A sequence is time-major and has a block of N rows before its first step and one after its last, where recurrent
-/// layers keep the state that they start from: time t stands in block t + 1.
+/// A sequence is time-major, packed as [`Extent`] says, and has a block of N rows before its first step and one after its
+/// last, where recurrent layers keep the state that they start from.
 pub(crate) struct Act {
     y: Buffer,
     dy: Buffer,
@@ -92,21 +104,17 @@ impl Act {
     /// Room for an output of this shape; its gradient only where there is a backward pass.
     pub(crate) fn new(shape: &Shape, capacity: Dims, backward: bool) -> Self {
         let (cols, sequence) = (shape.width(), shape.time.is_some());
-        let rows = if sequence { (capacity.steps + 2) * capacity.rows } else { capacity.rows };
+        let rows = if sequence { capacity.with_edges() } else { capacity.rows };
         let len = rows * padded(cols);
         Self { y: Buffer::new(len), dy: Buffer::new(if backward { len } else { 0 }), cols, sequence }
     }
 
     /// Rows of the output, and of the whole storage with the blocks around it.
     fn rows(&self, dims: Dims) -> (Range<usize>, usize) {
-        if self.sequence {
-            (dims.rows..dims.rows + dims.tokens(), dims.tokens() + 2 * dims.rows)
-        } else {
-            (0..dims.rows, dims.rows)
-        }
+        if self.sequence { (dims.rows..dims.rows + dims.tokens, dims.with_edges()) } else { (0..dims.rows, dims.rows) }
     }
 
-    /// The output: (T N, cols) of a sequence, else (N, cols).
+    /// The output: (P, cols) of a sequence, else (N, cols).
     pub(crate) fn y(&self, dims: Dims) -> Mat<'_> {
         let (rows, all) = self.rows(dims);
         Mat::new(&self.y, all, self.cols, padded(self.cols)).rows_range(rows)
@@ -116,7 +124,7 @@ impl Act {
         let (rows, all) = self.rows(dims);
         MatMut::new(&mut self.y, all, self.cols, padded(self.cols)).rows_range(rows)
     }
-    /// The output with the blocks around it: ((T + 2) N, cols).
+    /// The output with the blocks around it: (P + 2 N, cols).
     pub(crate) fn y_all(&mut self, dims: Dims) -> MatMut<'_> {
         let (_, all) = self.rows(dims);
         MatMut::new(&mut self.y, all, self.cols, padded(self.cols))
@@ -151,11 +159,7 @@ impl Act {
     }
     /// Bytes that an output of this shape takes.
     pub(crate) fn bytes(shape: &Shape, capacity: Dims, backward: bool) -> u64 {
-        let rows = if shape.time.is_some() {
-            (capacity.steps as u64 + 2) * capacity.rows as u64
-        } else {
-            capacity.rows as u64
-        };
+        let rows = if shape.time.is_some() { capacity.with_edges() } else { capacity.rows } as u64;
         rows * padded(shape.width()) as u64 * if backward { 8 } else { 4 }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::direction::{CellParams, Direction};
 use super::projection::{Origin, Value};
-use super::{Act, Cx, Dims, Inputs, Upstream};
+use super::{Act, Cx, Dims, Extent, Inputs, Upstream};
 use crate::exec;
 use crate::graph::{Cell, Shape, Time};
 use crate::network::{Carried, Gradient};
@@ -58,9 +58,9 @@ impl RecurrentRun {
             let columns = columns(direction, d);
             let h = joint(&mut self.steps, act).y_all(dims).cols_range(columns);
             let initial = direction.sweep(cx).initial();
-            start(h.rows_range(initial.clone()), carried.map(|s| s.h(cx.first_row, dims.rows)));
+            start(cx, h.rows_range(initial.clone()), carried.map(|s| s.h(cx.first_row, dims.rows)));
             if direction.cell.cell == Cell::Lstm {
-                start(direction.c(dims).rows_range(initial), carried.map(|s| s.c(cx.first_row, dims.rows)));
+                start(cx, direction.c(dims).rows_range(initial), carried.map(|s| s.c(cx.first_row, dims.rows)));
             }
         }
         let h = joint(&mut self.steps, act).y_all(dims);
@@ -78,9 +78,15 @@ impl RecurrentRun {
         if let Some(steps) = &mut self.steps {
             for (d, direction) in self.directions.iter().enumerate() {
                 let columns = columns(direction, d);
-                let last = direction.sweep(cx).last();
-                let from = steps.y_all(dims).rows_range(last).cols_range(columns.clone());
-                copy(from.as_ref(), act.y_mut(dims).cols_range(columns));
+                let from = steps.y_all(dims).cols_range(columns.clone());
+                let mut to = act.y_mut(dims).cols_range(columns);
+                for n in 0..dims.rows {
+                    match cx.extent.length(n) {
+                        // Keras: the output of a row that is masked wholly is zero, whatever the state.
+                        0 => to.row_mut(n).fill(0.0),
+                        _ => to.row_mut(n).copy_from_slice(from.as_ref().row(cx.extent.last(n, direction.reverse()))),
+                    }
+                }
             }
         }
     }
@@ -91,9 +97,11 @@ impl RecurrentRun {
             steps.clear_gradient(cx.products(), dims);
             for (d, direction) in self.directions.iter().enumerate() {
                 let columns = columns(direction, d);
-                let last = direction.sweep(cx).last();
-                let to = steps.both_all(dims).1.rows_range(last).cols_range(columns.clone());
-                copy(act.dy(dims).cols_range(columns), to);
+                let mut to = steps.both_all(dims).1.cols_range(columns.clone());
+                let dy = act.dy(dims).cols_range(columns);
+                for n in (0..dims.rows).filter(|&n| cx.extent.length(n) > 0) {
+                    to.row_mut(cx.extent.last(n, direction.reverse())).copy_from_slice(dy.row(n));
+                }
             }
         }
         let (h, dh) = joint(&mut self.steps, act).both_all(dims);
@@ -122,13 +130,16 @@ impl RecurrentRun {
     }
 
     /// Writes the state after the last step into the rows of this replica.
-    pub(crate) fn carry(&mut self, act: &mut Act, dims: Dims, first_row: usize, into: &mut Carried) {
-        let direction = &mut self.directions[0];
-        let last = dims.steps * dims.rows..(dims.steps + 1) * dims.rows;
-        let h = joint(&mut self.steps, act).y_all(dims).rows_range(last.clone());
-        copy(h.as_ref(), into.h_mut(first_row, dims.rows));
+    pub(crate) fn carry(&mut self, act: &mut Act, extent: &Extent, first_row: usize, into: &mut Carried) {
+        let (dims, direction) = (extent.dims(), &mut self.directions[0]);
+        let last = |n: usize| extent.last(n, direction.reverse());
+        let h = joint(&mut self.steps, act).y_all(dims);
+        let mut to = into.h_mut(first_row, dims.rows);
+        (0..dims.rows).for_each(|n| to.row_mut(n).copy_from_slice(h.as_ref().row(last(n))));
         if direction.cell.cell == Cell::Lstm {
-            copy(direction.c(dims).rows_range(last).as_ref(), into.c_mut(first_row, dims.rows));
+            let reverse = direction.reverse();
+            let (c, mut to) = (direction.c(dims), into.c_mut(first_row, dims.rows));
+            (0..dims.rows).for_each(|n| to.row_mut(n).copy_from_slice(c.as_ref().row(extent.last(n, reverse))));
         }
     }
 }
@@ -144,14 +155,12 @@ fn joint<'a>(steps: &'a mut Option<Act>, act: &'a mut Act) -> &'a mut Act {
     steps.as_mut().unwrap_or(act)
 }
 
-/// Sets the state before the first step: that carried, or zero.
-fn start(mut to: MatMut<'_>, carried: Option<Mat<'_>>) {
-    match carried {
-        Some(from) => copy(from, to),
-        None => (0..to.rows()).for_each(|r| to.row_mut(r).fill(0.0)),
+/// Sets the state before the first step, the longest row's first: that carried, or zero.
+fn start(cx: &Cx<'_>, mut to: MatMut<'_>, carried: Option<Mat<'_>>) {
+    for (r, &n) in cx.extent.order().iter().enumerate() {
+        match carried {
+            Some(from) => to.row_mut(r).copy_from_slice(from.row(n)),
+            None => to.row_mut(r).fill(0.0),
+        }
     }
-}
-
-fn copy(from: Mat<'_>, mut to: MatMut<'_>) {
-    (0..to.rows()).for_each(|r| to.row_mut(r).copy_from_slice(from.row(r)));
 }

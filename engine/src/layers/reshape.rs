@@ -3,40 +3,60 @@
 //! Keras' axes are (batch, time, features) while a sequence here is stored time-major, so that joining time and
 //! features gathers a row's steps from T blocks.
 
-use super::{Act, Cx, Dims, Inputs, Upstream};
+use super::{Act, Cx, Extent, Inputs, Upstream};
+use std::ops::Range;
+use unroll_kernels::rows;
 
 /// A reshape of (steps, width) to one axis.
 pub(crate) struct ReshapeRun {
     /// Whether the input has a time axis, which is joined.
     pub(crate) joins_time: bool,
+    /// Whether a masked step has the output of the step before it; else it has zeros, as has one that none stands before.
+    pub(crate) repeats: bool,
 }
 
 impl ReshapeRun {
-    fn steps(&self, dims: Dims) -> usize {
-        if self.joins_time { dims.steps } else { 1 }
-    }
-
     pub(crate) fn forward(&self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act) {
-        let (x, rows, steps) = (inputs.only(), cx.dims.rows, self.steps(cx.dims));
+        let (x, extent) = (inputs.only(), cx.extent);
+        let width = x.cols();
         cx.products().by_rows(act.y_mut(cx.dims), |range, mut part| {
             for (r, n) in range.enumerate() {
-                for (t, to) in part.row_mut(r).chunks_exact_mut(x.cols()).take(steps).enumerate() {
-                    to.copy_from_slice(x.row(t * rows + n));
+                let row = part.row_mut(r);
+                if !self.joins_time {
+                    row.copy_from_slice(x.row(n));
+                    continue;
+                }
+                row.fill(0.0);
+                for p in (0..extent.length(n)).map(|i| extent.place(n, i)) {
+                    for t in self.times(extent, p) {
+                        row[t * width..(t + 1) * width].copy_from_slice(x.row(p));
+                    }
                 }
             }
         });
     }
 
     pub(crate) fn backward(&self, cx: &Cx<'_>, mut up: Upstream<'_>, act: &mut Act) {
-        let (dy, rows) = (act.dy(cx.dims), cx.dims.rows);
+        let (dy, extent) = (act.dy(cx.dims), cx.extent);
         let (_, dx) = up.get(0);
+        if !self.joins_time {
+            return cx.products().by_rows(dx, |range, part| rows::add(cx.isa, dy.rows_range(range), part));
+        }
         let width = dx.cols();
         cx.products().by_rows(dx, |range, mut part| {
-            for (r, row) in range.enumerate() {
-                let (t, n) = (row / rows, row % rows);
-                let from = &dy.row(n)[t * width..(t + 1) * width];
-                part.row_mut(r).iter_mut().zip(from).for_each(|(x, d)| *x += d);
+            for (r, p) in range.enumerate() {
+                let (_, n) = extent.position(p);
+                for t in self.times(extent, p) {
+                    let from = &dy.row(n)[t * width..(t + 1) * width];
+                    part.row_mut(r).iter_mut().zip(from).for_each(|(x, d)| *x += d);
+                }
             }
         });
+    }
+
+    /// The times at which the output is that of row `p` of the input.
+    fn times(&self, extent: &Extent, p: usize) -> Range<usize> {
+        let times = extent.times(p);
+        if self.repeats { times } else { times.start..times.start + 1 }
     }
 }

@@ -9,6 +9,7 @@ mod memory;
 mod plan;
 mod replica;
 mod state;
+mod there;
 
 pub(crate) use gradient::Gradient;
 pub use gradient::GradientRef;
@@ -22,11 +23,12 @@ pub use state::{State, StateTensor};
 use crate::error::{Error, Result};
 use crate::exec::{Crew, Meeting, Products, Profile, Scratch, Team};
 use crate::graph::{Graph, Initializer, ParamSpec};
-use crate::layers::Cx;
+use crate::layers::{Cx, Extent};
 use crate::random::{Key, Purpose};
 use plan::Plan;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use there::There;
 use unroll_kernels::gemm::Precision;
 use unroll_kernels::{Buffer, Isa, Mat};
 
@@ -110,6 +112,10 @@ pub struct Batch<'a> {
     pub inputs: &'a [u32],
     /// (T, N) targets, or (N) where the model gives one output a row; [`unroll_kernels::softmax::IGNORE`] is not scored.
     pub targets: &'a [u32],
+    /// (T, N), `false` where a position is padding: no layer sees it, every state passes it unchanged, and its target is not
+    /// scored. Padding may stand anywhere and takes no time. Absent: every position is there, but for those that a layer of
+    /// the model masks.
+    pub mask: Option<&'a [bool]>,
 }
 
 /// A sum of losses.
@@ -143,6 +149,8 @@ pub struct Network {
     packs: PackSet,
     stale: bool,
     replicas: Vec<Mutex<Replica>>,
+    /// One a replica: which positions there were in the last step.
+    extents: Vec<Mutex<Extent>>,
     scratch: Vec<Scratch>,
     crew: Crew,
 }
@@ -210,6 +218,7 @@ impl Network {
         let plan = Plan::new(graph, &options)?;
         require_memory("the model", plan.bytes())?;
         let replicas = (0..options.replicas).map(|_| Ok(Mutex::new(plan.replica()?))).collect::<Result<Vec<_>>>()?;
+        let extents = replicas.iter().map(|_| Mutex::new(plan.extent())).collect();
         let packs = PackSet::new(&plan);
         let crew = crew(&options)?;
         let members = options.threads.div_ceil(options.replicas.min(options.threads));
@@ -220,6 +229,7 @@ impl Network {
             packs,
             stale: true,
             replicas,
+            extents,
             crew,
             options,
         };
@@ -310,7 +320,7 @@ impl Network {
     /// When the batch exceeds the capacity, its slices do not fit its sizes, or a token is not in the vocabulary.
     pub fn train_step(&mut self, batch: &Batch<'_>, state: &mut State, step: u64) -> LossSum {
         assert!(self.options.training, "this network was made without room for gradients");
-        let count = batch.targets.iter().filter(|&&t| t != unroll_kernels::softmax::IGNORE).count() as u64;
+        let count = self.scored(batch);
         let scale = self.options.loss_scale.factor(batch.rows, count);
         let sum = self.run(batch, state, step, Some(scale));
         self.reduce();
@@ -326,21 +336,33 @@ impl Network {
         self.run(batch, state, 0, None)
     }
 
+    /// How many targets of a batch are scored.
+    fn scored(&self, batch: &Batch<'_>) -> u64 {
+        let targets = batch.targets.iter().enumerate().filter(|&(_, &t)| t != unroll_kernels::softmax::IGNORE);
+        match self.there(batch).filter(|_| self.graph.is_sequence()) {
+            Some(there) => targets.filter(|&(at, _)| there.at(at)).count() as u64,
+            None => targets.count() as u64,
+        }
+    }
+
+    /// Which positions of a batch are there; `None` where all are.
+    fn there<'a>(&'a self, batch: &Batch<'a>) -> Option<There<'a>> {
+        There::new(&self.graph, batch, &self.params)
+    }
+
     /// The losses of the last step, one a target in the batch's order, 0 where not scored.
     pub fn losses(&mut self, out: &mut [f32]) {
+        out.fill(0.0);
         let total: usize = self.replicas.iter_mut().map(|r| lock_mut(r).rows.len()).sum();
-        for replica in &mut self.replicas {
-            let replica = lock_mut(replica);
-            let (rows, width) = (replica.rows.clone(), replica.rows.len());
-            for (t, losses) in out.chunks_mut(total).enumerate() {
-                losses[rows.clone()].copy_from_slice(&replica.losses[t * width..(t + 1) * width]);
-            }
+        for (replica, extent) in self.replicas.iter_mut().zip(&mut self.extents) {
+            lock_mut(replica).losses(lock_mut(extent), total, out);
         }
     }
 
     /// The name of the first layer whose output in the last step was not finite: where an infinity or NaN came from.
     pub fn first_non_finite_layer(&self) -> Option<&str> {
-        let node = self.replicas.iter().filter_map(|r| lock(r).first_non_finite()).min()?;
+        let replicas = self.replicas.iter().zip(&self.extents);
+        let node = replicas.filter_map(|(replica, extent)| lock(replica).first_non_finite(&lock(extent))).min()?;
         Some(&self.graph.nodes()[node].name)
     }
 
@@ -350,19 +372,31 @@ impl Network {
     ///
     /// As [`Self::train_step`]; and on a network of more than one replica.
     pub fn logits(&mut self, inputs: &[u32], rows: usize, state: &mut State) -> Mat<'_> {
-        assert_eq!(self.options.replicas, 1, "text is generated by one replica");
-        let batch = Batch { steps: inputs.len() / rows.max(1), rows, inputs, targets: &[] };
-        self.check(&batch, state);
+        self.predict(&Batch { steps: inputs.len() / rows.max(1), rows, inputs, targets: &[], mask: None }, state)
+    }
+
+    /// The logits of a batch, after each row's last step: (N, V). `state` is carried on; targets have no part in it.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::logits`].
+    pub fn predict(&mut self, batch: &Batch<'_>, state: &mut State) -> Mat<'_> {
+        assert_eq!(self.options.replicas, 1, "predictions are made by one replica");
+        self.check(batch, state);
         self.refresh();
-        let replica = lock_mut(&mut self.replicas[0]);
-        replica.take(&batch, 0..rows);
+        let rows = batch.rows;
+        let there = There::new(&self.graph, batch, &self.params);
+        let (replica, extent) = (lock_mut(&mut self.replicas[0]), lock_mut(&mut self.extents[0]));
+        replica.take(batch, 0..rows, extent, there);
+        let extent = &*extent;
         let team = self.crew.team();
         let cx = Cx {
             team: &team,
             isa: self.options.isa,
             precision: self.options.precision,
             scratch: &self.scratch[0],
-            dims: replica.dims(),
+            dims: extent.dims(),
+            extent,
             params: &self.params,
             packs: &self.packs,
             training: false,
@@ -371,19 +405,24 @@ impl Network {
             batch_rows: rows,
         };
         replica.forward(&cx, state);
-        replica.carry(state);
+        replica.carry(extent, state);
         replica.logits(&cx)
     }
 
     #[track_caller]
     fn check(&self, batch: &Batch<'_>, state: &State) {
-        let Batch { steps, rows, inputs, targets } = *batch;
+        let Batch { steps, rows, inputs, targets, mask } = *batch;
         let (o, v) = (&self.options, self.graph.vocabulary());
         assert!(steps <= o.steps && rows <= o.rows, "a batch of {steps} x {rows}, room for {} x {}", o.steps, o.rows);
         assert!(steps > 0 && rows > 0, "a batch of {steps} x {rows}");
         assert_eq!(inputs.len(), steps * rows, "tokens of a batch of {steps} x {rows}");
         let want = if self.graph.is_sequence() { steps * rows } else { rows };
         assert!(targets.is_empty() || targets.len() == want, "{} targets, {want} outputs", targets.len());
+        let mask = mask.map_or(steps * rows, <[bool]>::len);
+        assert_eq!(mask, steps * rows, "a mask of {mask} positions for a batch of {steps} x {rows}");
+        if let (Some(_), Some(layer)) = (batch.mask, self.graph.refuses_masks()) {
+            panic!("a batch with a mask, but layer `{layer}` joins all steps of a sequence");
+        }
         assert_eq!(state.rows(), rows, "a state for other rows than the batch has");
         if let Some(token) = inputs.iter().find(|&&token| token as usize >= v) {
             panic!("token {token} in a vocabulary of {v}");
@@ -407,11 +446,12 @@ impl Network {
     fn run(&mut self, batch: &Batch<'_>, state: &mut State, step: u64, scale: Option<f32>) -> LossSum {
         self.check(batch, state);
         self.refresh();
-        let (o, carried) = (&self.options, &*state);
+        let (o, carried, there) = (&self.options, &*state, self.there(batch));
         self.crew.replicas(o.replicas, |r, team| {
-            let mut replica = lock(&self.replicas[r]);
+            let (mut replica, mut extent) = (lock(&self.replicas[r]), lock(&self.extents[r]));
             let rows = part(batch.rows, o.replicas, r);
-            replica.take(batch, rows.clone());
+            replica.take(batch, rows.clone(), &mut extent, there);
+            let extent = &*extent;
             replica.sum = LossSum::default();
             if rows.is_empty() {
                 replica.grads.begin();
@@ -423,7 +463,8 @@ impl Network {
                 isa: o.isa,
                 precision: o.precision,
                 scratch: &self.scratch[r],
-                dims: replica.dims(),
+                dims: extent.dims(),
+                extent,
                 params: &self.params,
                 packs: &self.packs,
                 training: scale.is_some(),
@@ -435,11 +476,11 @@ impl Network {
             replica.finish(&cx, scale);
         });
         let mut sum = LossSum::default();
-        for replica in &mut self.replicas {
+        for (replica, extent) in self.replicas.iter_mut().zip(&mut self.extents) {
             let replica = lock_mut(replica);
             sum += replica.sum;
             if !replica.rows.is_empty() {
-                replica.carry(state);
+                replica.carry(lock_mut(extent), state);
             }
         }
         sum
@@ -467,12 +508,12 @@ fn part(rows: usize, replicas: usize, r: usize) -> Range<usize> {
     (r * size).min(rows)..((r + 1) * size).min(rows)
 }
 
-fn lock(replica: &Mutex<Replica>) -> MutexGuard<'_, Replica> {
-    replica.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(of_replica: &Mutex<T>) -> MutexGuard<'_, T> {
+    of_replica.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn lock_mut(replica: &mut Mutex<Replica>) -> &mut Replica {
-    replica.get_mut().unwrap_or_else(PoisonError::into_inner)
+fn lock_mut<T>(of_replica: &mut Mutex<T>) -> &mut T {
+    of_replica.get_mut().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Draws the initial values of a parameter.

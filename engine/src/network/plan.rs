@@ -7,7 +7,7 @@ use crate::graph::{self, Cell, Graph, LayerConfig, Loss, Node, ParamSpec, Role, 
 use crate::heads::{BinaryHead, Head, SoftmaxHead};
 use crate::layers::{
     Act, ActivationRun, AddRun, CellPack, CellParams, ConcatenateRun, DenseParams, DenseRun, Dims, DropoutRun,
-    EmbeddingRun, Merge, OneHotRun, Origin, RecurrentPlan, RecurrentRun, ReshapeRun, Run, Slot, Weights,
+    EmbeddingRun, Extent, Merge, OneHotRun, Origin, RecurrentPlan, RecurrentRun, ReshapeRun, Run, Slot, Weights,
 };
 use unroll_kernels::activation::Activation;
 use unroll_kernels::gemm::{Packed, PackedRef, Precision};
@@ -70,7 +70,7 @@ impl<'a> Plan<'a> {
             );
         }
         let rows = options.rows.div_ceil(options.replicas.max(1));
-        Ok(Self { graph, options, capacity: Dims { steps: options.steps, rows } })
+        Ok(Self { graph, options, capacity: Dims::full(options.steps, rows) })
     }
 
     fn fuses(&self, name: &str) -> bool {
@@ -224,17 +224,29 @@ impl<'a> Plan<'a> {
                     }
                 }
             }
-            LayerConfig::Dropout(layer) => Run::Dropout(DropoutRun::new(i, layer.rate, node.shape.width())),
+            LayerConfig::Dropout(layer) => {
+                Run::Dropout(DropoutRun::new(i, layer.rate, node.shape.width(), node.shape.time.is_some()))
+            }
+            // The steps that it masks are not there.
+            LayerConfig::Masking(_) => Run::Activation(ActivationRun::ElementWise(Activation::Linear)),
             LayerConfig::Activation(layer) => Run::Activation(match layer.activation {
                 graph::Activation::Softmax => ActivationRun::Softmax,
                 other => ActivationRun::ElementWise(element_wise(other)),
             }),
             LayerConfig::Add(_) => Run::Add(AddRun),
             LayerConfig::Concatenate(_) => Run::Concatenate(ConcatenateRun),
-            LayerConfig::Reshape(_) => {
-                Run::Reshape(ReshapeRun { joins_time: self.graph.shape_of(node.inputs[0]).time.is_some() })
-            }
+            LayerConfig::Reshape(_) => Run::Reshape(ReshapeRun {
+                joins_time: self.graph.shape_of(node.inputs[0]).time.is_some(),
+                repeats: self.repeats(node.inputs[0]),
+            }),
         })
+    }
+
+    /// Whether the output of a masked step of this source is that of the step before it, rather than zero.
+    fn repeats(&self, source: Source) -> bool {
+        let Source::Node(n) = source else { return false };
+        let recurrent = self.graph.nodes()[n].config.recurrent();
+        recurrent.is_some_and(|(_, options)| !options.zero_output_for_mask)
     }
 
     fn recurrent(&self, node: &Node, merge: Merge, return_sequences: bool, pack: &mut usize) -> Run {
@@ -261,6 +273,11 @@ impl<'a> Plan<'a> {
     fn head_input(&self) -> Source {
         let logits = self.graph.logits();
         if self.has_fused_head() { self.graph.nodes()[logits].inputs[0] } else { Source::Node(logits) }
+    }
+
+    /// Which positions there are, for batches of one replica.
+    pub(super) fn extent(&self) -> Extent {
+        Extent::with_capacity(self.capacity)
     }
 
     /// Builds one replica.
@@ -291,7 +308,7 @@ impl<'a> Plan<'a> {
         let acts = nodes.iter().enumerate().filter(|(i, _)| !self.is_fused(*i));
         let acts: u64 = acts.map(|(_, node)| Act::bytes(&node.shape, self.capacity, self.options.training)).sum();
         let cells: u64 = self.packs().iter().map(|p| p.bytes(self.capacity)).sum();
-        let positions = if self.graph.is_sequence() { self.capacity.tokens() } else { self.capacity.rows };
+        let positions = if self.graph.is_sequence() { self.capacity.tokens } else { self.capacity.rows };
         let logits = SoftmaxHead::bytes(nodes[self.graph.logits()].shape.width(), positions);
         arena + gradients + packs + replicas * (acts + cells + logits)
     }

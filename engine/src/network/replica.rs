@@ -1,13 +1,14 @@
 //! One replica: a plan's nodes run in order over its rows of the batch, and back.
 
 use super::state::{Carried, State};
+use super::there::There;
 use super::{Batch, Gradient, LossSum, NetworkOptions};
 use crate::graph::{Graph, Source};
 use crate::heads::{Head, Into, Scored};
-use crate::layers::{Cx, Dims, Inputs, Run, Slot, Upstream};
+use crate::layers::{Cx, Dims, Extent, Inputs, Run, Slot, Upstream};
 use std::ops::Range;
-use unroll_kernels::Mat;
 use unroll_kernels::profile::{self, Phase};
+use unroll_kernels::{Buffer, Mat, MatMut};
 
 /// A plan with its activations and its gradient, for some rows of every batch.
 pub(crate) struct Replica {
@@ -24,7 +25,8 @@ pub(crate) struct Replica {
     pub(super) sum: LossSum,
     /// The rows of the last batch that this replica took.
     pub(super) rows: Range<usize>,
-    dims: Dims,
+    /// The values of which the logits are asked for, where they do not stand together.
+    last: Buffer,
 }
 
 impl Replica {
@@ -37,41 +39,50 @@ impl Replica {
         options: &NetworkOptions,
     ) -> Self {
         let sequence = graph.is_sequence();
-        let positions = if sequence { capacity.tokens() } else { capacity.rows };
+        let positions = if sequence { capacity.tokens } else { capacity.rows };
         Self {
             slots,
             sources: graph.nodes().iter().map(|node| node.inputs.clone()).collect(),
             head,
             head_input,
             sequence,
-            tokens: Vec::with_capacity(capacity.tokens()),
+            tokens: Vec::with_capacity(capacity.tokens),
             targets: Vec::with_capacity(positions),
             losses: vec![0.0; positions],
             grads: Gradient::new(graph.params(), if options.training { graph.arena() } else { 0 }),
             sum: LossSum::default(),
             rows: 0..0,
-            dims: Dims { steps: 0, rows: 0 },
+            last: Buffer::default(),
         }
     }
 
-    /// Copies this replica's rows of the batch.
-    pub(super) fn take(&mut self, batch: &Batch<'_>, rows: Range<usize>) {
+    /// Copies what is there of this replica's rows of the batch.
+    pub(super) fn take(
+        &mut self,
+        batch: &Batch<'_>,
+        rows: Range<usize>,
+        extent: &mut Extent,
+        there: Option<There<'_>>,
+    ) {
         let _span = profile::enter(Phase::Data);
-        let all = batch.rows;
-        self.dims = Dims { steps: batch.steps, rows: rows.len() };
+        let (all, first, width) = (batch.rows, rows.start, rows.len());
+        let there = there.map(|there| move |at: usize| there.at(at / width * all + first + at % width));
+        extent.build(batch.steps, width, there);
         self.tokens.clear();
         self.targets.clear();
-        for t in 0..batch.steps {
-            self.tokens.extend_from_slice(&batch.inputs[t * all..][rows.clone()]);
-        }
-        for t in 0..batch.targets.len() / all.max(1) {
-            self.targets.extend_from_slice(&batch.targets[t * all..][rows.clone()]);
+        let copy = |from: &[u32], to: &mut Vec<u32>| {
+            for p in 0..extent.dims().tokens {
+                let (t, n) = extent.position(p);
+                to.push(from[t * all + first + n]);
+            }
+        };
+        copy(batch.inputs, &mut self.tokens);
+        if self.sequence && !batch.targets.is_empty() {
+            copy(batch.targets, &mut self.targets);
+        } else if !batch.targets.is_empty() {
+            self.targets.extend_from_slice(&batch.targets[rows.clone()]);
         }
         self.rows = rows;
-    }
-
-    pub(super) fn dims(&self) -> Dims {
-        self.dims
     }
 
     /// The forward pass up to the head's input.
@@ -123,28 +134,51 @@ impl Replica {
     }
 
     /// The first node whose output in the last forward pass is not finite.
-    pub(super) fn first_non_finite(&self) -> Option<usize> {
+    pub(super) fn first_non_finite(&self, extent: &Extent) -> Option<usize> {
         let isa = unroll_kernels::Isa::best();
+        let dims = extent.dims();
         let finite = |y: Mat<'_>| (0..y.rows()).all(|r| unroll_kernels::optimizer::is_finite(isa, y.row(r)));
-        self.slots.iter().position(|slot| !matches!(slot.run, Run::Fused) && !finite(slot.act.y(self.dims)))
+        self.slots.iter().position(|slot| !matches!(slot.run, Run::Fused) && !finite(slot.act.y(dims)))
     }
 
     /// Writes the state after the last step.
-    pub(super) fn carry(&mut self, state: &mut State) {
-        let (dims, first) = (self.dims, self.rows.start);
+    pub(super) fn carry(&mut self, extent: &Extent, state: &mut State) {
+        let first = self.rows.start;
         for (slot, carried) in self.slots.iter_mut().zip(&mut state.carried) {
             if let (Slot { run: Run::Recurrent(layer), act }, Some(carried)) = (slot, carried) {
                 let carried: &mut Carried = carried;
-                layer.carry(act, dims, first, carried);
+                layer.carry(act, extent, first, carried);
             }
         }
     }
 
-    /// The logits of the last step: (N, V).
+    /// Writes the losses of the last step to their places in a batch of `all` rows.
+    pub(super) fn losses(&self, extent: &Extent, all: usize, out: &mut [f32]) {
+        for (p, &loss) in self.losses[..self.targets.len()].iter().enumerate() {
+            let (t, n) = if self.sequence { extent.position(p) } else { (0, p) };
+            out[t * all + self.rows.start + n] = loss;
+        }
+    }
+
+    /// The logits of each row's last step: (N, V).
     pub(super) fn logits<'s>(&'s mut self, cx: &Cx<'_>) -> Mat<'s> {
         let y = self.slots[self.head_input].act.y(cx.dims);
-        let rows = y.rows();
-        let last = if self.sequence { y.rows_range(rows - cx.dims.rows..rows) } else { y };
+        let Dims { rows, tokens, .. } = cx.dims;
+        let last = if !self.sequence {
+            y
+        } else if cx.extent.is_whole() {
+            y.rows_range(tokens - rows..tokens)
+        } else {
+            self.last.reserve(rows * y.cols());
+            let mut last = MatMut::dense(&mut self.last, rows, y.cols());
+            for n in 0..rows {
+                match cx.extent.length(n) {
+                    0 => last.row_mut(n).fill(0.0),
+                    length => last.row_mut(n).copy_from_slice(y.row(cx.extent.place(n, length - 1))),
+                }
+            }
+            Mat::dense(&self.last, rows, y.cols())
+        };
         self.head.logits(cx, last)
     }
 }

@@ -102,9 +102,10 @@ pub(crate) struct GruBeforeForward<'a> {
 impl GruBeforeForward<'_> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
         let (sweep, Self { recurrent: [zr, n], gates, reset_h, h }) = (strand.sweep, self);
-        let share = strand.share(zr.granule().max(n.granule()));
-        for t in (0..sweep.steps).map(|i| sweep.time(i)) {
-            for block in share.blocks() {
+        let mut shares = strand.shares(zr.granule().max(n.granule()));
+        for t in strand.times() {
+            let blocks = shares.at(t);
+            blocks.forward(|block| {
                 let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
                 // SAFETY: own blocks of this step are written, the step before is read: see the top of the folder.
                 unsafe {
@@ -116,9 +117,9 @@ impl GruBeforeForward<'_> {
                         reset_h: reset_h.write(sweep.at(t, rows)).cols_range(units),
                     });
                 }
-            }
+            });
             strand.member.barrier();
-            for block in share.blocks() {
+            blocks.forward(|block| {
                 let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
                 // SAFETY: as above; r h_prev of all units is complete since the barrier.
                 unsafe {
@@ -130,7 +131,7 @@ impl GruBeforeForward<'_> {
                         h: h.write(sweep.now(t, rows)).cols_range(units),
                     });
                 }
-            }
+            });
             strand.member.barrier();
         }
     }
@@ -154,9 +155,10 @@ impl GruBeforeBackward<'_> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
         let (sweep, Self { transposed: [zr, n], gates, h, dh, dreset }) = (strand.sweep, self);
         let width = sweep.units;
-        let share = strand.share(zr.granule().max(n.granule()));
-        for (t, later) in strand.backward_times() {
-            for block in share.blocks() {
+        let mut shares = strand.shares(zr.granule().max(n.granule()));
+        for t in strand.backward_times() {
+            let blocks = shares.at(t);
+            blocks.backward(|later, block| {
                 let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
                 // SAFETY: own blocks of this step (and of the gradient flowing to the step before) are written, the gates
                 // of the step after are read: see the top of the folder.
@@ -177,9 +179,9 @@ impl GruBeforeBackward<'_> {
                         },
                     );
                 }
-            }
+            });
             strand.member.barrier();
-            for block in share.blocks() {
+            blocks.backward(|_, block| {
                 let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
                 // SAFETY: as above; da_n of all units is complete since the barrier, and this phase writes other columns.
                 unsafe {
@@ -197,7 +199,7 @@ impl GruBeforeBackward<'_> {
                         },
                     );
                 }
-            }
+            });
             strand.member.barrier();
         }
     }

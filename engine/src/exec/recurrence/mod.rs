@@ -6,8 +6,11 @@
 //! second-level cache for the whole sequence; a step reads h of all units of the step before and writes the member's
 //! units, and a barrier parts the steps. `strands.rs` decides how many there are. No bit depends on either cut.
 //!
-//! **Layout.** h, c and their gradients are `((T + 2) N, H)`: time `t` stands in block `t + 1`, so that the state before
-//! the first step has a place at either end, whichever direction the layer reads. Gates are `(T N, gates H)`.
+//! **Layout.** A batch's rows stand with the longest first, so that the rows which have a time `t` are the first of them,
+//! and a sequence is packed: time after time, each with the rows that it has. Gates are (P, gates H), P rows in all. h, c
+//! and their gradients have a block of N rows before these and one after, (P + 2 N, H): the state before the first step has
+//! a place at either end, whichever direction the layer reads. Read from the end, a row begins at its own last time.
+//! Without a mask every time has all rows, and P = T N.
 //!
 //! The promise that pays for the `unsafe` here: at a step a member writes only its own blocks (rows and units) of that
 //! step and of gradients flowing to the step before, which no other member touches; and it reads, of the rows of its
@@ -36,10 +39,10 @@ use unroll_kernels::{Buffer, Isa};
 
 /// The extent and direction of a time loop.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sweep {
+pub(crate) struct Sweep<'a> {
     pub(crate) isa: Isa,
-    /// T
-    pub(crate) steps: usize,
+    /// T + 1 numbers: the first row of each time in a packed sequence, and P.
+    pub(crate) offsets: &'a [usize],
     /// N
     pub(crate) rows: usize,
     /// H
@@ -48,35 +51,85 @@ pub(crate) struct Sweep {
     pub(crate) reverse: bool,
 }
 
-impl Sweep {
+impl Sweep<'_> {
+    /// T: the steps of the longest row.
+    fn steps(self) -> usize {
+        self.offsets.len() - 1
+    }
+    /// P
+    fn all(self) -> usize {
+        self.offsets[self.steps()]
+    }
+    /// How many rows have the time `t`.
+    fn count(self, t: usize) -> usize {
+        if t < self.steps() { self.offsets[t + 1] - self.offsets[t] } else { 0 }
+    }
     /// The time of the i-th step of the forward pass.
     fn time(self, i: usize) -> usize {
-        if self.reverse { self.steps - 1 - i } else { i }
+        if self.reverse { self.steps() - 1 - i } else { i }
     }
     /// Rows of time `t` in gates, of these rows of the batch.
     fn at(self, t: usize, rows: &Range<usize>) -> Range<usize> {
-        t * self.rows + rows.start..t * self.rows + rows.end
+        self.offsets[t] + rows.start..self.offsets[t] + rows.end
     }
     /// Rows of the state after time `t`.
     fn now(self, t: usize, rows: &Range<usize>) -> Range<usize> {
-        self.at(t + 1, rows)
+        let first = self.rows + self.offsets[t];
+        first + rows.start..first + rows.end
     }
-    /// Rows of the state before time `t`, in the direction of reading.
+    /// Rows of the state before time `t`, in the direction of reading, of rows that [`Self::parts`] does not part.
     fn before(self, t: usize, rows: &Range<usize>) -> Range<usize> {
-        self.at(if self.reverse { t + 2 } else { t }, rows)
+        let first = match (self.reverse, t) {
+            (false, 0) => 0,
+            (false, _) => self.rows + self.offsets[t - 1],
+            (true, _) if rows.start < self.count(t + 1) => self.rows + self.offsets[t + 1],
+            (true, _) => self.rows + self.all(),
+        };
+        first + rows.start..first + rows.end
     }
-    /// The first row of the state before each step: all steps' previous states are `T N` rows from here on.
-    pub(crate) fn before_all(self) -> Range<usize> {
-        let first = if self.reverse { 2 * self.rows } else { 0 };
-        first..first + self.steps * self.rows
+    /// The time that the backward pass has processed before `t`, of rows that [`Self::parts`] does not part.
+    fn later(self, t: usize, rows: &Range<usize>) -> Option<usize> {
+        if self.reverse { t.checked_sub(1) } else { (rows.start < self.count(t + 1)).then_some(t + 1) }
     }
-    /// Rows of the state before the first step.
+    /// These rows parted into those that go on after time `t` and those that end there.
+    fn parts(self, t: usize, rows: &Range<usize>) -> [Range<usize>; 2] {
+        let cut = self.count(t + 1).clamp(rows.start, rows.end);
+        [rows.start..cut, cut..rows.end]
+    }
+    /// The first of the rows of part `part` of `parts`, which have about the same number of steps in all.
+    fn cut(self, part: usize, parts: usize) -> usize {
+        let (target, mut steps, mut sum) = (self.all() * part / parts, self.steps(), 0);
+        for row in 0..self.rows {
+            while steps > 0 && self.count(steps - 1) <= row {
+                steps -= 1;
+            }
+            sum += steps;
+            if sum > target {
+                return row;
+            }
+        }
+        self.rows
+    }
+    /// Rows of the state before the first step, in the direction of reading.
     pub(crate) fn initial(self) -> Range<usize> {
-        self.before(self.time(0), &(0..self.rows))
+        let first = if self.reverse { self.rows + self.all() } else { 0 };
+        first..first + self.rows
     }
-    /// Rows of the state after the last step.
-    pub(crate) fn last(self) -> Range<usize> {
-        self.now(self.time(self.steps.saturating_sub(1)), &(0..self.rows))
+    /// The rows of the state before each step of the packed sequence where they stand one after the other.
+    pub(crate) fn before_all(self) -> Option<Range<usize>> {
+        let first = if self.reverse { 2 * self.rows } else { 0 };
+        (self.all() == self.rows * self.steps()).then(|| first..first + self.all())
+    }
+    /// The row of the state before each of these rows of the packed sequence.
+    pub(crate) fn before_each(self, rows: Range<usize>) -> impl Iterator<Item = usize> {
+        let mut t = self.offsets.partition_point(|&first| first <= rows.start).saturating_sub(1);
+        rows.map(move |p| {
+            while self.offsets[t + 1] <= p {
+                t += 1;
+            }
+            let row = p - self.offsets[t];
+            self.before(t, &(row..row + 1)).start
+        })
     }
 }
 
@@ -90,7 +143,7 @@ struct Block {
 /// Some rows of a time loop, which its members run through all steps.
 #[derive(Clone)]
 struct Strand<'a> {
-    sweep: Sweep,
+    sweep: Sweep<'a>,
     rows: Range<usize>,
     member: Member<'a>,
     precision: Precision,
@@ -98,10 +151,9 @@ struct Strand<'a> {
 }
 
 impl Strand<'_> {
-    /// The blocks of this member, cut at panels of `granule` units.
-    fn share(&self, granule: usize) -> Share {
-        let tile = strands::tile(self.precision, self.rows.len());
-        Share::new(self.member, self.rows.clone(), self.sweep.units, granule, tile)
+    /// This member's blocks of every step, cut at panels of `granule` units.
+    fn shares(&self, granule: usize) -> Shares<'_> {
+        Shares { strand: self, granule, rows: 0..0, share: Share::default() }
     }
 
     /// Where this member rounds the left operands of its products.
@@ -109,27 +161,88 @@ impl Strand<'_> {
         self.room.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The times of the forward pass in its order: those at which the strand has rows.
+    fn times(&self) -> impl Iterator<Item = usize> {
+        let (sweep, first) = (self.sweep, self.rows.start);
+        (0..sweep.steps()).map(move |i| sweep.time(i)).filter(move |&t| sweep.count(t) > first)
+    }
+
+    /// The times of the backward pass in its order.
+    fn backward_times(&self) -> impl Iterator<Item = usize> {
+        let (sweep, first) = (self.sweep, self.rows.start);
+        (0..sweep.steps()).rev().map(move |i| sweep.time(i)).filter(move |&t| sweep.count(t) > first)
+    }
+
     /// Runs the steps of the forward pass, a barrier after each.
     fn forward(&self, granule: usize, step: impl Fn(usize, &Block)) {
-        let share = self.share(granule);
-        for t in (0..self.sweep.steps).map(|i| self.sweep.time(i)) {
-            share.blocks().iter().for_each(|block| step(t, block));
+        let mut shares = self.shares(granule);
+        for t in self.times() {
+            shares.at(t).forward(|block| step(t, block));
             self.member.barrier();
         }
     }
 
-    /// The times of the backward pass in its order, each with the one processed before.
-    fn backward_times(&self) -> impl Iterator<Item = (usize, Option<usize>)> {
-        let sweep = self.sweep;
-        (0..sweep.steps).rev().map(move |i| (sweep.time(i), (i + 1 < sweep.steps).then(|| sweep.time(i + 1))))
-    }
-
     /// Runs the steps of the backward pass, a barrier after each. The second argument is the time processed before.
     fn backward(&self, granule: usize, step: impl Fn(usize, Option<usize>, &Block)) {
-        let share = self.share(granule);
-        for (t, later) in self.backward_times() {
-            share.blocks().iter().for_each(|block| step(t, later, block));
+        let mut shares = self.shares(granule);
+        for t in self.backward_times() {
+            shares.at(t).backward(|later, block| step(t, later, block));
             self.member.barrier();
+        }
+    }
+}
+
+/// A member's blocks, step by step.
+struct Shares<'a> {
+    strand: &'a Strand<'a>,
+    granule: usize,
+    /// The rows that `share` shares out.
+    rows: Range<usize>,
+    share: Share,
+}
+
+impl Shares<'_> {
+    /// The blocks of time `t`.
+    fn at(&mut self, t: usize) -> Blocks<'_> {
+        let Strand { sweep, rows, member, precision, .. } = self.strand;
+        let rows = rows.start..rows.end.min(sweep.count(t)).max(rows.start);
+        if rows != self.rows {
+            let tile = strands::tile(*precision, rows.len());
+            self.share = Share::new(*member, rows.clone(), sweep.units, self.granule, tile);
+            self.rows = rows;
+        }
+        Blocks { sweep: *sweep, t, blocks: self.share.blocks() }
+    }
+}
+
+/// A member's blocks of one step.
+#[derive(Clone, Copy)]
+struct Blocks<'a> {
+    sweep: Sweep<'a>,
+    t: usize,
+    blocks: &'a [Block],
+}
+
+impl Blocks<'_> {
+    /// Calls `step` with each block; where the direction of reading is reversed, rows that begin here apart from others,
+    /// since the state before them stands elsewhere.
+    fn forward(self, mut step: impl FnMut(&Block)) {
+        if !self.sweep.reverse {
+            return self.blocks.iter().for_each(step);
+        }
+        self.backward(|_, block| step(block));
+    }
+
+    /// Calls `step` with each block and the time that the backward pass has processed before: rows that end here apart
+    /// from others, since nothing flows back to them.
+    fn backward(self, mut step: impl FnMut(Option<usize>, &Block)) {
+        let Self { sweep, t, blocks } = self;
+        for block in blocks {
+            for rows in sweep.parts(t, &block.rows) {
+                if !rows.is_empty() {
+                    step(sweep.later(t, &rows), &Block { rows, units: block.units.clone() });
+                }
+            }
         }
     }
 }
@@ -186,29 +299,28 @@ impl Loop<'_> {
 /// # Panics
 ///
 /// When there is none.
-pub(crate) fn run(products: Products<'_>, loops: &[(Sweep, Loop<'_>)]) {
+pub(crate) fn run(products: Products<'_>, loops: &[(Sweep<'_>, Loop<'_>)]) {
     let Products { team, isa, precision, scratch } = products;
     let (sweep, first) = &loops[0];
+    let steps = sweep.steps();
+    if steps == 0 {
+        return;
+    }
     let _span = profile::enter(first.phase());
-    let step = strands::Step {
-        isa,
-        precision,
-        rows: sweep.rows,
-        units: sweep.units,
-        gates: first.gates(),
-        barriers: first.barriers(),
-    };
+    // As many as a step has on average.
+    let rows = sweep.all().div_ceil(steps);
+    let step =
+        strands::Step { isa, precision, rows, units: sweep.units, gates: first.gates(), barriers: first.barriers() };
     let parts = step.parts(loops.len(), team.size());
-    let work = Work::product(sweep.rows, sweep.units, first.gates() * sweep.units).on(isa, precision);
+    let work = Work::product(rows, sweep.units, first.gates() * sweep.units).on(isa, precision);
     // The work between two barriers: of all steps where there is none.
     let free = loops.len() * parts >= team.size();
-    let work =
-        if free { work.times(loops.len() * sweep.steps) } else { work.times(loops.len()).parted(first.barriers()) };
+    let work = if free { work.times(loops.len() * steps) } else { work.times(loops.len()).parted(first.barriers()) };
     team.run(work, |member| {
         let room = scratch.of(member);
         member.strands(loops.len() * parts, |strand, member| {
             let ((sweep, args), part) = (&loops[strand / parts], strand % parts);
-            let rows = sweep.rows * part / parts..sweep.rows * (part + 1) / parts;
+            let rows = sweep.cut(part, parts)..sweep.cut(part + 1, parts);
             args.run(&Strand { sweep: *sweep, rows, member, precision, room });
         });
     });

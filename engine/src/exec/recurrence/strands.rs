@@ -24,6 +24,7 @@ pub(super) fn tile(precision: Precision, rows: usize) -> usize {
 /// A member's part of a step: a run of cells, where a cell is one tile of rows in one panel of units, panel after panel.
 /// So it is some whole panels, and at either end perhaps some rows of a panel whose other rows are a neighbour's: 41
 /// panels are halved exactly.
+#[derive(Default)]
 pub(super) struct Share {
     blocks: [Block; 3],
     len: usize,

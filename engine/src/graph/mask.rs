@@ -1,0 +1,110 @@
+//! Masks in a graph: which layer begins one, which pass it on, and what a model may not do with it.
+//!
+//! A model has one rule by which steps are masked, and all of its sequences lack the same steps. Keras lets sequences with
+//! different masks meet, and then takes the steps that any of them has; here that is refused, since the other's values at
+//! such steps mean nothing.
+
+use super::{Graph, LayerConfig, Node, Source};
+use crate::error::{Error, Result};
+
+/// What masks a step, besides a mask that a batch brings.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MaskRule {
+    /// Token 0: an embedding with `mask_zero`.
+    TokenZero,
+    /// A token whose row in a table has nothing but one value: a masking layer.
+    Rows {
+        /// The table: an index into [`Graph::params`].
+        table: usize,
+        /// The value.
+        value: f32,
+    },
+}
+
+impl Graph {
+    /// What masks a step; `None` where no layer does.
+    pub fn mask_rule(&self) -> Option<MaskRule> {
+        self.mask.as_ref().map(|(rule, _)| *rule)
+    }
+
+    /// The first layer that joins all steps of a sequence that may be masked, in a way that says nothing of masked ones: a
+    /// model with one takes no mask.
+    pub fn refuses_masks(&self) -> Option<&str> {
+        let joins = |node: &&Node| {
+            let joins = matches!(node.config, LayerConfig::Reshape(_));
+            joins && matches!(node.inputs[0], Source::Node(n) if self.loses_masked(&self.nodes[n]))
+        };
+        self.nodes.iter().find(joins).map(|node| node.name.as_str())
+    }
+
+    /// Whether this is a sequence of a layer that does not say what the output of a masked step is.
+    fn loses_masked(&self, node: &Node) -> bool {
+        let recurrent = node.config.recurrent().is_some() || matches!(node.config, LayerConfig::Bidirectional(_));
+        node.shape.time.is_some() && !recurrent
+    }
+
+    /// Notes the rule that `node`, which comes next, masks by.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] where another layer masks by another rule.
+    pub(super) fn note_mask(&mut self, node: &Node) -> Result<()> {
+        let rule = match &node.config {
+            LayerConfig::Embedding(layer) if layer.mask_zero => MaskRule::TokenZero,
+            LayerConfig::Masking(layer) => {
+                let table = match node.inputs[0] {
+                    Source::Node(n) if matches!(self.nodes[n].config, LayerConfig::Embedding(_)) => {
+                        self.nodes[n].params.start
+                    }
+                    _ => {
+                        let what = format!("layer `{}`: masking takes the vectors of an embedding", node.name);
+                        return Err(Error::usage(what).mend("put it behind the embedding layer"));
+                    }
+                };
+                MaskRule::Rows { table, value: layer.mask_value }
+            }
+            _ => return Ok(()),
+        };
+        match &self.mask {
+            Some((other, first)) if *other != rule => {
+                let what = format!("layers `{first}` and `{}` mask different steps", node.name);
+                Err(Error::usage(what).mend("let one of them mask, or both by mask_zero"))
+            }
+            Some(_) => Ok(()),
+            None => {
+                self.mask = Some((rule, node.name.clone()));
+                Ok(())
+            }
+        }
+    }
+
+    /// Checks that every sequence of a model that masks is masked, and that none is joined.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] that names the layers.
+    pub(super) fn check_masks(&self) -> Result<()> {
+        let Some((rule, first)) = &self.mask else { return Ok(()) };
+        for (i, node) in self.nodes.iter().enumerate() {
+            let unmasked = match (&node.config, rule) {
+                (LayerConfig::OneHot(_), _) => true,
+                (LayerConfig::Embedding(layer), MaskRule::TokenZero) => !layer.mask_zero,
+                (LayerConfig::Embedding(_), MaskRule::Rows { .. }) => {
+                    self.consumers(i).any(|c| !matches!(self.nodes[c].config, LayerConfig::Masking(_)))
+                }
+                _ => false,
+            };
+            if unmasked {
+                let what = format!("layer `{first}` masks steps, layer `{}` gives them all", node.name);
+                return Err(Error::usage(what).mend("mask the sequences of a model all alike, or none"));
+            }
+        }
+        match self.refuses_masks() {
+            Some(layer) => {
+                let what = format!("layer `{first}` masks steps, and layer `{layer}` joins all steps of its input");
+                Err(Error::usage(what).mend("put a recurrent layer between them, or let no step be masked"))
+            }
+            None => Ok(()),
+        }
+    }
+}
