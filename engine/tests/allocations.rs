@@ -64,7 +64,7 @@ fn a_step_allocates_nothing_after_the_first() {
         profile: false,
         pin: false,
     };
-    let names = ["char256", "word650", "gru650", "minchar", "bilstm"];
+    let names = ["char256", "word650", "gru650", "minchar", "bilstm", "ragged"];
     let ways = [(Precision::F32, false), (Precision::F32, true), (Precision::Bf16, false), (Precision::Bf16, true)];
     for (name, (precision, profile)) in names.into_iter().flat_map(|name| ways.map(|way| (name, way))) {
         let options = CaseOptions { profile, precision, ..options.clone() };

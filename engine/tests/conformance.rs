@@ -160,7 +160,6 @@ fn unsupported(case: &Value) -> Option<&'static str> {
     let any = |key: &str| !case[key].is_null();
     let expects = |key: &str| !case["expect"][key].is_null();
     Some(match () {
-        () if any("mask") || any("mask_id") => "masks are no part of these layers",
         () if case["recurrent_activation"] == "hard_sigmoid" => "gates are sigmoid, not hard_sigmoid",
         () if case["dirs"].as_array().is_some_and(|d| d.iter().any(|d| d.get("peephole").is_some())) => {
             "the cell has no peepholes"
@@ -173,6 +172,17 @@ fn unsupported(case: &Value) -> Option<&'static str> {
         () if backwards && any("initial_state") => "a layer that reads backwards takes no state",
         () => return None,
     })
+}
+
+/// The mask of a case, (T, N): given, or by the lengths of the rows.
+fn mask(case: &Value, x: &Sequence) -> Option<Vec<bool>> {
+    let there = |t: usize, n: usize| match (&case["mask"], &case["seq_lens"]) {
+        (Value::Array(rows), _) => rows[n][t].as_bool().expect("true or false"),
+        (_, Value::Array(lengths)) => (t as u64) < lengths[n].as_u64().expect("a length"),
+        _ => unreachable!("asked for below"),
+    };
+    let masked = !case["mask"].is_null() || !case["seq_lens"].is_null();
+    masked.then(|| (0..x.steps * x.rows).map(|i| there(i / x.rows, i % x.rows)).collect())
 }
 
 /// What a forward case expects.
@@ -221,6 +231,9 @@ fn layers(case: &Value, x: &Sequence, sequence: bool) -> (String, Vec<String>) {
     let dirs = case["dirs"].as_array().expect("directions");
     let bias = Weights::read(case, &dirs[0]).bias.is_some();
     let mut options = format!("units = {units}, use_bias = {bias}, return_sequences = {sequence}");
+    if case["zero_output_for_mask"] == true {
+        options += ", zero_output_for_mask = true";
+    }
     if cell == "gru" {
         options += &format!(", reset_after = {}", case["reset_after"] != false);
     }
@@ -281,9 +294,10 @@ fn run_forward(case: &Value, way: Way) {
                 to.iter_mut().zip(values).for_each(|(s, x)| *s = x as f32);
             }
         }
-        let mut output = Vec::new();
+        let (mut output, tokens, mask) = (Vec::new(), x.tokens(), mask(case, &x));
+        let batch = Batch { steps: x.steps, rows: x.rows, inputs: &tokens, targets: &[], mask: mask.as_deref() };
         for _ in 0..case["calls"].as_u64().unwrap_or(1) {
-            let logits = network.logits(&x.tokens(), x.rows, &mut state);
+            let logits = network.predict(&batch, &mut state);
             output = (0..x.rows).flat_map(|n| logits.row(n)[..width].to_vec()).collect();
         }
         let part = |columns: std::ops::Range<usize>| -> Vec<f32> {

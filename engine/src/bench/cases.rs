@@ -53,8 +53,8 @@ const LMS: [Lm; 5] = [
 ];
 
 /// Every case by name.
-const NAMES: [&str; 10] =
-    ["char256", "char512", "word650", "gru650", "minchar", "bilstm", "nnlm32", "nnlm256", "gen512", "gen650"];
+const NAMES: [&str; 11] =
+    ["char256", "char512", "word650", "gru650", "minchar", "bilstm", "ragged", "nnlm32", "nnlm256", "gen512", "gen650"];
 
 /// What is timed.
 #[derive(Clone, Debug)]
@@ -64,6 +64,8 @@ pub struct Case {
     vocabulary: usize,
     rows: usize,
     steps: usize,
+    /// Words of each row, where the rows of a batch are padded.
+    lengths: Option<Vec<usize>>,
     task: Task,
     optimizer: OptimizerOptions,
     lr: f32,
@@ -74,7 +76,7 @@ pub struct Case {
 enum Task {
     /// A training step of a language model: tokens.
     Train,
-    /// A training step with one target a row: rows.
+    /// A training step with one target a row: rows, or the words of all rows where they are padded.
     Classify,
     /// One token at a time, sampled: tokens.
     Generate,
@@ -191,7 +193,7 @@ impl Case {
         let OwnModel { name, model, vocabulary, rows, steps, optimizer } = model;
         let sequence = Graph::new(&model, vocabulary)?.is_sequence();
         let task = if sequence { Task::Train } else { Task::Classify };
-        Ok(Self { name, model, vocabulary, rows, steps, task, optimizer, lr: 0.0 })
+        Ok(Self { name, model, vocabulary, rows, steps, lengths: None, task, optimizer, lr: 0.0 })
     }
 
     /// The case of this name, changed as the options say.
@@ -206,7 +208,8 @@ impl Case {
             other => (other, Task::Train),
         };
         let mut case = match base {
-            "bilstm" => bilstm(options)?,
+            "bilstm" => bilstm(200, options)?,
+            "ragged" => bilstm(600, options)?,
             "nnlm32" => nnlm(32)?,
             "nnlm256" => nnlm(256)?,
             _ => match LMS.iter().find(|lm| lm.name == base) {
@@ -227,6 +230,7 @@ impl Case {
         } else if case.task == Task::Train {
             case.steps = options.steps.unwrap_or(case.steps);
         }
+        case.lengths = (name == "ragged").then(|| ragged_lengths(case.rows, case.steps));
         Ok(case)
     }
 
@@ -311,7 +315,11 @@ impl Case {
     }
     /// What is counted in a step.
     pub(super) fn counted(&self) -> usize {
-        if self.task == Task::Train { self.steps * self.rows } else { self.rows }
+        match &self.lengths {
+            Some(lengths) => lengths.iter().sum(),
+            None if self.task == Task::Train => self.steps * self.rows,
+            None => self.rows,
+        }
     }
 
     /// Times the case.
@@ -404,10 +412,14 @@ impl Case {
         let one_hot = graph.nodes().first().is_some_and(|node| node.config.kind() == "one_hot");
         // Look-ups are no products: tables, and the kernel behind a one-hot input.
         let products = kernels.enumerate().filter(|(i, p)| !(p.name.ends_with("embeddings") || one_hot && *i == 0));
-        let steps =
-            |name: &str| if self.task == Task::Classify && name.contains("bidirectional") { self.steps } else { 1 };
-        let sum: usize = products.map(|(_, p)| 2 * p.len() * steps(&p.name)).sum();
-        Ok(sum as f64 * if self.task == Task::Generate { 1.0 } else { 3.0 })
+        let times = |name: &str| match (&self.lengths, self.task == Task::Classify && name.contains("bidirectional")) {
+            (None, true) => self.steps as f64,
+            // What is counted is words, of which a text has some.
+            (Some(_), false) => self.rows as f64 / self.counted() as f64,
+            _ => 1.0,
+        };
+        let sum: f64 = products.map(|(_, p)| 2.0 * p.len() as f64 * times(&p.name)).sum();
+        Ok(sum * if self.task == Task::Generate { 1.0 } else { 3.0 })
     }
 }
 
@@ -419,6 +431,7 @@ pub struct Training<'a> {
     state: State,
     inputs: Vec<u32>,
     targets: Vec<u32>,
+    mask: Option<Vec<bool>>,
     done: u64,
 }
 
@@ -430,6 +443,10 @@ impl<'a> Training<'a> {
             state: network.new_state(case.rows),
             inputs: vec![0; tokens],
             targets: vec![0; if case.task == Task::Classify { case.rows } else { tokens }],
+            mask: case.lengths.as_ref().map(|lengths| {
+                let lengths = lengths.iter();
+                (0..case.steps).flat_map(|t| lengths.clone().map(move |&length| t < length)).collect()
+            }),
             network,
             case,
             done: 0,
@@ -468,7 +485,7 @@ impl<'a> Training<'a> {
             }
         }
         self.done += 1;
-        let batch = Batch { steps, rows, inputs: &self.inputs, targets: &self.targets, mask: None };
+        let batch = Batch { steps, rows, inputs: &self.inputs, targets: &self.targets, mask: self.mask.as_deref() };
         let at = StepAt { number: self.done, lr: self.case.lr };
         match step(&mut self.network, &mut self.optimizer, &batch, &mut self.state, at) {
             Ok(Stepped::Done { loss, .. } | Stepped::LossNotFinite(loss)) => loss.mean(),
@@ -493,6 +510,27 @@ fn draw(logits: &[f32], uniform: f64) -> u32 {
 }
 
 const BILSTM_WORDS: usize = 1_000;
+
+/// Words of a review of the IMDB set's 25,000 for training (Maas et al. 2011), parted at white space: the least, then each
+/// twentieth part of them, and the most. On average they have 234.
+const QUANTILES: [usize; 21] =
+    [10, 64, 91, 110, 120, 127, 134, 142, 151, 162, 174, 188, 206, 227, 252, 284, 325, 376, 458, 598, 2470];
+
+/// Lengths of `rows` texts as they are drawn from the IMDB set, in no order, cut at `most`.
+fn ragged_lengths(rows: usize, most: usize) -> Vec<usize> {
+    let length = |n: usize| {
+        // The middle of the n-th of as many parts as there are rows.
+        let at = (n as f64 + 0.5) / rows as f64 * (QUANTILES.len() - 1) as f64;
+        let (below, above) = (QUANTILES[at as usize], QUANTILES[at as usize + 1]);
+        (below as f64 + at.fract() * (above - below) as f64) as usize
+    };
+    let mut lengths: Vec<usize> = (0..rows).map(|n| length(n).min(most)).collect();
+    let key = Key::new(2, Purpose::Bench);
+    for n in (1..rows).rev() {
+        lengths.swap(n, key.below(n as u64, n as u64 + 1) as usize);
+    }
+    lengths
+}
 
 fn parse(text: &str) -> Result<ModelConfig> {
     toml::from_str(text).map_err(|e| Error::run(format!("a case's model: {e}")))
@@ -519,13 +557,14 @@ fn language_model(lm: &Lm, options: &CaseOptions) -> Result<Case> {
         vocabulary: lm.vocabulary,
         rows: lm.rows,
         steps: lm.steps,
+        lengths: None,
         task: Task::Train,
         optimizer: OptimizerOptions { rule, clip_norm, clip_value },
         lr: 0.1,
     })
 }
 
-fn bilstm(options: &CaseOptions) -> Result<Case> {
+fn bilstm(steps: usize, options: &CaseOptions) -> Result<Case> {
     let hidden = options.hidden.unwrap_or(64);
     let text = format!(
         "loss = \"binary_cross_entropy\"\n[[layers]]\ntype = \"embedding\"\noutput_dim = 64\n\
@@ -538,7 +577,8 @@ fn bilstm(options: &CaseOptions) -> Result<Case> {
         model: parse(&text)?,
         vocabulary: BILSTM_WORDS,
         rows: 64,
-        steps: options.steps.unwrap_or(200),
+        steps: options.steps.unwrap_or(steps),
+        lengths: None,
         task: Task::Classify,
         optimizer: OptimizerOptions {
             rule: Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
@@ -563,6 +603,7 @@ fn nnlm(rows: usize) -> Result<Case> {
         vocabulary: 17_964,
         rows,
         steps: 6,
+        lengths: None,
         task: Task::Classify,
         optimizer: OptimizerOptions { rule: Rule::Sgd, clip_norm: None, clip_value: None },
         lr: 0.1,

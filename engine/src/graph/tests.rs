@@ -136,3 +136,40 @@ fn karpathys_model_with_its_two_biases_has_his_number_of_parameters() {
     let gru = text.replace("lstm", "gru");
     assert!(graph(&gru, 65).unwrap_err().to_string().contains("recurrent_bias belongs to simple_rnn and lstm"));
 }
+
+#[test]
+fn masks_that_do_not_fit_are_named() {
+    let embedding = "[[layers]]\ntype = \"embedding\"\noutput_dim = 4\n";
+    let masked = format!("{embedding}mask_zero = true\n");
+    let second = "[[layers]]\ntype = \"embedding\"\nname = \"two\"\ninputs = [\"sequence\"]\noutput_dim = 4\n";
+    let add = "[[layers]]\ntype = \"add\"\ninputs = [\"embedding\", \"two\"]\n";
+    let end = "[[layers]]\ntype = \"lstm\"\nunits = 3\n[[layers]]\ntype = \"dense\"\n";
+    let masking = "[[layers]]\ntype = \"masking\"\n";
+    let reshape = "[[layers]]\ntype = \"reshape\"\ntarget_shape = [8]\n[[layers]]\ntype = \"dense\"\n";
+    let cases = [
+        (format!("{masked}{second}{add}{end}"), "layer `embedding` masks steps, layer `two` gives them all"),
+        (
+            format!("{masked}{second}{masking}mask_value = 1.0\n{add}{end}"),
+            "layers `embedding` and `masking` mask different steps",
+        ),
+        (format!("[[layers]]\ntype = \"one_hot\"\n{masking}{end}"), "layer `masking`: masking takes the vectors"),
+        (
+            format!("input_length = 2\n{masked}{reshape}"),
+            "layer `embedding` masks steps, and layer `reshape` joins all steps of its input",
+        ),
+        (
+            format!("{masked}{}", end.replace("units = 3", "units = 3\nzero_output_for_mask = true")),
+            "layer `lstm`: zero_output_for_mask is about the outputs of all steps",
+        ),
+    ];
+    for (text, want) in cases {
+        let error = graph(&text, 5).unwrap_err();
+        assert!(error.to_string().contains(want), "{error}");
+        assert_eq!(error.exit_code(), 2);
+    }
+    let both = format!("{masked}{}{add}{end}", second.replace("output_dim", "mask_zero = true\noutput_dim"));
+    assert_eq!(graph(&both, 5).unwrap().mask_rule(), Some(MaskRule::TokenZero));
+    let layer = graph(&format!("{embedding}{masking}{end}"), 5).unwrap();
+    assert_eq!(layer.mask_rule(), Some(MaskRule::Rows { table: 0, value: 0.0 }));
+    assert_eq!(layer.rows()[2].class, "Masking");
+}

@@ -61,12 +61,13 @@ impl CellParams {
             bias => (bias.clone(), None),
         }
     }
-    /// Bytes that one direction needs for this capacity.
-    pub(crate) fn bytes(&self, capacity: Dims) -> u64 {
+    /// Bytes that one direction needs for this capacity; `ragged` where it trains on rows of different lengths.
+    pub(crate) fn bytes(&self, capacity: Dims, ragged: bool) -> u64 {
         let tokens = capacity.tokens as u64;
         let state = capacity.with_edges() as u64;
         let gates = tokens * padded(self.width()) as u64 + tokens * padded(self.hidden_width()) as u64;
-        4 * (gates + state * padded(self.units) as u64)
+        let before = if ragged { tokens } else { 0 };
+        4 * (gates + (state + before) * padded(self.units) as u64)
     }
 }
 

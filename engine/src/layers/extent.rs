@@ -75,6 +75,8 @@ impl Extent {
             offsets.push(sum);
         }
         let Some(there) = there.filter(|_| sum < steps * rows) else { return };
+        // As many as there may be, so that later batches of this size allocate nothing.
+        positions.reserve(steps * rows);
         positions.resize(sum, 0);
         for n in 0..rows {
             let mut step = 0;

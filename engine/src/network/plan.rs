@@ -307,7 +307,8 @@ impl<'a> Plan<'a> {
         let packs = packs + self.other_packs().iter().map(|w| 4 * w.range.len() as u64).sum::<u64>();
         let acts = nodes.iter().enumerate().filter(|(i, _)| !self.is_fused(*i));
         let acts: u64 = acts.map(|(_, node)| Act::bytes(&node.shape, self.capacity, self.options.training)).sum();
-        let cells: u64 = self.packs().iter().map(|p| p.bytes(self.capacity)).sum();
+        let ragged = self.options.training && self.graph.mask_rule().is_some();
+        let cells: u64 = self.packs().iter().map(|p| p.bytes(self.capacity, ragged)).sum();
         let positions = if self.graph.is_sequence() { self.capacity.tokens } else { self.capacity.rows };
         let logits = SoftmaxHead::bytes(nodes[self.graph.logits()].shape.width(), positions);
         arena + gradients + packs + replicas * (acts + cells + logits)

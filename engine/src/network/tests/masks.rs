@@ -194,3 +194,109 @@ fn a_text_gives_the_same_bits_alone_and_in_a_padded_batch() {
         }
     }
 }
+
+/// The gradient of one step of a padded batch of many rows, with losses and the states after it.
+fn masked_step(graph: &Graph, options: NetworkOptions) -> (f64, Vec<u32>) {
+    let (t, n) = (options.steps, options.rows);
+    let (x, y) = (tokens(t * n, 1), tokens(if graph.is_sequence() { t * n } else { n }, 2));
+    let key = Key::new(3, Purpose::Bench);
+    // A third of the rows is whole, others lack steps behind and in front.
+    let span = |n: usize| match n % 3 {
+        0 => 0..t,
+        1 => 0..key.below(n as u64, t as u64 + 1) as usize,
+        _ => key.below(n as u64, t as u64 + 1) as usize..t,
+    };
+    let mask: Vec<bool> = (0..t * n).map(|i| span(i % n).contains(&(i / n))).collect();
+    let batch = Batch { steps: t, rows: n, inputs: &x, targets: &y, mask: Some(&mask) };
+    let mut network = Network::new(graph, options).unwrap();
+    let mut carried = state(&network, 0, n);
+    let loss = network.train_step(&batch, &mut carried, 1).nats;
+    let after = carried.tensors().flat_map(|tensor| bits(tensor.values)).collect::<Vec<_>>();
+    (loss, [bits(network.gradient()), after].concat())
+}
+
+#[test]
+fn the_bits_of_a_padded_batch_do_not_depend_on_the_number_of_threads() {
+    for cell in CELLS {
+        // Rows are cut where units are few, units where they are many.
+        for (units, rows, text) in [(21, 70, TAGGER), (21, 70, BOTH_WAYS), (330, 9, TAGGER)] {
+            let graph = graph(&text.replace("units = 21", &format!("units = {units}")), cell);
+            for precision in if units == 21 { &PRECISIONS[..] } else { &PRECISIONS[..1] } {
+                let options = NetworkOptions { precision: *precision, ..options(6, rows) };
+                let alone = masked_step(&graph, options.clone());
+                for threads in [2, 3, 5] {
+                    let threaded = masked_step(&graph, NetworkOptions { threads, ..options.clone() });
+                    assert!(alone == threaded, "{cell:?}, {rows} x {units} in {precision}, {threads} threads");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn padding_of_a_batch_changes_neither_loss_nor_gradient() {
+    // The same texts padded in two ways are the same batch to every layer; dropout is keyed by position and off here.
+    for cell in CELLS {
+        let graph = graph(TAGGER, cell);
+        let run = |pattern, filler| {
+            let padded = pad(pattern, filler);
+            let mut network = Network::new(&graph, options(STEPS, LENGTHS.len())).unwrap();
+            let mut carried = state(&network, 0, LENGTHS.len());
+            let loss = network.train_step(&padded.batch(), &mut carried, 0);
+            (loss.nats.to_bits(), loss.count, bits(network.gradient()))
+        };
+        let behind = run(PATTERNS[0], 0);
+        assert_eq!(behind.1, LENGTHS.iter().sum::<usize>() as u64);
+        for pattern in PATTERNS {
+            assert!(run(pattern, 7) == behind, "{cell:?}, padding {}", pattern.0);
+        }
+    }
+}
+
+#[test]
+fn tokens_of_padding_mask_as_a_given_mask_does() {
+    let masked = TAGGER.replace("output_dim = 9", "output_dim = 9\n    mask_zero = true");
+    for cell in CELLS {
+        let (plain, masked) = (graph(TAGGER, cell), graph(&masked, cell));
+        let mut padded = pad(PATTERNS[2], 0);
+        padded.inputs.iter_mut().zip(&padded.mask).filter(|(_, there)| **there).for_each(|(x, _)| *x = (*x).max(1));
+        let run = |graph: &Graph, mask| {
+            let mut network = Network::new(graph, options(STEPS, LENGTHS.len())).unwrap();
+            let batch = Batch { mask, ..padded.batch() };
+            let mut carried = network.new_state(LENGTHS.len());
+            let loss = network.train_step(&batch, &mut carried, 0);
+            (loss.nats.to_bits(), bits(network.gradient()))
+        };
+        assert!(run(&plain, Some(&padded.mask)) == run(&masked, None), "{cell:?}");
+    }
+}
+
+#[test]
+fn a_masking_layer_masks_tokens_whose_vector_is_the_value() {
+    let text = TAGGER.replacen(
+        "output_dim = 9",
+        "output_dim = 9\n    [[layers]]\n    type = \"masking\"\n    mask_value = 0.5",
+        1,
+    );
+    let graph = graph(&text, CELLS[1]);
+    let padded = pad(PATTERNS[1], 36);
+    let mut network = Network::new(&graph, options(STEPS, LENGTHS.len())).unwrap();
+    let table = graph.params()[0].range.clone();
+    network.params_mut()[table][36 * 9..].fill(0.5);
+    let mut run = |mask| {
+        let loss = network.evaluate(&Batch { mask, ..padded.batch() }, &mut State::new(&graph, LENGTHS.len()));
+        (loss.nats.to_bits(), loss.count)
+    };
+    let expected = padded.inputs.iter().filter(|&&token| token != 36).count() as u64;
+    assert_eq!(run(None).1, expected);
+    assert_eq!(run(None), run(Some(&padded.inputs.iter().map(|&token| token != 36).collect::<Vec<_>>())));
+}
+
+#[test]
+#[should_panic(expected = "a mask of 5 positions for a batch of 2 x 3")]
+fn a_mask_of_the_wrong_shape_is_named() {
+    let graph = graph(TAGGER, CELLS[0]);
+    let mut network = Network::new(&graph, options(2, 3)).unwrap();
+    let batch = Batch { steps: 2, rows: 3, inputs: &[1; 6], targets: &[1; 6], mask: Some(&[true; 5]) };
+    network.evaluate(&batch, &mut State::new(&graph, 3));
+}
