@@ -17,7 +17,7 @@ use unroll_kernels::isa::sets_under_test;
 
 /// The files, and how many cases of each must have been run.
 const FILES: [(&str, usize); 4] = [
-    ("keras_rnn_cases.json", 32),
+    ("keras_rnn_cases.json", 51),
     ("onnx_rnn_cases.json", 11),
     ("pytorch_rnn_cases.json", 1),
     ("tfjs_training_cases.json", 2),

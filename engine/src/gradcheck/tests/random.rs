@@ -7,6 +7,8 @@ use proptest::prelude::*;
 #[derive(Clone, Debug)]
 struct Random {
     table: Option<usize>,
+    /// Whether token 0 is masked, where there is a table and no layer joins all steps.
+    masked: bool,
     /// (kind, size, flags)
     layers: Vec<(u8, usize, u8)>,
     end: u8,
@@ -31,7 +33,10 @@ impl Random {
             nodes.push((name, width));
         };
         match self.table {
-            Some(width) => push(&mut nodes, "embedding", format!("output_dim = {width}"), width),
+            Some(width) => {
+                let masked = self.masked && self.end != 2 && self.vocabulary > 1;
+                push(&mut nodes, "embedding", format!("output_dim = {width}\nmask_zero = {masked}"), width);
+            }
             None => push(&mut nodes, "one_hot", String::new(), self.vocabulary),
         }
         for &(kind, size, flags) in &self.layers {
@@ -104,8 +109,9 @@ impl Random {
 
 fn random() -> impl Strategy<Value = Random> {
     let layers = prop::collection::vec((0u8..11, 1usize..10, 0u8..24), 0..5);
-    (prop::option::of(1usize..8), layers, 0u8..6, 1usize..5, 1usize..14)
-        .prop_map(|(table, layers, end, steps, vocabulary)| Random { table, layers, end, steps, vocabulary })
+    (prop::option::of(1usize..8), any::<bool>(), layers, 0u8..6, 1usize..5, 1usize..14).prop_map(
+        |(table, masked, layers, end, steps, vocabulary)| Random { table, masked, layers, end, steps, vocabulary },
+    )
 }
 
 /// As many cases as `PROPTEST_CASES` says, or enough to meet every pair of layers about once.
