@@ -196,8 +196,9 @@ def result(options):
     """The time to a loss."""
     python = pathlib.Path(options.peers) / "torch/bin/python"
     script = [PEERS / "time_to_result.py", *options.recipe, "--precisions", *options.precisions]
-    target = ["--target", options.target] if options.target else []
-    keep("result", found=run([python, *script, *target, "--unroll", UNROLL]))
+    given = [("--target", options.target), ("--every", options.every)]
+    changed = [word for name, value in given if value for word in (name, value)]
+    keep("result", found=run([python, *script, *changed, "--unroll", UNROLL]))
 
 
 def main():
@@ -209,6 +210,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1.5)
     parser.add_argument("--target", type=float, help="result: the validation loss that ends it")
+    parser.add_argument("--every", type=int, help="result: the steps between two evaluations")
     parser.add_argument("--peers", default=os.environ.get("PEERS_HOME", ROOT / "target/peers"))
     options = parser.parse_args()
     if options.what == "write":
