@@ -65,7 +65,7 @@ def peaks(kinds):
 def speed(kinds):
     """What every case reaches, its share of the peak, and its ratio to each peer."""
     peak = peaks_of(kinds.get("peaks", []))
-    ours = grouped((line["run"] for line in kinds["ours"]), "case", "precision", "threads")
+    ours = grouped(({**line["run"], "commit": line["commit"]} for line in kinds["ours"]), "case", "precision", "threads")
     theirs = grouped((line["run"] for line in kinds.get("peer", [])), "peer", "precision", "case")
     per_s = {key: median(run["per_s"] for run in runs) for key, runs in ours.items()}
     rows, products = [], []
@@ -80,7 +80,8 @@ def speed(kinds):
             peer = theirs.get(("torch", precision, case))
             other = median(run["per_s"] for run in peer) if peer else None
             beside = [f"{other:,.0f}", f"{here / other:.2f}"] if other else ["", ""]
-            products.append([case.removeprefix("gemm:"), precision, f"{here:,.0f}", share, twice, *beside, str(len(runs))])
+            row = [case.removeprefix("gemm:"), precision, f"{here:,.0f}", share, twice, *beside]
+            products.append([*row, str(len(runs)), runs[-1]["commit"]])
             continue
         row = [f"`{case}`", precision, f"{here:,.0f} {COUNTED.get(case, 'characters')}/s", f"{gflops:,.0f}", share, twice]
         for name, its in PEERS:
@@ -90,14 +91,14 @@ def speed(kinds):
             row.append(f"{rate:,.0f} ({here / rate:.2f})" if rate else "")
         one = theirs.get(("torch", "f32", case))
         row.append(f"{per_s[case, precision, 1] / median(run['per_s'] for run in one):.2f}" if one else "")
-        rows.append([*row, str(len(runs))])
+        rows.append([*row, str(len(runs)), runs[-1]["commit"]])
     head = ["case", "precision", "Unroll, all threads", "GFLOP/s", "of the peak", "all threads over one"]
-    head += [f"{name} (ratio)" for name in PEERS.values()] + ["one thread over PyTorch f32", "runs"]
+    head += [f"{name} (ratio)" for name in PEERS.values()] + ["one thread over PyTorch f32", "runs", "commit"]
     lines = paragraph("Peers in the fastest of their settings; in brackets, how many times as fast Unroll is on all threads. Beside "
                       "minchar stands NumPy, in double precision.") + table(head, rows)
     if products:
         head = ["product M x K x N", "precision", "Unroll, GFLOP/s", "of the peak", "all threads over one",
-                "PyTorch (MKL, oneDNN), same precision", "ratio", "runs"]
+                "PyTorch (MKL, oneDNN), same precision", "ratio", "runs", "commit"]
         lines += paragraph("Single products; up to 64 rows the right operand is packed beforehand, as weights are.")
         lines += table(head, products)
     return lines
@@ -158,18 +159,23 @@ def odd(kinds):
 
 def results(kinds):
     rows = []
-    for (recipe, target), lines in grouped((line["found"] for line in kinds["result"]), "recipe", "target").items():
+    found = ({**line["found"], "commit": line["commit"]} for line in kinds["result"])
+    for (recipe, target, commit), lines in grouped(found, "recipe", "target", "commit").items():
         theirs = median(found["pytorch"]["seconds"] for found in lines)
         row = [f"`{recipe}`", f"{target}", f"{theirs:.1f} s"]
         for precision in ("f32", "bf16"):
             found = [line[precision] for line in lines if precision in line]
             seconds = median(one["seconds"] for one in found) if found else None
             row.append(f"{seconds:.1f} s ({theirs / seconds:.2f})" if found else "")
-        apart = [line["f32"]["apart"] for line in lines if "f32" in line]
-        rows.append([*row, f"{max(apart):.0e}" if apart else "", str(len(lines))])
-    head = ["recipe", "validation loss", "PyTorch f32", "Unroll f32 (ratio)", "Unroll bf16 (ratio)",
-            "the first 50 losses in f32 differ by", "runs"]
-    return paragraph("[peers/time_to_result.py](peers/time_to_result.py): the same weights, batches and schedule.") + table(head, rows)
+        for name in ("f32", "pytorch"):
+            apart = [line[name]["apart"] for line in lines if "apart" in line.get(name, {})]
+            row.append(f"{max(apart):.0e}" if apart else "")
+        rows.append([*row, commit, str(len(lines))])
+    head = ["recipe", "validation loss", "PyTorch f32", "Unroll f32 (ratio)", "Unroll bf16 (ratio)", "first 50 losses: Unroll f32",
+            "PyTorch f32", "commit", "runs"]
+    return paragraph("[peers/time_to_result.py](peers/time_to_result.py): the same weights, batches and schedule, "
+                     "until the validation loss is reached. By how much the first 50 losses differ from PyTorch's in double "
+                     "precision stands behind.") + table(head, rows)
 
 
 # ---- the file
@@ -183,7 +189,8 @@ def write(lines, folder):
     for (name,), of_machine in grouped(lines, "machine").items():
         kinds = {}
         for (kind,), of_kind in grouped(of_machine, "kind").items():
-            kinds[kind] = [line for line in of_kind if line["commit"] == of_kind[-1]["commit"]]
+            last = {subject(line): line["commit"] for line in of_kind}
+            kinds[kind] = [line for line in of_kind if line["commit"] == last[subject(line)]]
         sections = [
             ("Speed", "ours", lambda k: (peaks(k) if "peaks" in k else []) + speed(k)),
             ("Where the time goes", "profiled", lambda k: phases(k, notes)),
@@ -195,9 +202,15 @@ def write(lines, folder):
         for title, kind, show in sections:
             if kind in kinds:
                 last = kinds[kind][-1]
-                part += [f"### {title}", "", f"Commit {last['commit']}, {last['date']}.", "", *show(kinds)]
+                part += [f"### {title}", "", f"Last measured {last['date']}, at commit {last['commit']}.", "", *show(kinds)]
         parts[f"## {name}"] = "\n".join(part)
     path.write_text("\n".join([HEAD, *(part.rstrip() + "\n" for part in parts.values())]), encoding="utf-8")
+
+
+def subject(line):
+    """What was measured: runs of one subject at an earlier commit give way to those at a later one."""
+    found = {**line, **line.get("run", {}), **line.get("found", {})}
+    return found.get("case") or found.get("recipe")
 
 
 def read_notes(path):

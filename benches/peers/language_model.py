@@ -23,7 +23,7 @@ class LanguageModel(nn.Module):
         self.dense = nn.Linear(hidden, vocabulary)
 
     def forward(self, tokens, state):
-        x = self.embedding(tokens) if self.embedding else F.one_hot(tokens, self.vocabulary).float()
+        x = self.embedding(tokens) if self.embedding else F.one_hot(tokens, self.vocabulary).to(self.dense.weight.dtype)
         y, state = self.lstm(x, state)
         return self.dense(y), state
 
