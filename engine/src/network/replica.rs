@@ -71,6 +71,9 @@ impl Replica {
         self.tokens.clear();
         self.targets.clear();
         let copy = |from: &[u32], to: &mut Vec<u32>| {
+            if extent.is_whole() {
+                return (0..batch.steps).for_each(|t| to.extend_from_slice(&from[t * all + first..][..width]));
+            }
             for p in 0..extent.dims().tokens {
                 let (t, n) = extent.position(p);
                 to.push(from[t * all + first + n]);
