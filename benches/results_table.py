@@ -11,7 +11,8 @@ HEAD = """# Results
 Written by [results.py](results.py), which says how; a part for each machine. Machines drift within the hour, so each figure is
 the median of runs that were made in turn with those beside it, and only ratios mean something elsewhere. A step is a whole
 training step (forward, loss, backward, clipping, update); of gen512 and gen650, fifty tokens. The cases are described in
-[peers/README.md](peers/README.md). GFLOP/s count the products only.
+[peers/README.md](peers/README.md). GFLOP/s count the products only. A single run may fall into a slow moment of the machine, when it
+is a third slower. `-changed` behind a commit: the program had changes that are not in it.
 """
 
 

@@ -76,7 +76,7 @@ impl Bench {
                 return Err(Error::option("--cores", format!("must be from 1 to 1024, got {cores}")));
             }
             // Each of many splits is timed: less than a single case would be.
-            let options = CaseOptions { length: options.length.min(Duration::from_millis(500)), ..options };
+            let options = CaseOptions { length: options.length.min(Duration::from_millis(1500)), ..options };
             return plan::show(&plan::find(name, self.vocabulary, &options)?.plan(cores, &options)?, cores, self.json);
         }
         match &self.case {
