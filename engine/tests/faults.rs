@@ -13,7 +13,7 @@ const MODELS: [(&str, usize); 3] = [
         layers = [
             { type = "embedding", output_dim = 6 },
             { type = "simple_rnn", units = 5, return_sequences = true, stateful = true },
-            { type = "lstm", units = 7, return_sequences = true, stateful = true },
+            { type = "lstm", units = 7, peephole = true, return_sequences = true, stateful = true },
             { type = "gru", units = 4, return_sequences = true, stateful = true },
             { type = "gru", name = "before", units = 6, return_sequences = true, stateful = true, reset_after = false },
             { type = "dense", name = "hidden", units = 6, activation = "sigmoid" },

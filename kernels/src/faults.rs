@@ -47,11 +47,13 @@ pub enum Fault {
     DirectProduct,
     /// [`crate::rows::add_column_sums`]
     ColumnSums,
+    /// [`crate::rows::add_product_sums`]
+    ProductSums,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Fault; 18] = [
+    pub const ALL: [Fault; 19] = [
         Fault::Rnn,
         Fault::Lstm,
         Fault::LstmCarry,
@@ -70,6 +72,7 @@ impl Fault {
         Fault::OuterProduct,
         Fault::DirectProduct,
         Fault::ColumnSums,
+        Fault::ProductSums,
     ];
 }
 

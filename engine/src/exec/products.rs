@@ -227,6 +227,14 @@ impl Products<'_> {
         });
     }
 
+    /// `sums[j] += the sum of column j of a b`, a product element by element.
+    pub(crate) fn add_product_sums(self, a: Mat<'_>, b: Mat<'_>, sums: &mut [f32]) {
+        let n = sums.len();
+        self.by_columns(Work::pass(2 * a.rows() * n), MatMut::dense(sums, 1, n), GRANULE, |cols, mut part| {
+            rows::add_product_sums(self.isa, a.cols_range(cols.clone()), b.cols_range(cols), part.row_mut(0));
+        });
+    }
+
     /// Row u of `sums` = the sum of the rows of `x` whose token is the u-th distinct one.
     pub(crate) fn sum_by_token(self, x: Mat<'_>, distinct: &Distinct, sums: MatMut<'_>) {
         self.by_columns(Work::pass(x.rows() * x.cols()), sums, GRANULE, |cols, part| {

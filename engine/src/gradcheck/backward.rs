@@ -8,9 +8,9 @@
 //!   which rounding errors of the loss are estimated.
 
 use super::masked::Output;
-use super::model::{Model, Params, Step, Value, add, drop, element_wise, recurrent, row};
+use super::model::{Model, Params, Step, Value, add, drop, element_wise, merge_backward, row};
 use super::sizes::{mean_square, sizes, softmax, square, squares, state_size};
-use crate::graph::{Activation, LayerConfig, Loss, Node, Source};
+use crate::graph::{Activation, LayerConfig, Loss, Node, Reading, Source};
 use crate::layers::Mask;
 use unroll_kernels::softmax::IGNORE;
 use unroll_kernels::{activation, embedding, gemm};
@@ -111,7 +111,7 @@ impl Pass<'_> {
         let width = node.shape.width();
         match &node.config {
             LayerConfig::Embedding(_) => self.embedding(node, &dy, &size),
-            LayerConfig::OneHot(_) => {}
+            LayerConfig::OneHot(_) | LayerConfig::TimeDistributed(_) => {}
             LayerConfig::SimpleRnn(_) | LayerConfig::Lstm(_) | LayerConfig::Gru(_) | LayerConfig::Bidirectional(_) => {
                 self.recurrence(i, &dy, &size);
             }
@@ -242,22 +242,27 @@ impl Pass<'_> {
     }
 
     fn recurrence(&mut self, i: usize, dy: &[f64], size: &[f64]) {
-        let Some((_, options, _)) = recurrent(&self.model.graph.nodes()[i].config) else { return };
+        let Some((_, options, reading)) = self.model.graph.nodes()[i].config.recurrence() else { return };
         let node = &self.model.graph.nodes()[i];
         let model = self.model;
         let directions = model.directions(i, self.step, self.params);
-        let (units, joint) = (options.units, node.shape.width());
+        let units = options.units;
+        let parts = model.outputs(i, &directions, options, &self.values[i].traces);
         let (x, x_size) = self.input(i);
         let width = x.width;
         let (x_all, x_size_all) = (x.data.to_vec(), x_size.data.to_vec());
-        let absolute = state_size(self.model, i, self.step, self.params, &x_size_all);
+        let traces = &self.values[i].traces[..];
+        let absolute = state_size(self.model, i, self.step, self.params, (&x_size_all, traces));
         let mut dx_all = vec![0.0; x_all.len()];
         let mut dx_squares = vec![0.0; x_all.len()];
         // How much larger the sizes are than what they are the sizes of: much where all of it cancels.
         let excess = (square(dy) > 0.0).then(|| (square(size) / square(dy)).sqrt().max(1.0));
         for (d, (direction, tensors)) in directions.iter().zip(self.model.cell_tensors(node)).enumerate() {
             let trace = &self.values[i].traces[d];
-            let own: Vec<f64> = dy.chunks_exact(joint).flat_map(|row| &row[d * units..][..units]).copied().collect();
+            let own = match reading {
+                Reading::Both(mode) => merge_backward(mode, units, d, &parts[1 - d], dy),
+                Reading::One { .. } => dy.to_vec(),
+            };
             let own = if options.return_sequences {
                 direction.in_order(&own).into_owned()
             } else {
@@ -304,9 +309,25 @@ impl Pass<'_> {
                 let size = Rows::new(&dpre_size, gates).column_sums();
                 result.sizes[bias].chunks_exact_mut(gates).for_each(|part| add(part, &size));
             }
+            let c = trace.c();
+            if let Some(peephole) = tensors.peephole {
+                add(&mut result.tensors[peephole], &gradients.dpeephole);
+                let state = &direction.before.c;
+                let before = [&state[..], &c[..c.len() - state.len()]].concat();
+                for (k, (gate, seen)) in [(0, &before[..]), (1, &before[..]), (3, c)].into_iter().enumerate() {
+                    for (at, c) in seen.iter().enumerate() {
+                        let (r, u) = (at / units, at % units);
+                        let size = dpre_size[r * gates + gate * units + u] * (c.abs() + absolute);
+                        result.sizes[peephole][k * units + u] += size;
+                    }
+                }
+            }
             let (x, h, dpre) = (Rows::new(&x, width), Rows::new(&before, units), Rows::new(&gradients.dpre, gates));
             // A cell's element-wise part is counted as sixteen roundings.
-            self.product_noise(dpre, &[(x, p.kernel), (h, p.recurrent_kernel)], p.bias.unwrap_or(&[]), 16.0);
+            let mut products = vec![(x, p.kernel), (h, p.recurrent_kernel)];
+            // What the gates see of the c after a step is not what they see of that before it, but as large.
+            products.extend(direction.peephole.map(|p| (Rows::new(c, units), p)));
+            self.product_noise(dpre, &products, p.bias.unwrap_or(&[]), 16.0);
         }
         let dx_size = with_magnitudes(dx_squares, &dx_all);
         self.give(i, 0, dx_all, dx_size);

@@ -82,7 +82,7 @@ fn limit(graph: &Graph, p: usize) -> f32 {
     let over = |n: usize| (3.0 / n as f32).sqrt().min(1.0);
     let node = graph.nodes().iter().find(|n| n.params.contains(&p));
     match spec.role {
-        Role::Bias | Role::RecurrentBias => 0.5,
+        Role::Bias | Role::RecurrentBias | Role::Peephole => 0.5,
         Role::RecurrentKernel => 0.8 * over(spec.shape[0]),
         Role::Kernel => {
             let source = node.map(|n| n.inputs[0]);
@@ -134,6 +134,7 @@ pub(super) fn without_initializers(config: &ModelConfig) -> ModelConfig {
         (o.kernel_initializer, o.recurrent_initializer, o.bias_initializer) = (None, None, None);
     };
     for layer in &mut config.layers {
+        let layer = if let LayerConfig::TimeDistributed(wrapper) = layer { &mut *wrapper.layer } else { layer };
         match layer {
             LayerConfig::Embedding(layer) => layer.embeddings_initializer = None,
             LayerConfig::Dense(layer) => (layer.kernel_initializer, layer.bias_initializer) = (None, None),

@@ -7,7 +7,7 @@ use unroll_kernels::cells::reference::Gradients;
 /// The trace of each step, and the states after it.
 #[derive(Clone, Debug)]
 pub(super) struct Masked {
-    steps: Vec<Trace>,
+    pub(super) steps: Vec<Trace>,
     /// (T, N, H)
     pub(super) h: Vec<f64>,
     /// (T, N, H), empty for cells without it.
@@ -128,6 +128,7 @@ fn joined(mut first: Gradients, later: Gradients) -> Gradients {
         (&mut first.dkernel, later.dkernel),
         (&mut first.drecurrent_kernel, later.drecurrent_kernel),
         (&mut first.dbias, later.dbias),
+        (&mut first.dpeephole, later.dpeephole),
     ];
     for (sum, more) in sums {
         sum.iter_mut().zip(more).for_each(|(sum, x)| *sum += x);

@@ -230,7 +230,7 @@ fn fits(graph: &Graph, options: &Options, steps: usize) -> Result<()> {
     }
 }
 
-fn step<'a>(options: &Options, batch: &'a Tokens, b: usize, before: &'a [Carried]) -> Step<'a> {
+fn step<'a>(options: &Options, batch: &'a Tokens, b: usize, before: &'a [Vec<Carried>]) -> Step<'a> {
     Step {
         steps: batch.inputs.len() / options.rows,
         rows: options.rows,
@@ -242,7 +242,7 @@ fn step<'a>(options: &Options, batch: &'a Tokens, b: usize, before: &'a [Carried
 }
 
 /// Draws parameters, again where one stands too near a kink of a relu.
-fn draw_params(model: &Model<'_>, options: &Options, batches: &[Tokens], start: &[Carried]) -> Vec<Vec<f64>> {
+fn draw_params(model: &Model<'_>, options: &Options, batches: &[Tokens], start: &[Vec<Carried>]) -> Vec<Vec<f64>> {
     let steps: Vec<Step<'_>> = batches.iter().enumerate().map(|(b, batch)| step(options, batch, b, start)).collect();
     let draws = (0..16u64).map(|i| draw::params(model.graph, options.seed.wrapping_add(i << 32)));
     let mut draws = draws.peekable();

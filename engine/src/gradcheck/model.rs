@@ -5,15 +5,17 @@
 //! elements fall is a choice, not a computation.
 
 use super::masked::Output;
-use super::recurrent::{Carried, Direction, Trace};
-use crate::graph::{Activation, Cell, Graph, LayerConfig, Loss, MaskRule, Node, Recurrent, Role, Source};
+use super::recurrent::{Carried, Direction, Trace, pattern};
+use crate::graph::{
+    Activation, Cell, Graph, LayerConfig, Loss, MaskRule, MergeMode, Node, Reading, Recurrent, Role, Source,
+};
 use crate::layers::Mask;
 use crate::network::LossScale;
 use crate::random::Key;
 use std::ops::Range;
 use unroll_kernels::cells::reference::Dims;
 use unroll_kernels::softmax::IGNORE;
-use unroll_kernels::{activation, embedding, gemm, gru, rnn, softmax};
+use unroll_kernels::{activation, embedding, gemm, gru, softmax};
 
 /// A graph to run in f64.
 #[derive(Clone, Copy)]
@@ -34,8 +36,8 @@ pub(super) struct Step<'a> {
     /// (T, N), or (N) where the model gives one output a row.
     pub(super) targets: &'a [u32],
     pub(super) key: Key,
-    /// One a node; empty for nodes that carry none.
-    pub(super) before: &'a [Carried],
+    /// One a direction of each node that carries a state, none of others.
+    pub(super) before: &'a [Vec<Carried>],
 }
 
 /// The parameters, one tensor each, of which one may be changed.
@@ -61,7 +63,7 @@ pub(super) struct Value {
     pub(super) y: Vec<f64>,
     /// Of a recurrent node: one a direction.
     pub(super) traces: Vec<Trace>,
-    /// Of a node that uses relu: a hash of which outputs are positive. The loss has a kink where it changes.
+    /// Of a node whose functions have kinks: a hash of the sides on which its values lie. The loss has a kink where it changes.
     pub(super) pattern: u64,
 }
 
@@ -81,6 +83,7 @@ pub(super) struct CellTensors {
     pub(super) recurrent_kernel: usize,
     pub(super) bias: Option<usize>,
     pub(super) recurrent_bias: Option<usize>,
+    pub(super) peephole: Option<usize>,
 }
 
 impl<'a> Model<'a> {
@@ -170,24 +173,28 @@ impl<'a> Model<'a> {
     }
 
     /// The state that every node leaves.
-    pub(super) fn carry(&self, step: &Step<'_>, params: Params<'_>, values: &[Value]) -> Vec<Carried> {
+    pub(super) fn carry(&self, step: &Step<'_>, params: Params<'_>, values: &[Value]) -> Vec<Vec<Carried>> {
         let nodes = self.graph.nodes().iter().enumerate();
-        let carried = nodes.map(|(i, node)| match node.config.recurrent() {
-            Some((_, options)) if options.stateful => self.directions(i, step, params)[0].after(&values[i].traces[0]),
-            _ => Carried::default(),
+        let carried = nodes.map(|(i, node)| match node.config.recurrence() {
+            Some((_, options, _)) if options.stateful => {
+                let directions = self.directions(i, step, params);
+                directions.iter().zip(&values[i].traces).map(|(direction, trace)| direction.after(trace)).collect()
+            }
+            _ => Vec::new(),
         });
         carried.collect()
     }
 
     /// The zero state.
-    pub(super) fn start(&self, rows: usize) -> Vec<Carried> {
+    pub(super) fn start(&self, rows: usize) -> Vec<Vec<Carried>> {
         let nodes = self.graph.nodes().iter();
-        let zero = nodes.map(|node| match node.config.recurrent() {
-            Some((cell, options)) if options.stateful => {
+        let zero = nodes.map(|node| match node.config.recurrence() {
+            Some((cell, options, reading)) if options.stateful => {
                 let zeros = vec![0.0; rows * options.units];
-                Carried { c: if cell == Cell::Lstm { zeros.clone() } else { Vec::new() }, h: zeros }
+                let carried = Carried { c: if cell == Cell::Lstm { zeros.clone() } else { Vec::new() }, h: zeros };
+                vec![carried; reading.directions().len()]
             }
-            _ => Carried::default(),
+            _ => Vec::new(),
         });
         zero.collect()
     }
@@ -227,6 +234,7 @@ impl<'a> Model<'a> {
                 recurrent_kernel: self.tensor(node, Role::RecurrentKernel, d)?,
                 bias: self.tensor(node, Role::Bias, d),
                 recurrent_bias: self.tensor(node, Role::RecurrentBias, d),
+                peephole: self.tensor(node, Role::Peephole, d),
             })
         };
         (0..2).map_while(direction).collect()
@@ -239,25 +247,25 @@ impl<'a> Model<'a> {
 
     /// The directions of a recurrent node; none of any other.
     pub(super) fn directions<'p>(&self, i: usize, step: &Step<'_>, params: Params<'p>) -> Vec<Direction<'p>> {
-        let Some((cell, options, bidirectional)) = recurrent(&self.graph.nodes()[i].config) else { return Vec::new() };
+        let Some((cell, options, reading)) = self.graph.nodes()[i].config.recurrence() else { return Vec::new() };
         let node = &self.graph.nodes()[i];
         let inputs = self.width(node.inputs[0]);
         let dims = Dims { steps: step.steps, rows: step.rows, inputs, units: options.units };
         let tensors = self.cell_tensors(node);
         let there = self.there(step, params);
-        let reverse = |d: usize| if bidirectional { d == 1 } else { options.go_backwards };
+        let reverse = |d: usize| reading.directions()[d];
         let directions = tensors.iter().enumerate().map(|(d, tensors)| {
             let zeros = || vec![0.0; dims.state()];
             let before = if options.stateful {
-                step.before[i].clone()
+                step.before[i][d].clone()
             } else {
                 Carried { h: zeros(), c: if cell == Cell::Lstm { zeros() } else { Vec::new() } }
             };
-            let relu = options.activation == Some(Activation::Relu);
             let after = options.reset_after.unwrap_or(true);
             Direction {
                 cell,
-                activation: if relu { rnn::Activation::Relu } else { rnn::Activation::Tanh },
+                functions: options.functions(),
+                peephole: tensors.peephole.map(|p| params.get(p)),
                 reset: if after { gru::reference::Reset::After } else { gru::reference::Reset::Before },
                 reverse: reverse(d),
                 dims,
@@ -296,8 +304,9 @@ impl<'a> Model<'a> {
 
     /// What the masked steps of a recurrent node give out.
     pub(super) fn output(&self, i: usize) -> Output {
-        match recurrent(&self.graph.nodes()[i].config) {
-            Some((_, options, both)) if both || options.zero_output_for_mask => Output::Zero,
+        match self.graph.nodes()[i].config.recurrence() {
+            Some((_, _, Reading::Both(_))) => Output::Zero,
+            Some((_, options, _)) if options.zero_output_for_mask => Output::Zero,
             _ => Output::Repeated,
         }
     }
@@ -314,12 +323,8 @@ impl<'a> Model<'a> {
         let y = match &node.config {
             LayerConfig::Embedding(_) => embedding::reference::gather(params.get(self.table(node)), width, step.tokens),
             LayerConfig::OneHot(_) => one_hot(step.tokens, width),
-            LayerConfig::SimpleRnn(o) | LayerConfig::Lstm(o) | LayerConfig::Gru(o) => {
-                return self.recurrence(i, &self.directions(i, step, params), o, input(0));
-            }
-            LayerConfig::Bidirectional(layer) => {
-                let options = layer.layer.parts().1;
-                return self.recurrence(i, &self.directions(i, step, params), options, input(0));
+            LayerConfig::SimpleRnn(_) | LayerConfig::Lstm(_) | LayerConfig::Gru(_) | LayerConfig::Bidirectional(_) => {
+                return self.recurrence(i, step, params, input(0));
             }
             LayerConfig::Dense(layer) => {
                 let Some(tensors) = self.dense_tensors(node) else { return Value::default() };
@@ -345,6 +350,8 @@ impl<'a> Model<'a> {
             }
             LayerConfig::Concatenate(_) => self.concatenate(node, step, input),
             LayerConfig::Reshape(_) => self.reshape(node, step, input(0)),
+            // A node has the layer within.
+            LayerConfig::TimeDistributed(_) => Vec::new(),
         };
         Value { y, ..Value::default() }
     }
@@ -363,22 +370,34 @@ impl<'a> Model<'a> {
         z
     }
 
-    /// A recurrent layer: the directions' outputs side by side.
-    fn recurrence(&self, i: usize, directions: &[Direction<'_>], options: &Recurrent, x: &[f64]) -> Value {
-        let traces: Vec<Trace> = directions.iter().map(|d| d.forward(&d.in_order(x))).collect();
+    /// The outputs of each direction that the layer gives, in the order of time: every step's, or the last one's.
+    pub(super) fn outputs(
+        &self,
+        i: usize,
+        directions: &[Direction<'_>],
+        options: &Recurrent,
+        traces: &[Trace],
+    ) -> Vec<Vec<f64>> {
         let output = if options.return_sequences { self.output(i) } else { Output::Repeated };
-        let parts = directions.iter().zip(&traces).map(|(d, trace)| {
+        let given = |(d, trace): (&Direction<'_>, &Trace)| {
             let y = d.outputs(trace, output);
             if options.return_sequences { d.in_order(&y).into_owned() } else { y[y.len() - d.dims.state()..].to_vec() }
-        });
-        let parts: Vec<Vec<f64>> = parts.collect();
-        let units = options.units;
-        let rows = parts[0].len() / units;
-        let y = (0..rows).flat_map(|r| parts.iter().flat_map(move |part| &part[r * units..][..units]));
-        let y = y.copied().collect();
-        let relu = directions[0].cell == Cell::SimpleRnn && directions[0].activation == rnn::Activation::Relu;
-        let pattern =
-            if relu { traces.iter().map(|t| pattern(t.h())).fold(0, |a: u64, b| a.rotate_left(1) ^ b) } else { 0 };
+        };
+        directions.iter().zip(traces).map(given).collect()
+    }
+
+    /// A recurrent layer: the directions' outputs merged.
+    fn recurrence(&self, i: usize, step: &Step<'_>, params: Params<'_>, x: &[f64]) -> Value {
+        let directions = self.directions(i, step, params);
+        let Some((_, options, reading)) = self.graph.nodes()[i].config.recurrence() else { return Value::default() };
+        let traces: Vec<Trace> = directions.iter().map(|d| d.forward(&d.in_order(x))).collect();
+        let parts = self.outputs(i, &directions, options, &traces);
+        let y = match (reading, &parts[..]) {
+            (Reading::Both(mode), [one, two]) => merge(mode, options.units, [one, two]),
+            _ => parts.concat(),
+        };
+        let patterns = directions.iter().zip(&traces).map(|(d, trace)| d.pattern(trace));
+        let pattern = patterns.fold(0, |a: u64, b| a.rotate_left(1) ^ b);
         Value { y, traces, pattern }
     }
 
@@ -404,14 +423,27 @@ impl<'a> Model<'a> {
     }
 }
 
-/// The cell, its options and whether it is read both ways, if this is a recurrent layer.
-pub(super) fn recurrent(config: &LayerConfig) -> Option<(Cell, &Recurrent, bool)> {
-    match config {
-        LayerConfig::Bidirectional(layer) => {
-            let (cell, options) = layer.layer.parts();
-            Some((cell, options, true))
+/// What two directions' outputs of `units` columns are merged to.
+fn merge(mode: MergeMode, units: usize, [one, two]: [&[f64]; 2]) -> Vec<f64> {
+    let pairs = one.iter().zip(two);
+    match mode {
+        MergeMode::Concat => {
+            let rows = one.chunks_exact(units).zip(two.chunks_exact(units));
+            rows.flat_map(|(a, b)| a.iter().chain(b)).copied().collect()
         }
-        _ => config.recurrent().map(|(cell, options)| (cell, options, false)),
+        MergeMode::Sum => pairs.map(|(a, b)| a + b).collect(),
+        MergeMode::Mul => pairs.map(|(a, b)| a * b).collect(),
+        MergeMode::Ave => pairs.map(|(a, b)| (a + b) / 2.0).collect(),
+    }
+}
+
+/// The gradient of direction `d`'s outputs from that of what they are merged to; `other` is the other direction's outputs.
+pub(super) fn merge_backward(mode: MergeMode, units: usize, d: usize, other: &[f64], dy: &[f64]) -> Vec<f64> {
+    match mode {
+        MergeMode::Concat => dy.chunks_exact(2 * units).flat_map(|row| &row[d * units..][..units]).copied().collect(),
+        MergeMode::Sum => dy.to_vec(),
+        MergeMode::Mul => dy.iter().zip(other).map(|(dy, other)| dy * other).collect(),
+        MergeMode::Ave => dy.iter().map(|dy| dy / 2.0).collect(),
     }
 }
 
@@ -435,12 +467,7 @@ pub(super) fn add(a: &mut [f64], b: &[f64]) {
 
 /// The element-wise functions; linear for softmax, which is none.
 pub(super) fn element_wise(function: Activation) -> activation::Activation {
-    match function {
-        Activation::Tanh => activation::Activation::Tanh,
-        Activation::Relu => activation::Activation::Relu,
-        Activation::Sigmoid => activation::Activation::Sigmoid,
-        Activation::Linear | Activation::Softmax => activation::Activation::Linear,
-    }
+    function.element_wise().unwrap_or(activation::Activation::Linear)
 }
 
 /// The elements of one row of a matrix of `width` columns.
@@ -450,13 +477,8 @@ pub(super) fn row(r: usize, width: usize) -> Range<usize> {
 
 fn with_pattern(function: activation::Activation, mut y: Vec<f64>) -> Value {
     y.iter_mut().for_each(|y| *y = activation::reference::forward(function, *y));
-    let pattern = if function == activation::Activation::Relu { pattern(&y) } else { 0 };
+    let pattern = pattern(function, y.iter().copied());
     Value { y, traces: Vec::new(), pattern }
-}
-
-/// A hash (FNV-1a) of which elements are positive.
-fn pattern(y: &[f64]) -> u64 {
-    y.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, &y| (hash ^ u64::from(y > 0.0)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn one_hot(tokens: &[u32], width: usize) -> Vec<f64> {

@@ -3,6 +3,8 @@
 use super::masked::Masked;
 use crate::graph::Cell;
 use std::borrow::Cow;
+use unroll_kernels::activation::{self, Activation};
+use unroll_kernels::cells::Functions;
 use unroll_kernels::cells::reference::{Dims, Gradients, OutputGradients, Parameters};
 use unroll_kernels::{gru, lstm, rnn};
 
@@ -17,8 +19,7 @@ pub(super) struct Carried {
 #[derive(Clone)]
 pub(super) struct Direction<'a> {
     pub(super) cell: Cell,
-    /// Of the simple recurrent cell.
-    pub(super) activation: rnn::Activation,
+    pub(super) functions: Functions,
     /// Of the GRU.
     pub(super) reset: gru::reference::Reset,
     pub(super) reverse: bool,
@@ -26,6 +27,8 @@ pub(super) struct Direction<'a> {
     pub(super) kernel: &'a [f64],
     pub(super) recurrent_kernel: &'a [f64],
     pub(super) bias: Option<Vec<f64>>,
+    /// (3, H), of the LSTM.
+    pub(super) peephole: Option<&'a [f64]>,
     pub(super) before: Carried,
     /// (T, N), in the order of reading: `false` where a step is masked.
     pub(super) there: Option<Vec<bool>>,
@@ -51,6 +54,17 @@ impl Trace {
         }
     }
 
+    /// The largest magnitude of a gate, of c and of h.
+    pub(super) fn largest(&self) -> f64 {
+        let gates: &[f64] = match self {
+            Self::Rnn(_) => &[],
+            Self::Lstm(trace) => &trace.gates,
+            Self::Gru(trace) => &trace.gates,
+            Self::Masked(trace) => return trace.steps.iter().map(Self::largest).fold(0.0, f64::max),
+        };
+        gates.iter().chain(self.c()).chain(self.h()).fold(0.0, |max, x| max.max(x.abs()))
+    }
+
     /// (T, N, H): c after every step; empty for cells without it.
     pub(super) fn c(&self) -> &[f64] {
         match self {
@@ -67,21 +81,54 @@ impl Direction<'_> {
         Parameters { kernel: self.kernel, recurrent_kernel: self.recurrent_kernel, bias: self.bias.as_deref() }
     }
 
+    fn form(&self) -> lstm::reference::Form<'_> {
+        lstm::reference::Form { functions: self.functions, peephole: self.peephole }
+    }
+
+    /// A hash of the side of each kink on which every value of a forward pass lies; 0 for cells without kinks.
+    pub(super) fn pattern(&self, trace: &Trace) -> u64 {
+        let Functions { activation, recurrent } = self.functions;
+        let units = self.dims.units;
+        // Of gate k of a row; the last of a GRU and the third of an LSTM are no gates, but what is remembered.
+        let gates = |gates: &[f64], own: usize, count: usize| {
+            let chunks = gates.chunks_exact(units).enumerate();
+            chunks.fold(0, |hash: u64, (at, y)| {
+                let function = if at % count == own { activation } else { recurrent };
+                hash.rotate_left(1) ^ pattern(function, y.iter().copied())
+            })
+        };
+        match trace {
+            Trace::Masked(trace) => {
+                trace.steps.iter().fold(0, |hash: u64, step| hash.rotate_left(1) ^ self.pattern(step))
+            }
+            Trace::Rnn(h) => pattern(activation, h.iter().copied()),
+            Trace::Gru(trace) => gates(&trace.gates, 2, 3),
+            Trace::Lstm(trace) => {
+                let c = trace.c.iter().map(|&c| activation::reference::forward(activation, c));
+                gates(&trace.gates, 2, 4).rotate_left(1) ^ pattern(activation, c)
+            }
+        }
+    }
+
     /// All steps of `x` (T, N, D).
     pub(super) fn forward(&self, x: &[f64]) -> Trace {
         if let Some(there) = &self.there {
             return Trace::Masked(Box::new(self.forward_masked(x, there)));
         }
         let (dims, p, Carried { h, c }) = (self.dims, &self.parameters(), &self.before);
+        let form = gru::reference::Form { reset: self.reset, functions: self.functions };
         match self.cell {
             Cell::SimpleRnn => {
                 let inputs = rnn::reference::Inputs { x, h0: h };
-                Trace::Rnn(rnn::reference::forward(dims, self.activation, p, &inputs))
+                Trace::Rnn(rnn::reference::forward(dims, self.functions.activation, p, &inputs))
             }
-            Cell::Lstm => Trace::Lstm(lstm::reference::forward(dims, p, &lstm::reference::Inputs { x, h0: h, c0: c })),
+            Cell::Lstm => {
+                let inputs = lstm::reference::Inputs { x, h0: h, c0: c };
+                Trace::Lstm(lstm::reference::forward_as((dims, self.form()), p, &inputs))
+            }
             Cell::Gru => {
                 let inputs = gru::reference::Inputs { x, h0: h };
-                Trace::Gru(gru::reference::forward(dims, self.reset, p, &inputs))
+                Trace::Gru(gru::reference::forward(dims, form, p, &inputs))
             }
         }
     }
@@ -96,6 +143,7 @@ impl Direction<'_> {
     /// The same, with that of the state after the last step.
     pub(super) fn backward_from(&self, x: &[f64], trace: &Trace, dy: &[f64], after: &Carried) -> Gradients {
         let (dims, p, Carried { h, c }) = (self.dims, &self.parameters(), &self.before);
+        let form = gru::reference::Form { reset: self.reset, functions: self.functions };
         let outputs = OutputGradients { dy, dh_last: &after.h, dc_last: &after.c };
         match trace {
             Trace::Masked(masked) => {
@@ -104,15 +152,15 @@ impl Direction<'_> {
             }
             Trace::Rnn(y) => {
                 let inputs = rnn::reference::Inputs { x, h0: h };
-                rnn::reference::backward(dims, self.activation, p, &inputs, y, &outputs)
+                rnn::reference::backward(dims, self.functions.activation, p, &inputs, y, &outputs)
             }
             Trace::Lstm(trace) => {
                 let inputs = lstm::reference::Inputs { x, h0: h, c0: c };
-                lstm::reference::backward(dims, p, &inputs, trace, &outputs)
+                lstm::reference::backward_as((dims, self.form()), p, &inputs, trace, &outputs)
             }
             Trace::Gru(trace) => {
                 let inputs = gru::reference::Inputs { x, h0: h };
-                gru::reference::backward(dims, self.reset, p, &inputs, trace, &outputs)
+                gru::reference::backward(dims, form, p, &inputs, trace, &outputs)
             }
         }
     }
@@ -137,4 +185,13 @@ impl Direction<'_> {
         let last = |x: &[f64]| x[x.len().saturating_sub(self.dims.state())..].to_vec();
         Carried { h: last(trace.h()), c: last(trace.c()) }
     }
+}
+
+/// A hash (FNV-1a) of the side of the function's kinks on which each of its values lies; 0 without kinks.
+pub(super) fn pattern(function: Activation, y: impl Iterator<Item = f64>) -> u64 {
+    if !function.has_kink() {
+        return 0;
+    }
+    let side = |y: f64| u64::from(y > 0.0) + u64::from(function != Activation::Relu && y >= 1.0);
+    y.fold(0xcbf2_9ce4_8422_2325, |hash: u64, y| (hash ^ side(y)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -4,7 +4,8 @@
 //! of its terms' squared sizes, which is what independent errors of the terms add up to; a size is never below the
 //! value's magnitude. Sizes are computed forward for the values here, and backward for the gradients in `backward.rs`.
 
-use super::model::{Model, Params, Step, Value, add, drop, element_wise, recurrent};
+use super::model::{Model, Params, Step, Value, add, drop, element_wise};
+use super::recurrent::Trace;
 use crate::graph::{Activation, LayerConfig, Source};
 use crate::layers::Mask;
 use unroll_kernels::{activation, gemm};
@@ -37,7 +38,7 @@ fn node(
         LayerConfig::Embedding(_) | LayerConfig::OneHot(_) => magnitudes(y),
         LayerConfig::Masking(_) => input(0).to_vec(),
         LayerConfig::SimpleRnn(_) | LayerConfig::Lstm(_) | LayerConfig::Gru(_) | LayerConfig::Bidirectional(_) => {
-            let absolute = state_size(model, i, step, params, input(0));
+            let absolute = state_size(model, i, step, params, (input(0), &values[i].traces));
             y.iter().map(|y| y.abs() + absolute).collect()
         }
         LayerConfig::Dense(_) if i == model.graph.logits() => Vec::new(),
@@ -73,14 +74,21 @@ fn node(
         }
         LayerConfig::Concatenate(_) => model.concatenate(node, step, input),
         LayerConfig::Reshape(_) => model.reshape(node, step, input(0)),
+        LayerConfig::TimeDistributed(_) => Vec::new(),
     }
 }
 
 /// What the errors of h amount to beyond its magnitude: a quarter (the steepest that a gate's sigmoid is) of a typical
 /// pre-activation's size.
-pub(super) fn state_size(model: &Model<'_>, i: usize, step: &Step<'_>, params: Params<'_>, x: &[f64]) -> f64 {
+pub(super) fn state_size(
+    model: &Model<'_>,
+    i: usize,
+    step: &Step<'_>,
+    params: Params<'_>,
+    (x, traces): (&[f64], &[Trace]),
+) -> f64 {
     let node = &model.graph.nodes()[i];
-    let Some((cell, options, _)) = recurrent(&node.config) else { return 0.0 };
+    let Some((cell, options, _)) = node.config.recurrence() else { return 0.0 };
     let directions = model.directions(i, step, params);
     let of = |p: Option<&[f64]>| p.map_or(0.0, square);
     let width = (cell.gates() * options.units * directions.len()) as f64;
@@ -89,10 +97,17 @@ pub(super) fn state_size(model: &Model<'_>, i: usize, step: &Step<'_>, params: P
         // A row of x meets every row of W: mean squares times the sum of the squared weights. |h| is at most 1 or so.
         .map(|d| {
             let p = d.parameters();
-            mean_square(x) * square(p.kernel) + square(p.recurrent_kernel) + of(p.bias)
+            mean_square(x) * square(p.kernel) + square(p.recurrent_kernel) + of(p.bias) + of(d.peephole)
         })
         .sum();
-    0.25 * (total / width).sqrt()
+    let size = (total / width).sqrt();
+    if options.functions().are_standard() {
+        return 0.25 * size;
+    }
+    // No slope of another function is above 1, but a value may be: h is a product of up to three, each of whose errors the
+    // others multiply.
+    let largest = traces.iter().map(Trace::largest).fold(1.0, f64::max);
+    largest * largest * size
 }
 
 /// Through an element-wise function: its slope times the size that came, and the value itself.

@@ -118,6 +118,56 @@ const WINDOW: &str = r#"
     activation = "softmax"
 "#;
 
+/// Cells with other functions and peepholes, one read backwards, the states of both directions carried.
+const FORMS: &str = r#"
+    [[layers]]
+    type = "embedding"
+    output_dim = 6
+    [[layers]]
+    type = "lstm"
+    units = 5
+    peephole = true
+    activation = "softsign"
+    recurrent_activation = "hard_sigmoid"
+    return_sequences = true
+    stateful = true
+    go_backwards = true
+    [[layers]]
+    type = "bidirectional"
+    merge_mode = "mul"
+    layer = { type = "lstm", units = 4, peephole = true, return_sequences = true, stateful = true }
+    [[layers]]
+    type = "simple_rnn"
+    units = 4
+    activation = "sigmoid"
+    return_sequences = true
+    [[layers]]
+    type = "dense"
+"#;
+
+/// Directions merged in every way, of whole sequences and of last states.
+const MERGES: &str = r#"
+    [[layers]]
+    type = "embedding"
+    output_dim = 6
+    [[layers]]
+    type = "bidirectional"
+    merge_mode = "sum"
+    layer = { type = "gru", units = 5, activation = "linear", return_sequences = true, stateful = true }
+    [[layers]]
+    type = "bidirectional"
+    name = "before"
+    merge_mode = "ave"
+    layer = { type = "gru", units = 3, recurrent_activation = "hard_sigmoid_6", reset_after = false, return_sequences = true, stateful = true }
+    [[layers]]
+    type = "bidirectional"
+    name = "last"
+    merge_mode = "mul"
+    layer = { type = "simple_rnn", units = 4, activation = "softsign" }
+    [[layers]]
+    type = "dense"
+"#;
+
 #[test]
 fn right_gradients_pass() {
     let cases = [
@@ -125,6 +175,8 @@ fn right_gradients_pass() {
         (LANGUAGE, 11, LossScale::SumOverTime),
         (CLASSIFIER, 6, LossScale::Mean),
         (WINDOW, 5, LossScale::Sum),
+        (FORMS, 7, LossScale::Mean),
+        (MERGES, 7, LossScale::Mean),
     ];
     for (text, vocabulary, loss_scale) in cases {
         let graph = graph(text, vocabulary);
@@ -329,6 +381,11 @@ fn a_network_that_computes_something_else_is_caught() {
             "activation = \"relu\"\n    [[layers]]\n    type = \"lstm\"",
         ),
         ("stateful = true", "stateful = false"),
+        (
+            "    units = 6\n    return_sequences = true\n    stateful",
+            "    units = 6\n    recurrent_activation = \"hard_sigmoid\"\n    return_sequences = true\n    stateful",
+        ),
+        ("    reset_after = true", "    reset_after = true\n    activation = \"softsign\""),
         ("go_backwards = false", "go_backwards = true"),
         ("reset_after = true", "reset_after = false"),
         ("rate = 0.3", "rate = 0.31"),

@@ -25,7 +25,6 @@
 //! |g32 - g64| <= lambda u32 sqrt(n) size
 //! ```
 
-use super::model::recurrent;
 use crate::graph::{Graph, LayerConfig, Source};
 
 /// The relative tolerance of central differences.
@@ -56,7 +55,7 @@ pub(super) fn roundings(graph: &Graph, steps: usize, rows: usize) -> f64 {
         let before = before.fold(0.0, f64::max);
         let inputs = graph.shape_of(node.inputs[0]).width() as f64;
         // Sixteen for a cell's element-wise part, eight for an activation: their functions err by two units each.
-        let own = match (&node.config, recurrent(&node.config)) {
+        let own = match (&node.config, node.config.recurrence()) {
             (_, Some((cell, options, _))) => {
                 let lookup = matches!(node.inputs[0], Source::Node(n) if graph.nodes()[n].config.kind() == "one_hot");
                 let inputs = if lookup { 1.0 } else { inputs };

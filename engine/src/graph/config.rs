@@ -18,6 +18,8 @@
 //! ```
 
 use serde::{Deserialize, Serialize};
+use unroll_kernels::activation::Activation as Function;
+use unroll_kernels::cells::Functions;
 
 /// A model: its layers in order, and the loss that it is trained with.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -80,8 +82,31 @@ pub enum Activation {
     Relu,
     /// 1 / (1 + exp(-x))
     Sigmoid,
+    /// x / 5 + 1/2 within 0..1: Keras 1 and 2, TensorFlow.js, ONNX.
+    HardSigmoid,
+    /// x / 6 + 1/2 within 0..1: `hard_sigmoid` of Keras 3 and PyTorch.
+    #[serde(rename = "hard_sigmoid_6")]
+    HardSigmoid6,
+    /// x / (1 + |x|)
+    Softsign,
     /// exp(x) / sum exp(x) along the last axis.
     Softmax,
+}
+
+impl Activation {
+    /// The function of one element; none for softmax, which looks at a whole row.
+    pub fn element_wise(self) -> Option<Function> {
+        Some(match self {
+            Self::Linear => Function::Linear,
+            Self::Tanh => Function::Tanh,
+            Self::Relu => Function::Relu,
+            Self::Sigmoid => Function::Sigmoid,
+            Self::HardSigmoid => Function::HardSigmoid,
+            Self::HardSigmoid6 => Function::HardSigmoid6,
+            Self::Softsign => Function::Softsign,
+            Self::Softmax => return None,
+        })
+    }
 }
 
 /// The recurrent cells.
@@ -153,8 +178,12 @@ options! {
     Recurrent {
         /// Hidden units.
         units: usize,
-        /// Of the simple recurrent cell: tanh (Keras' default) or relu. The other cells use tanh.
+        /// Of the output and of what a gated cell remembers; tanh unless said otherwise.
         #[serde(default, skip_serializing_if = "Option::is_none")] activation: Option<Activation>,
+        /// Of lstm and gru: that of the gates; sigmoid unless said otherwise.
+        #[serde(default, skip_serializing_if = "Option::is_none")] recurrent_activation: Option<Activation>,
+        /// Of lstm: whether the gates see the cell state, i and f that before the step and o that after it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")] peephole: bool,
         /// Whether there is a bias; true unless said otherwise.
         #[serde(default, skip_serializing_if = "Option::is_none")] use_bias: Option<bool>,
         /// Of simple_rnn and lstm: a second bias, on the hidden side, as the cells of Torch and PyTorch have; false unless said
@@ -162,6 +191,9 @@ options! {
         #[serde(default, skip_serializing_if = "Option::is_none")] recurrent_bias: Option<bool>,
         /// The output of every step rather than of the last.
         #[serde(default)] return_sequences: bool,
+        /// Whether the final state is an output too: it is then in the [`crate::State`] of a batch, by the names `layer/h` and
+        /// `layer/c`.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")] return_state: bool,
         /// Whether the state is carried from one batch to the next.
         #[serde(default)] stateful: bool,
         /// Whether the sequence is read from its end.
@@ -181,6 +213,18 @@ options! {
         #[serde(default, skip_serializing_if = "Option::is_none")] bias_initializer: Option<Initializer>,
     }
 }
+impl Recurrent {
+    /// The functions of the cell.
+    pub fn functions(&self) -> Functions {
+        let named = |activation: Option<Activation>| activation.and_then(Activation::element_wise);
+        let usual = Functions::default();
+        Functions {
+            activation: named(self.activation).unwrap_or(usual.activation),
+            recurrent: named(self.recurrent_activation).unwrap_or(usual.recurrent),
+        }
+    }
+}
+
 options! {
     /// A recurrent layer read in both directions.
     Bidirectional {
@@ -205,6 +249,13 @@ options! {
         #[serde(default, skip_serializing_if = "Option::is_none")] kernel_initializer: Option<Initializer>,
         /// Draws the bias; Keras: zeros.
         #[serde(default, skip_serializing_if = "Option::is_none")] bias_initializer: Option<Initializer>,
+    }
+}
+options! {
+    /// A layer applied to each step by itself: dense, activation or dropout.
+    TimeDistributed {
+        /// The layer.
+        layer: Box<LayerConfig>,
     }
 }
 options! {
@@ -251,6 +302,12 @@ pub enum MergeMode {
     /// Side by side.
     #[default]
     Concat,
+    /// Added.
+    Sum,
+    /// Multiplied, element by element.
+    Mul,
+    /// Their mean.
+    Ave,
 }
 
 /// A recurrent layer within another.
@@ -263,6 +320,12 @@ pub enum RecurrentConfig {
     Lstm(Recurrent),
     /// `gru`
     Gru(Recurrent),
+}
+
+impl Default for LayerConfig {
+    fn default() -> Self {
+        Self::Dense(Dense::default())
+    }
 }
 
 impl Default for RecurrentConfig {
@@ -300,6 +363,8 @@ pub enum LayerConfig {
     Bidirectional(Bidirectional),
     /// `dense`
     Dense(Dense),
+    /// `time_distributed`
+    TimeDistributed(TimeDistributed),
     /// `dropout`
     Dropout(Dropout),
     /// `masking`
@@ -325,6 +390,7 @@ impl LayerConfig {
             Self::Gru(_) => "gru",
             Self::Bidirectional(_) => "bidirectional",
             Self::Dense(_) => "dense",
+            Self::TimeDistributed(_) => "time_distributed",
             Self::Dropout(_) => "dropout",
             Self::Masking(_) => "masking",
             Self::Add(_) => "add",
@@ -344,6 +410,7 @@ impl LayerConfig {
             Self::Gru(_) => "GRU",
             Self::Bidirectional(_) => "Bidirectional",
             Self::Dense(_) => "Dense",
+            Self::TimeDistributed(_) => "TimeDistributed",
             Self::Dropout(_) => "Dropout",
             Self::Masking(_) => "Masking",
             Self::Add(_) => "Add",
@@ -360,7 +427,8 @@ impl LayerConfig {
                 match self { $(Self::$variant(layer) => (layer.name.as_deref(), layer.inputs.as_slice()),)* }
             };
         }
-        common!(Embedding OneHot SimpleRnn Lstm Gru Bidirectional Dense Dropout Masking Add Concatenate Reshape Activation)
+        common!(Embedding OneHot SimpleRnn Lstm Gru Bidirectional Dense TimeDistributed Dropout Masking Add Concatenate
+            Reshape Activation)
     }
 
     /// The cell and its options, if this is a recurrent layer.
@@ -370,6 +438,42 @@ impl LayerConfig {
             Self::Lstm(options) => Some((Cell::Lstm, options)),
             Self::Gru(options) => Some((Cell::Gru, options)),
             _ => None,
+        }
+    }
+
+    /// The cell, its options and how it is read, if this is a recurrent layer of one direction or of both.
+    pub fn recurrence(&self) -> Option<(Cell, &Recurrent, Reading)> {
+        match self {
+            Self::Bidirectional(layer) => {
+                let (cell, options) = layer.layer.parts();
+                Some((cell, options, Reading::Both(layer.merge_mode)))
+            }
+            _ => {
+                self.recurrent().map(|(cell, options)| (cell, options, Reading::One { reverse: options.go_backwards }))
+            }
+        }
+    }
+}
+
+/// In which direction a recurrent layer reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// From the first step to the last, or the other way.
+    One {
+        /// The other way.
+        reverse: bool,
+    },
+    /// Both ways, and how the outputs are joined.
+    Both(MergeMode),
+}
+
+impl Reading {
+    /// Whether each direction is read from the end.
+    pub fn directions(self) -> &'static [bool] {
+        match self {
+            Self::One { reverse: false } => &[false],
+            Self::One { reverse: true } => &[true],
+            Self::Both(_) => &[false, true],
         }
     }
 }

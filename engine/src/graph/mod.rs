@@ -10,7 +10,8 @@ mod shape;
 
 pub use config::{
     Activation, ActivationLayer, Add, Bidirectional, Cell, Concatenate, Dense, Dropout, Embedding, Initializer,
-    LayerConfig, Loss, Masking, MergeMode, ModelConfig, OneHot, Recurrent, RecurrentConfig, Reshape,
+    LayerConfig, Loss, Masking, MergeMode, ModelConfig, OneHot, Reading, Recurrent, RecurrentConfig, Reshape,
+    TimeDistributed,
 };
 pub use mask::MaskRule;
 pub use params::{ParamSpec, Role};
@@ -36,14 +37,29 @@ pub enum Source {
 pub struct Node {
     /// Its unique name.
     pub name: String,
-    /// Its declaration.
+    /// Its declaration; of a layer that is applied to each step, that of the layer.
     pub config: LayerConfig,
+    /// Its type as Keras' table spells it.
+    pub class: &'static str,
     /// What it takes.
     pub inputs: Vec<Source>,
     /// The shape of its output.
     pub shape: Shape,
     /// Its parameters: indices into [`Graph::params`].
     pub params: std::ops::Range<usize>,
+}
+
+impl Node {
+    /// The shape of the output as Keras prints it: with `return_state` a list, the states last.
+    fn output_shape(&self) -> String {
+        let Some((cell, options, reading)) = self.config.recurrence().filter(|(_, options, _)| options.return_state)
+        else {
+            return self.shape.to_string();
+        };
+        let state = Shape { time: None, dims: vec![options.units] }.to_string();
+        let states = reading.directions().len() * if cell == Cell::Lstm { 2 } else { 1 };
+        format!("[{}{}]", self.shape, format!(", {state}").repeat(states))
+    }
 }
 
 /// A row of Keras' table.
@@ -169,8 +185,8 @@ impl Graph {
         };
         let layer = |node: &Node| SummaryRow {
             name: node.name.clone(),
-            class: node.config.class().into(),
-            output_shape: node.shape.to_string(),
+            class: node.class.into(),
+            output_shape: node.output_shape(),
             params: self.params[node.params.clone()].iter().map(|p| p.len() as u64).sum(),
             connected_to: node.inputs.iter().map(source_name).collect(),
         };
@@ -182,11 +198,34 @@ impl Graph {
         let name = self.choose_name(name, config.kind())?;
         let inputs = self.resolve_inputs(&name, inputs)?;
         let first = list.len();
+        let class = config.class();
+        let config = self.each_step(&name, config, &inputs)?;
         let shape = self.resolve(&name, config, &inputs, list)?;
-        let node = Node { name, config: config.clone(), inputs, shape, params: first..list.len() };
+        let node = Node { name, config: config.clone(), class, inputs, shape, params: first..list.len() };
         self.note_mask(&node)?;
         self.nodes.push(node);
         Ok(())
+    }
+
+    /// The layer that is computed: the one within, where each step has it by itself. Those layers work on each step anyway.
+    fn each_step<'c>(&self, name: &str, config: &'c LayerConfig, inputs: &[Source]) -> Result<&'c LayerConfig> {
+        let LayerConfig::TimeDistributed(wrapper) = config else { return Ok(config) };
+        let inner = &*wrapper.layer;
+        let wrong = |what: &str| Error::usage(format!("layer `{name}`: {what}"));
+        if !matches!(inner, LayerConfig::Dense(_) | LayerConfig::Activation(_) | LayerConfig::Dropout(_)) {
+            let what = format!("time_distributed has no form of {}", inner.kind());
+            return Err(wrong(&what).mend("apply it to dense, activation or dropout"));
+        }
+        if inner.name_and_inputs() != (None, &[][..]) {
+            return Err(wrong("the layer within has a name or inputs").mend("give them to time_distributed"));
+        }
+        match inputs.first().map(|&source| self.shape_of(source)) {
+            Some(shape) if shape.time.is_none() => {
+                let what = format!("time_distributed needs a value for each step, its input is {shape}");
+                Err(wrong(&what).mend("set return_sequences = true on the recurrent layer before it"))
+            }
+            _ => Ok(inner),
+        }
     }
 
     fn choose_name(&self, given: Option<&str>, kind: &str) -> Result<String> {

@@ -1,6 +1,6 @@
 //! The parameters of each layer: names, shapes, initial values and places in the arena; and each layer's output shape.
 
-use super::config::{Activation, Cell, Dense, Initializer, LayerConfig, Recurrent};
+use super::config::{Activation, Cell, Dense, Initializer, LayerConfig, MergeMode, Recurrent};
 use super::shape::{Shape, Time};
 use super::{Graph, Source};
 use crate::error::{Error, Result};
@@ -19,6 +19,8 @@ pub enum Role {
     Bias,
     /// Added on the hidden side (gates * H), where a cell is declared with it.
     RecurrentBias,
+    /// What the gates i, f and o see of the cell state (3, H).
+    Peephole,
 }
 
 /// A parameter tensor and its place in the arena.
@@ -130,14 +132,24 @@ impl Graph {
             }
             LayerConfig::Bidirectional(layer) => {
                 let (cell, options) = layer.layer.parts();
-                if options.stateful {
-                    return Err(wrong("a bidirectional layer sees whole sequences and cannot be stateful".into()));
+                if options.go_backwards {
+                    return Err(wrong("a bidirectional layer reads both ways, and go_backwards is set".into())
+                        .mend("leave it out"));
+                }
+                if !options.inputs.is_empty() {
+                    return Err(
+                        wrong("the layer within has inputs".into()).mend("give them to the bidirectional layer")
+                    );
                 }
                 self.recurrent(name, &format!("{name}/forward"), cell, options, input, list)?;
                 let one = self.recurrent(name, &format!("{name}/backward"), cell, options, input, list)?;
-                Ok(one.with_dims(vec![2 * options.units]))
+                Ok(match layer.merge_mode {
+                    MergeMode::Concat => one.with_dims(vec![2 * options.units]),
+                    MergeMode::Sum | MergeMode::Mul | MergeMode::Ave => one,
+                })
             }
             LayerConfig::Dense(layer) => self.dense(name, layer, input, list),
+            LayerConfig::TimeDistributed(layer) => self.resolve(name, &layer.layer, inputs, list),
             LayerConfig::Dropout(layer) => {
                 if !(0.0..1.0).contains(&layer.rate) {
                     return Err(wrong(format!("rate {} is not in [0, 1)", layer.rate)));
@@ -256,19 +268,19 @@ impl Graph {
         if second && o.use_bias == Some(false) {
             return Err(wrong("recurrent_bias stands beside a bias, and use_bias is false".into()));
         }
-        if o.stateful && o.go_backwards {
-            return Err(wrong("go_backwards reads whole sequences and cannot be stateful".into()));
+        if o.recurrent_activation.is_some() && cell == Cell::SimpleRnn {
+            return Err(wrong("recurrent_activation belongs to lstm and gru".into()));
         }
         if o.zero_output_for_mask && !o.return_sequences {
             return Err(wrong("zero_output_for_mask is about the outputs of all steps".into())
                 .mend("set return_sequences = true, or leave it out"));
         }
-        match (cell, o.activation) {
-            (_, None | Some(Activation::Tanh)) | (Cell::SimpleRnn, Some(Activation::Relu)) => {}
-            (_, Some(other)) => {
-                return Err(wrong(format!("activation {other:?} is not one this cell has"))
-                    .mend("use tanh, or relu with simple_rnn"));
-            }
+        if o.peephole && cell != Cell::Lstm {
+            return Err(wrong("peephole belongs to lstm".into()));
+        }
+        if [o.activation, o.recurrent_activation].contains(&Some(Activation::Softmax)) {
+            return Err(wrong("softmax is no function of a cell, which works on each unit alone".into())
+                .mend("use tanh, sigmoid, hard_sigmoid, relu, softsign or linear"));
         }
         let initializer = |own: Option<Initializer>, default| own.or(self.config.initializer).unwrap_or(default);
         let gates = cell.gates();
@@ -284,6 +296,14 @@ impl Graph {
             if cell == Cell::Lstm && o.unit_forget_bias.unwrap_or(true) {
                 spec.ones = Some(o.units..2 * o.units);
             }
+        }
+        if o.peephole {
+            // A vector's fan in and fan out are both its length.
+            let init = match initializer(o.kernel_initializer, Initializer::GlorotUniform) {
+                Initializer::GlorotUniform => Initializer::Uniform((3.0 / o.units as f32).sqrt()),
+                other => other,
+            };
+            list.push(format!("{prefix}/peephole"), Role::Peephole, &[3, o.units], init)?;
         }
         if second {
             let init = initializer(o.bias_initializer, Initializer::Zeros);

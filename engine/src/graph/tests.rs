@@ -88,6 +88,46 @@ fn a_simple_rnn_of_the_tutorials_has_42_parameters() {
     assert_eq!(graph(text, 10).unwrap().rows()[2].params, 42);
 }
 
+/// The rows of a table: class, shape, parameters.
+fn table(text: &str, classes: usize) -> Vec<(String, String, u64)> {
+    graph(text, classes).unwrap().rows().into_iter().map(|row| (row.class, row.output_shape, row.params)).collect()
+}
+
+/// A model of these layers on sequences of vectors of this length and width.
+fn on_vectors(length: usize, width: usize, layers: &str) -> String {
+    format!("input_length = {length}\nlayers = [{{ type = \"embedding\", output_dim = {width} }}, {layers}]")
+}
+
+#[test]
+fn the_tables_of_the_tutorials_are_those_of_keras() {
+    let row = |class: &str, shape: &str, params| (class.to_owned(), shape.to_owned(), params);
+    let last = |length: usize, width: usize, classes: usize, layer: &str| {
+        table(&on_vectors(length, width, &format!("{{ {layer} }}")), classes).pop().unwrap()
+    };
+    let rnn = "type = \"simple_rnn\", units = 3";
+    assert_eq!(last(2, 10, 3, rnn), row("SimpleRNN", "(None, 3)", 42));
+    let every = ", return_sequences = true";
+    assert_eq!(last(2, 10, 3, &format!("{rnn}{every}")), row("SimpleRNN", "(None, 2, 3)", 42));
+    let (lstm, state) = ("type = \"lstm\", units = 3", ", return_state = true");
+    assert_eq!(last(4, 5, 3, lstm), row("LSTM", "(None, 3)", 108));
+    let shapes = "[(None, 4, 3), (None, 3), (None, 3)]";
+    assert_eq!(last(4, 5, 3, &format!("{lstm}{every}{state}")), row("LSTM", shapes, 108));
+    assert_eq!(last(4, 5, 3, &format!("{lstm}{state}")), row("LSTM", "[(None, 3), (None, 3), (None, 3)]", 108));
+    let dense = "type = \"time_distributed\", layer = { type = \"dense\", units = 8 }";
+    assert_eq!(last(10, 16, 8, dense), row("TimeDistributed", "(None, 10, 8)", 136));
+    // Deep: the tutorials' two layers; and both ways, whose outputs stand side by side.
+    let deep = table(&on_vectors(2, 10, &format!("{{ {rnn}{every} }}, {{ {rnn} }}")), 3);
+    assert_eq!(deep[2..], [row("SimpleRNN", "(None, 2, 3)", 42), row("SimpleRNN", "(None, 3)", 21)]);
+    let both = |options: &str, merge: &str| {
+        last(4, 5, 3, &format!("type = \"bidirectional\"{merge}, layer = {{ {lstm}{options} }}"))
+    };
+    assert_eq!(both("", ""), row("Bidirectional", "(None, 6)", 216));
+    assert_eq!(both(every, ""), row("Bidirectional", "(None, 4, 6)", 216));
+    assert_eq!(both(every, ", merge_mode = \"sum\""), row("Bidirectional", "(None, 4, 3)", 216));
+    let shapes = "[(None, 4, 6), (None, 3), (None, 3), (None, 3), (None, 3)]";
+    assert_eq!(both(&format!("{every}{state}"), ""), row("Bidirectional", shapes, 216));
+}
+
 #[test]
 fn mistakes_are_named() {
     let cases = [
@@ -116,6 +156,33 @@ fn mistakes_are_named() {
         assert!(error.to_string().contains(want), "{error}");
         assert_eq!(error.exit_code(), 2);
     }
+    let cell = |layer: &str| format!("layers = [{{ type = \"one_hot\" }}, {{ {layer} }}, {{ type = \"dense\" }}]");
+    let cases = [
+        ("type = \"gru\", units = 3, peephole = true", "layer `gru`: peephole belongs to lstm"),
+        (
+            "type = \"simple_rnn\", units = 3, recurrent_activation = \"sigmoid\"",
+            "layer `simple_rnn`: recurrent_activation belongs to lstm and gru",
+        ),
+        (
+            "type = \"lstm\", units = 3, recurrent_activation = \"softmax\"",
+            "layer `lstm`: softmax is no function of a cell",
+        ),
+        (
+            "type = \"bidirectional\", layer = { type = \"gru\", units = 3, go_backwards = true }",
+            "layer `bidirectional`: a bidirectional layer reads both ways",
+        ),
+        (
+            "type = \"time_distributed\", layer = { type = \"lstm\", units = 3 }",
+            "layer `time_distributed`: time_distributed has no form of lstm",
+        ),
+    ];
+    for (layer, want) in cases {
+        let error = graph(&cell(layer), 5).unwrap_err();
+        assert!(error.to_string().contains(want), "{error}");
+    }
+    let dense = "{ type = \"time_distributed\", layer = { type = \"dense\" } }";
+    let text = on_vectors(2, 3, &format!("{{ type = \"gru\", units = 3 }}, {dense}"));
+    assert!(graph(&text, 5).unwrap_err().to_string().contains("needs a value for each step, its input is (None, 3)"));
 }
 
 #[test]

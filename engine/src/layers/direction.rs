@@ -9,18 +9,18 @@ use crate::exec::{
 use crate::graph::Cell;
 use crate::network::Gradient;
 use std::ops::Range;
+use unroll_kernels::cells::Functions;
 use unroll_kernels::gemm::{Packed, Precision};
+use unroll_kernels::lstm;
 use unroll_kernels::mat::padded;
 use unroll_kernels::profile::{self, Phase};
-use unroll_kernels::rnn::Activation;
 use unroll_kernels::{Buffer, Isa, Mat, MatMut};
 
 /// Which cell, its size and its parameters' places in the arena.
 #[derive(Clone, Debug)]
 pub(crate) struct CellParams {
     pub(crate) cell: Cell,
-    /// Of the simple recurrent cell.
-    pub(crate) activation: Activation,
+    pub(crate) functions: Functions,
     /// Of the GRU.
     pub(crate) reset_after: bool,
     pub(crate) inputs: usize,
@@ -30,6 +30,8 @@ pub(crate) struct CellParams {
     pub(crate) bias: Option<Range<usize>>,
     /// A second bias of the simple recurrent cell or LSTM.
     pub(crate) recurrent_bias: Option<Range<usize>>,
+    /// (3, H), of the LSTM.
+    pub(crate) peephole: Option<Range<usize>>,
 }
 
 impl CellParams {
@@ -38,6 +40,12 @@ impl CellParams {
     }
     fn resets_before(&self) -> bool {
         self.cell == Cell::Gru && !self.reset_after
+    }
+    /// Of the LSTM.
+    fn form<'a>(&self, params: &'a [f32]) -> lstm::Form<'a> {
+        let units = self.units;
+        let peephole = self.peephole.clone().map(|p| std::array::from_fn(|k| &params[p.clone()][k * units..][..units]));
+        lstm::Form { functions: self.functions, peephole }
     }
     /// Columns of the gates' buffer.
     fn width(&self) -> usize {
@@ -173,16 +181,19 @@ impl Direction {
         let (hidden, c) = (hidden.into(), c.into());
         let (cell, recurrent, h) = (&self.cell, pack.forward.view(), h.into());
         let time_loop = match cell.cell {
-            Cell::SimpleRnn => Loop::Rnn(RnnForward { activation: cell.activation, recurrent, pre: gates, h }),
-            Cell::Lstm => Loop::Lstm(LstmForward { recurrent, gates, c, h }),
+            Cell::SimpleRnn => {
+                Loop::Rnn(RnnForward { activation: cell.functions.activation, recurrent, pre: gates, h })
+            }
+            Cell::Lstm => Loop::Lstm(LstmForward { form: cell.form(cx.params), recurrent, gates, c, h }),
             Cell::Gru => match &pack.candidate {
                 None => {
                     let recurrent_bias = cell.biases().1.map(|b| &cx.params[b]);
-                    Loop::Gru(GruForward { recurrent, recurrent_bias, gates, hidden, h })
+                    Loop::Gru(GruForward { functions: cell.functions, recurrent, recurrent_bias, gates, hidden, h })
                 }
                 Some((candidate, _)) => {
                     let recurrent = [recurrent, candidate.view()];
-                    Loop::GruBefore(GruBeforeForward { recurrent, gates, reset_h: hidden, h })
+                    let functions = cell.functions;
+                    Loop::GruBefore(GruBeforeForward { functions, recurrent, gates, reset_h: hidden, h })
                 }
             },
         };
@@ -204,15 +215,20 @@ impl Direction {
         }
         let Buffers { gates, hidden, c, carry } = Buffers::new(cx.dims, &self.cell, &mut self.room);
         let (gates, hidden, c, carry) = (gates.into(), hidden.into(), c.into(), carry.into());
-        let (transposed, activation, h, dh) = (pack.backward.view(), self.cell.activation, h.into(), dh.into());
+        let (transposed, functions, h, dh) = (pack.backward.view(), self.cell.functions, h.into(), dh.into());
         let time_loop = match self.cell.cell {
-            Cell::SimpleRnn => Loop::RnnBack(RnnBackward { activation, transposed, pre: gates, h, dh }),
-            Cell::Lstm => Loop::LstmBack(LstmBackward { transposed, gates, c, dh, dc: carry }),
+            Cell::SimpleRnn => {
+                Loop::RnnBack(RnnBackward { activation: functions.activation, transposed, pre: gates, h, dh })
+            }
+            Cell::Lstm => {
+                let form = self.cell.form(cx.params);
+                Loop::LstmBack(LstmBackward { form, transposed, gates, c, dh, dc: carry })
+            }
             Cell::Gru => match &pack.candidate {
-                None => Loop::GruBack(GruBackward { transposed, gates, hidden, h, dh }),
+                None => Loop::GruBack(GruBackward { functions, transposed, gates, hidden, h, dh }),
                 Some((_, candidate)) => {
                     let transposed = [transposed, candidate.view()];
-                    Loop::GruBeforeBack(GruBeforeBackward { transposed, gates, h, dh, dreset: carry })
+                    Loop::GruBeforeBack(GruBeforeBackward { functions, transposed, gates, h, dh, dreset: carry })
                 }
             },
         };
@@ -233,20 +249,9 @@ impl Direction {
         let (cell, units, width, tokens) = (&self.cell, self.cell.units, self.cell.width(), cx.dims.tokens);
         let products = cx.products();
         let sweep = self.sweep(cx);
-        let before = match sweep.before_all() {
-            Some(rows) => h.rows_range(rows),
-            None => {
-                // Room for as many as there may ever be, so that later steps allocate nothing.
-                self.room.before.reserve(self.room.most * padded(units));
-                let mut before = MatMut::new(&mut self.room.before, tokens, units, padded(units));
-                products.by_rows(before.reborrow(), |rows, mut part| {
-                    for (r, from) in sweep.before_each(rows).enumerate() {
-                        part.row_mut(r).copy_from_slice(h.row(from));
-                    }
-                });
-                Mat::new(&self.room.before, tokens, units, padded(units))
-            }
-        };
+        // Room for as many as there may ever be, so that later steps allocate nothing.
+        let most = self.room.most * padded(units);
+        let before = before_each(products, sweep, h, (&mut self.room.before, most));
         let gates = Mat::new(&self.room.gates, tokens, width, padded(width));
         let hidden = Mat::new(&self.room.hidden, tokens, cell.hidden_width(), padded(cell.hidden_width()));
         let (start, dweights) = grads.write(&cell.recurrent_kernel);
@@ -263,8 +268,39 @@ impl Direction {
         } else {
             products.outer(before, gates, start, dweights);
         }
+        if let Some(peephole) = &cell.peephole {
+            let c = Mat::new(&self.room.c, cx.dims.with_edges(), units, padded(units));
+            let after = c.rows_range(sweep.after_all());
+            let before = before_each(products, sweep, c, (&mut self.room.before, most));
+            for (k, (gate, seen)) in [(0, before), (1, before), (3, after)].into_iter().enumerate() {
+                let range = peephole.start + k * units..peephole.start + (k + 1) * units;
+                products.add_product_sums(gates.cols_range(gate * units..(gate + 1) * units), seen, grads.add(&range));
+            }
+        }
         self.projection.backward(cx, value, gates, dx, grads);
     }
+}
+
+/// The state before each step, of the states ((P + 2 N), H) of a sequence: where it stands, or gathered in `room`, which is
+/// made that large.
+fn before_each<'a>(
+    products: Products<'_>,
+    sweep: Sweep<'_>,
+    states: Mat<'a>,
+    (room, most): (&'a mut Buffer, usize),
+) -> Mat<'a> {
+    let Some(rows) = sweep.before_all() else {
+        let (count, units) = (sweep.after_all().len(), states.cols());
+        room.reserve(most);
+        let mut before = MatMut::new(room, count, units, padded(units));
+        products.by_rows(before.reborrow(), |rows, mut part| {
+            for (r, from) in sweep.before_each(rows).enumerate() {
+                part.row_mut(r).copy_from_slice(states.row(from));
+            }
+        });
+        return Mat::new(room, count, units, padded(units));
+    };
+    states.rows_range(rows)
 }
 
 /// The room that the time loops work in.

@@ -24,7 +24,7 @@ pub(crate) use dropout::{DropoutRun, Mask};
 pub(crate) use extent::Extent;
 pub(crate) use lookup::{EmbeddingRun, OneHotRun};
 pub(crate) use projection::Origin;
-pub(crate) use recurrent::{Merge, RecurrentPlan, RecurrentRun};
+pub(crate) use recurrent::{RecurrentPlan, RecurrentRun};
 pub(crate) use reshape::ReshapeRun;
 pub(crate) use weights::Weights;
 
@@ -237,8 +237,8 @@ pub(crate) enum Run {
 }
 
 impl Run {
-    /// Computes the output from the inputs. `carried` is the state that a stateful layer starts from.
-    pub(crate) fn forward(&mut self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act, carried: Option<&Carried>) {
+    /// Computes the output from the inputs. `carried` is the state that each direction of a stateful layer starts from.
+    pub(crate) fn forward(&mut self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act, carried: &[Carried]) {
         match self {
             Self::Fused => {}
             Self::Embedding(layer) => layer.forward(cx, inputs, act),

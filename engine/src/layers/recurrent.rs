@@ -4,32 +4,27 @@ use super::direction::{CellParams, Direction};
 use super::projection::{Origin, Value};
 use super::{Act, Cx, Dims, Extent, Inputs, Upstream};
 use crate::exec;
-use crate::graph::{Cell, Shape, Time};
+use crate::graph::{Cell, MergeMode, Reading, Shape, Time};
 use crate::network::{Carried, Gradient};
 use std::ops::Range;
 use unroll_kernels::{Mat, MatMut};
-
-/// Where a layer's packed weights stand, and the directions that it reads in.
-pub(crate) enum Merge {
-    /// From the first step to the last, or the other way where `true`.
-    One { reverse: bool },
-    /// Both ways, outputs side by side.
-    Concat,
-}
 
 /// A recurrent layer.
 pub(crate) struct RecurrentRun {
     directions: Vec<Direction>,
     /// The first of this layer's packs.
     pack: usize,
-    /// The outputs of all steps where the layer itself gives only the last.
+    /// The outputs of all steps and directions side by side, where those of the layer are something else: the last step's,
+    /// or what the directions are merged to.
     steps: Option<Act>,
+    merge: MergeMode,
+    return_sequences: bool,
 }
 
 /// How a recurrent layer is made.
 pub(crate) struct RecurrentPlan {
     pub(crate) cells: Vec<CellParams>,
-    pub(crate) merge: Merge,
+    pub(crate) reading: Reading,
     pub(crate) pack: usize,
     pub(crate) return_sequences: bool,
     pub(crate) capacity: Dims,
@@ -38,18 +33,18 @@ pub(crate) struct RecurrentPlan {
 
 impl RecurrentRun {
     pub(crate) fn new(plan: RecurrentPlan, origin: impl Fn() -> Origin) -> Self {
-        let RecurrentPlan { cells, merge, pack, return_sequences, capacity, backward } = plan;
+        let RecurrentPlan { cells, reading, pack, return_sequences, capacity, backward } = plan;
         let width = cells.iter().map(|c| c.units).sum();
-        let first = matches!(merge, Merge::One { reverse: true });
-        let directions = cells.into_iter().enumerate();
-        let directions =
-            directions.map(|(d, cell)| Direction::new(cell, origin(), first || d == 1, capacity, backward));
+        let directions = cells.into_iter().zip(reading.directions());
+        let directions = directions.map(|(cell, &reverse)| Direction::new(cell, origin(), reverse, capacity, backward));
         let shape = Shape { time: Some(Time::Any), dims: vec![width] };
-        let steps = (!return_sequences).then(|| Act::new(&shape, capacity, backward));
-        Self { directions: directions.collect(), pack, steps }
+        let merge = if let Reading::Both(merge) = reading { merge } else { MergeMode::Concat };
+        let own = !return_sequences || merge != MergeMode::Concat;
+        let steps = own.then(|| Act::new(&shape, capacity, backward));
+        Self { directions: directions.collect(), pack, steps, merge, return_sequences }
     }
 
-    pub(crate) fn forward(&mut self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act, carried: Option<&Carried>) {
+    pub(crate) fn forward(&mut self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act, carried: &[Carried]) {
         let dims = cx.dims;
         let tokens = self.directions[0].takes_tokens();
         let value = if tokens { Value::Tokens(inputs.tokens) } else { Value::Numbers(inputs.only()) };
@@ -58,6 +53,7 @@ impl RecurrentRun {
             let columns = columns(direction, d);
             let h = joint(&mut self.steps, act).y_all(dims).cols_range(columns);
             let initial = direction.sweep(cx).initial();
+            let carried = carried.get(d).filter(|carried| carried.starts);
             start(cx, h.rows_range(initial.clone()), carried.map(|s| s.h(cx.first_row, dims.rows)));
             if direction.cell.cell == Cell::Lstm {
                 start(cx, direction.c(dims).rows_range(initial), carried.map(|s| s.c(cx.first_row, dims.rows)));
@@ -75,35 +71,81 @@ impl RecurrentRun {
             }
             directions => exec::run(cx.products(), &[directions[0].forward(cx, &packs[0], &value, h)]),
         }
-        if let Some(steps) = &mut self.steps {
-            for (d, direction) in self.directions.iter().enumerate() {
-                let columns = columns(direction, d);
-                let from = steps.y_all(dims).cols_range(columns.clone());
-                let mut to = act.y_mut(dims).cols_range(columns);
-                for n in 0..dims.rows {
-                    match cx.extent.length(n) {
-                        // Keras: the output of a row that is masked wholly is zero, whatever the state.
-                        0 => to.row_mut(n).fill(0.0),
-                        _ => to.row_mut(n).copy_from_slice(from.as_ref().row(cx.extent.last(n, direction.reverse()))),
+        self.merge(cx, act);
+    }
+
+    /// The layer's output from those of all steps and directions.
+    fn merge(&mut self, cx: &Cx<'_>, act: &mut Act) {
+        let (dims, units, merge) = (cx.dims, self.directions[0].cell.units, self.merge);
+        let given = self.given(cx);
+        let Some(steps) = &mut self.steps else { return };
+        let h = steps.y_all(dims);
+        let h = h.as_ref();
+        cx.products().by_rows(act.y_mut(dims), |range, mut part| {
+            for (r, row) in range.enumerate() {
+                let to = part.row_mut(r);
+                let [Some(one), Some(two)] = given.map(|given| given.row(row)) else {
+                    // Keras: the output of a row that is masked wholly is zero, whatever the state.
+                    to.fill(0.0);
+                    continue;
+                };
+                let (one, two) = (&h.row(one)[..units], &h.row(two)[h.cols() - units..]);
+                let pairs = one.iter().zip(two);
+                match merge {
+                    MergeMode::Concat => {
+                        let last = to.len() - units;
+                        to[..units].copy_from_slice(one);
+                        to[last..].copy_from_slice(two);
                     }
+                    MergeMode::Sum => to.iter_mut().zip(pairs).for_each(|(y, (a, b))| *y = a + b),
+                    MergeMode::Mul => to.iter_mut().zip(pairs).for_each(|(y, (a, b))| *y = a * b),
+                    MergeMode::Ave => to.iter_mut().zip(pairs).for_each(|(y, (a, b))| *y = 0.5 * (a + b)),
+                }
+            }
+        });
+    }
+
+    /// The gradients of the outputs of all steps and directions from that of the layer's output.
+    fn unmerge(&mut self, cx: &Cx<'_>, act: &Act) {
+        let (dims, units, merge) = (cx.dims, self.directions[0].cell.units, self.merge);
+        let given = self.given(cx);
+        let Some(steps) = &mut self.steps else { return };
+        steps.clear_gradient(cx.products(), dims);
+        let dy = act.dy(dims);
+        for d in 0..self.directions.len() {
+            let (h, mut dh) = steps.both_all(dims);
+            let (h, columns) = (h.as_ref(), d * units..(d + 1) * units);
+            let others = if d == 0 { h.cols() - units..h.cols() } else { 0..units };
+            for row in 0..dy.rows() {
+                let [Some(own), Some(other)] = [given[d], given[1 - d]].map(|given| given.row(row)) else { continue };
+                let (to, dy) = (&mut dh.row_mut(own)[columns.clone()], dy.row(row));
+                match merge {
+                    MergeMode::Concat => to.copy_from_slice(&dy[columns.clone()]),
+                    MergeMode::Sum => to.copy_from_slice(dy),
+                    MergeMode::Mul => {
+                        let pairs = dy.iter().zip(&h.row(other)[others.clone()]);
+                        to.iter_mut().zip(pairs).for_each(|(to, (dy, other))| *to = dy * other);
+                    }
+                    MergeMode::Ave => to.iter_mut().zip(dy).for_each(|(to, dy)| *to = 0.5 * dy),
                 }
             }
         }
     }
 
+    /// Where each direction's outputs stand that the layer gives; twice the same of a single one.
+    fn given<'a>(&self, cx: &Cx<'a>) -> [Given<'a>; 2] {
+        [0, self.directions.len() - 1].map(|d| {
+            if self.return_sequences {
+                Given::Every { first: cx.dims.rows }
+            } else {
+                Given::Last { extent: cx.extent, reverse: self.directions[d].reverse() }
+            }
+        })
+    }
+
     pub(crate) fn backward(&mut self, cx: &Cx<'_>, mut up: Upstream<'_>, act: &mut Act, grads: &mut Gradient) {
         let dims = cx.dims;
-        if let Some(steps) = &mut self.steps {
-            steps.clear_gradient(cx.products(), dims);
-            for (d, direction) in self.directions.iter().enumerate() {
-                let columns = columns(direction, d);
-                let mut to = steps.both_all(dims).1.cols_range(columns.clone());
-                let dy = act.dy(dims).cols_range(columns);
-                for n in (0..dims.rows).filter(|&n| cx.extent.length(n) > 0) {
-                    to.row_mut(cx.extent.last(n, direction.reverse())).copy_from_slice(dy.row(n));
-                }
-            }
-        }
+        self.unmerge(cx, act);
         let (h, dh) = joint(&mut self.steps, act).both_all(dims);
         let packs = &cx.packs.cells[self.pack..];
         match &mut self.directions[..] {
@@ -129,17 +171,37 @@ impl RecurrentRun {
         }
     }
 
-    /// Writes the state after the last step into the rows of this replica.
-    pub(crate) fn carry(&mut self, act: &mut Act, extent: &Extent, first_row: usize, into: &mut Carried) {
-        let (dims, direction) = (extent.dims(), &mut self.directions[0]);
-        let last = |n: usize| extent.last(n, direction.reverse());
-        let h = joint(&mut self.steps, act).y_all(dims);
-        let mut to = into.h_mut(first_row, dims.rows);
-        (0..dims.rows).for_each(|n| to.row_mut(n).copy_from_slice(h.as_ref().row(last(n))));
-        if direction.cell.cell == Cell::Lstm {
-            let reverse = direction.reverse();
-            let (c, mut to) = (direction.c(dims), into.c_mut(first_row, dims.rows));
-            (0..dims.rows).for_each(|n| to.row_mut(n).copy_from_slice(c.as_ref().row(extent.last(n, reverse))));
+    /// Writes the state after the last step into the rows of this replica; one state a direction, or none.
+    pub(crate) fn carry(&mut self, act: &mut Act, extent: &Extent, first_row: usize, into: &mut [Carried]) {
+        let dims = extent.dims();
+        for (d, (direction, into)) in self.directions.iter_mut().zip(into).enumerate() {
+            let (reverse, columns) = (direction.reverse(), columns(direction, d));
+            let h = joint(&mut self.steps, act).y_all(dims).cols_range(columns);
+            let mut to = into.h_mut(first_row, dims.rows);
+            (0..dims.rows).for_each(|n| to.row_mut(n).copy_from_slice(h.as_ref().row(extent.last(n, reverse))));
+            if direction.cell.cell == Cell::Lstm {
+                let (c, mut to) = (direction.c(dims), into.c_mut(first_row, dims.rows));
+                (0..dims.rows).for_each(|n| to.row_mut(n).copy_from_slice(c.as_ref().row(extent.last(n, reverse))));
+            }
+        }
+    }
+}
+
+/// The rows, in the storage of a sequence with a block of N before it, of the outputs that a layer gives.
+#[derive(Clone, Copy)]
+enum Given<'a> {
+    /// Every step's, from this one on.
+    Every { first: usize },
+    /// The last that is read of each row of the batch.
+    Last { extent: &'a Extent, reverse: bool },
+}
+
+impl Given<'_> {
+    /// That of row `r` of the layer's output; `None` where the row has no step.
+    fn row(self, r: usize) -> Option<usize> {
+        match self {
+            Self::Every { first } => Some(first + r),
+            Self::Last { extent, reverse } => (extent.length(r) > 0).then(|| extent.last(r, reverse)),
         }
     }
 }

@@ -3,16 +3,15 @@
 use super::{NetworkOptions, Replica};
 use crate::error::{Error, Result};
 use crate::exec::Products;
-use crate::graph::{self, Cell, Graph, LayerConfig, Loss, Node, ParamSpec, Role, Shape, Source};
+use crate::graph::{self, Cell, Graph, LayerConfig, Loss, Node, ParamSpec, Reading, Role, Shape, Source};
 use crate::heads::{BinaryHead, Head, SoftmaxHead};
 use crate::layers::{
     Act, ActivationRun, AddRun, CellPack, CellParams, ConcatenateRun, DenseParams, DenseRun, Dims, DropoutRun,
-    EmbeddingRun, Extent, Merge, OneHotRun, Origin, RecurrentPlan, RecurrentRun, ReshapeRun, Run, Slot, Weights,
+    EmbeddingRun, Extent, OneHotRun, Origin, RecurrentPlan, RecurrentRun, ReshapeRun, Run, Slot, Weights,
 };
 use unroll_kernels::activation::Activation;
 use unroll_kernels::gemm::{Packed, PackedRef, Precision};
 use unroll_kernels::profile::{self, Phase};
-use unroll_kernels::rnn;
 
 /// The fusions by name: each can be switched off.
 pub const FUSIONS: [&str; 2] = ["token_input", "softmax_head"];
@@ -108,18 +107,12 @@ impl<'a> Plan<'a> {
 
     /// The cells of a recurrent node: one, or two of a bidirectional layer.
     fn cells(&self, node: &Node) -> Vec<CellParams> {
-        let (cell, options, directions) = match &node.config {
-            LayerConfig::Bidirectional(layer) => (layer.layer.parts().0, layer.layer.parts().1, 2),
-            config => match config.recurrent() {
-                Some((cell, options)) => (cell, options, 1),
-                None => return Vec::new(),
-            },
-        };
-        let relu = options.activation == Some(graph::Activation::Relu);
-        let cells = (0..directions).filter_map(|d| {
+        let Some((cell, options, reading)) = node.config.recurrence() else { return Vec::new() };
+        let cells = (0..reading.directions().len()).filter_map(|d| {
             Some(CellParams {
                 cell,
-                activation: if relu { rnn::Activation::Relu } else { rnn::Activation::Tanh },
+                functions: options.functions(),
+                peephole: self.spec(node, Role::Peephole, d).map(|p| p.range.clone()),
                 reset_after: cell == Cell::Gru && options.reset_after.unwrap_or(true),
                 inputs: self.spec(node, Role::Kernel, d)?.shape[0],
                 units: options.units,
@@ -186,9 +179,8 @@ impl<'a> Plan<'a> {
     fn dense_activation(&self, i: usize, activation: graph::Activation) -> DenseEnd {
         let last = i == self.graph.logits();
         match activation {
-            graph::Activation::Softmax if !last => DenseEnd::Softmax,
             graph::Activation::Softmax | graph::Activation::Sigmoid if last => DenseEnd::Function(Activation::Linear),
-            other => DenseEnd::Function(element_wise(other)),
+            other => other.element_wise().map_or(DenseEnd::Softmax, DenseEnd::Function),
         }
     }
 
@@ -204,12 +196,13 @@ impl<'a> Plan<'a> {
                 Run::Embedding(EmbeddingRun::new(table.range.clone(), layer.output_dim))
             }
             LayerConfig::OneHot(_) => Run::OneHot(OneHotRun),
+            LayerConfig::TimeDistributed(_) => return Err(unknown()),
             LayerConfig::SimpleRnn(o) | LayerConfig::Lstm(o) | LayerConfig::Gru(o) => {
-                let merge = Merge::One { reverse: o.go_backwards };
-                self.recurrent(node, merge, o.return_sequences, pack)
+                self.recurrent(node, Reading::One { reverse: o.go_backwards }, o.return_sequences, pack)
             }
             LayerConfig::Bidirectional(layer) => {
-                self.recurrent(node, Merge::Concat, layer.layer.parts().1.return_sequences, pack)
+                let reading = Reading::Both(layer.merge_mode);
+                self.recurrent(node, reading, layer.layer.parts().1.return_sequences, pack)
             }
             LayerConfig::Dense(layer) => {
                 let params = self.dense(node).ok_or_else(unknown)?;
@@ -229,10 +222,9 @@ impl<'a> Plan<'a> {
             }
             // The steps that it masks are not there.
             LayerConfig::Masking(_) => Run::Activation(ActivationRun::ElementWise(Activation::Linear)),
-            LayerConfig::Activation(layer) => Run::Activation(match layer.activation {
-                graph::Activation::Softmax => ActivationRun::Softmax,
-                other => ActivationRun::ElementWise(element_wise(other)),
-            }),
+            LayerConfig::Activation(layer) => Run::Activation(
+                layer.activation.element_wise().map_or(ActivationRun::Softmax, ActivationRun::ElementWise),
+            ),
             LayerConfig::Add(_) => Run::Add(AddRun),
             LayerConfig::Concatenate(_) => Run::Concatenate(ConcatenateRun),
             LayerConfig::Reshape(_) => Run::Reshape(ReshapeRun {
@@ -249,12 +241,12 @@ impl<'a> Plan<'a> {
         recurrent.is_some_and(|(_, options)| !options.zero_output_for_mask)
     }
 
-    fn recurrent(&self, node: &Node, merge: Merge, return_sequences: bool, pack: &mut usize) -> Run {
+    fn recurrent(&self, node: &Node, reading: Reading, return_sequences: bool, pack: &mut usize) -> Run {
         let cells = self.cells(node);
         let first = *pack;
         *pack += cells.len();
         let (capacity, backward) = (self.capacity, self.options.training);
-        let plan = RecurrentPlan { cells, merge, pack: first, return_sequences, capacity, backward };
+        let plan = RecurrentPlan { cells, reading, pack: first, return_sequences, capacity, backward };
         Run::Recurrent(RecurrentRun::new(plan, || self.origin(node.inputs[0])))
     }
 
@@ -319,13 +311,4 @@ impl<'a> Plan<'a> {
 enum DenseEnd {
     Function(Activation),
     Softmax,
-}
-
-fn element_wise(function: graph::Activation) -> Activation {
-    match function {
-        graph::Activation::Tanh => Activation::Tanh,
-        graph::Activation::Relu => Activation::Relu,
-        graph::Activation::Sigmoid => Activation::Sigmoid,
-        graph::Activation::Linear | graph::Activation::Softmax => Activation::Linear,
-    }
 }

@@ -1,6 +1,6 @@
 //! One replica: a plan's nodes run in order over its rows of the batch, and back.
 
-use super::state::{Carried, State};
+use super::state::State;
 use super::there::There;
 use super::{Batch, Gradient, LossSum, NetworkOptions};
 use crate::graph::{Graph, Source};
@@ -94,7 +94,7 @@ impl Replica {
             let (before, rest) = self.slots.split_at_mut(i);
             let Slot { run, act } = &mut rest[0];
             let inputs = Inputs { tokens: &self.tokens, before, sources: &self.sources[i], dims: cx.dims };
-            run.forward(cx, inputs, act, state.carried[i].as_ref());
+            run.forward(cx, inputs, act, &state.carried[i]);
         }
     }
 
@@ -148,8 +148,7 @@ impl Replica {
     pub(super) fn carry(&mut self, extent: &Extent, state: &mut State) {
         let first = self.rows.start;
         for (slot, carried) in self.slots.iter_mut().zip(&mut state.carried) {
-            if let (Slot { run: Run::Recurrent(layer), act }, Some(carried)) = (slot, carried) {
-                let carried: &mut Carried = carried;
+            if let Slot { run: Run::Recurrent(layer), act } = slot {
                 layer.carry(act, extent, first, carried);
             }
         }

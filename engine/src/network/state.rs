@@ -1,14 +1,16 @@
 //! The state that stateful layers carry from one batch to the next: an object outside the network, of any batch size.
 
-use crate::graph::{Cell, Graph};
+use crate::graph::{Cell, Graph, Reading};
 use unroll_kernels::{Buffer, Mat, MatMut};
 
-/// The state of one layer: h, and c of an LSTM, each (N, H).
+/// The state of one direction of a layer: h, and c of an LSTM, each (N, H).
 #[derive(Clone)]
 pub(crate) struct Carried {
     name: String,
     rows: usize,
     units: usize,
+    /// Whether the next batch starts from it.
+    pub(crate) starts: bool,
     h: Buffer,
     c: Option<Buffer>,
 }
@@ -34,7 +36,7 @@ impl Carried {
 
 /// One tensor of a state, as a checkpoint stores it.
 pub struct StateTensor<'a> {
-    /// `lstm_1/h`
+    /// `lstm_1/h`, `bidirectional/backward/c`, ...
     pub name: String,
     /// (N, H)
     pub shape: [usize; 2],
@@ -42,21 +44,30 @@ pub struct StateTensor<'a> {
     pub values: &'a [f32],
 }
 
-/// The state of all stateful layers for N rows, zero at first.
+/// The state of all stateful layers for N rows, zero at first, and that which layers with `return_state` give.
 #[derive(Clone)]
 pub struct State {
     rows: usize,
-    pub(crate) carried: Vec<Option<Carried>>,
+    /// One a direction of each node that carries or gives its state, none of others.
+    pub(crate) carried: Vec<Vec<Carried>>,
 }
 
 impl State {
     /// The zero state of `rows` rows.
     pub fn new(graph: &Graph, rows: usize) -> Self {
         let carried = graph.nodes().iter().map(|node| {
-            let (cell, options) = node.config.recurrent().filter(|(_, options)| options.stateful)?;
+            let kept = node.config.recurrence().filter(|(_, options, _)| options.stateful || options.return_state);
+            let Some((cell, options, reading)) = kept else { return Vec::new() };
+            let names = match reading {
+                Reading::One { .. } => vec![node.name.clone()],
+                Reading::Both(_) => ["forward", "backward"].map(|part| format!("{}/{part}", node.name)).to_vec(),
+            };
             let len = rows * options.units;
-            let c = (cell == Cell::Lstm).then(|| Buffer::new(len));
-            Some(Carried { name: node.name.clone(), rows, units: options.units, h: Buffer::new(len), c })
+            let direction = |name| {
+                let c = (cell == Cell::Lstm).then(|| Buffer::new(len));
+                Carried { name, rows, units: options.units, starts: options.stateful, h: Buffer::new(len), c }
+            };
+            names.into_iter().map(direction).collect()
         });
         Self { rows, carried: carried.collect() }
     }

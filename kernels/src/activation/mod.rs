@@ -1,17 +1,22 @@
 //! Activations of dense layers, in place, and their gradients from the outputs.
 //!
 //! ```text
-//! linear   y = x                     dx = dy
-//! tanh     y = tanh x                dx = dy (1 - y^2)
-//! relu     y = max(x, 0)             dx = dy where y > 0, else 0
-//! sigmoid  y = 1 / (1 + exp(-x))     dx = dy y (1 - y)
-//! softmax  y = exp x / sum exp x     dx = y (dy - sum dy y)     (gradient only: see `softmax` for the forward pass)
+//! linear        y = x                        dx = dy
+//! tanh          y = tanh x                   dx = dy (1 - y^2)
+//! relu          y = max(x, 0)                dx = dy where y > 0, else 0
+//! sigmoid       y = 1 / (1 + exp(-x))        dx = dy y (1 - y)
+//! hard_sigmoid  y = x/5 + 1/2 within 0..1    dx = dy / 5 where 0 < y < 1, else 0
+//! hard_sigmoid_6  the same with x/6
+//! softsign      y = x / (1 + |x|)            dx = dy (1 - |y|)^2
+//! softmax       y = exp x / sum exp x        dx = y (dy - sum dy y)     (gradient only: see `softmax` for the forward pass)
 //! ```
 //!
-//! Forward errs by at most 2 units in the last place ([`crate::math`]), backward by at most 4 roundings of the largest
+//! The hard sigmoid with 1/5 is that of Theano, Keras 1 and 2, TensorFlow.js and ONNX' default; Keras 3 and PyTorch have 1/6.
+//!
+//! Forward errs by at most 2 units in the last place ([`crate::math`]; the hard sigmoids by 2^-23 of at most 1), backward by at most 4 roundings of the largest
 //! intermediate value; softmax's gradient by (V + 4) 2^-24 (|y dy| + |y| sum |y dy|).
 
-mod generic;
+pub(crate) mod generic;
 pub mod reference;
 #[cfg(test)]
 mod tests;
@@ -30,6 +35,24 @@ pub enum Activation {
     Relu,
     /// 1 / (1 + exp(-x))
     Sigmoid,
+    /// x / 5 + 1/2, cut to 0..1
+    HardSigmoid,
+    /// x / 6 + 1/2, cut to 0..1
+    HardSigmoid6,
+    /// x / (1 + |x|)
+    Softsign,
+}
+
+impl Activation {
+    /// Every function.
+    pub const ALL: [Self; 7] =
+        [Self::Linear, Self::Tanh, Self::Relu, Self::Sigmoid, Self::HardSigmoid, Self::HardSigmoid6, Self::Softsign];
+
+    /// Whether the function has a kink, where its slope jumps, or the slope of its slope (softsign at 0): a difference
+    /// across it errs by more than it does elsewhere.
+    pub fn has_kink(self) -> bool {
+        matches!(self, Self::Relu | Self::HardSigmoid | Self::HardSigmoid6 | Self::Softsign)
+    }
 }
 
 /// Applies the function to every element of `x` (any shape).

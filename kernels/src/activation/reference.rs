@@ -9,6 +9,9 @@ pub fn forward(function: Activation, x: f64) -> f64 {
         Activation::Tanh => x.tanh(),
         Activation::Relu => x.max(0.0),
         Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+        Activation::HardSigmoid => (x / 5.0 + 0.5).clamp(0.0, 1.0),
+        Activation::HardSigmoid6 => (x / 6.0 + 0.5).clamp(0.0, 1.0),
+        Activation::Softsign => x / (1.0 + x.abs()),
     }
 }
 
@@ -25,6 +28,10 @@ pub fn backward(function: Activation, y: f64, dy: f64) -> f64 {
             }
         }
         Activation::Sigmoid => dy * y * (1.0 - y),
+        Activation::HardSigmoid if 0.0 < y && y < 1.0 => dy / 5.0,
+        Activation::HardSigmoid6 if 0.0 < y && y < 1.0 => dy / 6.0,
+        Activation::HardSigmoid | Activation::HardSigmoid6 => 0.0,
+        Activation::Softsign => dy * (1.0 - y.abs()).powi(2),
     }
 }
 

@@ -4,9 +4,13 @@
 //! after the other for all units, the gates travel to the second-level cache and back in between; so the step is walked
 //! in blocks of rows and units (`blocks`) that are small enough to stay in the first-level cache.
 
+mod functions;
 pub mod reference;
 #[cfg(test)]
 pub(crate) mod testing;
+
+pub use functions::Functions;
+pub(crate) use functions::{Apply, Standard};
 
 use crate::gemm::{self, PackedRef, Precision};
 use crate::simd::Simd;

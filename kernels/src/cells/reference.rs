@@ -73,6 +73,8 @@ pub struct Gradients {
     pub drecurrent_kernel: Vec<f64>,
     /// As the bias.
     pub dbias: Vec<f64>,
+    /// (3, H): of an LSTM's peepholes; empty for other cells.
+    pub dpeephole: Vec<f64>,
     /// (N, H)
     pub dh0: Vec<f64>,
     /// (N, H); empty for cells without c.
@@ -188,7 +190,9 @@ pub(crate) fn input_part_backward(dims: Dims, width: usize, kernel: &[f64], x: &
     add_product_transposed(ViewMut::new(&mut dx, dims.inputs), d, View::new(kernel, width), rows);
     add_outer_product(ViewMut::new(&mut dkernel, width), View::new(x, dims.inputs), d, rows);
     add_column_sums(&mut dbias, &dpre);
-    Gradients { dx, dpre, dkernel, drecurrent_kernel: Vec::new(), dbias, dh0: Vec::new(), dc0: Vec::new() }
+    let empty = || Vec::new();
+    let (drecurrent_kernel, dpeephole, dh0, dc0) = (empty(), empty(), empty(), empty());
+    Gradients { dx, dpre, dkernel, drecurrent_kernel, dbias, dpeephole, dh0, dc0 }
 }
 
 /// sums += the sum of each column of `rows`.

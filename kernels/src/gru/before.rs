@@ -33,7 +33,7 @@
 //! ```
 
 use super::{check_gates, generic};
-use crate::cells::{blocks, check_shape};
+use crate::cells::{Apply, Functions, Standard, blocks, check_shape};
 use crate::faults::{Fault, spoil};
 use crate::gemm::{Init, Left, PackedRef, Walk};
 use crate::profile::{self, Phase};
@@ -60,6 +60,25 @@ pub struct ForwardGates<'a> {
 /// When the shapes do not agree.
 #[track_caller]
 pub fn forward_gates(args: ForwardGates<'_>) {
+    forward_gates_step(Standard, args);
+}
+
+/// The same with any functions. The usual ones have their own code; others are chosen a vector at a time.
+///
+/// # Panics
+///
+/// When the shapes do not agree.
+#[track_caller]
+pub fn forward_gates_as(functions: Functions, args: ForwardGates<'_>) {
+    if functions.are_standard() {
+        forward_gates_step(Standard, args);
+    } else {
+        forward_gates_step(functions, args);
+    }
+}
+
+#[track_caller]
+fn forward_gates_step(functions: impl Apply, args: ForwardGates<'_>) {
     let ForwardGates { h_prev, h_prev_own, recurrent, gates, mut reset_h } = args;
     let (rows, units) = (h_prev.rows(), recurrent.cols());
     assert_eq!(recurrent.groups(), 2, "the recurrent kernel of z and r has {} gates, not 2", recurrent.groups());
@@ -73,6 +92,7 @@ pub fn forward_gates(args: ForwardGates<'_>) {
         walk.product(n.clone(), u.clone(), Init::Keep, gates.reborrow());
         let _span = profile::enter(Phase::ElementWise);
         recurrent.isa().run(generic::ForwardGates {
+            functions,
             h_prev: h_prev_own.rows_range(n.clone()).cols_range(u.clone()),
             gates,
             reset_h: reset_h.reborrow().rows_range(n).cols_range(u),
@@ -101,6 +121,25 @@ pub struct ForwardCandidate<'a> {
 /// When the shapes do not agree.
 #[track_caller]
 pub fn forward_candidate(args: ForwardCandidate<'_>) {
+    forward_candidate_step(Standard, args);
+}
+
+/// The same with any functions. The usual ones have their own code; others are chosen a vector at a time.
+///
+/// # Panics
+///
+/// When the shapes do not agree.
+#[track_caller]
+pub fn forward_candidate_as(functions: Functions, args: ForwardCandidate<'_>) {
+    if functions.are_standard() {
+        forward_candidate_step(Standard, args);
+    } else {
+        forward_candidate_step(functions, args);
+    }
+}
+
+#[track_caller]
+fn forward_candidate_step(functions: impl Apply, args: ForwardCandidate<'_>) {
     let ForwardCandidate { reset_h, recurrent, h_prev, mut gates, mut h } = args;
     let (rows, units) = (reset_h.rows(), recurrent.cols());
     assert_eq!(recurrent.groups(), 1, "the recurrent kernel of n has {} gates, not 1", recurrent.groups());
@@ -113,6 +152,7 @@ pub fn forward_candidate(args: ForwardCandidate<'_>) {
         walk.product(n.clone(), u.clone(), Init::Keep, gates.reborrow().split_groups_at(2).1);
         let _span = profile::enter(Phase::ElementWise);
         recurrent.isa().run(generic::ForwardCandidate {
+            functions,
             h_prev: h_prev.rows_range(n.clone()).cols_range(u.clone()),
             gates,
             h: h.reborrow().rows_range(n).cols_range(u),
@@ -139,6 +179,25 @@ pub struct BackwardCandidate<'a> {
 /// When the shapes do not agree.
 #[track_caller]
 pub fn backward_candidate(isa: Isa, args: BackwardCandidate<'_>) {
+    backward_candidate_step(isa, Standard, args);
+}
+
+/// The same with any functions. The usual ones have their own code; others are chosen a vector at a time.
+///
+/// # Panics
+///
+/// When the shapes do not agree.
+#[track_caller]
+pub fn backward_candidate_as(isa: Isa, functions: Functions, args: BackwardCandidate<'_>) {
+    if functions.are_standard() {
+        backward_candidate_step(isa, Standard, args);
+    } else {
+        backward_candidate_step(isa, functions, args);
+    }
+}
+
+#[track_caller]
+fn backward_candidate_step(isa: Isa, functions: impl Apply, args: BackwardCandidate<'_>) {
     let shape = [args.gates.rows(), args.gates.cols()];
     check_gates("gates", &args.gates, shape);
     check_shape("h_prev", [args.h_prev.rows(), args.h_prev.cols()], shape);
@@ -146,7 +205,8 @@ pub fn backward_candidate(isa: Isa, args: BackwardCandidate<'_>) {
     check_shape("dh_prev", [args.dh_prev.rows(), args.dh_prev.cols()], shape);
     let _span = profile::enter(Phase::ElementWise);
     let BackwardCandidate { mut gates, h_prev, dh, dh_prev } = args;
-    isa.run(generic::BackwardCandidate(BackwardCandidate { gates: gates.reborrow(), h_prev, dh, dh_prev }));
+    let args = BackwardCandidate { gates: gates.reborrow(), h_prev, dh, dh_prev };
+    isa.run(generic::BackwardCandidate { functions, args });
     spoil(Fault::GruBeforeCandidate, gates);
 }
 
@@ -169,6 +229,25 @@ pub struct BackwardGates<'a> {
 /// When the shapes do not agree.
 #[track_caller]
 pub fn backward_gates(isa: Isa, args: BackwardGates<'_>) {
+    backward_gates_step(isa, Standard, args);
+}
+
+/// The same with any functions. The usual ones have their own code; others are chosen a vector at a time.
+///
+/// # Panics
+///
+/// When the shapes do not agree.
+#[track_caller]
+pub fn backward_gates_as(isa: Isa, functions: Functions, args: BackwardGates<'_>) {
+    if functions.are_standard() {
+        backward_gates_step(isa, Standard, args);
+    } else {
+        backward_gates_step(isa, functions, args);
+    }
+}
+
+#[track_caller]
+fn backward_gates_step(isa: Isa, functions: impl Apply, args: BackwardGates<'_>) {
     let shape = [args.gates.rows(), args.gates.cols()];
     check_gates("gates", &args.gates, shape);
     check_shape("h_prev", [args.h_prev.rows(), args.h_prev.cols()], shape);
@@ -177,7 +256,8 @@ pub fn backward_gates(isa: Isa, args: BackwardGates<'_>) {
     let _span = profile::enter(Phase::ElementWise);
     let BackwardGates { mut gates, h_prev, dreset_h, mut dh_prev } = args;
     let (of_gates, of_h) = (gates.reborrow(), dh_prev.reborrow());
-    isa.run(generic::BackwardGates(BackwardGates { gates: of_gates, h_prev, dreset_h, dh_prev: of_h }));
+    let args = BackwardGates { gates: of_gates, h_prev, dreset_h, dh_prev: of_h };
+    isa.run(generic::BackwardGates { functions, args });
     spoil(Fault::GruBeforeGates, gates);
     spoil(Fault::GruBeforeCarry, dh_prev);
 }

@@ -3,8 +3,7 @@
 //! is a run of whole vectors and one partial vector, whose unused lanes hold zeros ([`Row::sweep`]).
 
 use super::before;
-use crate::cells::{Row, load, store, through_sigmoid, through_tanh};
-use crate::math::{sigmoid, tanh};
+use crate::cells::{Apply, Row, load, store};
 use crate::simd::{Kernel, Simd};
 use crate::{GroupsMut, Mat, MatMut};
 
@@ -16,14 +15,15 @@ fn blend<S: Simd>(s: S, z: S::F32, n: S::F32, h_prev: S::F32) -> S::F32 {
 
 /// da_z, da_n: through [`blend`] to the pre-activations.
 #[inline(always)]
-fn through_blend<S: Simd>(s: S, z: S::F32, n: S::F32, h_prev: S::F32, dh: S::F32) -> [S::F32; 2] {
-    let dz = through_sigmoid(s, s.mul(dh, s.sub(h_prev, n)), z);
-    let dn = through_tanh(s, s.mul(dh, s.sub(s.splat(1.0), z)), n);
+fn through_blend<S: Simd>(s: S, f: impl Apply, [z, n, h_prev, dh]: [S::F32; 4]) -> [S::F32; 2] {
+    let dz = f.through_gate(s, s.mul(dh, s.sub(h_prev, n)), z);
+    let dn = f.through_activation(s, s.mul(dh, s.sub(s.splat(1.0), z)), n);
     [dz, dn]
 }
 
 /// The element-wise part of a step: gates hold x W + b, hidden h_prev U.
-pub(super) struct Forward<'a> {
+pub(super) struct Forward<'a, F> {
+    pub(super) functions: F,
     pub(super) h_prev: Mat<'a>,
     pub(super) bias: Option<[&'a [f32]; 3]>,
     pub(super) gates: GroupsMut<'a>,
@@ -31,13 +31,14 @@ pub(super) struct Forward<'a> {
     pub(super) h: MatMut<'a>,
 }
 
-impl Kernel for Forward<'_> {
+impl<F: Apply> Kernel for Forward<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         for n in 0..self.gates.rows() {
             let row = ForwardRow {
+                functions: self.functions,
                 h_prev: self.h_prev.row(n),
                 bias: self.bias,
                 gates: self.gates.row_groups_mut(n),
@@ -49,7 +50,8 @@ impl Kernel for Forward<'_> {
     }
 }
 
-struct ForwardRow<'a> {
+struct ForwardRow<'a, F> {
+    functions: F,
     h_prev: &'a [f32],
     bias: Option<[&'a [f32]; 3]>,
     gates: [&'a mut [f32]; 3],
@@ -57,7 +59,7 @@ struct ForwardRow<'a> {
     h: &'a mut [f32],
 }
 
-impl Row for ForwardRow<'_> {
+impl<F: Apply> Row for ForwardRow<'_, F> {
     #[inline(always)]
     fn cell<S: Simd, const WHOLE: bool>(&mut self, s: S, at: usize) {
         let [gate_z, gate_r, gate_n] = &mut self.gates;
@@ -70,9 +72,9 @@ impl Row for ForwardRow<'_> {
         z = s.add(z, load::<S, WHOLE>(s, self.hidden[0], at));
         r = s.add(r, load::<S, WHOLE>(s, self.hidden[1], at));
         q = s.add(q, load::<S, WHOLE>(s, self.hidden[2], at));
-        let z = sigmoid(s, s.add(z, load::<S, WHOLE>(s, gate_z, at)));
-        let r = sigmoid(s, s.add(r, load::<S, WHOLE>(s, gate_r, at)));
-        let n = tanh(s, s.mul_add(r, q, load::<S, WHOLE>(s, gate_n, at)));
+        let z = self.functions.gate(s, s.add(z, load::<S, WHOLE>(s, gate_z, at)));
+        let r = self.functions.gate(s, s.add(r, load::<S, WHOLE>(s, gate_r, at)));
+        let n = self.functions.activation(s, s.mul_add(r, q, load::<S, WHOLE>(s, gate_n, at)));
         let h = blend(s, z, n, load::<S, WHOLE>(s, self.h_prev, at));
         store::<S, WHOLE>(s, gate_z, at, z);
         store::<S, WHOLE>(s, gate_r, at, r);
@@ -83,16 +85,20 @@ impl Row for ForwardRow<'_> {
 }
 
 /// A step backward.
-pub(super) struct Backward<'a>(pub(super) super::Backward<'a>);
+pub(super) struct Backward<'a, F> {
+    pub(super) functions: F,
+    pub(super) args: super::Backward<'a>,
+}
 
-impl Kernel for Backward<'_> {
+impl<F: Apply> Kernel for Backward<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self(mut args) = self;
+        let Self { functions, mut args } = self;
         for n in 0..args.gates.rows() {
             let row = BackwardRow {
+                functions,
                 gates: args.gates.row_groups_mut(n),
                 hidden: args.hidden.row_groups_mut(n),
                 h_prev: args.h_prev.row(n),
@@ -104,7 +110,8 @@ impl Kernel for Backward<'_> {
     }
 }
 
-struct BackwardRow<'a> {
+struct BackwardRow<'a, F> {
+    functions: F,
     gates: [&'a mut [f32]; 3],
     hidden: [&'a mut [f32]; 3],
     h_prev: &'a [f32],
@@ -112,7 +119,7 @@ struct BackwardRow<'a> {
     dh_prev: &'a mut [f32],
 }
 
-impl Row for BackwardRow<'_> {
+impl<F: Apply> Row for BackwardRow<'_, F> {
     #[inline(always)]
     fn cell<S: Simd, const WHOLE: bool>(&mut self, s: S, at: usize) {
         let [gate_z, gate_r, gate_n] = &mut self.gates;
@@ -120,8 +127,9 @@ impl Row for BackwardRow<'_> {
         let (z, r) = (load::<S, WHOLE>(s, gate_z, at), load::<S, WHOLE>(s, gate_r, at));
         let (n, q) = (load::<S, WHOLE>(s, gate_n, at), load::<S, WHOLE>(s, hidden_n, at));
         let dh = load::<S, WHOLE>(s, self.dh, at);
-        let [dz, dn] = through_blend(s, z, n, load::<S, WHOLE>(s, self.h_prev, at), dh);
-        let dr = through_sigmoid(s, s.mul(dn, q), r);
+        let h_prev = load::<S, WHOLE>(s, self.h_prev, at);
+        let [dz, dn] = through_blend(s, self.functions, [z, n, h_prev, dh]);
+        let dr = self.functions.through_gate(s, s.mul(dn, q), r);
         store::<S, WHOLE>(s, gate_z, at, dz);
         store::<S, WHOLE>(s, gate_r, at, dr);
         store::<S, WHOLE>(s, gate_n, at, dn);
@@ -134,37 +142,40 @@ impl Row for BackwardRow<'_> {
 }
 
 /// Reset before, first phase: gates holds the pre-activations of z and r only.
-pub(super) struct ForwardGates<'a> {
+pub(super) struct ForwardGates<'a, F> {
+    pub(super) functions: F,
     pub(super) h_prev: Mat<'a>,
     pub(super) gates: GroupsMut<'a>,
     pub(super) reset_h: MatMut<'a>,
 }
 
-impl Kernel for ForwardGates<'_> {
+impl<F: Apply> Kernel for ForwardGates<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         for n in 0..self.gates.rows() {
             let [z, r] = self.gates.row_groups_mut(n);
-            let row = ForwardGatesRow { z, r, h_prev: self.h_prev.row(n), reset_h: self.reset_h.row_mut(n) };
+            let (functions, h_prev, reset_h) = (self.functions, self.h_prev.row(n), self.reset_h.row_mut(n));
+            let row = ForwardGatesRow { functions, z, r, h_prev, reset_h };
             row.sweep(s, self.h_prev.cols());
         }
     }
 }
 
-struct ForwardGatesRow<'a> {
+struct ForwardGatesRow<'a, F> {
+    functions: F,
     z: &'a mut [f32],
     r: &'a mut [f32],
     h_prev: &'a [f32],
     reset_h: &'a mut [f32],
 }
 
-impl Row for ForwardGatesRow<'_> {
+impl<F: Apply> Row for ForwardGatesRow<'_, F> {
     #[inline(always)]
     fn cell<S: Simd, const WHOLE: bool>(&mut self, s: S, at: usize) {
-        let z = sigmoid(s, load::<S, WHOLE>(s, self.z, at));
-        let r = sigmoid(s, load::<S, WHOLE>(s, self.r, at));
+        let z = self.functions.gate(s, load::<S, WHOLE>(s, self.z, at));
+        let r = self.functions.gate(s, load::<S, WHOLE>(s, self.r, at));
         store::<S, WHOLE>(s, self.z, at, z);
         store::<S, WHOLE>(s, self.r, at, r);
         store::<S, WHOLE>(s, self.reset_h, at, s.mul(r, load::<S, WHOLE>(s, self.h_prev, at)));
@@ -172,36 +183,39 @@ impl Row for ForwardGatesRow<'_> {
 }
 
 /// Reset before, second phase: gates holds z, r and the pre-activation of n.
-pub(super) struct ForwardCandidate<'a> {
+pub(super) struct ForwardCandidate<'a, F> {
+    pub(super) functions: F,
     pub(super) h_prev: Mat<'a>,
     pub(super) gates: GroupsMut<'a>,
     pub(super) h: MatMut<'a>,
 }
 
-impl Kernel for ForwardCandidate<'_> {
+impl<F: Apply> Kernel for ForwardCandidate<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         for row in 0..self.gates.rows() {
             let [z, _, n] = self.gates.row_groups_mut(row);
-            let row = ForwardCandidateRow { z, n, h_prev: self.h_prev.row(row), h: self.h.row_mut(row) };
+            let (functions, h_prev, h) = (self.functions, self.h_prev.row(row), self.h.row_mut(row));
+            let row = ForwardCandidateRow { functions, z, n, h_prev, h };
             row.sweep(s, self.h_prev.cols());
         }
     }
 }
 
-struct ForwardCandidateRow<'a> {
+struct ForwardCandidateRow<'a, F> {
+    functions: F,
     z: &'a [f32],
     n: &'a mut [f32],
     h_prev: &'a [f32],
     h: &'a mut [f32],
 }
 
-impl Row for ForwardCandidateRow<'_> {
+impl<F: Apply> Row for ForwardCandidateRow<'_, F> {
     #[inline(always)]
     fn cell<S: Simd, const WHOLE: bool>(&mut self, s: S, at: usize) {
-        let n = tanh(s, load::<S, WHOLE>(s, self.n, at));
+        let n = self.functions.activation(s, load::<S, WHOLE>(s, self.n, at));
         let h = blend(s, load::<S, WHOLE>(s, self.z, at), n, load::<S, WHOLE>(s, self.h_prev, at));
         store::<S, WHOLE>(s, self.n, at, n);
         store::<S, WHOLE>(s, self.h, at, h);
@@ -209,23 +223,27 @@ impl Row for ForwardCandidateRow<'_> {
 }
 
 /// Reset before, first phase backward.
-pub(super) struct BackwardCandidate<'a>(pub(super) before::BackwardCandidate<'a>);
+pub(super) struct BackwardCandidate<'a, F> {
+    pub(super) functions: F,
+    pub(super) args: before::BackwardCandidate<'a>,
+}
 
-impl Kernel for BackwardCandidate<'_> {
+impl<F: Apply> Kernel for BackwardCandidate<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self(mut args) = self;
+        let Self { functions, mut args } = self;
         for row in 0..args.gates.rows() {
             let [z, _, n] = args.gates.row_groups_mut(row);
             let (h_prev, dh, dh_prev) = (args.h_prev.row(row), args.dh.row(row), args.dh_prev.row_mut(row));
-            BackwardCandidateRow { z, n, h_prev, dh, dh_prev }.sweep(s, args.h_prev.cols());
+            BackwardCandidateRow { functions, z, n, h_prev, dh, dh_prev }.sweep(s, args.h_prev.cols());
         }
     }
 }
 
-struct BackwardCandidateRow<'a> {
+struct BackwardCandidateRow<'a, F> {
+    functions: F,
     z: &'a mut [f32],
     n: &'a mut [f32],
     h_prev: &'a [f32],
@@ -233,12 +251,13 @@ struct BackwardCandidateRow<'a> {
     dh_prev: &'a mut [f32],
 }
 
-impl Row for BackwardCandidateRow<'_> {
+impl<F: Apply> Row for BackwardCandidateRow<'_, F> {
     #[inline(always)]
     fn cell<S: Simd, const WHOLE: bool>(&mut self, s: S, at: usize) {
         let (z, n) = (load::<S, WHOLE>(s, self.z, at), load::<S, WHOLE>(s, self.n, at));
         let dh = load::<S, WHOLE>(s, self.dh, at);
-        let [dz, dn] = through_blend(s, z, n, load::<S, WHOLE>(s, self.h_prev, at), dh);
+        let h_prev = load::<S, WHOLE>(s, self.h_prev, at);
+        let [dz, dn] = through_blend(s, self.functions, [z, n, h_prev, dh]);
         store::<S, WHOLE>(s, self.z, at, dz);
         store::<S, WHOLE>(s, self.n, at, dn);
         let dh_prev = load::<S, WHOLE>(s, self.dh_prev, at);
@@ -247,35 +266,39 @@ impl Row for BackwardCandidateRow<'_> {
 }
 
 /// Reset before, second phase backward.
-pub(super) struct BackwardGates<'a>(pub(super) before::BackwardGates<'a>);
+pub(super) struct BackwardGates<'a, F> {
+    pub(super) functions: F,
+    pub(super) args: before::BackwardGates<'a>,
+}
 
-impl Kernel for BackwardGates<'_> {
+impl<F: Apply> Kernel for BackwardGates<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self(mut args) = self;
+        let Self { functions, mut args } = self;
         for n in 0..args.gates.rows() {
             let (r, h_prev) = (args.gates.row_mut(n, 1), args.h_prev.row(n));
             let (dreset_h, dh_prev) = (args.dreset_h.row(n), args.dh_prev.row_mut(n));
-            BackwardGatesRow { r, h_prev, dreset_h, dh_prev }.sweep(s, args.h_prev.cols());
+            BackwardGatesRow { functions, r, h_prev, dreset_h, dh_prev }.sweep(s, args.h_prev.cols());
         }
     }
 }
 
-struct BackwardGatesRow<'a> {
+struct BackwardGatesRow<'a, F> {
+    functions: F,
     r: &'a mut [f32],
     h_prev: &'a [f32],
     dreset_h: &'a [f32],
     dh_prev: &'a mut [f32],
 }
 
-impl Row for BackwardGatesRow<'_> {
+impl<F: Apply> Row for BackwardGatesRow<'_, F> {
     #[inline(always)]
     fn cell<S: Simd, const WHOLE: bool>(&mut self, s: S, at: usize) {
         let (r, ds) = (load::<S, WHOLE>(s, self.r, at), load::<S, WHOLE>(s, self.dreset_h, at));
         let h_prev = load::<S, WHOLE>(s, self.h_prev, at);
-        store::<S, WHOLE>(s, self.r, at, through_sigmoid(s, s.mul(ds, h_prev), r));
+        store::<S, WHOLE>(s, self.r, at, self.functions.through_gate(s, s.mul(ds, h_prev), r));
         let dh_prev = load::<S, WHOLE>(s, self.dh_prev, at);
         store::<S, WHOLE>(s, self.dh_prev, at, s.mul_add(ds, r, dh_prev));
     }

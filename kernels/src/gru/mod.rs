@@ -19,6 +19,8 @@
 //! The input's side has the gradient (da_z, da_r, da_n), the hidden side (da_z, da_r, dq). The caller adds
 //! dh_prev += (da_z, da_r, dq) U^T and, after the last step, dW, dU, db and db'.
 //!
+//! Other functions may stand in for the sigmoid and for tanh ([`Functions`]).
+//!
 //! Cho et al., Learning Phrase Representations using RNN Encoder-Decoder, 2014, in the form of cuDNN and PyTorch (Keras'
 //! `reset_after=True`); gates and parameters in Keras' order z, r, h (Keras' h is n here).
 //!
@@ -36,7 +38,7 @@
 //! ```
 //!
 //! where backward is measured from the values that it is given. Results are equal on AVX2 and AVX-512, and do not
-//! depend on how units or rows are split.
+//! depend on how units or rows are split. Other functions are no steeper than 1 and err by 4 u max(1, |value|).
 
 mod generic;
 #[cfg(test)]
@@ -45,7 +47,7 @@ mod tests;
 pub mod before;
 pub mod reference;
 
-use crate::cells::{blocks, check_shape};
+use crate::cells::{Apply, Functions, Standard, blocks, check_shape};
 use crate::faults::{Fault, spoil};
 use crate::gemm::{Init, Left, PackedRef, Walk};
 use crate::profile::{self, Phase};
@@ -76,6 +78,25 @@ pub struct Forward<'a> {
 /// When the shapes do not agree.
 #[track_caller]
 pub fn forward(args: Forward<'_>) {
+    forward_step(Standard, args);
+}
+
+/// The same with any functions. The usual ones have their own code; others are chosen a vector at a time.
+///
+/// # Panics
+///
+/// When the shapes do not agree.
+#[track_caller]
+pub fn forward_as(functions: Functions, args: Forward<'_>) {
+    if functions.are_standard() {
+        forward_step(Standard, args);
+    } else {
+        forward_step(functions, args);
+    }
+}
+
+#[track_caller]
+fn forward_step(functions: impl Apply, args: Forward<'_>) {
     let Forward { h_prev, h_prev_own, recurrent, recurrent_bias, mut gates, mut hidden, mut h } = args;
     let (rows, units) = (h_prev.rows(), recurrent.cols());
     assert_eq!(recurrent.groups(), 3, "the recurrent kernel has {} gates, a GRU 3", recurrent.groups());
@@ -92,6 +113,7 @@ pub fn forward(args: Forward<'_>) {
         walk.product(n.clone(), u.clone(), Init::Zero, hidden.reborrow());
         let _span = profile::enter(Phase::ElementWise);
         recurrent.isa().run(generic::Forward {
+            functions,
             h_prev: h_prev_own.rows_range(n.clone()).cols_range(u.clone()),
             bias: recurrent_bias.map(|bias| bias.map(|gate| &gate[u.clone()])),
             gates: gates.reborrow().rows_range(n.clone()).cols_range(u.clone()),
@@ -122,6 +144,25 @@ pub struct Backward<'a> {
 /// When the shapes do not agree.
 #[track_caller]
 pub fn backward(isa: Isa, args: Backward<'_>) {
+    backward_step(isa, Standard, args);
+}
+
+/// The same with any functions. The usual ones have their own code; others are chosen a vector at a time.
+///
+/// # Panics
+///
+/// When the shapes do not agree.
+#[track_caller]
+pub fn backward_as(isa: Isa, functions: Functions, args: Backward<'_>) {
+    if functions.are_standard() {
+        backward_step(isa, Standard, args);
+    } else {
+        backward_step(isa, functions, args);
+    }
+}
+
+#[track_caller]
+fn backward_step(isa: Isa, functions: impl Apply, args: Backward<'_>) {
     let shape = [args.gates.rows(), args.gates.cols()];
     check_gates("gates", &args.gates, shape);
     check_gates("hidden", &args.hidden, shape);
@@ -130,13 +171,8 @@ pub fn backward(isa: Isa, args: Backward<'_>) {
     check_shape("dh_prev", [args.dh_prev.rows(), args.dh_prev.cols()], shape);
     let _span = profile::enter(Phase::ElementWise);
     let Backward { mut gates, mut hidden, h_prev, dh, mut dh_prev } = args;
-    isa.run(generic::Backward(Backward {
-        gates: gates.reborrow(),
-        hidden: hidden.reborrow(),
-        h_prev,
-        dh,
-        dh_prev: dh_prev.reborrow(),
-    }));
+    let args = Backward { gates: gates.reborrow(), hidden: hidden.reborrow(), h_prev, dh, dh_prev: dh_prev.reborrow() };
+    isa.run(generic::Backward { functions, args });
     spoil(Fault::Gru, gates);
     spoil(Fault::GruHidden, hidden);
     spoil(Fault::GruCarry, dh_prev);

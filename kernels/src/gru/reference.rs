@@ -1,10 +1,12 @@
 //! The GRU in f64 and plain loops, with the reset gate after and before the product: the meaning that every kernel is
 //! compared with.
 
+use crate::activation::reference as function;
+use crate::cells::Functions;
 pub use crate::cells::reference::{Dims, Gradients, OutputGradients, Parameters};
 use crate::cells::reference::{
     View, ViewMut, add_column_sums, add_outer_product, add_product, add_product_transposed, before, check_len,
-    input_part, input_part_backward, sigmoid,
+    input_part, input_part_backward,
 };
 
 /// Where the reset gate acts.
@@ -14,6 +16,21 @@ pub enum Reset {
     After,
     /// n = tanh(x W_n + b_n + (r h) U_n): Keras' `reset_after=False`, as Cho et al. wrote it. The bias is (3 H).
     Before,
+}
+
+/// What a cell is made of beside its weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// Where the reset gate acts.
+    pub reset: Reset,
+    /// Its functions.
+    pub functions: Functions,
+}
+
+impl From<Reset> for Form {
+    fn from(reset: Reset) -> Self {
+        Self { reset, functions: Functions::default() }
+    }
 }
 
 /// What goes into a sequence.
@@ -43,7 +60,13 @@ pub fn blend(z: f64, n: f64, h_prev: f64) -> f64 {
 
 /// [`blend`] backward: the gradients of the pre-activations of z and n, and of the h before.
 pub fn blend_backward(z: f64, n: f64, h_prev: f64, dh: f64) -> (f64, f64, f64) {
-    (dh * (h_prev - n) * z * (1.0 - z), dh * (1.0 - z) * (1.0 - n * n), dh * z)
+    blend_backward_as(Functions::default(), z, n, h_prev, dh)
+}
+
+/// The same with any functions.
+pub fn blend_backward_as(functions: Functions, z: f64, n: f64, h_prev: f64, dh: f64) -> (f64, f64, f64) {
+    let dz = function::backward(functions.recurrent, z, dh * (h_prev - n));
+    (dz, function::backward(functions.activation, n, dh * (1.0 - z)), dh * z)
 }
 
 /// The parts of the bias: the input's (3 H), and the hidden one (3 H) where the reset gate comes after.
@@ -60,7 +83,8 @@ fn biases(reset: Reset, bias: Option<&[f64]>, width: usize) -> (Option<&[f64]>, 
 /// # Panics
 ///
 /// When a slice does not have the size that `dims` asks for; so does [`backward`].
-pub fn forward(dims: Dims, reset: Reset, parameters: &Parameters<'_>, inputs: &Inputs<'_>) -> Trace {
+pub fn forward(dims: Dims, form: impl Into<Form>, parameters: &Parameters<'_>, inputs: &Inputs<'_>) -> Trace {
+    let Form { reset, functions } = form.into();
     parameters.check(dims, 3, if reset == Reset::After { 2 } else { 1 });
     check_len("h0", inputs.h0, dims.state());
     let (units, width) = (dims.units, 3 * dims.units);
@@ -86,7 +110,7 @@ pub fn forward(dims: Dims, reset: Reset, parameters: &Parameters<'_>, inputs: &I
         for n in 0..dims.rows {
             let (gates, side) = (&mut gates[n * width..][..width], &side[n * width..][..width]);
             for u in 0..2 * units {
-                gates[u] = sigmoid(gates[u] + side[u]);
+                gates[u] = function::forward(functions.recurrent, gates[u] + side[u]);
             }
             for u in 0..units {
                 let (r, at) = (gates[units + u], n * units + u);
@@ -107,7 +131,7 @@ pub fn forward(dims: Dims, reset: Reset, parameters: &Parameters<'_>, inputs: &I
         for n in 0..dims.rows {
             for u in 0..units {
                 let at = n * units + u;
-                let new = gates[n * width + 2 * units + u].tanh();
+                let new = function::forward(functions.activation, gates[n * width + 2 * units + u]);
                 gates[n * width + 2 * units + u] = new;
                 h[step.start + at] = blend(gates[n * width + u], new, h_prev[at]);
             }
@@ -119,12 +143,13 @@ pub fn forward(dims: Dims, reset: Reset, parameters: &Parameters<'_>, inputs: &I
 /// A whole sequence backward: the gradient of everything that went into [`forward`].
 pub fn backward(
     dims: Dims,
-    reset: Reset,
+    form: impl Into<Form>,
     parameters: &Parameters<'_>,
     inputs: &Inputs<'_>,
     trace: &Trace,
     outputs: &OutputGradients<'_>,
 ) -> Gradients {
+    let Form { reset, functions } = form.into();
     parameters.check(dims, 3, if reset == Reset::After { 2 } else { 1 });
     check_len("dy", outputs.dy, dims.steps * dims.state());
     check_len("dh_last", outputs.dh_last, dims.state());
@@ -143,10 +168,11 @@ pub fn backward(
         for at in 0..dims.state() {
             let (n, u) = (at / units, at % units);
             let [z, new] = [gates[n * width + u], gates[n * width + 2 * units + u]];
-            let (dz, dn, through) = blend_backward(z, new, h_prev[at], dh[at] + outputs.dy[step.start + at]);
+            let dh = dh[at] + outputs.dy[step.start + at];
+            let (dz, dn, through) = blend_backward_as(functions, z, new, h_prev[at], dh);
             (d[n * width + u], d[n * width + 2 * units + u], dh_prev[at]) = (dz, dn, through);
         }
-        let step = HiddenSide { dims, recurrent, gates, hidden, h_prev };
+        let step = HiddenSide { dims, functions, recurrent, gates, hidden, h_prev };
         match reset {
             Reset::After => step.backward_after(d, &mut dh_prev, &mut drecurrent, &mut dhidden_bias),
             Reset::Before => step.backward_before(d, &mut dh_prev, &mut drecurrent),
@@ -163,6 +189,7 @@ pub fn backward(
 /// What the hidden side of one step backward reads.
 struct HiddenSide<'a> {
     dims: Dims,
+    functions: Functions,
     recurrent: View<'a>,
     gates: &'a [f64],
     hidden: &'a [f64],
@@ -178,7 +205,7 @@ impl HiddenSide<'_> {
         for at in 0..self.dims.state() {
             let (n, u) = (at / units, at % units);
             let (r, dn) = (self.gates[n * width + units + u], d[n * width + 2 * units + u]);
-            let dr = dn * self.hidden[at] * r * (1.0 - r);
+            let dr = function::backward(self.functions.recurrent, r, dn * self.hidden[at]);
             (d[n * width + units + u], side[n * width + units + u]) = (dr, dr);
             side[n * width + 2 * units + u] = r * dn;
         }
@@ -200,7 +227,8 @@ impl HiddenSide<'_> {
         for at in 0..self.dims.state() {
             let (n, u) = (at / units, at % units);
             let r = self.gates[n * width + units + u];
-            d[n * width + units + u] = dreset_h[at] * self.h_prev[at] * r * (1.0 - r);
+            let dr = dreset_h[at] * self.h_prev[at];
+            d[n * width + units + u] = function::backward(self.functions.recurrent, r, dr);
             dh_prev[at] += dreset_h[at] * r;
         }
         let dzr = View::new(d, width).cols(0, 2 * units);

@@ -1,5 +1,6 @@
 use super::reference::{self, Inputs, OutputGradients, Parameters, Reset};
 use super::*;
+use crate::activation::{self, Activation};
 use crate::cells::reference::sigmoid;
 use crate::cells::testing::{
     Field, PRECISIONS, Random, U, awkward, bits, check_gradients, check_with_faults, cuts, hidden_side, noise,
@@ -15,8 +16,13 @@ mod sequence;
 
 proptest! {
     #[test]
-    fn the_reference_backward_is_the_derivative_of_its_forward((dims, seed) in sizes(), before: bool) {
-        let reset = if before { Reset::Before } else { Reset::After };
+    fn the_reference_backward_is_the_derivative_of_its_forward(
+        (dims, seed) in sizes(), before: bool, smooth in (0..3usize, 0..2usize)
+    ) {
+        // Differences would see the kinks of the others, and gates without a bound would multiply to anything.
+        let named = [Activation::Tanh, Activation::Sigmoid, Activation::Linear];
+        let functions = Functions { activation: named[smooth.0], recurrent: named[smooth.1] };
+        let reset = reference::Form { reset: if before { Reset::Before } else { Reset::After }, functions };
         let mut random = Random::new(seed);
         let width = 3 * dims.units;
         let x = random.many(dims.steps * dims.rows * dims.inputs, 1.0);
@@ -245,6 +251,110 @@ fn a_whole_backward_is_the_derivative_and_faults_in_it_are_caught() {
             check_with_faults(&name("pre"), &pre, &outcome.dpre, |pre| loss(pre, &h0));
             check_with_faults(&name("h0"), &h0, &outcome.dh[..dims.state()], |h0| loss(&pre, h0));
         }
+    }
+}
+
+/// Every pair of functions with either reset.
+fn forms() -> impl Iterator<Item = (Reset, Functions)> {
+    let pairs = Activation::ALL.into_iter().flat_map(|activation| Activation::ALL.map(|r| (activation, r)));
+    pairs.flat_map(|(activation, recurrent)| RESETS.map(|reset| (reset, Functions { activation, recurrent })))
+}
+
+#[test]
+fn every_form_is_within_its_bound() {
+    for isa in sets_under_test() {
+        for (reset, functions) in forms() {
+            let units = isa.lanes() + 1;
+            let sequence = Sequence { functions, ..Sequence::new(reset, [2, 3, units], 7) };
+            let outcome = sequence.run(isa, &[0, units]);
+            for at in 0..sequence.steps * 3 * units {
+                let (t, n, j) = (at / (3 * units), at % (3 * units) / units, at % units);
+                let unit = Unit { sequence: &sequence, outcome: &outcome, t, n, j };
+                unit.check_form(&format!("{isa} {reset:?} {functions:?} step {t} row {n} unit {j}"));
+            }
+        }
+    }
+}
+
+impl Unit<'_> {
+    /// As the other checks, by the same lines with 1 for every slope: a gate's value may be any number.
+    fn check_form(&self, name: &str) {
+        let (sequence, outcome) = (self.sequence, self.outcome);
+        let Functions { activation, recurrent } = sequence.functions;
+        let state = sequence.rows * sequence.units;
+        let terms = product_bound(sequence.precision, sequence.units);
+        let rounded = |x: f64| 4.0 * U * x.abs().max(1.0);
+        let close = |what: &str, got, want, bound| within(&format!("{name}: {what}"), got, want, bound);
+        let h_prev = self.h_prev();
+        let gate = |k: usize| {
+            let (sum, size) = self.hidden(&outcome.h[self.t * state..], k);
+            let y = activation::reference::forward(recurrent, self.pre(k) + sum);
+            (y, terms * (self.pre(k).abs() + size) + rounded(y))
+        };
+        let ((z, e_z), (r, e_r)) = (gate(0), gate(1));
+        close("z", outcome.gates[self.gate(0)], z, e_z);
+        close("r", outcome.gates[self.gate(1)], r, e_r);
+        let (pre_n, e_n) = if sequence.reset == Reset::After {
+            let (q, size) = self.hidden(&outcome.h[self.t * state..], 2);
+            let e_q = terms * size;
+            close("q", outcome.hidden[self.at()], q, e_q);
+            let pre = self.pre(2) + r * q;
+            (pre, e_r * q.abs() + e_q * (r.abs() + e_r) + 2.0 * U * ((r * q).abs() + pre.abs()))
+        } else {
+            close("s", outcome.hidden[self.at()], r * h_prev, e_r * h_prev.abs() + 2.0 * U * (r * h_prev).abs());
+            // Measured from the s that the product was given.
+            let (sum, size) = self.hidden(&outcome.hidden[self.t * state..], 2);
+            (self.pre(2) + sum, terms * (self.pre(2).abs() + size))
+        };
+        let n = activation::reference::forward(activation, pre_n);
+        let e_n = e_n + rounded(n);
+        close("n", outcome.gates[self.gate(2)], n, e_n);
+        let size = (z * h_prev).abs() + (1.0 + z.abs()) * n.abs();
+        let bound = e_z * (h_prev.abs() + n.abs() + e_n) + (1.0 + z.abs()) * e_n + 4.0 * U * size;
+        close("h", self.h(), reference::blend(z, n, h_prev), bound);
+
+        let ([z, r, n], hidden) = (self.gates(), f64::from(outcome.hidden[self.at()]));
+        let dh = f64::from(outcome.dh[self.at() + state]);
+        let (dz, dn, mut direct) = reference::blend_backward_as(sequence.functions, z, n, h_prev, dh);
+        let through = |d| activation::reference::backward(recurrent, r, d);
+        let size_z = dh.abs() * (h_prev.abs() + n.abs());
+        let size_n = dh.abs() * (1.0 + z.abs());
+        let mut size_h = (dh * z).abs();
+        let (dr, size_r) = if sequence.reset == Reset::After {
+            close("dq", outcome.dhidden[self.gate(2)], dn * r, 16.0 * U * size_n * r.abs());
+            (through(dn * hidden), size_n * hidden.abs())
+        } else {
+            let ds = f64::from(outcome.dhidden[self.at()]);
+            direct += ds * r;
+            size_h += (ds * r).abs();
+            (through(ds * h_prev), (ds * h_prev).abs())
+        };
+        for (k, (d, size)) in [(dz, size_z), (dr, size_r), (dn, size_n)].into_iter().enumerate() {
+            close("da", outcome.dpre[self.gate(k)], d, 16.0 * U * size);
+        }
+        close("dh_prev", outcome.dh_direct[self.at()], direct, 16.0 * U * size_h);
+    }
+}
+
+#[test]
+fn the_bits_of_every_form_are_those_of_any_set_and_cut() {
+    let units = 37;
+    for (reset, functions) in forms() {
+        let sequence = Sequence { functions, ..Sequence::new(reset, [2, 3, units], 11) };
+        let mut fused: Vec<Vec<u32>> = Vec::new();
+        for isa in sets_under_test() {
+            let groups = if reset == Reset::After { 3 } else { 1 };
+            let granule = Packed::new(isa, Precision::F32, units, groups, units).granule();
+            let [whole, panels] = cuts(units, granule).map(|cuts| {
+                let o = sequence.run(isa, &cuts);
+                bits(&[&o.gates, &o.hidden, &o.h, &o.dpre, &o.dhidden, &o.dh])
+            });
+            assert!(whole == panels, "{isa} {reset:?} {functions:?}: blocks of one panel give other bits");
+            if isa != Isa::PORTABLE {
+                fused.push(whole);
+            }
+        }
+        assert!(fused.windows(2).all(|pair| pair[0] == pair[1]), "{reset:?} {functions:?}: the vector sets differ");
     }
 }
 

@@ -1,27 +1,30 @@
-//! The cell over vectors. Forward runs on gates that the product has just left in the first-level cache; backward reads
+//! The cell over vectors, for the usual functions and for any. Forward runs on gates that the product has just left in the first-level cache; backward reads
 //! each value once and writes each result once, in place of the gates. A row is a run of whole vectors and one partial
 //! vector, whose unused lanes hold zeros.
 
-use crate::cells::{Row, load, store, through_sigmoid, through_tanh};
-use crate::math::{sigmoid, tanh};
+use crate::cells::{Apply, Row, load, store};
 use crate::simd::{Kernel, Simd};
 use crate::{GroupsMut, Mat, MatMut};
 
 /// The element-wise part of a step: gates hold the pre-activations.
-pub(super) struct Forward<'a> {
+pub(super) struct Forward<'a, F> {
+    pub(super) functions: F,
+    pub(super) peephole: Option<[&'a [f32]; 3]>,
     pub(super) c_prev: Mat<'a>,
     pub(super) gates: GroupsMut<'a>,
     pub(super) c: MatMut<'a>,
     pub(super) h: MatMut<'a>,
 }
 
-impl Kernel for Forward<'_> {
+impl<F: Apply> Kernel for Forward<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         for n in 0..self.gates.rows() {
             let row = ForwardRow {
+                functions: self.functions,
+                peephole: self.peephole,
                 gates: self.gates.row_groups_mut(n),
                 c_prev: self.c_prev.row(n),
                 c: self.c.row_mut(n),
@@ -32,23 +35,36 @@ impl Kernel for Forward<'_> {
     }
 }
 
-struct ForwardRow<'a> {
+struct ForwardRow<'a, F> {
+    functions: F,
+    peephole: Option<[&'a [f32]; 3]>,
     gates: [&'a mut [f32]; 4],
     c_prev: &'a [f32],
     c: &'a mut [f32],
     h: &'a mut [f32],
 }
 
-impl Row for ForwardRow<'_> {
+impl<F: Apply> Row for ForwardRow<'_, F> {
     #[inline(always)]
     fn cell<S: Simd, const WHOLE: bool>(&mut self, s: S, at: usize) {
         let [gate_i, gate_f, gate_g, gate_o] = &mut self.gates;
-        let i = sigmoid(s, load::<S, WHOLE>(s, gate_i, at));
-        let f = sigmoid(s, load::<S, WHOLE>(s, gate_f, at));
-        let g = tanh(s, load::<S, WHOLE>(s, gate_g, at));
-        let o = sigmoid(s, load::<S, WHOLE>(s, gate_o, at));
-        let c = s.mul_add(f, load::<S, WHOLE>(s, self.c_prev, at), s.mul(i, g));
-        let h = s.mul(o, tanh(s, c));
+        let peephole = if F::PLAIN { None } else { self.peephole };
+        let c_prev = load::<S, WHOLE>(s, self.c_prev, at);
+        let (mut a_i, mut a_f) = (load::<S, WHOLE>(s, gate_i, at), load::<S, WHOLE>(s, gate_f, at));
+        if let Some([peep_i, peep_f, _]) = peephole {
+            a_i = s.mul_add(load::<S, WHOLE>(s, peep_i, at), c_prev, a_i);
+            a_f = s.mul_add(load::<S, WHOLE>(s, peep_f, at), c_prev, a_f);
+        }
+        let i = self.functions.gate(s, a_i);
+        let f = self.functions.gate(s, a_f);
+        let g = self.functions.activation(s, load::<S, WHOLE>(s, gate_g, at));
+        let mut a_o = load::<S, WHOLE>(s, gate_o, at);
+        let c = s.mul_add(f, c_prev, s.mul(i, g));
+        if let Some([_, _, peep_o]) = peephole {
+            a_o = s.mul_add(load::<S, WHOLE>(s, peep_o, at), c, a_o);
+        }
+        let o = self.functions.gate(s, a_o);
+        let h = s.mul(o, self.functions.activation(s, c));
         store::<S, WHOLE>(s, gate_i, at, i);
         store::<S, WHOLE>(s, gate_f, at, f);
         store::<S, WHOLE>(s, gate_g, at, g);
@@ -59,16 +75,22 @@ impl Row for ForwardRow<'_> {
 }
 
 /// A step backward.
-pub(super) struct Backward<'a>(pub(super) super::Backward<'a>);
+pub(super) struct Backward<'a, F> {
+    pub(super) functions: F,
+    pub(super) peephole: Option<[&'a [f32]; 3]>,
+    pub(super) args: super::Backward<'a>,
+}
 
-impl Kernel for Backward<'_> {
+impl<F: Apply> Kernel for Backward<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self(mut args) = self;
+        let Self { functions, peephole, mut args } = self;
         for n in 0..args.gates.rows() {
             let row = BackwardRow {
+                functions,
+                peephole,
                 gates: args.gates.row_groups_mut(n),
                 c: args.c.row(n),
                 c_prev: args.c_prev.row(n),
@@ -80,7 +102,9 @@ impl Kernel for Backward<'_> {
     }
 }
 
-struct BackwardRow<'a> {
+struct BackwardRow<'a, F> {
+    functions: F,
+    peephole: Option<[&'a [f32]; 3]>,
     gates: [&'a mut [f32]; 4],
     c: &'a [f32],
     c_prev: &'a [f32],
@@ -88,20 +112,33 @@ struct BackwardRow<'a> {
     dc: &'a mut [f32],
 }
 
-impl Row for BackwardRow<'_> {
+impl<F: Apply> Row for BackwardRow<'_, F> {
     #[inline(always)]
     fn cell<S: Simd, const WHOLE: bool>(&mut self, s: S, at: usize) {
         let [gate_i, gate_f, gate_g, gate_o] = &mut self.gates;
         let (i, f) = (load::<S, WHOLE>(s, gate_i, at), load::<S, WHOLE>(s, gate_f, at));
         let (g, o) = (load::<S, WHOLE>(s, gate_g, at), load::<S, WHOLE>(s, gate_o, at));
         let dh = load::<S, WHOLE>(s, self.dh, at);
-        let tanh_c = tanh(s, load::<S, WHOLE>(s, self.c, at));
-        let dc = s.add(load::<S, WHOLE>(s, self.dc, at), through_tanh(s, s.mul(dh, o), tanh_c));
+        let peephole = if F::PLAIN { None } else { self.peephole };
+        let functions = self.functions;
+        let act_c = functions.activation(s, load::<S, WHOLE>(s, self.c, at));
+        let mut dc = s.add(load::<S, WHOLE>(s, self.dc, at), functions.through_activation(s, s.mul(dh, o), act_c));
+        let d_o = functions.through_gate(s, s.mul(dh, act_c), o);
+        if let Some([_, _, peep_o]) = peephole {
+            dc = s.mul_add(d_o, load::<S, WHOLE>(s, peep_o, at), dc);
+        }
         let c_prev = load::<S, WHOLE>(s, self.c_prev, at);
-        store::<S, WHOLE>(s, gate_i, at, through_sigmoid(s, s.mul(dc, g), i));
-        store::<S, WHOLE>(s, gate_f, at, through_sigmoid(s, s.mul(dc, c_prev), f));
-        store::<S, WHOLE>(s, gate_g, at, through_tanh(s, s.mul(dc, i), g));
-        store::<S, WHOLE>(s, gate_o, at, through_sigmoid(s, s.mul(dh, tanh_c), o));
-        store::<S, WHOLE>(s, self.dc, at, s.mul(dc, f));
+        let di = functions.through_gate(s, s.mul(dc, g), i);
+        let df = functions.through_gate(s, s.mul(dc, c_prev), f);
+        store::<S, WHOLE>(s, gate_i, at, di);
+        store::<S, WHOLE>(s, gate_f, at, df);
+        store::<S, WHOLE>(s, gate_g, at, functions.through_activation(s, s.mul(dc, i), g));
+        store::<S, WHOLE>(s, gate_o, at, d_o);
+        let mut dc_prev = s.mul(dc, f);
+        if let Some([peep_i, peep_f, _]) = peephole {
+            dc_prev = s.mul_add(di, load::<S, WHOLE>(s, peep_i, at), dc_prev);
+            dc_prev = s.mul_add(df, load::<S, WHOLE>(s, peep_f, at), dc_prev);
+        }
+        store::<S, WHOLE>(s, self.dc, at, dc_prev);
     }
 }

@@ -17,11 +17,19 @@
 //! dc_prev = dc' f
 //! ```
 //!
-//! The caller adds dh_prev += da U^T and, after the last step, dW, dU and db. tanh(c) is computed again in backward: that
+//! Other functions may stand in for the sigmoid (R) and for tanh (A), and peepholes p let the gates see c ([`Form`]):
+//!
+//! ```text
+//! a_i += p_i c_prev     a_f += p_f c_prev     a_o += p_o c
+//! dc' += da_o p_o       dc_prev += da_i p_i + da_f p_f
+//! ```
+//!
+//! The caller adds dh_prev += da U^T and, after the last step, dW, dU, db and dp. tanh(c) is computed again in backward: that
 //! costs less than writing and reading it.
 //!
 //! Hochreiter and Schmidhuber, Long Short-Term Memory, 1997, with the forget gate of Gers, Schmidhuber and Cummins,
-//! Learning to Forget, 2000; gates and parameters in Keras' order (Keras' c is g here).
+//! Learning to Forget, 2000; peepholes: Gers, Schraudolph and Schmidhuber, Learning Precise Timing with LSTM Recurrent
+//! Networks, 2002; gates and parameters in Keras' order (Keras' c is g here).
 //!
 //! **Shapes.** N rows, H units of the layer, `units` of them in the block; gates (N, 4, units) in the order i, f, g, o;
 //! c, h and their gradients (N, units); h_prev (N, H); U (H, 4 x units) packed. Any size may be zero.
@@ -36,7 +44,8 @@
 //! |error of da, dc_prev| <= 32 u (|dc| + |dh|) (1 + |c_prev|)
 //! ```
 //!
-//! where backward is measured from the values that it is given. Results are equal on AVX2 and AVX-512, and do not
+//! where backward is measured from the values that it is given. Another form's functions are no steeper than 1, and err by
+//! 4 u max(1, |value|): its error follows from the same lines with 1 for every slope. Results are equal on AVX2 and AVX-512, and do not
 //! depend on how units or rows are split.
 //!
 //! **Speed.** One core of a Xeon (Sapphire Rapids) whose register-only peak was 192 GFLOP/s (AVX-512) and 96 (AVX2) in the
@@ -58,11 +67,43 @@ mod tests;
 
 pub mod reference;
 
-use crate::cells::{blocks, check_shape};
+use crate::cells::{Apply, Functions, Standard, blocks, check_shape};
 use crate::faults::{Fault, spoil};
 use crate::gemm::{Init, Left, PackedRef, Walk};
 use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
+
+/// What a cell is made of beside its weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Form<'a> {
+    /// Its functions.
+    pub functions: Functions,
+    /// p_i, p_f, p_o (units each), if it has peepholes.
+    pub peephole: Option<[&'a [f32]; 3]>,
+}
+
+impl<'a> Form<'a> {
+    /// That of some of the units.
+    ///
+    /// # Panics
+    ///
+    /// When there are fewer.
+    #[track_caller]
+    pub fn units(self, units: std::ops::Range<usize>) -> Self {
+        Self { peephole: self.peephole.map(|gates| gates.map(|gate: &'a [f32]| &gate[units.clone()])), ..self }
+    }
+
+    fn is_standard(&self) -> bool {
+        self.functions.are_standard() && self.peephole.is_none()
+    }
+
+    #[track_caller]
+    fn check(&self, units: usize) {
+        for peephole in self.peephole.iter().flatten() {
+            assert_eq!(peephole.len(), units, "{} peepholes of a gate, {units} units", peephole.len());
+        }
+    }
+}
 
 /// One step forward for a block of units.
 pub struct Forward<'a> {
@@ -87,6 +128,22 @@ pub struct Forward<'a> {
 /// When the shapes do not agree.
 #[track_caller]
 pub fn forward(args: Forward<'_>) {
+    step(Standard, None, args);
+}
+
+/// The same for a cell of any form. The usual form has its own code; any other chooses its functions a vector at a time.
+///
+/// # Panics
+///
+/// When the shapes do not agree.
+#[track_caller]
+pub fn forward_as(form: Form<'_>, args: Forward<'_>) {
+    form.check(args.recurrent.cols());
+    if form.is_standard() { step(Standard, None, args) } else { step(form.functions, form.peephole, args) }
+}
+
+#[track_caller]
+fn step<F: Apply>(functions: F, peephole: Option<[&[f32]; 3]>, args: Forward<'_>) {
     let Forward { h_prev, recurrent, c_prev, mut gates, mut c, mut h } = args;
     let (rows, units) = (h_prev.rows(), recurrent.cols());
     assert_eq!(recurrent.groups(), 4, "the recurrent kernel has {} gates, an LSTM 4", recurrent.groups());
@@ -100,6 +157,8 @@ pub fn forward(args: Forward<'_>) {
         walk.product(n.clone(), u.clone(), Init::Keep, gates.reborrow());
         let _span = profile::enter(Phase::ElementWise);
         recurrent.isa().run(generic::Forward {
+            functions,
+            peephole: peephole.map(|gates| gates.map(|gate| &gate[u.clone()])),
             c_prev: c_prev.rows_range(n.clone()).cols_range(u.clone()),
             gates,
             c: c.reborrow().rows_range(n.clone()).cols_range(u.clone()),
@@ -129,6 +188,26 @@ pub struct Backward<'a> {
 /// When the shapes do not agree.
 #[track_caller]
 pub fn backward(isa: Isa, args: Backward<'_>) {
+    step_back(isa, Standard, None, args);
+}
+
+/// The same for a cell of any form.
+///
+/// # Panics
+///
+/// When the shapes do not agree.
+#[track_caller]
+pub fn backward_as(isa: Isa, form: Form<'_>, args: Backward<'_>) {
+    form.check(args.gates.cols());
+    if form.is_standard() {
+        step_back(isa, Standard, None, args);
+    } else {
+        step_back(isa, form.functions, form.peephole, args);
+    }
+}
+
+#[track_caller]
+fn step_back<F: Apply>(isa: Isa, functions: F, peephole: Option<[&[f32]; 3]>, args: Backward<'_>) {
     let (rows, units) = (args.gates.rows(), args.gates.cols());
     assert_eq!(args.gates.groups(), 4, "{} gates, an LSTM has 4", args.gates.groups());
     check_shape("c", [args.c.rows(), args.c.cols()], [rows, units]);
@@ -137,7 +216,8 @@ pub fn backward(isa: Isa, args: Backward<'_>) {
     check_shape("dc", [args.dc.rows(), args.dc.cols()], [rows, units]);
     let _span = profile::enter(Phase::ElementWise);
     let Backward { mut gates, c, c_prev, dh, mut dc } = args;
-    isa.run(generic::Backward(Backward { gates: gates.reborrow(), c, c_prev, dh, dc: dc.reborrow() }));
+    let args = Backward { gates: gates.reborrow(), c, c_prev, dh, dc: dc.reborrow() };
+    isa.run(generic::Backward { functions, peephole, args });
     spoil(Fault::Lstm, gates);
     spoil(Fault::LstmCarry, dc);
 }

@@ -1,10 +1,28 @@
 //! The LSTM in f64 and plain loops: the meaning that every kernel is compared with.
 
+use crate::activation::reference as function;
+use crate::cells::Functions;
 pub use crate::cells::reference::{Dims, Gradients, OutputGradients, Parameters};
 use crate::cells::reference::{
     View, ViewMut, add_outer_product, add_product, add_product_transposed, before, check_len, input_part,
-    input_part_backward, sigmoid,
+    input_part_backward,
 };
+
+/// What a cell is made of beside its weights.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Form<'a> {
+    /// Its functions.
+    pub functions: Functions,
+    /// p: (3, H), of i, f and o, if it has peepholes.
+    pub peephole: Option<&'a [f64]>,
+}
+
+impl Form<'_> {
+    /// Those of one unit.
+    fn peephole(&self, u: usize) -> [f64; 3] {
+        self.peephole.map_or([0.0; 3], |p| std::array::from_fn(|k| p[k * p.len() / 3 + u]))
+    }
+}
 
 /// What goes into a sequence.
 #[derive(Clone, Copy, Debug)]
@@ -30,22 +48,42 @@ pub struct Trace {
 
 /// One cell: from the four pre-activations (i, f, g, o) and the c before to the activated gates, c and h.
 pub fn cell(pre: [f64; 4], c_prev: f64) -> ([f64; 4], f64, f64) {
-    let [i, f, g, o] = [sigmoid(pre[0]), sigmoid(pre[1]), pre[2].tanh(), sigmoid(pre[3])];
+    cell_as(Functions::default(), [0.0; 3], pre, c_prev)
+}
+
+/// The same with any functions and peepholes (of i, f, o).
+pub fn cell_as(functions: Functions, peephole: [f64; 3], pre: [f64; 4], c_prev: f64) -> ([f64; 4], f64, f64) {
+    let gate = |x| function::forward(functions.recurrent, x);
+    let activation = |x| function::forward(functions.activation, x);
+    let (i, f) = (gate(pre[0] + peephole[0] * c_prev), gate(pre[1] + peephole[1] * c_prev));
+    let g = activation(pre[2]);
     let c = f * c_prev + i * g;
-    ([i, f, g, o], c, o * c.tanh())
+    let o = gate(pre[3] + peephole[2] * c);
+    ([i, f, g, o], c, o * activation(c))
 }
 
 /// One cell backward: from the activated gates, c, the c before, dh and dc (from later steps) to the gradient of the
 /// pre-activations and of the c before.
 pub fn cell_backward(gates: [f64; 4], c: f64, c_prev: f64, dh: f64, dc: f64) -> ([f64; 4], f64) {
-    let [i, f, g, o] = gates;
-    let tanh_c = c.tanh();
-    let dc = dc + dh * o * (1.0 - tanh_c * tanh_c);
-    let di = dc * g * i * (1.0 - i);
-    let df = dc * c_prev * f * (1.0 - f);
-    let dg = dc * i * (1.0 - g * g);
-    let d_o = dh * tanh_c * o * (1.0 - o);
-    ([di, df, dg, d_o], dc * f)
+    cell_backward_as((Functions::default(), [0.0; 3]), gates, [c_prev, c], [dh, dc])
+}
+
+/// The same with any functions and peepholes (of i, f, o); `cs` are the c before and after, `d` dh and dc.
+pub fn cell_backward_as(
+    (functions, peephole): (Functions, [f64; 3]),
+    gates: [f64; 4],
+    cs: [f64; 2],
+    d: [f64; 2],
+) -> ([f64; 4], f64) {
+    let through_gate = |y, d| function::backward(functions.recurrent, y, d);
+    let through_activation = |y, d| function::backward(functions.activation, y, d);
+    let ([i, f, g, o], [c_prev, c], [dh, dc]) = (gates, cs, d);
+    let act_c = function::forward(functions.activation, c);
+    let d_o = through_gate(o, dh * act_c);
+    let dc = dc + through_activation(act_c, dh * o) + d_o * peephole[2];
+    let (di, df) = (through_gate(i, dc * g), through_gate(f, dc * c_prev));
+    let dg = through_activation(g, dc * i);
+    ([di, df, dg, d_o], dc * f + di * peephole[0] + df * peephole[1])
 }
 
 /// A whole sequence forward.
@@ -54,6 +92,15 @@ pub fn cell_backward(gates: [f64; 4], c: f64, c_prev: f64, dh: f64, dc: f64) -> 
 ///
 /// When a slice does not have the size that `dims` asks for; so does [`backward`].
 pub fn forward(dims: Dims, parameters: &Parameters<'_>, inputs: &Inputs<'_>) -> Trace {
+    forward_as((dims, Form::default()), parameters, inputs)
+}
+
+/// The same for a cell of any form.
+///
+/// # Panics
+///
+/// As [`forward`].
+pub fn forward_as((dims, form): (Dims, Form<'_>), parameters: &Parameters<'_>, inputs: &Inputs<'_>) -> Trace {
     parameters.check(dims, 4, 1);
     check_len("h0", inputs.h0, dims.state());
     check_len("c0", inputs.c0, dims.state());
@@ -71,7 +118,7 @@ pub fn forward(dims: Dims, parameters: &Parameters<'_>, inputs: &Inputs<'_>) -> 
             for u in 0..units {
                 let (at, to) = (n * units + u, dims.step(t, units).start + n * units + u);
                 let pre = std::array::from_fn(|k| gates[n * width + k * units + u]);
-                let (activated, c_new, h_new) = cell(pre, c_prev[at]);
+                let (activated, c_new, h_new) = cell_as(form.functions, form.peephole(u), pre, c_prev[at]);
                 (c[to], h[to]) = (c_new, h_new);
                 (0..4).for_each(|k| gates[n * width + k * units + u] = activated[k]);
             }
@@ -88,6 +135,21 @@ pub fn backward(
     trace: &Trace,
     outputs: &OutputGradients<'_>,
 ) -> Gradients {
+    backward_as((dims, Form::default()), parameters, inputs, trace, outputs)
+}
+
+/// The same for a cell of any form.
+///
+/// # Panics
+///
+/// As [`forward`].
+pub fn backward_as(
+    (dims, form): (Dims, Form<'_>),
+    parameters: &Parameters<'_>,
+    inputs: &Inputs<'_>,
+    trace: &Trace,
+    outputs: &OutputGradients<'_>,
+) -> Gradients {
     parameters.check(dims, 4, 1);
     check_len("dy", outputs.dy, dims.steps * dims.state());
     check_len("dh_last", outputs.dh_last, dims.state());
@@ -97,6 +159,7 @@ pub fn backward(
     let (mut dh, mut dc) = (outputs.dh_last.to_vec(), outputs.dc_last.to_vec());
     let mut dpre = vec![0.0; dims.steps * dims.rows * width];
     let mut drecurrent = vec![0.0; parameters.recurrent_kernel.len()];
+    let mut dpeephole = vec![0.0; 3 * units];
     for t in (0..dims.steps).rev() {
         dh.iter_mut().zip(&outputs.dy[dims.step(t, units)]).for_each(|(dh, &dy)| *dh += dy);
         let (gates, c) = (&trace.gates[dims.step(t, width)], &trace.c[dims.step(t, units)]);
@@ -106,8 +169,12 @@ pub fn backward(
             for u in 0..units {
                 let at = n * units + u;
                 let activated = std::array::from_fn(|k| gates[n * width + k * units + u]);
-                let (d, dc_prev) = cell_backward(activated, c[at], c_prev[at], dh[at], dc[at]);
+                let what = (form.functions, form.peephole(u));
+                let (d, dc_prev) = cell_backward_as(what, activated, [c_prev[at], c[at]], [dh[at], dc[at]]);
                 dc[at] = dc_prev;
+                for (k, seen) in [(0, c_prev[at]), (1, c_prev[at]), (3, c[at])] {
+                    dpeephole[k.min(2) * units + u] += d[k] * seen;
+                }
                 (0..4).for_each(|k| dgates[n * width + k * units + u] = d[k]);
             }
         }
@@ -118,5 +185,5 @@ pub fn backward(
         add_outer_product(ViewMut::new(&mut drecurrent, width), h_prev, d, dims.rows);
     }
     let common = input_part_backward(dims, width, parameters.kernel, inputs.x, dpre);
-    Gradients { drecurrent_kernel: drecurrent, dh0: dh, dc0: dc, ..common }
+    Gradients { drecurrent_kernel: drecurrent, dpeephole, dh0: dh, dc0: dc, ..common }
 }

@@ -1,6 +1,7 @@
 use super::reference::{self, Inputs, OutputGradients, Parameters};
 use super::*;
 use crate::Buffer;
+use crate::activation::{self, Activation};
 use crate::cells::testing::{
     Field, PRECISIONS, Random, U, awkward, bits, check_gradients, check_with_faults, cuts, hidden_side, noise,
     product_bound, sizes, within,
@@ -12,7 +13,12 @@ use proptest::prelude::*;
 
 proptest! {
     #[test]
-    fn the_reference_backward_is_the_derivative_of_its_forward((dims, seed) in sizes(), with_bias: bool) {
+    fn the_reference_backward_is_the_derivative_of_its_forward(
+        (dims, seed) in sizes(), with_bias: bool, smooth in (0..3usize, 0..2usize), peep: bool
+    ) {
+        // Differences would see the kinks of the others, and gates without a bound would multiply to anything.
+        let named = [Activation::Tanh, Activation::Sigmoid, Activation::Linear];
+        let functions = Functions { activation: named[smooth.0], recurrent: named[smooth.1] };
         let mut random = Random::new(seed);
         let width = 4 * dims.units;
         let x = random.many(dims.steps * dims.rows * dims.inputs, 1.0);
@@ -20,14 +26,19 @@ proptest! {
         let recurrent_kernel = random.many(dims.units * width, 1.0);
         let bias = random.many(if with_bias { width } else { 0 }, 1.0);
         let (h0, c0) = (random.many(dims.state(), 1.0), random.many(dims.state(), 1.5));
+        let peephole = random.many(if peep { 3 * dims.units } else { 0 }, 0.5);
+        fn form(functions: Functions, p: &[f64]) -> reference::Form<'_> {
+            reference::Form { functions, peephole: (!p.is_empty()).then_some(p) }
+        }
         let dy = random.many(dims.steps * dims.state(), 1.0);
         let (dh_last, dc_last) = (random.many(dims.state(), 1.0), random.many(dims.state(), 1.0));
 
         let parameters = Parameters { kernel: &kernel, recurrent_kernel: &recurrent_kernel, bias: with_bias.then_some(&bias[..]) };
         let inputs = Inputs { x: &x, h0: &h0, c0: &c0 };
-        let trace = reference::forward(dims, &parameters, &inputs);
+        let trace = reference::forward_as((dims, form(functions, &peephole)), &parameters, &inputs);
         let outputs = OutputGradients { dy: &dy, dh_last: &dh_last, dc_last: &dc_last };
-        let d = reference::backward(dims, &parameters, &inputs, &trace, &outputs);
+        let what = (dims, form(functions, &peephole));
+        let d = reference::backward_as(what, &parameters, &inputs, &trace, &outputs);
         let claims = [
             Claim { name: "x", at: &x, gradient: &d.dx },
             Claim { name: "kernel", at: &kernel, gradient: &d.dkernel },
@@ -35,11 +46,13 @@ proptest! {
             Claim { name: "bias", at: &bias, gradient: &d.dbias[..bias.len()] },
             Claim { name: "h0", at: &h0, gradient: &d.dh0 },
             Claim { name: "c0", at: &c0, gradient: &d.dc0 },
+            Claim { name: "peephole", at: &peephole, gradient: &d.dpeephole[..peephole.len()] },
         ];
         let result = check_gradients(&claims, |at| {
-            let [x, kernel, recurrent_kernel, bias, h0, c0] = at else { unreachable!() };
+            let [x, kernel, recurrent_kernel, bias, h0, c0, peephole] = at else { unreachable!() };
             let parameters = Parameters { kernel, recurrent_kernel, bias: with_bias.then_some(&bias[..]) };
-            let trace = reference::forward(dims, &parameters, &Inputs { x, h0, c0 });
+            let what = (dims, form(functions, peephole));
+            let trace = reference::forward_as(what, &parameters, &Inputs { x, h0, c0 });
             let last = dims.steps.saturating_sub(1);
             let (h, c) = if dims.steps == 0 { (&h0[..], &c0[..]) } else {
                 (&trace.h[dims.step(last, dims.units)], &trace.c[dims.step(last, dims.units)])
@@ -66,6 +79,9 @@ struct Sequence {
     dy: Vec<f32>,
     /// The gradient of the last c.
     dc_last: Vec<f32>,
+    functions: Functions,
+    /// p (3, H), or none.
+    peephole: Option<Vec<f32>>,
 }
 
 /// What the kernels made of it.
@@ -99,6 +115,8 @@ impl Sequence {
             c0: noise(state, 2.0, seed + 3),
             dy: noise(steps * state, 1.0, seed + 4),
             dc_last: noise(state, 1.0, seed + 5),
+            functions: Functions::default(),
+            peephole: None,
         }
     }
 
@@ -109,6 +127,8 @@ impl Sequence {
         packed.pack(Mat::dense(&self.recurrent, units, 4 * units));
         let mut room = Buffer::default();
         let blocks = || cuts.windows(2).map(|cut| cut[0]..cut[1]);
+        let peephole = self.peephole.as_ref().map(|p| std::array::from_fn(|k| &p[k * units..(k + 1) * units]));
+        let form = Form { functions: self.functions, peephole };
         let mut gates = Field::of(steps * rows, 4 * units, &self.pre);
         // Row block 0 holds the initial state, t + 1 what step t leaves.
         let mut c = Field::new((steps + 1) * rows, units);
@@ -121,14 +141,17 @@ impl Sequence {
             let (c_prev, mut c) = c.view_mut().rows_range(t * rows..(t + 2) * rows).split_rows_at(rows);
             let mut gates = gates.step(t, rows).into_groups(4);
             for u in blocks() {
-                forward(Forward {
-                    h_prev: Left::of(packed.view(), h_prev.as_ref(), &mut room),
-                    recurrent: packed.view().cols_range(u.clone()),
-                    c_prev: c_prev.as_ref().cols_range(u.clone()),
-                    gates: gates.reborrow().cols_range(u.clone()),
-                    c: c.reborrow().cols_range(u.clone()),
-                    h: h.reborrow().cols_range(u),
-                });
+                forward_as(
+                    form.units(u.clone()),
+                    Forward {
+                        h_prev: Left::of(packed.view(), h_prev.as_ref(), &mut room),
+                        recurrent: packed.view().cols_range(u.clone()),
+                        c_prev: c_prev.as_ref().cols_range(u.clone()),
+                        gates: gates.reborrow().cols_range(u.clone()),
+                        c: c.reborrow().cols_range(u.clone()),
+                        h: h.reborrow().cols_range(u),
+                    },
+                );
             }
         }
         let mut outcome = Outcome {
@@ -154,8 +177,9 @@ impl Sequence {
             outcome.dc[at].copy_from_slice(&dc.dense());
             let mut gates = dpre.step(t, rows).into_groups(4);
             for u in blocks() {
-                backward(
+                backward_as(
                     isa,
+                    form.units(u.clone()),
                     Backward {
                         gates: gates.reborrow().cols_range(u.clone()),
                         c: c.view().rows_range((t + 1) * rows..(t + 2) * rows).cols_range(u.clone()),
@@ -225,6 +249,103 @@ fn check_steps(isa: Isa, sequence: &Sequence, outcome: &Outcome) {
             (0..4).for_each(|k| within(&name("da"), outcome.dpre[gate(k)], dpre[k], bound));
             within(&name("dc_prev"), outcome.dc[at(t)], dc_prev, bound);
         }
+    }
+}
+
+/// Every pair of functions, without peepholes and with them.
+fn forms(units: usize) -> impl Iterator<Item = (Functions, Option<Vec<f32>>)> {
+    let pairs = Activation::ALL.into_iter().flat_map(|activation| Activation::ALL.map(|r| (activation, r)));
+    pairs.flat_map(move |(activation, recurrent)| {
+        [None, Some(noise(3 * units, 1.0, 43))].map(|peephole| (Functions { activation, recurrent }, peephole))
+    })
+}
+
+#[test]
+fn every_form_is_within_its_bound() {
+    for isa in sets_under_test() {
+        for units in [isa.lanes() - 1, 2 * isa.lanes() + 1] {
+            for (functions, peephole) in forms(units) {
+                let sequence = Sequence { functions, peephole, ..Sequence::new(2, 3, units, 41) };
+                check_form(isa, &sequence, &sequence.run(isa, &[0, units]));
+            }
+        }
+    }
+}
+
+/// As `check_steps`, by the same lines with 1 for every slope: a gate's value may be any number.
+fn check_form(isa: Isa, sequence: &Sequence, outcome: &Outcome) {
+    let (rows, units, state, functions) =
+        (sequence.rows, sequence.units, sequence.rows * sequence.units, sequence.functions);
+    let rounded = |x: f64| 4.0 * U * x.abs().max(1.0);
+    for t in 0..sequence.steps {
+        for (n, j) in (0..rows).flat_map(|n| (0..units).map(move |j| (n, j))) {
+            let at = |step: usize| step * state + n * units + j;
+            let gate = |k: usize| (t * rows + n) * 4 * units + k * units + j;
+            let peephole =
+                std::array::from_fn(|k| sequence.peephole.as_ref().map_or(0.0, |p| f64::from(p[k * units + j])));
+            let name = |what: &str| format!("{isa} {functions:?} {peephole:?} step {t} row {n} unit {j}: {what}");
+            let wide = |x: &[f32], at: usize| f64::from(x[at]);
+
+            let mut e = 0f64;
+            let pre = std::array::from_fn(|k| {
+                let h_prev = &outcome.h[t * state..];
+                let (sum, size) =
+                    hidden_side(sequence.precision, [h_prev, &sequence.recurrent], 4 * units, n, k * units + j);
+                let x = wide(&sequence.pre, gate(k));
+                e = e.max(product_bound(sequence.precision, units) * (x.abs() + size));
+                x + sum
+            });
+            let c_prev = wide(&outcome.c, at(t));
+            let (gates, c, h) = reference::cell_as(functions, peephole, pre, c_prev);
+            let [i, f, g, o] = gates;
+            let [p_i, p_f, p_o] = peephole;
+            let errors = [(i, p_i * c_prev), (f, p_f * c_prev), (g, 0.0)];
+            let [e_i, e_f, e_g] = errors.map(|(y, seen)| e + 4.0 * U * seen.abs() + rounded(y));
+            let e_c = e_f * c_prev.abs()
+                + e_i * g.abs()
+                + e_g * (i.abs() + e_i)
+                + 2.0 * U * ((f * c_prev).abs() + (i * g).abs());
+            let e_o = e + p_o.abs() * e_c + 4.0 * U * (p_o * c).abs() + rounded(o);
+            let act_c = activation::reference::forward(functions.activation, c);
+            let e_h = (o.abs() + e_o) * (e_c + rounded(act_c)) + e_o * act_c.abs() + 2.0 * U * h.abs();
+            for (k, bound) in [e_i, e_f, e_g, e_o].into_iter().enumerate() {
+                within(&name("gate"), outcome.gates[gate(k)], gates[k], bound);
+            }
+            within(&name("c"), outcome.c[at(t + 1)], c, e_c);
+            within(&name("h"), outcome.h[at(t + 1)], h, e_h);
+
+            let (dh, dc) = (wide(&outcome.dh, at(t + 1)), wide(&outcome.dc, at(t + 1)));
+            let gates = std::array::from_fn(|k| wide(&outcome.gates, gate(k)));
+            let c = wide(&outcome.c, at(t + 1));
+            let (dpre, dc_prev) = reference::cell_backward_as((functions, peephole), gates, [c_prev, c], [dh, dc]);
+            let [i, f, g, o] = gates.map(f64::abs);
+            let size_o = dh.abs() * (1.0 + activation::reference::forward(functions.activation, c).abs());
+            let size_c = dc.abs() + dh.abs() * o + size_o * p_o.abs();
+            let sizes = [size_c * g, size_c * c_prev.abs(), size_c * i, size_o];
+            for k in 0..4 {
+                within(&name("da"), outcome.dpre[gate(k)], dpre[k], 32.0 * U * sizes[k]);
+            }
+            let size = size_c * f + sizes[0] * p_i.abs() + sizes[1] * p_f.abs();
+            within(&name("dc_prev"), outcome.dc[at(t)], dc_prev, 32.0 * U * size);
+        }
+    }
+}
+
+#[test]
+fn the_bits_of_every_form_are_those_of_any_set_and_cut() {
+    let units = 37;
+    for (functions, peephole) in forms(units) {
+        let sequence = Sequence { functions, peephole, ..Sequence::new(2, 3, units, 47) };
+        let mut fused: Vec<Vec<u32>> = Vec::new();
+        for isa in sets_under_test() {
+            let granule = Packed::new(isa, Precision::F32, units, 4, units).granule();
+            let [whole, panels] = cuts(units, granule).map(|cuts| sequence.run(isa, &cuts).bits());
+            assert!(whole == panels, "{isa} {functions:?}: blocks of one panel give other bits");
+            if isa != Isa::PORTABLE {
+                fused.push(whole);
+            }
+        }
+        assert!(fused.windows(2).all(|pair| pair[0] == pair[1]), "{functions:?}: the vector sets differ");
     }
 }
 

@@ -2,6 +2,7 @@
 //! is a run of whole vectors and one partial vector, whose unused lanes hold zeros.
 
 use super::Activation;
+use crate::activation::generic::{through, value};
 use crate::cells::{load, store, through_tanh};
 use crate::math::tanh;
 use crate::simd::{Kernel, Simd};
@@ -29,13 +30,12 @@ impl Kernel for Forward<'_> {
                     #[inline(always)]
                     |a, _| tanh(s, a),
                 ),
-                // The second operand of `max` is the one that hands on a NaN.
-                Activation::Relu => map(
+                other => map(
                     s,
                     [pre, pre],
                     h,
                     #[inline(always)]
-                    |a, _| s.max(s.splat(0.0), a),
+                    |a, _| value(s, other, a),
                 ),
             }
         }
@@ -61,12 +61,12 @@ impl Kernel for Backward<'_> {
                     #[inline(always)]
                     |h, dh| through_tanh(s, dh, h),
                 ),
-                Activation::Relu => map(
+                other => map(
                     s,
                     [h, dh],
                     dpre,
                     #[inline(always)]
-                    |h, dh| s.select(s.le(h, s.splat(0.0)), s.splat(0.0), dh),
+                    |h, dh| through(s, other, dh, h),
                 ),
             }
         }

@@ -1,9 +1,9 @@
 //! One step of the simple recurrent cell for a block of units, forward and backward.
 //!
 //! ```text
-//! h   = act(x W + b + h_prev U)         act = tanh or relu; x W + b comes in, ready for all steps
+//! h   = act(x W + b + h_prev U)         act as in [`crate::activation`]; x W + b comes in, ready for all steps
 //! da  = dh (1 - h^2)                    tanh
-//! da  = dh where h > 0, else 0          relu
+//! da  = dh where h > 0, else 0          relu; the others likewise, from h
 //! ```
 //!
 //! The caller adds dh_prev += da U^T and, after the last step, dW, dU and db. Elman, Finding Structure in Time, 1990; the
@@ -15,7 +15,7 @@
 //! **Error.** With u = 2^-24 and e = 2 (H + 1) u (|x W + b| + sum |h_prev| |U|), the product's bound, h is within e + 4 u of
 //! the exact value (tanh is within 2 units of the last place) and exactly the rectified pre-activation for relu; da is
 //! within 4 u |dh| of the value that follows from the h given. Results are equal on AVX2 and AVX-512, and do not depend
-//! on how units or rows are split. A NaN goes through either activation.
+//! on how units or rows are split. A NaN goes through every activation.
 
 mod generic;
 #[cfg(test)]
@@ -23,20 +23,13 @@ mod tests;
 
 pub mod reference;
 
+pub use crate::activation::Activation;
+
 use crate::cells::{blocks, check_shape};
 use crate::faults::{Fault, spoil};
 use crate::gemm::{Init, Left, PackedRef, Walk};
 use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
-
-/// The function between the pre-activation and h.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// tanh(a)
-    Tanh,
-    /// max(a, 0)
-    Relu,
-}
 
 /// One step forward for a block of units.
 pub struct Forward<'a> {

@@ -1,6 +1,7 @@
 //! The simple recurrent cell in f64 and plain loops: the meaning that every kernel is compared with.
 
 use super::Activation;
+use crate::activation::reference as function;
 pub use crate::cells::reference::{Dims, Gradients, OutputGradients, Parameters};
 use crate::cells::reference::{
     View, ViewMut, add_outer_product, add_product, add_product_transposed, before, check_len, input_part,
@@ -18,19 +19,12 @@ pub struct Inputs<'a> {
 
 /// One cell: h of the pre-activation.
 pub fn cell(activation: Activation, pre: f64) -> f64 {
-    match activation {
-        Activation::Tanh => pre.tanh(),
-        Activation::Relu => pre.max(0.0),
-    }
+    function::forward(activation, pre)
 }
 
 /// One cell backward: the gradient of the pre-activation from h and dh.
 pub fn cell_backward(activation: Activation, h: f64, dh: f64) -> f64 {
-    match activation {
-        Activation::Tanh => dh * (1.0 - h * h),
-        Activation::Relu if h > 0.0 => dh,
-        Activation::Relu => 0.0,
-    }
+    function::backward(activation, h, dh)
 }
 
 /// A whole sequence forward: the outputs y, which are h after every step, (T, N, H); the last step's is the final h.

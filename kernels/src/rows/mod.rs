@@ -78,6 +78,41 @@ impl Kernel for Add<'_> {
     }
 }
 
+/// `sums[j] += sum over r of a[r][j] b[r][j]`, one chain of multiply-adds a column: error (R + 1) 2^-24 sum |a b|.
+///
+/// # Panics
+///
+/// When the shapes do not agree.
+#[track_caller]
+pub fn add_product_sums(isa: Isa, a: Mat<'_>, b: Mat<'_>, sums: &mut [f32]) {
+    assert_eq!((a.rows(), a.cols()), (b.rows(), b.cols()), "factors of different shapes");
+    assert_eq!(a.cols(), sums.len(), "{} columns, {} sums", a.cols(), sums.len());
+    isa.run(ProductSums { a, b, sums: &mut *sums });
+    spoil(Fault::ProductSums, sums);
+}
+
+struct ProductSums<'a> {
+    a: Mat<'a>,
+    b: Mat<'a>,
+    sums: &'a mut [f32],
+}
+
+impl Kernel for ProductSums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for at in (0..self.sums.len()).step_by(S::LANES) {
+            let sums = &mut self.sums[at..];
+            let mut sum = s.load_partial(sums);
+            for r in 0..self.a.rows() {
+                sum = s.mul_add(s.load_partial(&self.a.row(r)[at..]), s.load_partial(&self.b.row(r)[at..]), sum);
+            }
+            s.store_partial(sums, sum);
+        }
+    }
+}
+
 struct ColumnSums<'a> {
     x: Mat<'a>,
     sums: &'a mut [f32],
@@ -134,6 +169,26 @@ mod tests {
                 let mut got = start.clone();
                 add_column_sums(isa, x, &mut got);
                 assert_eq!(got, want, "{isa} {rows} x {cols}");
+            }
+        }
+    }
+
+    #[test]
+    fn product_sums_are_chains_over_rows_on_every_set() {
+        for (rows, cols) in [(0, 3), (1, 1), (3, 17), (4, 16), (9, 33)] {
+            let (stride, x, y) = (cols + 3, values((rows + 1) * (cols + 3)), values((rows + 2) * (cols + 4)));
+            let (a, b) = (Mat::new(&x, rows, cols, stride), Mat::new(&y, rows, cols, cols + 4));
+            let start = values(cols);
+            let fused = |j: usize| (0..rows).fold(start[j], |sum, r| a.row(r)[j].mul_add(b.row(r)[j], sum));
+            for isa in sets_under_test() {
+                let mut got = start.clone();
+                add_product_sums(isa, a, b, &mut got);
+                for (j, got) in got.iter().enumerate() {
+                    let size: f32 = (0..rows).map(|r| (a.row(r)[j] * b.row(r)[j]).abs()).sum::<f32>() + start[j].abs();
+                    let same = isa == Isa::PORTABLE || *got == fused(j);
+                    let near = (got - fused(j)).abs() <= (rows as f32 + 1.0) * size * f32::EPSILON;
+                    assert!(same && near, "{isa} {rows} x {cols}: {got}, not {}", fused(j));
+                }
             }
         }
     }

@@ -3,11 +3,13 @@
 use super::{Gates, Strand};
 use crate::exec::shared::Shared;
 use std::ops::Range;
+use unroll_kernels::cells::Functions;
 use unroll_kernels::gemm::{self, Init, Left, PackedRef};
 use unroll_kernels::gru;
 
 /// Forward, reset after the product.
 pub(crate) struct GruForward<'a> {
+    pub(crate) functions: Functions,
     /// U (H, 3 x units), packed.
     pub(crate) recurrent: PackedRef<'a>,
     /// (3 H), if there is a bias.
@@ -21,7 +23,7 @@ pub(crate) struct GruForward<'a> {
 
 impl GruForward<'_> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
-        let (sweep, Self { recurrent, recurrent_bias, gates, hidden, h }) = (strand.sweep, self);
+        let (sweep, Self { functions, recurrent, recurrent_bias, gates, hidden, h }) = (strand.sweep, self);
         let width = sweep.units;
         strand.forward(recurrent.granule(), |t, block| {
             let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
@@ -31,7 +33,7 @@ impl GruForward<'_> {
             };
             // SAFETY: own blocks of this step are written, the step before is read: see the top of the folder.
             unsafe {
-                gru::forward(gru::Forward {
+                let args = gru::Forward {
                     h_prev: Left::of(*recurrent, h.read(sweep.before(t, rows)), &mut room),
                     h_prev_own: h.read(sweep.before(t, rows)).cols_range(units.clone()),
                     recurrent: recurrent.cols_range(units.clone()),
@@ -39,7 +41,8 @@ impl GruForward<'_> {
                     gates: gates.first(sweep.at(t, rows), units.clone()),
                     hidden: hidden.write_groups(sweep.at(t, rows), 3, units.clone()),
                     h: h.write(sweep.now(t, rows)).cols_range(units),
-                });
+                };
+                gru::forward_as(*functions, args);
             }
         });
     }
@@ -47,6 +50,7 @@ impl GruForward<'_> {
 
 /// Backward, reset after the product.
 pub(crate) struct GruBackward<'a> {
+    pub(crate) functions: Functions,
     /// U^T (3 H, H), packed.
     pub(crate) transposed: PackedRef<'a>,
     /// In: the activated gates; out: the gradient of the input's side.
@@ -61,7 +65,7 @@ pub(crate) struct GruBackward<'a> {
 
 impl GruBackward<'_> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
-        let (sweep, Self { transposed, gates, hidden, h, dh }) = (strand.sweep, self);
+        let (sweep, Self { functions, transposed, gates, hidden, h, dh }) = (strand.sweep, self);
         strand.backward(transposed.granule(), |t, later, block| {
             let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
             // SAFETY: own blocks of this step (and of the gradient flowing to the step before) are written, `hidden` of
@@ -73,8 +77,9 @@ impl GruBackward<'_> {
                     let b = transposed.cols_range(units.clone());
                     gemm::product(gemm::Product { a, b, init: Init::Keep, c: now.reborrow().into() });
                 }
-                gru::backward(
+                gru::backward_as(
                     sweep.isa,
+                    *functions,
                     gru::Backward {
                         gates: gates.write_groups(sweep.at(t, rows), 3, units.clone()),
                         hidden: hidden.write_groups(sweep.at(t, rows), 3, units.clone()),
@@ -90,6 +95,7 @@ impl GruBackward<'_> {
 
 /// Forward, reset before the product: two phases and two barriers a step.
 pub(crate) struct GruBeforeForward<'a> {
+    pub(crate) functions: Functions,
     /// U_z, U_r (H, 2 x units) and U_n (H, units), packed.
     pub(crate) recurrent: [PackedRef<'a>; 2],
     /// In: x W + b; out: the activated gates.
@@ -101,7 +107,7 @@ pub(crate) struct GruBeforeForward<'a> {
 
 impl GruBeforeForward<'_> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
-        let (sweep, Self { recurrent: [zr, n], gates, reset_h, h }) = (strand.sweep, self);
+        let (sweep, Self { functions, recurrent: [zr, n], gates, reset_h, h }) = (strand.sweep, self);
         let mut shares = strand.shares(zr.granule().max(n.granule()));
         for t in strand.times() {
             let blocks = shares.at(t);
@@ -109,13 +115,14 @@ impl GruBeforeForward<'_> {
                 let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
                 // SAFETY: own blocks of this step are written, the step before is read: see the top of the folder.
                 unsafe {
-                    gru::before::forward_gates(gru::before::ForwardGates {
+                    let args = gru::before::ForwardGates {
                         h_prev: Left::of(*zr, h.read(sweep.before(t, rows)), &mut room),
                         h_prev_own: h.read(sweep.before(t, rows)).cols_range(units.clone()),
                         recurrent: zr.cols_range(units.clone()),
                         gates: gates.first(sweep.at(t, rows), units.clone()),
                         reset_h: reset_h.write(sweep.at(t, rows)).cols_range(units),
-                    });
+                    };
+                    gru::before::forward_gates_as(*functions, args);
                 }
             });
             strand.member.barrier();
@@ -123,13 +130,14 @@ impl GruBeforeForward<'_> {
                 let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
                 // SAFETY: as above; r h_prev of all units is complete since the barrier.
                 unsafe {
-                    gru::before::forward_candidate(gru::before::ForwardCandidate {
+                    let args = gru::before::ForwardCandidate {
                         reset_h: Left::of(*n, reset_h.read(sweep.at(t, rows)), &mut room),
                         recurrent: n.cols_range(units.clone()),
                         h_prev: h.read(sweep.before(t, rows)).cols_range(units.clone()),
                         gates: gates.again(sweep.at(t, rows), units.clone()),
                         h: h.write(sweep.now(t, rows)).cols_range(units),
-                    });
+                    };
+                    gru::before::forward_candidate_as(*functions, args);
                 }
             });
             strand.member.barrier();
@@ -139,6 +147,7 @@ impl GruBeforeForward<'_> {
 
 /// Backward, reset before the product.
 pub(crate) struct GruBeforeBackward<'a> {
+    pub(crate) functions: Functions,
     /// U_zr^T (2 H, H) and U_n^T (H, H), packed.
     pub(crate) transposed: [PackedRef<'a>; 2],
     /// In: the activated gates; out: the gradient of the pre-activations.
@@ -153,7 +162,7 @@ pub(crate) struct GruBeforeBackward<'a> {
 
 impl GruBeforeBackward<'_> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
-        let (sweep, Self { transposed: [zr, n], gates, h, dh, dreset }) = (strand.sweep, self);
+        let (sweep, Self { functions, transposed: [zr, n], gates, h, dh, dreset }) = (strand.sweep, self);
         let width = sweep.units;
         let mut shares = strand.shares(zr.granule().max(n.granule()));
         for t in strand.backward_times() {
@@ -169,8 +178,9 @@ impl GruBeforeBackward<'_> {
                         let (a, b) = (Left::of(*zr, a, &mut room), zr.cols_range(units.clone()));
                         gemm::product(gemm::Product { a, b, init: Init::Keep, c: now.reborrow().into() });
                     }
-                    gru::before::backward_candidate(
+                    gru::before::backward_candidate_as(
                         sweep.isa,
+                        *functions,
                         gru::before::BackwardCandidate {
                             gates: gates.write_groups(sweep.at(t, rows), 3, units.clone()),
                             h_prev: h.read(sweep.before(t, rows)).cols_range(units.clone()),
@@ -189,8 +199,9 @@ impl GruBeforeBackward<'_> {
                     let a = gates.read(sweep.at(t, rows)).cols_range(2 * width..3 * width);
                     let (a, b) = (Left::of(*n, a, &mut room), n.cols_range(units.clone()));
                     gemm::product(gemm::Product { a, b, init: Init::Zero, c: ds.reborrow().into() });
-                    gru::before::backward_gates(
+                    gru::before::backward_gates_as(
                         sweep.isa,
+                        *functions,
                         gru::before::BackwardGates {
                             gates: gates.write_groups(sweep.at(t, rows), 3, units.clone()),
                             h_prev: h.read(sweep.before(t, rows)).cols_range(units.clone()),

@@ -7,6 +7,8 @@ use unroll_kernels::lstm;
 
 /// LSTM forward: gates hold x W + b and receive the activated gates; c and h have their initial state in place.
 pub(crate) struct LstmForward<'a> {
+    /// Of all units.
+    pub(crate) form: lstm::Form<'a>,
     /// U (H, 4 x units), packed.
     pub(crate) recurrent: PackedRef<'a>,
     pub(crate) gates: Gates<'a>,
@@ -16,19 +18,21 @@ pub(crate) struct LstmForward<'a> {
 
 impl LstmForward<'_> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
-        let (sweep, Self { recurrent, gates, c, h }) = (strand.sweep, self);
+        let (sweep, Self { form, recurrent, gates, c, h }) = (strand.sweep, self);
         strand.forward(recurrent.granule(), |t, block| {
             let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
             // SAFETY: own blocks of this step are written, the step before is read: see the top of the folder.
             unsafe {
-                lstm::forward(lstm::Forward {
+                let form = form.units(units.clone());
+                let args = lstm::Forward {
                     h_prev: Left::of(*recurrent, h.read(sweep.before(t, rows)), &mut room),
                     recurrent: recurrent.cols_range(units.clone()),
                     c_prev: c.read(sweep.before(t, rows)).cols_range(units.clone()),
                     gates: gates.first(sweep.at(t, rows), units.clone()),
                     c: c.write(sweep.now(t, rows)).cols_range(units.clone()),
                     h: h.write(sweep.now(t, rows)).cols_range(units),
-                });
+                };
+                lstm::forward_as(form, args);
             }
         });
     }
@@ -36,6 +40,8 @@ impl LstmForward<'_> {
 
 /// LSTM backward.
 pub(crate) struct LstmBackward<'a> {
+    /// Of all units.
+    pub(crate) form: lstm::Form<'a>,
     /// U^T (4 H, H), packed.
     pub(crate) transposed: PackedRef<'a>,
     /// In: the activated gates; out: the gradient of the pre-activations.
@@ -50,7 +56,7 @@ pub(crate) struct LstmBackward<'a> {
 
 impl LstmBackward<'_> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
-        let (sweep, Self { transposed, gates, c, dh, dc }) = (strand.sweep, self);
+        let (sweep, Self { form, transposed, gates, c, dh, dc }) = (strand.sweep, self);
         strand.backward(transposed.granule(), |t, later, block| {
             let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
             // SAFETY: own blocks of this step are written, the gates of the step after are read: see the top of the folder.
@@ -61,8 +67,9 @@ impl LstmBackward<'_> {
                     let b = transposed.cols_range(units.clone());
                     gemm::product(gemm::Product { a, b, init: Init::Keep, c: dh.reborrow().into() });
                 }
-                lstm::backward(
+                lstm::backward_as(
                     sweep.isa,
+                    form.units(units.clone()),
                     lstm::Backward {
                         gates: gates.write_groups(sweep.at(t, rows), 4, units.clone()),
                         c: c.read(sweep.now(t, rows)).cols_range(units.clone()),

@@ -110,6 +110,10 @@ impl Sweep<'_> {
         }
         self.rows
     }
+    /// The rows of the state after each step of the packed sequence.
+    pub(crate) fn after_all(self) -> Range<usize> {
+        self.rows..self.rows + self.all()
+    }
     /// Rows of the state before the first step, in the direction of reading.
     pub(crate) fn initial(self) -> Range<usize> {
         let first = if self.reverse { self.rows + self.all() } else { 0 };

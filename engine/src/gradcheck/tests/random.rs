@@ -9,8 +9,8 @@ struct Random {
     table: Option<usize>,
     /// Whether token 0 is masked, where there is a table and no layer joins all steps.
     masked: bool,
-    /// (kind, size, flags)
-    layers: Vec<(u8, usize, u8)>,
+    /// (kind, size, flags, functions)
+    layers: Vec<(u8, usize, u8, u8)>,
     end: u8,
     steps: usize,
     vocabulary: usize,
@@ -39,7 +39,7 @@ impl Random {
             }
             None => push(&mut nodes, "one_hot", String::new(), self.vocabulary),
         }
-        for &(kind, size, flags) in &self.layers {
+        for &(kind, size, flags, more) in &self.layers {
             let width = nodes.last().unwrap().1;
             let last = nodes.last().unwrap().0.clone();
             let bias = format!("use_bias = {}", flags & 1 == 0);
@@ -48,17 +48,32 @@ impl Random {
             // A second bias stands beside a first one only.
             let second = if flags & 9 == 8 { "recurrent_bias = true" } else { "" };
             let recurrent = |extra: &str| format!("{units}\nreturn_sequences = true\n{bias}\n{carried}\n{extra}");
+            // Mostly the usual functions; gates without a bound would multiply to anything.
+            let activation = ["activation = \"softsign\"", "activation = \"hard_sigmoid\"", "activation = \"linear\""];
+            let gates = ["recurrent_activation = \"softsign\"", "recurrent_activation = \"hard_sigmoid_6\""];
+            let chosen = [activation.get(usize::from(more) % 6), gates.get(usize::from(more) / 6)];
+            let functions = chosen.into_iter().flatten().copied().collect::<Vec<_>>().join("\n");
             let function = ["linear", "tanh", "relu", "sigmoid", "softmax"];
             match kind {
                 0 => push(&mut nodes, "simple_rnn", recurrent(second), size),
                 1 => push(&mut nodes, "simple_rnn", recurrent("activation = \"relu\""), size),
-                2 => push(&mut nodes, "lstm", recurrent(second), size),
-                3 => push(&mut nodes, "gru", recurrent(""), size),
-                4 => push(&mut nodes, "gru", recurrent("reset_after = false"), size),
+                2 => push(
+                    &mut nodes,
+                    "lstm",
+                    recurrent(&format!("{second}\npeephole = {}\n{functions}", flags > 15)),
+                    size,
+                ),
+                3 => push(&mut nodes, "gru", recurrent(&functions), size),
+                4 => push(&mut nodes, "gru", recurrent(&format!("reset_after = false\n{functions}")), size),
                 5 => {
                     let cell = ["simple_rnn", "lstm", "gru"][size % 3];
-                    let body = format!("layer = {{ type = \"{cell}\", {units}, return_sequences = true, {bias} }}");
-                    push(&mut nodes, "bidirectional", body, 2 * size);
+                    let merge = ["concat", "sum", "mul", "ave"][usize::from(more) % 4];
+                    let stateful = flags & 2 == 2;
+                    let body = format!(
+                        "merge_mode = \"{merge}\"\n\
+                         layer = {{ type = \"{cell}\", {units}, return_sequences = true, {bias}, stateful = {stateful} }}"
+                    );
+                    push(&mut nodes, "bidirectional", body, if merge == "concat" { 2 * size } else { size });
                 }
                 6 => {
                     let body = format!("{units}\nactivation = \"{}\"\n{bias}", function[usize::from(flags) % 4]);
@@ -75,8 +90,8 @@ impl Random {
                     push(&mut nodes, "add", format!("inputs = [\"{branch}\", \"{last}\"]"), width);
                 }
                 _ => {
-                    let (other, more) = nodes[size % nodes.len()].clone();
-                    push(&mut nodes, "concatenate", format!("inputs = [\"{last}\", \"{other}\"]"), width + more);
+                    let (other, wider) = nodes[size % nodes.len()].clone();
+                    push(&mut nodes, "concatenate", format!("inputs = [\"{last}\", \"{other}\"]"), width + wider);
                 }
             }
         }
@@ -108,7 +123,7 @@ impl Random {
 }
 
 fn random() -> impl Strategy<Value = Random> {
-    let layers = prop::collection::vec((0u8..11, 1usize..10, 0u8..24), 0..5);
+    let layers = prop::collection::vec((0u8..11, 1usize..10, 0u8..24, 0u8..24), 0..5);
     (prop::option::of(1usize..8), any::<bool>(), layers, 0u8..6, 1usize..5, 1usize..14).prop_map(
         |(table, masked, layers, end, steps, vocabulary)| Random { table, masked, layers, end, steps, vocabulary },
     )

@@ -9,6 +9,7 @@ use std::ops::Range;
 pub(super) struct Sequence {
     pub(super) precision: Precision,
     pub(super) reset: Reset,
+    pub(super) functions: Functions,
     pub(super) steps: usize,
     pub(super) rows: usize,
     pub(super) units: usize,
@@ -46,6 +47,7 @@ impl Sequence {
         Self {
             precision: Precision::F32,
             reset,
+            functions: Functions::default(),
             steps,
             rows,
             units,
@@ -137,15 +139,18 @@ impl Sequence {
         for u in cuts.windows(2).map(|cut| cut[0]..cut[1]) {
             let bias = |g: usize, bias: &'_ [f32]| bias[g * self.units..][u.clone()].to_vec();
             let bias = self.recurrent_bias.as_deref().map(|b| [bias(0, b), bias(1, b), bias(2, b)]);
-            forward(Forward {
-                h_prev: left,
-                h_prev_own: h_prev.cols_range(u.clone()),
-                recurrent: packed.view().cols_range(u.clone()),
-                recurrent_bias: bias.as_ref().map(|[z, r, n]| [&z[..], &r[..], &n[..]]),
-                gates: gates.reborrow().cols_range(u.clone()),
-                hidden: hidden.reborrow().cols_range(u.clone()),
-                h: h.reborrow().cols_range(u.clone()),
-            });
+            forward_as(
+                self.functions,
+                Forward {
+                    h_prev: left,
+                    h_prev_own: h_prev.cols_range(u.clone()),
+                    recurrent: packed.view().cols_range(u.clone()),
+                    recurrent_bias: bias.as_ref().map(|[z, r, n]| [&z[..], &r[..], &n[..]]),
+                    gates: gates.reborrow().cols_range(u.clone()),
+                    hidden: hidden.reborrow().cols_range(u.clone()),
+                    h: h.reborrow().cols_range(u.clone()),
+                },
+            );
         }
     }
 
@@ -156,23 +161,29 @@ impl Sequence {
         let [mut room, mut reset_room] = [(); 2].map(|()| Buffer::default());
         let left = Left::of(zr.view(), h_prev, &mut room);
         for u in cuts.windows(2).map(|cut| cut[0]..cut[1]) {
-            before::forward_gates(before::ForwardGates {
-                h_prev: left,
-                h_prev_own: h_prev.cols_range(u.clone()),
-                recurrent: zr.view().cols_range(u.clone()),
-                gates: gates.reborrow().cols_range(u.clone()),
-                reset_h: reset_h.reborrow().cols_range(u),
-            });
+            before::forward_gates_as(
+                self.functions,
+                before::ForwardGates {
+                    h_prev: left,
+                    h_prev_own: h_prev.cols_range(u.clone()),
+                    recurrent: zr.view().cols_range(u.clone()),
+                    gates: gates.reborrow().cols_range(u.clone()),
+                    reset_h: reset_h.reborrow().cols_range(u),
+                },
+            );
         }
         let left = Left::of(new.view(), reset_h.as_ref(), &mut reset_room);
         for u in cuts.windows(2).map(|cut| cut[0]..cut[1]) {
-            before::forward_candidate(before::ForwardCandidate {
-                reset_h: left,
-                recurrent: new.view().cols_range(u.clone()),
-                h_prev: h_prev.cols_range(u.clone()),
-                gates: gates.reborrow().cols_range(u.clone()),
-                h: h.reborrow().cols_range(u),
-            });
+            before::forward_candidate_as(
+                self.functions,
+                before::ForwardCandidate {
+                    reset_h: left,
+                    recurrent: new.view().cols_range(u.clone()),
+                    h_prev: h_prev.cols_range(u.clone()),
+                    gates: gates.reborrow().cols_range(u.clone()),
+                    h: h.reborrow().cols_range(u),
+                },
+            );
         }
     }
 
@@ -188,7 +199,7 @@ impl Sequence {
                 dh: dh.cols_range(u.clone()),
                 dh_prev: dh_prev.reborrow().cols_range(u),
             };
-            backward(isa, args);
+            backward_as(isa, self.functions, args);
         }
         let direct = dense(dh_prev.as_ref());
         let packed = self.pack(isa, 0..3, true);
@@ -208,7 +219,7 @@ impl Sequence {
                 dh: dh.cols_range(u.clone()),
                 dh_prev: dh_prev.reborrow().cols_range(u),
             };
-            before::backward_candidate(isa, args);
+            before::backward_candidate_as(isa, self.functions, args);
         }
         let (zr, new) = (0..2 * self.units, 2 * self.units..3 * self.units);
         let packed = self.pack(isa, 2..3, true);
@@ -222,7 +233,7 @@ impl Sequence {
                 dreset_h: ds.as_ref().cols_range(u.clone()),
                 dh_prev: dh_prev.reborrow().cols_range(u),
             };
-            before::backward_gates(isa, args);
+            before::backward_gates_as(isa, self.functions, args);
         }
         let direct = dense(dh_prev.as_ref());
         let packed = self.pack(isa, 0..2, true);
