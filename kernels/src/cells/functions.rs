@@ -3,7 +3,7 @@
 
 use super::{through_sigmoid, through_tanh};
 use crate::activation::{Activation, generic};
-use crate::math::{sigmoid, tanh};
+use crate::math::{rough, sigmoid, tanh};
 use crate::simd::Simd;
 
 /// The functions of a recurrent cell, in Keras' words.
@@ -56,6 +56,31 @@ impl Apply for Standard {
     #[inline(always)]
     fn activation<S: Simd>(self, s: S, x: S::F32) -> S::F32 {
         tanh(s, x)
+    }
+    #[inline(always)]
+    fn through_activation<S: Simd>(self, s: S, d: S::F32, y: S::F32) -> S::F32 {
+        through_tanh(s, d, y)
+    }
+}
+
+/// Sigmoid and tanh for a step forward in bf16. Gradients go through them as through the exact ones: they need values only.
+#[derive(Clone, Copy)]
+pub(crate) struct Rough;
+
+impl Apply for Rough {
+    const PLAIN: bool = true;
+
+    #[inline(always)]
+    fn gate<S: Simd>(self, s: S, x: S::F32) -> S::F32 {
+        rough::sigmoid(s, x)
+    }
+    #[inline(always)]
+    fn through_gate<S: Simd>(self, s: S, d: S::F32, y: S::F32) -> S::F32 {
+        through_sigmoid(s, d, y)
+    }
+    #[inline(always)]
+    fn activation<S: Simd>(self, s: S, x: S::F32) -> S::F32 {
+        rough::tanh(s, x)
     }
     #[inline(always)]
     fn through_activation<S: Simd>(self, s: S, d: S::F32, y: S::F32) -> S::F32 {

@@ -10,7 +10,7 @@ pub mod reference;
 pub(crate) mod testing;
 
 pub use functions::Functions;
-pub(crate) use functions::{Apply, Standard};
+pub(crate) use functions::{Apply, Rough, Standard};
 
 use crate::gemm::{self, PackedRef, Precision};
 use crate::simd::Simd;

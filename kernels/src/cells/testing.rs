@@ -141,6 +141,14 @@ pub(crate) fn product_bound(precision: Precision, units: usize) -> f64 {
     }
 }
 
+/// The relative error of sigmoid and tanh in a step forward.
+pub(crate) fn function_bound(precision: Precision) -> f64 {
+    match precision {
+        Precision::F32 | Precision::Int8 => 4.0 * U,
+        Precision::Bf16 => f64::from(crate::math::rough::ERROR),
+    }
+}
+
 /// Row `n`, column `j` of A B and of |A| |B| in f64, of rounded operands: A (N, H) and B (H, width), dense.
 pub(crate) fn hidden_side(precision: Precision, [a, b]: [&[f32]; 2], width: usize, n: usize, j: usize) -> (f64, f64) {
     let k = b.len() / width;

@@ -24,18 +24,18 @@
 //! **Shapes** as in [`super`]; s (N, units) in, (N, H) when read.
 //!
 //! **Error.** With u = 2^-24 and e the bound of the phase's product, 2 (H + 1) u (|x W + b| + sum |h_prev or s| |U|), each
-//! phase measured from the values that it is given, to first order in u
+//! phase measured from the values that it is given, and functions off by v of their value ([`super`]), to first order in u
 //!
 //! ```text
-//! |error of z, r| <= e / 4 + 4 u               |error of s| <= |h_prev| (e / 4 + 6 u)
-//! |error of n|    <= e + 4 u                   |error of h| <= |error of n| + 8 u (1 + |h_prev|)
+//! |error of z, r| <= e / 4 + v                 |error of s| <= |h_prev| (e / 4 + v + 2 u)
+//! |error of n|    <= e + v                     |error of h| <= |error of n| + 8 u (1 + |h_prev|)
 //! |error of da, dh_prev| <= 16 u ((|dh| + |ds|) (1 + |h_prev|) + |dh_prev|)
 //! ```
 
 use super::{check_gates, generic};
-use crate::cells::{Apply, Functions, Standard, blocks, check_shape};
+use crate::cells::{Apply, Functions, Rough, Standard, blocks, check_shape};
 use crate::faults::{Fault, spoil};
-use crate::gemm::{Init, Left, PackedRef, Walk};
+use crate::gemm::{Init, Left, PackedRef, Precision, Walk};
 use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
 
@@ -60,7 +60,7 @@ pub struct ForwardGates<'a> {
 /// When the shapes do not agree.
 #[track_caller]
 pub fn forward_gates(args: ForwardGates<'_>) {
-    forward_gates_step(Standard, args);
+    forward_gates_as(Functions::default(), args);
 }
 
 /// The same with any functions. The usual ones have their own code; others are chosen a vector at a time.
@@ -70,10 +70,10 @@ pub fn forward_gates(args: ForwardGates<'_>) {
 /// When the shapes do not agree.
 #[track_caller]
 pub fn forward_gates_as(functions: Functions, args: ForwardGates<'_>) {
-    if functions.are_standard() {
-        forward_gates_step(Standard, args);
-    } else {
-        forward_gates_step(functions, args);
+    match (functions.are_standard(), args.recurrent.precision()) {
+        (true, Precision::Bf16) => forward_gates_step(Rough, args),
+        (true, _) => forward_gates_step(Standard, args),
+        (false, _) => forward_gates_step(functions, args),
     }
 }
 
@@ -121,7 +121,7 @@ pub struct ForwardCandidate<'a> {
 /// When the shapes do not agree.
 #[track_caller]
 pub fn forward_candidate(args: ForwardCandidate<'_>) {
-    forward_candidate_step(Standard, args);
+    forward_candidate_as(Functions::default(), args);
 }
 
 /// The same with any functions. The usual ones have their own code; others are chosen a vector at a time.
@@ -131,10 +131,10 @@ pub fn forward_candidate(args: ForwardCandidate<'_>) {
 /// When the shapes do not agree.
 #[track_caller]
 pub fn forward_candidate_as(functions: Functions, args: ForwardCandidate<'_>) {
-    if functions.are_standard() {
-        forward_candidate_step(Standard, args);
-    } else {
-        forward_candidate_step(functions, args);
+    match (functions.are_standard(), args.recurrent.precision()) {
+        (true, Precision::Bf16) => forward_candidate_step(Rough, args),
+        (true, _) => forward_candidate_step(Standard, args),
+        (false, _) => forward_candidate_step(functions, args),
     }
 }
 

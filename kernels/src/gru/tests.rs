@@ -3,8 +3,8 @@ use super::*;
 use crate::activation::{self, Activation};
 use crate::cells::reference::sigmoid;
 use crate::cells::testing::{
-    Field, PRECISIONS, Random, U, awkward, bits, check_gradients, check_with_faults, cuts, hidden_side, noise,
-    product_bound, sizes, within,
+    Field, PRECISIONS, Random, U, awkward, bits, check_gradients, check_with_faults, cuts, function_bound, hidden_side,
+    noise, product_bound, sizes, within,
 };
 use crate::check::{Claim, dot, wide};
 use crate::gemm::{Packed, Precision};
@@ -135,6 +135,7 @@ impl Unit<'_> {
 
     fn check_forward_after(&self, name: &str) {
         let (sequence, outcome) = (self.sequence, self.outcome);
+        let function = function_bound(sequence.precision);
         let h_prev = &outcome.h[self.t * sequence.rows * sequence.units..];
         let hidden = [0, 1, 2].map(|k| self.hidden(h_prev, k));
         let size = (0..3).map(|k| self.pre(k).abs() + hidden[k].1).fold(0.0, f64::max);
@@ -143,34 +144,35 @@ impl Unit<'_> {
         let q = hidden[2].0;
         let n = (self.pre(2) + r * q).tanh();
         for (k, gate) in [z, r].into_iter().enumerate() {
-            within(&format!("{name}: gate {k}"), outcome.gates[self.gate(k)], gate, e / 4.0 + 4.0 * U);
+            within(&format!("{name}: gate {k}"), outcome.gates[self.gate(k)], gate, e / 4.0 + function);
         }
         within(&format!("{name}: q"), outcome.hidden[self.at()], q, e);
-        let n_bound = (1.0 + q.abs()) * (1.25 * e + 8.0 * U);
+        let n_bound = (1.0 + q.abs()) * (1.25 * e + 2.0 * function);
         within(&format!("{name}: n"), outcome.gates[self.gate(2)], n, n_bound);
-        let bound = n_bound + (1.0 + self.h_prev().abs()) * (e / 4.0 + 8.0 * U);
+        let bound = n_bound + (1.0 + self.h_prev().abs()) * (e / 4.0 + 2.0 * function);
         within(&format!("{name}: h"), self.h(), reference::blend(z, n, self.h_prev()), bound);
     }
 
     fn check_forward_before(&self, name: &str) {
         let (sequence, outcome) = (self.sequence, self.outcome);
+        let function = function_bound(sequence.precision);
         let state = sequence.rows * sequence.units;
         let terms = product_bound(sequence.precision, sequence.units);
         for k in [0, 1] {
             let (sum, size) = self.hidden(&outcome.h[self.t * state..], k);
             let e = terms * (self.pre(k).abs() + size);
             let want = sigmoid(self.pre(k) + sum);
-            within(&format!("{name}: gate {k}"), outcome.gates[self.gate(k)], want, e / 4.0 + 4.0 * U);
+            within(&format!("{name}: gate {k}"), outcome.gates[self.gate(k)], want, e / 4.0 + function);
             if k == 1 {
-                let bound = self.h_prev().abs() * (e / 4.0 + 6.0 * U);
+                let bound = self.h_prev().abs() * (e / 4.0 + function + 2.0 * U);
                 within(&format!("{name}: s"), outcome.hidden[self.at()], want * self.h_prev(), bound);
             }
         }
         let (sum, size) = self.hidden(&outcome.hidden[self.t * state..], 2);
         let e = terms * (self.pre(2).abs() + size);
         let n = (self.pre(2) + sum).tanh();
-        within(&format!("{name}: n"), outcome.gates[self.gate(2)], n, e + 4.0 * U);
-        let bound = e + 4.0 * U + 8.0 * U * (1.0 + self.h_prev().abs());
+        within(&format!("{name}: n"), outcome.gates[self.gate(2)], n, e + function);
+        let bound = e + function + 8.0 * U * (1.0 + self.h_prev().abs());
         within(&format!("{name}: h"), self.h(), reference::blend(self.gates()[0], n, self.h_prev()), bound);
     }
 

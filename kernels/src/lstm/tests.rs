@@ -3,8 +3,8 @@ use super::*;
 use crate::Buffer;
 use crate::activation::{self, Activation};
 use crate::cells::testing::{
-    Field, PRECISIONS, Random, U, awkward, bits, check_gradients, check_with_faults, cuts, hidden_side, noise,
-    product_bound, sizes, within,
+    Field, PRECISIONS, Random, U, awkward, bits, check_gradients, check_with_faults, cuts, function_bound, hidden_side,
+    noise, product_bound, sizes, within,
 };
 use crate::check::{Claim, dot, wide};
 use crate::gemm::{self, Packed, Precision};
@@ -237,10 +237,11 @@ fn check_steps(isa: Isa, sequence: &Sequence, outcome: &Outcome) {
             });
             let c_prev = wide(&outcome.c, at(t));
             let (gates, c, h) = reference::cell(pre, c_prev);
-            let c_bound = (1.0 + c_prev.abs()) * (1.25 * e + 12.0 * U);
-            (0..4).for_each(|k| within(&name("gate"), outcome.gates[gate(k)], gates[k], e + 4.0 * U));
+            let function = function_bound(sequence.precision);
+            let c_bound = (1.0 + c_prev.abs()) * (1.25 * e + 3.0 * function);
+            (0..4).for_each(|k| within(&name("gate"), outcome.gates[gate(k)], gates[k], e + function));
             within(&name("c"), outcome.c[at(t + 1)], c, c_bound);
-            within(&name("h"), outcome.h[at(t + 1)], h, c_bound + e / 4.0 + 12.0 * U);
+            within(&name("h"), outcome.h[at(t + 1)], h, c_bound + e / 4.0 + 3.0 * function);
 
             let (dh, dc) = (wide(&outcome.dh, at(t + 1)), wide(&outcome.dc, at(t + 1)));
             let gates = std::array::from_fn(|k| wide(&outcome.gates, gate(k)));

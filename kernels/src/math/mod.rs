@@ -22,12 +22,16 @@
 //! | sigmoid | 1.679 | 1.817 |
 //! | ln | 0.852 | 0.860 |
 //!
+//! [`rough`] holds a cheaper sigmoid and tanh for cells in bf16.
+//!
 //! # Where the constants come from
 //!
 //! Polynomials and the rational function are minimax in the relative error of the whole function over the stated interval
 //! (Lawson's iteratively re-weighted least squares at 30 digits). Coefficients were rounded to f32 one by one from
 //! the lowest order on, the others being fitted again after each, so that the rounding of one is made good by the rest.
 //! Reductions follow W. J. Cody and W. Waite, "Software Manual for the Elementary Functions", 1980.
+
+pub mod rough;
 
 use crate::isa::Isa;
 use crate::simd::{Kernel, Simd};
