@@ -216,6 +216,20 @@ fn every_step_is_within_its_bound() {
     }
 }
 
+/// What the gates of step t, row n and unit j are functions of, and the bound of the error of each.
+fn before_gates(sequence: &Sequence, outcome: &Outcome, [t, n, j]: [usize; 3]) -> ([f64; 4], f64) {
+    let (rows, units) = (sequence.rows, sequence.units);
+    let h_prev = &outcome.h[t * rows * units..];
+    let mut e = 0f64;
+    let pre = std::array::from_fn(|k| {
+        let (sum, size) = hidden_side(sequence.precision, [h_prev, &sequence.recurrent], 4 * units, n, k * units + j);
+        let x = f64::from(sequence.pre[(t * rows + n) * 4 * units + k * units + j]);
+        e = e.max(product_bound(sequence.precision, units) * (x.abs() + size));
+        x + sum
+    });
+    (pre, e)
+}
+
 /// Compares each step with the reference of the values that it was given, by the bounds of the module's documentation.
 fn check_steps(isa: Isa, sequence: &Sequence, outcome: &Outcome) {
     let (rows, units, state) = (sequence.rows, sequence.units, sequence.rows * sequence.units);
@@ -226,15 +240,7 @@ fn check_steps(isa: Isa, sequence: &Sequence, outcome: &Outcome) {
             let name = |what: &str| format!("{isa} {rows} x {units} step {t} row {n} unit {j}: {what}");
             let wide = |x: &[f32], at: usize| f64::from(x[at]);
 
-            let mut e = 0f64;
-            let pre = std::array::from_fn(|k| {
-                let h_prev = &outcome.h[t * state..];
-                let (sum, size) =
-                    hidden_side(sequence.precision, [h_prev, &sequence.recurrent], 4 * units, n, k * units + j);
-                let x = wide(&sequence.pre, gate(k));
-                e = e.max(product_bound(sequence.precision, units) * (x.abs() + size));
-                x + sum
-            });
+            let (pre, e) = before_gates(sequence, outcome, [t, n, j]);
             let c_prev = wide(&outcome.c, at(t));
             let (gates, c, h) = reference::cell(pre, c_prev);
             let function = function_bound(sequence.precision);
@@ -287,15 +293,7 @@ fn check_form(isa: Isa, sequence: &Sequence, outcome: &Outcome) {
             let name = |what: &str| format!("{isa} {functions:?} {peephole:?} step {t} row {n} unit {j}: {what}");
             let wide = |x: &[f32], at: usize| f64::from(x[at]);
 
-            let mut e = 0f64;
-            let pre = std::array::from_fn(|k| {
-                let h_prev = &outcome.h[t * state..];
-                let (sum, size) =
-                    hidden_side(sequence.precision, [h_prev, &sequence.recurrent], 4 * units, n, k * units + j);
-                let x = wide(&sequence.pre, gate(k));
-                e = e.max(product_bound(sequence.precision, units) * (x.abs() + size));
-                x + sum
-            });
+            let (pre, e) = before_gates(sequence, outcome, [t, n, j]);
             let c_prev = wide(&outcome.c, at(t));
             let (gates, c, h) = reference::cell_as(functions, peephole, pre, c_prev);
             let [i, f, g, o] = gates;
