@@ -95,8 +95,9 @@ def speed(kinds):
         rows.append([*row, str(len(runs)), runs[-1]["commit"]])
     head = ["case", "precision", "Unroll, all threads", "GFLOP/s", "of the peak", "all threads over one"]
     head += [f"{name} (ratio)" for name in PEERS.values()] + ["one thread over PyTorch f32", "runs", "commit"]
-    lines = paragraph("Peers in the fastest of their settings; in brackets, how many times as fast Unroll is on all threads. Beside "
-                      "minchar stands NumPy, in double precision.") + table(head, rows)
+    lines = paragraph("In brackets, how many times as fast Unroll is on all threads. PyTorch in f32 has the number of threads, and oneDNN "
+                      "on or off, that were fastest in a trial of each; in bf16, in `bilstm` and for single products it has all threads and "
+                      "oneDNN. Beside minchar stands NumPy, in double precision.") + table(head, rows)
     if products:
         head = ["product M x K x N", "precision", "Unroll, GFLOP/s", "of the peak", "all threads over one",
                 "PyTorch (MKL, oneDNN), same precision", "ratio", "runs", "commit"]
