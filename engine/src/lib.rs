@@ -27,7 +27,7 @@
 //!
 //! let inputs: Vec<u32> = (0..12).map(|i| i / 2 % 4).collect(); // time-major: both rows read the same
 //! let targets: Vec<u32> = inputs.iter().map(|t| (t + 1) % 4).collect();
-//! let batch = Batch { steps, rows, inputs: &inputs, targets: &targets, mask: None };
+//! let batch = Batch { steps, rows, inputs: &inputs, targets: &targets, ..Batch::default() };
 //! let mut state = network.new_state(rows);
 //! for number in 1..=200 {
 //!     let at = StepAt { number, lr: 0.05 };

@@ -222,6 +222,23 @@ fn options_win_over_the_file_which_wins_over_the_recipe() {
 }
 
 #[test]
+fn a_model_of_vectors_has_a_table_and_takes_no_text() {
+    let place = Place::new();
+    let layers = "layers = [{ type = \"input\", width = 10, batch_size = 8 }, { type = \"lstm\", units = 3 }, { type = \"dense\" }]";
+    place.file("vectors.toml", format!("[model.graph]\n{layers}\n"));
+    place.file("verses.txt", verses());
+    let refused = place.refused(&["train", "--config", "vectors.toml", "--data", "verses.txt", "--out", "run"]);
+    let want = "2: error: layer `input` takes vectors of 10, and a text has none";
+    assert!(refused.starts_with(want), "{refused}");
+    assert!(!place.exists("run"));
+    let table = place.ok(&["summary", "--config", "vectors.toml", "--vocab", "3"]);
+    assert!(table.contains("(8, None, 10)") && table.contains("(8, 3)"), "{table}");
+    place.ok(&["gradcheck", "--config", "vectors.toml", "--vocab", "3"]);
+    let refused = place.refused(&["gradcheck", "--config", "vectors.toml", "--vocab", "3", "--batch", "2"]);
+    assert!(refused.starts_with("2: error: 2 rows, but the model's batch_size is 8"), "{refused}");
+}
+
+#[test]
 fn summary_is_kerass_table() {
     insta::assert_snapshot!(Place::new().ok(&["summary", "--recipe", "char-rnn"]));
 }

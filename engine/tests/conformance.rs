@@ -288,7 +288,14 @@ fn run_forward(case: &Value, way: Way) {
             }
         }
         let (mut output, tokens, mask) = (Vec::new(), x.tokens(), mask(case, &x));
-        let batch = Batch { steps: x.steps, rows: x.rows, inputs: &tokens, targets: &[], mask: mask.as_deref() };
+        let batch = Batch {
+            steps: x.steps,
+            rows: x.rows,
+            inputs: &tokens,
+            targets: &[],
+            mask: mask.as_deref(),
+            ..Batch::default()
+        };
         for _ in 0..case["calls"].as_u64().unwrap_or(1) {
             let logits = network.predict(&batch, &mut state);
             output = (0..x.rows).flat_map(|n| logits.row(n)[..width].to_vec()).collect();
@@ -367,7 +374,7 @@ impl Regression {
         // Of -ln(1 - sigmoid(y)), the cross-entropy against 0.
         let other = 1.0 / (1.0 + (-y[0]).exp());
         let zeros = vec![0; x.rows];
-        let batch = Batch { steps: x.steps, rows: x.rows, inputs: &tokens, targets: &zeros, mask: None };
+        let batch = Batch { steps: x.steps, rows: x.rows, inputs: &tokens, targets: &zeros, ..Batch::default() };
         self.network.train_step(&batch, &mut self.state, 0);
         for name in &self.trained {
             let range = place(&self.network, name);

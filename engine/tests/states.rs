@@ -21,7 +21,7 @@ fn network(layer: &str) -> Network {
 fn run(network: &mut Network, state: &mut State) -> (f64, Vec<(String, Vec<f32>)>) {
     let inputs: Vec<u32> = (0..STEPS * ROWS).map(|i| (i * 5 % 7) as u32).collect();
     let targets = &inputs[..if network.graph().is_sequence() { STEPS * ROWS } else { ROWS }];
-    let batch = Batch { steps: STEPS, rows: ROWS, inputs: &inputs, targets, mask: None };
+    let batch = Batch { steps: STEPS, rows: ROWS, inputs: &inputs, targets, ..Batch::default() };
     let loss = network.evaluate(&batch, state).nats;
     (loss, state.tensors().map(|t| (t.name, t.values.to_vec())).collect())
 }

@@ -485,7 +485,14 @@ impl<'a> Training<'a> {
             }
         }
         self.done += 1;
-        let batch = Batch { steps, rows, inputs: &self.inputs, targets: &self.targets, mask: self.mask.as_deref() };
+        let batch = Batch {
+            steps,
+            rows,
+            inputs: &self.inputs,
+            targets: &self.targets,
+            mask: self.mask.as_deref(),
+            ..Batch::default()
+        };
         let at = StepAt { number: self.done, lr: self.case.lr };
         match step(&mut self.network, &mut self.optimizer, &batch, &mut self.state, at) {
             Ok(Stepped::Done { loss, .. } | Stepped::LossNotFinite(loss)) => loss.mean(),

@@ -143,7 +143,7 @@ fn score_group(
             targets[t * rows + n] = pair.map_or(crate::corpus::IGNORE, |pair| pair[1]);
         }
         let (inputs, targets) = (&inputs[..steps * rows], &targets[..steps * rows]);
-        network.evaluate(&Batch { steps, rows, inputs, targets, mask: None }, &mut state);
+        network.evaluate(&Batch { steps, rows, inputs, targets, ..Batch::default() }, &mut state);
         let losses = &mut losses[..steps * rows];
         network.losses(losses);
         for (place, loss) in losses.iter().enumerate() {

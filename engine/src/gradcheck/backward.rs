@@ -111,7 +111,7 @@ impl Pass<'_> {
         let width = node.shape.width();
         match &node.config {
             LayerConfig::Embedding(_) => self.embedding(node, &dy, &size),
-            LayerConfig::OneHot(_) | LayerConfig::TimeDistributed(_) => {}
+            LayerConfig::Input(_) | LayerConfig::OneHot(_) | LayerConfig::TimeDistributed(_) => {}
             LayerConfig::SimpleRnn(_) | LayerConfig::Lstm(_) | LayerConfig::Gru(_) | LayerConfig::Bidirectional(_) => {
                 self.recurrence(i, &dy, &size);
             }

@@ -2,16 +2,22 @@
 
 use super::model::{Model, Params, Step};
 use crate::graph::{
-    Graph, Initializer, LayerConfig, Loss, MaskRule, ModelConfig, ParamSpec, Recurrent, RecurrentConfig, Role, Source,
+    Graph, Initializer, Input, LayerConfig, Loss, MaskRule, ModelConfig, ParamSpec, Recurrent, RecurrentConfig, Role,
+    Source,
 };
 use crate::random::{Key, Purpose};
 use unroll_kernels::softmax::IGNORE;
 
-/// Tokens and targets of one step.
+/// Tokens, vectors and targets of one step.
 #[derive(Clone, Debug)]
 pub(super) struct Tokens {
-    /// (T, N)
+    /// T
+    pub(super) steps: usize,
+    /// (T, N); empty where no layer takes tokens.
     pub(super) inputs: Vec<u32>,
+    /// Of each input layer, (T, N, width) or (N, width): f32 numbers, in either precision.
+    pub(super) vectors: Vec<Vec<f64>>,
+    pub(super) narrow: Vec<Vec<f32>>,
     /// (T, N), or (N) where the model gives one output a row.
     pub(super) targets: Vec<u32>,
     /// The targets without those of masked steps.
@@ -19,7 +25,7 @@ pub(super) struct Tokens {
 }
 
 /// Draws `batches` batches of T steps and N rows: a third of the tokens repeat an earlier one, a sixth of the targets is
-/// not scored. Where token 0 is masked, a third of the tokens is, and of several rows one wholly.
+/// not scored. Where token 0 is masked, a third of the tokens is, and of several rows one wholly; so are vectors.
 pub(super) fn tokens(graph: &Graph, steps: usize, rows: usize, batches: usize, seed: u64) -> Vec<Tokens> {
     let key = Key::new(seed, Purpose::Check);
     let outputs = if graph.is_sequence() { steps * rows } else { rows };
@@ -41,27 +47,54 @@ pub(super) fn tokens(graph: &Graph, steps: usize, rows: usize, batches: usize, s
         }
         let (target, ignored) = (key.layer(4 * b + 2), key.layer(4 * b + 3));
         let scored = ignored.below(outputs as u64, outputs as u64) as usize;
-        if graph.mask_rule() == Some(MaskRule::TokenZero) {
+        let rule = graph.mask_rule();
+        let mut masked = vec![false; steps * rows];
+        if matches!(rule, Some(MaskRule::TokenZero | MaskRule::Vectors { .. })) {
             let (zero, row) = (key.layer(4 * b).step(1), scored % rows);
-            for (i, token) in inputs.iter_mut().enumerate() {
+            for (i, masked) in masked.iter_mut().enumerate() {
                 let wholly = rows > 1 && i % rows == (row + 1) % rows;
-                if wholly || zero.below(i as u64, 3) == 0 {
-                    *token = 0;
-                }
+                *masked = wholly || zero.below(i as u64, 3) == 0;
             }
             // At least one is there that is scored.
-            inputs[if graph.is_sequence() { scored } else { row }] = 1;
+            let there = if graph.is_sequence() { scored } else { row };
+            masked[there] = false;
+            if rule == Some(MaskRule::TokenZero) {
+                inputs.iter_mut().zip(&masked).filter(|(_, masked)| **masked).for_each(|(token, _)| *token = 0);
+                inputs[there] = 1;
+                masked = inputs.iter().map(|&token| token == 0).collect();
+            }
         }
         let target = |i: usize| {
             let ignore = i != scored && ignored.below(i as u64, 6) == 0;
             if ignore { IGNORE } else { target.below(i as u64, classes as u64) as u32 }
         };
         let targets: Vec<u32> = (0..outputs).map(target).collect();
-        let masked = |i: usize| graph.is_sequence() && inputs[i] == 0 && graph.mask_rule() == Some(MaskRule::TokenZero);
-        let scored = (0..outputs).map(|i| if masked(i) { IGNORE } else { targets[i] }).collect();
-        Tokens { inputs, targets, scored }
+        let ignored = |i: usize| graph.is_sequence() && masked[i];
+        let scored = (0..outputs).map(|i| if ignored(i) { IGNORE } else { targets[i] }).collect();
+        let narrow = vectors(graph, [steps, rows], key.layer(4 * b), &masked);
+        let wide = narrow.iter().map(|v| v.iter().map(|&x| f64::from(x)).collect()).collect();
+        inputs.truncate(if graph.takes_tokens() { steps * rows } else { 0 });
+        Tokens { steps, inputs, vectors: wide, narrow, targets, scored }
     };
     (0..batches).map(batch).collect()
+}
+
+/// Draws the vectors of every input layer, uniform in ±1; where a vector of one value is masked, `masked` ones have it.
+fn vectors(graph: &Graph, [steps, rows]: [usize; 2], key: Key, masked: &[bool]) -> Vec<Vec<f32>> {
+    let draw = |(k, (node, input)): (usize, (usize, &Input))| {
+        let key = key.step(2 + k as u64);
+        let count = if graph.nodes()[node].shape.time.is_some() { steps * rows } else { rows };
+        let values = (0..(count * input.width) as u64).map(|i| 2.0 * key.uniform(i) - 1.0);
+        let mut values: Vec<f32> = values.collect();
+        if let Some(MaskRule::Vectors { input: ruling, value }) = graph.mask_rule()
+            && ruling == k
+        {
+            let vectors = values.chunks_exact_mut(input.width).zip(masked);
+            vectors.filter(|(_, masked)| **masked).for_each(|(vector, _)| vector.fill(value));
+        }
+        values
+    };
+    graph.vector_inputs().enumerate().map(draw).collect()
 }
 
 /// Draws every parameter uniformly so that pre-activations have a standard deviation below 1 and nothing saturates;

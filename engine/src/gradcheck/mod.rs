@@ -133,6 +133,12 @@ fn run(graph: &Graph, options: &Options, progress: &mut dyn FnMut(usize, &str), 
             return Err(Error::usage(format!("the number of {name} must be at least 1")));
         }
     }
+    if let Some(declared) = graph.batch_size()
+        && declared != options.rows
+    {
+        let what = format!("{} rows, but the model's batch_size is {declared}", options.rows);
+        return Err(Error::usage(what).mend("check it with that many rows"));
+    }
     fits(graph, options, steps)?;
     let crew = Crew::new(options.threads, 1);
     let crew = crew.map_err(|e| Error::run(format!("cannot start {} threads: {e}", options.threads)))?;
@@ -232,9 +238,10 @@ fn fits(graph: &Graph, options: &Options, steps: usize) -> Result<()> {
 
 fn step<'a>(options: &Options, batch: &'a Tokens, b: usize, before: &'a [Vec<Carried>]) -> Step<'a> {
     Step {
-        steps: batch.inputs.len() / options.rows,
+        steps: batch.steps,
         rows: options.rows,
         tokens: &batch.inputs,
+        vectors: &batch.vectors,
         targets: &batch.scored,
         key: Key::new(options.seed, Purpose::Dropout).step(b as u64),
         before,
@@ -307,10 +314,12 @@ impl Sets {
         fault: &dyn Fn(&mut [f32]),
     ) -> Result<()> {
         let rows = self.options.rows;
+        let vectors: Vec<&[f32]> = batch.narrow.iter().map(|v| &v[..]).collect();
         let batch = Batch {
-            steps: batch.inputs.len() / rows,
+            steps: batch.steps,
             rows,
             inputs: &batch.inputs,
+            vectors: &vectors,
             targets: &batch.targets,
             mask: None,
         };

@@ -31,8 +31,10 @@ pub(super) struct Step<'a> {
     pub(super) steps: usize,
     /// N
     pub(super) rows: usize,
-    /// (T, N)
+    /// (T, N); empty where no layer takes tokens.
     pub(super) tokens: &'a [u32],
+    /// Of each input layer: (T, N, width), or (N, width) where there is one vector a row.
+    pub(super) vectors: &'a [Vec<f64>],
     /// (T, N), or (N) where the model gives one output a row.
     pub(super) targets: &'a [u32],
     pub(super) key: Key,
@@ -292,14 +294,19 @@ impl<'a> Model<'a> {
     /// Which steps (T, N) are there, if the graph masks any.
     fn there(&self, step: &Step<'_>, params: Params<'_>) -> Option<Vec<bool>> {
         let rule = self.graph.mask_rule()?;
-        let there = |&token: &u32| match rule {
-            MaskRule::TokenZero => token != 0,
+        let other = |vector: &[f64], value: f32| vector.iter().any(|&x| x != f64::from(value));
+        let there = |at: usize| match rule {
+            MaskRule::TokenZero => step.tokens[at] != 0,
             MaskRule::Rows { table, value } => {
                 let width = self.graph.params()[table].shape[1];
-                params.get(table)[row(token as usize, width)].iter().any(|&x| x != f64::from(value))
+                other(&params.get(table)[row(step.tokens[at] as usize, width)], value)
+            }
+            MaskRule::Vectors { input, value } => {
+                let width = step.vectors[input].len() / (step.steps * step.rows);
+                other(&step.vectors[input][row(at, width)], value)
             }
         };
-        Some(step.tokens.iter().map(there).collect())
+        Some((0..step.steps * step.rows).map(there).collect())
     }
 
     /// What the masked steps of a recurrent node give out.
@@ -314,13 +321,17 @@ impl<'a> Model<'a> {
     /// One node.
     fn node<'v>(&self, i: usize, step: &Step<'_>, params: Params<'_>, value: impl Fn(usize) -> &'v Value) -> Value {
         let node = &self.graph.nodes()[i];
-        // Lookups take tokens; every other layer takes nodes.
+        // Lookups take tokens, input layers the vectors of the batch; every other layer takes nodes.
         let input = |k: usize| match node.inputs[k] {
             Source::Node(n) => &value(n).y[..],
             Source::Input => &[],
         };
         let width = node.shape.width();
         let y = match &node.config {
+            LayerConfig::Input(_) => {
+                let place = self.graph.vector_inputs().position(|(n, _)| n == i);
+                place.map_or(Vec::new(), |k| step.vectors[k].clone())
+            }
             LayerConfig::Embedding(_) => embedding::reference::gather(params.get(self.table(node)), width, step.tokens),
             LayerConfig::OneHot(_) => one_hot(step.tokens, width),
             LayerConfig::SimpleRnn(_) | LayerConfig::Lstm(_) | LayerConfig::Gru(_) | LayerConfig::Bidirectional(_) => {

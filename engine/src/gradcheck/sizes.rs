@@ -34,8 +34,8 @@ fn node(
     };
     let width = node.shape.width();
     match &node.config {
-        // Looked up, not computed.
-        LayerConfig::Embedding(_) | LayerConfig::OneHot(_) => magnitudes(y),
+        // Given or looked up, not computed.
+        LayerConfig::Input(_) | LayerConfig::Embedding(_) | LayerConfig::OneHot(_) => magnitudes(y),
         LayerConfig::Masking(_) => input(0).to_vec(),
         LayerConfig::SimpleRnn(_) | LayerConfig::Lstm(_) | LayerConfig::Gru(_) | LayerConfig::Bidirectional(_) => {
             let absolute = state_size(model, i, step, params, (input(0), &values[i].traces));

@@ -4,6 +4,7 @@ use unroll_kernels::isa::sets_under_test;
 
 mod masks;
 mod random;
+mod vectors;
 
 fn graph(text: &str, vocabulary: usize) -> Graph {
     let model: ModelConfig = toml::from_str(text).unwrap();

@@ -167,6 +167,17 @@ options! {
     }
 }
 options! {
+    /// Vectors that come with the batch, beside its tokens or instead of them.
+    Input {
+        /// The width of a vector.
+        width: usize,
+        /// Whether there is one for each step rather than one a row; true unless said otherwise.
+        #[serde(default, skip_serializing_if = "Option::is_none")] sequence: Option<bool>,
+        /// Rows that every batch has; absent: any number.
+        #[serde(default, skip_serializing_if = "Option::is_none")] batch_size: Option<usize>,
+    }
+}
+options! {
     /// A vector of zeros with a one at the token's place.
     OneHot {
         /// The width; absent: the vocabulary's size.
@@ -266,7 +277,7 @@ options! {
     }
 }
 options! {
-    /// Masks the steps at which every number of its input, the vectors of an embedding, is `mask_value`.
+    /// Masks the steps at which every number of its input, the vectors of an embedding or of the batch, is `mask_value`.
     Masking {
         /// The number; Keras: 0.
         #[serde(default)] mask_value: f32,
@@ -349,6 +360,8 @@ impl RecurrentConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum LayerConfig {
+    /// `input`
+    Input(Input),
     /// `embedding`
     Embedding(Embedding),
     /// `one_hot`
@@ -383,6 +396,7 @@ impl LayerConfig {
     /// The type as TOML and automatic names spell it.
     pub fn kind(&self) -> &'static str {
         match self {
+            Self::Input(_) => "input",
             Self::Embedding(_) => "embedding",
             Self::OneHot(_) => "one_hot",
             Self::SimpleRnn(_) => "simple_rnn",
@@ -403,6 +417,7 @@ impl LayerConfig {
     /// The type as Keras' table spells it.
     pub fn class(&self) -> &'static str {
         match self {
+            Self::Input(_) => "InputLayer",
             Self::Embedding(_) => "Embedding",
             Self::OneHot(_) => "OneHot",
             Self::SimpleRnn(_) => "SimpleRNN",
@@ -427,7 +442,7 @@ impl LayerConfig {
                 match self { $(Self::$variant(layer) => (layer.name.as_deref(), layer.inputs.as_slice()),)* }
             };
         }
-        common!(Embedding OneHot SimpleRnn Lstm Gru Bidirectional Dense TimeDistributed Dropout Masking Add Concatenate
+        common!(Input Embedding OneHot SimpleRnn Lstm Gru Bidirectional Dense TimeDistributed Dropout Masking Add Concatenate
             Reshape Activation)
     }
 

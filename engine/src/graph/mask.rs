@@ -2,7 +2,7 @@
 //!
 //! A model has one rule by which steps are masked, and all of its sequences lack the same steps. Keras lets sequences with
 //! different masks meet, and then takes the steps that any of them has; here that is refused, since the other's values at
-//! such steps mean nothing.
+//! such steps mean nothing. Vectors that come with a batch beside tokens that are masked lack the steps that these lack.
 
 use super::{Graph, LayerConfig, Node, Source};
 use crate::error::{Error, Result};
@@ -16,6 +16,13 @@ pub enum MaskRule {
     Rows {
         /// The table: an index into [`Graph::params`].
         table: usize,
+        /// The value.
+        value: f32,
+    },
+    /// A vector of an input layer that has nothing but one value: a masking layer.
+    Vectors {
+        /// Which input: a place in [`Graph::vector_inputs`].
+        input: usize,
         /// The value.
         value: f32,
     },
@@ -52,16 +59,19 @@ impl Graph {
         let rule = match &node.config {
             LayerConfig::Embedding(layer) if layer.mask_zero => MaskRule::TokenZero,
             LayerConfig::Masking(layer) => {
-                let table = match node.inputs[0] {
-                    Source::Node(n) if matches!(self.nodes[n].config, LayerConfig::Embedding(_)) => {
-                        self.nodes[n].params.start
+                let (source, value) = (node.inputs[0], layer.mask_value);
+                let config = if let Source::Node(n) = source { Some((n, &self.nodes[n].config)) } else { None };
+                match config {
+                    Some((n, LayerConfig::Embedding(_))) => MaskRule::Rows { table: self.nodes[n].params.start, value },
+                    Some((n, LayerConfig::Input(input))) if input.sequence.unwrap_or(true) => {
+                        MaskRule::Vectors { input: self.vector_inputs().take_while(|&(i, _)| i < n).count(), value }
                     }
                     _ => {
-                        let what = format!("layer `{}`: masking takes the vectors of an embedding", node.name);
-                        return Err(Error::usage(what).mend("put it behind the embedding layer"));
+                        let what = "masking takes the vectors of an embedding, or those of each step of an input layer";
+                        let what = format!("layer `{}`: {what}", node.name);
+                        return Err(Error::usage(what).mend("put it behind the embedding or input layer"));
                     }
-                };
-                MaskRule::Rows { table, value: layer.mask_value }
+                }
             }
             _ => return Ok(()),
         };
@@ -85,13 +95,13 @@ impl Graph {
     /// [`Error::Usage`] that names the layers.
     pub(super) fn check_masks(&self) -> Result<()> {
         let Some((rule, first)) = &self.mask else { return Ok(()) };
+        let behind = |i: usize| self.consumers(i).any(|c| !matches!(self.nodes[c].config, LayerConfig::Masking(_)));
         for (i, node) in self.nodes.iter().enumerate() {
             let unmasked = match (&node.config, rule) {
-                (LayerConfig::OneHot(_), _) => true,
+                (LayerConfig::OneHot(_), _) | (LayerConfig::Embedding(_), MaskRule::Vectors { .. }) => true,
                 (LayerConfig::Embedding(layer), MaskRule::TokenZero) => !layer.mask_zero,
-                (LayerConfig::Embedding(_), MaskRule::Rows { .. }) => {
-                    self.consumers(i).any(|c| !matches!(self.nodes[c].config, LayerConfig::Masking(_)))
-                }
+                (LayerConfig::Embedding(_), MaskRule::Rows { .. }) => behind(i),
+                (LayerConfig::Input(input), MaskRule::Vectors { .. }) => input.sequence.unwrap_or(true) && behind(i),
                 _ => false,
             };
             if unmasked {

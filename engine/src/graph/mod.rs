@@ -9,7 +9,7 @@ mod params;
 mod shape;
 
 pub use config::{
-    Activation, ActivationLayer, Add, Bidirectional, Cell, Concatenate, Dense, Dropout, Embedding, Initializer,
+    Activation, ActivationLayer, Add, Bidirectional, Cell, Concatenate, Dense, Dropout, Embedding, Initializer, Input,
     LayerConfig, Loss, Masking, MergeMode, ModelConfig, OneHot, Reading, Recurrent, RecurrentConfig, Reshape,
     TimeDistributed,
 };
@@ -26,7 +26,7 @@ pub const INPUT: &str = "sequence";
 /// What a layer takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The tokens of the batch.
+    /// What comes with the batch: its tokens, and of an input layer its vectors.
     Input,
     /// The output of node `i`.
     Node(usize),
@@ -156,6 +156,32 @@ impl Graph {
         self.nodes[self.logits].shape.time.is_some()
     }
 
+    /// The input layers, in the order in which a batch brings their vectors: each one's node and declaration.
+    pub fn vector_inputs(&self) -> impl Iterator<Item = (usize, &Input)> {
+        let nodes = self.nodes.iter().enumerate();
+        nodes.filter_map(|(i, node)| if let LayerConfig::Input(input) = &node.config { Some((i, input)) } else { None })
+    }
+    /// Whether a layer takes the tokens of the batch.
+    pub fn takes_tokens(&self) -> bool {
+        let takes = |node: &Node| node.inputs.contains(&Source::Input) && !matches!(node.config, LayerConfig::Input(_));
+        self.nodes.iter().any(takes)
+    }
+    /// The rows that every batch has, where an input layer says so.
+    pub fn batch_size(&self) -> Option<usize> {
+        self.vector_inputs().find_map(|(_, input)| input.batch_size)
+    }
+    /// Refuses a model that takes more than a text has, for those that give it texts.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] that names the layer that takes vectors.
+    pub fn require_text_alone(&self) -> Result<()> {
+        let Some((node, input)) = self.vector_inputs().next() else { return Ok(()) };
+        let name = &self.nodes[node].name;
+        let what = format!("layer `{name}` takes vectors of {}, and a text has none", input.width);
+        Err(Error::usage(what).mend("train such a model on data that has vectors, or begin it with an embedding layer"))
+    }
+
     /// The nodes that take the output of `node`.
     pub fn consumers(&self, node: usize) -> impl Iterator<Item = usize> {
         let takes = move |n: &Node| n.inputs.contains(&Source::Node(node));
@@ -176,27 +202,44 @@ impl Graph {
             Source::Input => INPUT.to_owned(),
             Source::Node(i) => self.nodes[i].name.clone(),
         };
+        let rows = self.batch_size();
+        let shape = |shape: String| match rows {
+            // The axis behind a bracket is that of the batch's rows.
+            Some(rows) => shape.replace("(None,", &format!("({rows},")),
+            None => shape,
+        };
         let input = SummaryRow {
             name: INPUT.into(),
             class: "InputLayer".into(),
-            output_shape: Shape::tokens(self.config.input_length).to_string(),
+            output_shape: shape(Shape::tokens(self.config.input_length).to_string()),
             params: 0,
             connected_to: Vec::new(),
         };
         let layer = |node: &Node| SummaryRow {
             name: node.name.clone(),
             class: node.class.into(),
-            output_shape: node.output_shape(),
+            output_shape: shape(node.output_shape()),
             params: self.params[node.params.clone()].iter().map(|p| p.len() as u64).sum(),
-            connected_to: node.inputs.iter().map(source_name).collect(),
+            connected_to: match node.config {
+                LayerConfig::Input(_) => Vec::new(),
+                _ => node.inputs.iter().map(source_name).collect(),
+            },
         };
-        std::iter::once(input).chain(self.nodes.iter().map(layer)).collect()
+        let input = self.takes_tokens().then_some(input);
+        input.into_iter().chain(self.nodes.iter().map(layer)).collect()
     }
 
     fn add(&mut self, config: &LayerConfig, list: &mut ParamList) -> Result<()> {
         let (name, inputs) = config.name_and_inputs();
         let name = self.choose_name(name, config.kind())?;
-        let inputs = self.resolve_inputs(&name, inputs)?;
+        let inputs = match config {
+            LayerConfig::Input(_) if inputs.is_empty() => vec![Source::Input],
+            LayerConfig::Input(_) => {
+                let what = format!("layer `{name}`: input takes what comes with the batch, no other layer's output");
+                return Err(Error::usage(what).mend("leave `inputs` out"));
+            }
+            _ => self.resolve_inputs(&name, inputs)?,
+        };
         let first = list.len();
         let class = config.class();
         let config = self.each_step(&name, config, &inputs)?;

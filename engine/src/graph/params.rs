@@ -102,12 +102,12 @@ impl Graph {
             return Err(wrong(format!("{} takes one input, {} are given", config.kind(), shapes.len())));
         }
         let input = &shapes[0];
-        let takes_tokens = matches!(config, LayerConfig::Embedding(_) | LayerConfig::OneHot(_));
+        let takes_tokens = matches!(config, LayerConfig::Input(_) | LayerConfig::Embedding(_) | LayerConfig::OneHot(_));
         if takes_tokens != input.is_tokens() {
             let (what, mend) = if takes_tokens {
                 ("takes tokens, its input is numbers", "put it first")
             } else {
-                ("takes numbers, its input is tokens", "put an embedding or one_hot layer before it")
+                ("takes numbers, its input is tokens", "put an embedding, one_hot or input layer before it")
             };
             return Err(wrong(format!("{} {what}", config.kind())).mend(mend));
         }
@@ -120,6 +120,18 @@ impl Graph {
                 let init = initializer(layer.embeddings_initializer, Initializer::Uniform(0.05));
                 list.push(format!("{name}/embeddings"), Role::Embeddings, &[rows, layer.output_dim], init)?;
                 Ok(input.with_dims(vec![layer.output_dim]))
+            }
+            LayerConfig::Input(layer) => {
+                positive(name, "width", layer.width)?;
+                positive(name, "batch_size", layer.batch_size.unwrap_or(1))?;
+                if let (Some(rows), Some(other)) = (layer.batch_size, self.batch_size())
+                    && rows != other
+                {
+                    return Err(wrong(format!("batch_size = {rows}, another input has {other}"))
+                        .mend("a batch has one number of rows: give the same one, or one of them none"));
+                }
+                let time = input.time.filter(|_| layer.sequence.unwrap_or(true));
+                Ok(Shape { time, dims: vec![layer.width] })
             }
             LayerConfig::OneHot(layer) => {
                 let width = layer.num_classes.unwrap_or(self.vocabulary);

@@ -93,39 +93,72 @@ fn table(text: &str, classes: usize) -> Vec<(String, String, u64)> {
     graph(text, classes).unwrap().rows().into_iter().map(|row| (row.class, row.output_shape, row.params)).collect()
 }
 
-/// A model of these layers on sequences of vectors of this length and width.
-fn on_vectors(length: usize, width: usize, layers: &str) -> String {
-    format!("input_length = {length}\nlayers = [{{ type = \"embedding\", output_dim = {width} }}, {layers}]")
+/// A model of these layers on vectors.
+fn on_vectors(length: usize, input: &str, layers: &str) -> String {
+    format!("input_length = {length}\nlayers = [{{ type = \"input\", {input} }}, {layers}]")
 }
 
 #[test]
 fn the_tables_of_the_tutorials_are_those_of_keras() {
+    let rnn = |input: &str, options: &str| {
+        table(&on_vectors(2, input, &format!("{{ type = \"simple_rnn\", units = 3{options} }}")), 3)
+    };
     let row = |class: &str, shape: &str, params| (class.to_owned(), shape.to_owned(), params);
-    let last = |length: usize, width: usize, classes: usize, layer: &str| {
-        table(&on_vectors(length, width, &format!("{{ {layer} }}")), classes).pop().unwrap()
+    assert_eq!(rnn("width = 10", ""), [row("InputLayer", "(None, 2, 10)", 0), row("SimpleRNN", "(None, 3)", 42)]);
+    assert_eq!(rnn("width = 10, batch_size = 8", "")[1], row("SimpleRNN", "(8, 3)", 42));
+    assert_eq!(rnn("width = 10, batch_size = 8", ", return_sequences = true")[1], row("SimpleRNN", "(8, 2, 3)", 42));
+    let lstm = |options: &str| {
+        table(&on_vectors(4, "width = 5, batch_size = 1", &format!("{{ type = \"lstm\", units = 3{options} }}")), 3)
     };
-    let rnn = "type = \"simple_rnn\", units = 3";
-    assert_eq!(last(2, 10, 3, rnn), row("SimpleRNN", "(None, 3)", 42));
-    let every = ", return_sequences = true";
-    assert_eq!(last(2, 10, 3, &format!("{rnn}{every}")), row("SimpleRNN", "(None, 2, 3)", 42));
-    let (lstm, state) = ("type = \"lstm\", units = 3", ", return_state = true");
-    assert_eq!(last(4, 5, 3, lstm), row("LSTM", "(None, 3)", 108));
-    let shapes = "[(None, 4, 3), (None, 3), (None, 3)]";
-    assert_eq!(last(4, 5, 3, &format!("{lstm}{every}{state}")), row("LSTM", shapes, 108));
-    assert_eq!(last(4, 5, 3, &format!("{lstm}{state}")), row("LSTM", "[(None, 3), (None, 3), (None, 3)]", 108));
-    let dense = "type = \"time_distributed\", layer = { type = \"dense\", units = 8 }";
-    assert_eq!(last(10, 16, 8, dense), row("TimeDistributed", "(None, 10, 8)", 136));
+    assert_eq!(lstm("")[1], row("LSTM", "(1, 3)", 108));
+    assert_eq!(
+        lstm(", return_sequences = true, return_state = true")[1],
+        row("LSTM", "[(1, 4, 3), (1, 3), (1, 3)]", 108)
+    );
+    assert_eq!(lstm(", return_state = true")[1], row("LSTM", "[(1, 3), (1, 3), (1, 3)]", 108));
+    let dense = "{ type = \"time_distributed\", layer = { type = \"dense\", units = 8 } }";
+    assert_eq!(
+        table(&on_vectors(10, "width = 16, batch_size = 32", dense), 8),
+        [row("InputLayer", "(32, 10, 16)", 0), row("TimeDistributed", "(32, 10, 8)", 136)]
+    );
     // Deep: the tutorials' two layers; and both ways, whose outputs stand side by side.
-    let deep = table(&on_vectors(2, 10, &format!("{{ {rnn}{every} }}, {{ {rnn} }}")), 3);
-    assert_eq!(deep[2..], [row("SimpleRNN", "(None, 2, 3)", 42), row("SimpleRNN", "(None, 3)", 21)]);
+    let deep = "{ type = \"simple_rnn\", units = 3, return_sequences = true }, { type = \"simple_rnn\", units = 3 }";
+    assert_eq!(
+        table(&on_vectors(2, "width = 10", deep), 3)[1..],
+        [row("SimpleRNN", "(None, 2, 3)", 42), row("SimpleRNN", "(None, 3)", 21)]
+    );
     let both = |options: &str, merge: &str| {
-        last(4, 5, 3, &format!("type = \"bidirectional\"{merge}, layer = {{ {lstm}{options} }}"))
+        let layer = format!("layer = {{ type = \"lstm\", units = 3{options} }}");
+        let text = format!("{{ type = \"bidirectional\"{merge}, {layer} }}");
+        table(&on_vectors(4, "width = 5, batch_size = 1", &text), 3)[1].clone()
     };
-    assert_eq!(both("", ""), row("Bidirectional", "(None, 6)", 216));
-    assert_eq!(both(every, ""), row("Bidirectional", "(None, 4, 6)", 216));
-    assert_eq!(both(every, ", merge_mode = \"sum\""), row("Bidirectional", "(None, 4, 3)", 216));
-    let shapes = "[(None, 4, 6), (None, 3), (None, 3), (None, 3), (None, 3)]";
-    assert_eq!(both(&format!("{every}{state}"), ""), row("Bidirectional", shapes, 216));
+    assert_eq!(both("", ""), row("Bidirectional", "(1, 6)", 216));
+    assert_eq!(both(", return_sequences = true", ""), row("Bidirectional", "(1, 4, 6)", 216));
+    assert_eq!(both(", return_sequences = true", ", merge_mode = \"sum\""), row("Bidirectional", "(1, 4, 3)", 216));
+    assert_eq!(
+        both(", return_sequences = true, return_state = true", ""),
+        row("Bidirectional", "[(1, 4, 6), (1, 3), (1, 3), (1, 3), (1, 3)]", 216)
+    );
+}
+
+#[test]
+fn inputs_of_vectors_stand_beside_tokens() {
+    let text = r#"
+        layers = [
+            { type = "embedding", output_dim = 4 },
+            { type = "lstm", units = 3 },
+            { type = "input", name = "picture", width = 7, sequence = false },
+            { type = "dense", name = "seen", units = 3 },
+            { type = "concatenate", inputs = ["lstm", "seen"] },
+            { type = "dense" },
+        ]
+    "#;
+    let graph = graph(text, 5).unwrap();
+    let rows = graph.rows();
+    assert_eq!(rows[3].output_shape, "(None, 7)");
+    assert!(rows[3].connected_to.is_empty());
+    assert_eq!(rows[4].connected_to, ["picture"]);
+    assert_eq!((graph.takes_tokens(), graph.vector_inputs().count(), graph.batch_size()), (true, 1, None));
 }
 
 #[test]
@@ -175,14 +208,23 @@ fn mistakes_are_named() {
             "type = \"time_distributed\", layer = { type = \"lstm\", units = 3 }",
             "layer `time_distributed`: time_distributed has no form of lstm",
         ),
+        ("type = \"input\", width = 3, inputs = [\"one_hot\"]", "layer `input`: input takes what comes with the batch"),
+        ("type = \"input\", width = 0", "layer `input`: width must be at least 1"),
     ];
     for (layer, want) in cases {
         let error = graph(&cell(layer), 5).unwrap_err();
         assert!(error.to_string().contains(want), "{error}");
     }
-    let dense = "{ type = \"time_distributed\", layer = { type = \"dense\" } }";
-    let text = on_vectors(2, 3, &format!("{{ type = \"gru\", units = 3 }}, {dense}"));
+    let gru = "{ type = \"gru\", units = 3 }, { type = \"time_distributed\", layer = { type = \"dense\" } }";
+    let text = on_vectors(2, "width = 3", gru);
     assert!(graph(&text, 5).unwrap_err().to_string().contains("needs a value for each step, its input is (None, 3)"));
+    let text = on_vectors(
+        2,
+        "width = 3, batch_size = 4",
+        "{ type = \"gru\", units = 3 }, { type = \"input\", name = \"two\", width = 5, batch_size = 8 }, { type = \"dense\" }",
+    );
+    let error = graph(&text, 5).unwrap_err().to_string();
+    assert!(error.contains("layer `two`: batch_size = 8, another input has 4"), "{error}");
 }
 
 #[test]
@@ -239,4 +281,23 @@ fn masks_that_do_not_fit_are_named() {
     let layer = graph(&format!("{embedding}{masking}{end}"), 5).unwrap();
     assert_eq!(layer.mask_rule(), Some(MaskRule::Rows { table: 0, value: 0.0 }));
     assert_eq!(layer.rows()[2].class, "Masking");
+
+    let input = "[[layers]]\ntype = \"input\"\nwidth = 4\n";
+    let layer = graph(&format!("{input}{masking}mask_value = 2.0\n{end}"), 5).unwrap();
+    assert_eq!(layer.mask_rule(), Some(MaskRule::Vectors { input: 0, value: 2.0 }));
+    let join = |two: &str| format!("[[layers]]\ntype = \"concatenate\"\ninputs = [\"masking\", \"{two}\"]\n{end}");
+    let beside = format!("{input}{masking}{}", input.replace("width", "name = \"two\"\nwidth"));
+    let error = graph(&format!("{beside}{}", join("two")), 5).unwrap_err().to_string();
+    assert!(error.contains("layer `masking` masks steps, layer `two` gives them all"), "{error}");
+    let error = graph(&format!("{input}{masking}{second}{}", join("two")), 5).unwrap_err().to_string();
+    assert!(error.contains("layer `masking` masks steps, layer `two` gives them all"), "{error}");
+    let row = format!("{input}sequence = false\n{masking}[[layers]]\ntype = \"dense\"\n");
+    assert!(graph(&row, 5).unwrap_err().to_string().contains("those of each step of an input layer"));
+    // Vectors beside tokens lack the steps that these lack.
+    let tokens = format!(
+        "{masked}{}{}",
+        input.replace("width", "name = \"two\"\nwidth"),
+        join("two").replace("masking", "embedding")
+    );
+    assert_eq!(graph(&tokens, 5).unwrap().mask_rule(), Some(MaskRule::TokenZero));
 }

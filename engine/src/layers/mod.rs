@@ -10,6 +10,7 @@ mod dense;
 mod direction;
 mod dropout;
 mod extent;
+mod input;
 mod lookup;
 mod projection;
 mod recurrent;
@@ -22,6 +23,7 @@ pub(crate) use dense::{DenseParams, DenseRun};
 pub(crate) use direction::{CellPack, CellParams};
 pub(crate) use dropout::{DropoutRun, Mask};
 pub(crate) use extent::Extent;
+pub(crate) use input::InputRun;
 pub(crate) use lookup::{EmbeddingRun, OneHotRun};
 pub(crate) use projection::Origin;
 pub(crate) use recurrent::{RecurrentPlan, RecurrentRun};
@@ -225,6 +227,8 @@ impl Upstream<'_> {
 pub(crate) enum Run {
     /// Computed as part of another node (a fusion), or not at all.
     Fused,
+    /// Written when a batch is taken.
+    Input(InputRun),
     Embedding(EmbeddingRun),
     OneHot(OneHotRun),
     Recurrent(RecurrentRun),
@@ -240,7 +244,7 @@ impl Run {
     /// Computes the output from the inputs. `carried` is the state that each direction of a stateful layer starts from.
     pub(crate) fn forward(&mut self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act, carried: &[Carried]) {
         match self {
-            Self::Fused => {}
+            Self::Fused | Self::Input(_) => {}
             Self::Embedding(layer) => layer.forward(cx, inputs, act),
             Self::OneHot(layer) => layer.forward(cx, inputs, act),
             Self::Recurrent(layer) => layer.forward(cx, inputs, act, carried),
@@ -256,7 +260,7 @@ impl Run {
     /// Adds to the gradients of the inputs and of the parameters. The output's gradient may be clobbered.
     pub(crate) fn backward(&mut self, cx: &Cx<'_>, up: Upstream<'_>, act: &mut Act, grads: &mut Gradient) {
         match self {
-            Self::Fused => {}
+            Self::Fused | Self::Input(_) => {}
             Self::Embedding(layer) => layer.backward(cx, up, act, grads),
             Self::OneHot(_) => {}
             Self::Recurrent(layer) => layer.backward(cx, up, act, grads),

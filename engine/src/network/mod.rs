@@ -4,6 +4,7 @@
 //! gradient; gradients are added in the replicas' order. The number of replicas belongs to the configuration of a run,
 //! since it changes the order of sums; the number of threads does not and never changes a bit.
 
+mod batch;
 mod gradient;
 mod memory;
 mod plan;
@@ -11,6 +12,7 @@ mod replica;
 mod state;
 mod there;
 
+pub use batch::Batch;
 pub(crate) use gradient::Gradient;
 pub use gradient::GradientRef;
 pub use memory::{available_memory, require_memory};
@@ -99,23 +101,6 @@ impl Default for NetworkOptions {
             no_fuse: Vec::new(),
         }
     }
-}
-
-/// Tokens and their targets: T steps of N rows, time-major.
-#[derive(Clone, Copy, Debug)]
-pub struct Batch<'a> {
-    /// T
-    pub steps: usize,
-    /// N
-    pub rows: usize,
-    /// (T, N) tokens, each less than the vocabulary.
-    pub inputs: &'a [u32],
-    /// (T, N) targets, or (N) where the model gives one output a row; [`unroll_kernels::softmax::IGNORE`] is not scored.
-    pub targets: &'a [u32],
-    /// (T, N), `false` where a position is padding: no layer sees it, every state passes it unchanged, and its target is not
-    /// scored. Padding may stand anywhere and takes no time. Absent: every position is there, but for those that a layer of
-    /// the model masks.
-    pub mask: Option<&'a [bool]>,
 }
 
 /// A sum of losses.
@@ -317,9 +302,10 @@ impl Network {
     ///
     /// # Panics
     ///
-    /// When the batch exceeds the capacity, its slices do not fit its sizes, or a token is not in the vocabulary.
+    /// Where [`Batch::check`] refuses the batch, or `state` is for other rows.
     pub fn train_step(&mut self, batch: &Batch<'_>, state: &mut State, step: u64) -> LossSum {
         assert!(self.options.training, "this network was made without room for gradients");
+        self.check(batch, state);
         let count = self.scored(batch);
         let scale = self.options.loss_scale.factor(batch.rows, count);
         let sum = self.run(batch, state, step, Some(scale));
@@ -333,6 +319,7 @@ impl Network {
     ///
     /// As [`Self::train_step`].
     pub fn evaluate(&mut self, batch: &Batch<'_>, state: &mut State) -> LossSum {
+        self.check(batch, state);
         self.run(batch, state, 0, None)
     }
 
@@ -372,7 +359,7 @@ impl Network {
     ///
     /// As [`Self::train_step`]; and on a network of more than one replica.
     pub fn logits(&mut self, inputs: &[u32], rows: usize, state: &mut State) -> Mat<'_> {
-        self.predict(&Batch { steps: inputs.len() / rows.max(1), rows, inputs, targets: &[], mask: None }, state)
+        self.predict(&Batch { steps: inputs.len() / rows.max(1), rows, inputs, ..Batch::default() }, state)
     }
 
     /// The logits of a batch, after each row's last step: (N, V). `state` is carried on; targets have no part in it.
@@ -411,22 +398,10 @@ impl Network {
 
     #[track_caller]
     fn check(&self, batch: &Batch<'_>, state: &State) {
-        let Batch { steps, rows, inputs, targets, mask } = *batch;
-        let (o, v) = (&self.options, self.graph.vocabulary());
-        assert!(steps <= o.steps && rows <= o.rows, "a batch of {steps} x {rows}, room for {} x {}", o.steps, o.rows);
-        assert!(steps > 0 && rows > 0, "a batch of {steps} x {rows}");
-        assert_eq!(inputs.len(), steps * rows, "tokens of a batch of {steps} x {rows}");
-        let want = if self.graph.is_sequence() { steps * rows } else { rows };
-        assert!(targets.is_empty() || targets.len() == want, "{} targets, {want} outputs", targets.len());
-        let mask = mask.map_or(steps * rows, <[bool]>::len);
-        assert_eq!(mask, steps * rows, "a mask of {mask} positions for a batch of {steps} x {rows}");
-        if let (Some(_), Some(layer)) = (batch.mask, self.graph.refuses_masks()) {
-            panic!("a batch with a mask, but layer `{layer}` joins all steps of a sequence");
+        if let Err(error) = batch.check(&self.graph, &self.options) {
+            panic!("{error}");
         }
-        assert_eq!(state.rows(), rows, "a state for other rows than the batch has");
-        if let Some(token) = inputs.iter().find(|&&token| token as usize >= v) {
-            panic!("token {token} in a vocabulary of {v}");
-        }
+        assert_eq!(state.rows(), batch.rows, "a state for other rows than the batch has");
     }
 
     /// Packs the recurrent weights if parameters have changed.
@@ -444,7 +419,6 @@ impl Network {
     }
 
     fn run(&mut self, batch: &Batch<'_>, state: &mut State, step: u64, scale: Option<f32>) -> LossSum {
-        self.check(batch, state);
         self.refresh();
         let (o, carried, there) = (&self.options, &*state, self.there(batch));
         self.crew.replicas(o.replicas, |r, team| {

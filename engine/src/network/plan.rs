@@ -7,7 +7,7 @@ use crate::graph::{self, Cell, Graph, LayerConfig, Loss, Node, ParamSpec, Readin
 use crate::heads::{BinaryHead, Head, SoftmaxHead};
 use crate::layers::{
     Act, ActivationRun, AddRun, CellPack, CellParams, ConcatenateRun, DenseParams, DenseRun, Dims, DropoutRun,
-    EmbeddingRun, Extent, OneHotRun, Origin, RecurrentPlan, RecurrentRun, ReshapeRun, Run, Slot, Weights,
+    EmbeddingRun, Extent, InputRun, OneHotRun, Origin, RecurrentPlan, RecurrentRun, ReshapeRun, Run, Slot, Weights,
 };
 use unroll_kernels::activation::Activation;
 use unroll_kernels::gemm::{Packed, PackedRef, Precision};
@@ -191,6 +191,9 @@ impl<'a> Plan<'a> {
         }
         let unknown = || Error::run(format!("layer `{}` has no parameters to run with", node.name));
         Ok(match &node.config {
+            LayerConfig::Input(layer) => {
+                Run::Input(InputRun { sequence: node.shape.time.is_some(), width: layer.width })
+            }
             LayerConfig::Embedding(layer) => {
                 let table = self.spec(node, Role::Embeddings, 0).ok_or_else(unknown)?;
                 Run::Embedding(EmbeddingRun::new(table.range.clone(), layer.output_dim))
@@ -283,9 +286,8 @@ impl<'a> Plan<'a> {
             slots.push(Slot { run, act: Act::new(shape, self.capacity, self.options.training) });
         }
         let Source::Node(head_input) = self.head_input() else {
-            return Err(
-                Error::usage("the model's last layer takes tokens").mend("put an embedding or one_hot layer before it")
-            );
+            return Err(Error::usage("the model's last layer takes tokens")
+                .mend("put an embedding, one_hot or input layer before it"));
         };
         Ok(Replica::new(slots, self.head(), head_input, self.graph, self.capacity, self.options))
     }

@@ -79,11 +79,20 @@ impl Replica {
                 to.push(from[t * all + first + n]);
             }
         };
-        copy(batch.inputs, &mut self.tokens);
+        if !batch.inputs.is_empty() {
+            copy(batch.inputs, &mut self.tokens);
+        }
         if self.sequence && !batch.targets.is_empty() {
             copy(batch.targets, &mut self.targets);
         } else if !batch.targets.is_empty() {
             self.targets.extend_from_slice(&batch.targets[rows.clone()]);
+        }
+        let inputs = self.slots.iter_mut().filter_map(|Slot { run, act }| match run {
+            Run::Input(input) => Some((*input, act)),
+            _ => None,
+        });
+        for ((input, act), vectors) in inputs.zip(batch.vectors) {
+            input.take(vectors, all, &rows, extent, act);
         }
         self.rows = rows;
     }

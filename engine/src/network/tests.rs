@@ -4,6 +4,7 @@ use unroll_kernels::isa::sets_under_test;
 use unroll_kernels::softmax::IGNORE;
 
 mod masks;
+mod vectors;
 
 /// A model with every kind of layer that a language model may have, sizes that are multiples of nothing.
 const LANGUAGE: &str = r#"
@@ -70,7 +71,7 @@ fn trace_steps(graph: &Graph, options: NetworkOptions, steps: u64) -> (Vec<f64>,
     for step in 0..steps {
         let (x, mut y) = (tokens(t * n, step), tokens(t * n, 100 + step));
         y[3] = IGNORE;
-        let batch = Batch { steps: t, rows: n, inputs: &x, targets: &y, mask: None };
+        let batch = Batch { steps: t, rows: n, inputs: &x, targets: &y, ..Batch::default() };
         losses.push(network.train_step(&batch, &mut state, step).nats);
         bits.extend(network.gradient().iter().map(|g| g.to_bits()));
         let (params, grads) = network.params_and_gradient();
@@ -129,7 +130,7 @@ fn trace_last(graph: &Graph, options: NetworkOptions) -> (f64, Vec<u32>) {
     let (t, n) = (options.steps, options.rows);
     let mut network = Network::new(graph, options).unwrap();
     let (x, y) = (tokens(t * n, 1), tokens(n, 2));
-    let batch = Batch { steps: t, rows: n, inputs: &x, targets: &y, mask: None };
+    let batch = Batch { steps: t, rows: n, inputs: &x, targets: &y, ..Batch::default() };
     let mut state = network.new_state(n);
     let loss = network.train_step(&batch, &mut state, 1).nats;
     (loss, network.gradient().iter().map(|g| g.to_bits()).collect())
@@ -188,7 +189,9 @@ fn running_in_a_lower_precision_stays_near_and_depends_on_neither_threads_nor_se
             let mut state = network.new_state(10);
             let mut run = |step| {
                 let (x, y) = (tokens(60, step), tokens(60, 100 + step));
-                network.evaluate(&Batch { steps: 6, rows: 10, inputs: &x, targets: &y, mask: None }, &mut state).nats
+                network
+                    .evaluate(&Batch { steps: 6, rows: 10, inputs: &x, targets: &y, ..Batch::default() }, &mut state)
+                    .nats
             };
             [run(0), run(1)]
         };
@@ -248,7 +251,7 @@ fn three_replicas_and_one_agree_over_twenty_steps() {
 fn a_batch_smaller_than_the_capacity_gives_the_same_losses() {
     let graph = model(LANGUAGE, "lstm");
     let (x, y) = (tokens(8, 1), tokens(8, 2));
-    let batch = Batch { steps: 4, rows: 2, inputs: &x, targets: &y, mask: None };
+    let batch = Batch { steps: 4, rows: 2, inputs: &x, targets: &y, ..Batch::default() };
     let mut exact = Network::new(&graph, options(4, 2)).unwrap();
     let mut roomy = Network::new(&graph, NetworkOptions { replicas: 4, ..options(9, 5) }).unwrap();
     let a = exact.evaluate(&batch, &mut exact.new_state(2));
@@ -267,7 +270,7 @@ fn carried_state_makes_two_short_steps_equal_one_long() {
             rows: 3,
             inputs: &x[from * 3..to * 3],
             targets: &y[from * 3..to * 3],
-            mask: None,
+            ..Batch::default()
         };
         let whole = network.evaluate(&batch(0, 8), &mut network.new_state(3)).nats;
         let mut state = network.new_state(3);
@@ -338,7 +341,7 @@ fn classifiers_and_windows_run_and_learn() {
         let mut network = Network::new(&graph, NetworkOptions { threads: 2, ..options(4, 6) }).unwrap();
         let x = tokens(24, 7);
         let y: Vec<u32> = (0..6).map(|n| if binary { n % 2 } else { n * 3 }).collect();
-        let batch = Batch { steps: 4, rows: 6, inputs: &x, targets: &y, mask: None };
+        let batch = Batch { steps: 4, rows: 6, inputs: &x, targets: &y, ..Batch::default() };
         let mut state = network.new_state(6);
         let first = network.evaluate(&batch, &mut state).mean();
         for step in 0..300 {
@@ -357,7 +360,7 @@ fn gradients_agree_with_differences_of_the_loss() {
         let graph = model(LANGUAGE, cell);
         let mut network = Network::new(&graph, options(4, 3)).unwrap();
         let (x, y) = (tokens(12, 8), tokens(12, 9));
-        let batch = Batch { steps: 4, rows: 3, inputs: &x, targets: &y, mask: None };
+        let batch = Batch { steps: 4, rows: 3, inputs: &x, targets: &y, ..Batch::default() };
         let state = network.new_state(3);
         network.train_step(&batch, &mut state.clone(), 5);
         let gradient = network.gradient().to_vec();

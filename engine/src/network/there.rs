@@ -7,7 +7,6 @@ use crate::graph::{Graph, MaskRule};
 #[derive(Clone, Copy)]
 pub(crate) struct There<'a> {
     given: Option<&'a [bool]>,
-    tokens: &'a [u32],
     rule: Rule<'a>,
 }
 
@@ -15,8 +14,9 @@ pub(crate) struct There<'a> {
 #[derive(Clone, Copy)]
 enum Rule<'a> {
     Nothing,
-    Zero,
-    Rows { table: &'a [f32], width: usize, value: f32 },
+    Zero { tokens: &'a [u32] },
+    Rows { tokens: &'a [u32], table: &'a [f32], width: usize, value: f32 },
+    Vectors { vectors: &'a [f32], width: usize, value: f32 },
 }
 
 impl<'a> There<'a> {
@@ -24,23 +24,30 @@ impl<'a> There<'a> {
     pub(super) fn new(graph: &'a Graph, batch: &Batch<'a>, params: &'a [f32]) -> Option<Self> {
         let rule = match graph.mask_rule() {
             None => Rule::Nothing,
-            Some(MaskRule::TokenZero) => Rule::Zero,
+            Some(MaskRule::TokenZero) => Rule::Zero { tokens: batch.inputs },
             Some(MaskRule::Rows { table, value }) => {
                 let spec = &graph.params()[table];
-                Rule::Rows { table: &params[spec.range.clone()], width: spec.shape[1], value }
+                let table = &params[spec.range.clone()];
+                Rule::Rows { tokens: batch.inputs, table, width: spec.shape[1], value }
             }
+            Some(MaskRule::Vectors { input, value }) => match graph.vector_inputs().nth(input) {
+                Some((_, layer)) => Rule::Vectors { vectors: batch.vectors[input], width: layer.width, value },
+                None => Rule::Nothing,
+            },
         };
         let all = batch.mask.is_none() && matches!(rule, Rule::Nothing);
-        (!all).then_some(Self { given: batch.mask, tokens: batch.inputs, rule })
+        (!all).then_some(Self { given: batch.mask, rule })
     }
 
     /// Whether position `t N + n` is there.
     pub(super) fn at(self, at: usize) -> bool {
-        let token = self.tokens[at] as usize;
         let by_rule = match self.rule {
             Rule::Nothing => true,
-            Rule::Zero => token != 0,
-            Rule::Rows { table, width, value } => table[token * width..][..width].iter().any(|&x| x != value),
+            Rule::Zero { tokens } => tokens[at] != 0,
+            Rule::Rows { tokens, table, width, value } => {
+                table[tokens[at] as usize * width..][..width].iter().any(|&x| x != value)
+            }
+            Rule::Vectors { vectors, width, value } => vectors[at * width..][..width].iter().any(|&x| x != value),
         };
         by_rule && self.given.is_none_or(|mask| mask[at])
     }

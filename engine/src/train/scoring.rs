@@ -44,7 +44,8 @@ impl<'a, L: Learner> Scoring<'a, L> {
         let rows = self.data.rows();
         let steps = self.data.batch(self.next, &mut self.inputs, &mut self.targets)?;
         let len = steps * rows;
-        let batch = Batch { steps, rows, inputs: &self.inputs[..len], targets: &self.targets[..len], mask: None };
+        let batch =
+            Batch { steps, rows, inputs: &self.inputs[..len], targets: &self.targets[..len], ..Batch::default() };
         self.sum += learner.evaluate(&batch, &mut self.state)?;
         self.next += 1;
         Ok(true)

@@ -233,6 +233,7 @@ impl Trained {
         let (config, _) = resolver.finish()?;
         let tokenizer = Tokenizer::new(Vocabulary::read(folder.join(VOCABULARY))?);
         let graph = Graph::new(&config.model.graph(), tokenizer.vocabulary().len())?;
+        graph.require_text_alone()?;
         Ok(Trained { path: path.to_owned(), folder, config, tokenizer, graph })
     }
 

@@ -62,7 +62,10 @@ impl Gradcheck {
         let defaults = Options::default();
         let options = Options {
             steps: self.configuration.gives("train.steps").then_some(config.train.steps),
-            rows: if self.configuration.gives("train.batch") { config.train.batch } else { defaults.rows },
+            rows: match graph.batch_size() {
+                _ if self.configuration.gives("train.batch") => config.train.batch,
+                declared => declared.unwrap_or(defaults.rows),
+            },
             entries: self.entries,
             seed: config.seed,
             loss_scale: config.loss_scale(),

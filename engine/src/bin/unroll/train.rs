@@ -153,6 +153,7 @@ impl Train {
     /// Everything that can be refused is refused here, before the run has a folder.
     fn prepare(&self, config: RunConfig, texts: Texts) -> Result<Prepared> {
         let graph = Graph::new(&config.model.graph(), texts.tokenizer.vocabulary().len())?;
+        graph.require_text_alone()?;
         let (train, valid) = texts.streams(&config)?;
         let settings = config.train_config(train.batches());
         settings.check(valid.is_some())?;

@@ -14,6 +14,8 @@ struct Random {
     end: u8,
     steps: usize,
     vocabulary: usize,
+    /// The width of vectors that come with the batch, and whether there are tokens beside them.
+    vectors: Option<(usize, bool)>,
 }
 
 impl Random {
@@ -32,12 +34,24 @@ impl Random {
             text += &format!("[[layers]]\nname = \"{name}\"\ntype = \"{kind}\"\n{body}\n");
             nodes.push((name, width));
         };
-        match self.table {
-            Some(width) => {
-                let masked = self.masked && self.end != 2 && self.vocabulary > 1;
+        let masking = self.masked && self.end != 2;
+        match (self.vectors, self.table) {
+            (Some((width, false)), _) => {
+                push(&mut nodes, "input", format!("width = {width}"), width);
+                if masking {
+                    push(&mut nodes, "masking", "mask_value = 0.5".into(), width);
+                }
+            }
+            (_, Some(width)) => {
+                let masked = masking && self.vocabulary > 1;
                 push(&mut nodes, "embedding", format!("output_dim = {width}\nmask_zero = {masked}"), width);
             }
-            None => push(&mut nodes, "one_hot", String::new(), self.vocabulary),
+            (_, None) => push(&mut nodes, "one_hot", String::new(), self.vocabulary),
+        }
+        if let Some((width, true)) = self.vectors {
+            let tokens = nodes[0].clone();
+            push(&mut nodes, "input", format!("width = {width}"), width);
+            push(&mut nodes, "concatenate", "inputs = [\"l0\", \"l1\"]".into(), tokens.1 + width);
         }
         for &(kind, size, flags, more) in &self.layers {
             let width = nodes.last().unwrap().1;
@@ -90,13 +104,16 @@ impl Random {
                     push(&mut nodes, "add", format!("inputs = [\"{branch}\", \"{last}\"]"), width);
                 }
                 _ => {
-                    let (other, wider) = nodes[size % nodes.len()].clone();
+                    // Not the vectors before a layer that masks them.
+                    let masked = usize::from(nodes.len() > 1 && masking && matches!(self.vectors, Some((_, false))));
+                    let (other, wider) = nodes[masked + size % (nodes.len() - masked)].clone();
                     push(&mut nodes, "concatenate", format!("inputs = [\"{last}\", \"{other}\"]"), width + wider);
                 }
             }
         }
         let width = nodes.last().unwrap().1;
-        match (self.end, self.table) {
+        let table = self.table.filter(|_| !matches!(self.vectors, Some((_, false))));
+        match (self.end, table) {
             (1, _) => {
                 push(&mut nodes, "lstm", "units = 4".into(), 4);
                 push(&mut nodes, "dense", "activation = \"softmax\"".into(), self.vocabulary);
@@ -124,8 +141,17 @@ impl Random {
 
 fn random() -> impl Strategy<Value = Random> {
     let layers = prop::collection::vec((0u8..11, 1usize..10, 0u8..24, 0u8..24), 0..5);
-    (prop::option::of(1usize..8), any::<bool>(), layers, 0u8..6, 1usize..5, 1usize..14).prop_map(
-        |(table, masked, layers, end, steps, vocabulary)| Random { table, masked, layers, end, steps, vocabulary },
+    let vectors = prop::option::weighted(0.3, (1usize..8, any::<bool>()));
+    (prop::option::of(1usize..8), any::<bool>(), layers, 0u8..6, 1usize..5, 1usize..14, vectors).prop_map(
+        |(table, masked, layers, end, steps, vocabulary, vectors)| Random {
+            table,
+            masked,
+            layers,
+            end,
+            steps,
+            vocabulary,
+            vectors,
+        },
     )
 }
 

@@ -101,7 +101,7 @@ fn pad(pattern: Pattern, filler: u32) -> Padded {
 impl Padded {
     fn batch(&self) -> Batch<'_> {
         let Self { inputs, targets, mask } = self;
-        Batch { steps: STEPS, rows: LENGTHS.len(), inputs, targets, mask: Some(mask) }
+        Batch { steps: STEPS, rows: LENGTHS.len(), inputs, targets, mask: Some(mask), ..Batch::default() }
     }
 }
 
@@ -133,7 +133,7 @@ fn a_text_gives_the_same_bits_alone_and_in_a_padded_batch() {
             for n in (0..rows).filter(|&n| LENGTHS[n] > 0) {
                 let (x, y) = text(n);
                 let targets = if graph.is_sequence() { &y[..] } else { &y[..1] };
-                let batch = Batch { steps: LENGTHS[n], rows: 1, inputs: &x, targets, mask: None };
+                let batch = Batch { steps: LENGTHS[n], rows: 1, inputs: &x, targets, ..Batch::default() };
                 let mut carried = state(&alone, n, 1);
                 let logits = bits(alone.predict(&batch, &mut carried).row(0));
                 let mut carried = state(&alone, n, 1);
@@ -207,7 +207,7 @@ fn masked_step(graph: &Graph, options: NetworkOptions) -> (f64, Vec<u32>) {
         _ => key.below(n as u64, t as u64 + 1) as usize..t,
     };
     let mask: Vec<bool> = (0..t * n).map(|i| span(i % n).contains(&(i / n))).collect();
-    let batch = Batch { steps: t, rows: n, inputs: &x, targets: &y, mask: Some(&mask) };
+    let batch = Batch { steps: t, rows: n, inputs: &x, targets: &y, mask: Some(&mask), ..Batch::default() };
     let mut network = Network::new(graph, options).unwrap();
     let mut carried = state(&network, 0, n);
     let loss = network.train_step(&batch, &mut carried, 1).nats;
@@ -297,6 +297,7 @@ fn a_masking_layer_masks_tokens_whose_vector_is_the_value() {
 fn a_mask_of_the_wrong_shape_is_named() {
     let graph = graph(TAGGER, CELLS[0]);
     let mut network = Network::new(&graph, options(2, 3)).unwrap();
-    let batch = Batch { steps: 2, rows: 3, inputs: &[1; 6], targets: &[1; 6], mask: Some(&[true; 5]) };
+    let batch =
+        Batch { steps: 2, rows: 3, inputs: &[1; 6], targets: &[1; 6], mask: Some(&[true; 5]), ..Batch::default() };
     network.evaluate(&batch, &mut State::new(&graph, 3));
 }

@@ -223,7 +223,8 @@ impl<'a, L: Learner> Trainer<'a, L> {
         };
         let rows = train.rows();
         let len = steps * rows;
-        let batch = Batch { steps, rows, inputs: &self.inputs[..len], targets: &self.targets[..len], mask: None };
+        let batch =
+            Batch { steps, rows, inputs: &self.inputs[..len], targets: &self.targets[..len], ..Batch::default() };
         let number = self.state.step + 1;
         let lr = self.config.schedule.rate(&self.state.schedule, number, self.state.epoch);
         let at = StepAt { number, lr: lr as f32 };

@@ -1,0 +1,98 @@
+//! What a step takes, and whether it fits the model.
+
+use super::NetworkOptions;
+use crate::error::{Error, Result};
+use crate::graph::Graph;
+
+/// Tokens, vectors and their targets: T steps of N rows, time-major.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Batch<'a> {
+    /// T; 1 where nothing has a time axis.
+    pub steps: usize,
+    /// N
+    pub rows: usize,
+    /// (T, N) tokens, each less than the vocabulary; empty where no layer takes tokens.
+    pub inputs: &'a [u32],
+    /// Of each input layer, in the order of the layers: (T, N, width), or (N, width) where there is one vector a row.
+    pub vectors: &'a [&'a [f32]],
+    /// (T, N) targets, or (N) where the model gives one output a row; [`unroll_kernels::softmax::IGNORE`] is not scored.
+    pub targets: &'a [u32],
+    /// (T, N), `false` where a position is padding: no layer sees it, every state passes it unchanged, and its target is not
+    /// scored. Padding may stand anywhere and takes no time. Absent: every position is there, but for those that a layer of
+    /// the model masks.
+    pub mask: Option<&'a [bool]>,
+}
+
+impl Batch<'_> {
+    /// Checks that a model takes such a batch, on a network made with these options.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] that says what was expected and what was found: sizes beyond the network's room, tokens, vectors,
+    /// targets or a mask of other shapes, a token that is not in the vocabulary.
+    pub fn check(&self, graph: &Graph, options: &NetworkOptions) -> Result<()> {
+        let &Self { steps, rows, inputs, targets, mask, .. } = self;
+        let sizes = || format!("a batch of {steps} x {rows}");
+        if steps > options.steps || rows > options.rows {
+            return Err(Error::usage(format!("{}, room for {} x {}", sizes(), options.steps, options.rows)));
+        }
+        if steps == 0 || rows == 0 {
+            return Err(Error::usage(sizes()));
+        }
+        if let Some(declared) = graph.batch_size()
+            && declared != rows
+        {
+            return Err(Error::usage(format!("{}, the model's batch_size is {declared}", sizes()))
+                .mend("give batches of that many rows, or leave batch_size out of the input layer"));
+        }
+        let want = if graph.takes_tokens() { steps * rows } else { 0 };
+        if inputs.len() != want {
+            return Err(Error::usage(format!("{} tokens for {}, the model takes {want}", inputs.len(), sizes())));
+        }
+        self.check_vectors(graph)?;
+        let want = if graph.is_sequence() { steps * rows } else { rows };
+        if !targets.is_empty() && targets.len() != want {
+            return Err(Error::usage(format!("{} targets, {want} outputs", targets.len())));
+        }
+        let positions = mask.map_or(steps * rows, <[bool]>::len);
+        if positions != steps * rows {
+            return Err(Error::usage(format!("a mask of {positions} positions for {}", sizes())));
+        }
+        if let (Some(_), Some(layer)) = (mask, graph.refuses_masks()) {
+            let what = format!("a batch with a mask, but layer `{layer}` joins all steps of a sequence");
+            return Err(Error::usage(what));
+        }
+        match inputs.iter().find(|&&token| token as usize >= graph.vocabulary()) {
+            Some(token) => Err(Error::usage(format!("token {token} in a vocabulary of {}", graph.vocabulary()))),
+            None => Ok(()),
+        }
+    }
+
+    fn check_vectors(&self, graph: &Graph) -> Result<()> {
+        let Self { steps, rows, vectors, .. } = *self;
+        let want = graph.vector_inputs().count();
+        if vectors.len() != want {
+            let what = format!("vectors for {} input layers, the model has {want}", vectors.len());
+            return Err(Error::usage(what).mend("give one slice for each, in the order of the layers"));
+        }
+        for ((node, input), vectors) in graph.vector_inputs().zip(vectors) {
+            let node = &graph.nodes()[node];
+            let (found, name) = (vectors.len(), &node.name);
+            let count = if node.shape.time.is_some() { steps * rows } else { rows };
+            if found == count * input.width {
+                continue;
+            }
+            let shape = match node.shape.time {
+                Some(_) => format!("({steps}, {rows}, {})", input.width),
+                None => format!("({rows}, {})", input.width),
+            };
+            let what = if found % count == 0 {
+                format!("layer `{name}` takes vectors of width {}, these have width {}", input.width, found / count)
+            } else {
+                format!("layer `{name}` takes {shape} = {} numbers, {found} are given", count * input.width)
+            };
+            return Err(Error::usage(what));
+        }
+        Ok(())
+    }
+}
