@@ -9,8 +9,9 @@
 
 use super::masked::Output;
 use super::model::{Model, Params, Step, Value, add, drop, element_wise, merge_backward, row};
+use super::recurrent::Carried;
 use super::sizes::{mean_square, sizes, softmax, square, squares, state_size};
-use crate::graph::{Activation, LayerConfig, Loss, Node, Reading, Source};
+use crate::graph::{Activation, Cell, LayerConfig, Loss, Node, Part, Reading, Source};
 use crate::layers::Mask;
 use unroll_kernels::softmax::IGNORE;
 use unroll_kernels::{activation, embedding, gemm};
@@ -62,6 +63,8 @@ struct Pass<'a> {
     value_sizes: Vec<Vec<f64>>,
     /// The gradient of each node's output, and its sizes.
     dy: Vec<(Vec<f64>, Vec<f64>)>,
+    /// Of a recurrent node: the gradient of each direction's final state, and its sizes.
+    after: Vec<Vec<[Carried; 2]>>,
     result: Gradient,
     flow: Flow<'a>,
 }
@@ -82,6 +85,7 @@ pub(super) fn backward(
         values,
         value_sizes: sizes(model, step, params, values),
         dy: values.iter().map(|value| (vec![0.0; value.y.len()], vec![0.0; value.y.len()])).collect(),
+        after: model.graph.nodes().iter().map(|node| no_states(node, step.rows)).collect(),
         result: Gradient { tensors: zeros(), sizes: zeros(), noise: 0.0 },
         flow,
     };
@@ -125,6 +129,7 @@ impl Pass<'_> {
                 self.give(i, 0, dx, size);
             }
             LayerConfig::Masking(_) => self.give(i, 0, dy, size),
+            LayerConfig::Part(part) => self.part(i, *part, (dy, size)),
             LayerConfig::Activation(layer) => {
                 let (dx, size) = if layer.activation == Activation::Softmax {
                     let rows = y.chunks_exact(width).zip(dy.chunks_exact(width));
@@ -245,18 +250,31 @@ impl Pass<'_> {
         let Some((_, options, reading)) = self.model.graph.nodes()[i].config.recurrence() else { return };
         let node = &self.model.graph.nodes()[i];
         let model = self.model;
-        let directions = model.directions(i, self.step, self.params);
+        let states: Vec<usize> =
+            node.inputs[1..].iter().filter_map(|s| if let Source::Node(n) = s { Some(*n) } else { None }).collect();
+        let values = self.values;
+        let given: Vec<&[f64]> = states.iter().map(|&n| &values[n].y[..]).collect();
+        let given_sizes: Vec<&[f64]> = states.iter().map(|&n| &self.value_sizes[n][..]).collect();
+        let directions = model.directions(i, self.step, self.params, &given);
         let units = options.units;
         let parts = model.outputs(i, &directions, options, &self.values[i].traces);
         let (x, x_size) = self.input(i);
         let width = x.width;
         let (x_all, x_size_all) = (x.data.to_vec(), x_size.data.to_vec());
         let traces = &self.values[i].traces[..];
-        let absolute = state_size(self.model, i, self.step, self.params, (&x_size_all, traces));
+        let sizes = [&[&x_size_all[..]], &given_sizes[..]].concat();
+        let absolute = state_size(self.model, i, self.step, self.params, (&sizes, traces));
+        let after = std::mem::take(&mut self.after[i]);
         let mut dx_all = vec![0.0; x_all.len()];
         let mut dx_squares = vec![0.0; x_all.len()];
+        let mut given_back = Vec::new();
         // How much larger the sizes are than what they are the sizes of: much where all of it cancels.
-        let excess = (square(dy) > 0.0).then(|| (square(size) / square(dy)).sqrt().max(1.0));
+        let total = |which: usize, dy: &[f64]| {
+            let states = after.iter().map(|d| square(&d[which].h) + square(&d[which].c));
+            square(dy) + states.sum::<f64>()
+        };
+        let (came, came_size) = (total(0, dy), total(1, size));
+        let excess = (came > 0.0).then(|| (came_size / came).sqrt().max(1.0));
         for (d, (direction, tensors)) in directions.iter().zip(self.model.cell_tensors(node)).enumerate() {
             let trace = &self.values[i].traces[d];
             let own = match reading {
@@ -274,7 +292,7 @@ impl Pass<'_> {
             let output = if options.return_sequences { model.output(i) } else { Output::Repeated };
             let own = direction.outputs_backward(own, output);
             let (x, x_size) = (direction.in_order(&x_all), direction.in_order(&x_size_all));
-            let gradients = direction.backward(&x, trace, &own);
+            let gradients = direction.backward(&x, trace, &own, &after[d][0]);
             add(&mut dx_all, &direction.in_order(&gradients.dx));
 
             let p = direction.parameters();
@@ -287,7 +305,7 @@ impl Pass<'_> {
             let dpre_size: Vec<f64> = match excess {
                 Some(excess) => gradients.dpre.iter().map(|d| excess * (d.abs() + typical)).collect(),
                 // No gate has a slope above 1.
-                None => vec![mean_square(size).sqrt(); gradients.dpre.len()],
+                None => vec![(came_size / size.len().max(1) as f64).sqrt(); gradients.dpre.len()],
             };
             let gates = p.kernel.len() / width;
             let rows = dpre_size.len() / gates;
@@ -295,6 +313,16 @@ impl Pass<'_> {
             let shape = [rows, gates, width];
             gemm::reference::transposed_product(shape, &squares(&dpre_size), &squares(p.kernel), &mut back);
             add(&mut dx_squares, &direction.in_order(&back));
+            if !states.is_empty() {
+                // They came back through the same steps as the gradients of the pre-activations, and what those have of
+                // more than themselves, these have.
+                let more = |d: &[f64]| -> Vec<f64> {
+                    let typical = mean_square(d).sqrt().max(typical * square(p.recurrent_kernel).sqrt());
+                    d.iter().map(|d| excess.unwrap_or(1.0) * (d.abs() + typical)).collect()
+                };
+                let state = [&gradients.dh0, &gradients.dc0].map(|d| (d.clone(), more(d)));
+                given_back.extend(state.into_iter().filter(|(d, _)| !d.is_empty()));
+            }
 
             let result = &mut self.result;
             add(&mut result.tensors[tensors.kernel], &gradients.dkernel);
@@ -331,6 +359,28 @@ impl Pass<'_> {
         }
         let dx_size = with_magnitudes(dx_squares, &dx_all);
         self.give(i, 0, dx_all, dx_size);
+        for (k, (d, size)) in given_back.into_iter().enumerate() {
+            self.give(i, 1 + k, d, size);
+        }
+    }
+
+    fn part(&mut self, i: usize, part: Part, (mut dy, size): (Vec<f64>, Vec<f64>)) {
+        let Source::Node(of) = self.model.graph.nodes()[i].inputs[0] else { return };
+        (self.flow)(i, &mut dy);
+        match part {
+            Part::Output { direction } => {
+                let (to, units) = (&mut self.dy[of], self.model.graph.nodes()[i].shape.width());
+                for (to, from) in [(&mut to.0, &dy), (&mut to.1, &size)] {
+                    let rows = to.chunks_exact_mut(2 * units).zip(from.chunks_exact(units));
+                    rows.for_each(|(to, from)| add(&mut to[direction * units..][..units], from));
+                }
+            }
+            Part::State { direction, cell } => {
+                for (to, from) in self.after[of][direction].iter_mut().zip([&dy, &size]) {
+                    add(if cell { &mut to.c } else { &mut to.h }, from);
+                }
+            }
+        }
     }
 
     /// Notes the operations of z = sum of products + bias, from the gradient of z, and `more` operations beside them:
@@ -373,6 +423,14 @@ impl Pass<'_> {
         }
         self.result.noise += (self.step.targets.len() as f64 + 1.0) * total * total;
     }
+}
+
+/// Zeros as large as the final states of a recurrent node's directions, twice; none of another node.
+fn no_states(node: &Node, rows: usize) -> Vec<[Carried; 2]> {
+    let Some((cell, options, reading)) = node.config.recurrence() else { return Vec::new() };
+    let zeros = || vec![0.0; rows * options.units];
+    let state = || Carried { h: zeros(), c: if cell == Cell::Lstm { zeros() } else { Vec::new() } };
+    reading.directions().iter().map(|_| [state(), state()]).collect()
 }
 
 /// Sizes from their squares, with the magnitudes of what they are the sizes of.

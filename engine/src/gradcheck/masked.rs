@@ -55,11 +55,17 @@ impl Direction<'_> {
     }
 
     /// The gradient of everything that went in, from that of the states after each step (T, N, H), which counts where the
-    /// step is not masked.
-    pub(super) fn backward_masked(&self, x: &[f64], there: &[bool], masked: &Masked, dy: &[f64]) -> Gradients {
+    /// step is not masked, and of the state after the last.
+    pub(super) fn backward_masked(
+        &self,
+        x: &[f64],
+        there: &[bool],
+        masked: &Masked,
+        (dy, after): (&[f64], &Carried),
+    ) -> Gradients {
         let (dims, state) = (self.dims, self.dims.state());
         let zeros = vec![0.0; state];
-        let mut d = Carried { h: zeros.clone(), c: if masked.c.is_empty() { Vec::new() } else { zeros.clone() } };
+        let mut d = after.clone();
         let mut sum: Option<Gradients> = None;
         let width = x.len() / dims.steps;
         for t in (0..dims.steps).rev() {
@@ -75,7 +81,7 @@ impl Direction<'_> {
             let own = |d: &[f64]| if d.is_empty() { Vec::new() } else { choose(there, d, &zeros) };
             let after = Carried { h: own(&d.h), c: own(&d.c) };
             let step = self.one(before);
-            let gradients = step.backward_from(&x[t * width..(t + 1) * width], &masked.steps[t], &dy, &after);
+            let gradients = step.backward(&x[t * width..(t + 1) * width], &masked.steps[t], &dy, &after);
             d.h = choose(there, &gradients.dh0, &d.h);
             if !d.c.is_empty() {
                 d.c = choose(there, &gradients.dc0, &d.c);
@@ -85,7 +91,7 @@ impl Direction<'_> {
                 Some(later) => joined(gradients, later),
             });
         }
-        let sum = sum.unwrap_or_else(|| self.backward_from(x, &masked.steps[0], dy, &d));
+        let sum = sum.unwrap_or_else(|| self.backward(x, &masked.steps[0], dy, &d));
         Gradients { dh0: d.h, dc0: d.c, ..sum }
     }
 

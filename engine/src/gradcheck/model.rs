@@ -7,7 +7,7 @@
 use super::masked::Output;
 use super::recurrent::{Carried, Direction, Trace, pattern};
 use crate::graph::{
-    Activation, Cell, Graph, LayerConfig, Loss, MaskRule, MergeMode, Node, Reading, Recurrent, Role, Source,
+    Activation, Cell, Graph, LayerConfig, Loss, MaskRule, MergeMode, Node, Part, Reading, Recurrent, Role, Source,
 };
 use crate::layers::Mask;
 use crate::network::LossScale;
@@ -179,7 +179,7 @@ impl<'a> Model<'a> {
         let nodes = self.graph.nodes().iter().enumerate();
         let carried = nodes.map(|(i, node)| match node.config.recurrence() {
             Some((_, options, _)) if options.stateful => {
-                let directions = self.directions(i, step, params);
+                let directions = self.directions(i, step, params, &[]);
                 directions.iter().zip(&values[i].traces).map(|(direction, trace)| direction.after(trace)).collect()
             }
             _ => Vec::new(),
@@ -247,8 +247,14 @@ impl<'a> Model<'a> {
         if i == self.graph.logits() { activation::Activation::Linear } else { element_wise(function) }
     }
 
-    /// The directions of a recurrent node; none of any other.
-    pub(super) fn directions<'p>(&self, i: usize, step: &Step<'_>, params: Params<'p>) -> Vec<Direction<'p>> {
+    /// The directions of a recurrent node; none of any other. `initial` has the states that other layers give, if they do.
+    pub(super) fn directions<'p>(
+        &self,
+        i: usize,
+        step: &Step<'_>,
+        params: Params<'p>,
+        initial: &[&[f64]],
+    ) -> Vec<Direction<'p>> {
         let Some((cell, options, reading)) = self.graph.nodes()[i].config.recurrence() else { return Vec::new() };
         let node = &self.graph.nodes()[i];
         let inputs = self.width(node.inputs[0]);
@@ -258,7 +264,11 @@ impl<'a> Model<'a> {
         let reverse = |d: usize| reading.directions()[d];
         let directions = tensors.iter().enumerate().map(|(d, tensors)| {
             let zeros = || vec![0.0; dims.state()];
-            let before = if options.stateful {
+            let states = initial.len() / reading.directions().len();
+            let before = if states > 0 {
+                let given = |k: usize| if k < states { initial[d * states + k].to_vec() } else { Vec::new() };
+                Carried { h: given(0), c: given(1) }
+            } else if options.stateful {
                 step.before[i][d].clone()
             } else {
                 Carried { h: zeros(), c: if cell == Cell::Lstm { zeros() } else { Vec::new() } }
@@ -335,7 +345,8 @@ impl<'a> Model<'a> {
             LayerConfig::Embedding(_) => embedding::reference::gather(params.get(self.table(node)), width, step.tokens),
             LayerConfig::OneHot(_) => one_hot(step.tokens, width),
             LayerConfig::SimpleRnn(_) | LayerConfig::Lstm(_) | LayerConfig::Gru(_) | LayerConfig::Bidirectional(_) => {
-                return self.recurrence(i, step, params, input(0));
+                let inputs: Vec<&[f64]> = (0..node.inputs.len()).map(input).collect();
+                return self.recurrence(i, step, params, &inputs);
             }
             LayerConfig::Dense(layer) => {
                 let Some(tensors) = self.dense_tensors(node) else { return Value::default() };
@@ -361,6 +372,10 @@ impl<'a> Model<'a> {
             }
             LayerConfig::Concatenate(_) => self.concatenate(node, step, input),
             LayerConfig::Reshape(_) => self.reshape(node, step, input(0)),
+            LayerConfig::Part(part) => match node.inputs[0] {
+                Source::Node(of) => self.part(of, *part, (step, params), value(of)),
+                Source::Input => Vec::new(),
+            },
             // A node has the layer within.
             LayerConfig::TimeDistributed(_) => Vec::new(),
         };
@@ -398,8 +413,9 @@ impl<'a> Model<'a> {
     }
 
     /// A recurrent layer: the directions' outputs merged.
-    fn recurrence(&self, i: usize, step: &Step<'_>, params: Params<'_>, x: &[f64]) -> Value {
-        let directions = self.directions(i, step, params);
+    fn recurrence(&self, i: usize, step: &Step<'_>, params: Params<'_>, inputs: &[&[f64]]) -> Value {
+        let (x, initial) = (inputs[0], &inputs[1..]);
+        let directions = self.directions(i, step, params, initial);
         let Some((_, options, reading)) = self.graph.nodes()[i].config.recurrence() else { return Value::default() };
         let traces: Vec<Trace> = directions.iter().map(|d| d.forward(&d.in_order(x))).collect();
         let parts = self.outputs(i, &directions, options, &traces);
@@ -410,6 +426,21 @@ impl<'a> Model<'a> {
         let patterns = directions.iter().zip(&traces).map(|(d, trace)| d.pattern(trace));
         let pattern = patterns.fold(0, |a: u64, b| a.rotate_left(1) ^ b);
         Value { y, traces, pattern }
+    }
+
+    /// A part of what recurrent node `of` gives.
+    fn part(&self, of: usize, part: Part, (step, params): (&Step<'_>, Params<'_>), value: &Value) -> Vec<f64> {
+        match part {
+            Part::Output { direction } => {
+                let width = self.graph.nodes()[of].shape.width();
+                merge_backward(MergeMode::Concat, width / 2, direction, &[], &value.y)
+            }
+            Part::State { direction, cell } => {
+                // What the direction started from has no part in what it left.
+                let after = self.directions(of, step, params, &[])[direction].after(&value.traces[direction]);
+                if cell { after.c } else { after.h }
+            }
+        }
     }
 
     /// The inputs' rows side by side.
@@ -438,7 +469,7 @@ impl<'a> Model<'a> {
 fn merge(mode: MergeMode, units: usize, [one, two]: [&[f64]; 2]) -> Vec<f64> {
     let pairs = one.iter().zip(two);
     match mode {
-        MergeMode::Concat => {
+        MergeMode::Concat | MergeMode::None => {
             let rows = one.chunks_exact(units).zip(two.chunks_exact(units));
             rows.flat_map(|(a, b)| a.iter().chain(b)).copied().collect()
         }
@@ -451,7 +482,9 @@ fn merge(mode: MergeMode, units: usize, [one, two]: [&[f64]; 2]) -> Vec<f64> {
 /// The gradient of direction `d`'s outputs from that of what they are merged to; `other` is the other direction's outputs.
 pub(super) fn merge_backward(mode: MergeMode, units: usize, d: usize, other: &[f64], dy: &[f64]) -> Vec<f64> {
     match mode {
-        MergeMode::Concat => dy.chunks_exact(2 * units).flat_map(|row| &row[d * units..][..units]).copied().collect(),
+        MergeMode::Concat | MergeMode::None => {
+            dy.chunks_exact(2 * units).flat_map(|row| &row[d * units..][..units]).copied().collect()
+        }
         MergeMode::Sum => dy.to_vec(),
         MergeMode::Mul => dy.iter().zip(other).map(|(dy, other)| dy * other).collect(),
         MergeMode::Ave => dy.iter().map(|dy| dy / 2.0).collect(),

@@ -133,22 +133,15 @@ impl Direction<'_> {
         }
     }
 
-    /// The gradient of everything that went in, from that of the outputs (T, N, H).
-    pub(super) fn backward(&self, x: &[f64], trace: &Trace, dy: &[f64]) -> Gradients {
-        let zeros = || vec![0.0; self.dims.state()];
-        let nothing = Carried { h: zeros(), c: if self.cell == Cell::Lstm { zeros() } else { Vec::new() } };
-        self.backward_from(x, trace, dy, &nothing)
-    }
-
-    /// The same, with that of the state after the last step.
-    pub(super) fn backward_from(&self, x: &[f64], trace: &Trace, dy: &[f64], after: &Carried) -> Gradients {
+    /// The gradient of everything that went in, from that of the outputs (T, N, H) and of the state after the last step.
+    pub(super) fn backward(&self, x: &[f64], trace: &Trace, dy: &[f64], after: &Carried) -> Gradients {
         let (dims, p, Carried { h, c }) = (self.dims, &self.parameters(), &self.before);
         let form = gru::reference::Form { reset: self.reset, functions: self.functions };
         let outputs = OutputGradients { dy, dh_last: &after.h, dc_last: &after.c };
         match trace {
             Trace::Masked(masked) => {
                 let there = self.there.as_deref().unwrap_or(&[]);
-                self.backward_masked(x, there, masked, dy)
+                self.backward_masked(x, there, masked, (dy, after))
             }
             Trace::Rnn(y) => {
                 let inputs = rnn::reference::Inputs { x, h0: h };

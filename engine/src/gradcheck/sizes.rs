@@ -4,9 +4,9 @@
 //! of its terms' squared sizes, which is what independent errors of the terms add up to; a size is never below the
 //! value's magnitude. Sizes are computed forward for the values here, and backward for the gradients in `backward.rs`.
 
-use super::model::{Model, Params, Step, Value, add, drop, element_wise};
+use super::model::{Model, Params, Step, Value, add, drop, element_wise, merge_backward};
 use super::recurrent::Trace;
-use crate::graph::{Activation, LayerConfig, Source};
+use crate::graph::{Activation, LayerConfig, MergeMode, Part, Source};
 use crate::layers::Mask;
 use unroll_kernels::{activation, gemm};
 
@@ -38,7 +38,8 @@ fn node(
         LayerConfig::Input(_) | LayerConfig::Embedding(_) | LayerConfig::OneHot(_) => magnitudes(y),
         LayerConfig::Masking(_) => input(0).to_vec(),
         LayerConfig::SimpleRnn(_) | LayerConfig::Lstm(_) | LayerConfig::Gru(_) | LayerConfig::Bidirectional(_) => {
-            let absolute = state_size(model, i, step, params, (input(0), &values[i].traces));
+            let inputs: Vec<&[f64]> = (0..node.inputs.len()).map(input).collect();
+            let absolute = state_size(model, i, step, params, (&inputs, &values[i].traces));
             y.iter().map(|y| y.abs() + absolute).collect()
         }
         LayerConfig::Dense(_) if i == model.graph.logits() => Vec::new(),
@@ -74,40 +75,57 @@ fn node(
         }
         LayerConfig::Concatenate(_) => model.concatenate(node, step, input),
         LayerConfig::Reshape(_) => model.reshape(node, step, input(0)),
+        LayerConfig::Part(Part::Output { direction }) => {
+            let width = model.width(node.inputs[0]);
+            merge_backward(MergeMode::Concat, width / 2, *direction, &[], input(0))
+        }
+        LayerConfig::Part(Part::State { .. }) => {
+            let Source::Node(of) = node.inputs[0] else { return Vec::new() };
+            let sources = model.graph.nodes()[of].inputs.iter();
+            let inputs: Vec<&[f64]> =
+                sources.map(|s| if let Source::Node(n) = s { &sizes[*n][..] } else { &[] }).collect();
+            let absolute = state_size(model, of, step, params, (&inputs, &values[of].traces));
+            y.iter().map(|y| y.abs() + absolute).collect()
+        }
         LayerConfig::TimeDistributed(_) => Vec::new(),
     }
 }
 
 /// What the errors of h amount to beyond its magnitude: a quarter (the steepest that a gate's sigmoid is) of a typical
-/// pre-activation's size.
+/// pre-activation's size; and the typical size of the states that other layers give, which come through gates below 1.
 pub(super) fn state_size(
     model: &Model<'_>,
     i: usize,
     step: &Step<'_>,
     params: Params<'_>,
-    (x, traces): (&[f64], &[Trace]),
+    (inputs, traces): (&[&[f64]], &[Trace]),
 ) -> f64 {
     let node = &model.graph.nodes()[i];
     let Some((cell, options, _)) = node.config.recurrence() else { return 0.0 };
-    let directions = model.directions(i, step, params);
+    let directions = model.directions(i, step, params, &[]);
+    let (x, initial) = (inputs[0], &inputs[1..]);
     let of = |p: Option<&[f64]>| p.map_or(0.0, square);
+    let given = mean_square(&initial.concat());
     let width = (cell.gates() * options.units * directions.len()) as f64;
     let total: f64 = directions
         .iter()
-        // A row of x meets every row of W: mean squares times the sum of the squared weights. |h| is at most 1 or so.
+        // A row of x meets every row of W: mean squares times the sum of the squared weights. |h| is at most 1 or so, but
+        // for that which is given.
         .map(|d| {
             let p = d.parameters();
-            mean_square(x) * square(p.kernel) + square(p.recurrent_kernel) + of(p.bias) + of(d.peephole)
+            mean_square(x) * square(p.kernel)
+                + given.max(1.0) * (square(p.recurrent_kernel) + of(d.peephole))
+                + of(p.bias)
         })
         .sum();
     let size = (total / width).sqrt();
     if options.functions().are_standard() {
-        return 0.25 * size;
+        return 0.25 * size + given.sqrt();
     }
     // No slope of another function is above 1, but a value may be: h is a product of up to three, each of whose errors the
     // others multiply.
     let largest = traces.iter().map(Trace::largest).fold(1.0, f64::max);
-    largest * largest * size
+    largest * largest * (size + given.sqrt())
 }
 
 /// Through an element-wise function: its slope times the size that came, and the value itself.

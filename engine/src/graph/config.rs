@@ -203,7 +203,7 @@ options! {
         /// The output of every step rather than of the last.
         #[serde(default)] return_sequences: bool,
         /// Whether the final state is an output too: it is then in the [`crate::State`] of a batch, by the names `layer/h` and
-        /// `layer/c`.
+        /// `layer/c` (`layer/forward/h`, ... of both directions), and other layers take it by them.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")] return_state: bool,
         /// Whether the state is carried from one batch to the next.
         #[serde(default)] stateful: bool,
@@ -212,6 +212,10 @@ options! {
         /// With return_sequences: whether the output of a masked step is zero, where it is read, rather than that of the step
         /// before it. Both directions of a bidirectional layer always have zero, as in Keras.
         #[serde(default)] zero_output_for_mask: bool,
+        /// The layers that give the state before the first step: that of h, and of lstm that of c after it; zero where none is
+        /// named. A state is (units) a row: a dense layer's output, or `layer/h` and `layer/c` of a recurrent layer with
+        /// `return_state`. Of a bidirectional layer they are named on it, the forward direction's first.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")] initial_state: Vec<String>,
         /// Of gru: whether the reset gate is applied after the recurrent product; true (Keras, cuDNN) unless said otherwise.
         #[serde(default, skip_serializing_if = "Option::is_none")] reset_after: Option<bool>,
         /// Of lstm: whether the forget gate's bias starts at 1; true unless said otherwise.
@@ -241,6 +245,8 @@ options! {
     Bidirectional {
         /// How the two outputs are joined.
         #[serde(default)] merge_mode: MergeMode,
+        /// The layers that give the states before the first steps: h (and c) of the forward direction, then of the backward one.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")] initial_state: Vec<String>,
         /// The recurrent layer; its weights are drawn twice.
         layer: RecurrentConfig,
     }
@@ -319,6 +325,25 @@ pub enum MergeMode {
     Mul,
     /// Their mean.
     Ave,
+    /// Not at all: other layers take them apart, as `layer/forward` and `layer/backward`.
+    None,
+}
+
+/// What a recurrent layer gives that is not its whole output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// `layer/forward` or `layer/backward`: the output of one direction.
+    Output {
+        /// 0 forward, 1 backward.
+        direction: usize,
+    },
+    /// `layer/h`, `layer/backward/c`, ...: the state after the last step of one direction.
+    State {
+        /// 0 forward, or the only one; 1 backward.
+        direction: usize,
+        /// c of an LSTM rather than h.
+        cell: bool,
+    },
 }
 
 /// A recurrent layer within another.
@@ -390,6 +415,9 @@ pub enum LayerConfig {
     Reshape(Reshape),
     /// `activation`
     Activation(ActivationLayer),
+    /// A part of a recurrent layer's outputs: made where another layer names it, never declared.
+    #[serde(skip)]
+    Part(Part),
 }
 
 impl LayerConfig {
@@ -411,6 +439,7 @@ impl LayerConfig {
             Self::Concatenate(_) => "concatenate",
             Self::Reshape(_) => "reshape",
             Self::Activation(_) => "activation",
+            Self::Part(_) => "part",
         }
     }
 
@@ -432,6 +461,7 @@ impl LayerConfig {
             Self::Concatenate(_) => "Concatenate",
             Self::Reshape(_) => "Reshape",
             Self::Activation(_) => "Activation",
+            Self::Part(_) => "Part",
         }
     }
 
@@ -439,11 +469,23 @@ impl LayerConfig {
     pub fn name_and_inputs(&self) -> (Option<&str>, &[String]) {
         macro_rules! common {
             ($($variant:ident)*) => {
-                match self { $(Self::$variant(layer) => (layer.name.as_deref(), layer.inputs.as_slice()),)* }
+                match self {
+                    $(Self::$variant(layer) => (layer.name.as_deref(), layer.inputs.as_slice()),)*
+                    Self::Part(_) => (None, &[]),
+                }
             };
         }
         common!(Input Embedding OneHot SimpleRnn Lstm Gru Bidirectional Dense TimeDistributed Dropout Masking Add Concatenate
             Reshape Activation)
+    }
+
+    /// The layers that give the state before the first step.
+    pub fn initial_state(&self) -> &[String] {
+        match self {
+            Self::SimpleRnn(options) | Self::Lstm(options) | Self::Gru(options) => &options.initial_state,
+            Self::Bidirectional(layer) => &layer.initial_state,
+            _ => &[],
+        }
     }
 
     /// The cell and its options, if this is a recurrent layer.

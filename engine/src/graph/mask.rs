@@ -46,7 +46,7 @@ impl Graph {
 
     /// Whether this is a sequence of a layer that does not say what the output of a masked step is.
     fn loses_masked(&self, node: &Node) -> bool {
-        let recurrent = node.config.recurrent().is_some() || matches!(node.config, LayerConfig::Bidirectional(_));
+        let recurrent = node.config.recurrence().is_some() || matches!(node.config, LayerConfig::Part(_));
         node.shape.time.is_some() && !recurrent
     }
 

@@ -6,11 +6,12 @@
 mod config;
 mod mask;
 mod params;
+mod parts;
 mod shape;
 
 pub use config::{
     Activation, ActivationLayer, Add, Bidirectional, Cell, Concatenate, Dense, Dropout, Embedding, Initializer, Input,
-    LayerConfig, Loss, Masking, MergeMode, ModelConfig, OneHot, Reading, Recurrent, RecurrentConfig, Reshape,
+    LayerConfig, Loss, Masking, MergeMode, ModelConfig, OneHot, Part, Reading, Recurrent, RecurrentConfig, Reshape,
     TimeDistributed,
 };
 pub use mask::MaskRule;
@@ -226,7 +227,8 @@ impl Graph {
             },
         };
         let input = self.takes_tokens().then_some(input);
-        input.into_iter().chain(self.nodes.iter().map(layer)).collect()
+        let declared = self.nodes.iter().filter(|node| !matches!(node.config, LayerConfig::Part(_)));
+        input.into_iter().chain(declared.map(layer)).collect()
     }
 
     fn add(&mut self, config: &LayerConfig, list: &mut ParamList) -> Result<()> {
@@ -240,6 +242,7 @@ impl Graph {
             }
             _ => self.resolve_inputs(&name, inputs)?,
         };
+        let inputs = self.with_initial_state(&name, config, inputs)?;
         let first = list.len();
         let class = config.class();
         let config = self.each_step(&name, config, &inputs)?;
@@ -289,23 +292,31 @@ impl Graph {
         }
     }
 
-    fn resolve_inputs(&self, name: &str, inputs: &[String]) -> Result<Vec<Source>> {
+    fn resolve_inputs(&mut self, name: &str, inputs: &[String]) -> Result<Vec<Source>> {
         if inputs.is_empty() {
-            return Ok(vec![self.nodes.len().checked_sub(1).map_or(Source::Input, Source::Node)]);
+            let Some(last) = self.nodes.len().checked_sub(1) else { return Ok(vec![Source::Input]) };
+            return Ok(vec![self.whole(last)?]);
         }
-        let find = |input: &String| {
-            if input == INPUT {
-                return Ok(Source::Input);
-            }
-            let place = self.nodes.iter().position(|n| n.name == *input).map(Source::Node);
-            place.ok_or_else(|| {
-                let known: Vec<&str> =
-                    std::iter::once(INPUT).chain(self.nodes.iter().map(|n| n.name.as_str())).collect();
-                Error::usage(format!("layer `{name}` takes `{input}`, which does not stand before it"))
-                    .mend(format!("layers before it are {}", known.join(", ")))
-            })
-        };
-        inputs.iter().map(find).collect()
+        inputs.iter().map(|input| self.find(name, input)).collect()
+    }
+
+    /// What layer `name` takes as `input`: the batch's tokens, a layer's output or a part of it.
+    fn find(&mut self, name: &str, input: &str) -> Result<Source> {
+        if input == INPUT {
+            return Ok(Source::Input);
+        }
+        if let Some(node) = self.nodes.iter().position(|n| n.name == *input) {
+            return self.whole(node);
+        }
+        if let Some((layer, part)) = input.split_once('/')
+            && let Some(node) = self.nodes.iter().position(|n| n.name == layer)
+        {
+            return self.part(name, node, part);
+        }
+        let declared = self.nodes.iter().filter(|node| !matches!(node.config, LayerConfig::Part(_)));
+        let known: Vec<&str> = std::iter::once(INPUT).chain(declared.map(|n| n.name.as_str())).collect();
+        Err(Error::usage(format!("layer `{name}` takes `{input}`, which does not stand before it"))
+            .mend(format!("layers before it are {}", known.join(", "))))
     }
 
     /// The logits' node: the last, or the one before a softmax (sigmoid) that ends the model.
@@ -327,6 +338,7 @@ impl Graph {
                     .mend("name it in another layer's `inputs`, or remove it"));
             }
         }
+        self.whole(at)?;
         let node = &self.nodes[at];
         let want = match self.config.loss {
             Loss::CrossEntropy => self.vocabulary,

@@ -98,8 +98,9 @@ impl Graph {
         if many && shapes.len() < 2 {
             return Err(wrong(format!("{} joins at least two inputs, {} is given", config.kind(), shapes.len())));
         }
-        if !many && shapes.len() != 1 {
-            return Err(wrong(format!("{} takes one input, {} are given", config.kind(), shapes.len())));
+        let given = shapes.len() - config.initial_state().len();
+        if !many && given != 1 {
+            return Err(wrong(format!("{} takes one input, {given} are given", config.kind())));
         }
         let input = &shapes[0];
         let takes_tokens = matches!(config, LayerConfig::Input(_) | LayerConfig::Embedding(_) | LayerConfig::OneHot(_));
@@ -156,7 +157,8 @@ impl Graph {
                 self.recurrent(name, &format!("{name}/forward"), cell, options, input, list)?;
                 let one = self.recurrent(name, &format!("{name}/backward"), cell, options, input, list)?;
                 Ok(match layer.merge_mode {
-                    MergeMode::Concat => one.with_dims(vec![2 * options.units]),
+                    // Not merged, they stand so too, and are taken apart.
+                    MergeMode::Concat | MergeMode::None => one.with_dims(vec![2 * options.units]),
                     MergeMode::Sum | MergeMode::Mul | MergeMode::Ave => one,
                 })
             }
@@ -168,7 +170,7 @@ impl Graph {
                 }
                 Ok(input.clone())
             }
-            LayerConfig::Masking(_) => Ok(input.clone()),
+            LayerConfig::Masking(_) | LayerConfig::Part(_) => Ok(input.clone()),
             LayerConfig::Activation(layer) => {
                 if layer.activation == Activation::Softmax && input.dims.len() != 1 {
                     return Err(wrong(format!("softmax needs one axis after time, its input is {input}")));

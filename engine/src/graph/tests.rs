@@ -301,3 +301,63 @@ fn masks_that_do_not_fit_are_named() {
     );
     assert_eq!(graph(&tokens, 5).unwrap().mask_rule(), Some(MaskRule::TokenZero));
 }
+
+#[test]
+fn states_and_directions_that_do_not_fit_are_named() {
+    let embedding = "{ type = \"embedding\", output_dim = 4 }";
+    let encoder = "{ type = \"lstm\", name = \"encoder\", units = 3, return_state = true }";
+    let both = "{ type = \"bidirectional\", merge_mode = \"none\", layer = { type = \"gru\", units = 3 } }";
+    let decoder = |options: &str| {
+        format!(
+            "{embedding}, {encoder}, {{ type = \"lstm\", inputs = [\"embedding\"], units = 3, {options} }}, {{ type = \"dense\" }}"
+        )
+    };
+    let states = |names: &str| decoder(&format!("initial_state = [{names}]"));
+    let cases = [
+        (states("\"encoder/h\""), "layer `lstm`: initial_state names 1 states, 2 are needed: h and c"),
+        (
+            states("\"encoder/h\", \"embedding\""),
+            "initial_state `embedding` is (None, None, 4), the layer's states are (None, 3)",
+        ),
+        (
+            states("\"encoder/h\", \"encoder/d\""),
+            "takes `encoder/d`, which layer `encoder` does not give (it gives `encoder/h`, `encoder/c`)",
+        ),
+        (
+            states("\"encoder/h\", \"decoder/c\""),
+            "takes `decoder/c`, which does not stand before it (layers before it are sequence, embedding, encoder)",
+        ),
+        (states("\"encoder/h\", \"embedding/c\""), "it is no recurrent layer"),
+        (
+            states("\"encoder/h\", \"encoder/c\"").replace("return_state = true", "stateful = false"),
+            "set return_state = true on it",
+        ),
+        (
+            decoder("stateful = true, initial_state = [\"encoder/h\", \"encoder/c\"]"),
+            "stateful carries the state on, and initial_state gives another",
+        ),
+        (
+            format!("{embedding}, {both}, {{ type = \"dense\" }}"),
+            "layer `bidirectional` has merge_mode = \"none\" and so two outputs",
+        ),
+        (format!("{embedding}, {both}"), "layer `bidirectional` has merge_mode = \"none\" and so two outputs"),
+        (
+            format!(
+                "{embedding}, {{ type = \"bidirectional\", layer = {{ type = \"gru\", units = 3, initial_state = [\"embedding\"] }} }}"
+            ),
+            "the layer within has an initial_state",
+        ),
+    ];
+    for (layers, want) in cases {
+        let error = graph(&format!("layers = [{layers}]"), 5).unwrap_err();
+        assert!(error.to_string().contains(want), "{error}\n{want}");
+        assert_eq!(error.exit_code(), 2);
+    }
+    let graph = graph(&format!("layers = [{}]", states("\"encoder/h\", \"encoder/c\"")), 5).unwrap();
+    let rows = graph.rows();
+    assert_eq!(
+        rows.iter().map(|row| &row.name[..]).collect::<Vec<_>>(),
+        ["sequence", "embedding", "encoder", "lstm", "dense"]
+    );
+    assert_eq!(rows[3].connected_to, ["embedding", "encoder/h", "encoder/c"]);
+}

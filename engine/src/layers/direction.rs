@@ -4,7 +4,7 @@ use super::projection::{Origin, Projection, Value};
 use super::{Cx, Dims};
 use crate::exec::{
     Gates, GruBackward, GruBeforeBackward, GruBeforeForward, GruForward, Loop, LstmBackward, LstmForward, Products,
-    RnnBackward, RnnForward, Sweep,
+    RnnBackward, RnnForward, Start, Sweep,
 };
 use crate::graph::Cell;
 use crate::network::Gradient;
@@ -32,6 +32,8 @@ pub(crate) struct CellParams {
     pub(crate) recurrent_bias: Option<Range<usize>>,
     /// (3, H), of the LSTM.
     pub(crate) peephole: Option<Range<usize>>,
+    /// Whether its first state comes from other layers, to which gradients go back.
+    pub(crate) starts: bool,
 }
 
 impl CellParams {
@@ -50,6 +52,10 @@ impl CellParams {
     /// Columns of the gates' buffer.
     fn width(&self) -> usize {
         self.cell.gates() * self.units
+    }
+    /// States: h, and c of an LSTM.
+    pub(crate) fn states(&self) -> usize {
+        if self.cell == Cell::Lstm { 2 } else { 1 }
     }
     /// Columns of what the GRU keeps of its hidden side.
     fn hidden_width(&self) -> usize {
@@ -75,7 +81,8 @@ impl CellParams {
         let state = capacity.with_edges() as u64;
         let gates = tokens * padded(self.width()) as u64 + tokens * padded(self.hidden_width()) as u64;
         let before = if ragged { tokens } else { 0 };
-        4 * (gates + (state + before) * padded(self.units) as u64)
+        let first = if self.starts { capacity.rows as u64 * padded(self.width()) as u64 } else { 0 };
+        4 * (gates + first + (state + before) * padded(self.units) as u64)
     }
 }
 
@@ -134,6 +141,7 @@ impl Direction {
             c: Buffer::new(c),
             carry: Buffer::new(if backward { capacity.rows * state } else { 0 }),
             before: Buffer::default(),
+            first: Buffer::new(if backward && cell.starts { capacity.rows * padded(cell.width()) } else { 0 }),
             most: tokens,
         };
         Self { cell, projection, reverse, room }
@@ -157,6 +165,26 @@ impl Direction {
     pub(crate) fn c(&mut self, dims: Dims) -> MatMut<'_> {
         let units = self.cell.units;
         MatMut::new(&mut self.room.c, dims.with_edges(), units, padded(units))
+    }
+
+    /// The same, to read.
+    pub(crate) fn c_ref(&self, dims: Dims) -> Mat<'_> {
+        let units = self.cell.units;
+        Mat::new(&self.room.c, dims.with_edges(), units, padded(units))
+    }
+
+    /// (N, H), the longest row's first: the gradient of c, before the backward pass that of the state after the last step,
+    /// then of the state before the first. LSTM only.
+    pub(crate) fn dc(&mut self, dims: Dims) -> MatMut<'_> {
+        let units = self.cell.units;
+        MatMut::new(&mut self.room.carry, dims.rows, units, padded(units))
+    }
+
+    /// Sets the gradient of c to zero.
+    pub(crate) fn clear_gradient(&mut self) {
+        if self.cell.cell == Cell::Lstm {
+            self.room.carry.fill(0.0);
+        }
     }
 
     /// x W + b of all steps, into the gates.
@@ -210,9 +238,6 @@ impl Direction {
         dh: MatMut<'a>,
     ) -> (Sweep<'a>, Loop<'a>) {
         let sweep = self.sweep(cx);
-        if self.cell.cell == Cell::Lstm {
-            self.room.carry.fill(0.0);
-        }
         let Buffers { gates, hidden, c, carry } = Buffers::new(cx.dims, &self.cell, &mut self.room);
         let (gates, hidden, c, carry) = (gates.into(), hidden.into(), c.into(), carry.into());
         let (transposed, functions, h, dh) = (pack.backward.view(), self.cell.functions, h.into(), dh.into());
@@ -233,6 +258,32 @@ impl Direction {
             },
         };
         (sweep, time_loop)
+    }
+
+    /// Completes the gradient of h before the first step, in its block of `dh` (P + 2 N, H), after the time loop of
+    /// [`Self::backward`]: what comes through the products of each row's first step.
+    pub(crate) fn initial_gradient(&mut self, cx: &Cx<'_>, pack: &CellPack, dh: MatMut<'_>) {
+        let (cell, rows, initial) = (&self.cell, cx.dims.rows, self.sweep(cx).initial());
+        let Room { gates, hidden, first, .. } = &mut self.room;
+        let (from, width) = match cell.cell {
+            Cell::Gru if cell.reset_after => (&*hidden, cell.hidden_width()),
+            _ => (&*gates, cell.width()),
+        };
+        let from = Mat::new(from, cx.dims.tokens, width, padded(width));
+        let mut first = MatMut::new(first, rows, width, padded(width));
+        for (r, &n) in cx.extent.order().iter().enumerate() {
+            match cx.extent.length(n) {
+                0 => first.row_mut(r).fill(0.0),
+                length => {
+                    let step = if self.reverse { length - 1 } else { 0 };
+                    first.row_mut(r).copy_from_slice(from.row(cx.extent.place(n, step)));
+                }
+            }
+        }
+        // A GRU that resets before the product multiplies the candidate's part within the loop.
+        let width = if cell.resets_before() { 2 * cell.units } else { width };
+        let first = first.as_ref().cols_range(0..width);
+        cx.products().packed_product(first, pack.backward.view(), Start::Keep, dh.rows_range(initial));
     }
 
     /// Adds to the gradients of the parameters, and of the input to `dx`, after the time loop of [`Self::backward`]. `h`
@@ -312,6 +363,8 @@ struct Room {
     carry: Buffer,
     /// (P, H): h before each step, where it does not stand so already.
     before: Buffer,
+    /// (N, gates H): the gradient of the first step of each row, where the state before it has one.
+    first: Buffer,
     /// P at most.
     most: usize,
 }

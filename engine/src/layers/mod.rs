@@ -12,6 +12,7 @@ mod dropout;
 mod extent;
 mod input;
 mod lookup;
+mod part;
 mod projection;
 mod recurrent;
 mod reshape;
@@ -25,6 +26,7 @@ pub(crate) use dropout::{DropoutRun, Mask};
 pub(crate) use extent::Extent;
 pub(crate) use input::InputRun;
 pub(crate) use lookup::{EmbeddingRun, OneHotRun};
+pub(crate) use part::PartRun;
 pub(crate) use projection::Origin;
 pub(crate) use recurrent::{RecurrentPlan, RecurrentRun};
 pub(crate) use reshape::ReshapeRun;
@@ -111,6 +113,11 @@ impl Act {
         Self { y: Buffer::new(len), dy: Buffer::new(if backward { len } else { 0 }), cols, sequence }
     }
 
+    /// The width of the output.
+    pub(crate) fn cols(&self) -> usize {
+        self.cols
+    }
+
     /// Rows of the output, and of the whole storage with the blocks around it.
     fn rows(&self, dims: Dims) -> (Range<usize>, usize) {
         if self.sequence { (dims.rows..dims.rows + dims.tokens, dims.with_edges()) } else { (0..dims.rows, dims.rows) }
@@ -125,6 +132,11 @@ impl Act {
     pub(crate) fn y_mut(&mut self, dims: Dims) -> MatMut<'_> {
         let (rows, all) = self.rows(dims);
         MatMut::new(&mut self.y, all, self.cols, padded(self.cols)).rows_range(rows)
+    }
+    /// The output with the blocks around it: (P + 2 N, cols), to read.
+    pub(crate) fn all(&self, dims: Dims) -> Mat<'_> {
+        let (_, all) = self.rows(dims);
+        Mat::new(&self.y, all, self.cols, padded(self.cols))
     }
     /// The output with the blocks around it: (P + 2 N, cols).
     pub(crate) fn y_all(&mut self, dims: Dims) -> MatMut<'_> {
@@ -179,6 +191,16 @@ pub(crate) struct Inputs<'a> {
 pub(crate) struct Slot {
     pub(crate) run: Run,
     pub(crate) act: Act,
+}
+
+impl Slot {
+    /// Sets every gradient to zero that layers above will add to.
+    pub(crate) fn clear_gradient(&mut self, products: Products<'_>, dims: Dims) {
+        self.act.clear_gradient(products, dims);
+        if let Run::Recurrent(layer) = &mut self.run {
+            layer.clear_gradient(products, dims);
+        }
+    }
 }
 
 impl<'a> Inputs<'a> {
@@ -238,6 +260,7 @@ pub(crate) enum Run {
     Add(AddRun),
     Concatenate(ConcatenateRun),
     Reshape(ReshapeRun),
+    Part(PartRun),
 }
 
 impl Run {
@@ -254,6 +277,7 @@ impl Run {
             Self::Add(layer) => layer.forward(cx, inputs, act),
             Self::Concatenate(layer) => layer.forward(cx, inputs, act),
             Self::Reshape(layer) => layer.forward(cx, inputs, act),
+            Self::Part(layer) => layer.forward(cx, inputs, act),
         }
     }
 
@@ -270,6 +294,7 @@ impl Run {
             Self::Add(layer) => layer.backward(cx, up, act),
             Self::Concatenate(layer) => layer.backward(cx, up, act),
             Self::Reshape(layer) => layer.backward(cx, up, act),
+            Self::Part(layer) => layer.backward(cx, up, act),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::direction::{CellParams, Direction};
 use super::projection::{Origin, Value};
 use super::{Act, Cx, Dims, Extent, Inputs, Upstream};
-use crate::exec;
+use crate::exec::{self, Products};
 use crate::graph::{Cell, MergeMode, Reading, Shape, Time};
 use crate::network::{Carried, Gradient};
 use std::ops::Range;
@@ -38,7 +38,11 @@ impl RecurrentRun {
         let directions = cells.into_iter().zip(reading.directions());
         let directions = directions.map(|(cell, &reverse)| Direction::new(cell, origin(), reverse, capacity, backward));
         let shape = Shape { time: Some(Time::Any), dims: vec![width] };
-        let merge = if let Reading::Both(merge) = reading { merge } else { MergeMode::Concat };
+        let merge = match reading {
+            // What is not merged stands side by side, and others take it apart.
+            Reading::Both(MergeMode::None) | Reading::One { .. } => MergeMode::Concat,
+            Reading::Both(merge) => merge,
+        };
         let own = !return_sequences || merge != MergeMode::Concat;
         let steps = own.then(|| Act::new(&shape, capacity, backward));
         Self { directions: directions.collect(), pack, steps, merge, return_sequences }
@@ -54,9 +58,12 @@ impl RecurrentRun {
             let h = joint(&mut self.steps, act).y_all(dims).cols_range(columns);
             let initial = direction.sweep(cx).initial();
             let carried = carried.get(d).filter(|carried| carried.starts);
-            start(cx, h.rows_range(initial.clone()), carried.map(|s| s.h(cx.first_row, dims.rows)));
+            let given = |state: usize| direction.cell.starts.then(|| inputs.get(first_state(direction, d) + state));
+            let first = given(0).or_else(|| carried.map(|s| s.h(cx.first_row, dims.rows)));
+            start(cx, h.rows_range(initial.clone()), first);
             if direction.cell.cell == Cell::Lstm {
-                start(cx, direction.c(dims).rows_range(initial), carried.map(|s| s.c(cx.first_row, dims.rows)));
+                let first = given(1).or_else(|| carried.map(|s| s.c(cx.first_row, dims.rows)));
+                start(cx, direction.c(dims).rows_range(initial), first);
             }
         }
         let h = joint(&mut self.steps, act).y_all(dims);
@@ -92,7 +99,7 @@ impl RecurrentRun {
                 let (one, two) = (&h.row(one)[..units], &h.row(two)[h.cols() - units..]);
                 let pairs = one.iter().zip(two);
                 match merge {
-                    MergeMode::Concat => {
+                    MergeMode::Concat | MergeMode::None => {
                         let last = to.len() - units;
                         to[..units].copy_from_slice(one);
                         to[last..].copy_from_slice(two);
@@ -105,12 +112,17 @@ impl RecurrentRun {
         });
     }
 
-    /// The gradients of the outputs of all steps and directions from that of the layer's output.
+    /// Sets the gradients of the outputs of all steps and directions, and of c, to zero.
+    pub(crate) fn clear_gradient(&mut self, products: Products<'_>, dims: Dims) {
+        self.steps.iter_mut().for_each(|steps| steps.clear_gradient(products, dims));
+        self.directions.iter_mut().for_each(Direction::clear_gradient);
+    }
+
+    /// Adds to the gradients of the outputs of all steps and directions what that of the layer's output makes.
     fn unmerge(&mut self, cx: &Cx<'_>, act: &Act) {
         let (dims, units, merge) = (cx.dims, self.directions[0].cell.units, self.merge);
         let given = self.given(cx);
         let Some(steps) = &mut self.steps else { return };
-        steps.clear_gradient(cx.products(), dims);
         let dy = act.dy(dims);
         for d in 0..self.directions.len() {
             let (h, mut dh) = steps.both_all(dims);
@@ -120,13 +132,13 @@ impl RecurrentRun {
                 let [Some(own), Some(other)] = [given[d], given[1 - d]].map(|given| given.row(row)) else { continue };
                 let (to, dy) = (&mut dh.row_mut(own)[columns.clone()], dy.row(row));
                 match merge {
-                    MergeMode::Concat => to.copy_from_slice(&dy[columns.clone()]),
-                    MergeMode::Sum => to.copy_from_slice(dy),
+                    MergeMode::Concat | MergeMode::None => add(to, &dy[columns.clone()]),
+                    MergeMode::Sum => add(to, dy),
                     MergeMode::Mul => {
                         let pairs = dy.iter().zip(&h.row(other)[others.clone()]);
-                        to.iter_mut().zip(pairs).for_each(|(to, (dy, other))| *to = dy * other);
+                        to.iter_mut().zip(pairs).for_each(|(to, (dy, other))| *to += dy * other);
                     }
-                    MergeMode::Ave => to.iter_mut().zip(dy).for_each(|(to, dy)| *to = 0.5 * dy),
+                    MergeMode::Ave => to.iter_mut().zip(dy).for_each(|(to, dy)| *to += 0.5 * dy),
                 }
             }
         }
@@ -157,6 +169,9 @@ impl RecurrentRun {
             }
             directions => exec::run(cx.products(), &[directions[0].backward(cx, &packs[0], h, dh)]),
         }
+        if self.directions[0].cell.starts {
+            self.initial_gradients(cx, &mut up, act);
+        }
         // The gradients of the pre-activations are complete: all steps at once from here on.
         for (d, direction) in self.directions.iter_mut().enumerate() {
             let columns = columns(direction, d);
@@ -171,20 +186,77 @@ impl RecurrentRun {
         }
     }
 
-    /// Writes the state after the last step into the rows of this replica; one state a direction, or none.
-    pub(crate) fn carry(&mut self, act: &mut Act, extent: &Extent, first_row: usize, into: &mut [Carried]) {
-        let dims = extent.dims();
-        for (d, (direction, into)) in self.directions.iter_mut().zip(into).enumerate() {
-            let (reverse, columns) = (direction.reverse(), columns(direction, d));
-            let h = joint(&mut self.steps, act).y_all(dims).cols_range(columns);
-            let mut to = into.h_mut(first_row, dims.rows);
-            (0..dims.rows).for_each(|n| to.row_mut(n).copy_from_slice(h.as_ref().row(extent.last(n, reverse))));
+    /// Adds to the gradients of the layers that give the first states.
+    fn initial_gradients(&mut self, cx: &Cx<'_>, up: &mut Upstream<'_>, act: &mut Act) {
+        let dims = cx.dims;
+        let packs = &cx.packs.cells[self.pack..];
+        for (d, direction) in self.directions.iter_mut().enumerate() {
+            let (state, columns) = (first_state(direction, d), columns(direction, d));
+            let (_, mut dh) = joint(&mut self.steps, act).both_all(dims);
+            direction.initial_gradient(cx, &packs[d], dh.reborrow().cols_range(columns.clone()));
+            let initial = direction.sweep(cx).initial();
+            let dh = dh.as_ref().rows_range(initial).cols_range(columns);
+            back(cx, dh, up.get(state).1);
             if direction.cell.cell == Cell::Lstm {
-                let (c, mut to) = (direction.c(dims), into.c_mut(first_row, dims.rows));
-                (0..dims.rows).for_each(|n| to.row_mut(n).copy_from_slice(c.as_ref().row(extent.last(n, reverse))));
+                back(cx, direction.dc(dims).as_ref(), up.get(state + 1).1);
             }
         }
     }
+
+    /// Writes the state after the last step into the rows of this replica; one state a direction, or none.
+    pub(crate) fn carry(&self, act: &Act, extent: &Extent, first_row: usize, into: &mut [Carried]) {
+        let rows = extent.dims().rows;
+        for (d, (direction, into)) in self.directions.iter().zip(into).enumerate() {
+            self.state(act, extent, (d, false), into.h_mut(first_row, rows));
+            if direction.cell.cell == Cell::Lstm {
+                self.state(act, extent, (d, true), into.c_mut(first_row, rows));
+            }
+        }
+    }
+
+    /// Writes h (or c) of direction `d` after the last step of each row of the batch, (N, H).
+    pub(crate) fn state(&self, act: &Act, extent: &Extent, (d, cell): (usize, bool), mut to: MatMut<'_>) {
+        let (dims, direction) = (extent.dims(), &self.directions[d]);
+        let states = if cell {
+            direction.c_ref(dims)
+        } else {
+            self.steps.as_ref().unwrap_or(act).all(dims).cols_range(columns(direction, d))
+        };
+        (0..dims.rows).for_each(|n| to.row_mut(n).copy_from_slice(states.row(extent.last(n, direction.reverse()))));
+    }
+
+    /// Adds to the gradient of what [`Self::state`] writes, before the backward pass.
+    pub(crate) fn add_state_gradient(
+        &mut self,
+        act: &mut Act,
+        extent: &Extent,
+        (d, cell): (usize, bool),
+        from: Mat<'_>,
+    ) {
+        let (dims, direction) = (extent.dims(), &mut self.directions[d]);
+        if cell {
+            let mut dc = direction.dc(dims);
+            return extent.order().iter().enumerate().for_each(|(r, &n)| add(dc.row_mut(r), from.row(n)));
+        }
+        let (reverse, columns) = (direction.reverse(), columns(direction, d));
+        let (_, dh) = joint(&mut self.steps, act).both_all(dims);
+        let mut dh = dh.cols_range(columns);
+        (0..dims.rows).for_each(|n| add(dh.row_mut(extent.last(n, reverse)), from.row(n)));
+    }
+}
+
+/// The place among a layer's inputs of direction `d`'s first state.
+fn first_state(direction: &Direction, d: usize) -> usize {
+    1 + d * direction.cell.states()
+}
+
+/// Adds the gradient of first states, the longest row's first, to that of what gave them.
+fn back(cx: &Cx<'_>, from: Mat<'_>, mut to: MatMut<'_>) {
+    cx.extent.order().iter().enumerate().for_each(|(r, &n)| add(to.row_mut(n), from.row(r)));
+}
+
+fn add(to: &mut [f32], from: &[f32]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
 }
 
 /// The rows, in the storage of a sequence with a block of N before it, of the outputs that a layer gives.

@@ -7,7 +7,8 @@ use crate::graph::{self, Cell, Graph, LayerConfig, Loss, Node, ParamSpec, Readin
 use crate::heads::{BinaryHead, Head, SoftmaxHead};
 use crate::layers::{
     Act, ActivationRun, AddRun, CellPack, CellParams, ConcatenateRun, DenseParams, DenseRun, Dims, DropoutRun,
-    EmbeddingRun, Extent, InputRun, OneHotRun, Origin, RecurrentPlan, RecurrentRun, ReshapeRun, Run, Slot, Weights,
+    EmbeddingRun, Extent, InputRun, OneHotRun, Origin, PartRun, RecurrentPlan, RecurrentRun, ReshapeRun, Run, Slot,
+    Weights,
 };
 use unroll_kernels::activation::Activation;
 use unroll_kernels::gemm::{Packed, PackedRef, Precision};
@@ -120,6 +121,7 @@ impl<'a> Plan<'a> {
                 recurrent_kernel: self.spec(node, Role::RecurrentKernel, d)?.range.clone(),
                 bias: self.spec(node, Role::Bias, d).map(|p| p.range.clone()),
                 recurrent_bias: self.spec(node, Role::RecurrentBias, d).map(|p| p.range.clone()),
+                starts: node.inputs.len() > 1,
             })
         });
         cells.collect()
@@ -200,6 +202,7 @@ impl<'a> Plan<'a> {
             }
             LayerConfig::OneHot(_) => Run::OneHot(OneHotRun),
             LayerConfig::TimeDistributed(_) => return Err(unknown()),
+            LayerConfig::Part(part) => Run::Part(PartRun::new(*part)),
             LayerConfig::SimpleRnn(o) | LayerConfig::Lstm(o) | LayerConfig::Gru(o) => {
                 self.recurrent(node, Reading::One { reverse: o.go_backwards }, o.return_sequences, pack)
             }

@@ -123,7 +123,7 @@ impl Replica {
             self.grads.begin();
         }
         for slot in &mut self.slots {
-            slot.act.clear_gradient(cx.products(), dims);
+            slot.clear_gradient(cx.products(), dims);
         }
         let (x, dx) = self.slots[self.head_input].act.both(dims);
         let into = Into { dx, grads: &mut self.grads };

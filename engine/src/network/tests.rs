@@ -4,6 +4,7 @@ use unroll_kernels::isa::sets_under_test;
 use unroll_kernels::softmax::IGNORE;
 
 mod masks;
+mod parts;
 mod vectors;
 
 /// A model with every kind of layer that a language model may have, sizes that are multiples of nothing.

@@ -1,0 +1,137 @@
+//! States that layers give and take, and directions that are not merged.
+
+use super::*;
+
+/// A decoder that starts where an encoder ends.
+const PAIR: &str = r#"
+    initializer = { uniform = 0.4 }
+    [[layers]]
+    type = "embedding"
+    output_dim = 9
+    mask_zero = true
+    [[layers]]
+    type = "bidirectional"
+    name = "encoder"
+    merge_mode = "none"
+    layer = { type = "lstm", units = 21, return_sequences = true, return_state = true }
+    [[layers]]
+    type = "lstm"
+    inputs = ["encoder/backward"]
+    units = 21
+    return_sequences = true
+    go_backwards = true
+    initial_state = ["encoder/forward/h", "encoder/backward/c"]
+    [[layers]]
+    type = "concatenate"
+    inputs = ["lstm", "encoder/forward"]
+    [[layers]]
+    type = "dense"
+"#;
+
+#[test]
+fn the_bits_of_states_that_are_taken_do_not_depend_on_the_number_of_threads() {
+    let graph = model(PAIR, "");
+    for (precision, rows) in PRECISIONS.into_iter().flat_map(|p| [5, 70].map(|rows| (p, rows))) {
+        let options = NetworkOptions { precision, ..options(6, rows) };
+        let alone = trace(&graph, options.clone());
+        for threads in [2, 3, 5] {
+            let threaded = trace(&graph, NetworkOptions { threads, ..options.clone() });
+            assert!(alone == threaded, "{rows} rows in {precision} with {threads} threads");
+        }
+    }
+}
+
+/// One recurrent layer, stateful or started by dense layers.
+fn started(cell: &str, options: &str) -> Graph {
+    let text = format!(
+        r#"
+        initializer = {{ uniform = 0.4 }}
+        layers = [
+            {{ type = "embedding", output_dim = 9 }},
+            {{ type = "{cell}", units = 13, return_sequences = true, {options} }},
+            {{ type = "dense" }},
+        ]"#
+    );
+    model(&text, "")
+}
+
+#[test]
+fn a_layer_that_others_start_is_one_that_carries_the_same_state() {
+    for (cell, two) in [("simple_rnn", false), ("lstm", true), ("gru", false)] {
+        for backwards in [false, true] {
+            let (t, n) = (5, 3);
+            let carrying = started(cell, &format!("stateful = true, go_backwards = {backwards}"));
+            let states = if two { "\"h0\", \"c0\"" } else { "\"h0\"" };
+            let mut config = started(cell, &format!("go_backwards = {backwards}, initial_state = []")).config().clone();
+            let more: crate::graph::ModelConfig = toml::from_str(&format!(
+                r#"layers = [
+                    {{ type = "input", width = 13, sequence = false }},
+                    {{ type = "dense", name = "h0", units = 13, inputs = ["input"] }},
+                    {{ type = "dense", name = "c0", units = 13, inputs = ["input"] }},
+                    {{ type = "{cell}", units = 13, return_sequences = true, go_backwards = {backwards},
+                       inputs = ["embedding"], initial_state = [{states}] }}]"#
+            ))
+            .unwrap();
+            config
+                .layers
+                .splice(1..2, more.layers.into_iter().filter(|layer| two || layer.name_and_inputs().0 != Some("c0")));
+            let taking = Graph::new(&config, V).unwrap();
+            let mut carrying = Network::new(&carrying, options(t, n)).unwrap();
+            let mut taking = Network::new(&taking, options(t, n)).unwrap();
+            for spec in taking.graph().params().to_vec() {
+                let own = carrying.graph().params().iter().find(|p| p.name == spec.name);
+                let identity = |i: usize| if i.is_multiple_of(14) { 1.0 } else { 0.0 };
+                let values: Vec<f32> = match own {
+                    Some(own) => carrying.params()[own.range.clone()].to_vec(),
+                    None if spec.name.ends_with("kernel") => (0..spec.len()).map(identity).collect(),
+                    None => vec![0.0; spec.len()],
+                };
+                taking.params_mut()[spec.range.clone()].copy_from_slice(&values);
+            }
+            let mut carried = carrying.new_state(n);
+            // h and c alike: the dense layers see one vector.
+            let values: Vec<f32> = (0..n * 13).map(|i| Key::new(3, Purpose::Bench).uniform(i as u64) - 0.5).collect();
+            for part in if two { &["h", "c"][..] } else { &["h"] } {
+                carried.tensor_mut(&format!("{cell}/{part}")).unwrap().copy_from_slice(&values);
+            }
+            let (x, y) = (tokens(t * n, 1), tokens(t * n, 2));
+            let batch = Batch { steps: t, rows: n, inputs: &x, targets: &y, ..Batch::default() };
+            let want = carrying.train_step(&batch, &mut carried, 0);
+            let mut nothing = taking.new_state(n);
+            assert_eq!(taking.train_step(&Batch { vectors: &[&values], ..batch }, &mut nothing, 0), want, "{cell}");
+            for own in carrying.graph().params().to_vec() {
+                let other = taking.graph().params().iter().find(|p| p.name == own.name).unwrap().range.clone();
+                assert_eq!(carrying.gradient()[own.range], taking.gradient()[other], "{cell} {}", own.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn directions_that_are_not_merged_stand_side_by_side_where_they_are_joined() {
+    for every in [true, false] {
+        let text = |merge: &str, join: &str| {
+            format!(
+                r#"
+                initializer = {{ uniform = 0.4 }}
+                layers = [
+                    {{ type = "embedding", output_dim = 9, mask_zero = true }},
+                    {{ type = "bidirectional", merge_mode = "{merge}",
+                       layer = {{ type = "gru", units = 7, return_sequences = {every} }} }},
+                    {join} {{ type = "dense" }},
+                ]"#
+            )
+        };
+        let join = "{ type = \"concatenate\", inputs = [\"bidirectional/forward\", \"bidirectional/backward\"] },";
+        let (merged, apart) = (model(&text("concat", ""), ""), model(&text("none", join), ""));
+        let (t, n) = (6, 5);
+        let y = tokens(if every { t * n } else { n }, 2);
+        let batch = Batch { steps: t, rows: n, inputs: &tokens(t * n, 1), targets: &y, ..Batch::default() };
+        let step = |graph: &Graph| {
+            let mut network = Network::new(graph, options(t, n)).unwrap();
+            let loss = network.train_step(&batch, &mut network.new_state(n), 0);
+            (loss, network.gradient().to_vec())
+        };
+        assert!(step(&merged) == step(&apart));
+    }
+}
