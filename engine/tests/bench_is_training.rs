@@ -26,7 +26,7 @@ impl Batches for Data {
     fn rows(&self) -> usize {
         self.rows
     }
-    fn batch(&self, index: u64, inputs: &mut [u32], targets: &mut [u32]) -> Result<usize> {
+    fn batch(&self, _epoch: u64, index: u64, inputs: &mut [u32], targets: &mut [u32]) -> Result<usize> {
         self.stream.batch(index, self.rows, inputs, targets);
         Ok(self.steps)
     }
@@ -90,6 +90,7 @@ fn a_case_has_the_losses_of_training_on_the_same_tokens() {
             identity: Identity::default(),
             observer: &mut losses,
             sampler: None,
+            measure: None,
             stop: &AtomicBool::new(false),
         };
         Trainer::new(&config, session).unwrap().run().unwrap();

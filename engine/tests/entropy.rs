@@ -78,6 +78,7 @@ fn loss_after(steps: u64, source: &Markov) -> f64 {
         identity: Identity::default(),
         observer: &mut Unobserved,
         sampler: None,
+        measure: None,
         stop: &AtomicBool::new(false),
     };
     Trainer::new(&config, session).unwrap().run().unwrap().best.unwrap().loss

@@ -25,6 +25,7 @@ mod merge;
 mod sections;
 mod shorthand;
 mod suggest;
+mod task;
 mod validate;
 
 pub use merge::{Origin, Origins, Resolver};
@@ -34,6 +35,7 @@ pub use sections::{
     SplitName, TrainSection,
 };
 pub use suggest::nearest;
+pub use task::{ClassWeights, FormatName, TaskConfig, TaskKind, ThresholdName, VALID_SAMPLES};
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use unroll_kernels::gemm::Precision;
 
+use super::task::TaskConfig;
 use crate::graph::ModelConfig;
 use crate::recipes::About;
 use crate::text::{EncodingErrors, Level};
@@ -23,7 +24,11 @@ pub struct RunConfig {
     pub seed: u64,
     /// Where the text comes from, and how it is cut into tokens.
     pub data: DataConfig,
+    /// Learning from labelled samples; absent: the next token of a text is learned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskConfig>,
     /// The model.
+    #[serde(serialize_with = "model")]
     pub model: ModelSection,
     /// The training loop.
     pub train: TrainSection,
@@ -43,6 +48,7 @@ impl Default for RunConfig {
             about: None,
             seed: 123,
             data: DataConfig::default(),
+            task: None,
             model: ModelSection::default(),
             train: TrainSection::default(),
             optimizer: OptimizerConfig::default(),
@@ -50,6 +56,18 @@ impl Default for RunConfig {
             sample: SampleConfig::default(),
             report: ReportConfig::default(),
         }
+    }
+}
+
+/// A model that is spelled out is written without the keys that have no meaning beside it, which would be refused on reading.
+fn model<S: serde::Serializer>(model: &ModelSection, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Graph<'a> {
+        graph: &'a ModelConfig,
+    }
+    match &model.graph {
+        Some(graph) => Graph { graph }.serialize(serializer),
+        None => model.serialize(serializer),
     }
 }
 
@@ -128,6 +146,8 @@ macro_rules! words {
         }
     };
 }
+
+pub(super) use words;
 
 words! {
     /// Which part of the training text is held out for validation.

@@ -1,7 +1,11 @@
 //! Refusing values that are out of range or have no meaning beside the others.
 
-use super::{Cell, Init, InitBiases, OptimizerName, Origin, Origins, RunConfig, ScheduleName, SplitName};
+use super::{
+    Cell, ClassWeights, Init, InitBiases, OptimizerName, Origin, Origins, RunConfig, ScheduleName, SplitName, TaskKind,
+    ThresholdName, VALID_SAMPLES,
+};
 use crate::error::Result;
+use crate::text::PrepareOptions;
 
 /// Sizes beyond this are a slip of the finger, and their products would overflow.
 const LARGEST_SIZE: usize = 1 << 24;
@@ -10,12 +14,31 @@ const LARGEST_SIZE: usize = 1 << 24;
 pub(super) fn validate(config: &RunConfig, origins: &Origins) -> Result<()> {
     let check = Check { origins };
     check.data(config)?;
+    check.task(config)?;
     check.model(config)?;
     check.train(config)?;
     check.optimizer(config)?;
     check.schedule(config)?;
     check.sample(config)
 }
+
+/// Keys of a running text and of what is written in its manner.
+const OF_TEXTS: &[&str] = &[
+    "data.level",
+    "data.lower",
+    "data.split_punctuation",
+    "data.min_count",
+    "data.max_vocab",
+    "data.encoding_errors",
+    "data.split",
+    "train.steps",
+    "train.loss",
+    "train.reset_state",
+    "sample.every",
+    "sample.length",
+    "sample.prompt",
+    "sample.temperature",
+];
 
 struct Check<'a> {
     origins: &'a Origins,
@@ -46,6 +69,51 @@ impl Check<'_> {
             return Err(self.origins.refuse("data.split", format_args!("has no meaning beside a validation text{by}")));
         }
         Ok(())
+    }
+
+    fn task(&self, config: &RunConfig) -> Result<()> {
+        let Some(task) = &config.task else { return Ok(()) };
+        for key in OF_TEXTS {
+            let given = matches!(self.origins.of(key), Some(Origin::Flag(_)));
+            self.holds(!given, key, "has no meaning for labelled samples; [task] says how they are read")?;
+        }
+        let graph = config.model.graph.is_some();
+        self.holds(graph, "task.kind", "needs a model spelled out in `model.graph`; `unroll recipes` lists some")?;
+        self.holds(config.train.replicas == 1, "train.replicas", "must be 1 for labelled samples")?;
+        self.share("task.test_fraction", task.test_fraction)?;
+        let held = config.data.valid_fraction.unwrap_or(VALID_SAMPLES) + task.test_fraction;
+        self.holds(held < 1.0, "task.test_fraction", "and data.valid_fraction leave nothing to train on")?;
+        self.holds(task.folds != 1, "task.folds", "must be 0 (none) or at least 2, got 1")?;
+        self.holds(
+            task.fold < task.folds.max(1),
+            "task.fold",
+            format_args!("must be less than task.folds, got {} of {}", task.fold, task.folds),
+        )?;
+        let apart = task.folds == 0 || task.test_fraction == 0.0 && config.data.test.is_none();
+        self.holds(apart, "task.folds", "has no meaning beside a test text or task.test_fraction")?;
+        let apart = task.test_fraction == 0.0 || config.data.test.is_none();
+        self.holds(apart, "task.test_fraction", "has no meaning beside a test text")?;
+        self.not_negative("task.word_dropout", task.word_dropout)?;
+        let tag = task.kind == TaskKind::Tag;
+        self.holds(tag || task.word_dropout == 0.0, "task.word_dropout", "is for tags")?;
+        let one = |key: &str, plain: bool| self.holds(plain, key, "is for whole texts, not for tags");
+        if tag {
+            let usual = PrepareOptions::default();
+            one("task.prepare.maxlen", task.prepare.maxlen == 0)?;
+            one("task.prepare.num_words", task.prepare.num_words == 0)?;
+            one("task.prepare.oov_token", task.prepare.oov_token.is_none())?;
+            one("task.prepare.char_level", !task.prepare.char_level)?;
+            one("task.prepare.filters", task.prepare.filters == usual.filters)?;
+            one("task.prepare.split", task.prepare.split == usual.split)?;
+            one("task.prepare.truncating", task.prepare.truncating == usual.truncating)?;
+            one("task.class_weights", task.class_weights == ClassWeights::None)?;
+            one("task.threshold", task.threshold == ThresholdName::Half)?;
+            one("task.drop", task.drop.is_empty())?;
+        }
+        self.size("task.prepare.maxlen", task.prepare.maxlen, 0, LARGEST_SIZE)?;
+        self.holds(task.prepare.num_words != 1, "task.prepare.num_words", "must be 0 (no limit) or at least 2, got 1")?;
+        let repeated = task.classes.iter().enumerate().find(|(i, class)| task.classes[..*i].contains(class));
+        self.holds(repeated.is_none(), "task.classes", "names a class twice")
     }
 
     fn model(&self, config: &RunConfig) -> Result<()> {

@@ -53,6 +53,7 @@ pub use map::install_sigbus_handler;
 pub use memory::MemoryTokens;
 pub use open::{Corpus, Info};
 pub use source::Source;
+pub(crate) use source::read_file;
 pub use streams::{Evaluation, IGNORE, Share, Split, Streams};
 
 use std::sync::Arc;

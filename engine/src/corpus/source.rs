@@ -172,6 +172,18 @@ impl Input {
     }
 }
 
+/// The bytes of a file, unpacked if they are gzip.
+///
+/// # Errors
+/// [`Error::Input`] where it is missing, a folder or damaged; [`Error::Io`] where reading fails.
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let raw = File::open(path).map_err(|e| Error::read(path, e))?;
+    let read = unpacked(Box::new(raw)).and_then(|mut reader| reader.read_to_end(&mut bytes));
+    read.map_err(|e| Input::new(path.to_owned(), Kind::File).read_error(e))?;
+    Ok(bytes)
+}
+
 /// The same bytes, unpacked if they begin as gzip does.
 fn unpacked(mut raw: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
     let mut start = Vec::new();

@@ -142,7 +142,9 @@ fn run(graph: &Graph, options: &Options, progress: &mut dyn FnMut(usize, &str), 
     fits(graph, options, steps)?;
     let crew = Crew::new(options.threads, 1);
     let crew = crew.map_err(|e| Error::run(format!("cannot start {} threads: {e}", options.threads)))?;
-    let plain = |graph: &Graph| Graph::new(&draw::without_initializers(graph.config()), graph.vocabulary());
+    let plain = |graph: &Graph| {
+        Graph::with_classes(&draw::without_initializers(graph.config()), graph.vocabulary(), graph.classes())
+    };
     let mut sets = Sets::new(plain(faults.graph.unwrap_or(graph))?, options, steps)?;
     let model = Model { graph, loss_scale: options.loss_scale };
     let batches = draw::tokens(graph, steps, options.rows, options.batches, options.seed);

@@ -254,7 +254,7 @@ options! {
 options! {
     /// y = activation(x W + b)
     Dense {
-        /// Outputs; absent: the vocabulary's size.
+        /// Outputs; absent: as many as a target has values, the vocabulary's tokens or the classes.
         #[serde(default, skip_serializing_if = "Option::is_none")] units: Option<usize>,
         /// Applied to the outputs.
         #[serde(default)] activation: Activation,

@@ -83,6 +83,8 @@ pub struct SummaryRow {
 pub struct Graph {
     config: ModelConfig,
     vocabulary: usize,
+    /// What a target may be: the vocabulary's tokens, or classes of their own.
+    classes: usize,
     nodes: Vec<Node>,
     params: Vec<ParamSpec>,
     arena: usize,
@@ -99,6 +101,15 @@ impl Graph {
     /// [`Error::Usage`] that names the layer: unknown or repeated names, shapes that do not fit, values out of range,
     /// a last layer that does not fit the loss.
     pub fn new(config: &ModelConfig, vocabulary: usize) -> Result<Self> {
+        Self::with_classes(config, vocabulary, vocabulary)
+    }
+
+    /// Resolves a declaration for a vocabulary of this size and targets that are one of so many classes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub fn with_classes(config: &ModelConfig, vocabulary: usize, classes: usize) -> Result<Self> {
         if config.layers.is_empty() {
             return Err(Error::usage("the model has no layers").mend("add [[model.layers]] entries"));
         }
@@ -108,6 +119,7 @@ impl Graph {
         let mut graph = Self {
             config: config.clone(),
             vocabulary,
+            classes,
             nodes: Vec::with_capacity(config.layers.len()),
             params: Vec::new(),
             arena: 0,
@@ -131,6 +143,10 @@ impl Graph {
     /// The size of the vocabulary.
     pub fn vocabulary(&self) -> usize {
         self.vocabulary
+    }
+    /// What a target may be: less than this.
+    pub fn classes(&self) -> usize {
+        self.classes
     }
     /// The layers in order.
     pub fn nodes(&self) -> &[Node] {
@@ -341,7 +357,7 @@ impl Graph {
         self.whole(at)?;
         let node = &self.nodes[at];
         let want = match self.config.loss {
-            Loss::CrossEntropy => self.vocabulary,
+            Loss::CrossEntropy => self.classes,
             Loss::BinaryCrossEntropy => 1,
         };
         let width = node.shape.width();

@@ -219,7 +219,7 @@ impl Graph {
 
     fn dense(&self, name: &str, layer: &Dense, input: &Shape, list: &mut ParamList) -> Result<Shape> {
         let wrong = |what: String| Error::usage(format!("layer `{name}`: {what}"));
-        let units = layer.units.unwrap_or(self.vocabulary);
+        let units = layer.units.unwrap_or(self.classes);
         positive(name, "units", units)?;
         if input.dims.len() != 1 {
             return Err(

@@ -11,9 +11,15 @@ use unroll_kernels::softmax::{self, BinaryCrossEntropy, IGNORE};
 pub(crate) struct BinaryHead {
     logits: Buffer,
     targets: Buffer,
+    /// The factors of the two classes; empty: 1.
+    weights: Vec<f32>,
 }
 
 impl BinaryHead {
+    pub(crate) fn new(weights: Vec<f32>) -> Self {
+        Self { weights, ..Self::default() }
+    }
+
     pub(crate) fn run(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], into: Option<Into<'_>>) {
         let _span = profile::enter(Phase::ElementWise);
         let count = scored.x.rows();
@@ -33,9 +39,15 @@ impl BinaryHead {
         if let Some(Into { mut dx, .. }) = into {
             for (r, &target) in scored.targets.iter().enumerate() {
                 if target != IGNORE {
-                    dx.row_mut(r)[0] += self.logits[r];
+                    losses[r] *= self.weight(target);
+                    dx.row_mut(r)[0] += self.weight(target) * self.logits[r];
                 }
             }
         }
+    }
+
+    /// The factor of a target's loss.
+    fn weight(&self, target: u32) -> f32 {
+        self.weights.get(usize::from(target != 0)).copied().unwrap_or(1.0)
     }
 }

@@ -19,12 +19,14 @@ pub(crate) struct SoftmaxHead {
     /// The dense layer that gives the logits; absent where the logits are another layer's output.
     dense: Option<DenseParams>,
     vocabulary: usize,
+    /// The factor of each class; empty: 1.
+    weights: Vec<f32>,
     logits: Buffer,
 }
 
 impl SoftmaxHead {
-    pub(crate) fn new(dense: Option<DenseParams>, vocabulary: usize) -> Self {
-        Self { dense, vocabulary, logits: Buffer::default() }
+    pub(crate) fn new(dense: Option<DenseParams>, vocabulary: usize, weights: Vec<f32>) -> Self {
+        Self { dense, vocabulary, weights, logits: Buffer::default() }
     }
 
     /// Rows of one block.
@@ -60,18 +62,26 @@ impl SoftmaxHead {
     /// Turns the logits of a block into losses and, with `gradient`, into their gradient.
     fn losses(&mut self, cx: &Cx<'_>, targets: &[u32], scale: f32, losses: &mut [f32], gradient: bool) {
         let (rows, stride) = (targets.len(), padded(self.vocabulary));
-        let logits = MatMut::new(&mut self.logits, rows, self.vocabulary, stride);
+        let (logits, weights) = (MatMut::new(&mut self.logits, rows, self.vocabulary, stride), &self.weights);
         // Losses travel as a column beside the logits, so that one split by rows serves both.
         let column = std::sync::Mutex::new(losses);
         cx.products().by_rows(logits, |range: Range<usize>, part| {
             let targets = &targets[range.clone()];
             let mut local = [0.0f32; 64];
-            for_chunks(range, part, targets, |range, part, targets| {
+            for_chunks(range, part, targets, |range, mut part, targets| {
                 let chunk = &mut local[..targets.len()];
                 if gradient {
-                    softmax::cross_entropy(cx.isa, CrossEntropy { logits: part, targets, scale, losses: chunk });
+                    softmax::cross_entropy(
+                        cx.isa,
+                        CrossEntropy { logits: part.reborrow(), targets, scale, losses: chunk },
+                    );
                 } else {
                     softmax::cross_entropy_forward(cx.isa, part.as_ref(), targets, chunk);
+                }
+                for (r, loss) in chunk.iter_mut().enumerate().filter(|_| gradient && !weights.is_empty()) {
+                    let weight = weights.get(targets[r] as usize).copied().unwrap_or(1.0);
+                    *loss *= weight;
+                    part.row_mut(r).iter_mut().for_each(|g| *g *= weight);
                 }
                 let mut all = column.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 all[range].copy_from_slice(chunk);

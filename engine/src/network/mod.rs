@@ -79,6 +79,9 @@ pub struct NetworkOptions {
     pub training: bool,
     /// What the gradient is of.
     pub loss_scale: LossScale,
+    /// The factor of the losses of each class in training, and of their gradients; empty: 1 for all. A mean stays one over the
+    /// number of scored positions, and evaluations are not weighted, as in Keras.
+    pub class_weights: Vec<f32>,
     /// Whether each thread is kept on one core, and writes first what it will work on, so that its memory is near.
     pub pin: bool,
     /// Fusions that are switched off, by name ([`FUSIONS`]).
@@ -97,6 +100,7 @@ impl Default for NetworkOptions {
             seed: 123,
             training: true,
             loss_scale: LossScale::Mean,
+            class_weights: Vec::new(),
             pin: false,
             no_fuse: Vec::new(),
         }
@@ -368,6 +372,34 @@ impl Network {
     ///
     /// As [`Self::logits`].
     pub fn predict(&mut self, batch: &Batch<'_>, state: &mut State) -> Mat<'_> {
+        self.forward(batch, state, |replica, cx| replica.logits(cx))
+    }
+
+    /// The logits of every position of a batch that is there: `found` is called with the time, the row and the logits (V) of
+    /// each. Of a model with one output a row it is called once a row, with time 0. `state` is carried on; targets have no
+    /// part in it.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::logits`].
+    pub fn predict_each(&mut self, batch: &Batch<'_>, state: &mut State, mut found: impl FnMut(usize, usize, &[f32])) {
+        let sequence = self.graph.is_sequence();
+        self.forward(batch, state, |replica, cx| {
+            let logits = replica.all_logits(cx);
+            for p in 0..logits.rows() {
+                let (t, n) = if sequence { cx.extent.position(p) } else { (0, p) };
+                found(t, n, logits.row(p));
+            }
+        });
+    }
+
+    /// The forward pass of the one replica, up to the head; `then` takes it from there.
+    fn forward<'s, R>(
+        &'s mut self,
+        batch: &Batch<'_>,
+        state: &mut State,
+        then: impl FnOnce(&'s mut Replica, &Cx<'_>) -> R,
+    ) -> R {
         assert_eq!(self.options.replicas, 1, "predictions are made by one replica");
         self.check(batch, state);
         self.refresh();
@@ -393,7 +425,7 @@ impl Network {
         };
         replica.forward(&cx, state);
         replica.carry(extent, state);
-        replica.logits(&cx)
+        then(replica, &cx)
     }
 
     #[track_caller]

@@ -258,11 +258,12 @@ impl<'a> Plan<'a> {
 
     fn head(&self) -> Head {
         let logits = &self.graph.nodes()[self.graph.logits()];
+        let weights = self.options.class_weights.clone();
         match self.graph.config().loss {
-            Loss::BinaryCrossEntropy => Head::Binary(BinaryHead::default()),
+            Loss::BinaryCrossEntropy => Head::Binary(BinaryHead::new(weights)),
             Loss::CrossEntropy => {
                 let dense = self.dense(logits).filter(|_| self.has_fused_head());
-                Head::Softmax(SoftmaxHead::new(dense, logits.shape.width()))
+                Head::Softmax(SoftmaxHead::new(dense, logits.shape.width(), weights))
             }
         }
     }

@@ -192,4 +192,9 @@ impl Replica {
         };
         self.head.logits(cx, last)
     }
+
+    /// The logits of all positions, packed, or of all rows: (P, V) or (N, V).
+    pub(super) fn all_logits<'s>(&'s mut self, cx: &Cx<'_>) -> Mat<'s> {
+        self.head.logits(cx, self.slots[self.head_input].act.y(cx.dims))
+    }
 }

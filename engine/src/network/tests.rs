@@ -3,6 +3,7 @@ use crate::random::Key;
 use unroll_kernels::isa::sets_under_test;
 use unroll_kernels::softmax::IGNORE;
 
+mod classes;
 mod masks;
 mod parts;
 mod vectors;

@@ -1,9 +1,11 @@
 //! A run put together: texts, tokens, graph, network and training loop, as the configuration says.
 
+mod labelled;
 mod model;
 mod settings;
 mod texts;
 
+pub use labelled::{DECISION, Decision, LABELLED_LOSS, Labelled, labelled_graph, read_encoder, sample_batches};
 pub use model::{Speaker, load_weights, read_initial_weights};
 pub use settings::identity;
 pub use texts::{Reading, Texts, Tokens, WARM_UP, embedded_text, find_parts, make_absolute};

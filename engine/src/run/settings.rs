@@ -1,5 +1,7 @@
 //! A configuration as the settings of the parts that do the work.
 
+use std::collections::BTreeMap;
+
 use unroll_kernels::optimizer::Rule;
 
 use crate::config::{
@@ -171,11 +173,11 @@ const MAY_DIFFER: &[&str] = &[
     "train.early_stop",
 ];
 
-/// What must be the same when a run goes on. Who asks for more epochs of a cosine schedule gets a longer wave.
+/// The settings that must be the same when a run goes on. Who asks for more epochs of a cosine schedule gets a longer wave.
 ///
 /// # Errors
 /// [`Error::Run`] where the configuration cannot be written as TOML.
-pub fn identity(config: &RunConfig, texts: &Texts) -> Result<Identity> {
+pub(super) fn settings_of(config: &RunConfig) -> Result<BTreeMap<String, String>> {
     let table = toml::Table::try_from(config)
         .map_err(|error| Error::run(format!("cannot write the configuration: {error}")))?;
     let mut settings = Identity::settings_of(&table);
@@ -184,9 +186,17 @@ pub fn identity(config: &RunConfig, texts: &Texts) -> Result<Identity> {
             |prefix: &&str| key.strip_prefix(*prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
         !MAY_DIFFER.iter().any(within)
     });
+    Ok(settings)
+}
+
+/// What must be the same when a run goes on.
+///
+/// # Errors
+/// [`Error::Run`] where the configuration cannot be written as TOML.
+pub fn identity(config: &RunConfig, texts: &Texts) -> Result<Identity> {
     let valid = texts.valid.as_ref().map_or(0, |tokens| tokens.fingerprint());
     Ok(Identity {
-        settings,
+        settings: settings_of(config)?,
         vocabulary: format!("{:016x}", texts.tokenizer.vocabulary().hash()),
         corpus: format!("{:016x}{valid:016x}", texts.train.fingerprint()),
     })

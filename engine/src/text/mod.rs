@@ -26,16 +26,20 @@
 
 mod count;
 mod decoder;
+mod prepare;
 mod table;
 mod tokenizer;
 mod utf8;
 mod vocabulary;
 mod vocabulary_file;
+mod word_index;
 mod words;
 
 pub use decoder::Decoder;
+pub use prepare::{KERAS_FILTERS, Normalization, PrepareOptions, Side};
 pub use tokenizer::Tokenizer;
 pub use vocabulary::Vocabulary;
+pub use word_index::{PADDING, WordIndex, start, truncate};
 
 pub(crate) use count::Counter;
 pub(crate) use tokenizer::Unknown;

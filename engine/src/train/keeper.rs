@@ -70,7 +70,7 @@ impl Keeper {
     }
 
     /// Adds a line to the metrics.
-    pub(crate) fn metric(&mut self, metric: &Metric) {
+    pub(crate) fn metric(&mut self, metric: &Metric<'_>) {
         if let Ok(mut line) = serde_json::to_vec(metric) {
             line.push(b'\n');
             self.metrics.append(&line);

@@ -65,7 +65,7 @@ pub trait Learner {
     }
 }
 
-/// Batches of truncated back-propagation through time over N parallel streams.
+/// Batches of N rows: parallel streams that truncated back-propagation through time walks along, or samples with labels.
 pub trait Batches {
     /// Batches of an epoch.
     fn batches(&self) -> u64;
@@ -73,8 +73,13 @@ pub trait Batches {
     fn steps(&self) -> usize;
     /// N
     fn rows(&self) -> usize;
-    /// Fills tokens and targets, each (T, N), of batch `index`, and says how many steps it has.
-    fn batch(&self, index: u64, inputs: &mut [u32], targets: &mut [u32]) -> Result<usize>;
+    /// Fills tokens and targets, each (T, N), of batch `index` of an epoch (from 0), and says how many steps it has. Where
+    /// there is one target a row, only the first N targets are filled.
+    fn batch(&self, epoch: u64, index: u64, inputs: &mut [u32], targets: &mut [u32]) -> Result<usize>;
+    /// Targets of a batch of so many steps: T N, or N where there is one a row.
+    fn targets(&self, steps: usize) -> usize {
+        steps * self.rows()
+    }
     /// Looks whether the file behind it is still the one that was opened; called once an epoch.
     fn recheck(&self) -> Result<()> {
         Ok(())
@@ -91,7 +96,7 @@ impl<S: TokenSource> Batches for Streams<S> {
     fn rows(&self) -> usize {
         Streams::rows(self)
     }
-    fn batch(&self, index: u64, inputs: &mut [u32], targets: &mut [u32]) -> Result<usize> {
+    fn batch(&self, _epoch: u64, index: u64, inputs: &mut [u32], targets: &mut [u32]) -> Result<usize> {
         Streams::batch(self, index, inputs, targets)
     }
     fn recheck(&self) -> Result<()> {

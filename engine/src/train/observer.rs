@@ -9,6 +9,9 @@ use crate::Error;
 
 use super::state::Best;
 
+/// Figures by name, as JSON has them.
+pub type Figures = serde_json::Map<String, serde_json::Value>;
+
 /// Receives what happens, on the thread that trains.
 pub trait Observer {
     /// Something happened.
@@ -40,6 +43,15 @@ pub enum Event<'a> {
     Step(&'a StepReport),
     /// The validation text was evaluated.
     Evaluated(&'a EvaluationReport),
+    /// The validation data were measured beyond their loss; comes after [`Event::Evaluated`].
+    Measured {
+        /// After which step.
+        step: u64,
+        /// Epochs begun.
+        epoch: u64,
+        /// The figures by name.
+        figures: &'a Figures,
+    },
     /// A sample was written.
     Sample {
         /// After which step.
@@ -141,7 +153,7 @@ pub struct EvaluationReport {
 /// A line of `metrics.jsonl`. It has no times: the file of a resumed run equals that of an unbroken one.
 #[derive(Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub(crate) enum Metric {
+pub(crate) enum Metric<'a> {
     /// Training since the line before.
     Train {
         step: u64,
@@ -155,6 +167,13 @@ pub(crate) enum Metric {
     },
     /// An evaluation.
     Valid { step: u64, epoch: u64, loss: f64, tokens: u64, best: bool },
+    /// What an evaluation gave beyond its loss.
+    Measured {
+        step: u64,
+        epoch: u64,
+        #[serde(flatten)]
+        figures: &'a Figures,
+    },
     /// An epoch's training loss.
     Epoch { step: u64, epoch: u64, loss: Option<f64> },
 }

@@ -42,10 +42,9 @@ impl<'a, L: Learner> Scoring<'a, L> {
             return Ok(false);
         }
         let rows = self.data.rows();
-        let steps = self.data.batch(self.next, &mut self.inputs, &mut self.targets)?;
-        let len = steps * rows;
-        let batch =
-            Batch { steps, rows, inputs: &self.inputs[..len], targets: &self.targets[..len], ..Batch::default() };
+        let steps = self.data.batch(0, self.next, &mut self.inputs, &mut self.targets)?;
+        let (inputs, targets) = (&self.inputs[..steps * rows], &self.targets[..self.data.targets(steps)]);
+        let batch = Batch { steps, rows, inputs, targets, ..Batch::default() };
         self.sum += learner.evaluate(&batch, &mut self.state)?;
         self.next += 1;
         Ok(true)

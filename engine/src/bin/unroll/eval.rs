@@ -13,7 +13,8 @@ use unroll::run::{Reading, Texts, Tokens, WARM_UP};
 
 use unroll_kernels::gemm::Precision;
 
-use crate::generate::{Trained, which};
+use crate::generate::{Opened, Trained, which};
+use crate::labels::{self, Running, TrainedTask};
 use crate::options::precision;
 use crate::show::in_units;
 use crate::train::threads;
@@ -78,7 +79,11 @@ impl Eval {
             return Err(Error::option("--batch", format!("must be from 1 to {MOST_ROWS}, got {}", self.batch)));
         }
         install_sigbus_handler()?;
-        let trained = Trained::open(&self.run)?;
+        let opened = Opened::open(&self.run)?;
+        if opened.config.task.is_some() {
+            return self.labelled(&TrainedTask::of(opened)?);
+        }
+        let trained = Trained::of(opened)?;
         // The validation parts of training streams are as many and as long as those were.
         let train = &trained.config.train;
         let own = self.data.is_none();
@@ -94,6 +99,22 @@ impl Eval {
             Some(path) if self.per_line => self.lines(&mut self.network(&trained, options)?, &trained, path),
             _ => self.whole(options, &trained),
         }
+    }
+
+    fn labelled(&self, trained: &TrainedTask) -> Result<()> {
+        if self.per_line {
+            return Err(Error::option("--per-line", "is for language models").mend("use `unroll predict`"));
+        }
+        if self.warmup != WARM_UP {
+            return Err(Error::option("--warmup", "is for language models; samples stand apart from each other"));
+        }
+        let running = Running {
+            checkpoint: &self.checkpoint,
+            precision: self.precision,
+            threads: threads(self.threads)?,
+            rows: self.batch,
+        };
+        labels::eval(trained, self.data.as_deref(), &running, self.json)
     }
 
     fn network(&self, trained: &Trained, options: NetworkOptions) -> Result<Network> {

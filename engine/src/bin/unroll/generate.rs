@@ -112,7 +112,7 @@ impl Generate {
             return Err(Error::option("--samples", what));
         }
         let which = which(&self.checkpoint)?;
-        let trained = Trained::open(&self.run)?;
+        let trained = Trained::of(Opened::open(&self.run)?)?;
         let tokenizer = &trained.tokenizer;
         let unknown = match self.unk {
             Unk::Refuse => UnknownInPrompt::Refuse,
@@ -204,7 +204,35 @@ pub(crate) fn which(word: &str) -> Result<Which> {
     }
 }
 
-/// A run that was trained: its configuration, vocabulary and graph.
+/// A run folder that was opened: what it is, before it is known what it predicts.
+pub(crate) struct Opened {
+    /// As the user named it: the folder, or one of its checkpoints.
+    pub(crate) path: PathBuf,
+    /// The run folder.
+    pub(crate) folder: PathBuf,
+    /// How it was trained.
+    pub(crate) config: RunConfig,
+}
+
+impl Opened {
+    /// Opens a run folder, or the run of one of its checkpoints.
+    pub(crate) fn open(path: &Path) -> Result<Opened> {
+        let folder = match path.parent().and_then(Path::parent) {
+            Some(run) if !is_run(&Disk, path)? && is_run(&Disk, run)? => run.to_owned(),
+            _ => path.to_owned(),
+        };
+        if !is_run(&Disk, &folder)? {
+            return Err(Error::input(path, format!("is not a run: it has no {CONFIG}"))
+                .mend("name the folder that `unroll train` has written"));
+        }
+        let mut resolver = Resolver::new();
+        resolver.file(&folder.join(CONFIG))?;
+        let (config, _) = resolver.finish()?;
+        Ok(Opened { path: path.to_owned(), folder, config })
+    }
+}
+
+/// A language model that was trained: its configuration, vocabulary and graph.
 pub(crate) struct Trained {
     path: PathBuf,
     /// The run folder.
@@ -218,23 +246,17 @@ pub(crate) struct Trained {
 }
 
 impl Trained {
-    /// Opens a run folder, or the run of one of its checkpoints.
-    pub(crate) fn open(path: &Path) -> Result<Trained> {
-        let folder = match path.parent().and_then(Path::parent) {
-            Some(run) if !is_run(&Disk, path)? && is_run(&Disk, run)? => run.to_owned(),
-            _ => path.to_owned(),
-        };
-        if !is_run(&Disk, &folder)? {
-            return Err(Error::input(path, format!("is not a run: it has no {CONFIG}"))
-                .mend("name the folder that `unroll train` has written"));
+    /// The language model in a run.
+    pub(crate) fn of(opened: Opened) -> Result<Trained> {
+        let Opened { path, folder, config } = opened;
+        if let Some(task) = &config.task {
+            let what = format!("the run learned to {}, not to write", task.kind);
+            return Err(Error::input(&folder, what).mend("use `unroll predict`"));
         }
-        let mut resolver = Resolver::new();
-        resolver.file(&folder.join(CONFIG))?;
-        let (config, _) = resolver.finish()?;
         let tokenizer = Tokenizer::new(Vocabulary::read(folder.join(VOCABULARY))?);
         let graph = Graph::new(&config.model.graph(), tokenizer.vocabulary().len())?;
         graph.require_text_alone()?;
-        Ok(Trained { path: path.to_owned(), folder, config, tokenizer, graph })
+        Ok(Trained { path, folder, config, tokenizer, graph })
     }
 
     /// The precision of products: that asked for, else that of the training.

@@ -6,7 +6,6 @@ use clap::Args;
 use serde::Serialize;
 use unroll::error::{Error, Result};
 use unroll::gradcheck::{Options, Report, check_with};
-use unroll::graph::Graph;
 use unroll::report::{Out, Progress, count, json_line};
 
 use crate::options::Configuration;
@@ -57,8 +56,7 @@ impl Gradcheck {
                 return Err(Error::option(name, "must be at least 1"));
             }
         }
-        let Model { title, config, vocabulary } = Model::find(self.run.as_deref(), self.vocab, &self.configuration)?;
-        let graph = Graph::new(&config.model.graph(), vocabulary)?;
+        let Model { title, config, graph } = Model::find(self.run.as_deref(), self.vocab, &self.configuration)?;
         let defaults = Options::default();
         let options = Options {
             steps: self.configuration.gives("train.steps").then_some(config.train.steps),

@@ -8,8 +8,10 @@ mod eval;
 mod generate;
 mod gradcheck;
 mod interrupt;
+mod labels;
 mod options;
 mod plan;
+mod predict;
 mod recipes;
 mod show;
 mod summary;
@@ -42,6 +44,7 @@ enum Command {
     Train(train::Train),
     Generate(generate::Generate),
     Eval(eval::Eval),
+    Predict(predict::Predict),
     Summary(summary::Summary),
     Corpus(corpus::CorpusCommand),
     Recipes(recipes::RecipesCommand),
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Train(train) => train.run(),
         Command::Generate(generate) => generate.run(),
         Command::Eval(eval) => eval.run(),
+        Command::Predict(predict) => predict.run(),
         Command::Summary(summary) => summary.run(),
         Command::Corpus(corpus) => corpus.run(),
         Command::Recipes(recipes) => recipes.run(),

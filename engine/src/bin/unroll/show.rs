@@ -12,27 +12,57 @@ use unroll::train::{EvaluationReport, Event, Observer, Start, StepReport};
 /// Where nobody watches a bar, a line comes at least this often.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(15);
 
+/// What a run counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// Tokens of a text.
+    Tokens(Level),
+    /// Texts with a class.
+    Texts,
+    /// Words with a tag.
+    Tags,
+}
+
+impl Unit {
+    /// What a second's are called.
+    fn per_second(self) -> &'static str {
+        match self {
+            Unit::Tokens(level) => per_second_unit(level),
+            Unit::Texts => "texts/s",
+            Unit::Tags => "words/s",
+        }
+    }
+
+    /// A loss as people compare it, with a bar before it; nothing where they compare other figures.
+    fn compared(self, loss: f64) -> String {
+        match self {
+            Unit::Tokens(level) => format!(" | {}", in_units(level, loss)),
+            Unit::Texts | Unit::Tags => String::new(),
+        }
+    }
+}
+
 /// Prints the events of a run.
 pub(crate) struct Show {
     progress: Progress,
     style: ReportStyle,
     every: u64,
     epochs: u64,
-    level: Level,
+    unit: Unit,
     json: bool,
     last_line: Instant,
     failed: Result<()>,
 }
 
 impl Show {
-    pub(crate) fn new(config: &RunConfig, level: Level, last_step: Option<u64>, json: bool) -> Show {
+    pub(crate) fn new(config: &RunConfig, unit: Unit, last_step: Option<u64>, json: bool) -> Show {
         let live = !json && config.report.style == ReportStyle::Standard && last_step.is_some();
         Show {
             progress: Progress::new(last_step.unwrap_or(0), live),
             style: config.report.style,
             every: config.report.every.max(1),
             epochs: config.train.epochs,
-            level,
+            unit,
             json,
             last_line: Instant::now(),
             failed: Ok(()),
@@ -103,14 +133,14 @@ impl Show {
                 step.epoch,
                 count(step.step),
                 per_second(step.tokens_per_second),
-                per_second_unit(self.level),
+                self.unit.per_second(),
                 short_float(step.lr),
             )
         };
         if self.progress.is_live() {
             let left = step.eta.map_or_else(String::new, |eta| format!("  {} left", duration(eta)));
             let loss = step.loss.map_or_else(String::new, |loss| format!("loss {loss:.4}  "));
-            let unit = per_second_unit(self.level);
+            let unit = self.unit.per_second();
             let speed = per_second(step.tokens_per_second);
             self.progress.at(step.step, format!("{loss}{speed} {unit}{left}"));
         }
@@ -134,10 +164,10 @@ impl Show {
         let best = if report.is_best { " | best so far" } else { "" };
         let after = if report.epoch == 0 { String::new() } else { format!("epoch {} | ", report.epoch) };
         self.line(&format!(
-            "{after}step {} | {train}valid {:.4} | {}{best} | {}",
+            "{after}step {} | {train}valid {:.4}{}{best} | {}",
             count(report.step),
             report.loss,
-            in_units(self.level, report.loss),
+            self.unit.compared(report.loss),
             duration(report.took),
         ));
         self.object(&json!({
@@ -155,6 +185,12 @@ impl Observer for Show {
             Event::Notice(text) => warn(text),
             Event::Step(step) => self.step(step),
             Event::Evaluated(report) => self.evaluated(report),
+            Event::Measured { step, epoch, figures } => {
+                let share = |value: &serde_json::Value| format!("{:.2} %", 100.0 * value.as_f64().unwrap_or(f64::NAN));
+                let shown = figures.iter().map(|(name, value)| format!("{} {}", name.replace('_', " "), share(value)));
+                self.line(&format!("    {}", shown.collect::<Vec<_>>().join(" | ")));
+                self.object(&json!({ "event": "measured", "step": step, "epoch": epoch, "figures": figures }));
+            }
             Event::Sample { step, text } => {
                 self.line(&format!("----\n{}\n----", visible(text)));
                 self.object(&json!({ "event": "sample", "step": step, "text": text }));

@@ -8,6 +8,7 @@ use unroll::config::RunConfig;
 use unroll::error::{Error, Result};
 use unroll::graph::{Graph, SummaryRow};
 use unroll::report::{Out, json_line, summary};
+use unroll::run::read_encoder;
 use unroll::text::{Level, Vocabulary};
 use unroll::train::{CONFIG, VOCABULARY};
 
@@ -41,8 +42,8 @@ struct Json<'a> {
 
 impl Summary {
     pub(crate) fn run(self) -> Result<()> {
-        let Model { title, config, vocabulary } = Model::find(self.run.as_deref(), self.vocab, &self.configuration)?;
-        let graph = Graph::new(&config.model.graph(), vocabulary)?;
+        let Model { title, graph, .. } = Model::find(self.run.as_deref(), self.vocab, &self.configuration)?;
+        let vocabulary = graph.vocabulary();
         let mut out = Out::stdout();
         if self.json {
             let parameters = graph.parameter_count();
@@ -57,8 +58,7 @@ pub(crate) struct Model {
     /// The run's name, or the recipe's.
     pub(crate) title: String,
     pub(crate) config: RunConfig,
-    /// Tokens in the vocabulary.
-    pub(crate) vocabulary: usize,
+    pub(crate) graph: Graph,
 }
 
 impl Model {
@@ -69,22 +69,40 @@ impl Model {
             Some(file) => resolver.file(file),
             None => Ok(()),
         })?;
-        let (title, vocabulary) = match run {
-            Some(run) => (name_of(run), Vocabulary::read(run.join(VOCABULARY))?.len()),
-            None => {
-                let usual = match config.data.level {
-                    Level::Byte => 256,
-                    Level::Char | Level::Grapheme => 65,
-                    Level::Word => 10_000,
-                };
-                let title = configuration.recipe.clone().unwrap_or_else(|| "model".to_owned());
-                (title, vocab.unwrap_or(usual))
-            }
+        let encoder = match (&config.task, run) {
+            (Some(task), Some(run)) => Some(read_encoder(task, run)?),
+            _ => None,
+        };
+        let vocabulary = match (&encoder, run) {
+            (Some(encoder), _) => encoder.vocabulary(),
+            (None, Some(run)) => Vocabulary::read(run.join(VOCABULARY))?.len(),
+            (None, None) => vocab.unwrap_or_else(|| usual(&config)),
         };
         if vocabulary > i32::MAX as usize {
             return Err(Error::option("--vocab", format!("must be at most {}, got {vocabulary}", i32::MAX)));
         }
-        Ok(Model { title, config, vocabulary })
+        let title = match run {
+            Some(run) => name_of(run),
+            None => configuration.recipe.clone().unwrap_or_else(|| "model".to_owned()),
+        };
+        // Targets are the vocabulary's tokens, or classes; as few as there may be where nothing names them.
+        let classes = match (&encoder, &config.task) {
+            (Some(encoder), _) => encoder.classes().len(),
+            (None, Some(task)) => task.classes.len().max(2),
+            (None, None) => vocabulary,
+        };
+        let graph = Graph::with_classes(&config.model.graph(), vocabulary, classes)?;
+        Ok(Model { title, config, graph })
+    }
+}
+
+/// Tokens of a vocabulary that nothing says.
+fn usual(config: &RunConfig) -> usize {
+    match (config.data.level, &config.task) {
+        (_, Some(task)) if task.prepare.num_words > 0 => task.prepare.num_words,
+        (Level::Word, _) | (_, Some(_)) => 10_000,
+        (Level::Byte, None) => 256,
+        (Level::Char | Level::Grapheme, None) => 65,
     }
 }
 

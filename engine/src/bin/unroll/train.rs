@@ -28,7 +28,7 @@ use unroll::train::{CONFIG, RunFolder, VOCABULARY, Which, is_run};
 
 use crate::interrupt;
 use crate::options::Configuration;
-use crate::show::{Show, in_units, plural, warn};
+use crate::show::{Show, Unit, in_units, plural, warn};
 
 /// Trains a model on a text, evaluates it and lets it write a sample.
 #[derive(Debug, Args)]
@@ -46,25 +46,25 @@ pub(crate) struct Train {
     out: Option<PathBuf>,
     /// Goes on with an earlier run, to the bytes that it would have reached unbroken
     #[arg(long, value_name = "RUN", visible_alias = "init-from", conflicts_with_all = ["out", "recipe", "config", "init_weights"], help_heading = "Run")]
-    resume: Option<PathBuf>,
+    pub(crate) resume: Option<PathBuf>,
     /// Begins with the parameters of this file, by their names
     #[arg(long, value_name = "FILE.safetensors", help_heading = "Run")]
-    init_weights: Option<PathBuf>,
+    pub(crate) init_weights: Option<PathBuf>,
     /// Threads [default: all cores]; the result does not depend on it
     #[arg(long, value_name = "N", help_heading = "Run")]
     threads: Option<usize>,
     /// Switches a fusion off; may be repeated
     #[arg(long, value_name = "NAME", help_heading = "Run")]
-    no_fuse: Vec<String>,
+    pub(crate) no_fuse: Vec<String>,
     /// Keep each thread on one core
     #[arg(long, help_heading = "Run")]
-    pin: bool,
+    pub(crate) pin: bool,
     /// Say at the end where the time went: each phase's share of all threads' time
     #[arg(long, help_heading = "Run")]
-    profile: bool,
+    pub(crate) profile: bool,
     /// JSON lines instead of text
     #[arg(long, help_heading = "Run")]
-    json: bool,
+    pub(crate) json: bool,
     /// Waits so many milliseconds before each change of a file of the run, for tests that kill it there
     #[arg(long, value_name = "MS", hide = true)]
     pause_storage: Option<u64>,
@@ -112,6 +112,9 @@ impl Train {
         }
         let storage = self.storage();
         let folder = NewFolder::claim(&storage, &path)?;
+        if config.task.is_some() {
+            return self.begin_labelled(config, folder, storage, stop);
+        }
         let reading = Reading { folder: &path, threads: self.threads()?, progress: None, cancel: Some(stop) };
         let texts = Texts::read(&config, reading)?;
         let mut prepared = self.prepare(config, texts)?;
@@ -134,6 +137,9 @@ impl Train {
         let file = path.join(CONFIG);
         let (config, origins) = self.configuration.resolve(|resolver| resolver.file(&file))?;
         refuse_other_texts(&origins)?;
+        if config.task.is_some() {
+            return self.resume_labelled(config, &run, storage, stop);
+        }
         let texts = Texts::open(&config, path)?;
         let mut prepared = self.prepare(config, texts)?;
         self.train(&mut prepared, &run, storage, stop)
@@ -146,7 +152,7 @@ impl Train {
         }
     }
 
-    fn threads(&self) -> Result<usize> {
+    pub(crate) fn threads(&self) -> Result<usize> {
         threads(self.threads)
     }
 
@@ -200,7 +206,7 @@ impl Train {
         let Prepared { config, texts, graph, network, voice, train, valid, settings } = prepared;
         let tokenizer = &texts.tokenizer;
         let last_step = settings.last_step(train.batches());
-        let mut show = Show::new(config, tokenizer.options().level, last_step, self.json);
+        let mut show = Show::new(config, Unit::Tokens(tokenizer.options().level), last_step, self.json);
         lines.iter().for_each(|line| show.line(line));
         let carried = config.sample.state == SampleState::Carried;
         let mut sample = |network: &mut Network, state: &State, step: u64| {
@@ -220,6 +226,7 @@ impl Train {
             identity: identity(config, texts)?,
             observer: &mut show,
             sampler: Some(&mut sample),
+            measure: None,
             stop,
         };
         let trainer = Trainer::new(settings, session)?;
@@ -258,18 +265,18 @@ impl Train {
 }
 
 /// What a run takes beside networks and optimiser: the stacks of its threads, batches, checksums, lines.
-const REST: u64 = 16 << 20;
+pub(crate) const REST: u64 = 16 << 20;
 
 /// The token that the first stream comes to after `step` steps.
 fn first_input(train: &Streams<Tokens>, step: u64) -> Result<u32> {
     let size = train.rows() * train.steps();
     let (mut inputs, mut targets) = (vec![0; size], vec![0; size]);
-    train.batch(step % train.batches(), &mut inputs, &mut targets)?;
+    Batches::batch(train, 0, step % train.batches(), &mut inputs, &mut targets)?;
     Ok(inputs[0])
 }
 
 /// The option by which a run that ended goes on.
-fn further(config: &RunConfig, outcome: &Outcome) -> String {
+pub(crate) fn further(config: &RunConfig, outcome: &Outcome) -> String {
     match config.train.max_steps {
         0 => format!("--epochs {}", config.train.epochs * 2),
         _ => format!("--max-steps {}", outcome.step * 2),
@@ -418,7 +425,7 @@ fn free_run() -> PathBuf {
 }
 
 /// A folder that goes away again unless the run in it begins.
-struct NewFolder {
+pub(crate) struct NewFolder {
     run: Option<RunFolder>,
     /// The folders that were made, the innermost first.
     made: Vec<PathBuf>,
@@ -438,7 +445,7 @@ impl NewFolder {
     }
 
     /// Makes it a run.
-    fn begin(mut self, files: &[(&str, &[u8])]) -> Result<RunFolder> {
+    pub(crate) fn begin(mut self, files: &[(&str, &[u8])]) -> Result<RunFolder> {
         if let Some(run) = &self.run {
             run.begin(files)?;
         }

@@ -75,6 +75,7 @@ fn smoothed_loss_is_min_char_rnns() {
         identity: identity(),
         observer: &mut observer,
         sampler: None,
+        measure: None,
         stop: &AtomicBool::new(false),
     };
     let config = TrainConfig { schedule: Schedule::constant(0.1), max_steps: Some(5), ..config() };
@@ -121,6 +122,7 @@ fn a_run_folder_on_the_real_file_system() {
             identity: identity(),
             observer: &mut Unobserved,
             sampler: None,
+            measure: None,
             stop,
         };
         let outcome = Trainer::new(&config(), session).unwrap().run().unwrap();

@@ -149,7 +149,7 @@ impl Batches for ToyText<'_> {
     fn rows(&self) -> usize {
         ROWS
     }
-    fn batch(&self, index: u64, inputs: &mut [u32], targets: &mut [u32]) -> Result<usize> {
+    fn batch(&self, _epoch: u64, index: u64, inputs: &mut [u32], targets: &mut [u32]) -> Result<usize> {
         (self.on_batch)(index)?;
         let token = |i: u64| Key::new(self.seed, Purpose::Source).word(i) % TOKENS as u32;
         for (i, (x, y)) in inputs.iter_mut().zip(targets).enumerate() {
@@ -283,6 +283,7 @@ impl Setup<'_> {
             identity: self.identity.clone(),
             observer: &mut observer,
             sampler: Some(&mut sampler),
+            measure: None,
             stop: &stop,
         };
         let outcome = Trainer::new(&self.config, session)?.run()?;

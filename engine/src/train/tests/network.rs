@@ -63,6 +63,7 @@ fn train(disk: &Simulated, cell: &str, threads: usize, stop_after: u64) -> Resul
         identity: identity(),
         observer: &mut observer,
         sampler: None,
+        measure: None,
         stop: &stop,
     };
     let outcome = Trainer::new(&config(), session)?.run()?;

@@ -66,7 +66,19 @@ impl<L: Learner> Trainer<'_, L> {
             }
         }
         self.tell_evaluation(loss.count, Best { step: self.state.step, loss: mean }, start);
+        self.measure()?;
         Ok(if is_best { Evaluated::Best } else { Evaluated::NotBest })
+    }
+
+    fn measure(&mut self) -> Result<()> {
+        let Some(measure) = &mut self.session.measure else { return Ok(()) };
+        let figures = measure(self.session.learner)?;
+        let (step, epoch) = (self.state.step, self.state.epoch);
+        if let Some(keeper) = &mut self.keeper {
+            keeper.metric(&Metric::Measured { step, epoch, figures: &figures });
+        }
+        self.session.observer.event(&Event::Measured { step, epoch, figures: &figures });
+        Ok(())
     }
 
     fn tell_evaluation(&mut self, tokens: u64, found: Best, start: Instant) {

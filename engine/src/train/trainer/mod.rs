@@ -27,7 +27,7 @@ use unroll_kernels::profile::{self, Phase};
 use super::config::TrainConfig;
 use super::keeper::Keeper;
 use super::learner::{Batches, Learner};
-use super::observer::{Event, Metric, Observer, Start, StepReport};
+use super::observer::{Event, Figures, Metric, Observer, Start, StepReport};
 use super::optimize::Optimizer;
 use super::pace::Pace;
 use super::run::RunFolder;
@@ -37,6 +37,10 @@ use evaluation::Evaluated;
 
 /// Writes a sample in the model's words, for `--sample-every`. Must not change parameters.
 pub type Sampler<'a, L> = dyn FnMut(&mut L, &<L as Learner>::State, u64) -> Result<String> + 'a;
+
+/// Measures the model on the validation data beyond its loss, after each evaluation: figures by name, which go into the
+/// metrics and to the observer. Must not change parameters.
+pub type Measure<'a, L> = dyn FnMut(&mut L) -> Result<Figures> + 'a;
 
 /// What a run works with.
 pub struct Session<'a, L: Learner> {
@@ -56,6 +60,8 @@ pub struct Session<'a, L: Learner> {
     pub observer: &'a mut dyn Observer,
     /// Writes samples.
     pub sampler: Option<&'a mut Sampler<'a, L>>,
+    /// Measures more than the loss.
+    pub measure: Option<&'a mut Measure<'a, L>>,
     /// Set, such as by Ctrl-C, to end the run after the step.
     pub stop: &'a AtomicBool,
 }
@@ -219,12 +225,11 @@ impl<'a, L: Learner> Trainer<'a, L> {
         }
         let steps = {
             let _span = profile::enter(Phase::Data);
-            train.batch(self.state.batch, &mut self.inputs, &mut self.targets)?
+            train.batch(self.state.epoch, self.state.batch, &mut self.inputs, &mut self.targets)?
         };
         let rows = train.rows();
-        let len = steps * rows;
-        let batch =
-            Batch { steps, rows, inputs: &self.inputs[..len], targets: &self.targets[..len], ..Batch::default() };
+        let (inputs, targets) = (&self.inputs[..steps * rows], &self.targets[..train.targets(steps)]);
+        let batch = Batch { steps, rows, inputs, targets, ..Batch::default() };
         let number = self.state.step + 1;
         let lr = self.config.schedule.rate(&self.state.schedule, number, self.state.epoch);
         let at = StepAt { number, lr: lr as f32 };

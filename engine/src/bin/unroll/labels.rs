@@ -1,0 +1,332 @@
+//! `unroll train` and `unroll eval` of labelled samples.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use serde_json::json;
+use unroll::config::{RunConfig, TaskConfig, TaskKind};
+use unroll::error::{Error, Result};
+use unroll::graph::Graph;
+use unroll::labels::{BatchOptions, Encoder, Records, Sample, SampleBatches, Scored, TASK, predict};
+use unroll::network::{Network, NetworkOptions, require_memory};
+use unroll::report::{self, Out, bytes, count, duration, json_line};
+use unroll::run::{
+    Decision, LABELLED_LOSS, Labelled, config_file, labelled_graph, load_weights, make_absolute, read_encoder,
+    read_initial_weights, rewrite_config, sample_batches,
+};
+use unroll::train::storage::{Disk, Storage, replace_file};
+use unroll::train::{Batches, CONFIG, Ended, Figures, Optimizer, RunFolder, Session, TrainConfig, Trainer, Which};
+use unroll_kernels::gemm::Precision;
+
+use crate::generate::{Opened, which};
+use crate::show::{Show, Unit, warn};
+use crate::train::{NewFolder, REST, Train, further};
+
+/// A labelled run before it starts.
+struct Prepared {
+    config: RunConfig,
+    task: TaskConfig,
+    data: Labelled,
+    graph: Graph,
+    network: Network,
+    settings: TrainConfig,
+    /// How samples that are evaluated become batches.
+    scoring: BatchOptions,
+}
+
+impl Train {
+    /// Begins a run on labelled samples.
+    pub(crate) fn begin_labelled(
+        &self,
+        mut config: RunConfig,
+        folder: NewFolder,
+        storage: Rc<dyn Storage>,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<()> {
+        make_absolute(&mut config.data)?;
+        let mut prepared = self.prepare_labelled(config)?;
+        if let Some(file) = &self.init_weights {
+            read_initial_weights(file, &prepared.graph, prepared.network.params_mut())?;
+        }
+        let (task, config) = (prepared.data.encoder.to_json()?, config_file(&prepared.config)?.into_bytes());
+        let run = folder.begin(&[(TASK, task.as_slice()), (CONFIG, config.as_slice())])?;
+        self.train_labelled(&mut prepared, &run, storage, stop)
+    }
+
+    /// Goes on with a run on labelled samples.
+    pub(crate) fn resume_labelled(
+        &self,
+        config: RunConfig,
+        run: &RunFolder,
+        storage: Rc<dyn Storage>,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<()> {
+        let mut prepared = self.prepare_labelled(config)?;
+        self.train_labelled(&mut prepared, run, storage, stop)
+    }
+
+    fn prepare_labelled(&self, config: RunConfig) -> Result<Prepared> {
+        let Some(task) = config.task.clone() else { return Err(Error::run("the run has no task")) };
+        let data = Labelled::read(&config, &task)?;
+        let graph = labelled_graph(&config, &data.encoder)?;
+        let rows = config.train.batch.max(config.eval_rows());
+        let scoring = sample_batches(&graph, &task, config.eval_rows(), data.longest());
+        let batches = data.train.len().div_ceil(config.train.batch) as u64;
+        let settings = config.train_config(batches);
+        settings.check(!data.valid.is_empty())?;
+        let options = NetworkOptions {
+            threads: self.threads()?,
+            precision: config.train.precision.into(),
+            steps: scoring.steps,
+            rows,
+            seed: config.seed,
+            loss_scale: LABELLED_LOSS,
+            class_weights: data.class_weights(&task),
+            pin: self.pin,
+            no_fuse: self.no_fuse.clone(),
+            ..NetworkOptions::default()
+        };
+        let slots = Optimizer::bytes(settings.optimizer.rule, graph.arena());
+        let checkpoint = if self.resume.is_some() { slots + 4 * graph.arena() as u64 } else { 0 };
+        require_memory("training this model", Network::bytes(&graph, &options)? + slots + checkpoint + REST)?;
+        let network = Network::new(&graph, options)?;
+        Ok(Prepared { config, task, data, graph, network, settings, scoring })
+    }
+
+    fn train_labelled(
+        &self,
+        prepared: &mut Prepared,
+        run: &RunFolder,
+        storage: Rc<dyn Storage>,
+        stop: &AtomicBool,
+    ) -> Result<()> {
+        let start = Instant::now();
+        let lines = introduction(prepared);
+        if self.profile {
+            prepared.network.start_profile();
+        }
+        let Prepared { config, task, data, graph, network, settings, scoring } = prepared;
+        let (encoder, scoring) = (&data.encoder, *scoring);
+        let train = data.train_batches(config, task, scoring);
+        let valid = SampleBatches::new(&data.valid, encoder, scoring);
+        let last_step = settings.last_step(train.batches());
+        let mut show = Show::new(config, unit(task), last_step, self.json);
+        lines.iter().for_each(|line| show.line(line));
+        let mut measure = |network: &mut Network| {
+            let predictions = predict(network, encoder, &data.valid, scoring)?;
+            Ok(figures(&Scored::new(encoder, &data.valid, &predictions, 0.5)))
+        };
+        let session = Session {
+            learner: &mut *network,
+            vocabulary: graph.classes(),
+            train: &train,
+            valid: (!data.valid.is_empty()).then_some(&valid as &dyn Batches),
+            folder: Some(run),
+            identity: data.identity(config)?,
+            observer: &mut show,
+            sampler: None,
+            measure: Some(&mut measure),
+            stop,
+        };
+        let trainer = Trainer::new(settings, session)?;
+        rewrite_config(&*storage, run.path(), config)?;
+        let file = run.path().join(TASK);
+        replace_file(&*storage, &file, &encoder.to_json()?).map_err(|error| Error::write(&file, error))?;
+        let outcome = trainer.run()?;
+        show.finish();
+        if let Some(profile) = network.take_profile() {
+            report::profile(&profile, None).iter().for_each(|line| show.line(line));
+            show.object(&json!({ "event": "profile", "profile": profile }));
+        }
+        let path = run.path().display();
+        if outcome.ended == Ended::Interrupted {
+            return Err(Error::interrupted(format!("interrupted after step {}; everything is saved", outcome.step))
+                .mend(format!("go on with: unroll train --resume {path}")));
+        }
+        load_weights(Rc::clone(&storage), run.path(), Which::Best, graph, network.params_mut(), &mut warn)?;
+        let why = if outcome.ended == Ended::EarlyStop { "stopped early" } else { "trained" };
+        let (steps, took) = (count(outcome.step), duration(start.elapsed()));
+        show.line(&format!("{why}: {steps} steps, {} epochs in {took}", outcome.epoch));
+        if let Some(best) = outcome.best {
+            show.line(&format!("best validation loss {:.4} nats after step {}", best.loss, count(best.step)));
+            show.object(&json!({ "event": "best", "step": best.step, "loss": best.loss }));
+        }
+        let predictions = predict(network, encoder, &data.valid, scoring)?;
+        let decision = Decision::choose(task, &data.valid, &predictions);
+        decision.write(&*storage, run.path())?;
+        if encoder.classes().len() == 2 {
+            show.line(&format!("`{}` from probability {:.4} on", encoder.classes()[1], decision.threshold));
+        }
+        if !data.valid.is_empty() {
+            let scored = Scored::new(encoder, &data.valid, &predictions, decision.threshold);
+            tell(&mut show, "validation", &scored);
+        }
+        if !data.test.is_empty() {
+            let predictions = predict(network, encoder, &data.test, scoring)?;
+            tell(&mut show, "test", &Scored::new(encoder, &data.test, &predictions, decision.threshold));
+        }
+        show.line(&format!("\nThe run is in {path}. Go on with:"));
+        show.line(&format!("  unroll predict {path} --text \"...\""));
+        show.line(&format!("  unroll train --resume {path} {}", further(config, &outcome)));
+        show.object(&json!({
+            "event": "finished", "run": run.path(), "step": outcome.step, "threshold": decision.threshold,
+        }));
+        show.result()
+    }
+}
+
+/// What is counted.
+fn unit(task: &TaskConfig) -> Unit {
+    if task.kind == TaskKind::Tag { Unit::Tags } else { Unit::Texts }
+}
+
+/// Figures of an evaluation by name.
+fn figures(scored: &Scored) -> Figures {
+    let confusion = &scored.confusion;
+    let mut figures = Figures::new();
+    figures.insert("accuracy".into(), confusion.accuracy().into());
+    match confusion.positive() {
+        Some(class) => {
+            let score = confusion.class(class);
+            figures.insert("precision".into(), score.precision.into());
+            figures.insert("recall".into(), score.recall.into());
+            figures.insert("f1".into(), score.f1.into());
+        }
+        None => _ = figures.insert("macro_f1".into(), confusion.macro_f1().into()),
+    }
+    if let Some(tags) = &scored.tags {
+        figures.insert("known_accuracy".into(), tags.known_accuracy.into());
+        figures.insert("unknown_accuracy".into(), tags.unknown_accuracy.into());
+    }
+    figures
+}
+
+fn tell(show: &mut Show, name: &str, scored: &Scored) {
+    lines(name, scored).iter().for_each(|line| show.line(line));
+    show.object(&json!({ "event": "scored", "data": name, "loss": scored.loss, "figures": figures(scored), "confusion": scored.confusion }));
+}
+
+/// A score for people.
+fn lines(name: &str, scored: &Scored) -> Vec<String> {
+    let confusion = &scored.confusion;
+    let accuracy = format!("accuracy {:.2} %", 100.0 * confusion.accuracy());
+    let mut lines = vec![
+        String::new(),
+        format!("{name}: {} scored, {accuracy}, loss {:.4} nats", count(confusion.total()), scored.loss),
+    ];
+    if let Some(tags) = &scored.tags {
+        let (known, unknown) = (100.0 * tags.known_accuracy, 100.0 * tags.unknown_accuracy);
+        lines.push(format!("known words {known:.2} %, the {} unknown ones {unknown:.2} %", count(tags.unknown)));
+    }
+    lines.push(String::new());
+    lines.extend(confusion.tables());
+    lines
+}
+
+/// What is trained on what.
+fn introduction(prepared: &Prepared) -> Vec<String> {
+    let Prepared { config, data, graph, network, .. } = prepared;
+    let layers: Vec<String> = graph.rows().iter().skip(1).map(|row| format!("{} ({})", row.name, row.class)).collect();
+    let memory = Network::bytes(graph, network.options()).map_or_else(|_| String::new(), |n| format!(", {}", bytes(n)));
+    let (options, classes) = (network.options(), data.encoder.classes());
+    let shown = classes.iter().take(20).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = if classes.len() > 20 { ", ..." } else { "" };
+    let [train, valid, test] = [&data.train, &data.valid, &data.test].map(|samples| count(samples.len() as u64));
+    vec![
+        format!("samples: {train} to train on, {valid} to validate, {test} to test"),
+        format!("classes: {shown}{more}; {} words", count(data.encoder.words().len() as u64)),
+        format!("model: {}, {} parameters{memory}", layers.join(" > "), count(graph.parameter_count())),
+        format!(
+            "batch: {} samples, {}, {} threads, {}",
+            config.train.batch, options.precision, options.threads, options.isa
+        ),
+    ]
+}
+
+/// A run on labelled samples that was trained.
+pub(crate) struct TrainedTask {
+    pub(crate) opened: Opened,
+    pub(crate) task: TaskConfig,
+    pub(crate) encoder: Encoder,
+    pub(crate) graph: Graph,
+    pub(crate) decision: Decision,
+}
+
+impl TrainedTask {
+    /// The labelled run among what was opened.
+    pub(crate) fn of(opened: Opened) -> Result<TrainedTask> {
+        let Some(task) = opened.config.task.clone() else {
+            return Err(Error::input(&opened.folder, "the run is a language model and predicts no classes")
+                .mend("use `unroll generate` or `unroll eval`"));
+        };
+        let encoder = read_encoder(&task, &opened.folder)?;
+        let graph = labelled_graph(&opened.config, &encoder)?;
+        let decision = Decision::read(&opened.folder)?;
+        Ok(TrainedTask { opened, task, encoder, graph, decision })
+    }
+
+    /// A network for these samples with the parameters of a checkpoint, and how they become batches.
+    pub(crate) fn network(&self, samples: &[Sample], how: &Running<'_>) -> Result<(Network, BatchOptions)> {
+        let longest = samples.iter().map(|sample| sample.tokens.len()).max().unwrap_or(0).max(1);
+        let batches = sample_batches(&self.graph, &self.task, how.rows, longest);
+        let options = NetworkOptions {
+            threads: how.threads,
+            precision: how.precision.unwrap_or(self.opened.config.train.precision.into()),
+            steps: batches.steps,
+            rows: batches.rows,
+            training: false,
+            ..NetworkOptions::default()
+        };
+        let mut network = Network::new(&self.graph, options)?;
+        let storage: Rc<dyn Storage> = Rc::new(Disk);
+        let params = network.params_mut();
+        load_weights(storage, &self.opened.path, which(how.checkpoint)?, &self.graph, params, &mut warn)?;
+        Ok((network, batches))
+    }
+}
+
+/// How a trained network is run.
+pub(crate) struct Running<'a> {
+    pub(crate) checkpoint: &'a str,
+    pub(crate) precision: Option<Precision>,
+    pub(crate) threads: usize,
+    pub(crate) rows: usize,
+}
+
+/// Scores labelled samples: a file's, else those that the run kept for its test, else for validation.
+pub(crate) fn eval(trained: &TrainedTask, data: Option<&Path>, how: &Running<'_>, json: bool) -> Result<()> {
+    let TrainedTask { opened, task, encoder, decision, .. } = trained;
+    let (name, samples) = match data {
+        Some(path) => {
+            let records = Records::read(task, &[PathBuf::from(path)])?;
+            (path.display().to_string(), encoder.samples(&records)?)
+        }
+        None => {
+            let data = Labelled::read(&opened.config, task)?;
+            if data.encoder.hash() != encoder.hash() {
+                return Err(Error::input(&opened.folder, "the run's samples have changed since it was trained")
+                    .mend("name the samples to score with --data"));
+            }
+            match (data.test.is_empty(), data.valid.is_empty()) {
+                (false, _) => ("the run's test samples".to_owned(), data.test),
+                (true, false) => ("the run's validation samples".to_owned(), data.valid),
+                _ => return Err(Error::usage("this run held nothing out to score").mend("name samples with --data")),
+            }
+        }
+    };
+    let (mut network, batches) = trained.network(&samples, how)?;
+    let predictions = predict(&mut network, encoder, &samples, batches)?;
+    let scored = Scored::new(encoder, &samples, &predictions, decision.threshold);
+    let mut out = Out::stdout();
+    if json {
+        let object = json!({
+            "data": name, "loss": scored.loss, "figures": figures(&scored), "confusion": scored.confusion,
+            "threshold": decision.threshold,
+        });
+        return out.line(&json_line(&object)?);
+    }
+    lines(&name, &scored).iter().skip(1).try_for_each(|line| out.line(line))
+}

@@ -1,0 +1,120 @@
+//! The section `[task]`: what is learned from labelled samples, and how their texts are prepared.
+
+use serde::{Deserialize, Serialize};
+
+use super::sections::words;
+use crate::text::PrepareOptions;
+
+words! {
+    /// What is predicted.
+    TaskKind {
+        /// One class a text.
+        Classify = "classify",
+        /// One tag a word.
+        Tag = "tag",
+    }
+}
+
+words! {
+    /// How a file of labelled samples is written.
+    FormatName {
+        /// A row a line, columns apart by tabs, nothing quoted.
+        Tsv = "tsv",
+        /// RFC 4180: columns apart by commas, quoted where they hold commas, quotes or line ends.
+        Csv = "csv",
+        /// A JSON object a line.
+        JsonLines = "jsonl",
+        /// CoNLL-U: ten columns a word, an empty line behind each sentence.
+        Conllu = "conllu",
+    }
+}
+
+words! {
+    /// Factors of the losses of the classes.
+    ClassWeights {
+        /// None.
+        None = "none",
+        /// The number of samples by the number of classes times that of the class's own, so that each class weighs the same.
+        Balanced = "balanced",
+    }
+}
+
+words! {
+    /// The probability from which on a sample of two classes is of the second.
+    ThresholdName {
+        /// One half.
+        Half = "half",
+        /// The one with the best accuracy on the validation data.
+        Accuracy = "accuracy",
+        /// The one with the best F1 of the second class on the validation data.
+        F1 = "f1",
+    }
+}
+
+/// Learning from labelled samples.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TaskConfig {
+    /// What is predicted; a class a text unless given.
+    pub kind: TaskKind,
+    /// How the files are written; by the endings of their names unless given, and tsv where they have none that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<FormatName>,
+    /// tsv, csv: the first row has the columns' names.
+    pub header: bool,
+    /// The column of the label: its name or its number from 0. Unless given `label`, without a header 0. CoNLL-U: `upos` (as
+    /// unless given) or `xpos`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// The column of the text: its name or its number from 0. Unless given `text`, without a header 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Rows whose text is one of these are left out; an empty text has to be among them or is refused.
+    pub drop: Vec<String>,
+    /// The classes in their order; in that of the alphabet unless given. Of two the second is the one whose precision, recall
+    /// and F1 are told.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
+    /// Factors of the losses of the classes.
+    pub class_weights: ClassWeights,
+    /// Where a sample of two classes begins to be of the second.
+    pub threshold: ThresholdName,
+    /// The share of the samples that is kept out for the test at the end, where no file is given for it.
+    pub test_fraction: f64,
+    /// Parts of which one is kept out for the test at the end; 0: none.
+    pub folds: usize,
+    /// Which of them, from 0.
+    pub fold: usize,
+    /// The seed by which samples are shared out, apart from that of the training.
+    pub split_seed: u64,
+    /// tag: how often words are hidden in training, so that unknown ones are learned: one seen n times with probability
+    /// a / (a + n) (Kiperwasser and Goldberg 2016); 0: never.
+    pub word_dropout: f64,
+    /// How texts become numbers.
+    pub prepare: PrepareOptions,
+}
+
+impl Default for TaskConfig {
+    fn default() -> TaskConfig {
+        TaskConfig {
+            kind: TaskKind::Classify,
+            format: None,
+            header: false,
+            label: None,
+            text: None,
+            drop: Vec::new(),
+            classes: Vec::new(),
+            class_weights: ClassWeights::None,
+            threshold: ThresholdName::Half,
+            test_fraction: 0.0,
+            folds: 0,
+            fold: 0,
+            split_seed: 1,
+            word_dropout: 0.0,
+            prepare: PrepareOptions::default(),
+        }
+    }
+}
+
+/// The share of the training samples that validates where the configuration does not say.
+pub const VALID_SAMPLES: f64 = 0.1;

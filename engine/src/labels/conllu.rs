@@ -1,0 +1,65 @@
+//! Sentences with tags from CoNLL-U (<https://universaldependencies.org/format.html>).
+
+use std::path::Path;
+
+use crate::config::TaskConfig;
+use crate::error::{At, Error, Result};
+
+use super::Content;
+
+/// Columns of a word's line.
+const COLUMNS: usize = 10;
+
+/// Reads the sentences of a file. Lines of words that were written as one (`3-4`) and of words that were left out (`5.1`)
+/// are passed over, as the format's own tools do.
+pub(super) fn read(task: &TaskConfig, path: &Path, text: &str, push: &mut dyn FnMut(u64, Content)) -> Result<()> {
+    let column = match task.label.as_deref() {
+        None | Some("upos" | "UPOS" | "3") => 3,
+        Some("xpos" | "XPOS" | "4") => 4,
+        Some(other) => {
+            return Err(Error::usage(format!("task.label: `{other}` is no tag of CoNLL-U")).mend("use upos or xpos"));
+        }
+    };
+    let (mut words, mut first) = (Vec::new(), 1);
+    for (line, row) in (1..).zip(text.lines()) {
+        let row = row.strip_suffix('\r').unwrap_or(row);
+        if row.trim().is_empty() {
+            if !words.is_empty() {
+                push(first, Content::Sentence(std::mem::take(&mut words)));
+            }
+            continue;
+        }
+        if row.starts_with('#') {
+            continue;
+        }
+        let fields: Vec<&str> = row.split('\t').collect();
+        let wrong = |what: String| Error::input_at(path, At::Line(line), what);
+        if fields.len() != COLUMNS {
+            let what = format!("a word has {COLUMNS} columns in CoNLL-U, this line has {}", fields.len());
+            return Err(wrong(what).mend("part the columns by single tabs, with _ where one is empty"));
+        }
+        let id = fields[0];
+        if id.contains(['-', '.']) {
+            continue;
+        }
+        if id.is_empty() || !id.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(wrong(format!("`{id}` is no number of a word")).mend("number the words of a sentence from 1"));
+        }
+        if fields[1].trim().is_empty() {
+            return Err(wrong("the word is empty".to_owned()).mend("give it in the second column"));
+        }
+        if matches!(fields[column].trim(), "" | "_") {
+            let name = if column == 3 { "UPOS" } else { "XPOS" };
+            return Err(wrong(format!("the word `{}` has no {name} tag", fields[1]))
+                .mend(format!("give it in column {}, or remove the sentence", column + 1)));
+        }
+        if words.is_empty() {
+            first = line;
+        }
+        words.push((fields[1].to_owned(), fields[column].trim().to_owned(), line));
+    }
+    if !words.is_empty() {
+        push(first, Content::Sentence(words));
+    }
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! Labelled samples: files of them, their classes, how they are shared out, their batches, and how well they are predicted.
+//!
+//! `table.rs` reads TSV, CSV and JSON lines, `conllu.rs` CoNLL-U; both give [`Record`]s. [`Encoder`] (`encoder.rs`) turns those
+//! into tokens and targets ([`Sample`]) and is kept by a run, so that a prompt is prepared as the training texts were.
+//! `split.rs` shares samples out, `batches.rs` makes them batches of the training loop, `metrics.rs` and `predict.rs` score.
+
+mod batches;
+mod conllu;
+mod encoder;
+mod metrics;
+mod predict;
+mod split;
+mod table;
+
+pub use batches::{BatchOptions, SampleBatches};
+pub use encoder::{Encoder, Sample, TASK};
+pub use metrics::{ClassScore, Confusion, Scored, TagScores, best_threshold};
+pub use predict::{Prediction, Predictions, predict};
+pub use split::{Part, Shares, share_out};
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use crate::config::{FormatName, TaskConfig, TaskKind};
+use crate::corpus::read_file;
+use crate::error::{At, Error, Result};
+
+/// One labelled sample as its file has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The file, by its place in the list of files.
+    pub file: usize,
+    /// The line it begins at, from 1.
+    pub line: u64,
+    /// The text.
+    pub content: Content,
+}
+
+/// A text and its labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// A text of one class.
+    Text {
+        /// The text.
+        text: String,
+        /// Its class.
+        label: String,
+    },
+    /// A sentence with a tag a word: (word, tag, line).
+    Sentence(Vec<(String, String, u64)>),
+}
+
+/// Labelled samples from files.
+#[derive(Debug, Clone, Default)]
+pub struct Records {
+    /// The files.
+    pub files: Vec<PathBuf>,
+    /// What they hold, in their order.
+    pub records: Vec<Record>,
+    /// A hash of the files' bytes.
+    pub fingerprint: u64,
+}
+
+impl Records {
+    /// Reads labelled samples.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with file and line where a row is not what it should be, and where there is no sample at all;
+    /// [`Error::Usage`] where the format does not fit the task.
+    pub fn read(task: &TaskConfig, files: &[PathBuf]) -> Result<Records> {
+        let mut all = Records { files: files.to_vec(), ..Records::default() };
+        let mut hash = crc32c::crc32c(b"");
+        for (file, path) in files.iter().enumerate() {
+            let text = read_text(path)?;
+            hash = crc32c::crc32c_append(hash, text.as_bytes());
+            all.fingerprint = u64::from(hash) << 32 | (text.len() as u64 & 0xffff_ffff);
+            let format = format_of(task, path)?;
+            let mut push = |line, content| all.records.push(Record { file, line, content });
+            match format {
+                FormatName::Conllu => conllu::read(task, path, &text, &mut push)?,
+                _ => table::read(task, format, path, &text, &mut push)?,
+            }
+        }
+        if all.records.is_empty()
+            && let Some(path) = files.first()
+        {
+            return Err(Error::input(path, "no labelled sample is in it").mend("give a file with samples"));
+        }
+        Ok(all)
+    }
+
+    /// The error of a record.
+    pub(crate) fn wrong(&self, record: &Record, line: u64, what: impl Into<String>) -> Error {
+        Error::input_at(&self.files[record.file], At::Line(line), what)
+    }
+}
+
+/// The text of a file, gzip or not, without a byte-order mark.
+fn read_text(path: &Path) -> Result<String> {
+    if path.as_os_str() == "-" {
+        return Err(Error::option(
+            "--data",
+            "labelled samples are read again when a run goes on, standard input cannot be",
+        )
+        .mend("write them to a file first"));
+    }
+    let text = String::from_utf8(read_file(path)?).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..at].iter().filter(|&&b| b == b'\n').count() as u64 + 1;
+        let what = format!("the byte {:#04x} is not valid UTF-8 here", error.as_bytes()[at]);
+        Error::input_at(path, At::Line(line), what).mend("convert the file to UTF-8")
+    })?;
+    Ok(text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), str::to_owned))
+}
+
+/// How a file is written: as the configuration says, else by its name.
+fn format_of(task: &TaskConfig, path: &Path) -> Result<FormatName> {
+    let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    let by_name = match name.rsplit_once('.').map(|(_, ending)| ending) {
+        Some("csv") => FormatName::Csv,
+        Some("jsonl" | "ndjson") => FormatName::JsonLines,
+        Some("conllu") => FormatName::Conllu,
+        _ if task.kind == TaskKind::Tag => FormatName::Conllu,
+        _ => FormatName::Tsv,
+    };
+    let format = task.format.unwrap_or(by_name);
+    if (format == FormatName::Conllu) != (task.kind == TaskKind::Tag) {
+        return Err(Error::input(path, format!("samples to {} are not read from {format}", task.kind))
+            .mend("tags are read from CoNLL-U, classes from tsv, csv and jsonl: set task.format"));
+    }
+    Ok(format)
+}

@@ -1,0 +1,287 @@
+//! Files of labelled samples, what is refused of them, and batches.
+
+use std::path::PathBuf;
+
+use crate::config::{FormatName, TaskConfig, TaskKind};
+use crate::corpus::IGNORE;
+use crate::error::Result;
+use crate::text::{PrepareOptions, Side};
+use crate::train::Batches;
+
+use super::*;
+
+fn read(task: &TaskConfig, name: &str, contents: impl AsRef<[u8]>) -> Result<Records> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, contents).unwrap();
+    Records::read(task, &[path])
+}
+
+#[track_caller]
+fn refused(task: &TaskConfig, name: &str, contents: impl AsRef<[u8]>) -> String {
+    let message = read(task, name, contents).unwrap_err().to_string();
+    message.rsplit_once(&format!("/{name}")).map_or(message.clone(), |(_, rest)| format!("{name}{rest}"))
+}
+
+fn texts(records: &Records) -> Vec<(u64, String, String)> {
+    let one = |record: &Record| match &record.content {
+        Content::Text { text, label } => (record.line, label.clone(), text.clone()),
+        Content::Sentence(_) => panic!("a sentence"),
+    };
+    records.records.iter().map(one).collect()
+}
+
+fn row(line: u64, label: &str, text: &str) -> (u64, String, String) {
+    (line, label.to_owned(), text.to_owned())
+}
+
+fn tags() -> TaskConfig {
+    TaskConfig { kind: TaskKind::Tag, ..TaskConfig::default() }
+}
+
+#[test]
+fn the_same_rows_are_read_from_every_form() {
+    let task = TaskConfig::default();
+    let expected = [row(1, "ham", "say \"hi\""), row(2, "spam", "WIN now")];
+    assert_eq!(texts(&read(&task, "x.tsv", "ham\tsay \"hi\"\nspam\tWIN now\r\n").unwrap()), expected);
+    assert_eq!(
+        texts(&read(&task, "x", "\u{feff}ham\tsay \"hi\"\nspam\tWIN now").unwrap()),
+        expected,
+        "tsv unless named"
+    );
+    assert_eq!(texts(&read(&task, "x.csv", "ham,\"say \"\"hi\"\"\"\nspam,WIN now\n").unwrap()), expected);
+    let json = "{\"label\":\"ham\",\"text\":\"say \\\"hi\\\"\"}\n{\"label\":\"spam\",\"text\":\"WIN now\"}\n";
+    assert_eq!(texts(&read(&task, "x.jsonl", json).unwrap()), expected);
+    let gzip = {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, b"ham\tsay \"hi\"\nspam\tWIN now\n").unwrap();
+        encoder.finish().unwrap()
+    };
+    assert_eq!(texts(&read(&task, "x.tsv.gz", gzip).unwrap()), expected);
+}
+
+#[test]
+fn columns_are_chosen_by_name_or_number_and_fields_may_hold_line_ends() {
+    let named =
+        TaskConfig { header: true, label: Some("stars".into()), text: Some("review".into()), ..TaskConfig::default() };
+    let csv = "id,review,stars\n1,\"two\nlines, one field\",5\n2,short,1\n";
+    assert_eq!(
+        texts(&read(&named, "x.csv", csv).unwrap()),
+        [row(2, "5", "two\nlines, one field"), row(4, "1", "short")]
+    );
+    let json = "{\"review\": \"a\", \"stars\": 5}\n\n{\"review\": \"b\", \"stars\": true}";
+    assert_eq!(texts(&read(&named, "x.jsonl", json).unwrap()), [row(1, "5", "a"), row(3, "true", "b")]);
+    let counted = TaskConfig { label: Some("2".into()), text: Some("1".into()), ..TaskConfig::default() };
+    assert_eq!(texts(&read(&counted, "x.tsv", "1\tshort\t5").unwrap()), [row(1, "5", "short")]);
+    let dropped = TaskConfig { drop: vec!["Unknown".into(), String::new()], ..TaskConfig::default() };
+    assert_eq!(texts(&read(&dropped, "x.tsv", "a\tUnknown\nb\t\nc\tUnknown?").unwrap()), [row(3, "c", "Unknown?")]);
+}
+
+#[test]
+fn a_bad_table_is_refused_with_file_and_line() {
+    let task = TaskConfig::default();
+    let named = TaskConfig { header: true, ..TaskConfig::default() };
+    insta::assert_snapshot!(refused(&task, "x.tsv", "ham\thi\nspam\tWIN\tnow\n"), @"x.tsv, line 2: the row has 3 fields, the first row has 2 (mend the row, or set task.format if columns are parted otherwise)");
+    insta::assert_snapshot!(refused(&task, "x.tsv", "ham\thi\nspam\t \n"), @r#"x.tsv, line 2: the text is empty (remove the row, or leave such rows out by --set task.drop='[""]')"#);
+    insta::assert_snapshot!(refused(&task, "x.tsv", "ham\thi\n\tWIN\n"), @"x.tsv, line 2: the label is empty (give the row a label, or remove it)");
+    insta::assert_snapshot!(refused(&task, "x.tsv", "no tab at all"), @"x.tsv, line 1: the row has 1 fields and none is column `1` of task.text (count columns from 0, or set task.header = true where the first row names them)");
+    insta::assert_snapshot!(refused(&named, "x.csv", "label,body\nham,hi\n"), @"x.csv, line 1: there is no column `text` for task.text (there are label, body)");
+    insta::assert_snapshot!(refused(&task, "x.jsonl", "{\"label\": \"ham\"}"), @"x.jsonl, line 1: the object has no `text` (set task.label and task.text to its keys)");
+    insta::assert_snapshot!(refused(&task, "x.jsonl", "{\"label\": \"ham\", \"text\": [1]}"), @"x.jsonl, line 1: `text` is [1], not a text (give it as a string)");
+    assert!(refused(&task, "x.jsonl", "\nham").starts_with("x.jsonl, line 2: is no JSON"));
+    insta::assert_snapshot!(refused(&task, "x.tsv", b"ham\thi\nspam\tcaf\xe9\n"), @"x.tsv, line 2: the byte 0xe9 is not valid UTF-8 here (convert the file to UTF-8)");
+    insta::assert_snapshot!(refused(&task, "x.tsv", ""), @"x.tsv: no labelled sample is in it (give a file with samples)");
+    let conllu = TaskConfig { format: Some(FormatName::Conllu), ..TaskConfig::default() };
+    insta::assert_snapshot!(refused(&conllu, "x.tsv", ""), @"x.tsv: samples to classify are not read from conllu (tags are read from CoNLL-U, classes from tsv, csv and jsonl: set task.format)");
+    insta::assert_snapshot!(Records::read(&task, &[PathBuf::from("-")]).unwrap_err(), @"--data: labelled samples are read again when a run goes on, standard input cannot be (write them to a file first)");
+}
+
+/// A line of CoNLL-U.
+fn word(id: &str, form: &str, upos: &str, xpos: &str) -> String {
+    format!("{id}\t{form}\t_\t{upos}\t{xpos}\t_\t_\t_\t_\t_\n")
+}
+
+fn sentence(words: &[(&str, &str, &str)]) -> String {
+    words.iter().map(|(id, form, tag)| word(id, form, tag, "X")).chain(["\n".to_owned()]).collect()
+}
+
+#[test]
+fn sentences_are_read_from_conllu() {
+    let text = format!(
+        "# text = He don't\n{}{}",
+        sentence(&[
+            ("1", "He", "PRON"),
+            ("2-3", "don't", "_"),
+            ("2", "do", "AUX"),
+            ("3", "n't", "PART"),
+            ("3.1", "go", "_")
+        ]),
+        word("1", "Stop", "VERB", "VB").trim_end(),
+    );
+    let records = read(&tags(), "x.conllu", &text).unwrap();
+    let found: Vec<Vec<&str>> =
+        records.records.iter().map(|r| r.content.words().chain(r.content.labels()).collect()).collect();
+    assert_eq!(found, [vec!["He", "do", "n't", "PRON", "AUX", "PART"], vec!["Stop", "VERB"]]);
+    assert_eq!(records.records.iter().map(|r| r.line).collect::<Vec<_>>(), [2, 8]);
+    let xpos = TaskConfig { label: Some("xpos".into()), ..tags() };
+    let records = read(&xpos, "x.conllu", word("1", "Stop", "VERB", "VB")).unwrap();
+    assert_eq!(records.records[0].content.labels().collect::<Vec<_>>(), ["VB"]);
+}
+
+#[test]
+fn bad_conllu_is_refused_with_file_and_line() {
+    let refused = |text: &str| refused(&tags(), "x.conllu", text);
+    insta::assert_snapshot!(refused("# a comment\n1\tHe\tPRON\n"), @"x.conllu, line 2: a word has 10 columns in CoNLL-U, this line has 3 (part the columns by single tabs, with _ where one is empty)");
+    insta::assert_snapshot!(refused(&word("one", "He", "PRON", "X")), @"x.conllu, line 1: `one` is no number of a word (number the words of a sentence from 1)");
+    insta::assert_snapshot!(refused(&word("1", "", "PRON", "X")), @"x.conllu, line 1: the word is empty (give it in the second column)");
+    insta::assert_snapshot!(refused(&word("1", "He", "_", "X")), @"x.conllu, line 1: the word `He` has no UPOS tag (give it in column 4, or remove the sentence)");
+    let lemma = TaskConfig { label: Some("lemma".into()), ..tags() };
+    assert!(
+        read(&lemma, "x.conllu", word("1", "He", "PRON", "X")).unwrap_err().to_string().contains("use upos or xpos")
+    );
+}
+
+#[test]
+fn a_label_that_the_model_does_not_have_is_refused_with_file_and_line() {
+    let task = TaskConfig::default();
+    let trained = read(&task, "train.tsv", "ham\thi there\nspam\tWIN now").unwrap();
+    let encoder = Encoder::new(&task, &trained, &[true, true]).unwrap();
+    let other = read(&task, "x.tsv", "ham\thi\n\"ham\tWIN\n").unwrap();
+    let message = encoder.samples(&other).unwrap_err().to_string();
+    assert!(message.ends_with("x.tsv, line 2: the label `\"ham` is none of the model's (the model has ham, spam; mend the label, or train with it)"), "{message}");
+    let trained = read(&tags(), "train.conllu", sentence(&[("1", "He", "PRON"), ("2", "ran", "VERB")])).unwrap();
+    let encoder = Encoder::new(&tags(), &trained, &[true]).unwrap();
+    let other = read(&tags(), "x.conllu", sentence(&[("1", "He", "PRON"), ("2", "ran", "VREB")])).unwrap();
+    let message = encoder.samples(&other).unwrap_err().to_string();
+    assert!(message.contains("x.conllu, line 2: the label `VREB` is none of the model's"), "{message}");
+    let one = read(&task, "x.tsv", "ham\thi\nham\tyou").unwrap();
+    assert!(
+        Encoder::new(&task, &one, &[true, true])
+            .unwrap_err()
+            .to_string()
+            .contains("all samples are of one class, `ham`")
+    );
+}
+
+#[test]
+fn an_encoder_that_was_kept_prepares_a_prompt_as_the_training_texts_were() {
+    let prepare = PrepareOptions {
+        ascii: true,
+        oov_token: Some("<oov>".into()),
+        maxlen: 3,
+        truncating: Side::Post,
+        ..PrepareOptions::default()
+    };
+    let task = TaskConfig { prepare, ..TaskConfig::default() };
+    let records = read(&task, "x.tsv", "b\tCafé café, tea!\na\ttea CAFE milk").unwrap();
+    let encoder = Encoder::new(&task, &records, &[true, true]).unwrap();
+    assert_eq!(encoder.classes(), ["a", "b"]);
+    assert_eq!(encoder.text("the “cafe” tea milk"), [1, 2, 3]);
+    let kept = Encoder::from_json(&task, &encoder.to_json().unwrap()).unwrap();
+    assert_eq!((kept.text("CAFÉ x milk tea"), kept.hash()), (encoder.text("CAFÉ x milk tea"), encoder.hash()));
+    assert_eq!(encoder.samples(&records).unwrap()[0], Sample { tokens: vec![2, 2, 3], targets: vec![1] });
+    assert!(Encoder::from_json(&task, b"{}").unwrap_err().contains("does not parse"));
+    assert!(Encoder::from_json(&tags(), &encoder.to_json().unwrap()).unwrap_err().contains("does not belong"));
+}
+
+#[test]
+fn a_sentence_is_characters_and_words() {
+    let records = read(&tags(), "x.conllu", sentence(&[("1", "ab", "X"), ("2", "b", "Y"), ("3", "B", "Y")])).unwrap();
+    let encoder = Encoder::new(&tags(), &records, &[true]).unwrap();
+    // Words b (twice, for it is B too) and ab are 1 and 2, unknown ones 3; unknown characters 4, B 5, a 6, b 7.
+    assert_eq!(encoder.sentence(["ab", "c", "B"]), [6, 7, 2, 4, 3, 5, 1]);
+    assert_eq!(encoder.vocabulary(), 8);
+    let sample = &encoder.samples(&records).unwrap()[0];
+    assert_eq!(sample.targets, [IGNORE, IGNORE, 0, IGNORE, 1, IGNORE, 1]);
+    assert_eq!((1..8).filter(|&token| encoder.is_word(token)).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(
+        (encoder.hidden(1), encoder.hidden(2), encoder.hidden(3), encoder.hidden(7)),
+        (Some((3, 2)), Some((3, 1)), None, None)
+    );
+}
+
+/// Twelve samples of the lengths 1 to 12, whose class is the parity of their length.
+fn twelve() -> (Encoder, Vec<Sample>) {
+    let task = TaskConfig::default();
+    let text: String = (1..=12).map(|n| format!("{}\t{}\n", n % 2, "w ".repeat(n))).collect();
+    let records = read(&task, "x.tsv", text).unwrap();
+    let encoder = Encoder::new(&task, &records, &[true; 12]).unwrap();
+    let samples = encoder.samples(&records).unwrap();
+    (encoder, samples)
+}
+
+const OPTIONS: BatchOptions = BatchOptions {
+    rows: 5,
+    steps: 12,
+    fixed: false,
+    padding: Side::Pre,
+    sequence: false,
+    shuffle: Some(3),
+    word_dropout: 0.0,
+};
+
+/// The lengths of the samples in the order of an epoch's batches, after a check of every batch.
+fn lengths(batches: &SampleBatches<'_>, padding: Side, epoch: u64) -> Vec<usize> {
+    let (mut inputs, mut targets) = (vec![9; 60], vec![9; 60]);
+    let mut lengths = Vec::new();
+    for index in 0..batches.batches() {
+        let steps = batches.batch(epoch, index, &mut inputs, &mut targets).unwrap();
+        assert_eq!(batches.targets(steps), 5);
+        for n in 0..5 {
+            let row: Vec<u32> = (0..steps).map(|t| inputs[t * 5 + n]).collect();
+            let length = row.iter().filter(|&&token| token == 1).count();
+            let mut sorted = row.clone();
+            sorted.sort_unstable();
+            sorted.iter_mut().for_each(|token| assert!(*token <= 1));
+            if padding == Side::Post {
+                sorted.reverse();
+            }
+            assert_eq!(row, sorted, "padding stands on one side");
+            assert_eq!(targets[n], if length == 0 { IGNORE } else { length as u32 % 2 });
+            lengths.extend((length > 0).then_some(length));
+        }
+    }
+    lengths
+}
+
+#[test]
+fn an_epoch_has_every_sample_once_in_an_order_of_its_own() {
+    let (encoder, samples) = twelve();
+    for padding in [Side::Pre, Side::Post] {
+        let batches = SampleBatches::new(&samples, &encoder, BatchOptions { padding, ..OPTIONS });
+        assert_eq!(batches.batches(), 3);
+        let (first, second) = (lengths(&batches, padding, 0), lengths(&batches, padding, 1));
+        assert_ne!(first, second);
+        assert_eq!(first, lengths(&batches, padding, 0), "an epoch's order is its own");
+        for mut order in [first, second] {
+            order.sort_unstable();
+            assert_eq!(order, (1..=12).collect::<Vec<_>>());
+        }
+    }
+    let still = SampleBatches::new(&samples, &encoder, BatchOptions { shuffle: None, fixed: true, ..OPTIONS });
+    assert_eq!(lengths(&still, Side::Pre, 0), lengths(&still, Side::Pre, 7));
+    assert_eq!(still.batch(0, 0, &mut [0; 60], &mut [0; 60]).unwrap(), 12, "every batch has all steps");
+}
+
+#[test]
+fn rare_words_are_hidden_more_often_and_characters_never() {
+    let many: String = (0..400).map(|_| sentence(&[("1", "the", "D"), ("2", "cat", "N")])).collect();
+    let text = many + &sentence(&[("1", "axolotl", "N")]).repeat(4);
+    let records = read(&tags(), "x.conllu", text).unwrap();
+    let encoder = Encoder::new(&tags(), &records, &[true; 404]).unwrap();
+    let samples = encoder.samples(&records).unwrap();
+    let options = BatchOptions { rows: 1, steps: 8, sequence: true, word_dropout: 4.0, ..OPTIONS };
+    let batches = SampleBatches::new(&samples, &encoder, options);
+    let (mut inputs, mut targets, mut seen) = ([0; 8], [0; 8], [0; 10]);
+    for (epoch, index) in (0..100).flat_map(|epoch| (0..404).map(move |index| (epoch, index))) {
+        let steps = batches.batch(epoch, index, &mut inputs, &mut targets).unwrap();
+        inputs[..steps].iter().for_each(|&token| seen[(token as usize).min(9)] += 1);
+        assert!(
+            targets[..steps].iter().zip(&inputs).all(|(&target, &token)| (target != IGNORE) == encoder.is_word(token))
+        );
+    }
+    // 80,000 words seen 400 times each, hidden with probability 4/404; 400 seen 4 times, with 1/2.
+    let (common, rare) = (seen[1] + seen[2], seen[3]);
+    assert!((common - 79_208_i32).abs() < 150 && (rare - 200_i32).abs() < 60, "{common} {rare}");
+    assert_eq!(seen[4], 80_400 - common - rare, "what is hidden is unknown");
+}

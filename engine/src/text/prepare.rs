@@ -1,0 +1,221 @@
+//! How a text is prepared before its words are looked up: Keras' Tokenizer, and what people do before it.
+//!
+//! ```text
+//! line ends -> spaces; NFC or NFKC; ASCII folding; lower case; punctuation away    each where it is asked for
+//! every character of `filters` -> `split`
+//! parted at `split`; what is empty between two is left out                         or into characters (`char_level`)
+//! ```
+//!
+//! The order of the last three lines, and their defaults, are those of `keras.preprocessing.text.text_to_word_sequence`.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
+
+/// The characters that Keras' Tokenizer filters: all of ASCII's punctuation but the apostrophe, tab and line feed.
+pub const KERAS_FILTERS: &str = "!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n";
+
+/// A normal form of Unicode (UAX #15).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Normalization {
+    /// The text stays as it is.
+    #[default]
+    None,
+    /// Canonical composition.
+    Nfc,
+    /// Compatibility decomposition, then canonical composition.
+    Nfkc,
+}
+
+/// The side of a text that is padded or cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// Its beginning.
+    #[default]
+    Pre,
+    /// Its end.
+    Post,
+}
+
+/// How texts become numbers. The defaults are those of Keras' Tokenizer and `pad_sequences`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PrepareOptions {
+    /// A normal form of Unicode.
+    pub normalize: Normalization,
+    /// Letters lose their accents, and typographic quotes, dashes and ligatures become ASCII's; what has no such form stays.
+    pub ascii: bool,
+    /// Line ends become spaces.
+    pub join_lines: bool,
+    /// Characters that are neither letters, digits, marks nor white space are left out, after `lower` and before `filters`.
+    pub strip_punctuation: bool,
+    /// Lower case (Unicode's full mapping).
+    pub lower: bool,
+    /// Characters that part words and are no part of them.
+    pub filters: String,
+    /// What stands between words.
+    pub split: String,
+    /// Each character is a word; `filters` and `split` have no part in it.
+    pub char_level: bool,
+    /// Words with this index and above are left out, or become `oov_token`: the `num_words - 1` most frequent stay. 0: all stay.
+    pub num_words: usize,
+    /// Stands for words that are not known, and has index 1. Absent: they are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oov_token: Option<String>,
+    /// Words of a text at most; 0: as many as the longest of the training texts has.
+    pub maxlen: usize,
+    /// The side on which shorter texts are filled with 0.
+    pub padding: Side,
+    /// The side on which longer texts are cut.
+    pub truncating: Side,
+}
+
+impl Default for PrepareOptions {
+    fn default() -> PrepareOptions {
+        PrepareOptions {
+            normalize: Normalization::None,
+            ascii: false,
+            join_lines: false,
+            strip_punctuation: false,
+            lower: true,
+            filters: KERAS_FILTERS.to_owned(),
+            split: " ".to_owned(),
+            char_level: false,
+            num_words: 0,
+            oov_token: None,
+            maxlen: 0,
+            padding: Side::Pre,
+            truncating: Side::Pre,
+        }
+    }
+}
+
+impl PrepareOptions {
+    /// The text before it is parted into words.
+    pub fn clean<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let mut text = Cow::Borrowed(text);
+        if self.join_lines {
+            text = text.replace("\r\n", " ").replace(['\n', '\r', '\u{2028}', '\u{2029}'], " ").into();
+        }
+        match self.normalize {
+            Normalization::None => {}
+            Normalization::Nfc => text = text.nfc().collect::<String>().into(),
+            Normalization::Nfkc => text = text.nfkc().collect::<String>().into(),
+        }
+        if self.ascii {
+            text = fold(&text).into();
+        }
+        if self.lower {
+            text = text.to_lowercase().into();
+        }
+        if self.strip_punctuation {
+            let keeps = |c: &char| c.is_alphanumeric() || c.is_whitespace() || is_combining_mark(*c);
+            text = text.chars().filter(keeps).collect::<String>().into();
+        }
+        text
+    }
+
+    /// Calls `found` with each word of a text.
+    pub fn words(&self, text: &str, mut found: impl FnMut(&str)) {
+        let text = self.clean(text);
+        if self.char_level {
+            let mut buffer = [0; 4];
+            text.chars().for_each(|c| found(c.encode_utf8(&mut buffer)));
+            return;
+        }
+        let filtered: String = text.chars().fold(String::with_capacity(text.len()), |mut filtered, c| {
+            if self.filters.contains(c) {
+                filtered.push_str(&self.split);
+            } else {
+                filtered.push(c);
+            }
+            filtered
+        });
+        if self.split.is_empty() {
+            // Python's str.split() without an argument.
+            return filtered.split_whitespace().for_each(found);
+        }
+        filtered.split(self.split.as_str()).filter(|word| !word.is_empty()).for_each(found);
+    }
+}
+
+/// ASCII for what has a form in it: letters without their marks, ligatures parted, quotes and dashes plain.
+fn fold(text: &str) -> String {
+    let mut folded = String::with_capacity(text.len());
+    for c in text.nfkd().filter(|c| !is_combining_mark(*c)) {
+        let plain = match c {
+            '\u{2018}' | '\u{2019}' | '\u{201a}' | '\u{2032}' => "'",
+            '\u{201c}' | '\u{201d}' | '\u{201e}' | '\u{00ab}' | '\u{00bb}' | '\u{2033}' => "\"",
+            '\u{2010}'..='\u{2015}' | '\u{2212}' => "-",
+            'ß' => "ss",
+            'æ' => "ae",
+            'Æ' => "AE",
+            'œ' => "oe",
+            'Œ' => "OE",
+            'ø' => "o",
+            'Ø' => "O",
+            'đ' | 'ð' => "d",
+            'Đ' | 'Ð' => "D",
+            'ł' => "l",
+            'Ł' => "L",
+            'þ' => "th",
+            'Þ' => "Th",
+            'ı' => "i",
+            other => {
+                folded.push(other);
+                continue;
+            }
+        };
+        folded.push_str(plain);
+    }
+    folded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(options: &PrepareOptions, text: &str) -> Vec<String> {
+        let mut words = Vec::new();
+        options.words(text, |word| words.push(word.to_owned()));
+        words
+    }
+
+    #[test]
+    fn defaults_are_those_of_keras() {
+        // text_to_word_sequence of Keras 2.
+        let keras = PrepareOptions::default();
+        assert_eq!(words(&keras, "Don't stop, NOW!\tIt's 10_000."), ["don't", "stop", "now", "it's", "10", "000"]);
+        assert_eq!(words(&keras, " \n...  "), Vec::<String>::new());
+        let kept = PrepareOptions { filters: String::new(), lower: false, split: ",".into(), ..keras.clone() };
+        assert_eq!(words(&kept, "A b,,C"), ["A b", "C"]);
+        let letters = PrepareOptions { char_level: true, ..keras };
+        assert_eq!(words(&letters, "A! b"), ["a", "!", " ", "b"]);
+    }
+
+    #[test]
+    fn each_option_does_its_part() {
+        let none = PrepareOptions { filters: String::new(), lower: false, ..PrepareOptions::default() };
+        let with = |change: fn(&mut PrepareOptions)| {
+            let mut options = none.clone();
+            change(&mut options);
+            options
+        };
+        assert_eq!(with(|o| o.join_lines = true).clean("a\r\nb\nc\u{2028}d"), "a b c d");
+        assert_eq!(with(|o| o.normalize = Normalization::Nfc).clean("e\u{301}ﬁ"), "éﬁ");
+        assert_eq!(with(|o| o.normalize = Normalization::Nfkc).clean("e\u{301}ﬁ①"), "éfi1");
+        assert_eq!(
+            with(|o| o.ascii = true).clean("Ærøskøbing – “naïve” ﬂoß 말"),
+            "AEroskobing - \"naive\" floss \u{1106}\u{1161}\u{11af}"
+        );
+        assert_eq!(
+            with(|o| o.strip_punctuation = true).clean("well-known, e\u{301}tat; 말!"),
+            "wellknown e\u{301}tat 말"
+        );
+        assert_eq!(with(|o| o.lower = true).clean("ΟΔΟΣ İ"), "οδος i\u{307}");
+        assert_eq!(words(&with(|o| o.split = String::new()), "a\u{a0}b  c\n"), ["a", "b", "c"]);
+    }
+}

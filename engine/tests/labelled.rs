@@ -1,0 +1,325 @@
+//! Labelled samples as users of the command meet them: training, scoring, predicting, going on, and what is refused.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A classifier that learns in no time.
+const CLASSIFIER: &str = r#"
+[data]
+valid_fraction = 0.2
+[task]
+test_fraction = 0.2
+threshold = "f1"
+[task.prepare]
+maxlen = 12
+ascii = true
+[model.graph]
+loss = "binary_cross_entropy"
+layers = [
+  { type = "embedding", output_dim = 8, mask_zero = true },
+  { type = "dropout", rate = 0.1 },
+  { type = "bidirectional", layer = { type = "lstm", units = 6 } },
+  { type = "dense", units = 1, activation = "sigmoid" },
+]
+[train]
+batch = 16
+epochs = 6
+[optimizer]
+lr = 0.02
+"#;
+
+const CLASSES: &str = r#"
+[task]
+class_weights = "balanced"
+[model.graph]
+layers = [
+  { type = "embedding", output_dim = 8, mask_zero = true },
+  { type = "gru", units = 8 },
+  { type = "dense", activation = "softmax" },
+]
+[train]
+batch = 16
+epochs = 6
+[optimizer]
+lr = 0.02
+"#;
+
+const TAGGER: &str = r#"
+[task]
+kind = "tag"
+word_dropout = 0.3
+[model.graph]
+layers = [
+  { type = "embedding", output_dim = 8, mask_zero = true },
+  { type = "bidirectional", layer = { type = "lstm", units = 12, return_sequences = true } },
+  { type = "dense", activation = "softmax" },
+]
+[train]
+batch = 16
+epochs = 8
+[optimizer]
+lr = 0.02
+"#;
+
+/// A folder to run the command in.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Place {
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn file(&self, name: &str, contents: impl AsRef<[u8]>) {
+        fs::write(self.path().join(name), contents).unwrap();
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path().join(name)).unwrap()
+    }
+
+    fn unroll(&self, arguments: &[&str], input: &str) -> Output {
+        let mut command = assert_cmd::Command::cargo_bin("unroll").unwrap();
+        command.current_dir(self.path()).args(arguments).write_stdin(input).output().unwrap()
+    }
+
+    /// Runs what must succeed; returns standard output.
+    #[track_caller]
+    fn ok(&self, arguments: &[&str], input: &str) -> String {
+        let output = self.unroll(arguments, input);
+        let (out, err) = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).into();
+        assert!(output.status.success(), "{arguments:?}\n{out}\n{err}");
+        out
+    }
+
+    #[track_caller]
+    fn json(&self, arguments: &[&str]) -> Vec<Value> {
+        self.ok(arguments, "").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Runs what must be refused; returns the exit code and standard error.
+    #[track_caller]
+    fn refused(&self, arguments: &[&str]) -> String {
+        let output = self.unroll(arguments, "");
+        assert!(!output.status.success(), "{arguments:?}");
+        let error = String::from_utf8(output.stderr).unwrap().replace(&self.path().display().to_string(), "DIR");
+        format!("{}: {}", output.status.code().unwrap(), error.trim_end())
+    }
+}
+
+const WORDS: [[&str; 6]; 3] = [
+    ["lunch", "home", "later", "thanks", "sorry", "tomorrow"],
+    ["win", "prize", "free", "call", "claim", "cash"],
+    ["goal", "match", "team", "league", "coach", "score"],
+];
+
+/// Messages of `classes` classes, each of two words of its class among some that all share; the later classes are rarer.
+fn messages(classes: usize) -> String {
+    let names = ["ham", "spam", "sport"];
+    let mut text = String::new();
+    for i in 0..240 {
+        let class = if i % 4 == 0 { 1 + i / 4 % (classes - 1) } else { 0 };
+        let word = |k: usize| WORDS[class][(i * 7 + k * 5) % 6];
+        text += &format!("{}\tplease {} the {} now {i}\n", names[class], word(0), word(1));
+    }
+    text
+}
+
+fn figure<'v>(events: &'v [Value], data: &str) -> &'v Value {
+    let event = events.iter().find(|event| event["event"] == "scored" && event["data"] == data);
+    event.unwrap_or_else(|| panic!("no score of the {data}"))
+}
+
+#[test]
+fn a_filter_is_trained_scored_and_used() {
+    let place = Place::new();
+    place.file("messages.tsv", messages(2));
+    place.file("run.toml", CLASSIFIER);
+    let train = ["train", "--config", "run.toml", "--data", "messages.tsv", "--out", "run", "--json"];
+    let events = place.json(&train);
+    let measured = events.iter().filter(|event| event["event"] == "measured").count();
+    assert_eq!(measured, 6, "figures each epoch");
+    let test = figure(&events, "test");
+    assert!(test["figures"]["f1"].as_f64().unwrap() > 0.9, "{test}");
+    let counts: Vec<u64> = test["confusion"]["counts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|row| row.as_array().unwrap())
+        .map(|n| n.as_u64().unwrap())
+        .collect();
+    assert_eq!(counts.iter().sum::<u64>(), 48, "a fifth of 240");
+    assert_eq!(counts[2] + counts[3], 12, "each class is shared out alike");
+    assert!(String::from_utf8(place.read("run/metrics.jsonl")).unwrap().contains("\"kind\":\"measured\""));
+
+    // The run's own test samples give the same figures again; a file of its own is scored too.
+    let again = &place.json(&["eval", "run", "--json"])[0];
+    assert_eq!((&again["figures"], &again["confusion"]), (&test["figures"], &test["confusion"]));
+    place.file("other.tsv", "spam\twin the prize\nham\tsorry lunch tomorrow\n");
+    let other = place.ok(&["eval", "run", "--data", "other.tsv"], "");
+    assert!(
+        other.contains("other.tsv: 2 scored, accuracy 100.00 %") && other.contains("true \\ predicted   ham   spam"),
+        "{other}"
+    );
+
+    // A prompt is prepared as the training texts were, accents and capitals away, one by one or in lines.
+    let prompt = &place.json(&["predict", "run", "--text", "CLAIM the frée Prize!", "--json"])[0];
+    assert_eq!((&prompt["class"], &prompt["known_words"]), (&"spam".into(), &4.into()));
+    let same = &place.json(&["predict", "run", "--text", "claim the free prize", "--json"])[0];
+    assert_eq!(prompt["probabilities"], same["probabilities"]);
+    let lines = place.ok(&["predict", "run"], "thanks, later\nfree cash\n");
+    let classes: Vec<&str> = lines.lines().map(|line| line.split('\t').next().unwrap()).collect();
+    assert_eq!(classes, ["ham", "spam"], "{lines}");
+    let rows: Vec<_> = place.ok(&["summary", "run"], "").lines().map(str::to_owned).collect();
+    assert!(rows.iter().any(|row| row.contains("Bidirectional")), "{rows:?}");
+
+    // What is none of it.
+    insta::assert_snapshot!(place.refused(&["generate", "run"]), @"3: error: run: the run learned to classify, not to write (use `unroll predict`)");
+    place.file("unknown.tsv", "ham\thello\neggs\tbacon\n");
+    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "unknown.tsv"]), @"3: error: unknown.tsv, line 2: the label `eggs` is none of the model's (the model has ham, spam; mend the label, or train with it)");
+    place.file("messages.tsv", messages(2).replace("lunch", "dinner"));
+    let changed = place.refused(&["train", "--resume", "run", "--epochs", "7"]);
+    assert!(
+        changed.starts_with("2: error: the run cannot be resumed: the vocabulary is")
+            && changed.contains("the corpus is"),
+        "{changed}"
+    );
+    insta::assert_snapshot!(place.refused(&["eval", "run"]), @"3: error: run: the run's samples have changed since it was trained (name the samples to score with --data)");
+}
+
+#[test]
+fn several_classes_and_weights() {
+    let place = Place::new();
+    place.file("messages.tsv", messages(3));
+    place.file("run.toml", CLASSES);
+    let events = place.json(&["train", "--config", "run.toml", "--data", "messages.tsv", "--out", "run", "--json"]);
+    let valid = figure(&events, "validation");
+    assert!(valid["figures"]["macro_f1"].as_f64().unwrap() > 0.9, "{valid}");
+    let lines = place.ok(&["predict", "run"], "the coach and the team\n");
+    assert!(lines.starts_with("sport\t"), "{lines}");
+    let binary = CLASSES
+        .replace("[model.graph]", "[model.graph]\nloss = \"binary_cross_entropy\"")
+        .replace("\"dense\",", "\"dense\", units = 1,")
+        .replace("softmax", "sigmoid");
+    place.file("binary.toml", binary);
+    insta::assert_snapshot!(place.refused(&["train", "--config", "binary.toml", "--data", "messages.tsv", "--out", "other"]), @"2: error: binary_cross_entropy is for two classes, there are 3 (leave the loss out, and end the model in a dense layer without units)");
+    insta::assert_snapshot!(place.refused(&["train", "--config", "run.toml", "--data", "messages.tsv", "--out", "other", "--set", "task.fold=3", "--set", "task.folds=3"]), @"2: error: --set task.fold: must be less than task.folds, got 3 of 3");
+    assert!(!place.path().join("other").exists(), "a run that never began leaves no folder");
+}
+
+/// Sentences of a determiner, an adjective that ends in -y, a noun that ends in -er and a verb that ends in -ed.
+fn sentences(first: usize, count: usize) -> String {
+    let stem =
+        |i: usize| -> String { [i % 7, i / 7 % 5, i % 11].iter().map(|k| char::from(b"bdfgklmprst"[*k])).collect() };
+    let mut text = String::new();
+    for i in first..first + count {
+        let words = [
+            ("the".to_owned(), "DET"),
+            (stem(i) + "y", "ADJ"),
+            (stem(i + 3) + "er", "NOUN"),
+            (stem(i + 5) + "ed", "VERB"),
+        ];
+        for (n, (word, tag)) in words.iter().enumerate().filter(|(n, _)| i % 3 > 0 || *n != 1) {
+            text += &format!("{}\t{word}\t_\t{tag}\t_\t_\t_\t_\t_\t_\n", n + 1);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[test]
+fn a_tagger_knows_unknown_words_by_their_characters() {
+    let place = Place::new();
+    place.file("train.conllu", sentences(0, 150));
+    place.file("test.conllu", sentences(500, 30));
+    place.file("run.toml", TAGGER);
+    let data = ["--data", "train.conllu", "--test", "test.conllu", "--out", "run", "--json"];
+    let events = place.json(&[&["train", "--config", "run.toml"][..], &data].concat());
+    let test = figure(&events, "test");
+    assert!(test["figures"]["unknown_accuracy"].as_f64().unwrap() > 0.95, "{test}");
+    assert_eq!(
+        place.ok(&["predict", "run", "--text", "the zopy kazer glibbed", "--words"], "").trim_end(),
+        "the/DET zopy/ADJ kazer/NOUN glibbed/VERB"
+    );
+    place.file("bad.conllu", "# one\n1\tthe\tDET\n");
+    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "bad.conllu"]), @"3: error: bad.conllu, line 2: a word has 10 columns in CoNLL-U, this line has 3 (part the columns by single tabs, with _ where one is empty)");
+}
+
+/// The bytes of a run's last checkpoint and its metrics.
+fn end(place: &Place, run: &str) -> Vec<Vec<u8>> {
+    let folder = place.path().join(run).join("checkpoints");
+    let mut steps: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
+    steps.sort();
+    let last = steps.last().unwrap();
+    let mut files: Vec<_> = ["weights.safetensors", "optimizer.safetensors", "state.json"]
+        .map(|name| fs::read(last.join(name)).unwrap())
+        .into();
+    files.extend(["metrics.jsonl", "task.json", "decision.json"].map(|name| place.read(&format!("{run}/{name}"))));
+    files
+}
+
+#[test]
+fn a_run_that_is_killed_ends_as_the_unbroken_one() {
+    let place = Place::new();
+    place.file("messages.tsv", messages(2));
+    place.file("run.toml", CLASSIFIER);
+    let options =
+        ["--config", "run.toml", "--data", "messages.tsv", "--save-every", "3", "--print-every", "2", "--threads", "2"];
+    place.ok(&[&["train", "--out", "unbroken"][..], &options].concat(), "");
+    let mut broken = Command::new(env!("CARGO_BIN_EXE_unroll"));
+    broken.current_dir(place.path()).args(["train", "--out", "broken", "--pause-storage", "4"]).args(options);
+    let mut child = broken.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // Some steps into the second epoch, wherever that is.
+    let begin = Instant::now();
+    let reached = || place.path().join("broken/checkpoints/step-00000015").exists();
+    while !reached() && begin.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    assert!(child.wait().unwrap().code().is_none(), "it was killed before its end");
+    place.ok(&["train", "--resume", "broken"], "");
+    assert!(end(&place, "broken") == end(&place, "unbroken"));
+}
+
+/// Real messages, where a folder of them is named.
+#[test]
+fn real_messages_are_filtered() {
+    let Some(folder) = std::env::var_os("UNROLL_DATA") else {
+        println!("SKIPPED: UNROLL_DATA names no folder");
+        return;
+    };
+    let file = Path::new(&folder).join("sms-spam/SMSSpamCollection");
+    if !file.exists() {
+        println!("SKIPPED: {} is not there", file.display());
+        return;
+    }
+    let place = Place::new();
+    let data = file.display().to_string();
+    let events = place.json(&[
+        "train",
+        "--recipe",
+        "sms-spam",
+        "--data",
+        &data,
+        "--epochs",
+        "1",
+        "--out",
+        "run",
+        "--json",
+        "--set",
+        "task.folds=5",
+    ]);
+    let accuracy = figure(&events, "test")["figures"]["accuracy"].as_f64().unwrap();
+    assert!(accuracy > 0.96, "always ham is right in 0.866: {accuracy}");
+}
