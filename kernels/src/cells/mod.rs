@@ -87,6 +87,22 @@ pub(crate) fn through_tanh<S: Simd>(s: S, d: S::F32, y: S::F32) -> S::F32 {
     s.mul(d, s.neg_mul_add(y, y, s.splat(1.0)))
 }
 
+/// Gradients of a state below this magnitude, 2^-80, count as zero.
+pub(crate) const VANISHED: f32 = f32::from_bits((127 - 80) << 23);
+
+/// The gradient that reaches a state, as a step backward takes it: 0 where its magnitude is below [`VANISHED`], NaN as it is.
+///
+/// What vanishes through hundreds of steps ends among the subnormal numbers, on which processors take a hundred cycles
+/// an operation: a bidirectional LSTM on texts of 600 words then trains at a twelfth of its rate. A gradient of 2^-80 adds
+/// nothing to a sum over time whose other terms are larger than 2^-56, and 2^-80 leaves room for a step's factors: what it
+/// is multiplied with, slopes, weights and states, must shrink it by 2^46 more before a product is subnormal. To have the
+/// processor flush (FTZ and DAZ of MXCSR) would do as well on x86, but other processors would give other bits, and Rust
+/// does not define what its own arithmetic means under such a mode.
+#[inline(always)]
+pub(crate) fn reaching<S: Simd>(s: S, d: S::F32) -> S::F32 {
+    s.select(s.lt(s.abs(d), s.splat(VANISHED)), s.splat(0.0), d)
+}
+
 /// Panics unless an operand has the shape that the others ask for.
 #[track_caller]
 pub(crate) fn check_shape(name: &str, shape: [usize; 2], want: [usize; 2]) {

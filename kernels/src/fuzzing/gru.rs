@@ -2,6 +2,7 @@
 
 use super::input::{Input, cut_at};
 use super::{Probe, TINY, U, Wanted, same_bits_in_blocks, with_hidden_side};
+use crate::cells::VANISHED;
 use crate::cells::reference::sigmoid;
 use crate::check::{Framed, on_every_set};
 use crate::gemm::{Packed, Precision};
@@ -173,7 +174,8 @@ fn after_backward(step: &Step, cut: u8, probe: Probe<'_>) {
         let (dz, dn, through) = blend_backward(z, n, h_prev, dh);
         let dr = dn * q * r * (1.0 - r);
         let before = f64::from(step.dh_prev[at]);
-        let bound = 16.0 * U * (dh.abs() * (1.0 + h_prev.abs()) * (1.0 + q.abs()) + before.abs()) + TINY;
+        let steep = (1.0 + h_prev.abs()) * (1.0 + q.abs());
+        let bound = 16.0 * U * (dh.abs() * steep + before.abs()) + f64::from(VANISHED) * steep + TINY;
         for (k, d) in [dz, dr, dn].into_iter().enumerate() {
             input_side.set(step.gate(at, k), d, bound);
         }
@@ -287,11 +289,12 @@ fn before_backward(step: &Step, cut: u8, probe: Probe<'_>) {
         let (ds, before) = (f64::from(step.dreset_h[at]), f64::from(step.dh_prev[at]));
         let (dz, dn, through) = blend_backward(z, n, h_prev, dh);
         let size = (dh.abs() + ds.abs()) * (1.0 + h_prev.abs());
+        let vanished = f64::from(VANISHED) * (1.0 + h_prev.abs()) + TINY;
         for (k, d) in [dz, ds * h_prev * r * (1.0 - r), dn].into_iter().enumerate() {
-            gates.set(step.gate(at, k), d, 16.0 * U * size + TINY);
+            gates.set(step.gate(at, k), d, 16.0 * U * size + vanished);
         }
         // Two phases add to it, each with its rounding.
-        direct.push(before + through + ds * r, 16.0 * U * (2.0 * size + before.abs()) + TINY);
+        direct.push(before + through + ds * r, 16.0 * U * (2.0 * size + before.abs()) + vanished);
     }
     Wanted::concat([gates, direct]).compare("backward, reset before", results, probe);
 }

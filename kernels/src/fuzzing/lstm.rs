@@ -2,6 +2,7 @@
 
 use super::input::{Input, cut_at};
 use super::{Probe, TINY, U, Wanted, same_bits_in_blocks, with_hidden_side};
+use crate::cells::VANISHED;
 use crate::check::{Framed, on_every_set};
 use crate::gemm::{Packed, Precision};
 use crate::lstm::{Backward, Forward, backward, forward, reference};
@@ -95,7 +96,8 @@ fn step_backward(input: &mut Input<'_>, [rows, units]: [usize; 2], cut: u8, prob
         let activated = places.map(|p| f64::from(gates[p]));
         let [c, c_prev, dh, dc] = [&c, &c_prev, &dh, &dc].map(|x| f64::from(x[at]));
         let (d, dc_prev) = reference::cell_backward(activated, c, c_prev, dh, dc);
-        let bound = 32.0 * U * (dc.abs() + dh.abs()) * (1.0 + c_prev.abs()) + TINY;
+        let vanished = 2.0 * f64::from(VANISHED);
+        let bound = (32.0 * U * (dc.abs() + dh.abs()) + vanished) * (1.0 + c_prev.abs()) + TINY;
         for (place, d) in places.into_iter().zip(d) {
             dgates.set(place, d, bound);
         }

@@ -1,7 +1,8 @@
 //! One step of the simple recurrent cell, forward and backward, against the reference's cell.
 
 use super::input::{Input, cut_at};
-use super::{Probe, TINY, U, Wanted, same_bits_in_blocks, with_hidden_side};
+use super::{Probe, U, Wanted, same_bits_in_blocks, with_hidden_side};
+use crate::cells::VANISHED;
 use crate::check::{Framed, on_every_set};
 use crate::gemm::{Packed, Precision};
 use crate::rnn::{Activation, Backward, Forward, backward, forward, reference};
@@ -60,7 +61,7 @@ pub(super) fn run(data: &[u8], probe: Probe<'_>) {
     let mut want = Wanted::default();
     for (&h, &dh) in h.iter().zip(&dh) {
         let (h, dh) = (f64::from(h), f64::from(dh));
-        want.push(reference::cell_backward(activation, h, dh), 4.0 * U * dh.abs() + TINY);
+        want.push(reference::cell_backward(activation, h, dh), 4.0 * U * dh.abs() + f64::from(VANISHED));
     }
     want.compare("backward", results, probe);
 }

@@ -29,7 +29,7 @@
 //! ```text
 //! |error of z, r| <= e / 4 + v                 |error of s| <= |h_prev| (e / 4 + v + 2 u)
 //! |error of n|    <= e + v                     |error of h| <= |error of n| + 8 u (1 + |h_prev|)
-//! |error of da, dh_prev| <= 16 u ((|dh| + |ds|) (1 + |h_prev|) + |dh_prev|)
+//! |error of da, dh_prev| <= 16 u ((|dh| + |ds|) (1 + |h_prev|) + |dh_prev|) + 2^-80 (1 + |h_prev|)
 //! ```
 
 use super::{check_gates, generic};

@@ -3,7 +3,7 @@
 //! is a run of whole vectors and one partial vector, whose unused lanes hold zeros ([`Row::sweep`]).
 
 use super::before;
-use crate::cells::{Apply, Row, load, store};
+use crate::cells::{Apply, Row, load, reaching, store};
 use crate::simd::{Kernel, Simd};
 use crate::{GroupsMut, Mat, MatMut};
 
@@ -126,7 +126,7 @@ impl<F: Apply> Row for BackwardRow<'_, F> {
         let [hidden_z, hidden_r, hidden_n] = &mut self.hidden;
         let (z, r) = (load::<S, WHOLE>(s, gate_z, at), load::<S, WHOLE>(s, gate_r, at));
         let (n, q) = (load::<S, WHOLE>(s, gate_n, at), load::<S, WHOLE>(s, hidden_n, at));
-        let dh = load::<S, WHOLE>(s, self.dh, at);
+        let dh = reaching(s, load::<S, WHOLE>(s, self.dh, at));
         let h_prev = load::<S, WHOLE>(s, self.h_prev, at);
         let [dz, dn] = through_blend(s, self.functions, [z, n, h_prev, dh]);
         let dr = self.functions.through_gate(s, s.mul(dn, q), r);
@@ -255,7 +255,7 @@ impl<F: Apply> Row for BackwardCandidateRow<'_, F> {
     #[inline(always)]
     fn cell<S: Simd, const WHOLE: bool>(&mut self, s: S, at: usize) {
         let (z, n) = (load::<S, WHOLE>(s, self.z, at), load::<S, WHOLE>(s, self.n, at));
-        let dh = load::<S, WHOLE>(s, self.dh, at);
+        let dh = reaching(s, load::<S, WHOLE>(s, self.dh, at));
         let h_prev = load::<S, WHOLE>(s, self.h_prev, at);
         let [dz, dn] = through_blend(s, self.functions, [z, n, h_prev, dh]);
         store::<S, WHOLE>(s, self.z, at, dz);

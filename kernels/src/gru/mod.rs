@@ -35,7 +35,7 @@
 //! |error of z, r| <= e / 4 + v
 //! |error of n|    <= (1 + |q|) (5/4 e + 2 v)
 //! |error of h|    <= |error of n| + (1 + |h_prev|) (e / 4 + 2 v)
-//! |error of da, dq, dh_prev| <= 16 u (|dh| (1 + |h_prev|) (1 + |q|) + |dh_prev|)
+//! |error of da, dq, dh_prev| <= 16 u (|dh| (1 + |h_prev|) (1 + |q|) + |dh_prev|) + 2^-80 (1 + |h_prev|) (1 + |q|)
 //! ```
 //!
 //! where backward is measured from the values that it is given. Results are equal on AVX2 and AVX-512, and do not

@@ -385,6 +385,25 @@ fn the_gradient_of_h_prev_is_added_to_what_is_there() {
 }
 
 #[test]
+fn gradients_that_have_vanished_are_zero() {
+    for (isa, reset) in sets_under_test().into_iter().flat_map(|isa| RESETS.map(|reset| (isa, reset))) {
+        let units = isa.lanes() + 3;
+        let scaled = |scale: f32| {
+            let mut sequence = Sequence::new(reset, [3, 2, units], 53);
+            sequence.dy.iter_mut().for_each(|d| *d *= scale);
+            sequence.run(isa, &[0, units])
+        };
+        let (plain, small, vanished) = (scaled(1.0), scaled(2f32.powi(-30)), scaled(2f32.powi(-81)));
+        // Backward is linear in what it is given, so a power of two goes through it exactly.
+        let expected = |d: &[f32]| -> Vec<f32> { d.iter().map(|d| d * 2f32.powi(-30)).collect() };
+        assert!(bits(&[&small.dpre, &small.dh]) == bits(&[&expected(&plain.dpre), &expected(&plain.dh)]), "{isa}");
+        let state = 2 * units;
+        let mut left = vanished.dpre.iter().chain(&vanished.dhidden).chain(&vanished.dh[..state]);
+        assert!(left.all(|&d| d == 0.0), "{isa} {reset:?}: not zero");
+    }
+}
+
+#[test]
 fn huge_values_saturate_and_nan_goes_through() {
     for isa in sets_under_test() {
         let units = isa.lanes() + 3;

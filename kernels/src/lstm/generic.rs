@@ -2,7 +2,7 @@
 //! each value once and writes each result once, in place of the gates. A row is a run of whole vectors and one partial
 //! vector, whose unused lanes hold zeros.
 
-use crate::cells::{Apply, Row, load, store};
+use crate::cells::{Apply, Row, load, reaching, store};
 use crate::simd::{Kernel, Simd};
 use crate::{GroupsMut, Mat, MatMut};
 
@@ -118,11 +118,12 @@ impl<F: Apply> Row for BackwardRow<'_, F> {
         let [gate_i, gate_f, gate_g, gate_o] = &mut self.gates;
         let (i, f) = (load::<S, WHOLE>(s, gate_i, at), load::<S, WHOLE>(s, gate_f, at));
         let (g, o) = (load::<S, WHOLE>(s, gate_g, at), load::<S, WHOLE>(s, gate_o, at));
-        let dh = load::<S, WHOLE>(s, self.dh, at);
+        let dh = reaching(s, load::<S, WHOLE>(s, self.dh, at));
         let peephole = if F::PLAIN { None } else { self.peephole };
         let functions = self.functions;
         let act_c = functions.activation(s, load::<S, WHOLE>(s, self.c, at));
-        let mut dc = s.add(load::<S, WHOLE>(s, self.dc, at), functions.through_activation(s, s.mul(dh, o), act_c));
+        let dc = reaching(s, load::<S, WHOLE>(s, self.dc, at));
+        let mut dc = s.add(dc, functions.through_activation(s, s.mul(dh, o), act_c));
         let d_o = functions.through_gate(s, s.mul(dh, act_c), o);
         if let Some([_, _, peep_o]) = peephole {
             dc = s.mul_add(d_o, load::<S, WHOLE>(s, peep_o, at), dc);

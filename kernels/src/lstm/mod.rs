@@ -42,7 +42,7 @@
 //! |error of a gate|      <= e + v
 //! |error of c|           <= (1 + |c_prev|) (5/4 e + 3 v)
 //! |error of h|           <= |error of c| + e / 4 + 3 v
-//! |error of da, dc_prev| <= 32 u (|dc| + |dh|) (1 + |c_prev|)
+//! |error of da, dc_prev| <= (32 u (|dc| + |dh|) + 2^-79) (1 + |c_prev|)
 //! ```
 //!
 //! where backward is measured from the values that it is given. Another form's functions are no steeper than 1, and err by

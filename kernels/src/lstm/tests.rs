@@ -391,6 +391,23 @@ fn a_whole_backward_is_the_derivative_and_faults_in_it_are_caught() {
 }
 
 #[test]
+fn gradients_that_have_vanished_are_zero() {
+    for isa in sets_under_test() {
+        let units = isa.lanes() + 3;
+        let scaled = |scale: f32| {
+            let mut sequence = Sequence::new(3, 2, units, 53);
+            sequence.dy.iter_mut().chain(&mut sequence.dc_last).for_each(|d| *d *= scale);
+            sequence.run(isa, &[0, units])
+        };
+        let (plain, small, vanished) = (scaled(1.0), scaled(2f32.powi(-30)), scaled(2f32.powi(-81)));
+        // Backward is linear in what it is given, so a power of two goes through it exactly.
+        let expected = |d: &[f32]| -> Vec<f32> { d.iter().map(|d| d * 2f32.powi(-30)).collect() };
+        assert!(bits(&[&small.dpre, &small.dc]) == bits(&[&expected(&plain.dpre), &expected(&plain.dc)]), "{isa}");
+        assert!(vanished.dpre.iter().chain(&vanished.dc[..2 * units]).all(|&d| d == 0.0), "{isa}: not zero");
+    }
+}
+
+#[test]
 fn huge_values_saturate_and_nan_goes_through() {
     for isa in sets_under_test() {
         let units = isa.lanes() + 3;

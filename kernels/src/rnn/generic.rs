@@ -3,7 +3,7 @@
 
 use super::Activation;
 use crate::activation::generic::{through, value};
-use crate::cells::{load, store, through_tanh};
+use crate::cells::{load, reaching, store, through_tanh};
 use crate::math::tanh;
 use crate::simd::{Kernel, Simd};
 use crate::{GroupsMut, MatMut};
@@ -59,14 +59,14 @@ impl Kernel for Backward<'_> {
                     [h, dh],
                     dpre,
                     #[inline(always)]
-                    |h, dh| through_tanh(s, dh, h),
+                    |h, dh| through_tanh(s, reaching(s, dh), h),
                 ),
                 other => map(
                     s,
                     [h, dh],
                     dpre,
                     #[inline(always)]
-                    |h, dh| through(s, other, dh, h),
+                    |h, dh| through(s, other, reaching(s, dh), h),
                 ),
             }
         }

@@ -167,6 +167,22 @@ impl Sequence {
 }
 
 #[test]
+fn gradients_that_have_vanished_are_zero() {
+    for (isa, activation) in sets_under_test().into_iter().flat_map(|isa| Activation::ALL.map(|a| (isa, a))) {
+        let units = isa.lanes() + 3;
+        let scaled = |scale: f32| {
+            let mut sequence = Sequence::new(activation, [3, 2, units], 53);
+            sequence.dy.iter_mut().for_each(|d| *d *= scale);
+            sequence.run(isa, &[0, units]).dpre
+        };
+        // Backward is linear in what it is given, so a power of two goes through it exactly.
+        let expected: Vec<f32> = scaled(1.0).iter().map(|d| d * 2f32.powi(-30)).collect();
+        assert!(bits(&[&scaled(2f32.powi(-30))]) == bits(&[&expected]), "{isa} {activation:?}");
+        assert!(scaled(2f32.powi(-81)).iter().all(|&d| d == 0.0), "{isa} {activation:?}: not zero");
+    }
+}
+
+#[test]
 fn every_step_is_within_its_bound() {
     for isa in sets_under_test() {
         for (rows, units) in awkward(isa.lanes()) {
