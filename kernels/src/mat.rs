@@ -37,11 +37,13 @@ impl Buffer {
     }
 
     /// The elements.
+    #[inline]
     pub fn as_slice(&self) -> &[f32] {
         &bytemuck::cast_slice(&self.lines)[..self.len]
     }
 
     /// The elements.
+    #[inline]
     pub fn as_mut_slice(&mut self) -> &mut [f32] {
         &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
     }
@@ -79,12 +81,14 @@ fn ask_for_huge_pages(memory: &mut [std::mem::MaybeUninit<Line>]) {
 
 impl std::ops::Deref for Buffer {
     type Target = [f32];
+    #[inline]
     fn deref(&self) -> &[f32] {
         self.as_slice()
     }
 }
 
 impl std::ops::DerefMut for Buffer {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [f32] {
         self.as_mut_slice()
     }
@@ -100,6 +104,7 @@ pub fn padded(cols: usize) -> usize {
 
 /// Panics unless a view of this shape fits into `len` elements.
 #[track_caller]
+#[inline]
 fn check(len: usize, rows: usize, cols: usize, stride: usize) {
     assert!(cols <= stride || rows <= 1, "a row of {cols} columns does not fit a stride of {stride}");
     let need = if rows == 0 || cols == 0 {
@@ -128,6 +133,7 @@ unsafe impl Sync for Mat<'_> {}
 impl<'a> Mat<'a> {
     /// A view of `data`. Panics if the last row does not fit.
     #[track_caller]
+    #[inline]
     pub fn new(data: &'a [f32], rows: usize, cols: usize, stride: usize) -> Self {
         check(data.len(), rows, cols, stride);
         Self { ptr: data.as_ptr(), rows, cols, stride, life: PhantomData }
@@ -135,23 +141,28 @@ impl<'a> Mat<'a> {
 
     /// A view without gaps between the rows.
     #[track_caller]
+    #[inline]
     pub fn dense(data: &'a [f32], rows: usize, cols: usize) -> Self {
         Self::new(data, rows, cols, cols)
     }
 
     /// The number of rows.
+    #[inline]
     pub fn rows(self) -> usize {
         self.rows
     }
     /// The number of columns.
+    #[inline]
     pub fn cols(self) -> usize {
         self.cols
     }
     /// Elements from one row to the next.
+    #[inline]
     pub fn stride(self) -> usize {
         self.stride
     }
     /// The first element.
+    #[inline]
     pub fn as_ptr(self) -> *const f32 {
         self.ptr
     }
@@ -167,6 +178,7 @@ impl<'a> Mat<'a> {
 
     /// Rows `range`.
     #[track_caller]
+    #[inline]
     pub fn rows_range(self, range: Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.rows, "rows {range:?} of {}", self.rows);
         // `wrapping_add`: the start of an empty range may lie a stride beyond the end.
@@ -175,6 +187,7 @@ impl<'a> Mat<'a> {
 
     /// Columns `range` of every row.
     #[track_caller]
+    #[inline]
     pub fn cols_range(self, range: Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.cols, "columns {range:?} of {}", self.cols);
         Self { ptr: self.ptr.wrapping_add(range.start), cols: range.len(), ..self }
@@ -198,6 +211,7 @@ unsafe impl Sync for MatMut<'_> {}
 impl<'a> MatMut<'a> {
     /// A view of `data`. Panics if the last row does not fit.
     #[track_caller]
+    #[inline]
     pub fn new(data: &'a mut [f32], rows: usize, cols: usize, stride: usize) -> Self {
         check(data.len(), rows, cols, stride);
         Self { ptr: data.as_mut_ptr(), rows, cols, stride, life: PhantomData }
@@ -205,23 +219,28 @@ impl<'a> MatMut<'a> {
 
     /// A view without gaps between the rows.
     #[track_caller]
+    #[inline]
     pub fn dense(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
         Self::new(data, rows, cols, cols)
     }
 
     /// The number of rows.
+    #[inline]
     pub fn rows(&self) -> usize {
         self.rows
     }
     /// The number of columns.
+    #[inline]
     pub fn cols(&self) -> usize {
         self.cols
     }
     /// Elements from one row to the next.
+    #[inline]
     pub fn stride(&self) -> usize {
         self.stride
     }
     /// The first element.
+    #[inline]
     pub fn as_mut_ptr(&mut self) -> *mut f32 {
         self.ptr
     }
@@ -237,6 +256,7 @@ impl<'a> MatMut<'a> {
 
     /// All elements of a matrix without gaps between the rows.
     #[track_caller]
+    #[inline]
     pub fn into_slice(self) -> &'a mut [f32] {
         assert!(self.cols == self.stride || self.rows <= 1, "{} columns with a stride of {}", self.cols, self.stride);
         // SAFETY: without gaps these are the elements of the view, which is exclusive.
@@ -244,17 +264,20 @@ impl<'a> MatMut<'a> {
     }
 
     /// The same matrix, read.
+    #[inline]
     pub fn as_ref(&self) -> Mat<'_> {
         Mat { ptr: self.ptr, rows: self.rows, cols: self.cols, stride: self.stride, life: PhantomData }
     }
 
     /// The same matrix for a shorter time.
+    #[inline]
     pub fn reborrow(&mut self) -> MatMut<'_> {
         MatMut { life: PhantomData, ..*self }
     }
 
     /// Rows `..r` and `r..`.
     #[track_caller]
+    #[inline]
     pub fn split_rows_at(self, r: usize) -> (Self, Self) {
         assert!(r <= self.rows, "row {r} of {}", self.rows);
         let below = Self { ptr: self.ptr.wrapping_add(r * self.stride), rows: self.rows - r, ..self };
@@ -263,6 +286,7 @@ impl<'a> MatMut<'a> {
 
     /// Columns `..c` and `c..`.
     #[track_caller]
+    #[inline]
     pub fn split_cols_at(self, c: usize) -> (Self, Self) {
         assert!(c <= self.cols, "column {c} of {}", self.cols);
         let right = Self { ptr: self.ptr.wrapping_add(c), cols: self.cols - c, ..self };
@@ -271,18 +295,21 @@ impl<'a> MatMut<'a> {
 
     /// Rows `range`.
     #[track_caller]
+    #[inline]
     pub fn rows_range(self, range: Range<usize>) -> Self {
         self.split_rows_at(range.end).0.split_rows_at(range.start).1
     }
 
     /// Columns `range`.
     #[track_caller]
+    #[inline]
     pub fn cols_range(self, range: Range<usize>) -> Self {
         self.split_cols_at(range.end).0.split_cols_at(range.start).1
     }
 
     /// The columns as `groups` groups of equal width.
     #[track_caller]
+    #[inline]
     pub fn into_groups(self, groups: usize) -> GroupsMut<'a> {
         assert!(groups > 0 && self.cols.is_multiple_of(groups), "{} columns in {groups} groups", self.cols);
         let cols = self.cols / groups;
@@ -302,6 +329,7 @@ impl<'a> MatMut<'a> {
     /// # Safety
     ///
     /// While both live, no element may be written through one and touched through the other at the same time.
+    #[inline]
     pub unsafe fn alias(&self) -> MatMut<'a> {
         MatMut { life: PhantomData, ..*self }
     }
@@ -326,31 +354,38 @@ unsafe impl Sync for GroupsMut<'_> {}
 
 impl GroupsMut<'_> {
     /// The number of rows.
+    #[inline]
     pub fn rows(&self) -> usize {
         self.rows
     }
     /// The number of groups (gates).
+    #[inline]
     pub fn groups(&self) -> usize {
         self.groups
     }
     /// Columns (units) of one group.
+    #[inline]
     pub fn cols(&self) -> usize {
         self.cols
     }
     /// Elements from one row to the next.
+    #[inline]
     pub fn stride(&self) -> usize {
         self.stride
     }
     /// Elements from one group to the next.
+    #[inline]
     pub fn group_stride(&self) -> usize {
         self.group_stride
     }
     /// The first element.
+    #[inline]
     pub fn as_mut_ptr(&mut self) -> *mut f32 {
         self.ptr
     }
 
     /// The same matrix for a shorter time.
+    #[inline]
     pub fn reborrow(&mut self) -> GroupsMut<'_> {
         GroupsMut { life: PhantomData, ..*self }
     }
@@ -376,6 +411,7 @@ impl GroupsMut<'_> {
 
     /// Columns `..c` and `c..` of every group.
     #[track_caller]
+    #[inline]
     pub fn split_cols_at(self, c: usize) -> (Self, Self) {
         assert!(c <= self.cols, "column {c} of {}", self.cols);
         let right = Self { ptr: self.ptr.wrapping_add(c), cols: self.cols - c, ..self };
@@ -384,12 +420,14 @@ impl GroupsMut<'_> {
 
     /// Columns `range` of every group.
     #[track_caller]
+    #[inline]
     pub fn cols_range(self, range: Range<usize>) -> Self {
         self.split_cols_at(range.end).0.split_cols_at(range.start).1
     }
 
     /// Groups `..g` and `g..`.
     #[track_caller]
+    #[inline]
     pub fn split_groups_at(self, g: usize) -> (Self, Self) {
         assert!(g <= self.groups, "group {g} of {}", self.groups);
         let rest = Self { ptr: self.ptr.wrapping_add(g * self.group_stride), groups: self.groups - g, ..self };
@@ -398,6 +436,7 @@ impl GroupsMut<'_> {
 
     /// Rows `range`.
     #[track_caller]
+    #[inline]
     pub fn rows_range(self, range: Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.rows, "rows {range:?} of {}", self.rows);
         Self { ptr: self.ptr.wrapping_add(range.start * self.stride), rows: range.len(), ..self }
@@ -405,6 +444,7 @@ impl GroupsMut<'_> {
 }
 
 impl<'a> From<MatMut<'a>> for GroupsMut<'a> {
+    #[inline]
     fn from(m: MatMut<'a>) -> Self {
         m.into_groups(1)
     }

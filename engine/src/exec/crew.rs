@@ -204,6 +204,9 @@ impl Team<'_> {
     /// Makes [`Self::parts`] pieces, `next` called with 0, 1, ..., and runs each on one member. Allocates nothing.
     pub fn share_out<T: Send>(&self, work: Work, mut next: impl FnMut(usize) -> Option<T>, run: impl Fn(T) + Sync) {
         let parts = self.parts();
+        if !self.shares(work) {
+            return (0..parts).filter_map(next).for_each(run);
+        }
         let pieces: [Mutex<Option<T>>; MOST_PARTS] =
             std::array::from_fn(|i| Mutex::new(if i < parts { next(i) } else { None }));
         self.run(work, |member| {

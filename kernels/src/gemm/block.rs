@@ -90,6 +90,9 @@ impl Kernel for Panels<'_, '_, '_> {
             // p + 1 lie within them, and `vectors` is what these need.
             unsafe { row_of_two(s, vectors, left, right) };
         }
+        if 2 * pairs == panels {
+            return;
+        }
         for (m0, rows) in blocks(m, (A_ROOM / k.max(1)).max(96)) {
             for p in 2 * pairs..panels {
                 for terms in blocks(k, if m <= FEW { KC_FEW } else { KC }) {
@@ -147,7 +150,7 @@ impl Unpacked<'_> {
         if self.b_transposed {
             transpose(self.isa, to, width, self.b.rows_range(col..col + cols).cols_range(k0..k0 + k));
         } else {
-            copy(to, width, self.b.rows_range(k0..k0 + k).cols_range(col..col + cols));
+            copy(self.isa, to, width, self.b.rows_range(k0..k0 + k).cols_range(col..col + cols));
         }
     }
 }

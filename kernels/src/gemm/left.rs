@@ -55,12 +55,14 @@ impl<'a> Rounded<'a> {
 }
 
 /// Rows of one tile where `rows` are parted evenly among as few tiles as hold them: a tile's time follows its rows.
+#[inline]
 pub(crate) fn tile_rows(rows: usize) -> usize {
     rows.div_ceil(rows.div_ceil(SIDE).max(1)).max(1)
 }
 
 impl<'a> Left<'a> {
     /// `a` for products with a matrix of `precision` on `isa`; `scratch` grows at first use to [`Left::room`].
+    #[inline]
     pub fn new(isa: Isa, precision: Precision, a: Mat<'a>, scratch: &'a mut Buffer) -> Self {
         match precision {
             Precision::F32 => a.into(),
@@ -77,6 +79,7 @@ impl<'a> Left<'a> {
     }
 
     /// `a` as products with `b` read it.
+    #[inline]
     pub fn of(b: PackedRef<'_>, a: Mat<'a>, scratch: &'a mut Buffer) -> Self {
         Self::new(b.isa(), b.precision(), a, scratch)
     }
@@ -91,6 +94,7 @@ impl<'a> Left<'a> {
     }
 
     /// M
+    #[inline]
     pub fn rows(self) -> usize {
         match self.0 {
             Operand::F32(a) => a.rows(),
@@ -100,6 +104,7 @@ impl<'a> Left<'a> {
     }
 
     /// K
+    #[inline]
     pub fn k(self) -> usize {
         match self.0 {
             Operand::F32(a) => a.cols(),
@@ -109,6 +114,7 @@ impl<'a> Left<'a> {
     }
 
     /// The precision that it is in.
+    #[inline]
     pub fn precision(self) -> Precision {
         match self.0 {
             Operand::F32(_) => Precision::F32,

@@ -14,6 +14,7 @@
 
 use super::transpose::transpose;
 use super::{Precision, bf16, int8};
+use crate::simd::{Kernel, Simd};
 use crate::{Buffer, Isa, Mat};
 use std::ops::Range;
 
@@ -34,6 +35,7 @@ struct Layout {
 
 impl Layout {
     /// Columns of a group in one panel.
+    #[inline]
     fn granule(self) -> usize {
         match self.precision {
             Precision::F32 if self.groups == 1 => vectors(self.lanes) * self.lanes,
@@ -42,6 +44,7 @@ impl Layout {
     }
 
     /// Rows of a panel: in bf16 of words, filled up to whole blocks; in int8 lines.
+    #[inline]
     fn depth(self) -> usize {
         match self.precision {
             Precision::F32 => self.k,
@@ -50,34 +53,50 @@ impl Layout {
         }
     }
 
+    /// The panel that column `col` is in, and the columns of a group before `col` in it. Granules are powers of two, and a
+    /// division by a number that is not known beforehand is what a small step would wait for.
+    #[inline]
+    fn place(self, col: usize) -> (usize, usize) {
+        let granule = self.granule();
+        (col >> granule.trailing_zeros(), col & (granule - 1))
+    }
+
+    #[inline]
     fn panels(self) -> usize {
-        self.cols.div_ceil(self.granule())
+        self.panel_at(self.cols)
     }
 
     /// Elements of one row of panel `p`.
+    #[inline]
     fn width(self, p: usize) -> usize {
         if self.groups == 1 {
-            (self.cols - p * self.granule()).min(self.granule()).next_multiple_of(self.lanes)
+            let cols = (self.cols - p * self.granule()).min(self.granule());
+            (cols + self.lanes - 1) & !(self.lanes - 1)
         } else {
             self.groups * self.lanes
         }
     }
 
     /// Where panel `p` begins; for `p` = the number of panels, the size of all.
+    #[inline]
     fn offset(self, p: usize) -> usize {
         if p == 0 { 0 } else { self.depth() * ((p - 1) * self.groups * self.granule() + self.width(p - 1)) }
     }
 
     #[track_caller]
+    #[inline]
     fn check_range(self, range: &Range<usize>) {
         assert!(range.start <= range.end && range.end <= self.cols, "columns {range:?} of {}", self.cols);
+        let aligned = |c: usize| self.place(c).1 == 0 || c == self.cols;
         let granule = self.granule();
-        let aligned = |c: usize| c.is_multiple_of(granule) || c == self.cols;
         assert!(aligned(range.start) && aligned(range.end), "columns {range:?} do not fall on panels of {granule}");
     }
 
+    /// The first panel from column `col` on.
+    #[inline]
     fn panel_at(self, col: usize) -> usize {
-        col.div_ceil(self.granule())
+        let (panel, within) = self.place(col);
+        panel + usize::from(within > 0)
     }
 }
 
@@ -125,6 +144,7 @@ impl Packed {
     }
 
     /// The whole matrix, read.
+    #[inline]
     pub fn view(&self) -> PackedRef<'_> {
         PackedRef { isa: self.isa, layout: self.layout, data: &self.data }
     }
@@ -151,6 +171,7 @@ pub struct PackedRef<'a> {
 impl<'a> PackedRef<'a> {
     /// Columns `range` within each group. Both ends must be multiples of [`Self::granule`] or the number of columns.
     #[track_caller]
+    #[inline]
     pub fn cols_range(self, range: Range<usize>) -> Self {
         self.layout.check_range(&range);
         let first = self.layout.offset(self.layout.panel_at(range.start));
@@ -160,36 +181,44 @@ impl<'a> PackedRef<'a> {
     }
 
     /// Rows of B.
+    #[inline]
     pub fn k(self) -> usize {
         self.layout.k
     }
     /// Groups (gates).
+    #[inline]
     pub fn groups(self) -> usize {
         self.layout.groups
     }
     /// Columns (units) of one group.
+    #[inline]
     pub fn cols(self) -> usize {
         self.layout.cols
     }
     /// Columns of a group in one panel.
+    #[inline]
     pub fn granule(self) -> usize {
         self.layout.granule()
     }
     /// The instruction set that it is packed for.
+    #[inline]
     pub fn isa(self) -> Isa {
         self.isa
     }
     /// The precision that it is packed in.
+    #[inline]
     pub fn precision(self) -> Precision {
         self.layout.precision
     }
 
     /// All panels, one after the other.
+    #[inline]
     pub(super) fn data(self) -> &'a [f32] {
         self.data
     }
 
     /// The number of panels.
+    #[inline]
     pub(crate) fn panels(self) -> usize {
         self.layout.panels()
     }
@@ -236,7 +265,8 @@ impl<'a> PackedMut<'a> {
         if self.layout.precision != Precision::F32 {
             return self.pack_tiles(b, false);
         }
-        self.each_run(|panel, width, at, col, cols| copy(&mut panel[at..], width, b.cols_range(col..col + cols)));
+        let isa = self.isa;
+        self.each_run(|panel, width, at, col, cols| copy(isa, &mut panel[at..], width, b.cols_range(col..col + cols)));
     }
 
     /// Packs this part of B from its transpose; `b` is the whole (groups * whole columns, K).
@@ -287,15 +317,32 @@ impl<'a> PackedMut<'a> {
 }
 
 /// Copies `b` (k, cols) into rows of `width`.
-pub(super) fn copy(to: &mut [f32], width: usize, b: Mat) {
-    for k in 0..b.rows() {
-        // Blocks of a known size become two or four moves, where a call of memcpy would cost more than the copy.
-        let from = b.row(k).chunks_exact(16);
-        let rest = from.remainder();
-        let mut to = to[k * width..k * width + b.cols()].chunks_exact_mut(16);
-        for (to, from) in (&mut to).zip(from) {
-            to.copy_from_slice(from);
+pub(super) fn copy(isa: Isa, to: &mut [f32], width: usize, b: Mat) {
+    isa.run(Copy { to, width, b });
+}
+
+struct Copy<'a> {
+    to: &'a mut [f32],
+    width: usize,
+    b: Mat<'a>,
+}
+
+impl Kernel for Copy<'_> {
+    type Output = ();
+
+    /// A vector at a time: a call of memcpy for each row's rest would cost more than the copy.
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { to, width, b } = self;
+        for k in 0..b.rows() {
+            let (from, to) = (b.row(k), &mut to[k * width..k * width + b.cols()]);
+            let mut whole = to.chunks_exact_mut(S::LANES);
+            let parts = from.chunks_exact(S::LANES);
+            let rest = parts.remainder();
+            for (to, from) in (&mut whole).zip(parts) {
+                s.store(to, s.load(from));
+            }
+            s.store_partial(whole.into_remainder(), s.load_partial(rest));
         }
-        to.into_remainder().copy_from_slice(rest);
     }
 }

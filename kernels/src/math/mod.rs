@@ -21,6 +21,7 @@
 //! | tanh | 1.340 | 1.389 |
 //! | sigmoid | 1.679 | 1.817 |
 //! | ln | 0.852 | 0.860 |
+//! | inverse_root | 0.993 | 1.466 |
 //!
 //! [`rough`] holds a cheaper sigmoid and tanh for cells in bf16.
 //!
@@ -121,6 +122,24 @@ pub fn tanh<S: Simd>(s: S, x: S::F32) -> S::F32 {
     s.copysign(s.select(s.lt(y, s.splat(0.549_3)), small, large), x)
 }
 
+/// 1 / sqrt(x) for x >= 2^-126, within 2 units of the last place; a smaller x counts as 2^-126, an infinite one as the
+/// largest number.
+///
+/// A root and a division block their unit for some twenty cycles a vector of sixteen; these fourteen operations take
+/// seven. The first guess is that of the exponent halved, its first correction has constants by L. Moroz et al., "Modified
+/// Fast Inverse Square Root and Square Root Approximation Algorithms", 2021 (relative error 2^-10.6); the second is of the
+/// third order and leaves 2^-30 and the roundings of its residual and its sum.
+#[inline(always)]
+pub fn inverse_root<S: Simd>(s: S, x: S::F32) -> S::F32 {
+    // The constants come first: `min` and `max` hand on a NaN in their second operand.
+    let x = s.max(s.splat(f32::MIN_POSITIVE), s.min(s.splat(f32::MAX), x));
+    let y = s.f32_from_bits(s.sub_i32(s.splat_i32(0x5f1f_fff9), s.shr::<1>(s.bits(x))));
+    let scaled = s.mul(y, s.splat(0.703_952_25));
+    let y = s.mul(scaled, s.neg_mul_add(s.mul(x, y), y, s.splat(2.389_244_6)));
+    let residual = s.neg_mul_add(s.mul(x, y), y, s.splat(1.0));
+    s.mul_add(s.mul(y, residual), s.mul_add(residual, s.splat(0.375), s.splat(0.5)), y)
+}
+
 /// The natural logarithm; -inf at 0, NaN below.
 #[inline(always)]
 pub fn ln<S: Simd>(s: S, x: S::F32) -> S::F32 {
@@ -191,6 +210,10 @@ slice_form!(
 slice_form!(
     /// Replaces every element by [`ln`] of it.
     ln_slice, LnSlice, ln
+);
+slice_form!(
+    /// Replaces every element by [`inverse_root`] of it.
+    inverse_root_slice, InverseRootSlice, inverse_root
 );
 
 #[cfg(test)]

@@ -5,11 +5,12 @@ type Slice = fn(Isa, &mut [f32]);
 type Reference = fn(f64) -> f64;
 
 /// Every function beside its meaning.
-const FUNCTIONS: [(&str, Slice, Reference); 4] = [
+const FUNCTIONS: [(&str, Slice, Reference); 5] = [
     ("exp", exp_slice, f64::exp),
     ("tanh", tanh_slice, f64::tanh),
     ("sigmoid", sigmoid_slice, |x| if x < 0.0 { x.exp() / (1.0 + x.exp()) } else { 1.0 / (1.0 + (-x).exp()) }),
     ("ln", ln_slice, f64::ln),
+    ("inverse_root", inverse_root_slice, |x| 1.0 / x.clamp(f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX)).sqrt()),
 ];
 
 /// |got - want| in units of the last place that f32 has around `want`; infinite where one is finite or NaN and the
@@ -196,5 +197,16 @@ fn slices_of_every_length_touch_only_themselves() {
             assert_eq!(x[4..4 + n], one_by_one[..], "{isa}: an element's place changed its value");
             assert!(x[..4].iter().chain(&x[4 + n..]).all(|x| x.is_nan()), "{isa}: wrote beyond {n}");
         }
+    }
+}
+
+#[test]
+fn inverse_roots_are_within_two_ulp_of_every_mantissa() {
+    // Four times x has half the inverse root, exactly: two binades stand for all.
+    let x: Vec<f32> = (0..1u32 << 24).map(|i| f32::from_bits(1f32.to_bits() + i)).collect();
+    let (name, f, reference) = FUNCTIONS[4];
+    for (isa, u, at) in worst(name, f, reference, &x) {
+        println!("{isa} {name}: {u:.3} ULP at {at:e}");
+        assert!(u <= MAX_ULP, "{isa} {name}({at:e}): {u:.3} ULP");
     }
 }

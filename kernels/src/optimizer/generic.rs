@@ -1,6 +1,7 @@
 //! The vector bodies: one formula a rule, written for one vector of parameters, and one loop that applies it.
 
 use super::{NORM_BLOCK, Update};
+use crate::math::inverse_root;
 use crate::simd::{Kernel, Simd, Wide16};
 
 /// The vectors of one place: parameters, clipped gradients, state.
@@ -66,8 +67,13 @@ impl<const INSIDE: bool> Formula for Adagrad<INSIDE> {
     fn step<S: Simd>(self, s: S, Place { p, g, slots: [m, unused] }: Place<S>) -> Place<S> {
         let epsilon = s.splat(self.epsilon);
         let m = s.mul_add(g, g, m);
-        let root = if INSIDE { s.sqrt(s.add(m, epsilon)) } else { s.add(s.sqrt(m), epsilon) };
-        let p = s.sub(p, s.div(s.mul(g, s.splat(self.lr)), root));
+        let size = s.mul(g, s.splat(self.lr));
+        let step = if INSIDE {
+            s.mul(size, inverse_root(s, s.add(m, epsilon)))
+        } else {
+            s.div(size, s.add(s.mul(m, inverse_root(s, m)), epsilon))
+        };
+        let p = s.sub(p, step);
         Place { p, g, slots: [m, unused] }
     }
 }

@@ -62,6 +62,12 @@ impl Simd for Avx2 {
         unsafe { _mm256_maskload_ps(x.as_ptr(), tail(x.len())) }
     }
     #[inline(always)]
+    fn load_or(self, x: &[f32], fill: __m256) -> __m256 {
+        let mask = tail(x.len());
+        // SAFETY: masked lanes are not read; `self` proves the instruction.
+        unsafe { _mm256_blendv_ps(fill, _mm256_maskload_ps(x.as_ptr(), mask), _mm256_castsi256_ps(mask)) }
+    }
+    #[inline(always)]
     fn store(self, to: &mut [f32], x: __m256) {
         assert!(to.len() >= 8);
         // SAFETY: 8 elements are there, checked above; `self` proves the instruction.

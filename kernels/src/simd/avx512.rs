@@ -64,6 +64,11 @@ impl Simd for Avx512 {
         unsafe { _mm512_maskz_loadu_ps(tail(x.len()), x.as_ptr()) }
     }
     #[inline(always)]
+    fn load_or(self, x: &[f32], fill: __m512) -> __m512 {
+        // SAFETY: masked lanes are not read; `self` proves the instruction.
+        unsafe { _mm512_mask_loadu_ps(fill, tail(x.len()), x.as_ptr()) }
+    }
+    #[inline(always)]
     fn store(self, to: &mut [f32], x: __m512) {
         assert!(to.len() >= 16);
         // SAFETY: 16 elements are there, checked above; `self` proves the instruction.

@@ -76,6 +76,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn load(self, x: &[f32]) -> Self::F32;
     /// The first `min(x.len(), LANES)` elements, the other lanes 0.
     fn load_partial(self, x: &[f32]) -> Self::F32;
+    /// The first `min(x.len(), LANES)` elements, the other lanes those of `fill`.
+    fn load_or(self, x: &[f32], fill: Self::F32) -> Self::F32;
     /// Writes to the first `LANES` elements. Panics if there are fewer.
     fn store(self, to: &mut [f32], x: Self::F32);
     /// Writes to the first `min(to.len(), LANES)` elements.
@@ -203,10 +205,12 @@ impl<S: Simd> Wide16<S> {
     /// The first `min(x.len(), 16)` elements, the other lanes `fill`.
     #[inline(always)]
     pub fn load_or(s: S, x: &[f32], fill: f32) -> Self {
-        let mut whole = [fill; 16];
-        let n = x.len().min(16);
-        whole[..n].copy_from_slice(&x[..n]);
-        Self::load(s, &whole)
+        let fill = s.splat(fill);
+        let mut parts = [fill; 2];
+        for i in 0..Self::PARTS {
+            parts[i] = s.load_or(&x[(i * S::LANES).min(x.len())..], fill);
+        }
+        Self { parts }
     }
 
     /// Writes to the first 16 elements. Panics if there are fewer.
@@ -214,6 +218,15 @@ impl<S: Simd> Wide16<S> {
     pub fn store(self, s: S, to: &mut [f32]) {
         for i in 0..Self::PARTS {
             s.store(&mut to[i * S::LANES..], self.parts[i]);
+        }
+    }
+
+    /// Writes to the first `min(to.len(), 16)` elements.
+    #[inline(always)]
+    pub fn store_partial(self, s: S, to: &mut [f32]) {
+        for i in 0..Self::PARTS {
+            let at = (i * S::LANES).min(to.len());
+            s.store_partial(&mut to[at..], self.parts[i]);
         }
     }
 

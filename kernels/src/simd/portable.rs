@@ -41,6 +41,13 @@ impl Simd for Portable {
         f32x8::new(lanes)
     }
     #[inline(always)]
+    fn load_or(self, x: &[f32], fill: f32x8) -> f32x8 {
+        let mut lanes = fill.to_array();
+        let n = x.len().min(8);
+        lanes[..n].copy_from_slice(&x[..n]);
+        f32x8::new(lanes)
+    }
+    #[inline(always)]
     fn store(self, to: &mut [f32], x: f32x8) {
         to[..8].copy_from_slice(&x.to_array());
     }

@@ -207,3 +207,29 @@ fn partial_loads_and_stores_touch_nothing_else() {
         }
     }
 }
+
+#[test]
+fn sixteen_lanes_are_filled_up_and_stored_in_part() {
+    struct Fill<'a>(&'a [f32], &'a mut [f32], &'a mut [f32; 16]);
+    impl Kernel for Fill<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) {
+            let x = Wide16::load_or(s, self.0, -7.0);
+            x.store_partial(s, self.1);
+            *self.2 = x.to_array(s);
+        }
+    }
+    for isa in sets_under_test() {
+        for n in 0..=17 {
+            let from: Vec<f32> = (1..=n).map(|i| i as f32).collect();
+            let (mut to, mut all) = ([9.0; 24], [0.0; 16]);
+            isa.run(Fill(&from, &mut to[2..2 + n], &mut all));
+            let count = n.min(16);
+            assert_eq!(all[..count], from[..count], "{isa}, {n}");
+            assert!(all[count..].iter().all(|&x| x == -7.0), "{isa}, {n}: {all:?}");
+            assert_eq!(to[2..2 + count], from[..count], "{isa}, {n}");
+            assert!(to[..2].iter().chain(&to[2 + count..]).all(|&x| x == 9.0), "{isa} wrote beyond {n}");
+        }
+    }
+}

@@ -36,12 +36,20 @@ fn larger<S: Simd>(s: S, a: Wide16<S>, b: Wide16<S>) -> Wide16<S> {
     )
 }
 
-/// e^(x - max), lane by lane.
+/// Below this, e^x is 0 in f32.
+const NOTHING: f32 = -104.0;
+
+/// e^(x - max), lane by lane. Where it is 0, as for the target and beyond the row's end, it is not computed: an underflow
+/// takes processors 150 cycles, half of the time of a row of 65 logits.
 #[inline(always)]
 fn exps<S: Simd>(s: S, x: Wide16<S>, max: S::F32) -> Wide16<S> {
     x.map(
         #[inline(always)]
-        |x| math::exp(s, s.sub(x, max)),
+        |x| {
+            let (below, zero) = (s.sub(x, max), s.splat(0.0));
+            let nothing = s.lt(below, s.splat(NOTHING));
+            s.select(nothing, zero, math::exp(s, s.select(nothing, zero, below)))
+        },
     )
 }
 
@@ -70,7 +78,7 @@ fn exponentials<S: Simd>(s: S, x: &mut [f32], max: f32) -> f64 {
         let rest = pieces.into_remainder();
         if !rest.is_empty() {
             let e = exps(s, Wide16::load_or(s, rest, f32::NEG_INFINITY), top);
-            rest.copy_from_slice(&e.to_array(s)[..rest.len()]);
+            e.store_partial(s, rest);
             sum = plus(s, sum, e);
         }
         total += f64::from(sum.sum(s));
