@@ -11,7 +11,9 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
 fn every_link_to_a_file_leads_to_one() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut count = 0;
-    for name in ["README.md", "benches/peers/README.md", "engine/src/recipes/sms-spam.md"] {
+    let pages = ["sms-spam", "imdb", "ud-ewt"].map(|name| format!("engine/src/recipes/{name}.md"));
+    let names = ["README.md", "benches/peers/README.md"];
+    for name in names.into_iter().chain(pages.iter().map(String::as_str)) {
         let document = root.join(name);
         let text = std::fs::read_to_string(&document).unwrap();
         let missing: Vec<PathBuf> = links(&text)

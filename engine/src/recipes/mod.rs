@@ -46,6 +46,7 @@ pub const RECIPES: &[Recipe] = &[
     Recipe { name: "zaremba-medium", text: include_str!("zaremba-medium.toml") },
     Recipe { name: "sms-spam", text: include_str!("sms-spam.toml") },
     Recipe { name: "imdb", text: include_str!("imdb.toml") },
+    Recipe { name: "ud-ewt", text: include_str!("ud-ewt.toml") },
 ];
 
 /// The recipe that stands for `unroll train` without data.
