@@ -3,7 +3,7 @@
 //! They exist only in builds with debug assertions, as tests are; elsewhere they are nothing. A fault is the process's
 //! own: a test that injects one has a process to itself.
 
-use crate::{GroupsMut, MatMut};
+use crate::{Element, GroupsMut, MatMut};
 #[cfg(debug_assertions)]
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -108,16 +108,18 @@ impl Written for &mut [f32] {
     }
 }
 
-impl Written for MatMut<'_> {
-    fn scale(mut self, by: f32) {
-        (0..self.rows()).for_each(|r| self.row_mut(r).scale(by));
+impl<E: Element> Written for MatMut<'_, E> {
+    fn scale(self, by: f32) {
+        GroupsMut::from(self).scale(by);
     }
 }
 
-impl Written for GroupsMut<'_> {
+impl<E: Element> Written for GroupsMut<'_, E> {
     fn scale(mut self, by: f32) {
         let groups = self.groups();
-        (0..self.rows() * groups).for_each(|at| self.row_mut(at / groups, at % groups).scale(by));
+        for at in 0..self.rows() * groups {
+            self.row_mut(at / groups, at % groups).iter_mut().for_each(|x| *x = E::of(x.value() * by));
+        }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod activation;
 pub mod cells;
 #[cfg_attr(not(test), allow(dead_code, reason = "the fuzz bodies use a part of it"))]
 mod check;
+pub mod element;
 pub mod embedding;
 #[doc(hidden)]
 pub mod faults;
@@ -29,5 +30,6 @@ pub mod rows;
 pub mod simd;
 pub mod softmax;
 
+pub use element::Element;
 pub use isa::Isa;
-pub use mat::{Buffer, GroupsMut, Mat, MatMut};
+pub use mat::{Bf16, Buffer, GroupsMut, Mat, MatMut};

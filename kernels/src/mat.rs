@@ -1,6 +1,6 @@
 //! Matrix views and their storage: the one audited place where columns of a matrix are parted.
 //!
-//! [`Mat`] and [`MatMut`] view f32 matrices in row-major order with a row stride. Views can be split by rows and by
+//! [`Mat`] and [`MatMut`] view matrices (of f32, unless another type is named) in row-major order with a row stride. Views can be split by rows and by
 //! columns, so that threads write disjoint columns of one matrix. [`GroupsMut`] views a matrix whose columns are
 //! groups (the gates of a cell) of equal width, and is split by the columns *within* the groups: the part of units
 //! `a..b` then has columns `a..b` of every gate. [`Buffer`] is 64-byte aligned storage.
@@ -20,6 +20,23 @@ struct Line([f32; 16]);
 unsafe impl bytemuck::Zeroable for Line {}
 // SAFETY: as above.
 unsafe impl bytemuck::Pod for Line {}
+
+/// A number in bf16: the upper half of an f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Bf16(pub u16);
+
+// SAFETY: a u16; every bit pattern is valid.
+unsafe impl bytemuck::Zeroable for Bf16 {}
+// SAFETY: as above.
+unsafe impl bytemuck::Pod for Bf16 {}
+
+impl From<Bf16> for f32 {
+    #[inline(always)]
+    fn from(x: Bf16) -> Self {
+        Self::from_bits(u32::from(x.0) << 16)
+    }
+}
 
 /// f32 storage aligned to 64 bytes, zero at first.
 #[derive(Clone, Default)]
@@ -117,24 +134,24 @@ fn check(len: usize, rows: usize, cols: usize, stride: usize) {
 
 /// A matrix that is read: `rows` x `cols`, row-major, rows `stride` elements apart.
 #[derive(Clone, Copy)]
-pub struct Mat<'a> {
-    ptr: *const f32,
+pub struct Mat<'a, T = f32> {
+    ptr: *const T,
     rows: usize,
     cols: usize,
     stride: usize,
-    life: PhantomData<&'a [f32]>,
+    life: PhantomData<&'a [T]>,
 }
 
-// SAFETY: a view is a shared reference to f32.
-unsafe impl Send for Mat<'_> {}
+// SAFETY: a view is a shared reference to its elements.
+unsafe impl<T: Sync> Send for Mat<'_, T> {}
 // SAFETY: as above.
-unsafe impl Sync for Mat<'_> {}
+unsafe impl<T: Sync> Sync for Mat<'_, T> {}
 
-impl<'a> Mat<'a> {
+impl<'a, T: Copy> Mat<'a, T> {
     /// A view of `data`. Panics if the last row does not fit.
     #[track_caller]
     #[inline]
-    pub fn new(data: &'a [f32], rows: usize, cols: usize, stride: usize) -> Self {
+    pub fn new(data: &'a [T], rows: usize, cols: usize, stride: usize) -> Self {
         check(data.len(), rows, cols, stride);
         Self { ptr: data.as_ptr(), rows, cols, stride, life: PhantomData }
     }
@@ -142,7 +159,7 @@ impl<'a> Mat<'a> {
     /// A view without gaps between the rows.
     #[track_caller]
     #[inline]
-    pub fn dense(data: &'a [f32], rows: usize, cols: usize) -> Self {
+    pub fn dense(data: &'a [T], rows: usize, cols: usize) -> Self {
         Self::new(data, rows, cols, cols)
     }
 
@@ -163,14 +180,14 @@ impl<'a> Mat<'a> {
     }
     /// The first element.
     #[inline]
-    pub fn as_ptr(self) -> *const f32 {
+    pub fn as_ptr(self) -> *const T {
         self.ptr
     }
 
     /// Row `r`.
     #[track_caller]
     #[inline(always)]
-    pub fn row(self, r: usize) -> &'a [f32] {
+    pub fn row(self, r: usize) -> &'a [T] {
         assert!(r < self.rows, "row {r} of {}", self.rows);
         // SAFETY: the row lies within the slice that the view was made from.
         unsafe { std::slice::from_raw_parts(self.ptr.add(r * self.stride), self.cols) }
@@ -195,24 +212,24 @@ impl<'a> Mat<'a> {
 }
 
 /// A matrix that is written: `rows` x `cols`, row-major, rows `stride` elements apart.
-pub struct MatMut<'a> {
-    ptr: *mut f32,
+pub struct MatMut<'a, T = f32> {
+    ptr: *mut T,
     rows: usize,
     cols: usize,
     stride: usize,
-    life: PhantomData<&'a mut [f32]>,
+    life: PhantomData<&'a mut [T]>,
 }
 
 // SAFETY: a view is an exclusive reference to its elements.
-unsafe impl Send for MatMut<'_> {}
+unsafe impl<T: Send> Send for MatMut<'_, T> {}
 // SAFETY: as above; a shared `MatMut` only reads.
-unsafe impl Sync for MatMut<'_> {}
+unsafe impl<T: Sync> Sync for MatMut<'_, T> {}
 
-impl<'a> MatMut<'a> {
+impl<'a, T: Copy> MatMut<'a, T> {
     /// A view of `data`. Panics if the last row does not fit.
     #[track_caller]
     #[inline]
-    pub fn new(data: &'a mut [f32], rows: usize, cols: usize, stride: usize) -> Self {
+    pub fn new(data: &'a mut [T], rows: usize, cols: usize, stride: usize) -> Self {
         check(data.len(), rows, cols, stride);
         Self { ptr: data.as_mut_ptr(), rows, cols, stride, life: PhantomData }
     }
@@ -220,7 +237,7 @@ impl<'a> MatMut<'a> {
     /// A view without gaps between the rows.
     #[track_caller]
     #[inline]
-    pub fn dense(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
+    pub fn dense(data: &'a mut [T], rows: usize, cols: usize) -> Self {
         Self::new(data, rows, cols, cols)
     }
 
@@ -241,14 +258,14 @@ impl<'a> MatMut<'a> {
     }
     /// The first element.
     #[inline]
-    pub fn as_mut_ptr(&mut self) -> *mut f32 {
+    pub fn as_mut_ptr(&mut self) -> *mut T {
         self.ptr
     }
 
     /// Row `r`.
     #[track_caller]
     #[inline(always)]
-    pub fn row_mut(&mut self, r: usize) -> &mut [f32] {
+    pub fn row_mut(&mut self, r: usize) -> &mut [T] {
         assert!(r < self.rows, "row {r} of {}", self.rows);
         // SAFETY: the row lies within the view, which is borrowed exclusively.
         unsafe { std::slice::from_raw_parts_mut(self.ptr.add(r * self.stride), self.cols) }
@@ -257,7 +274,7 @@ impl<'a> MatMut<'a> {
     /// All elements of a matrix without gaps between the rows.
     #[track_caller]
     #[inline]
-    pub fn into_slice(self) -> &'a mut [f32] {
+    pub fn into_slice(self) -> &'a mut [T] {
         assert!(self.cols == self.stride || self.rows <= 1, "{} columns with a stride of {}", self.cols, self.stride);
         // SAFETY: without gaps these are the elements of the view, which is exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.ptr, self.rows * self.cols) }
@@ -265,13 +282,13 @@ impl<'a> MatMut<'a> {
 
     /// The same matrix, read.
     #[inline]
-    pub fn as_ref(&self) -> Mat<'_> {
+    pub fn as_ref(&self) -> Mat<'_, T> {
         Mat { ptr: self.ptr, rows: self.rows, cols: self.cols, stride: self.stride, life: PhantomData }
     }
 
     /// The same matrix for a shorter time.
     #[inline]
-    pub fn reborrow(&mut self) -> MatMut<'_> {
+    pub fn reborrow(&mut self) -> MatMut<'_, T> {
         MatMut { life: PhantomData, ..*self }
     }
 
@@ -310,7 +327,7 @@ impl<'a> MatMut<'a> {
     /// The columns as `groups` groups of equal width.
     #[track_caller]
     #[inline]
-    pub fn into_groups(self, groups: usize) -> GroupsMut<'a> {
+    pub fn into_groups(self, groups: usize) -> GroupsMut<'a, T> {
         assert!(groups > 0 && self.cols.is_multiple_of(groups), "{} columns in {groups} groups", self.cols);
         let cols = self.cols / groups;
         GroupsMut {
@@ -330,29 +347,29 @@ impl<'a> MatMut<'a> {
     ///
     /// While both live, no element may be written through one and touched through the other at the same time.
     #[inline]
-    pub unsafe fn alias(&self) -> MatMut<'a> {
+    pub unsafe fn alias(&self) -> MatMut<'a, T> {
         MatMut { life: PhantomData, ..*self }
     }
 }
 
 /// A matrix that is written, its columns in `groups` groups of `cols`: element (r, g, c) stands at
 /// `r stride + g group_stride + c`.
-pub struct GroupsMut<'a> {
-    ptr: *mut f32,
+pub struct GroupsMut<'a, T = f32> {
+    ptr: *mut T,
     rows: usize,
     groups: usize,
     cols: usize,
     stride: usize,
     group_stride: usize,
-    life: PhantomData<&'a mut [f32]>,
+    life: PhantomData<&'a mut [T]>,
 }
 
 // SAFETY: a view is an exclusive reference to its elements.
-unsafe impl Send for GroupsMut<'_> {}
+unsafe impl<T: Send> Send for GroupsMut<'_, T> {}
 // SAFETY: as above; a shared `GroupsMut` only reads.
-unsafe impl Sync for GroupsMut<'_> {}
+unsafe impl<T: Sync> Sync for GroupsMut<'_, T> {}
 
-impl GroupsMut<'_> {
+impl<T: Copy> GroupsMut<'_, T> {
     /// The number of rows.
     #[inline]
     pub fn rows(&self) -> usize {
@@ -380,20 +397,20 @@ impl GroupsMut<'_> {
     }
     /// The first element.
     #[inline]
-    pub fn as_mut_ptr(&mut self) -> *mut f32 {
+    pub fn as_mut_ptr(&mut self) -> *mut T {
         self.ptr
     }
 
     /// The same matrix for a shorter time.
     #[inline]
-    pub fn reborrow(&mut self) -> GroupsMut<'_> {
+    pub fn reborrow(&mut self) -> GroupsMut<'_, T> {
         GroupsMut { life: PhantomData, ..*self }
     }
 
     /// Group `g` of row `r`.
     #[track_caller]
     #[inline(always)]
-    pub fn row_mut(&mut self, r: usize, g: usize) -> &mut [f32] {
+    pub fn row_mut(&mut self, r: usize, g: usize) -> &mut [T] {
         assert!(r < self.rows && g < self.groups, "row {r} of {}, group {g} of {}", self.rows, self.groups);
         // SAFETY: the piece lies within the view, which is borrowed exclusively.
         unsafe { std::slice::from_raw_parts_mut(self.ptr.add(r * self.stride + g * self.group_stride), self.cols) }
@@ -402,7 +419,7 @@ impl GroupsMut<'_> {
     /// All groups of row `r`; `G` must be the number of groups.
     #[track_caller]
     #[inline(always)]
-    pub fn row_groups_mut<const G: usize>(&mut self, r: usize) -> [&mut [f32]; G] {
+    pub fn row_groups_mut<const G: usize>(&mut self, r: usize) -> [&mut [T]; G] {
         assert!(r < self.rows && G == self.groups, "row {r} of {}, {G} groups of {}", self.rows, self.groups);
         let (ptr, cols) = (self.ptr.wrapping_add(r * self.stride), self.cols);
         // SAFETY: the pieces lie within the view, which is borrowed exclusively, and groups do not overlap.
@@ -443,9 +460,9 @@ impl GroupsMut<'_> {
     }
 }
 
-impl<'a> From<MatMut<'a>> for GroupsMut<'a> {
+impl<'a, T: Copy> From<MatMut<'a, T>> for GroupsMut<'a, T> {
     #[inline]
-    fn from(m: MatMut<'a>) -> Self {
+    fn from(m: MatMut<'a, T>) -> Self {
         m.into_groups(1)
     }
 }
@@ -502,7 +519,7 @@ mod tests {
 
     #[test]
     fn empty_views_are_allowed() {
-        let m = Mat::new(&[], 0, 5, 8);
+        let m = Mat::<f32>::new(&[], 0, 5, 8);
         assert_eq!(m.rows_range(0..0).rows(), 0);
     }
 }

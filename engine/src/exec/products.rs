@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use unroll_kernels::embedding::{self, Distinct};
 use unroll_kernels::gemm::{self, Init, Left, Packed, PackedRef, Precision};
 use unroll_kernels::profile::{self, Phase};
-use unroll_kernels::{Buffer, Isa, Mat, MatMut, rows};
+use unroll_kernels::{Buffer, Element, Isa, Mat, MatMut, rows};
 
 /// Columns are split at multiples of this: a multiple of every set's plain panel.
 const GRANULE: usize = 64;
@@ -20,19 +20,27 @@ const GRANULE: usize = 64;
 /// Elements of a cache line.
 const LINE: usize = 16;
 
+/// Rows and columns of a block of C that is computed in f32 and kept in bf16: 256 KB, an eighth of the second-level cache.
+const BLOCK_ROWS: usize = 256;
+const BLOCK_COLS: usize = 256;
+
 /// What products pack operands into.
 pub(crate) struct Scratch {
     /// One for each member of a team, for blocks of operands. Made at its full size, so that it does not matter in which
     /// step a member first takes part.
     members: Vec<Mutex<Buffer>>,
+    /// The same for blocks of C.
+    blocks: Vec<Mutex<Buffer>>,
     /// For a left operand that the team has turned together.
     turned: Mutex<Buffer>,
 }
 
 impl Scratch {
     pub(crate) fn new(members: usize) -> Self {
+        let rooms = |len| (0..members).map(|_| Mutex::new(Buffer::new(len))).collect();
         Self {
-            members: (0..members).map(|_| Mutex::new(Buffer::new(gemm::SCRATCH))).collect(),
+            members: rooms(gemm::SCRATCH),
+            blocks: rooms(BLOCK_ROWS * BLOCK_COLS),
             turned: Mutex::new(Buffer::new(0)),
         }
     }
@@ -116,7 +124,7 @@ pub(crate) struct Products<'a> {
 
 impl Products<'_> {
     /// C = start + A B for A (M, K), C (M, N).
-    pub(crate) fn product(self, a: Mat<'_>, b: Right<'_>, start: Start<'_>, c: MatMut<'_>) {
+    pub(crate) fn product<E: Element>(self, a: Mat<'_, E>, b: Right<'_>, start: Start<'_>, c: MatMut<'_>) {
         let (m, n) = (c.rows(), c.cols());
         let (b, b_transposed) = match b {
             Right::Packed(b) => return self.packed_product(a, b, start, c),
@@ -139,7 +147,7 @@ impl Products<'_> {
     }
 
     /// C = start + A B for A (M, K) and a packed B with one group, C (M, N).
-    pub(crate) fn packed_product(self, a: Mat<'_>, b: PackedRef<'_>, start: Start<'_>, c: MatMut<'_>) {
+    pub(crate) fn packed_product<E: Element>(self, a: Mat<'_, E>, b: PackedRef<'_>, start: Start<'_>, c: MatMut<'_>) {
         let (m, n) = (c.rows(), c.cols());
         let c = Shared::new(c);
         let cut = Cut { len: n, granule: b.granule(), parts: if self.precision == Precision::F32 { 8 } else { 1 } };
@@ -154,12 +162,46 @@ impl Products<'_> {
         });
     }
 
+    /// The same into a C that may be kept in bf16: block after block, each rounded while it is in the second-level cache.
+    pub(crate) fn product_into<E: Element>(self, a: Mat<'_>, b: Right<'_>, start: Start<'_>, c: MatMut<'_, E>) {
+        let c = match E::plain_mut(c) {
+            Ok(c) => return self.product(a, b, start, c),
+            Err(c) => c,
+        };
+        let Right::Packed(b) = b else { unreachable!("weights that are not packed, of a network in bf16") };
+        let (m, n) = (c.rows(), c.cols());
+        let (granule, c) = (b.granule(), Shared::new(c));
+        let wide = (BLOCK_COLS / granule).max(1) * granule;
+        let cut = Cut { len: n, granule, parts: 1 };
+        self.team.divide(Work::product(m, a.cols(), n).on(self.isa, self.precision), cut, |member, cols| {
+            self.scratch.with(member, |scratch| {
+                let mut block = self.scratch.blocks[member.rank()].lock().unwrap_or_else(PoisonError::into_inner);
+                for m0 in (0..m).step_by(BLOCK_ROWS) {
+                    let rows = m0..m.min(m0 + BLOCK_ROWS);
+                    let a = Left::of(b, a.rows_range(rows.clone()), scratch);
+                    for n0 in cols.clone().step_by(wide) {
+                        let cols = n0..cols.end.min(n0 + wide);
+                        let mut part = MatMut::dense(&mut block, rows.len(), cols.len());
+                        let (b, init) = (b.cols_range(cols.clone()), start.columns(cols.clone()));
+                        gemm::product(gemm::Product { a, b, init, c: part.reborrow().into() });
+                        // SAFETY: parts do not overlap.
+                        let c = unsafe { c.write(rows.clone()) }.cols_range(cols);
+                        rows::convert(self.isa, part.as_ref(), c);
+                    }
+                }
+            });
+        });
+    }
+
     /// C = start + A^T B for A (R, M), B (R, N), C (M, N): the gradient of weights.
-    pub(crate) fn outer(self, a: Mat<'_>, b: Mat<'_>, start: Start<'_>, c: MatMut<'_>) {
+    pub(crate) fn outer<A: Element, B: Element>(self, a: Mat<'_, A>, b: Mat<'_, B>, start: Start<'_>, c: MatMut<'_>) {
         let (m, n) = (c.rows(), c.cols());
         let work = Work::product(m, a.rows(), n).on(self.isa, self.precision);
         if self.precision == Precision::F32 && self.isa != Isa::PORTABLE && self.team.shares(work) {
             let mut turned = self.scratch.turned.lock().unwrap_or_else(PoisonError::into_inner);
+            let (Some(a), Some(b)) = (A::plain(a), B::plain(b)) else {
+                unreachable!("operands in bf16 of a product in f32")
+            };
             let a = self.turn(a, &mut turned);
             return self.product(a, Right::Plain(b), start, c);
         }
@@ -220,7 +262,7 @@ impl Products<'_> {
     }
 
     /// `sums[j] += the sum of column j of x`.
-    pub(crate) fn add_column_sums(self, x: Mat<'_>, sums: &mut [f32]) {
+    pub(crate) fn add_column_sums<E: Element>(self, x: Mat<'_, E>, sums: &mut [f32]) {
         let n = sums.len();
         self.by_columns(Work::pass(x.rows() * n), MatMut::dense(sums, 1, n), GRANULE, |cols, mut part| {
             rows::add_column_sums(self.isa, x.cols_range(cols), part.row_mut(0));
@@ -228,7 +270,7 @@ impl Products<'_> {
     }
 
     /// `sums[j] += the sum of column j of a b`, a product element by element.
-    pub(crate) fn add_product_sums(self, a: Mat<'_>, b: Mat<'_>, sums: &mut [f32]) {
+    pub(crate) fn add_product_sums<E: Element>(self, a: Mat<'_, E>, b: Mat<'_>, sums: &mut [f32]) {
         let n = sums.len();
         self.by_columns(Work::pass(2 * a.rows() * n), MatMut::dense(sums, 1, n), GRANULE, |cols, mut part| {
             rows::add_product_sums(self.isa, a.cols_range(cols.clone()), b.cols_range(cols), part.row_mut(0));
@@ -236,7 +278,7 @@ impl Products<'_> {
     }
 
     /// Row u of `sums` = the sum of the rows of `x` whose token is the u-th distinct one.
-    pub(crate) fn sum_by_token(self, x: Mat<'_>, distinct: &Distinct, sums: MatMut<'_>) {
+    pub(crate) fn sum_by_token<E: Element>(self, x: Mat<'_, E>, distinct: &Distinct, sums: MatMut<'_>) {
         self.by_columns(Work::pass(x.rows() * x.cols()), sums, GRANULE, |cols, part| {
             embedding::sum_by_token(self.isa, x.cols_range(cols), distinct, part);
         });

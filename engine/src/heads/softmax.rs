@@ -2,17 +2,23 @@
 //!
 //! A block's logits are computed, turned into losses and their own gradient in place, and used for the gradients of x,
 //! W and b before the next block takes their room: nothing is computed twice, and memory does not grow with the batch.
+//! Where products round to bf16, the gradient is rounded once, while a few rows of it are in the cache.
 
 use super::{Into, Scored};
 use crate::layers::{Cx, DenseParams};
 use std::ops::Range;
+use unroll_kernels::gemm::Precision;
 use unroll_kernels::mat::padded;
 use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::softmax::{self, CrossEntropy};
-use unroll_kernels::{Buffer, Mat, MatMut, rows};
+use unroll_kernels::{Bf16, Buffer, Element, Mat, MatMut, rows};
 
 /// Elements of logits that are kept at a time: 64 MiB. Fewer rows a block would read the weights more often.
 const BLOCK: usize = 1 << 24;
+
+/// Elements of logits that are worked on at a time, so that they stay in the second-level cache, and rows at most.
+const CACHED: usize = 1 << 16;
+const MOST_ROWS: usize = 64;
 
 /// The softmax head.
 pub(crate) struct SoftmaxHead {
@@ -47,34 +53,43 @@ impl SoftmaxHead {
             self.compute_logits(cx, scored.x.rows_range(range.clone()));
             let (targets, losses) = (&scored.targets[range.clone()], &mut losses[range.clone()]);
             self.losses(cx, targets, scored.scale, losses, into.is_some());
-            let dz = self.view(range.len());
             let _span = profile::enter(Phase::HeadGradient);
             if let Some(Into { dx, grads }) = &mut into {
-                let dx = dx.reborrow().rows_range(range.clone());
+                let (dx, count) = (dx.reborrow().rows_range(range.clone()), range.len());
                 match &self.dense {
-                    Some(dense) => dense.backward(cx, scored.x.rows_range(range), dz, dx, grads),
-                    None => cx.products().by_rows(dx, |r, part| rows::add(cx.isa, dz.rows_range(r), part)),
+                    Some(dense) if self.narrows(cx) => {
+                        dense.backward(cx, scored.x.rows_range(range), self.view::<Bf16>(count), dx, grads);
+                    }
+                    Some(dense) => dense.backward(cx, scored.x.rows_range(range), self.view::<f32>(count), dx, grads),
+                    None => {
+                        let dz = self.view(count);
+                        cx.products().by_rows(dx, |r, part| rows::add(cx.isa, dz.rows_range(r), part));
+                    }
                 }
             }
         }
     }
 
+    /// Whether the gradient is kept in bf16, since only products read it.
+    fn narrows(&self, cx: &Cx<'_>) -> bool {
+        cx.precision == Precision::Bf16 && self.dense.is_some()
+    }
+
     /// Turns the logits of a block into losses and, with `gradient`, into their gradient.
     fn losses(&mut self, cx: &Cx<'_>, targets: &[u32], scale: f32, losses: &mut [f32], gradient: bool) {
-        let (rows, stride) = (targets.len(), padded(self.vocabulary));
+        let (rows, stride, narrows) = (targets.len(), padded(self.vocabulary), gradient && self.narrows(cx));
+        let at_once = (CACHED / stride).clamp(1, MOST_ROWS);
         let (logits, weights) = (MatMut::new(&mut self.logits, rows, self.vocabulary, stride), &self.weights);
         // Losses travel as a column beside the logits, so that one split by rows serves both.
         let column = std::sync::Mutex::new(losses);
         cx.products().by_rows(logits, |range: Range<usize>, part| {
             let targets = &targets[range.clone()];
-            let mut local = [0.0f32; 64];
-            for_chunks(range, part, targets, |range, mut part, targets| {
+            let mut local = [0.0f32; MOST_ROWS];
+            for_chunks(range, at_once, part, targets, |range, mut part, targets| {
                 let chunk = &mut local[..targets.len()];
                 if gradient {
-                    softmax::cross_entropy(
-                        cx.isa,
-                        CrossEntropy { logits: part.reborrow(), targets, scale, losses: chunk },
-                    );
+                    let logits = part.reborrow();
+                    softmax::cross_entropy(cx.isa, CrossEntropy { logits, targets, scale, losses: chunk });
                 } else {
                     softmax::cross_entropy_forward(cx.isa, part.as_ref(), targets, chunk);
                 }
@@ -82,6 +97,9 @@ impl SoftmaxHead {
                     let weight = weights.get(targets[r] as usize).copied().unwrap_or(1.0);
                     *loss *= weight;
                     part.row_mut(r).iter_mut().for_each(|g| *g *= weight);
+                }
+                if narrows {
+                    rows::narrow(cx.isa, part);
                 }
                 let mut all = column.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 all[range].copy_from_slice(chunk);
@@ -100,8 +118,10 @@ impl SoftmaxHead {
         }
     }
 
-    fn view(&self, rows: usize) -> Mat<'_> {
-        Mat::new(&self.logits, rows, self.vocabulary, padded(self.vocabulary))
+    /// The logits of a block, or their gradient as it is kept.
+    fn view<E: Element>(&self, rows: usize) -> Mat<'_, E> {
+        let stride = E::in_f32() * padded(self.vocabulary);
+        Mat::new(bytemuck::cast_slice(&self.logits), rows, self.vocabulary, stride)
     }
 
     pub(crate) fn logits<'s>(&'s mut self, cx: &Cx<'_>, x: Mat<'s>) -> Mat<'s> {
@@ -113,15 +133,16 @@ impl SoftmaxHead {
     }
 }
 
-/// Calls `body` for pieces of at most 64 rows.
+/// Calls `body` for pieces of at most `most` rows.
 fn for_chunks(
     range: Range<usize>,
+    most: usize,
     mut part: MatMut<'_>,
     targets: &[u32],
     mut body: impl FnMut(Range<usize>, MatMut<'_>, &[u32]),
 ) {
-    for at in (0..range.len()).step_by(64) {
-        let end = range.len().min(at + 64);
+    for at in (0..range.len()).step_by(most) {
+        let end = range.len().min(at + most);
         let piece = part.reborrow().rows_range(at..end);
         body(range.start + at..range.start + end, piece, &targets[at..end]);
     }

@@ -6,7 +6,7 @@ use crate::network::Gradient;
 use std::ops::Range;
 use unroll_kernels::activation::{self, Activation};
 use unroll_kernels::profile::{self, Phase};
-use unroll_kernels::{Mat, MatMut};
+use unroll_kernels::{Element, Mat, MatMut};
 
 /// The parameters of a dense layer: its own kernel (D, units), or a table (units, D) that it is tied to.
 #[derive(Clone, Debug)]
@@ -30,7 +30,14 @@ impl DenseParams {
     }
 
     /// Adds the gradients of kernel and bias, and x's to `dx`, from the gradient `dz` of x W + b.
-    pub(crate) fn backward(&self, cx: &Cx<'_>, x: Mat<'_>, dz: Mat<'_>, dx: MatMut<'_>, grads: &mut Gradient) {
+    pub(crate) fn backward<E: Element>(
+        &self,
+        cx: &Cx<'_>,
+        x: Mat<'_>,
+        dz: Mat<'_, E>,
+        dx: MatMut<'_>,
+        grads: &mut Gradient,
+    ) {
         let products = cx.products();
         if let Some(bias) = self.bias.clone() {
             products.add_column_sums(dz, grads.add(&bias));

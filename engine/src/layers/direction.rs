@@ -14,7 +14,7 @@ use unroll_kernels::gemm::{Packed, Precision};
 use unroll_kernels::lstm;
 use unroll_kernels::mat::padded;
 use unroll_kernels::profile::{self, Phase};
-use unroll_kernels::{Buffer, Isa, Mat, MatMut};
+use unroll_kernels::{Bf16, Buffer, Element, Isa, Mat, MatMut};
 
 /// Which cell, its size and its parameters' places in the arena.
 #[derive(Clone, Debug)]
@@ -59,11 +59,11 @@ impl CellParams {
     }
     /// Columns of what the GRU keeps of its hidden side.
     fn hidden_width(&self) -> usize {
-        match self.cell {
-            Cell::Gru if self.reset_after => 3 * self.units,
-            Cell::Gru => self.units,
-            _ => 0,
-        }
+        if self.resets_after() { self.width() } else { 0 }
+    }
+    /// Columns of r h, which a GRU that resets before the product keeps.
+    fn reset_width(&self) -> usize {
+        if self.resets_before() { self.units } else { 0 }
     }
     /// The bias on the input's side, and that on the hidden side.
     fn biases(&self) -> (Option<Range<usize>>, Option<Range<usize>>) {
@@ -76,14 +76,19 @@ impl CellParams {
         }
     }
     /// Bytes that one direction needs for this capacity; `ragged` where it trains on rows of different lengths.
-    pub(crate) fn bytes(&self, capacity: Dims, ragged: bool) -> u64 {
+    pub(crate) fn bytes(&self, precision: Precision, capacity: Dims, ragged: bool) -> u64 {
         let tokens = capacity.tokens as u64;
         let state = capacity.with_edges() as u64;
-        let gates = tokens * padded(self.width()) as u64 + tokens * padded(self.hidden_width()) as u64;
+        let row = kept(precision, self.width()) + kept(precision, self.hidden_width()) + padded(self.reset_width());
         let before = if ragged { tokens } else { 0 };
-        let first = if self.starts { capacity.rows as u64 * padded(self.width()) as u64 } else { 0 };
-        4 * (gates + first + (state + before) * padded(self.units) as u64)
+        let first = if self.starts { capacity.rows as u64 * kept(precision, self.width()) as u64 } else { 0 };
+        4 * (tokens * row as u64 + first + (state + before) * padded(self.units) as u64)
     }
+}
+
+/// What a row of `cols` gates takes, counted in f32: products in bf16 round them, so that they are kept so.
+fn kept(precision: Precision, cols: usize) -> usize {
+    if precision == Precision::Bf16 { Bf16::padded(cols) / Bf16::in_f32() } else { padded(cols) }
 }
 
 /// The recurrent weights of a cell as products read them, packed once when the parameters have changed.
@@ -121,7 +126,14 @@ impl CellPack {
     }
 }
 
-/// One direction.
+/// How both directions of a layer are made.
+pub(crate) struct DirectionPlan {
+    pub(crate) precision: Precision,
+    pub(crate) capacity: Dims,
+    pub(crate) backward: bool,
+}
+
+/// One direction. Its gates are kept as elements E, which follow from the precision.
 pub(crate) struct Direction {
     pub(crate) cell: CellParams,
     projection: Projection,
@@ -130,18 +142,20 @@ pub(crate) struct Direction {
 }
 
 impl Direction {
-    pub(crate) fn new(cell: CellParams, origin: Origin, reverse: bool, capacity: Dims, backward: bool) -> Self {
+    pub(crate) fn new(cell: CellParams, origin: Origin, reverse: bool, plan: &DirectionPlan) -> Self {
+        let &DirectionPlan { precision, capacity, backward } = plan;
         let biases = [cell.biases().0, cell.recurrent_bias.clone()];
         let projection = Projection::new(origin, cell.kernel.clone(), biases, cell.inputs);
         let (tokens, state) = (capacity.tokens, padded(cell.units));
         let c = if cell.cell == Cell::Lstm { capacity.with_edges() * state } else { 0 };
         let room = Room {
-            gates: Buffer::new(tokens * padded(cell.width())),
-            hidden: Buffer::new(tokens * padded(cell.hidden_width())),
+            gates: Buffer::new(tokens * kept(precision, cell.width())),
+            hidden: Buffer::new(tokens * kept(precision, cell.hidden_width())),
+            reset_h: Buffer::new(tokens * padded(cell.reset_width())),
             c: Buffer::new(c),
             carry: Buffer::new(if backward { capacity.rows * state } else { 0 }),
             before: Buffer::default(),
-            first: Buffer::new(if backward && cell.starts { capacity.rows * padded(cell.width()) } else { 0 }),
+            first: Buffer::new(if backward && cell.starts { capacity.rows * kept(precision, cell.width()) } else { 0 }),
             most: tokens,
         };
         Self { cell, projection, reverse, room }
@@ -188,25 +202,24 @@ impl Direction {
     }
 
     /// x W + b of all steps, into the gates.
-    pub(crate) fn project(&mut self, cx: &Cx<'_>, value: &Value<'_>) {
-        let width = self.cell.width();
-        let gates = MatMut::new(&mut self.room.gates, cx.dims.tokens, width, padded(width));
+    pub(crate) fn project<E: Element>(&mut self, cx: &Cx<'_>, value: &Value<'_>) {
+        let gates = view_mut::<E>(&mut self.room.gates, cx.dims.tokens, self.cell.width());
         self.projection.forward(cx, value, gates);
     }
 
     /// The time loop that computes h of all steps after [`Self::project`]. `h` is (P + 2 N, H) with the state before the first
     /// step in place, as is c.
-    pub(crate) fn forward<'a>(
+    pub(crate) fn forward<'a, E: Element>(
         &'a mut self,
         cx: &Cx<'a>,
         pack: &'a CellPack,
         value: &Value<'a>,
         h: MatMut<'a>,
-    ) -> (Sweep<'a>, Loop<'a>) {
+    ) -> (Sweep<'a>, Loop<'a, E>) {
         let sweep = self.sweep(cx);
-        let Buffers { gates, hidden, c, .. } = Buffers::new(cx.dims, &self.cell, &mut self.room);
+        let Buffers { gates, hidden, reset_h, c, .. } = Buffers::new(cx.dims, &self.cell, &mut self.room);
         let gates = Gates::new(gates, self.cell.cell.gates(), self.projection.lookup(cx, value));
-        let (hidden, c) = (hidden.into(), c.into());
+        let (hidden, reset_h, c) = (hidden.into(), reset_h.into(), c.into());
         let (cell, recurrent, h) = (&self.cell, pack.forward.view(), h.into());
         let time_loop = match cell.cell {
             Cell::SimpleRnn => {
@@ -221,7 +234,7 @@ impl Direction {
                 Some((candidate, _)) => {
                     let recurrent = [recurrent, candidate.view()];
                     let functions = cell.functions;
-                    Loop::GruBefore(GruBeforeForward { functions, recurrent, gates, reset_h: hidden, h })
+                    Loop::GruBefore(GruBeforeForward { functions, recurrent, gates, reset_h, h })
                 }
             },
         };
@@ -230,15 +243,15 @@ impl Direction {
 
     /// The time loop that turns the gates into the gradient of the pre-activations. `h` and `dh` are (P + 2 N, H); `dh`
     /// is clobbered.
-    pub(crate) fn backward<'a>(
+    pub(crate) fn backward<'a, E: Element>(
         &'a mut self,
         cx: &Cx<'a>,
         pack: &'a CellPack,
         h: MatMut<'a>,
         dh: MatMut<'a>,
-    ) -> (Sweep<'a>, Loop<'a>) {
+    ) -> (Sweep<'a>, Loop<'a, E>) {
         let sweep = self.sweep(cx);
-        let Buffers { gates, hidden, c, carry } = Buffers::new(cx.dims, &self.cell, &mut self.room);
+        let Buffers { gates, hidden, c, carry, .. } = Buffers::new(cx.dims, &self.cell, &mut self.room);
         let (gates, hidden, c, carry) = (gates.into(), hidden.into(), c.into(), carry.into());
         let (transposed, functions, h, dh) = (pack.backward.view(), self.cell.functions, h.into(), dh.into());
         let time_loop = match self.cell.cell {
@@ -262,18 +275,18 @@ impl Direction {
 
     /// Completes the gradient of h before the first step, in its block of `dh` (P + 2 N, H), after the time loop of
     /// [`Self::backward`]: what comes through the products of each row's first step.
-    pub(crate) fn initial_gradient(&mut self, cx: &Cx<'_>, pack: &CellPack, dh: MatMut<'_>) {
+    pub(crate) fn initial_gradient<E: Element>(&mut self, cx: &Cx<'_>, pack: &CellPack, dh: MatMut<'_>) {
         let (cell, rows, initial) = (&self.cell, cx.dims.rows, self.sweep(cx).initial());
         let Room { gates, hidden, first, .. } = &mut self.room;
         let (from, width) = match cell.cell {
             Cell::Gru if cell.reset_after => (&*hidden, cell.hidden_width()),
             _ => (&*gates, cell.width()),
         };
-        let from = Mat::new(from, cx.dims.tokens, width, padded(width));
-        let mut first = MatMut::new(first, rows, width, padded(width));
+        let from = view::<E>(from, cx.dims.tokens, width);
+        let mut first = view_mut::<E>(first, rows, width);
         for (r, &n) in cx.extent.order().iter().enumerate() {
             match cx.extent.length(n) {
-                0 => first.row_mut(r).fill(0.0),
+                0 => first.row_mut(r).fill(E::zeroed()),
                 length => {
                     let step = if self.reverse { length - 1 } else { 0 };
                     first.row_mut(r).copy_from_slice(from.row(cx.extent.place(n, step)));
@@ -288,7 +301,7 @@ impl Direction {
 
     /// Adds to the gradients of the parameters, and of the input to `dx`, after the time loop of [`Self::backward`]. `h`
     /// is (P + 2 N, H).
-    pub(crate) fn gradients(
+    pub(crate) fn gradients<E: Element>(
         &mut self,
         cx: &Cx<'_>,
         value: &Value<'_>,
@@ -303,8 +316,9 @@ impl Direction {
         // Room for as many as there may ever be, so that later steps allocate nothing.
         let most = self.room.most * padded(units);
         let before = before_each(products, sweep, h, (&mut self.room.before, most));
-        let gates = Mat::new(&self.room.gates, tokens, width, padded(width));
-        let hidden = Mat::new(&self.room.hidden, tokens, cell.hidden_width(), padded(cell.hidden_width()));
+        let gates = view::<E>(&self.room.gates, tokens, width);
+        let hidden = view::<E>(&self.room.hidden, tokens, cell.hidden_width());
+        let reset_h = view::<f32>(&self.room.reset_h, tokens, cell.reset_width());
         let (start, dweights) = grads.write(&cell.recurrent_kernel);
         let mut dweights = MatMut::dense(dweights, units, width);
         if cell.resets_after() {
@@ -315,7 +329,7 @@ impl Direction {
         } else if cell.resets_before() {
             let (zr, n) = (gates.cols_range(0..2 * units), gates.cols_range(2 * units..width));
             products.outer(before, zr, start, dweights.reborrow().cols_range(0..2 * units));
-            products.outer(hidden, n, start, dweights.cols_range(2 * units..width));
+            products.outer(reset_h, n, start, dweights.cols_range(2 * units..width));
         } else {
             products.outer(before, gates, start, dweights);
         }
@@ -356,8 +370,10 @@ fn before_each<'a>(
 
 /// The room that the time loops work in.
 struct Room {
+    /// Of elements E.
     gates: Buffer,
     hidden: Buffer,
+    reset_h: Buffer,
     c: Buffer,
     /// (N, H): dc of an LSTM; ds of a GRU that resets before the product.
     carry: Buffer,
@@ -370,29 +386,39 @@ struct Room {
 }
 
 /// The same for the sizes of a step.
-struct Buffers<'a> {
+struct Buffers<'a, E> {
     /// (P, gates H)
-    gates: MatMut<'a>,
-    /// (P, 3 H or H): what a GRU keeps of its hidden side.
-    hidden: MatMut<'a>,
+    gates: MatMut<'a, E>,
+    /// (P, 3 H): what a GRU keeps of its hidden side.
+    hidden: MatMut<'a, E>,
+    /// (P, H) of a GRU that resets before the product.
+    reset_h: MatMut<'a>,
     /// (P + 2 N, H) of an LSTM.
     c: MatMut<'a>,
     /// (N, H)
     carry: MatMut<'a>,
 }
 
-impl<'a> Buffers<'a> {
+impl<'a, E: Element> Buffers<'a, E> {
     fn new(dims: Dims, cell: &CellParams, room: &'a mut Room) -> Self {
-        let shaped = |buffer: &'a mut Buffer, rows, cols| {
-            // A cell that does not need one has no room for it.
-            let rows = if buffer.is_empty() { 0 } else { rows };
-            MatMut::new(buffer, rows, cols, padded(cols))
-        };
         Self {
-            gates: shaped(&mut room.gates, dims.tokens, cell.width()),
-            hidden: shaped(&mut room.hidden, dims.tokens, cell.hidden_width()),
-            c: shaped(&mut room.c, dims.with_edges(), cell.units),
-            carry: shaped(&mut room.carry, dims.rows, cell.units),
+            gates: view_mut(&mut room.gates, dims.tokens, cell.width()),
+            hidden: view_mut(&mut room.hidden, dims.tokens, cell.hidden_width()),
+            reset_h: view_mut(&mut room.reset_h, dims.tokens, cell.reset_width()),
+            c: view_mut(&mut room.c, dims.with_edges(), cell.units),
+            carry: view_mut(&mut room.carry, dims.rows, cell.units),
         }
     }
+}
+
+/// A buffer as a matrix; without rows where a cell does not need it and has no room for it.
+fn view_mut<E: Element>(buffer: &mut Buffer, rows: usize, cols: usize) -> MatMut<'_, E> {
+    let rows = if buffer.is_empty() { 0 } else { rows };
+    MatMut::new(bytemuck::cast_slice_mut(buffer.as_mut_slice()), rows, cols, E::padded(cols))
+}
+
+/// The same, read.
+fn view<E: Element>(buffer: &Buffer, rows: usize, cols: usize) -> Mat<'_, E> {
+    let rows = if buffer.is_empty() { 0 } else { rows };
+    Mat::new(bytemuck::cast_slice(buffer.as_slice()), rows, cols, E::padded(cols))
 }

@@ -21,7 +21,7 @@ mod weights;
 pub(crate) use activation::ActivationRun;
 pub(crate) use concat::{AddRun, ConcatenateRun};
 pub(crate) use dense::{DenseParams, DenseRun};
-pub(crate) use direction::{CellPack, CellParams};
+pub(crate) use direction::{CellPack, CellParams, DirectionPlan};
 pub(crate) use dropout::{DropoutRun, Mask};
 pub(crate) use extent::Extent;
 pub(crate) use input::InputRun;

@@ -5,12 +5,12 @@
 //! its gradient is summed by token before any product.
 
 use super::{Cx, Weights};
-use crate::exec::{Lookup, Right, Start};
+use crate::exec::{Lookup, Products, Right, Start};
 use crate::network::Gradient;
 use std::ops::Range;
 use unroll_kernels::embedding::{self, Distinct};
 use unroll_kernels::profile::{self, Phase};
-use unroll_kernels::{Buffer, Mat, MatMut};
+use unroll_kernels::{Buffer, Element, Mat, MatMut};
 
 /// What is projected.
 pub(crate) enum Origin {
@@ -44,6 +44,16 @@ pub(crate) enum Value<'a> {
     Tokens(&'a [u32]),
 }
 
+/// Adds the columns' sums of `dout` to the gradients of the biases.
+fn add_biases<E: Element>(
+    products: Products<'_>,
+    biases: &[Option<Range<usize>>; 2],
+    dout: Mat<'_, E>,
+    grads: &mut Gradient,
+) {
+    biases.iter().flatten().for_each(|bias| products.add_column_sums(dout, grads.add(bias)));
+}
+
 /// The bias: the only one, or the sum of both.
 fn bias<'a>(biases: &[Option<Range<usize>>; 2], sum: &'a [f32], params: &'a [f32]) -> Option<&'a [f32]> {
     match biases {
@@ -72,7 +82,7 @@ impl Projection {
     }
 
     /// out = x W + b, (T N, width); of tokens only what [`Self::lookup`] looks up.
-    pub(crate) fn forward(&mut self, cx: &Cx<'_>, value: &Value<'_>, out: MatMut<'_>) {
+    pub(crate) fn forward<E: Element>(&mut self, cx: &Cx<'_>, value: &Value<'_>, out: MatMut<'_, E>) {
         let _span = profile::enter(Phase::Projection);
         if let [Some(one), Some(two)] = self.biases.clone().map(|bias| bias.map(|b| &cx.params[b])) {
             self.bias.iter_mut().zip(one.iter().zip(two)).for_each(|(sum, (a, b))| *sum = a + b);
@@ -81,7 +91,7 @@ impl Projection {
         let start = bias.map_or(Start::Zero, Start::Bias);
         let products = cx.products();
         match (value, &self.origin) {
-            (Value::Numbers(x), _) => products.product(*x, self.weights().right(cx), start, out),
+            (Value::Numbers(x), _) => products.product_into(*x, self.weights().right(cx), start, out),
             (Value::Tokens(tokens), Origin::Table(table, width)) => {
                 let right = self.weights().right(cx);
                 let table = Mat::dense(&cx.params[table.clone()], table.len() / width, *width);
@@ -118,11 +128,11 @@ impl Projection {
     }
 
     /// Adds the gradients of kernel, bias and table; of a numeric input to `dx`.
-    pub(crate) fn backward(
+    pub(crate) fn backward<E: Element>(
         &mut self,
         cx: &Cx<'_>,
         value: &Value<'_>,
-        dout: Mat<'_>,
+        dout: Mat<'_, E>,
         dx: Option<MatMut<'_>>,
         grads: &mut Gradient,
     ) {
@@ -130,12 +140,9 @@ impl Projection {
         let kernel = Mat::dense(&cx.params[self.kernel.clone()], self.inputs, self.width);
         let products = cx.products();
         let biases = &self.biases;
-        let add_biases = |dout: Mat<'_>, grads: &mut Gradient| {
-            biases.iter().flatten().for_each(|bias| products.add_column_sums(dout, grads.add(bias)));
-        };
         match (value, &self.origin) {
             (Value::Numbers(x), _) => {
-                add_biases(dout, grads);
+                add_biases(products, biases, dout, grads);
                 let (start, dkernel) = grads.write(&self.kernel);
                 products.outer(*x, dout, start, MatMut::dense(dkernel, self.inputs, self.width));
                 if let Some(dx) = dx {
@@ -148,7 +155,7 @@ impl Projection {
                 let mut sums = MatMut::dense(&mut self.projected, count, self.width);
                 products.sum_by_token(dout, &self.distinct, sums.reborrow());
                 // Every position has a token, so that the sums by token add up to the gradient of the bias.
-                add_biases(sums.as_ref(), grads);
+                add_biases(products, biases, sums.as_ref(), grads);
                 let vectors = Mat::dense(&self.vectors, count, *width);
                 let (start, dkernel) = grads.write(&self.kernel);
                 products.outer(vectors, sums.as_ref(), start, MatMut::dense(dkernel, self.inputs, self.width));
@@ -165,7 +172,7 @@ impl Projection {
                 self.projected.reserve(tokens.len().min(self.inputs) * self.width);
                 let mut sums = MatMut::dense(&mut self.projected, count, self.width);
                 products.sum_by_token(dout, &self.distinct, sums.reborrow());
-                add_biases(sums.as_ref(), grads);
+                add_biases(products, biases, sums.as_ref(), grads);
                 let tokens = self.distinct.tokens();
                 let dkernel = MatMut::dense(grads.add_rows(&self.kernel, tokens), self.inputs, self.width);
                 products.add_rows(sums.as_ref(), tokens, dkernel);

@@ -1,13 +1,14 @@
 //! Recurrent layers: one direction or both, the whole sequence or the last state.
 
-use super::direction::{CellParams, Direction};
+use super::direction::{CellParams, Direction, DirectionPlan};
 use super::projection::{Origin, Value};
 use super::{Act, Cx, Dims, Extent, Inputs, Upstream};
 use crate::exec::{self, Products};
 use crate::graph::{Cell, MergeMode, Reading, Shape, Time};
 use crate::network::{Carried, Gradient};
 use std::ops::Range;
-use unroll_kernels::{Mat, MatMut};
+use unroll_kernels::gemm::Precision;
+use unroll_kernels::{Bf16, Element, Mat, MatMut};
 
 /// A recurrent layer.
 pub(crate) struct RecurrentRun {
@@ -27,16 +28,15 @@ pub(crate) struct RecurrentPlan {
     pub(crate) reading: Reading,
     pub(crate) pack: usize,
     pub(crate) return_sequences: bool,
-    pub(crate) capacity: Dims,
-    pub(crate) backward: bool,
+    pub(crate) room: DirectionPlan,
 }
 
 impl RecurrentRun {
     pub(crate) fn new(plan: RecurrentPlan, origin: impl Fn() -> Origin) -> Self {
-        let RecurrentPlan { cells, reading, pack, return_sequences, capacity, backward } = plan;
+        let RecurrentPlan { cells, reading, pack, return_sequences, room } = plan;
         let width = cells.iter().map(|c| c.units).sum();
         let directions = cells.into_iter().zip(reading.directions());
-        let directions = directions.map(|(cell, &reverse)| Direction::new(cell, origin(), reverse, capacity, backward));
+        let directions = directions.map(|(cell, &reverse)| Direction::new(cell, origin(), reverse, &room));
         let shape = Shape { time: Some(Time::Any), dims: vec![width] };
         let merge = match reading {
             // What is not merged stands side by side, and others take it apart.
@@ -44,16 +44,24 @@ impl RecurrentRun {
             Reading::Both(merge) => merge,
         };
         let own = !return_sequences || merge != MergeMode::Concat;
-        let steps = own.then(|| Act::new(&shape, capacity, backward));
+        let steps = own.then(|| Act::new(&shape, room.capacity, room.backward));
         Self { directions: directions.collect(), pack, steps, merge, return_sequences }
     }
 
     pub(crate) fn forward(&mut self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act, carried: &[Carried]) {
+        match cx.precision {
+            Precision::Bf16 => self.forward_as::<Bf16>(cx, inputs, act, carried),
+            Precision::F32 | Precision::Int8 => self.forward_as::<f32>(cx, inputs, act, carried),
+        }
+    }
+
+    /// With gates of elements E.
+    fn forward_as<E: Element>(&mut self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act, carried: &[Carried]) {
         let dims = cx.dims;
         let tokens = self.directions[0].takes_tokens();
         let value = if tokens { Value::Tokens(inputs.tokens) } else { Value::Numbers(inputs.only()) };
         for (d, direction) in self.directions.iter_mut().enumerate() {
-            direction.project(cx, &value);
+            direction.project::<E>(cx, &value);
             let columns = columns(direction, d);
             let h = joint(&mut self.steps, act).y_all(dims).cols_range(columns);
             let initial = direction.sweep(cx).initial();
@@ -73,10 +81,10 @@ impl RecurrentRun {
                 let (h_one, h_two) = h.split_cols_at(one.cell.units);
                 exec::run(
                     cx.products(),
-                    &[one.forward(cx, &packs[0], &value, h_one), two.forward(cx, &packs[1], &value, h_two)],
+                    &[one.forward::<E>(cx, &packs[0], &value, h_one), two.forward(cx, &packs[1], &value, h_two)],
                 );
             }
-            directions => exec::run(cx.products(), &[directions[0].forward(cx, &packs[0], &value, h)]),
+            directions => exec::run(cx.products(), &[directions[0].forward::<E>(cx, &packs[0], &value, h)]),
         }
         self.merge(cx, act);
     }
@@ -155,7 +163,15 @@ impl RecurrentRun {
         })
     }
 
-    pub(crate) fn backward(&mut self, cx: &Cx<'_>, mut up: Upstream<'_>, act: &mut Act, grads: &mut Gradient) {
+    pub(crate) fn backward(&mut self, cx: &Cx<'_>, up: Upstream<'_>, act: &mut Act, grads: &mut Gradient) {
+        match cx.precision {
+            Precision::Bf16 => self.backward_as::<Bf16>(cx, up, act, grads),
+            Precision::F32 | Precision::Int8 => self.backward_as::<f32>(cx, up, act, grads),
+        }
+    }
+
+    /// With gates of elements E.
+    fn backward_as<E: Element>(&mut self, cx: &Cx<'_>, mut up: Upstream<'_>, act: &mut Act, grads: &mut Gradient) {
         let dims = cx.dims;
         self.unmerge(cx, act);
         let (h, dh) = joint(&mut self.steps, act).both_all(dims);
@@ -164,13 +180,14 @@ impl RecurrentRun {
             [one, two] => {
                 let units = one.cell.units;
                 let ((h_one, h_two), (dh_one, dh_two)) = (h.split_cols_at(units), dh.split_cols_at(units));
-                let loops = [one.backward(cx, &packs[0], h_one, dh_one), two.backward(cx, &packs[1], h_two, dh_two)];
+                let loops =
+                    [one.backward::<E>(cx, &packs[0], h_one, dh_one), two.backward(cx, &packs[1], h_two, dh_two)];
                 exec::run(cx.products(), &loops);
             }
-            directions => exec::run(cx.products(), &[directions[0].backward(cx, &packs[0], h, dh)]),
+            directions => exec::run(cx.products(), &[directions[0].backward::<E>(cx, &packs[0], h, dh)]),
         }
         if self.directions[0].cell.starts {
-            self.initial_gradients(cx, &mut up, act);
+            self.initial_gradients::<E>(cx, &mut up, act);
         }
         // The gradients of the pre-activations are complete: all steps at once from here on.
         for (d, direction) in self.directions.iter_mut().enumerate() {
@@ -182,18 +199,18 @@ impl RecurrentRun {
                 let (x, dx) = up.get(0);
                 (Value::Numbers(x), Some(dx))
             };
-            direction.gradients(cx, &value, h.as_ref(), dx, grads);
+            direction.gradients::<E>(cx, &value, h.as_ref(), dx, grads);
         }
     }
 
     /// Adds to the gradients of the layers that give the first states.
-    fn initial_gradients(&mut self, cx: &Cx<'_>, up: &mut Upstream<'_>, act: &mut Act) {
+    fn initial_gradients<E: Element>(&mut self, cx: &Cx<'_>, up: &mut Upstream<'_>, act: &mut Act) {
         let dims = cx.dims;
         let packs = &cx.packs.cells[self.pack..];
         for (d, direction) in self.directions.iter_mut().enumerate() {
             let (state, columns) = (first_state(direction, d), columns(direction, d));
             let (_, mut dh) = joint(&mut self.steps, act).both_all(dims);
-            direction.initial_gradient(cx, &packs[d], dh.reborrow().cols_range(columns.clone()));
+            direction.initial_gradient::<E>(cx, &packs[d], dh.reborrow().cols_range(columns.clone()));
             let initial = direction.sweep(cx).initial();
             let dh = dh.as_ref().rows_range(initial).cols_range(columns);
             back(cx, dh, up.get(state).1);

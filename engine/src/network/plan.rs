@@ -6,9 +6,9 @@ use crate::exec::Products;
 use crate::graph::{self, Cell, Graph, LayerConfig, Loss, Node, ParamSpec, Reading, Role, Shape, Source};
 use crate::heads::{BinaryHead, Head, SoftmaxHead};
 use crate::layers::{
-    Act, ActivationRun, AddRun, CellPack, CellParams, ConcatenateRun, DenseParams, DenseRun, Dims, DropoutRun,
-    EmbeddingRun, Extent, InputRun, OneHotRun, Origin, PartRun, RecurrentPlan, RecurrentRun, ReshapeRun, Run, Slot,
-    Weights,
+    Act, ActivationRun, AddRun, CellPack, CellParams, ConcatenateRun, DenseParams, DenseRun, Dims, DirectionPlan,
+    DropoutRun, EmbeddingRun, Extent, InputRun, OneHotRun, Origin, PartRun, RecurrentPlan, RecurrentRun, ReshapeRun,
+    Run, Slot, Weights,
 };
 use unroll_kernels::activation::Activation;
 use unroll_kernels::gemm::{Packed, PackedRef, Precision};
@@ -132,20 +132,27 @@ impl<'a> Plan<'a> {
         self.graph.nodes().iter().flat_map(|node| self.cells(node)).collect()
     }
 
-    /// The weights beside the recurrent ones that are kept packed.
+    /// The weights beside the recurrent ones that are kept packed: all, but in training only those whose product is computed
+    /// in many blocks; the others pack on their way what they use once.
     fn other_packs(&self) -> Vec<Weights> {
-        if self.options.training || self.options.precision == Precision::F32 {
+        let NetworkOptions { precision, training, .. } = *self.options;
+        if precision == Precision::F32 {
             return Vec::new();
         }
         let nodes = self.graph.nodes().iter();
-        let projections = nodes.clone().filter(|node| !matches!(self.origin(node.inputs[0]), Origin::OneHot));
+        let projections = nodes.clone().filter(|node| match self.origin(node.inputs[0]) {
+            Origin::Numbers => true,
+            Origin::Table(..) => !training,
+            Origin::OneHot => false,
+        });
         let projections = projections.flat_map(|node| self.cells(node)).map(|cell| Weights {
             units: cell.kernel.len() / cell.inputs,
             range: cell.kernel,
             inputs: cell.inputs,
             transposed: false,
         });
-        projections.chain(nodes.filter_map(|node| self.dense(node)).map(|dense| dense.weights())).collect()
+        let dense = nodes.filter(|_| !training).filter_map(|node| self.dense(node)).map(|dense| dense.weights());
+        projections.chain(dense).collect()
     }
 
     fn dense(&self, node: &Node) -> Option<DenseParams> {
@@ -251,8 +258,9 @@ impl<'a> Plan<'a> {
         let cells = self.cells(node);
         let first = *pack;
         *pack += cells.len();
-        let (capacity, backward) = (self.capacity, self.options.training);
-        let plan = RecurrentPlan { cells, reading, pack: first, return_sequences, capacity, backward };
+        let NetworkOptions { precision, training, .. } = *self.options;
+        let room = DirectionPlan { precision, capacity: self.capacity, backward: training };
+        let plan = RecurrentPlan { cells, reading, pack: first, return_sequences, room };
         Run::Recurrent(RecurrentRun::new(plan, || self.origin(node.inputs[0])))
     }
 
@@ -306,7 +314,7 @@ impl<'a> Plan<'a> {
         let acts = nodes.iter().enumerate().filter(|(i, _)| !self.is_fused(*i));
         let acts: u64 = acts.map(|(_, node)| Act::bytes(&node.shape, self.capacity, self.options.training)).sum();
         let ragged = self.options.training && self.graph.mask_rule().is_some();
-        let cells: u64 = self.packs().iter().map(|p| p.bytes(self.capacity, ragged)).sum();
+        let cells: u64 = self.packs().iter().map(|p| p.bytes(self.options.precision, self.capacity, ragged)).sum();
         let positions = if self.graph.is_sequence() { self.capacity.tokens } else { self.capacity.rows };
         let logits = SoftmaxHead::bytes(nodes[self.graph.logits()].shape.width(), positions);
         arena + gradients + packs + replicas * (acts + cells + logits)

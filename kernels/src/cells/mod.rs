@@ -4,14 +4,19 @@
 //! after the other for all units, the gates travel to the second-level cache and back in between; so the step is walked
 //! in blocks of rows and units (`blocks`) that are small enough to stay in the first-level cache.
 
+mod block;
 mod functions;
 pub mod reference;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
+pub(crate) use block::{Ahead, Block, Gate, Room};
 pub use functions::Functions;
 pub(crate) use functions::{Apply, Rough, Standard};
 
+use crate::element::Element;
 use crate::gemm::{self, PackedRef, Precision};
 use crate::simd::Simd;
 use std::ops::Range;
@@ -47,14 +52,14 @@ pub(crate) fn blocks(rows: usize, recurrent: PackedRef<'_>) -> impl Iterator<Ite
 
 /// The vector at `at`: `LANES` elements if `WHOLE`, else those that are left, the other lanes 0.
 #[inline(always)]
-pub(crate) fn load<S: Simd, const WHOLE: bool>(s: S, row: &[f32], at: usize) -> S::F32 {
-    if WHOLE { s.load(&row[at..]) } else { s.load_partial(&row[at..]) }
+pub(crate) fn load<S: Simd, const WHOLE: bool>(s: S, row: &[impl Element], at: usize) -> S::F32 {
+    if WHOLE { Element::load(s, &row[at..]) } else { Element::load_partial(s, &row[at..]) }
 }
 
 /// Writes the vector at `at`: `LANES` elements if `WHOLE`, else those that are left.
 #[inline(always)]
-pub(crate) fn store<S: Simd, const WHOLE: bool>(s: S, row: &mut [f32], at: usize, x: S::F32) {
-    if WHOLE { s.store(&mut row[at..], x) } else { s.store_partial(&mut row[at..], x) }
+pub(crate) fn store<S: Simd, const WHOLE: bool>(s: S, row: &mut [impl Element], at: usize, x: S::F32) {
+    if WHOLE { Element::store(s, &mut row[at..], x) } else { Element::store_partial(s, &mut row[at..], x) }
 }
 
 /// The slices of one row of `units`, and the cell over one vector of them.

@@ -23,6 +23,7 @@ pub mod reference;
 
 pub use distinct::Distinct;
 
+use crate::element::Element;
 use crate::faults::{Fault, spoil};
 use crate::isa::Isa;
 use crate::mat::{Mat, MatMut};
@@ -43,16 +44,23 @@ pub fn gather(table: Mat<'_>, tokens: &[u32], mut out: MatMut<'_>) {
 }
 
 /// Writes row `tokens[r]` of `kernel` (V, G H) plus `bias` (G H) to row r of `out` (R, G H): the product of one-hot rows
-/// and the kernel.
+/// and the kernel; rounded if `out` is in bf16.
 ///
 /// # Panics
 ///
 /// When a token is not below V, `tokens` has not R elements, or the widths differ.
 #[track_caller]
-pub fn project_one_hot(isa: Isa, kernel: Mat<'_>, bias: Option<&[f32]>, tokens: &[u32], out: MatMut<'_>) {
-    let Some(bias) = bias else { return gather(kernel, tokens, out) };
+pub fn project_one_hot<E: Element>(
+    isa: Isa,
+    kernel: Mat<'_>,
+    bias: Option<&[f32]>,
+    tokens: &[u32],
+    out: MatMut<'_, E>,
+) {
     check_look_up(kernel, tokens, &out);
-    assert_eq!(bias.len(), kernel.cols(), "a bias of {} for {} columns", bias.len(), kernel.cols());
+    if let Some(bias) = bias {
+        assert_eq!(bias.len(), kernel.cols(), "a bias of {} for {} columns", bias.len(), kernel.cols());
+    }
     isa.run(generic::GatherAdd { table: kernel, bias, tokens, out });
 }
 
@@ -63,12 +71,12 @@ pub fn project_one_hot(isa: Isa, kernel: Mat<'_>, bias: Option<&[f32]>, tokens: 
 ///
 /// When the shapes differ from these.
 #[track_caller]
-pub fn sum_by_token(isa: Isa, dout: Mat<'_>, distinct: &Distinct, mut out: MatMut<'_>) {
+pub fn sum_by_token<E: Element>(isa: Isa, dout: Mat<'_, E>, distinct: &Distinct, mut out: MatMut<'_>) {
     check_sum(dout, distinct, &out);
     let rows = distinct.tokens().len();
     assert_eq!(out.rows(), rows, "{} rows for {rows} distinct tokens", out.rows());
     let _span = profile::enter(Phase::ElementWise);
-    isa.run(generic::SumByToken::<false> { dout, distinct, out: out.reborrow() });
+    isa.run(generic::SumByToken::<_, false> { dout, distinct, out: out.reborrow() });
     spoil(Fault::SumByToken, out);
 }
 
@@ -84,7 +92,7 @@ pub fn project_one_hot_backward(isa: Isa, dout: Mat<'_>, distinct: &Distinct, dk
     let v = distinct.vocabulary();
     assert_eq!(dkernel.rows(), v, "{} rows for a vocabulary of {v}", dkernel.rows());
     let _span = profile::enter(Phase::ElementWise);
-    isa.run(generic::SumByToken::<true> { dout, distinct, out: dkernel });
+    isa.run(generic::SumByToken::<_, true> { dout, distinct, out: dkernel });
 }
 
 /// Adds row u of `rows` (U, D) to row `tokens[u]` of `table` (V, D), one after the other.
@@ -103,14 +111,14 @@ pub fn add_rows(isa: Isa, rows: Mat<'_>, tokens: &[u32], mut table: MatMut<'_>) 
 }
 
 #[track_caller]
-fn check_look_up(table: Mat<'_>, tokens: &[u32], out: &MatMut<'_>) {
+fn check_look_up<E: Element>(table: Mat<'_>, tokens: &[u32], out: &MatMut<'_, E>) {
     assert_eq!(tokens.len(), out.rows(), "{} tokens for {} rows", tokens.len(), out.rows());
     assert_eq!(table.cols(), out.cols(), "a table of {} columns, an output of {}", table.cols(), out.cols());
     check_tokens(tokens, table.rows());
 }
 
 #[track_caller]
-fn check_sum(dout: Mat<'_>, distinct: &Distinct, out: &MatMut<'_>) {
+fn check_sum<E: Element>(dout: Mat<'_, E>, distinct: &Distinct, out: &MatMut<'_>) {
     let positions = distinct.index().len();
     assert_eq!(dout.rows(), positions, "{} rows for {positions} positions", dout.rows());
     assert_eq!(dout.cols(), out.cols(), "rows of {} columns, sums of {}", dout.cols(), out.cols());

@@ -5,7 +5,7 @@ use super::pack::{PackedRef, copy, vectors};
 use super::transpose::transpose;
 use crate::profile::{self, Phase};
 use crate::simd::{Kernel, Simd};
-use crate::{Buffer, GroupsMut, Isa, Mat, MatMut};
+use crate::{Buffer, Element, GroupsMut, Isa, Mat, MatMut};
 
 /// Terms of one block where there are few rows, [`FEW`] or less: 128 rows of 64 columns are 32 KB, which stay in the
 /// first-level cache until the last tile has read them.
@@ -117,40 +117,55 @@ impl Start {
     }
 }
 
-/// The left operand of a product whose B is not packed: (M, K), or its transpose.
+/// An operand of a product whose B is not packed: as it is multiplied, or its transpose.
 #[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
-    pub(super) mat: Mat<'a>,
+pub(super) struct Source<'a, E = f32> {
+    pub(super) mat: Mat<'a, E>,
     pub(super) transposed: bool,
 }
 
+impl<'a, E: Element> Source<'a, E> {
+    fn plain(self) -> Option<Source<'a>> {
+        Some(Source { mat: E::plain(self.mat)?, transposed: self.transposed })
+    }
+}
+
 /// The product that packs blocks of B on the way.
-pub(super) struct Unpacked<'a> {
+pub(super) struct Unpacked<'a, A = f32, B = f32> {
     pub(super) isa: Isa,
-    pub(super) a: Source<'a>,
-    pub(super) b: Mat<'a>,
-    pub(super) b_transposed: bool,
+    /// (M, K)
+    pub(super) a: Source<'a, A>,
+    /// (K, N)
+    pub(super) b: Source<'a, B>,
     pub(super) start: Start,
     pub(super) c: MatMut<'a>,
     pub(super) scratch: &'a mut Buffer,
 }
 
-impl Unpacked<'_> {
+impl<'a, A: Element, B: Element> Unpacked<'a, A, B> {
     /// Terms of the sum.
     pub(super) fn depth(&self) -> usize {
         if self.a.transposed { self.a.mat.rows() } else { self.a.mat.cols() }
     }
 
+    /// The same, if both operands are in f32.
+    pub(super) fn plain(self) -> Option<Unpacked<'a>> {
+        let Self { isa, a, b, start, c, scratch } = self;
+        Some(Unpacked { isa, a: a.plain()?, b: b.plain()?, start, c, scratch })
+    }
+}
+
+impl Unpacked<'_> {
     /// Packs columns `col..col + cols` of B for the terms `k0..k0 + k` as one panel with rows of `width`.
     fn pack_b(&self, to: &mut [f32], width: usize, [k0, k]: [usize; 2], [col, cols]: [usize; 2]) {
         let _span = profile::enter(Phase::Packing);
         if cols < width {
             to[..k * width].chunks_exact_mut(width).for_each(|row| row[cols..].fill(0.0));
         }
-        if self.b_transposed {
-            transpose(self.isa, to, width, self.b.rows_range(col..col + cols).cols_range(k0..k0 + k));
+        if self.b.transposed {
+            transpose(self.isa, to, width, self.b.mat.rows_range(col..col + cols).cols_range(k0..k0 + k));
         } else {
-            copy(self.isa, to, width, self.b.rows_range(k0..k0 + k).cols_range(col..col + cols));
+            copy(self.isa, to, width, self.b.mat.rows_range(k0..k0 + k).cols_range(col..col + cols));
         }
     }
 }
@@ -181,8 +196,8 @@ impl Kernel for Unpacked<'_> {
                     (a.as_ptr().wrapping_add(m0 * a.stride() + k0), a.stride())
                 };
                 for (col, cols) in blocks(n, granule) {
-                    let (b, ldb) = if m <= FEW && !self.b_transposed && cols % S::LANES == 0 {
-                        (self.b.as_ptr().wrapping_add(k0 * self.b.stride() + col), self.b.stride())
+                    let (b, ldb) = if m <= FEW && !self.b.transposed && cols % S::LANES == 0 {
+                        (self.b.mat.as_ptr().wrapping_add(k0 * self.b.mat.stride() + col), self.b.mat.stride())
                     } else {
                         let width = cols.next_multiple_of(S::LANES);
                         self.pack_b(panel, width, [k0, k], [col, cols]);
@@ -213,11 +228,11 @@ impl Kernel for Unpacked<'_> {
 }
 
 /// C += A B through `matrixmultiply`, which knows the vector sets of other processors. It allocates its own blocks.
-pub(super) fn by_sgemm(args: Unpacked) {
+pub(super) fn by_sgemm(args: Unpacked<'_>) {
     let depth = args.depth();
-    let Unpacked { a, b, b_transposed, mut c, .. } = args;
+    let Unpacked { a, b, mut c, .. } = args;
     let strides = |m: Mat, transposed| if transposed { (1, m.stride() as isize) } else { (m.stride() as isize, 1) };
-    let ((rsa, csa), (rsb, csb)) = (strides(a.mat, a.transposed), strides(b, b_transposed));
+    let ((rsa, csa), (rsb, csb)) = (strides(a.mat, a.transposed), strides(b.mat, b.transposed));
     // SAFETY: the views hold (m, depth), (depth, n) and (m, n) elements at these strides, checked by the entry; C is
     // borrowed exclusively.
     unsafe {
@@ -229,7 +244,7 @@ pub(super) fn by_sgemm(args: Unpacked) {
             a.mat.as_ptr(),
             rsa,
             csa,
-            b.as_ptr(),
+            b.mat.as_ptr(),
             rsb,
             csb,
             1.0,

@@ -3,7 +3,7 @@
 use super::bf16::{BLOCK_WORDS, Places, SIDE, Terms, blocks_of, convert};
 use super::int8::Quantized;
 use super::{PackedRef, Precision};
-use crate::{Buffer, Isa, Mat};
+use crate::{Buffer, Element, Isa, Mat};
 
 /// The left operand of products, in the form that a precision reads.
 ///
@@ -34,7 +34,7 @@ pub(super) struct Rounded<'a> {
 
 impl<'a> Rounded<'a> {
     /// Rounds `a` (M, K), or the transpose of `a` (K, M) where `turned`, into `room`.
-    pub(super) fn new(isa: Isa, a: Mat, turned: bool, room: &'a mut [u32]) -> Self {
+    pub(super) fn new<E: Element>(isa: Isa, a: Mat<'_, E>, turned: bool, room: &'a mut [u32]) -> Self {
         let (rows, k) = if turned { (a.cols(), a.rows()) } else { (a.rows(), a.cols()) };
         let (side, tile) = (tile_rows(rows), blocks_of(k) * BLOCK_WORDS);
         let (terms, steps) =
@@ -62,10 +62,16 @@ pub(crate) fn tile_rows(rows: usize) -> usize {
 
 impl<'a> Left<'a> {
     /// `a` for products with a matrix of `precision` on `isa`; `scratch` grows at first use to [`Left::room`].
+    ///
+    /// # Panics
+    ///
+    /// When `a` is in bf16 and the precision is another.
+    #[track_caller]
     #[inline]
-    pub fn new(isa: Isa, precision: Precision, a: Mat<'a>, scratch: &'a mut Buffer) -> Self {
+    pub fn new<E: Element>(isa: Isa, precision: Precision, a: Mat<'a, E>, scratch: &'a mut Buffer) -> Self {
+        let plain = || E::plain(a).unwrap_or_else(|| panic!("an operand in bf16 of a product in {precision}"));
         match precision {
-            Precision::F32 => a.into(),
+            Precision::F32 => plain().into(),
             Precision::Bf16 => {
                 scratch.reserve(Self::room(precision, a.rows(), a.cols()));
                 let room = bytemuck::cast_slice_mut(scratch.as_mut_slice());
@@ -73,14 +79,14 @@ impl<'a> Left<'a> {
             }
             Precision::Int8 => {
                 scratch.reserve(Self::room(precision, a.rows(), a.cols()));
-                Self(Operand::Int8(Quantized::new(isa, a, scratch.as_mut_slice())))
+                Self(Operand::Int8(Quantized::new(isa, plain(), scratch.as_mut_slice())))
             }
         }
     }
 
     /// `a` as products with `b` read it.
     #[inline]
-    pub fn of(b: PackedRef<'_>, a: Mat<'a>, scratch: &'a mut Buffer) -> Self {
+    pub fn of<E: Element>(b: PackedRef<'_>, a: Mat<'a, E>, scratch: &'a mut Buffer) -> Self {
         Self::new(b.isa(), b.precision(), a, scratch)
     }
 

@@ -46,7 +46,8 @@ pub use pack::{Packed, PackedMut, PackedRef};
 
 use crate::faults::{Fault, spoil};
 use crate::profile::{self, Phase};
-use crate::{Buffer, GroupsMut, Isa, Mat, MatMut};
+use crate::{Bf16, Buffer, Element, GroupsMut, Isa, Mat, MatMut};
+use block::{Source, Unpacked};
 use generic::Start;
 use left::Operand;
 use std::ops::Range;
@@ -92,6 +93,12 @@ impl Precision {
             Self::Bf16 => f32::from_bits(u32::from(bf16::round(x)) << 16),
         }
     }
+}
+
+/// `x` as an operand of a product in bf16: to the nearest, ties to even; NaN stays NaN; subnormal numbers become zero.
+#[inline(always)]
+pub fn round_to_bf16(x: f32) -> Bf16 {
+    Bf16(bf16::round(x))
 }
 
 impl std::fmt::Display for Precision {
@@ -232,11 +239,11 @@ impl<'a> Walk<'a> {
 }
 
 /// C = init + A^T B: the gradient of weights, dW = X^T dY.
-pub struct OuterProduct<'a> {
+pub struct OuterProduct<'a, A = f32, B = f32> {
     /// A (R, M).
-    pub a: Mat<'a>,
+    pub a: Mat<'a, A>,
     /// B (R, N).
-    pub b: Mat<'a>,
+    pub b: Mat<'a, B>,
     /// What both operands are rounded to.
     pub precision: Precision,
     /// What C starts from.
@@ -251,23 +258,24 @@ pub struct OuterProduct<'a> {
 ///
 /// # Panics
 ///
-/// When the shapes do not agree.
+/// When the shapes do not agree, or an operand is in bf16 and the precision is another.
 #[track_caller]
-pub fn outer_product(isa: Isa, args: OuterProduct) {
+pub fn outer_product<A: Element, B: Element>(isa: Isa, args: OuterProduct<'_, A, B>) {
     let OuterProduct { a, b, precision, init, mut c, scratch } = args;
     assert_eq!(a.rows(), b.rows(), "A has {} rows, B {}", a.rows(), b.rows());
     assert_eq!(a.cols(), c.rows(), "A has {} columns, C {} rows", a.cols(), c.rows());
     assert_eq!(b.cols(), c.cols(), "B has {} columns, C {}", b.cols(), c.cols());
-    let left = block::Source { mat: a, transposed: true };
-    let (start, out) = (init.start(0), c.reborrow());
-    unpacked(precision, block::Unpacked { isa, a: left, b, b_transposed: false, start, c: out, scratch }, init);
+    let (start, c_again) = (init.start(0), c.reborrow());
+    let a = Source { mat: a, transposed: true };
+    let b = Source { mat: b, transposed: false };
+    unpacked(precision, Unpacked { isa, a, b, start, c: c_again, scratch }, init);
     spoil(Fault::OuterProduct, c);
 }
 
 /// C = init + A B with B as it lies, for products whose B is used once.
-pub struct DirectProduct<'a> {
+pub struct DirectProduct<'a, E = f32> {
     /// A (M, K).
-    pub a: Mat<'a>,
+    pub a: Mat<'a, E>,
     /// B (K, N), or (N, K) where `b_transposed`.
     pub b: Mat<'a>,
     /// Whether `b` holds the transpose.
@@ -286,17 +294,18 @@ pub struct DirectProduct<'a> {
 ///
 /// # Panics
 ///
-/// When the shapes do not agree.
+/// When the shapes do not agree, or A is in bf16 and the precision is another.
 #[track_caller]
-pub fn direct_product(isa: Isa, args: DirectProduct) {
+pub fn direct_product<E: Element>(isa: Isa, args: DirectProduct<'_, E>) {
     let DirectProduct { a, b, b_transposed, precision, init, mut c, scratch } = args;
     let (k, n) = if b_transposed { (b.cols(), b.rows()) } else { (b.rows(), b.cols()) };
     assert_eq!(a.cols(), k, "A has {} columns, B {k} rows", a.cols());
     assert_eq!(a.rows(), c.rows(), "A has {} rows, C {}", a.rows(), c.rows());
     assert_eq!(n, c.cols(), "B has {n} columns, C {}", c.cols());
-    let left = block::Source { mat: a, transposed: false };
-    let (start, out) = (init.start(0), c.reborrow());
-    unpacked(precision, block::Unpacked { isa, a: left, b, b_transposed, start, c: out, scratch }, init);
+    let (start, c_again) = (init.start(0), c.reborrow());
+    let a = Source { mat: a, transposed: false };
+    let b = Source { mat: b, transposed: b_transposed };
+    unpacked(precision, Unpacked { isa, a, b, start, c: c_again, scratch }, init);
     if b_transposed {
         spoil(Fault::DirectProduct, c);
     }
@@ -324,7 +333,7 @@ pub fn spin_tiles(isa: Isa, turns: usize) -> usize {
 
 /// The two entries whose B is not packed yet.
 #[track_caller]
-fn unpacked(precision: Precision, mut args: block::Unpacked, init: Init) {
+fn unpacked<A: Element, B: Element>(precision: Precision, args: Unpacked<'_, A, B>, init: Init) {
     init.check(1, args.c.cols());
     if args.c.rows() == 0 || args.c.cols() == 0 {
         return;
@@ -332,10 +341,14 @@ fn unpacked(precision: Precision, mut args: block::Unpacked, init: Init) {
     profile::count_flops(2 * args.c.rows() * args.c.cols() * args.depth());
     match precision {
         Precision::Bf16 => bf16::unpacked(args),
-        Precision::F32 | Precision::Int8 if args.isa == Isa::PORTABLE => {
-            init.fill(&mut args.c);
-            block::by_sgemm(args);
+        Precision::F32 | Precision::Int8 => {
+            let Some(mut args) = args.plain() else { panic!("operands in bf16 of a product in {precision}") };
+            if args.isa == Isa::PORTABLE {
+                init.fill(&mut args.c);
+                block::by_sgemm(args);
+            } else {
+                args.isa.run(args);
+            }
         }
-        Precision::F32 | Precision::Int8 => args.isa.run(args),
     }
 }

@@ -31,16 +31,20 @@
 //! |error of n|    <= e + v                     |error of h| <= |error of n| + 8 u (1 + |h_prev|)
 //! |error of da, dh_prev| <= 16 u ((|dh| + |ds|) (1 + |h_prev|) + |dh_prev|) + 2^-80 (1 + |h_prev|)
 //! ```
+//!
+//! Gates that are kept in bf16 ([`Element`]) are rounded in addition, by a part in 2^9 of each, and so is the z that the second
+//! phase reads: h is off by 2^-9 |z| |h_prev - n| more.
 
 use super::{check_gates, generic};
-use crate::cells::{Apply, Functions, Rough, Standard, blocks, check_shape};
+use crate::cells::{Apply, Block, Functions, Room, Rough, Standard, blocks, check_shape};
+use crate::element::Element;
 use crate::faults::{Fault, spoil};
-use crate::gemm::{Init, Left, PackedRef, Precision, Walk};
+use crate::gemm::{Left, PackedRef, Precision, Walk};
 use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
 
 /// The first phase forward for a block of units.
-pub struct ForwardGates<'a> {
+pub struct ForwardGates<'a, E = f32> {
     /// (N, H): h of all units before the step, in the precision of U.
     pub h_prev: Left<'a>,
     /// (N, units): h of the block's units before the step.
@@ -48,7 +52,7 @@ pub struct ForwardGates<'a> {
     /// U_z, U_r (H, 2 x units): the block's columns of the recurrent kernel.
     pub recurrent: PackedRef<'a>,
     /// In: x W + b (N, 3, units). Out: the activated z and r; group 2 is left alone.
-    pub gates: GroupsMut<'a>,
+    pub gates: GroupsMut<'a, E>,
     /// Out: s = r h_prev (N, units).
     pub reset_h: MatMut<'a>,
 }
@@ -59,7 +63,7 @@ pub struct ForwardGates<'a> {
 ///
 /// When the shapes do not agree.
 #[track_caller]
-pub fn forward_gates(args: ForwardGates<'_>) {
+pub fn forward_gates<E: Element>(args: ForwardGates<'_, E>) {
     forward_gates_as(Functions::default(), args);
 }
 
@@ -69,7 +73,7 @@ pub fn forward_gates(args: ForwardGates<'_>) {
 ///
 /// When the shapes do not agree.
 #[track_caller]
-pub fn forward_gates_as(functions: Functions, args: ForwardGates<'_>) {
+pub fn forward_gates_as<E: Element>(functions: Functions, args: ForwardGates<'_, E>) {
     match (functions.are_standard(), args.recurrent.precision()) {
         (true, Precision::Bf16) => forward_gates_step(Rough, args),
         (true, _) => forward_gates_step(Standard, args),
@@ -78,7 +82,7 @@ pub fn forward_gates_as(functions: Functions, args: ForwardGates<'_>) {
 }
 
 #[track_caller]
-fn forward_gates_step(functions: impl Apply, args: ForwardGates<'_>) {
+fn forward_gates_step<E: Element>(functions: impl Apply, args: ForwardGates<'_, E>) {
     let ForwardGates { h_prev, h_prev_own, recurrent, gates, mut reset_h } = args;
     let (rows, units) = (h_prev.rows(), recurrent.cols());
     assert_eq!(recurrent.groups(), 2, "the recurrent kernel of z and r has {} gates, not 2", recurrent.groups());
@@ -87,9 +91,12 @@ fn forward_gates_step(functions: impl Apply, args: ForwardGates<'_>) {
     check_shape("reset_h", [reset_h.rows(), reset_h.cols()], [rows, units]);
     let (mut gates, _) = gates.split_groups_at(2);
     let walk = Walk::new(h_prev, recurrent);
+    let mut room = Room::new::<E>();
     for (n, u) in blocks(rows, recurrent) {
-        let mut gates = gates.reborrow().rows_range(n.clone()).cols_range(u.clone());
-        walk.product(n.clone(), u.clone(), Init::Keep, gates.reborrow());
+        let kept = gates.reborrow().rows_range(n.clone()).cols_range(u.clone());
+        let mut gates = Block::new(kept, &mut room);
+        let (init, sum) = gates.sum();
+        walk.product(n.clone(), u.clone(), init, sum);
         let _span = profile::enter(Phase::ElementWise);
         recurrent.isa().run(generic::ForwardGates {
             functions,
@@ -101,7 +108,7 @@ fn forward_gates_step(functions: impl Apply, args: ForwardGates<'_>) {
 }
 
 /// The second phase forward for a block of units.
-pub struct ForwardCandidate<'a> {
+pub struct ForwardCandidate<'a, E = f32> {
     /// (N, H): s of all units, in the precision of U_n.
     pub reset_h: Left<'a>,
     /// U_n (H, 1 x units): the block's columns of the recurrent kernel.
@@ -109,7 +116,7 @@ pub struct ForwardCandidate<'a> {
     /// (N, units): h of the block's units before the step.
     pub h_prev: Mat<'a>,
     /// In: z and r of the first phase and x W_n + b_n (N, 3, units). Out: the activated gates z, r, n.
-    pub gates: GroupsMut<'a>,
+    pub gates: GroupsMut<'a, E>,
     /// Out: h (N, units).
     pub h: MatMut<'a>,
 }
@@ -120,7 +127,7 @@ pub struct ForwardCandidate<'a> {
 ///
 /// When the shapes do not agree.
 #[track_caller]
-pub fn forward_candidate(args: ForwardCandidate<'_>) {
+pub fn forward_candidate<E: Element>(args: ForwardCandidate<'_, E>) {
     forward_candidate_as(Functions::default(), args);
 }
 
@@ -130,7 +137,7 @@ pub fn forward_candidate(args: ForwardCandidate<'_>) {
 ///
 /// When the shapes do not agree.
 #[track_caller]
-pub fn forward_candidate_as(functions: Functions, args: ForwardCandidate<'_>) {
+pub fn forward_candidate_as<E: Element>(functions: Functions, args: ForwardCandidate<'_, E>) {
     match (functions.are_standard(), args.recurrent.precision()) {
         (true, Precision::Bf16) => forward_candidate_step(Rough, args),
         (true, _) => forward_candidate_step(Standard, args),
@@ -139,31 +146,36 @@ pub fn forward_candidate_as(functions: Functions, args: ForwardCandidate<'_>) {
 }
 
 #[track_caller]
-fn forward_candidate_step(functions: impl Apply, args: ForwardCandidate<'_>) {
-    let ForwardCandidate { reset_h, recurrent, h_prev, mut gates, mut h } = args;
+fn forward_candidate_step<E: Element>(functions: impl Apply, args: ForwardCandidate<'_, E>) {
+    let ForwardCandidate { reset_h, recurrent, h_prev, gates, mut h } = args;
     let (rows, units) = (reset_h.rows(), recurrent.cols());
     assert_eq!(recurrent.groups(), 1, "the recurrent kernel of n has {} gates, not 1", recurrent.groups());
     check_gates("gates", &gates, [rows, units]);
     check_shape("h_prev", [h_prev.rows(), h_prev.cols()], [rows, units]);
     check_shape("h", [h.rows(), h.cols()], [rows, units]);
+    let (mut zr, mut candidate) = gates.split_groups_at(2);
     let walk = Walk::new(reset_h, recurrent);
+    let mut room = Room::new::<E>();
     for (n, u) in blocks(rows, recurrent) {
-        let mut gates = gates.reborrow().rows_range(n.clone()).cols_range(u.clone());
-        walk.product(n.clone(), u.clone(), Init::Keep, gates.reborrow().split_groups_at(2).1);
+        let kept = candidate.reborrow().rows_range(n.clone()).cols_range(u.clone());
+        let mut candidate = Block::new(kept, &mut room);
+        let (init, sum) = candidate.sum();
+        walk.product(n.clone(), u.clone(), init, sum);
         let _span = profile::enter(Phase::ElementWise);
         recurrent.isa().run(generic::ForwardCandidate {
             functions,
             h_prev: h_prev.rows_range(n.clone()).cols_range(u.clone()),
-            gates,
+            zr: zr.reborrow().rows_range(n.clone()).cols_range(u.clone()),
+            candidate,
             h: h.reborrow().rows_range(n).cols_range(u),
         });
     }
 }
 
 /// The first phase backward for a block of units.
-pub struct BackwardCandidate<'a> {
+pub struct BackwardCandidate<'a, E = f32> {
     /// In: the activated gates (N, 3, units). Out: da_z, r as it was, da_n.
-    pub gates: GroupsMut<'a>,
+    pub gates: GroupsMut<'a, E>,
     /// (N, units): h of the block's units before the step.
     pub h_prev: Mat<'a>,
     /// (N, units): the gradient of h, from the output and from step t + 1.
@@ -178,7 +190,7 @@ pub struct BackwardCandidate<'a> {
 ///
 /// When the shapes do not agree.
 #[track_caller]
-pub fn backward_candidate(isa: Isa, args: BackwardCandidate<'_>) {
+pub fn backward_candidate<E: Element>(isa: Isa, args: BackwardCandidate<'_, E>) {
     backward_candidate_step(isa, Standard, args);
 }
 
@@ -188,7 +200,7 @@ pub fn backward_candidate(isa: Isa, args: BackwardCandidate<'_>) {
 ///
 /// When the shapes do not agree.
 #[track_caller]
-pub fn backward_candidate_as(isa: Isa, functions: Functions, args: BackwardCandidate<'_>) {
+pub fn backward_candidate_as<E: Element>(isa: Isa, functions: Functions, args: BackwardCandidate<'_, E>) {
     if functions.are_standard() {
         backward_candidate_step(isa, Standard, args);
     } else {
@@ -197,7 +209,7 @@ pub fn backward_candidate_as(isa: Isa, functions: Functions, args: BackwardCandi
 }
 
 #[track_caller]
-fn backward_candidate_step(isa: Isa, functions: impl Apply, args: BackwardCandidate<'_>) {
+fn backward_candidate_step<E: Element>(isa: Isa, functions: impl Apply, args: BackwardCandidate<'_, E>) {
     let shape = [args.gates.rows(), args.gates.cols()];
     check_gates("gates", &args.gates, shape);
     check_shape("h_prev", [args.h_prev.rows(), args.h_prev.cols()], shape);
@@ -211,9 +223,9 @@ fn backward_candidate_step(isa: Isa, functions: impl Apply, args: BackwardCandid
 }
 
 /// The second phase backward for a block of units.
-pub struct BackwardGates<'a> {
+pub struct BackwardGates<'a, E = f32> {
     /// In: what the first phase left, of which r is read (N, 3, units). Out: da_z, da_r, da_n.
-    pub gates: GroupsMut<'a>,
+    pub gates: GroupsMut<'a, E>,
     /// (N, units): h of the block's units before the step.
     pub h_prev: Mat<'a>,
     /// ds (N, units): the block's columns of da_n U_n^T.
@@ -228,7 +240,7 @@ pub struct BackwardGates<'a> {
 ///
 /// When the shapes do not agree.
 #[track_caller]
-pub fn backward_gates(isa: Isa, args: BackwardGates<'_>) {
+pub fn backward_gates<E: Element>(isa: Isa, args: BackwardGates<'_, E>) {
     backward_gates_step(isa, Standard, args);
 }
 
@@ -238,7 +250,7 @@ pub fn backward_gates(isa: Isa, args: BackwardGates<'_>) {
 ///
 /// When the shapes do not agree.
 #[track_caller]
-pub fn backward_gates_as(isa: Isa, functions: Functions, args: BackwardGates<'_>) {
+pub fn backward_gates_as<E: Element>(isa: Isa, functions: Functions, args: BackwardGates<'_, E>) {
     if functions.are_standard() {
         backward_gates_step(isa, Standard, args);
     } else {
@@ -247,7 +259,7 @@ pub fn backward_gates_as(isa: Isa, functions: Functions, args: BackwardGates<'_>
 }
 
 #[track_caller]
-fn backward_gates_step(isa: Isa, functions: impl Apply, args: BackwardGates<'_>) {
+fn backward_gates_step<E: Element>(isa: Isa, functions: impl Apply, args: BackwardGates<'_, E>) {
     let shape = [args.gates.rows(), args.gates.cols()];
     check_gates("gates", &args.gates, shape);
     check_shape("h_prev", [args.h_prev.rows(), args.h_prev.cols()], shape);

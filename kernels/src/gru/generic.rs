@@ -3,7 +3,8 @@
 //! is a run of whole vectors and one partial vector, whose unused lanes hold zeros ([`Row::sweep`]).
 
 use super::before;
-use crate::cells::{Apply, Row, load, reaching, store};
+use crate::cells::{Ahead, Apply, Block, Gate, Row, load, reaching, store};
+use crate::element::Element;
 use crate::simd::{Kernel, Simd};
 use crate::{GroupsMut, Mat, MatMut};
 
@@ -22,27 +23,31 @@ fn through_blend<S: Simd>(s: S, f: impl Apply, [z, n, h_prev, dh]: [S::F32; 4]) 
 }
 
 /// The element-wise part of a step: gates hold x W + b, hidden h_prev U.
-pub(super) struct Forward<'a, F> {
+pub(super) struct Forward<'a, F, E> {
     pub(super) functions: F,
     pub(super) h_prev: Mat<'a>,
     pub(super) bias: Option<[&'a [f32]; 3]>,
-    pub(super) gates: GroupsMut<'a>,
-    pub(super) hidden: GroupsMut<'a>,
+    pub(super) gates: GroupsMut<'a, E>,
+    pub(super) hidden: Block<'a, E>,
+    pub(super) ahead: Option<[Ahead<E>; 2]>,
     pub(super) h: MatMut<'a>,
 }
 
-impl<F: Apply> Kernel for Forward<'_, F> {
+impl<F: Apply, E: Element> Kernel for Forward<'_, F, E> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         for n in 0..self.gates.rows() {
+            if let Some(ahead) = &self.ahead {
+                ahead.iter().for_each(|ahead| ahead.row(n));
+            }
             let row = ForwardRow {
                 functions: self.functions,
                 h_prev: self.h_prev.row(n),
                 bias: self.bias,
                 gates: self.gates.row_groups_mut(n),
-                hidden: self.hidden.row_groups_mut(n),
+                hidden: self.hidden.row(n),
                 h: self.h.row_mut(n),
             };
             row.sweep(s, self.h_prev.cols());
@@ -50,16 +55,16 @@ impl<F: Apply> Kernel for Forward<'_, F> {
     }
 }
 
-struct ForwardRow<'a, F> {
+struct ForwardRow<'a, F, E> {
     functions: F,
     h_prev: &'a [f32],
     bias: Option<[&'a [f32]; 3]>,
-    gates: [&'a mut [f32]; 3],
-    hidden: [&'a mut [f32]; 3],
+    gates: [&'a mut [E]; 3],
+    hidden: [Gate<'a, E>; 3],
     h: &'a mut [f32],
 }
 
-impl<F: Apply> Row for ForwardRow<'_, F> {
+impl<F: Apply, E: Element> Row for ForwardRow<'_, F, E> {
     #[inline(always)]
     fn cell<S: Simd, const WHOLE: bool>(&mut self, s: S, at: usize) {
         let [gate_z, gate_r, gate_n] = &mut self.gates;
@@ -69,9 +74,9 @@ impl<F: Apply> Row for ForwardRow<'_, F> {
             r = load::<S, WHOLE>(s, bias_r, at);
             q = load::<S, WHOLE>(s, bias_n, at);
         }
-        z = s.add(z, load::<S, WHOLE>(s, self.hidden[0], at));
-        r = s.add(r, load::<S, WHOLE>(s, self.hidden[1], at));
-        q = s.add(q, load::<S, WHOLE>(s, self.hidden[2], at));
+        z = s.add(z, self.hidden[0].hidden::<S, WHOLE>(s, at));
+        r = s.add(r, self.hidden[1].hidden::<S, WHOLE>(s, at));
+        q = s.add(q, self.hidden[2].hidden::<S, WHOLE>(s, at));
         let z = self.functions.gate(s, s.add(z, load::<S, WHOLE>(s, gate_z, at)));
         let r = self.functions.gate(s, s.add(r, load::<S, WHOLE>(s, gate_r, at)));
         let n = self.functions.activation(s, s.mul_add(r, q, load::<S, WHOLE>(s, gate_n, at)));
@@ -79,18 +84,18 @@ impl<F: Apply> Row for ForwardRow<'_, F> {
         store::<S, WHOLE>(s, gate_z, at, z);
         store::<S, WHOLE>(s, gate_r, at, r);
         store::<S, WHOLE>(s, gate_n, at, n);
-        store::<S, WHOLE>(s, self.hidden[2], at, q);
+        self.hidden[2].store::<S, WHOLE>(s, at, q);
         store::<S, WHOLE>(s, self.h, at, h);
     }
 }
 
 /// A step backward.
-pub(super) struct Backward<'a, F> {
+pub(super) struct Backward<'a, F, E> {
     pub(super) functions: F,
-    pub(super) args: super::Backward<'a>,
+    pub(super) args: super::Backward<'a, E>,
 }
 
-impl<F: Apply> Kernel for Backward<'_, F> {
+impl<F: Apply, E: Element> Kernel for Backward<'_, F, E> {
     type Output = ();
 
     #[inline(always)]
@@ -110,16 +115,16 @@ impl<F: Apply> Kernel for Backward<'_, F> {
     }
 }
 
-struct BackwardRow<'a, F> {
+struct BackwardRow<'a, F, E> {
     functions: F,
-    gates: [&'a mut [f32]; 3],
-    hidden: [&'a mut [f32]; 3],
+    gates: [&'a mut [E]; 3],
+    hidden: [&'a mut [E]; 3],
     h_prev: &'a [f32],
     dh: &'a [f32],
     dh_prev: &'a mut [f32],
 }
 
-impl<F: Apply> Row for BackwardRow<'_, F> {
+impl<F: Apply, E: Element> Row for BackwardRow<'_, F, E> {
     #[inline(always)]
     fn cell<S: Simd, const WHOLE: bool>(&mut self, s: S, at: usize) {
         let [gate_z, gate_r, gate_n] = &mut self.gates;
@@ -142,20 +147,20 @@ impl<F: Apply> Row for BackwardRow<'_, F> {
 }
 
 /// Reset before, first phase: gates holds the pre-activations of z and r only.
-pub(super) struct ForwardGates<'a, F> {
+pub(super) struct ForwardGates<'a, F, E> {
     pub(super) functions: F,
     pub(super) h_prev: Mat<'a>,
-    pub(super) gates: GroupsMut<'a>,
+    pub(super) gates: Block<'a, E>,
     pub(super) reset_h: MatMut<'a>,
 }
 
-impl<F: Apply> Kernel for ForwardGates<'_, F> {
+impl<F: Apply, E: Element> Kernel for ForwardGates<'_, F, E> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         for n in 0..self.gates.rows() {
-            let [z, r] = self.gates.row_groups_mut(n);
+            let [z, r] = self.gates.row(n);
             let (functions, h_prev, reset_h) = (self.functions, self.h_prev.row(n), self.reset_h.row_mut(n));
             let row = ForwardGatesRow { functions, z, r, h_prev, reset_h };
             row.sweep(s, self.h_prev.cols());
@@ -163,40 +168,41 @@ impl<F: Apply> Kernel for ForwardGates<'_, F> {
     }
 }
 
-struct ForwardGatesRow<'a, F> {
+struct ForwardGatesRow<'a, F, E> {
     functions: F,
-    z: &'a mut [f32],
-    r: &'a mut [f32],
+    z: Gate<'a, E>,
+    r: Gate<'a, E>,
     h_prev: &'a [f32],
     reset_h: &'a mut [f32],
 }
 
-impl<F: Apply> Row for ForwardGatesRow<'_, F> {
+impl<F: Apply, E: Element> Row for ForwardGatesRow<'_, F, E> {
     #[inline(always)]
     fn cell<S: Simd, const WHOLE: bool>(&mut self, s: S, at: usize) {
-        let z = self.functions.gate(s, load::<S, WHOLE>(s, self.z, at));
-        let r = self.functions.gate(s, load::<S, WHOLE>(s, self.r, at));
-        store::<S, WHOLE>(s, self.z, at, z);
-        store::<S, WHOLE>(s, self.r, at, r);
+        let z = self.functions.gate(s, self.z.sum::<S, WHOLE>(s, at));
+        let r = self.functions.gate(s, self.r.sum::<S, WHOLE>(s, at));
+        self.z.store::<S, WHOLE>(s, at, z);
+        self.r.store::<S, WHOLE>(s, at, r);
         store::<S, WHOLE>(s, self.reset_h, at, s.mul(r, load::<S, WHOLE>(s, self.h_prev, at)));
     }
 }
 
-/// Reset before, second phase: gates holds z, r and the pre-activation of n.
-pub(super) struct ForwardCandidate<'a, F> {
+/// Reset before, second phase: `zr` holds z and r, the candidate the pre-activation of n.
+pub(super) struct ForwardCandidate<'a, F, E> {
     pub(super) functions: F,
     pub(super) h_prev: Mat<'a>,
-    pub(super) gates: GroupsMut<'a>,
+    pub(super) zr: GroupsMut<'a, E>,
+    pub(super) candidate: Block<'a, E>,
     pub(super) h: MatMut<'a>,
 }
 
-impl<F: Apply> Kernel for ForwardCandidate<'_, F> {
+impl<F: Apply, E: Element> Kernel for ForwardCandidate<'_, F, E> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        for row in 0..self.gates.rows() {
-            let [z, _, n] = self.gates.row_groups_mut(row);
+        for row in 0..self.zr.rows() {
+            let ([z, _], [n]) = (self.zr.row_groups_mut(row), self.candidate.row(row));
             let (functions, h_prev, h) = (self.functions, self.h_prev.row(row), self.h.row_mut(row));
             let row = ForwardCandidateRow { functions, z, n, h_prev, h };
             row.sweep(s, self.h_prev.cols());
@@ -204,31 +210,31 @@ impl<F: Apply> Kernel for ForwardCandidate<'_, F> {
     }
 }
 
-struct ForwardCandidateRow<'a, F> {
+struct ForwardCandidateRow<'a, F, E> {
     functions: F,
-    z: &'a [f32],
-    n: &'a mut [f32],
+    z: &'a [E],
+    n: Gate<'a, E>,
     h_prev: &'a [f32],
     h: &'a mut [f32],
 }
 
-impl<F: Apply> Row for ForwardCandidateRow<'_, F> {
+impl<F: Apply, E: Element> Row for ForwardCandidateRow<'_, F, E> {
     #[inline(always)]
     fn cell<S: Simd, const WHOLE: bool>(&mut self, s: S, at: usize) {
-        let n = self.functions.activation(s, load::<S, WHOLE>(s, self.n, at));
+        let n = self.functions.activation(s, self.n.sum::<S, WHOLE>(s, at));
         let h = blend(s, load::<S, WHOLE>(s, self.z, at), n, load::<S, WHOLE>(s, self.h_prev, at));
-        store::<S, WHOLE>(s, self.n, at, n);
+        self.n.store::<S, WHOLE>(s, at, n);
         store::<S, WHOLE>(s, self.h, at, h);
     }
 }
 
 /// Reset before, first phase backward.
-pub(super) struct BackwardCandidate<'a, F> {
+pub(super) struct BackwardCandidate<'a, F, E> {
     pub(super) functions: F,
-    pub(super) args: before::BackwardCandidate<'a>,
+    pub(super) args: before::BackwardCandidate<'a, E>,
 }
 
-impl<F: Apply> Kernel for BackwardCandidate<'_, F> {
+impl<F: Apply, E: Element> Kernel for BackwardCandidate<'_, F, E> {
     type Output = ();
 
     #[inline(always)]
@@ -242,16 +248,16 @@ impl<F: Apply> Kernel for BackwardCandidate<'_, F> {
     }
 }
 
-struct BackwardCandidateRow<'a, F> {
+struct BackwardCandidateRow<'a, F, E> {
     functions: F,
-    z: &'a mut [f32],
-    n: &'a mut [f32],
+    z: &'a mut [E],
+    n: &'a mut [E],
     h_prev: &'a [f32],
     dh: &'a [f32],
     dh_prev: &'a mut [f32],
 }
 
-impl<F: Apply> Row for BackwardCandidateRow<'_, F> {
+impl<F: Apply, E: Element> Row for BackwardCandidateRow<'_, F, E> {
     #[inline(always)]
     fn cell<S: Simd, const WHOLE: bool>(&mut self, s: S, at: usize) {
         let (z, n) = (load::<S, WHOLE>(s, self.z, at), load::<S, WHOLE>(s, self.n, at));
@@ -266,12 +272,12 @@ impl<F: Apply> Row for BackwardCandidateRow<'_, F> {
 }
 
 /// Reset before, second phase backward.
-pub(super) struct BackwardGates<'a, F> {
+pub(super) struct BackwardGates<'a, F, E> {
     pub(super) functions: F,
-    pub(super) args: before::BackwardGates<'a>,
+    pub(super) args: before::BackwardGates<'a, E>,
 }
 
-impl<F: Apply> Kernel for BackwardGates<'_, F> {
+impl<F: Apply, E: Element> Kernel for BackwardGates<'_, F, E> {
     type Output = ();
 
     #[inline(always)]
@@ -285,15 +291,15 @@ impl<F: Apply> Kernel for BackwardGates<'_, F> {
     }
 }
 
-struct BackwardGatesRow<'a, F> {
+struct BackwardGatesRow<'a, F, E> {
     functions: F,
-    r: &'a mut [f32],
+    r: &'a mut [E],
     h_prev: &'a [f32],
     dreset_h: &'a [f32],
     dh_prev: &'a mut [f32],
 }
 
-impl<F: Apply> Row for BackwardGatesRow<'_, F> {
+impl<F: Apply, E: Element> Row for BackwardGatesRow<'_, F, E> {
     #[inline(always)]
     fn cell<S: Simd, const WHOLE: bool>(&mut self, s: S, at: usize) {
         let (r, ds) = (load::<S, WHOLE>(s, self.r, at), load::<S, WHOLE>(s, self.dreset_h, at));

@@ -27,6 +27,9 @@
 //! **Shapes.** N rows, H units of the layer, `units` of them in the block; gates and the hidden side (N, 3, units); h and
 //! gradients (N, units); h_prev (N, H); U (H, 3 x units) packed. Any size may be zero.
 //!
+//! **Kept in bf16** ([`Element`]), x W + b, the activated gates and their gradients are rounded when they are stored, each
+//! by a part in 2^9; all sums are in f32, and h of this step sees the gates before they are rounded.
+//!
 //! **Error.** With u = 2^-24, e = 2 (H + 2) u (|x W + b| + |b'| + sum |h_prev| |U|) for the largest pre-activation of a unit,
 //! and functions off by v of their value, to first order in u (v = 4 u: 2 units of the last place; in bf16 2^-15 forward, see
 //! [`crate::math::rough`])
@@ -48,14 +51,15 @@ mod tests;
 pub mod before;
 pub mod reference;
 
-use crate::cells::{Apply, Functions, Rough, Standard, blocks, check_shape};
+use crate::cells::{Ahead, Apply, Block, Functions, Room, Rough, Standard, blocks, check_shape};
+use crate::element::Element;
 use crate::faults::{Fault, spoil};
 use crate::gemm::{Init, Left, PackedRef, Precision, Walk};
 use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
 
 /// One step forward for a block of units.
-pub struct Forward<'a> {
+pub struct Forward<'a, E = f32> {
     /// (N, H): h of all units before the step, in the precision of U.
     pub h_prev: Left<'a>,
     /// (N, units): h of the block's units before the step.
@@ -65,9 +69,9 @@ pub struct Forward<'a> {
     /// b'_z, b'_r, b'_n (units each), if there is a bias on the hidden side.
     pub recurrent_bias: Option<[&'a [f32]; 3]>,
     /// In: x W + b (N, 3, units). Out: the activated gates z, r, n.
-    pub gates: GroupsMut<'a>,
+    pub gates: GroupsMut<'a, E>,
     /// Out: (N, 3, units), group 2 holds q, which backward reads; groups 0 and 1 are scratch.
-    pub hidden: GroupsMut<'a>,
+    pub hidden: GroupsMut<'a, E>,
     /// Out: h (N, units).
     pub h: MatMut<'a>,
 }
@@ -78,7 +82,7 @@ pub struct Forward<'a> {
 ///
 /// When the shapes do not agree.
 #[track_caller]
-pub fn forward(args: Forward<'_>) {
+pub fn forward<E: Element>(args: Forward<'_, E>) {
     forward_as(Functions::default(), args);
 }
 
@@ -88,7 +92,7 @@ pub fn forward(args: Forward<'_>) {
 ///
 /// When the shapes do not agree.
 #[track_caller]
-pub fn forward_as(functions: Functions, args: Forward<'_>) {
+pub fn forward_as<E: Element>(functions: Functions, args: Forward<'_, E>) {
     match (functions.are_standard(), args.recurrent.precision()) {
         (true, Precision::Bf16) => forward_step(Rough, args),
         (true, _) => forward_step(Standard, args),
@@ -97,7 +101,7 @@ pub fn forward_as(functions: Functions, args: Forward<'_>) {
 }
 
 #[track_caller]
-fn forward_step(functions: impl Apply, args: Forward<'_>) {
+fn forward_step<E: Element>(functions: impl Apply, args: Forward<'_, E>) {
     let Forward { h_prev, h_prev_own, recurrent, recurrent_bias, mut gates, mut hidden, mut h } = args;
     let (rows, units) = (h_prev.rows(), recurrent.cols());
     assert_eq!(recurrent.groups(), 3, "the recurrent kernel has {} gates, a GRU 3", recurrent.groups());
@@ -109,9 +113,16 @@ fn forward_step(functions: impl Apply, args: Forward<'_>) {
         assert_eq!(bias.len(), units, "{} recurrent biases of a gate, {units} units", bias.len());
     }
     let walk = Walk::new(h_prev, recurrent);
-    for (n, u) in blocks(rows, recurrent) {
-        let mut hidden = hidden.reborrow().rows_range(n.clone()).cols_range(u.clone());
-        walk.product(n.clone(), u.clone(), Init::Zero, hidden.reborrow());
+    let mut room = Room::new::<E>();
+    let mut blocks = blocks(rows, recurrent).peekable();
+    while let Some((n, u)) = blocks.next() {
+        let ahead = blocks.peek().cloned().map(|(n, u)| {
+            let q = hidden.reborrow().split_groups_at(2).1;
+            [gates.reborrow(), q].map(|next| Ahead::new(next.rows_range(n.clone()).cols_range(u.clone())))
+        });
+        let kept = hidden.reborrow().rows_range(n.clone()).cols_range(u.clone());
+        let mut hidden = Block::new(kept, &mut room);
+        walk.product(n.clone(), u.clone(), Init::Zero, hidden.hidden());
         let _span = profile::enter(Phase::ElementWise);
         recurrent.isa().run(generic::Forward {
             functions,
@@ -119,17 +130,18 @@ fn forward_step(functions: impl Apply, args: Forward<'_>) {
             bias: recurrent_bias.map(|bias| bias.map(|gate| &gate[u.clone()])),
             gates: gates.reborrow().rows_range(n.clone()).cols_range(u.clone()),
             hidden,
+            ahead,
             h: h.reborrow().rows_range(n).cols_range(u),
         });
     }
 }
 
 /// One step backward for a block of units: the element-wise part.
-pub struct Backward<'a> {
+pub struct Backward<'a, E = f32> {
     /// In: the activated gates (N, 3, units). Out: the gradient of the input's side, da_z, da_r, da_n.
-    pub gates: GroupsMut<'a>,
+    pub gates: GroupsMut<'a, E>,
     /// In: what forward left, of which q is read (N, 3, units). Out: the gradient of the hidden side, da_z, da_r, dq.
-    pub hidden: GroupsMut<'a>,
+    pub hidden: GroupsMut<'a, E>,
     /// (N, units): h of the block's units before the step.
     pub h_prev: Mat<'a>,
     /// (N, units): the gradient of h, from the output and from step t + 1.
@@ -144,7 +156,7 @@ pub struct Backward<'a> {
 ///
 /// When the shapes do not agree.
 #[track_caller]
-pub fn backward(isa: Isa, args: Backward<'_>) {
+pub fn backward<E: Element>(isa: Isa, args: Backward<'_, E>) {
     backward_step(isa, Standard, args);
 }
 
@@ -154,7 +166,7 @@ pub fn backward(isa: Isa, args: Backward<'_>) {
 ///
 /// When the shapes do not agree.
 #[track_caller]
-pub fn backward_as(isa: Isa, functions: Functions, args: Backward<'_>) {
+pub fn backward_as<E: Element>(isa: Isa, functions: Functions, args: Backward<'_, E>) {
     if functions.are_standard() {
         backward_step(isa, Standard, args);
     } else {
@@ -163,7 +175,7 @@ pub fn backward_as(isa: Isa, functions: Functions, args: Backward<'_>) {
 }
 
 #[track_caller]
-fn backward_step(isa: Isa, functions: impl Apply, args: Backward<'_>) {
+fn backward_step<E: Element>(isa: Isa, functions: impl Apply, args: Backward<'_, E>) {
     let shape = [args.gates.rows(), args.gates.cols()];
     check_gates("gates", &args.gates, shape);
     check_gates("hidden", &args.hidden, shape);
@@ -180,7 +192,7 @@ fn backward_step(isa: Isa, functions: impl Apply, args: Backward<'_>) {
 }
 
 #[track_caller]
-fn check_gates(name: &str, gates: &GroupsMut<'_>, want: [usize; 2]) {
+fn check_gates<E: Element>(name: &str, gates: &GroupsMut<'_, E>, want: [usize; 2]) {
     assert_eq!(gates.groups(), 3, "{name} has {} gates, a GRU 3", gates.groups());
     check_shape(name, [gates.rows(), gates.cols()], want);
 }

@@ -34,6 +34,9 @@
 //! **Shapes.** N rows, H units of the layer, `units` of them in the block; gates (N, 4, units) in the order i, f, g, o;
 //! c, h and their gradients (N, units); h_prev (N, H); U (H, 4 x units) packed. Any size may be zero.
 //!
+//! **Kept in bf16** ([`Element`]), x W + b, the activated gates and their gradients are rounded when they are stored, each
+//! by a part in 2^9; all sums are in f32, and h of this step sees the gates before they are rounded.
+//!
 //! **Error.** With u = 2^-24, e = 2 (H + 1) u (|x W + b| + sum |h_prev| |U|) for the largest pre-activation of a unit
 //! (the product's bound), and functions off by v of their value, to first order in u (v = 4 u: 2 units of the last place; in
 //! bf16 2^-15 forward, see [`crate::math::rough`])
@@ -68,9 +71,10 @@ mod tests;
 
 pub mod reference;
 
-use crate::cells::{Apply, Functions, Rough, Standard, blocks, check_shape};
+use crate::cells::{Ahead, Apply, Block, Functions, Room, Rough, Standard, blocks, check_shape};
+use crate::element::Element;
 use crate::faults::{Fault, spoil};
-use crate::gemm::{Init, Left, PackedRef, Precision, Walk};
+use crate::gemm::{Left, PackedRef, Precision, Walk};
 use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
 
@@ -107,7 +111,7 @@ impl<'a> Form<'a> {
 }
 
 /// One step forward for a block of units.
-pub struct Forward<'a> {
+pub struct Forward<'a, E = f32> {
     /// (N, H): h of all units before the step, in the precision of U.
     pub h_prev: Left<'a>,
     /// U (H, 4 x units): the block's columns of the recurrent kernel.
@@ -115,7 +119,7 @@ pub struct Forward<'a> {
     /// (N, units): c before the step.
     pub c_prev: Mat<'a>,
     /// In: x W + b (N, 4, units). Out: the activated gates i, f, g, o.
-    pub gates: GroupsMut<'a>,
+    pub gates: GroupsMut<'a, E>,
     /// Out: c (N, units).
     pub c: MatMut<'a>,
     /// Out: h (N, units).
@@ -128,7 +132,7 @@ pub struct Forward<'a> {
 ///
 /// When the shapes do not agree.
 #[track_caller]
-pub fn forward(args: Forward<'_>) {
+pub fn forward<E: Element>(args: Forward<'_, E>) {
     forward_as(Form::default(), args);
 }
 
@@ -138,7 +142,7 @@ pub fn forward(args: Forward<'_>) {
 ///
 /// When the shapes do not agree.
 #[track_caller]
-pub fn forward_as(form: Form<'_>, args: Forward<'_>) {
+pub fn forward_as<E: Element>(form: Form<'_>, args: Forward<'_, E>) {
     form.check(args.recurrent.cols());
     match (form.is_standard(), args.recurrent.precision()) {
         (true, Precision::Bf16) => step(Rough, None, args),
@@ -148,7 +152,7 @@ pub fn forward_as(form: Form<'_>, args: Forward<'_>) {
 }
 
 #[track_caller]
-fn step<F: Apply>(functions: F, peephole: Option<[&[f32]; 3]>, args: Forward<'_>) {
+fn step<F: Apply, E: Element>(functions: F, peephole: Option<[&[f32]; 3]>, args: Forward<'_, E>) {
     let Forward { h_prev, recurrent, c_prev, mut gates, mut c, mut h } = args;
     let (rows, units) = (h_prev.rows(), recurrent.cols());
     assert_eq!(recurrent.groups(), 4, "the recurrent kernel has {} gates, an LSTM 4", recurrent.groups());
@@ -157,15 +161,21 @@ fn step<F: Apply>(functions: F, peephole: Option<[&[f32]; 3]>, args: Forward<'_>
     check_shape("c", [c.rows(), c.cols()], [rows, units]);
     check_shape("h", [h.rows(), h.cols()], [rows, units]);
     let walk = Walk::new(h_prev, recurrent);
-    for (n, u) in blocks(rows, recurrent) {
-        let mut gates = gates.reborrow().rows_range(n.clone()).cols_range(u.clone());
-        walk.product(n.clone(), u.clone(), Init::Keep, gates.reborrow());
+    let mut room = Room::new::<E>();
+    let mut blocks = blocks(rows, recurrent).peekable();
+    while let Some((n, u)) = blocks.next() {
+        let ahead = blocks.peek().cloned().map(|(n, u)| Ahead::new(gates.reborrow().rows_range(n).cols_range(u)));
+        let kept = gates.reborrow().rows_range(n.clone()).cols_range(u.clone());
+        let mut gates = Block::new(kept, &mut room);
+        let (init, sum) = gates.sum();
+        walk.product(n.clone(), u.clone(), init, sum);
         let _span = profile::enter(Phase::ElementWise);
         recurrent.isa().run(generic::Forward {
             functions,
             peephole: peephole.map(|gates| gates.map(|gate| &gate[u.clone()])),
             c_prev: c_prev.rows_range(n.clone()).cols_range(u.clone()),
             gates,
+            ahead,
             c: c.reborrow().rows_range(n.clone()).cols_range(u.clone()),
             h: h.reborrow().rows_range(n).cols_range(u),
         });
@@ -173,9 +183,9 @@ fn step<F: Apply>(functions: F, peephole: Option<[&[f32]; 3]>, args: Forward<'_>
 }
 
 /// One step backward for a block of units: the element-wise part.
-pub struct Backward<'a> {
+pub struct Backward<'a, E = f32> {
     /// In: the activated gates (N, 4, units). Out: the gradient of the pre-activations.
-    pub gates: GroupsMut<'a>,
+    pub gates: GroupsMut<'a, E>,
     /// (N, units): c after the step.
     pub c: Mat<'a>,
     /// (N, units): c before the step.
@@ -192,7 +202,7 @@ pub struct Backward<'a> {
 ///
 /// When the shapes do not agree.
 #[track_caller]
-pub fn backward(isa: Isa, args: Backward<'_>) {
+pub fn backward<E: Element>(isa: Isa, args: Backward<'_, E>) {
     step_back(isa, Standard, None, args);
 }
 
@@ -202,7 +212,7 @@ pub fn backward(isa: Isa, args: Backward<'_>) {
 ///
 /// When the shapes do not agree.
 #[track_caller]
-pub fn backward_as(isa: Isa, form: Form<'_>, args: Backward<'_>) {
+pub fn backward_as<E: Element>(isa: Isa, form: Form<'_>, args: Backward<'_, E>) {
     form.check(args.gates.cols());
     if form.is_standard() {
         step_back(isa, Standard, None, args);
@@ -212,7 +222,7 @@ pub fn backward_as(isa: Isa, form: Form<'_>, args: Backward<'_>) {
 }
 
 #[track_caller]
-fn step_back<F: Apply>(isa: Isa, functions: F, peephole: Option<[&[f32]; 3]>, args: Backward<'_>) {
+fn step_back<F: Apply, E: Element>(isa: Isa, functions: F, peephole: Option<[&[f32]; 3]>, args: Backward<'_, E>) {
     let (rows, units) = (args.gates.rows(), args.gates.cols());
     assert_eq!(args.gates.groups(), 4, "{} gates, an LSTM has 4", args.gates.groups());
     check_shape("c", [args.c.rows(), args.c.cols()], [rows, units]);

@@ -7,7 +7,7 @@ use crate::cells::testing::{
     noise, product_bound, sizes, within,
 };
 use crate::check::{Claim, dot, wide};
-use crate::gemm::{self, Packed, Precision};
+use crate::gemm::{self, Init, Packed, Precision};
 use crate::isa::sets_under_test;
 use proptest::prelude::*;
 

@@ -2,50 +2,52 @@
 //! is a run of whole vectors and one partial vector, whose unused lanes hold zeros.
 
 use super::Activation;
+use crate::MatMut;
 use crate::activation::generic::{through, value};
-use crate::cells::{load, reaching, store, through_tanh};
+use crate::cells::{Block, Gate, Row, load, reaching, store, through_tanh};
+use crate::element::Element;
 use crate::math::tanh;
 use crate::simd::{Kernel, Simd};
-use crate::{GroupsMut, MatMut};
 
 /// The element-wise part of a step.
-pub(super) struct Forward<'a> {
+pub(super) struct Forward<'a, E> {
     pub(super) activation: Activation,
-    pub(super) pre: GroupsMut<'a>,
+    pub(super) pre: Block<'a, E>,
     pub(super) h: MatMut<'a>,
 }
 
-impl Kernel for Forward<'_> {
+impl<E: Element> Kernel for Forward<'_, E> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
+        let units = self.h.cols();
         for n in 0..self.pre.rows() {
-            let (pre, h) = (&*self.pre.row_mut(n, 0), self.h.row_mut(n));
-            match self.activation {
-                Activation::Tanh => map(
-                    s,
-                    [pre, pre],
-                    h,
-                    #[inline(always)]
-                    |a, _| tanh(s, a),
-                ),
-                other => map(
-                    s,
-                    [pre, pre],
-                    h,
-                    #[inline(always)]
-                    |a, _| value(s, other, a),
-                ),
-            }
+            let ([pre], h) = (self.pre.row(n), self.h.row_mut(n));
+            ForwardRow { activation: self.activation, pre, h }.sweep(s, units);
         }
     }
 }
 
-/// A step backward.
-pub(super) struct Backward<'a>(pub(super) super::Backward<'a>);
+struct ForwardRow<'a, E> {
+    activation: Activation,
+    pre: Gate<'a, E>,
+    h: &'a mut [f32],
+}
 
-impl Kernel for Backward<'_> {
+impl<E: Element> Row for ForwardRow<'_, E> {
+    #[inline(always)]
+    fn cell<S: Simd, const WHOLE: bool>(&mut self, s: S, at: usize) {
+        let pre = self.pre.sum::<S, WHOLE>(s, at);
+        let h = if self.activation == Activation::Tanh { tanh(s, pre) } else { value(s, self.activation, pre) };
+        store::<S, WHOLE>(s, self.h, at, h);
+    }
+}
+
+/// A step backward.
+pub(super) struct Backward<'a, E>(pub(super) super::Backward<'a, E>);
+
+impl<E: Element> Kernel for Backward<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -75,7 +77,7 @@ impl Kernel for Backward<'_> {
 
 /// out = f(a, b), element by element.
 #[inline(always)]
-fn map<S: Simd>(s: S, [a, b]: [&[f32]; 2], out: &mut [f32], f: impl Fn(S::F32, S::F32) -> S::F32) {
+fn map<S: Simd>(s: S, [a, b]: [&[f32]; 2], out: &mut [impl Element], f: impl Fn(S::F32, S::F32) -> S::F32) {
     let whole = out.len() - out.len() % S::LANES;
     for at in (0..whole).step_by(S::LANES) {
         let (a, b) = (load::<S, true>(s, a, at), load::<S, true>(s, b, at));

@@ -25,22 +25,23 @@ pub mod reference;
 
 pub use crate::activation::Activation;
 
-use crate::cells::{blocks, check_shape};
+use crate::cells::{Block, Room, blocks, check_shape};
+use crate::element::Element;
 use crate::faults::{Fault, spoil};
-use crate::gemm::{Init, Left, PackedRef, Walk};
+use crate::gemm::{Left, PackedRef, Walk};
 use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
 
 /// One step forward for a block of units.
-pub struct Forward<'a> {
+pub struct Forward<'a, E = f32> {
     /// The activation.
     pub activation: Activation,
     /// (N, H): h of all units before the step, in the precision of U.
     pub h_prev: Left<'a>,
     /// U (H, 1 x units): the block's columns of the recurrent kernel.
     pub recurrent: PackedRef<'a>,
-    /// In: x W + b (N, 1, units). Out: the pre-activations.
-    pub pre: GroupsMut<'a>,
+    /// In: x W + b (N, 1, units); clobbered.
+    pub pre: GroupsMut<'a, E>,
     /// Out: h (N, units).
     pub h: MatMut<'a>,
 }
@@ -51,16 +52,19 @@ pub struct Forward<'a> {
 ///
 /// When the shapes do not agree.
 #[track_caller]
-pub fn forward(args: Forward<'_>) {
+pub fn forward<E: Element>(args: Forward<'_, E>) {
     let Forward { activation, h_prev, recurrent, mut pre, mut h } = args;
     let (rows, units) = (h_prev.rows(), recurrent.cols());
     assert_eq!(recurrent.groups(), 1, "the recurrent kernel has {} groups, a simple cell 1", recurrent.groups());
     check_shape("pre", [pre.rows(), pre.cols()], [rows, units]);
     check_shape("h", [h.rows(), h.cols()], [rows, units]);
     let walk = Walk::new(h_prev, recurrent);
+    let mut room = Room::new::<E>();
     for (n, u) in blocks(rows, recurrent) {
-        let mut pre = pre.reborrow().rows_range(n.clone()).cols_range(u.clone());
-        walk.product(n.clone(), u.clone(), Init::Keep, pre.reborrow());
+        let kept = pre.reborrow().rows_range(n.clone()).cols_range(u.clone());
+        let mut pre = Block::new(kept, &mut room);
+        let (init, sum) = pre.sum();
+        walk.product(n.clone(), u.clone(), init, sum);
         let h = h.reborrow().rows_range(n).cols_range(u);
         let _span = profile::enter(Phase::ElementWise);
         recurrent.isa().run(generic::Forward { activation, pre, h });
@@ -68,7 +72,7 @@ pub fn forward(args: Forward<'_>) {
 }
 
 /// One step backward for a block of units: the element-wise part.
-pub struct Backward<'a> {
+pub struct Backward<'a, E = f32> {
     /// The activation.
     pub activation: Activation,
     /// (N, units): h after the step.
@@ -76,7 +80,7 @@ pub struct Backward<'a> {
     /// (N, units): the gradient of h, from the output and from step t + 1.
     pub dh: Mat<'a>,
     /// Out: the gradient of the pre-activations (N, units).
-    pub dpre: MatMut<'a>,
+    pub dpre: MatMut<'a, E>,
 }
 
 /// Computes a step backward.
@@ -85,7 +89,7 @@ pub struct Backward<'a> {
 ///
 /// When the shapes do not agree.
 #[track_caller]
-pub fn backward(isa: Isa, args: Backward<'_>) {
+pub fn backward<E: Element>(isa: Isa, args: Backward<'_, E>) {
     let (rows, units) = (args.h.rows(), args.h.cols());
     check_shape("dh", [args.dh.rows(), args.dh.cols()], [rows, units]);
     check_shape("dpre", [args.dpre.rows(), args.dpre.cols()], [rows, units]);

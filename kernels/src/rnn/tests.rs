@@ -6,7 +6,7 @@ use crate::cells::testing::{
     sizes, within,
 };
 use crate::check::{Claim, dot, wide};
-use crate::gemm::{self, Packed, Precision};
+use crate::gemm::{self, Init, Packed, Precision};
 use crate::isa::sets_under_test;
 use proptest::prelude::*;
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! copy:             y = x
+//! convert:          y = x, rounded where y is kept in bf16
 //! add:              y = y + x
 //! add_column_sums:  s[j] = s[j] + sum over r of x[r][j], rows in ascending order
 //! ```
@@ -12,7 +13,7 @@
 use crate::faults::{Fault, spoil};
 use crate::profile::{self, Phase};
 use crate::simd::{Kernel, Simd};
-use crate::{Isa, Mat, MatMut};
+use crate::{Bf16, Element, Isa, Mat, MatMut};
 
 /// y = x.
 ///
@@ -25,6 +26,25 @@ pub fn copy(x: Mat<'_>, mut y: MatMut<'_>) {
     for r in 0..x.rows() {
         y.row_mut(r).copy_from_slice(x.row(r));
     }
+}
+
+/// y = x, rounded if y is in bf16.
+///
+/// # Panics
+///
+/// When the shapes differ.
+#[track_caller]
+pub fn convert<E: Element>(isa: Isa, x: Mat<'_>, y: MatMut<'_, E>) {
+    assert_eq!((x.rows(), x.cols()), (y.rows(), y.cols()), "matrices of different shapes");
+    let _span = profile::enter(Phase::ElementWise);
+    isa.run(Convert { x, y });
+}
+
+/// Rounds every row to bf16, into the first half of its own place: a row of the matrix is then one of `cols` elements of
+/// bf16, two strides apart.
+pub fn narrow(isa: Isa, x: MatMut<'_>) {
+    let _span = profile::enter(Phase::ElementWise);
+    isa.run(Narrow(x));
 }
 
 /// y = y + x.
@@ -44,7 +64,7 @@ pub fn add(isa: Isa, x: Mat<'_>, y: MatMut<'_>) {
 ///
 /// When `sums` is not one element a column.
 #[track_caller]
-pub fn add_column_sums(isa: Isa, x: Mat<'_>, sums: &mut [f32]) {
+pub fn add_column_sums<E: Element>(isa: Isa, x: Mat<'_, E>, sums: &mut [f32]) {
     assert_eq!(x.cols(), sums.len(), "{} columns, {} sums", x.cols(), sums.len());
     let _span = profile::enter(Phase::ElementWise);
     isa.run(ColumnSums { x, sums: &mut *sums });
@@ -55,6 +75,51 @@ pub fn add_column_sums(isa: Isa, x: Mat<'_>, sums: &mut [f32]) {
 fn check(x: Mat<'_>, y: &MatMut<'_>) {
     let (a, b) = ((x.rows(), x.cols()), (y.rows(), y.cols()));
     assert_eq!(a, b, "matrices of different shapes");
+}
+
+struct Narrow<'a>(MatMut<'a>);
+
+impl Kernel for Narrow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        const PIECE: usize = 512;
+        let mut piece = [Bf16::default(); PIECE];
+        for r in 0..self.0.rows() {
+            let row = self.0.row_mut(r);
+            for at in (0..row.len()).step_by(PIECE) {
+                let from = &row[at..row.len().min(at + PIECE)];
+                for c in (0..from.len()).step_by(S::LANES) {
+                    Bf16::store_partial(s, &mut piece[c..from.len()], s.load_partial(&from[c..]));
+                }
+                // What this overwrites has been read: two elements have the room of one.
+                let count = from.len();
+                bytemuck::cast_slice_mut::<f32, Bf16>(row)[at..at + count].copy_from_slice(&piece[..count]);
+            }
+        }
+    }
+}
+
+struct Convert<'a, E> {
+    x: Mat<'a>,
+    y: MatMut<'a, E>,
+}
+
+impl<E: Element> Kernel for Convert<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        for r in 0..self.x.rows() {
+            let (x, y) = (self.x.row(r), self.y.row_mut(r));
+            let whole = x.len() - x.len() % S::LANES;
+            for at in (0..whole).step_by(S::LANES) {
+                E::store(s, &mut y[at..], s.load(&x[at..]));
+            }
+            E::store_partial(s, &mut y[whole..], s.load_partial(&x[whole..]));
+        }
+    }
 }
 
 struct Add<'a> {
@@ -84,20 +149,20 @@ impl Kernel for Add<'_> {
 ///
 /// When the shapes do not agree.
 #[track_caller]
-pub fn add_product_sums(isa: Isa, a: Mat<'_>, b: Mat<'_>, sums: &mut [f32]) {
+pub fn add_product_sums<E: Element>(isa: Isa, a: Mat<'_, E>, b: Mat<'_>, sums: &mut [f32]) {
     assert_eq!((a.rows(), a.cols()), (b.rows(), b.cols()), "factors of different shapes");
     assert_eq!(a.cols(), sums.len(), "{} columns, {} sums", a.cols(), sums.len());
     isa.run(ProductSums { a, b, sums: &mut *sums });
     spoil(Fault::ProductSums, sums);
 }
 
-struct ProductSums<'a> {
-    a: Mat<'a>,
+struct ProductSums<'a, E> {
+    a: Mat<'a, E>,
     b: Mat<'a>,
     sums: &'a mut [f32],
 }
 
-impl Kernel for ProductSums<'_> {
+impl<E: Element> Kernel for ProductSums<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -106,19 +171,19 @@ impl Kernel for ProductSums<'_> {
             let sums = &mut self.sums[at..];
             let mut sum = s.load_partial(sums);
             for r in 0..self.a.rows() {
-                sum = s.mul_add(s.load_partial(&self.a.row(r)[at..]), s.load_partial(&self.b.row(r)[at..]), sum);
+                sum = s.mul_add(E::load_partial(s, &self.a.row(r)[at..]), s.load_partial(&self.b.row(r)[at..]), sum);
             }
             s.store_partial(sums, sum);
         }
     }
 }
 
-struct ColumnSums<'a> {
-    x: Mat<'a>,
+struct ColumnSums<'a, E> {
+    x: Mat<'a, E>,
     sums: &'a mut [f32],
 }
 
-impl Kernel for ColumnSums<'_> {
+impl<E: Element> Kernel for ColumnSums<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -126,7 +191,7 @@ impl Kernel for ColumnSums<'_> {
         // Four rows at a time, so that the sums are loaded and stored a quarter as often; still one chain a column.
         let whole = self.x.rows() / 4 * 4;
         for r in (0..whole).step_by(4) {
-            let rows: [&[f32]; 4] = std::array::from_fn(
+            let rows: [&[E]; 4] = std::array::from_fn(
                 #[inline(always)]
                 |i| self.x.row(r + i),
             );
@@ -135,15 +200,17 @@ impl Kernel for ColumnSums<'_> {
                 let sums = &mut self.sums[at..];
                 let mut sum = s.load_partial(sums);
                 for row in rows {
-                    sum = s.add(sum, s.load_partial(&row[at..]));
+                    sum = s.add(sum, E::load_partial(s, &row[at..]));
                 }
                 s.store_partial(sums, sum);
                 at += S::LANES;
             }
         }
         for r in whole..self.x.rows() {
-            for (sum, x) in self.sums.iter_mut().zip(self.x.row(r)) {
-                *sum += x;
+            for at in (0..self.sums.len()).step_by(S::LANES) {
+                let (sums, x) = (&mut self.sums[at..], &self.x.row(r)[at..]);
+                let sum = s.add(s.load_partial(sums), E::load_partial(s, x));
+                s.store_partial(sums, sum);
             }
         }
     }
@@ -189,6 +256,27 @@ mod tests {
                     let near = (got - fused(j)).abs() <= (rows as f32 + 1.0) * size * f32::EPSILON;
                     assert!(same && near, "{isa} {rows} x {cols}: {got}, not {}", fused(j));
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_is_narrowed_in_its_own_place() {
+        for isa in sets_under_test() {
+            for cols in [1, 16, 37, 511, 513, 1500] {
+                let x = values(3 * cols);
+                let mut y = vec![f32::NAN; 3 * (cols + 2)];
+                copy(Mat::dense(&x, 3, cols), MatMut::new(&mut y, 3, cols, cols + 2));
+                narrow(isa, MatMut::new(&mut y, 3, cols, cols + 2));
+                let narrowed = Mat::<Bf16>::new(bytemuck::cast_slice(&y), 3, cols, 2 * (cols + 2));
+                for r in 0..3 {
+                    let want = x[r * cols..(r + 1) * cols].iter().map(|x| x.half());
+                    assert!(want.eq(narrowed.row(r).iter().copied()), "{isa}: row {r} of {cols}");
+                }
+                assert!(
+                    y.chunks(cols + 2).all(|row| row[cols..].iter().all(|m| m.is_nan())),
+                    "{isa} wrote beyond a row"
+                );
             }
         }
     }

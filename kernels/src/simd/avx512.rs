@@ -1,11 +1,15 @@
 //! AVX-512 (F, BW, DQ, VL): sixteen lanes, thirty-two registers.
 
 use super::{Kernel, Simd};
+use crate::mat::Bf16;
 use std::arch::x86_64::*;
 
 /// The token of Avx512's set: holding one proves that the processor has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Avx512(());
+pub struct Avx512 {
+    /// Whether it also has AVX-512 BF16, whose one conversion [`Simd::store_bf16`] uses.
+    bf16: bool,
+}
 
 impl Avx512 {
     /// The token, if the processor has AVX-512 F, BW, DQ and VL.
@@ -17,7 +21,7 @@ impl Avx512 {
             && is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("f16c");
-        has.then_some(Self(()))
+        has.then(|| Self { bf16: is_x86_feature_detected!("avx512bf16") })
     }
 }
 
@@ -25,6 +29,28 @@ impl Avx512 {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
 fn with_features<K: Kernel>(token: Avx512, kernel: K) -> K::Output {
     kernel.run(token)
+}
+
+/// VCVTNEPS2BF16, spelt out: within code that is compiled for the set, which need not have it, neither its intrinsic nor its
+/// name can be used.
+///
+/// # Safety
+///
+/// The processor must have AVX-512 BF16.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl")]
+unsafe fn native_bf16(x: __m512) -> __m256i {
+    let half: __m256i;
+    // SAFETY: the caller promises the instruction: from zmm0 to ymm0.
+    unsafe {
+        std::arch::asm!(
+            ".byte 0x62, 0xf2, 0x7e, 0x48, 0x72, 0xc0",
+            in("zmm0") x,
+            lateout("ymm0") half,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    half
 }
 
 /// Calls an intrinsic of the set.
@@ -78,6 +104,34 @@ impl Simd for Avx512 {
     fn store_partial(self, to: &mut [f32], x: __m512) {
         // SAFETY: masked lanes are not written; `self` proves the instruction.
         unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), tail(to.len()), x) }
+    }
+    #[inline(always)]
+    fn load_bf16(self, x: &[Bf16]) -> __m512 {
+        // SAFETY: masked lanes are not read; `self` proves the instructions.
+        unsafe {
+            let half = _mm256_maskz_loadu_epi16(tail(x.len()), x.as_ptr().cast());
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half)))
+        }
+    }
+    #[inline(always)]
+    fn store_bf16(self, to: &mut [Bf16], x: __m512) {
+        // SAFETY: masked lanes are not written; `self` proves the instructions.
+        unsafe {
+            if self.bf16 {
+                return _mm256_mask_storeu_epi16(to.as_mut_ptr().cast(), tail(to.len()), native_bf16(x));
+            }
+            let bits = _mm512_castps_si512(x);
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let nearest = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+            // NaN is made quiet, subnormal numbers zero.
+            let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x0040_0000));
+            let rounded = _mm512_mask_mov_epi32(nearest, _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x), quiet);
+            let small = _mm512_testn_epi32_mask(bits, _mm512_set1_epi32(0x7f80_0000));
+            let sign = _mm512_and_si512(bits, _mm512_set1_epi32(i32::MIN));
+            let rounded = _mm512_mask_mov_epi32(rounded, small, sign);
+            let half = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded));
+            _mm256_mask_storeu_epi16(to.as_mut_ptr().cast(), tail(to.len()), half);
+        }
     }
     #[inline(always)]
     unsafe fn load_ptr(self, p: *const f32) -> __m512 {

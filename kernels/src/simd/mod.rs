@@ -9,6 +9,9 @@
 //! correctly rounded division and square root), so element-wise code gives the same bits on both by construction.
 //! Horizontal results use 16 virtual lanes: see [`Wide16`].
 
+use crate::gemm::round_to_bf16;
+use crate::mat::Bf16;
+
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod amx;
 #[cfg(target_arch = "x86_64")]
@@ -42,6 +45,19 @@ pub fn ticks() -> u64 {
         static START: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
         START.elapsed().as_nanos() as u64
     }
+}
+
+/// Asks for the line at any address, to be written soon where `WRITE`.
+#[inline(always)]
+pub(crate) fn prefetch<const WRITE: bool, T>(at: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing and faults on no address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_ET0, _MM_HINT_T0, _mm_prefetch};
+        if WRITE { _mm_prefetch::<_MM_HINT_ET0>(at.cast()) } else { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
 }
 
 /// A computation written once for every instruction set. `run` must be `#[inline(always)]`.
@@ -82,6 +98,20 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn store(self, to: &mut [f32], x: Self::F32);
     /// Writes to the first `min(to.len(), LANES)` elements.
     fn store_partial(self, to: &mut [f32], x: Self::F32);
+    /// The first `min(x.len(), LANES)` elements of bf16, the other lanes 0.
+    #[inline(always)]
+    fn load_bf16(self, x: &[Bf16]) -> Self::F32 {
+        let mut wide = [0.0; 16];
+        wide[..Self::LANES].iter_mut().zip(x).for_each(|(wide, &x)| *wide = x.into());
+        self.load(&wide)
+    }
+    /// Writes to the first `min(to.len(), LANES)` elements, rounded as [`crate::gemm`] rounds the operands of products in bf16.
+    #[inline(always)]
+    fn store_bf16(self, to: &mut [Bf16], x: Self::F32) {
+        let mut wide = [0.0; 16];
+        self.store(&mut wide, x);
+        to.iter_mut().zip(&wide[..Self::LANES]).for_each(|(to, &x)| *to = round_to_bf16(x));
+    }
     /// Loads without a check.
     ///
     /// # Safety

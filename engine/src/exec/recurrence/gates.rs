@@ -3,7 +3,7 @@
 use crate::exec::shared::Shared;
 use std::ops::Range;
 use unroll_kernels::embedding;
-use unroll_kernels::{GroupsMut, Isa, Mat, MatMut};
+use unroll_kernels::{Element, GroupsMut, Isa, Mat, MatMut};
 
 /// x W + b of all steps by look-up: row `index[r]` of `table`, plus `bias`.
 ///
@@ -21,15 +21,15 @@ pub(crate) struct Lookup<'a> {
 }
 
 /// (T N, gates H). In: x W + b, unless it is looked up. Out: what the cell leaves.
-pub(crate) struct Gates<'a> {
-    matrix: Shared<'a>,
+pub(crate) struct Gates<'a, E = f32> {
+    matrix: Shared<'a, E>,
     groups: usize,
     lookup: Option<Lookup<'a>>,
 }
 
-impl<'a> Gates<'a> {
+impl<'a, E: Element> Gates<'a, E> {
     /// Gates of `groups` groups.
-    pub(crate) fn new(matrix: MatMut<'a>, groups: usize, lookup: Option<Lookup<'a>>) -> Self {
+    pub(crate) fn new(matrix: MatMut<'a, E>, groups: usize, lookup: Option<Lookup<'a>>) -> Self {
         Self { matrix: matrix.into(), groups, lookup }
     }
 
@@ -38,7 +38,7 @@ impl<'a> Gates<'a> {
     /// # Safety
     ///
     /// As for [`Shared::write`].
-    pub(super) unsafe fn first(&self, rows: Range<usize>, units: Range<usize>) -> GroupsMut<'_> {
+    pub(super) unsafe fn first(&self, rows: Range<usize>, units: Range<usize>) -> GroupsMut<'_, E> {
         if let Some(Lookup { isa, table, bias, index }) = self.lookup {
             let width = table.cols() / self.groups;
             for g in 0..self.groups {
@@ -58,7 +58,7 @@ impl<'a> Gates<'a> {
     /// # Safety
     ///
     /// As for [`Shared::write`].
-    pub(super) unsafe fn again(&self, rows: Range<usize>, units: Range<usize>) -> GroupsMut<'_> {
+    pub(super) unsafe fn again(&self, rows: Range<usize>, units: Range<usize>) -> GroupsMut<'_, E> {
         // SAFETY: passed on to the caller.
         unsafe { self.matrix.write_groups(rows, self.groups, units) }
     }

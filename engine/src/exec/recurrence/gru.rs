@@ -5,23 +5,23 @@ use crate::exec::shared::Shared;
 use std::ops::Range;
 use unroll_kernels::cells::Functions;
 use unroll_kernels::gemm::{self, Init, Left, PackedRef};
-use unroll_kernels::gru;
+use unroll_kernels::{Element, gru};
 
 /// Forward, reset after the product.
-pub(crate) struct GruForward<'a> {
+pub(crate) struct GruForward<'a, E = f32> {
     pub(crate) functions: Functions,
     /// U (H, 3 x units), packed.
     pub(crate) recurrent: PackedRef<'a>,
     /// (3 H), if there is a bias.
     pub(crate) recurrent_bias: Option<&'a [f32]>,
     /// In: x W + b; out: the activated gates.
-    pub(crate) gates: Gates<'a>,
+    pub(crate) gates: Gates<'a, E>,
     /// (T N, 3 H). Out: what backward needs of h U + b'.
-    pub(crate) hidden: Shared<'a>,
+    pub(crate) hidden: Shared<'a, E>,
     pub(crate) h: Shared<'a>,
 }
 
-impl GruForward<'_> {
+impl<E: Element> GruForward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
         let (sweep, Self { functions, recurrent, recurrent_bias, gates, hidden, h }) = (strand.sweep, self);
         let width = sweep.units;
@@ -49,21 +49,21 @@ impl GruForward<'_> {
 }
 
 /// Backward, reset after the product.
-pub(crate) struct GruBackward<'a> {
+pub(crate) struct GruBackward<'a, E = f32> {
     pub(crate) functions: Functions,
     /// U^T (3 H, H), packed.
     pub(crate) transposed: PackedRef<'a>,
     /// In: the activated gates; out: the gradient of the input's side.
-    pub(crate) gates: Shared<'a>,
+    pub(crate) gates: Shared<'a, E>,
     /// In: what forward left; out: the gradient of the hidden side.
-    pub(crate) hidden: Shared<'a>,
+    pub(crate) hidden: Shared<'a, E>,
     /// As forward left it.
     pub(crate) h: Shared<'a>,
     /// In: the gradient of the outputs; clobbered.
     pub(crate) dh: Shared<'a>,
 }
 
-impl GruBackward<'_> {
+impl<E: Element> GruBackward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
         let (sweep, Self { functions, transposed, gates, hidden, h, dh }) = (strand.sweep, self);
         strand.backward(transposed.granule(), |t, later, block| {
@@ -94,18 +94,18 @@ impl GruBackward<'_> {
 }
 
 /// Forward, reset before the product: two phases and two barriers a step.
-pub(crate) struct GruBeforeForward<'a> {
+pub(crate) struct GruBeforeForward<'a, E = f32> {
     pub(crate) functions: Functions,
     /// U_z, U_r (H, 2 x units) and U_n (H, units), packed.
     pub(crate) recurrent: [PackedRef<'a>; 2],
     /// In: x W + b; out: the activated gates.
-    pub(crate) gates: Gates<'a>,
+    pub(crate) gates: Gates<'a, E>,
     /// (T N, H). Out: r h_prev.
     pub(crate) reset_h: Shared<'a>,
     pub(crate) h: Shared<'a>,
 }
 
-impl GruBeforeForward<'_> {
+impl<E: Element> GruBeforeForward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
         let (sweep, Self { functions, recurrent: [zr, n], gates, reset_h, h }) = (strand.sweep, self);
         let mut shares = strand.shares(zr.granule().max(n.granule()));
@@ -146,12 +146,12 @@ impl GruBeforeForward<'_> {
 }
 
 /// Backward, reset before the product.
-pub(crate) struct GruBeforeBackward<'a> {
+pub(crate) struct GruBeforeBackward<'a, E = f32> {
     pub(crate) functions: Functions,
     /// U_zr^T (2 H, H) and U_n^T (H, H), packed.
     pub(crate) transposed: [PackedRef<'a>; 2],
     /// In: the activated gates; out: the gradient of the pre-activations.
-    pub(crate) gates: Shared<'a>,
+    pub(crate) gates: Shared<'a, E>,
     /// As forward left it.
     pub(crate) h: Shared<'a>,
     /// In: the gradient of the outputs; clobbered.
@@ -160,7 +160,7 @@ pub(crate) struct GruBeforeBackward<'a> {
     pub(crate) dreset: Shared<'a>,
 }
 
-impl GruBeforeBackward<'_> {
+impl<E: Element> GruBeforeBackward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
         let (sweep, Self { functions, transposed: [zr, n], gates, h, dh, dreset }) = (strand.sweep, self);
         let width = sweep.units;

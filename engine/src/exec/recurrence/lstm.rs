@@ -3,20 +3,20 @@
 use super::{Gates, Strand};
 use crate::exec::shared::Shared;
 use unroll_kernels::gemm::{self, Init, Left, PackedRef};
-use unroll_kernels::lstm;
+use unroll_kernels::{Element, lstm};
 
 /// LSTM forward: gates hold x W + b and receive the activated gates; c and h have their initial state in place.
-pub(crate) struct LstmForward<'a> {
+pub(crate) struct LstmForward<'a, E = f32> {
     /// Of all units.
     pub(crate) form: lstm::Form<'a>,
     /// U (H, 4 x units), packed.
     pub(crate) recurrent: PackedRef<'a>,
-    pub(crate) gates: Gates<'a>,
+    pub(crate) gates: Gates<'a, E>,
     pub(crate) c: Shared<'a>,
     pub(crate) h: Shared<'a>,
 }
 
-impl LstmForward<'_> {
+impl<E: Element> LstmForward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
         let (sweep, Self { form, recurrent, gates, c, h }) = (strand.sweep, self);
         strand.forward(recurrent.granule(), |t, block| {
@@ -39,13 +39,13 @@ impl LstmForward<'_> {
 }
 
 /// LSTM backward.
-pub(crate) struct LstmBackward<'a> {
+pub(crate) struct LstmBackward<'a, E = f32> {
     /// Of all units.
     pub(crate) form: lstm::Form<'a>,
     /// U^T (4 H, H), packed.
     pub(crate) transposed: PackedRef<'a>,
     /// In: the activated gates; out: the gradient of the pre-activations.
-    pub(crate) gates: Shared<'a>,
+    pub(crate) gates: Shared<'a, E>,
     /// As forward left it.
     pub(crate) c: Shared<'a>,
     /// In: the gradient of the outputs; clobbered.
@@ -54,7 +54,7 @@ pub(crate) struct LstmBackward<'a> {
     pub(crate) dc: Shared<'a>,
 }
 
-impl LstmBackward<'_> {
+impl<E: Element> LstmBackward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
         let (sweep, Self { form, transposed, gates, c, dh, dc }) = (strand.sweep, self);
         strand.backward(transposed.granule(), |t, later, block| {

@@ -10,7 +10,8 @@
 //! and a sequence is packed: time after time, each with the rows that it has. Gates are (P, gates H), P rows in all. h, c
 //! and their gradients have a block of N rows before these and one after, (P + 2 N, H): the state before the first step has
 //! a place at either end, whichever direction the layer reads. Read from the end, a row begins at its own last time.
-//! Without a mask every time has all rows, and P = T N.
+//! Without a mask every time has all rows, and P = T N. Gates and what is kept of a hidden side are [`Element`]s: f32, or bf16
+//! where products round to it.
 //!
 //! The promise that pays for the `unsafe` here: at a step a member writes only its own blocks (rows and units) of that
 //! step and of gradients flowing to the step before, which no other member touches; and it reads, of the rows of its
@@ -35,7 +36,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use strands::Share;
 use unroll_kernels::gemm::Precision;
 use unroll_kernels::profile::{self, Phase};
-use unroll_kernels::{Buffer, Isa};
+use unroll_kernels::{Buffer, Element, Isa};
 
 /// The extent and direction of a time loop.
 #[derive(Clone, Copy, Debug)]
@@ -252,18 +253,18 @@ impl Blocks<'_> {
 }
 
 /// A time loop: a cell's forward or backward pass with its operands.
-pub(crate) enum Loop<'a> {
-    Rnn(RnnForward<'a>),
-    RnnBack(RnnBackward<'a>),
-    Lstm(LstmForward<'a>),
-    LstmBack(LstmBackward<'a>),
-    Gru(GruForward<'a>),
-    GruBack(GruBackward<'a>),
-    GruBefore(GruBeforeForward<'a>),
-    GruBeforeBack(GruBeforeBackward<'a>),
+pub(crate) enum Loop<'a, E> {
+    Rnn(RnnForward<'a, E>),
+    RnnBack(RnnBackward<'a, E>),
+    Lstm(LstmForward<'a, E>),
+    LstmBack(LstmBackward<'a, E>),
+    Gru(GruForward<'a, E>),
+    GruBack(GruBackward<'a, E>),
+    GruBefore(GruBeforeForward<'a, E>),
+    GruBeforeBack(GruBeforeBackward<'a, E>),
 }
 
-impl Loop<'_> {
+impl<E: Element> Loop<'_, E> {
     fn phase(&self) -> Phase {
         match self {
             Self::Rnn(_) | Self::Lstm(_) | Self::Gru(_) | Self::GruBefore(_) => Phase::Recurrent,
@@ -303,7 +304,7 @@ impl Loop<'_> {
 /// # Panics
 ///
 /// When there is none.
-pub(crate) fn run(products: Products<'_>, loops: &[(Sweep<'_>, Loop<'_>)]) {
+pub(crate) fn run<E: Element>(products: Products<'_>, loops: &[(Sweep<'_>, Loop<'_, E>)]) {
     let Products { team, isa, precision, scratch } = products;
     let (sweep, first) = &loops[0];
     let steps = sweep.steps();

@@ -3,18 +3,18 @@
 use super::{Gates, Strand};
 use crate::exec::shared::Shared;
 use unroll_kernels::gemm::{self, Init, Left, PackedRef};
-use unroll_kernels::rnn;
+use unroll_kernels::{Element, rnn};
 
 /// Forward: `pre` holds x W + b and is clobbered; h has its initial state in place.
-pub(crate) struct RnnForward<'a> {
+pub(crate) struct RnnForward<'a, E = f32> {
     pub(crate) activation: rnn::Activation,
     /// U (H, units), packed.
     pub(crate) recurrent: PackedRef<'a>,
-    pub(crate) pre: Gates<'a>,
+    pub(crate) pre: Gates<'a, E>,
     pub(crate) h: Shared<'a>,
 }
 
-impl RnnForward<'_> {
+impl<E: Element> RnnForward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
         let (sweep, Self { activation, recurrent, pre, h }) = (strand.sweep, self);
         strand.forward(recurrent.granule(), |t, block| {
@@ -34,19 +34,19 @@ impl RnnForward<'_> {
 }
 
 /// Backward.
-pub(crate) struct RnnBackward<'a> {
+pub(crate) struct RnnBackward<'a, E = f32> {
     pub(crate) activation: rnn::Activation,
     /// U^T (H, H), packed.
     pub(crate) transposed: PackedRef<'a>,
     /// Out: the gradient of the pre-activations.
-    pub(crate) pre: Shared<'a>,
+    pub(crate) pre: Shared<'a, E>,
     /// As forward left it.
     pub(crate) h: Shared<'a>,
     /// In: the gradient of the outputs; clobbered.
     pub(crate) dh: Shared<'a>,
 }
 
-impl RnnBackward<'_> {
+impl<E: Element> RnnBackward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
         let (sweep, Self { activation, transposed, pre, h, dh }) = (strand.sweep, self);
         strand.backward(transposed.granule(), |t, later, block| {

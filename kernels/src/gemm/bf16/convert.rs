@@ -8,7 +8,7 @@
 
 use crate::profile::{self, Phase};
 use crate::simd::Kernel;
-use crate::{Isa, Mat};
+use crate::{Element, Isa, Mat};
 
 /// Terms of a block, and words that they take.
 pub(in crate::gemm) const TERMS: usize = 32;
@@ -69,7 +69,7 @@ pub(in crate::gemm) struct Places {
 ///
 /// When the blocks do not fit into `to`.
 #[track_caller]
-pub(in crate::gemm) fn convert(isa: Isa, from: Mat, terms: Terms, to: &mut [u32], places: Places) {
+pub(in crate::gemm) fn convert<E: Element>(isa: Isa, from: Mat<'_, E>, terms: Terms, to: &mut [u32], places: Places) {
     let [high, wide] = terms.size(places.side);
     let [below, right] = [from.rows().div_ceil(high), from.cols().div_ceil(wide)];
     if below == 0 || right == 0 {
@@ -86,20 +86,20 @@ pub(in crate::gemm) fn convert(isa: Isa, from: Mat, terms: Terms, to: &mut [u32]
 }
 
 /// The rows and columns of block (i, j).
-fn part(from: Mat, [high, wide]: [usize; 2], [i, j]: [usize; 2]) -> Mat {
+fn part<E: Element>(from: Mat<'_, E>, [high, wide]: [usize; 2], [i, j]: [usize; 2]) -> Mat<'_, E> {
     let (rows, cols) = (from.rows(), from.cols());
     from.rows_range(i * high..rows.min((i + 1) * high)).cols_range(j * wide..cols.min((j + 1) * wide))
 }
 
 /// Plain loops, which the compiler turns into vectors of the set.
-struct Plain<'a, 't> {
-    from: Mat<'a>,
+struct Plain<'a, 't, E> {
+    from: Mat<'a, E>,
     terms: Terms,
     to: &'t mut [u32],
     places: Places,
 }
 
-impl Kernel for Plain<'_, '_> {
+impl<E: Element> Kernel for Plain<'_, '_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -123,26 +123,26 @@ impl Kernel for Plain<'_, '_> {
 }
 
 #[inline(always)]
-fn block_down(from: Mat) -> [[u32; SIDE]; SIDE] {
+fn block_down<E: Element>(from: Mat<'_, E>) -> [[u32; SIDE]; SIDE] {
     let mut block = [[0; SIDE]; SIDE];
     for r in 0..from.rows() {
-        let mut row = [0.0; SIDE];
+        let mut row = [E::zeroed(); SIDE];
         row[..from.cols()].copy_from_slice(from.row(r));
         for (word, x) in block[r / 2].iter_mut().zip(row) {
-            *word |= u32::from(round(x)) << (16 * (r % 2));
+            *word |= u32::from(x.half().0) << (16 * (r % 2));
         }
     }
     block
 }
 
 #[inline(always)]
-fn block_along(from: Mat) -> [[u32; SIDE]; SIDE] {
+fn block_along<E: Element>(from: Mat<'_, E>) -> [[u32; SIDE]; SIDE] {
     let mut block = [[0; SIDE]; SIDE];
     for r in 0..from.rows() {
-        let mut row = [0.0; TERMS];
+        let mut row = [E::zeroed(); TERMS];
         row[..from.cols()].copy_from_slice(from.row(r));
         for (word, x) in block[r].iter_mut().zip(row.as_chunks::<2>().0) {
-            *word = u32::from(round(x[0])) | u32::from(round(x[1])) << 16;
+            *word = u32::from(x[0].half().0) | u32::from(x[1].half().0) << 16;
         }
     }
     block
@@ -152,11 +152,11 @@ fn block_along(from: Mat) -> [[u32; SIDE]; SIDE] {
 #[cfg(target_arch = "x86_64")]
 mod native {
     use super::{Places, SIDE, Terms, part};
-    use crate::Mat;
     use crate::simd::Amx;
+    use crate::{Element, Mat};
     use std::arch::x86_64::*;
 
-    pub(super) fn convert(_proof: Amx, from: Mat, terms: Terms, to: &mut [u32], places: Places) {
+    pub(super) fn convert<E: Element>(_proof: Amx, from: Mat<'_, E>, terms: Terms, to: &mut [u32], places: Places) {
         // SAFETY: the token proves AVX-512 with BF16; the caller has checked that all blocks fit into `to`.
         unsafe {
             match terms {
@@ -175,13 +175,13 @@ mod native {
     /// Asks for the lines of the block two to the right of block (i, j), or as far into the blocks below. Every row of a block
     /// lies in a page of its own, more pages than the processor itself looks ahead in.
     #[inline(always)]
-    fn ahead(from: Mat, [high, wide]: [usize; 2], [i, j]: [usize; 2]) {
+    fn ahead<E: Element>(from: Mat<'_, E>, [high, wide]: [usize; 2], [i, j]: [usize; 2]) {
         let right = from.cols().div_ceil(wide);
         let (i, j) = if j + 2 < right { (i, j + 2) } else { (i + 1, (j + 2 - right).min(right - 1)) };
         let rows = from.rows().min((i + 1) * high);
         for r in i * high..rows {
             let at = from.as_ptr().wrapping_add(r * from.stride() + j * wide).cast::<i8>();
-            for line in (0..4 * wide).step_by(64) {
+            for line in (0..size_of::<E>() * wide).step_by(64) {
                 // SAFETY: a prefetch reads nothing and faults on no address.
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(line)) };
             }
@@ -191,8 +191,8 @@ mod native {
     /// # Safety
     ///
     /// All blocks must fit into `to`.
-    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    unsafe fn down(from: Mat, to: *mut u32, places: Places) {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+    unsafe fn down<E: Element>(from: Mat<'_, E>, to: *mut u32, places: Places) {
         // Halves of the words: lane i of the lower row, then lane i of the upper one.
         let mut order = [0u16; 32];
         for i in 0..16u16 {
@@ -206,16 +206,14 @@ mod native {
             for j in 0..from.cols().div_ceil(wide) {
                 let part = part(from, size, [i, j]);
                 ahead(from, size, [i, j]);
-                let mask = lanes(part.cols() as isize);
                 let mut block = [_mm512_setzero_si512(); SIDE];
                 for p in 0..SIDE {
                     let row = |r: usize| {
-                        let mask = if r < part.rows() { mask } else { 0 };
-                        let at = part.as_ptr().wrapping_add(r * part.stride());
-                        // SAFETY: the mask keeps the part's columns of a row that it has; other lanes are not read.
-                        unsafe { _mm512_maskz_loadu_ps(mask, at) }
+                        let cols = if r < part.rows() { part.cols() } else { 0 };
+                        (part.as_ptr().wrapping_add(r * part.stride()), lanes(cols as isize))
                     };
-                    let both: __m512i = cast(_mm512_cvtne2ps_pbh(row(2 * p + 1), row(2 * p)));
+                    // SAFETY: the masks keep the part's columns of the rows that it has; other lanes are not read.
+                    let both = unsafe { pair(row(2 * p), row(2 * p + 1)) };
                     block[p] = _mm512_permutexvar_epi16(order, both);
                 }
                 // SAFETY: the caller promises room for every block.
@@ -227,8 +225,8 @@ mod native {
     /// # Safety
     ///
     /// All blocks must fit into `to`.
-    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    unsafe fn along(from: Mat, to: *mut u32, places: Places) {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+    unsafe fn along<E: Element>(from: Mat<'_, E>, to: *mut u32, places: Places) {
         let size @ [high, wide] = Terms::Along.size(places.side);
         for i in 0..from.rows().div_ceil(high) {
             for j in 0..from.cols().div_ceil(wide) {
@@ -239,14 +237,33 @@ mod native {
                 for r in 0..SIDE {
                     let half = |h: usize| {
                         let mask = if r < part.rows() { masks[h] } else { 0 };
-                        let at = part.as_ptr().wrapping_add(r * part.stride() + 16 * h);
-                        // SAFETY: the mask keeps the part's columns of a row that it has; other lanes are not read.
-                        unsafe { _mm512_maskz_loadu_ps(mask, at) }
+                        (part.as_ptr().wrapping_add(r * part.stride() + 16 * h), mask)
                     };
-                    block[r] = cast(_mm512_cvtne2ps_pbh(half(1), half(0)));
+                    // SAFETY: as above.
+                    block[r] = unsafe { pair(half(0), half(1)) };
                 }
                 // SAFETY: the caller promises room for every block.
                 unsafe { write(block, to.add(i * places.steps[0] + j * places.steps[1]), places.turned) };
+            }
+        }
+    }
+
+    /// Sixteen elements, then sixteen others, in bf16.
+    ///
+    /// # Safety
+    ///
+    /// The elements that the masks name must be readable.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+    unsafe fn pair<E: Element>(first: (*const E, __mmask16), second: (*const E, __mmask16)) -> __m512i {
+        // SAFETY: the caller's promise; other lanes are not read.
+        unsafe {
+            if size_of::<E>() == size_of::<f32>() {
+                let [first, second] = [first, second].map(|(at, mask)| _mm512_maskz_loadu_ps(mask, at.cast()));
+                cast(_mm512_cvtne2ps_pbh(second, first))
+            } else {
+                let [first, second] = [first, second].map(|(at, mask)| _mm256_maskz_loadu_epi16(mask, at.cast()));
+                _mm512_inserti64x4::<1>(_mm512_castsi256_si512(first), second)
             }
         }
     }
@@ -306,6 +323,7 @@ mod native {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Bf16;
     use crate::isa::sets_under_test;
 
     #[test]
@@ -333,6 +351,8 @@ mod tests {
         assert_eq!(rows * cols, all.len());
         // Odd sizes: neither rows nor columns fill their blocks.
         let from = Mat::new(&all, rows - 3, cols - 5, cols);
+        let kept: Vec<Bf16> = all.iter().map(|x| x.half()).collect();
+        let kept = Mat::new(&kept, rows - 3, cols - 5, cols);
         for (terms, side) in [Terms::Down, Terms::Along].into_iter().flat_map(|terms| [1, 13, 16].map(|s| (terms, s))) {
             let [high, wide] = terms.size(side);
             let [below, right] = [from.rows().div_ceil(high), from.cols().div_ceil(wide)];
@@ -341,6 +361,9 @@ mod tests {
                     let mut words = vec![0xdead_beef; below * right * SIDE * SIDE];
                     let places = Places { side, steps: [right * SIDE * SIDE, SIDE * SIDE], turned };
                     convert(isa, from, terms, &mut words, places);
+                    let mut again = vec![0xdead_beef; words.len()];
+                    convert(isa, kept, terms, &mut again, places);
+                    assert!(words == again, "{isa} {terms:?} {side} turned {turned}: what is rounded already");
                     for (at, &word) in words.iter().enumerate() {
                         let (block, mut r, mut c) = (at / 256, at / 16 % 16, at % 16);
                         if turned {

@@ -40,7 +40,7 @@ use super::block::{Source, Unpacked};
 use super::generic::Start;
 use super::left::Rounded;
 use super::pack::PackedRef;
-use crate::{GroupsMut, Isa, Mat};
+use crate::{Element, GroupsMut, Isa, Mat};
 use std::ops::Range;
 
 /// Words of one block of a tile.
@@ -194,10 +194,11 @@ impl<'a> Walk<'a> {
 }
 
 /// The product that rounds and packs both operands on the way.
-pub(super) fn unpacked(args: Unpacked<'_>) {
-    let Unpacked { isa, a: Source { mat: a, transposed }, b, b_transposed, start, mut c, scratch } = args;
+pub(super) fn unpacked<A: Element, B: Element>(args: Unpacked<'_, A, B>) {
+    let depth = args.depth();
+    let Unpacked { isa, a: Source { mat: a, transposed }, b, start, mut c, scratch } = args;
+    let Source { mat: b, transposed: b_transposed } = b;
     let (m, n, ldc) = (c.rows(), c.cols(), c.stride());
-    let depth = if transposed { a.rows() } else { a.cols() };
     scratch.reserve(SCRATCH);
     let words: &mut [u32] = bytemuck::cast_slice_mut(scratch.as_mut_slice());
     let (room, tiles) = words.split_at_mut(A_ROOM);
@@ -248,12 +249,12 @@ fn blocks_at_once(rows: usize, all: usize) -> usize {
 }
 
 /// Terms and columns (or rows) of an operand whose terms run down its rows, or along them.
-fn part(terms: Range<usize>, others: Range<usize>, down: bool, mat: Mat<'_>) -> Mat<'_> {
+fn part<E: Element>(terms: Range<usize>, others: Range<usize>, down: bool, mat: Mat<'_, E>) -> Mat<'_, E> {
     if down { mat.rows_range(terms).cols_range(others) } else { mat.rows_range(others).cols_range(terms) }
 }
 
 /// Packs B (K, N), or its transpose (N, K), into column tiles `apart` words apart.
-pub(super) fn pack_tiles(isa: Isa, b: Mat, transposed: bool, to: &mut [u32], apart: usize) {
+pub(super) fn pack_tiles<E: Element>(isa: Isa, b: Mat<'_, E>, transposed: bool, to: &mut [u32], apart: usize) {
     let (terms, steps) =
         if transposed { (Terms::Along, [apart, BLOCK_WORDS]) } else { (Terms::Down, [BLOCK_WORDS, apart]) };
     convert(isa, b, terms, to, Places { side: SIDE, steps, turned: transposed });

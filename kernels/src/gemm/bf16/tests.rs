@@ -85,7 +85,7 @@ fn nothing_beyond_the_operands_is_touched() {
                 let (tiles, ldc) = (n.div_ceil(SIDE) * groups, groups * n + 3);
                 let values: Vec<f32> = (0..m * k).map(|at| noise(1, at)).collect();
                 let from = Guarded::of(&values, at_end);
-                let from = Mat::dense(bytemuck::cast_slice(from.words()), m, k);
+                let from = Mat::<f32>::dense(bytemuck::cast_slice(from.words()), m, k);
                 let mut room = vec![0; Rounded::words(m, k)];
                 let rounded = Rounded::new(isa, from, false, &mut room);
                 let (lda, high) = (rounded.tile(), rounded.high);
@@ -93,7 +93,7 @@ fn nothing_beyond_the_operands_is_touched() {
 
                 let values: Vec<f32> = (0..k * n).map(|at| noise(2, at)).collect();
                 let from = Guarded::of(&values, at_end);
-                let from = Mat::dense(bytemuck::cast_slice(from.words()), k, n);
+                let from = Mat::<f32>::dense(bytemuck::cast_slice(from.words()), k, n);
                 let tile = blocks_of(k) * BLOCK_WORDS;
                 let mut packed = vec![0u32; tiles * tile];
                 for g in 0..groups {

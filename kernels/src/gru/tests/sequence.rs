@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::Buffer;
-use crate::gemm::{self, Packed};
+use crate::gemm::{self, Init, Packed};
 use std::ops::Range;
 
 /// A sequence through the kernels: T steps of N rows and H units.
