@@ -170,14 +170,14 @@ impl Products<'_> {
         };
         let Right::Packed(b) = b else { unreachable!("weights that are not packed, of a network in bf16") };
         let (m, n) = (c.rows(), c.cols());
-        let (granule, c) = (b.granule(), Shared::new(c));
-        let wide = (BLOCK_COLS / granule).max(1) * granule;
-        let cut = Cut { len: n, granule, parts: 1 };
-        self.team.divide(Work::product(m, a.cols(), n).on(self.isa, self.precision), cut, |member, cols| {
+        let wide = (BLOCK_COLS / b.granule()).max(1) * b.granule();
+        let (parts, c) = (Parts::new(self.team.size(), self.precision, m, n), Shared::new(c));
+        self.team.divide(Work::product(m, a.cols(), n).on(self.isa, self.precision), parts.cut, |member, part| {
+            let (rows, cols) = parts.of(part);
+            let mut block = self.scratch.blocks[member.rank()].lock().unwrap_or_else(PoisonError::into_inner);
             self.scratch.with(member, |scratch| {
-                let mut block = self.scratch.blocks[member.rank()].lock().unwrap_or_else(PoisonError::into_inner);
-                for m0 in (0..m).step_by(BLOCK_ROWS) {
-                    let rows = m0..m.min(m0 + BLOCK_ROWS);
+                for m0 in rows.clone().step_by(BLOCK_ROWS) {
+                    let rows = m0..rows.end.min(m0 + BLOCK_ROWS);
                     let a = Left::of(b, a.rows_range(rows.clone()), scratch);
                     for n0 in cols.clone().step_by(wide) {
                         let cols = n0..cols.end.min(n0 + wide);
