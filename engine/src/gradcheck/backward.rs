@@ -8,7 +8,9 @@
 //!   which rounding errors of the loss are estimated.
 
 use super::masked::Output;
-use super::model::{Model, Params, Step, Value, add, drop, element_wise, merge_backward, row};
+use super::model::{
+    Model, Params, Step, Value, add, drop, drop_weights, drop_words, dropout, element_wise, merge_backward, row,
+};
 use super::recurrent::Carried;
 use super::sizes::{mean_square, sizes, softmax, square, squares, state_size};
 use crate::graph::{Activation, Cell, LayerConfig, Loss, Node, Part, Reading, Source};
@@ -114,7 +116,13 @@ impl Pass<'_> {
         let y = &self.values[i].y[..];
         let width = node.shape.width();
         match &node.config {
-            LayerConfig::Embedding(_) => self.embedding(node, &dy, &size),
+            LayerConfig::Embedding(layer) => {
+                let (mut dy, mut size) = (dy, size);
+                let mask = Mask::new(i, layer.dropout, 1);
+                drop_words(&mask, step, &mut dy);
+                drop_words(&mask, step, &mut size);
+                self.embedding(node, &dy, &size);
+            }
             LayerConfig::Input(_) | LayerConfig::OneHot(_) | LayerConfig::TimeDistributed(_) => {}
             LayerConfig::SimpleRnn(_) | LayerConfig::Lstm(_) | LayerConfig::Gru(_) | LayerConfig::Bidirectional(_) => {
                 self.recurrence(i, &dy, &size);
@@ -122,9 +130,9 @@ impl Pass<'_> {
             LayerConfig::Dense(layer) => self.dense(i, model.dense_function(i, layer.activation), (&dy, &size)),
             LayerConfig::Dropout(layer) => {
                 let (mut dx, mut size) = (dy, size);
-                let mask = Mask::new(i, layer.rate, width);
-                drop(&mask, step.key, &mut dx);
-                drop(&mask, step.key, &mut size);
+                let mask = dropout(i, layer, width);
+                drop(&mask, step, &mut dx);
+                drop(&mask, step, &mut size);
                 self.element_noise(y, &dx, 1.0);
                 self.give(i, 0, dx, size);
             }
@@ -324,13 +332,18 @@ impl Pass<'_> {
                 given_back.extend(state.into_iter().filter(|(d, _)| !d.is_empty()));
             }
 
+            let mask = model.weight_mask(i, d);
+            let mut drecurrent_kernel = gradients.drecurrent_kernel.clone();
+            drop_weights(&mask, self.step.key, &mut drecurrent_kernel);
             let result = &mut self.result;
             add(&mut result.tensors[tensors.kernel], &gradients.dkernel);
-            add(&mut result.tensors[tensors.recurrent_kernel], &gradients.drecurrent_kernel);
+            add(&mut result.tensors[tensors.recurrent_kernel], &drecurrent_kernel);
             let (kernel, recurrent) = (tensors.kernel, tensors.recurrent_kernel);
             gemm::reference::outer_product([width, rows, gates], &x_size, &dpre_size, &mut result.sizes[kernel]);
             let hidden = [units, rows, gates];
             gemm::reference::outer_product(hidden, &before_size, &dpre_size, &mut result.sizes[recurrent]);
+            // Nothing else has a part in this tensor.
+            drop_weights(&mask, self.step.key, &mut result.sizes[recurrent]);
             for bias in [tensors.bias, tensors.recurrent_bias].into_iter().flatten() {
                 add(&mut result.tensors[bias], &gradients.dbias);
                 // A second bias, that of the hidden side, sees gradients that the reset gate makes smaller at most.

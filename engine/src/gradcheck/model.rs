@@ -7,7 +7,8 @@
 use super::masked::Output;
 use super::recurrent::{Carried, Direction, Trace, pattern};
 use crate::graph::{
-    Activation, Cell, Graph, LayerConfig, Loss, MaskRule, MergeMode, Node, Part, Reading, Recurrent, Role, Source,
+    Activation, Cell, Dropout, Graph, LayerConfig, Loss, MaskRule, MergeMode, Node, Part, Reading, Recurrent, Role,
+    Source,
 };
 use crate::layers::Mask;
 use crate::network::LossScale;
@@ -282,7 +283,11 @@ impl<'a> Model<'a> {
                 reverse: reverse(d),
                 dims,
                 kernel: params.get(tensors.kernel),
-                recurrent_kernel: params.get(tensors.recurrent_kernel),
+                recurrent_kernel: {
+                    let mut kept = params.get(tensors.recurrent_kernel).to_vec();
+                    drop_weights(&self.weight_mask(i, d), step.key, &mut kept);
+                    kept
+                },
                 // The references have one bias; what a second one adds is its sum with the first.
                 bias: tensors.bias.map(|b| {
                     let mut bias = params.get(b).to_vec();
@@ -299,6 +304,13 @@ impl<'a> Model<'a> {
             }
         });
         directions.collect()
+    }
+
+    /// What is dropped of the recurrent weights of direction `d` of a recurrent node.
+    pub(super) fn weight_mask(&self, i: usize, d: usize) -> Mask {
+        let recurrence = self.graph.nodes()[i].config.recurrence();
+        let (rate, columns) = recurrence.map_or((0.0, 1), |(cell, o, _)| (o.weight_drop, cell.gates() * o.units));
+        Mask::of_weights(i, d, rate, columns)
     }
 
     /// Which steps (T, N) are there, if the graph masks any.
@@ -342,7 +354,11 @@ impl<'a> Model<'a> {
                 let place = self.graph.vector_inputs().position(|(n, _)| n == i);
                 place.map_or(Vec::new(), |k| step.vectors[k].clone())
             }
-            LayerConfig::Embedding(_) => embedding::reference::gather(params.get(self.table(node)), width, step.tokens),
+            LayerConfig::Embedding(layer) => {
+                let mut y = embedding::reference::gather(params.get(self.table(node)), width, step.tokens);
+                drop_words(&Mask::new(i, layer.dropout, 1), step, &mut y);
+                y
+            }
             LayerConfig::OneHot(_) => one_hot(step.tokens, width),
             LayerConfig::SimpleRnn(_) | LayerConfig::Lstm(_) | LayerConfig::Gru(_) | LayerConfig::Bidirectional(_) => {
                 let inputs: Vec<&[f64]> = (0..node.inputs.len()).map(input).collect();
@@ -355,7 +371,7 @@ impl<'a> Model<'a> {
             }
             LayerConfig::Dropout(layer) => {
                 let mut y = input(0).to_vec();
-                drop(&Mask::new(i, layer.rate, width), step.key, &mut y);
+                drop(&dropout(i, layer, width), step, &mut y);
                 y
             }
             LayerConfig::Masking(_) => input(0).to_vec(),
@@ -491,16 +507,42 @@ pub(super) fn merge_backward(mode: MergeMode, units: usize, d: usize, other: &[f
     }
 }
 
+/// The mask of a dropout layer.
+pub(super) fn dropout(node: usize, layer: &Dropout, width: usize) -> Mask {
+    Mask::new(node, layer.rate, width).for_all_steps(layer.variational)
+}
+
 /// Drops and scales the rows of `x` (T N or N, columns), forward and backward alike.
-pub(super) fn drop(mask: &Mask, key: Key, x: &mut [f64]) {
+pub(super) fn drop(mask: &Mask, step: &Step<'_>, x: &mut [f64]) {
+    let rows = step.rows;
+    drop_at(mask, step.key, |at| mask.position(at / rows, at % rows, rows), x);
+}
+
+/// Drops and scales recurrent weights, or their gradient.
+pub(super) fn drop_weights(mask: &Mask, key: Key, x: &mut [f64]) {
+    drop_at(mask, key, |row| row, x);
+}
+
+fn drop_at(mask: &Mask, key: Key, position: impl Fn(usize) -> usize, x: &mut [f64]) {
     if !mask.drops() {
         return;
     }
-    let columns = mask.columns();
-    for (position, row) in x.chunks_exact_mut(columns).enumerate() {
-        for (x, keep) in row.iter_mut().zip(mask.keeps(key, position).flatten()) {
+    for (at, row) in x.chunks_exact_mut(mask.columns()).enumerate() {
+        for (x, keep) in row.iter_mut().zip(mask.keeps(key, position(at)).flatten()) {
             *x = if keep { *x * mask.scale() } else { 0.0 };
         }
+    }
+}
+
+/// Drops and scales the rows of `x` (T N, columns), each that of a token, forward and backward alike.
+pub(super) fn drop_words(mask: &Mask, step: &Step<'_>, x: &mut [f64]) {
+    if !mask.drops() {
+        return;
+    }
+    let width = x.len() / step.tokens.len();
+    for (row, &token) in x.chunks_exact_mut(width).zip(step.tokens) {
+        let factor = if mask.keeps_word(step.key, token) { mask.scale() } else { 0.0 };
+        row.iter_mut().for_each(|x| *x *= factor);
     }
 }
 

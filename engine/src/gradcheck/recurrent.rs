@@ -25,7 +25,8 @@ pub(super) struct Direction<'a> {
     pub(super) reverse: bool,
     pub(super) dims: Dims,
     pub(super) kernel: &'a [f64],
-    pub(super) recurrent_kernel: &'a [f64],
+    /// Without what is dropped of it.
+    pub(super) recurrent_kernel: Vec<f64>,
     pub(super) bias: Option<Vec<f64>>,
     /// (3, H), of the LSTM.
     pub(super) peephole: Option<&'a [f64]>,
@@ -78,7 +79,7 @@ impl Trace {
 impl Direction<'_> {
     /// As the references take them.
     pub(super) fn parameters(&self) -> Parameters<'_> {
-        Parameters { kernel: self.kernel, recurrent_kernel: self.recurrent_kernel, bias: self.bias.as_deref() }
+        Parameters { kernel: self.kernel, recurrent_kernel: &self.recurrent_kernel, bias: self.bias.as_deref() }
     }
 
     fn form(&self) -> lstm::reference::Form<'_> {

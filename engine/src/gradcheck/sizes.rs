@@ -4,10 +4,9 @@
 //! of its terms' squared sizes, which is what independent errors of the terms add up to; a size is never below the
 //! value's magnitude. Sizes are computed forward for the values here, and backward for the gradients in `backward.rs`.
 
-use super::model::{Model, Params, Step, Value, add, drop, element_wise, merge_backward};
+use super::model::{Model, Params, Step, Value, add, drop, dropout, element_wise, merge_backward};
 use super::recurrent::Trace;
 use crate::graph::{Activation, LayerConfig, MergeMode, Part, Source};
-use crate::layers::Mask;
 use unroll_kernels::{activation, gemm};
 
 /// The sizes of every node's values, laid out as they are; none of a dense layer's logits, which nothing takes.
@@ -59,7 +58,7 @@ fn node(
         }
         LayerConfig::Dropout(layer) => {
             let mut size = input(0).to_vec();
-            drop(&Mask::new(i, layer.rate, width), step.key, &mut size);
+            drop(&dropout(i, layer, width), step, &mut size);
             size
         }
         LayerConfig::Activation(layer) if layer.activation == Activation::Softmax => {

@@ -2,6 +2,7 @@ use super::*;
 use crate::graph::ModelConfig;
 use unroll_kernels::isa::sets_under_test;
 
+mod drops;
 mod masks;
 mod parts;
 mod random;

@@ -65,6 +65,20 @@ pub enum Initializer {
     Normal(f32),
     /// Uniform in ±sqrt(6 / (fan in + fan out)) (Glorot and Bengio 2010).
     GlorotUniform,
+    /// Normal with mean 0 and deviation sqrt(2 / (fan in + fan out)), cut at twice that (Glorot and Bengio 2010).
+    GlorotNormal,
+    /// Uniform in ±sqrt(6 / fan in) (He, Zhang, Ren and Sun 2015).
+    HeUniform,
+    /// Normal with mean 0 and deviation sqrt(2 / fan in), cut at twice that (the same).
+    HeNormal,
+    /// Uniform in ±sqrt(3 / fan in) (LeCun, Bottou, Orr and Müller 1998).
+    LecunUniform,
+    /// Normal with mean 0 and deviation sqrt(1 / fan in), cut at twice that (the same).
+    LecunNormal,
+    /// Normal with mean 0 and this standard deviation, drawn again where it is more than twice that from 0.
+    TruncatedNormal(f32),
+    /// Ones on the diagonal, zeros elsewhere (of recurrent weights: Le, Jaitly and Hinton 2015).
+    Identity,
     /// A random orthogonal matrix (Saxe, McClelland and Ganguli 2014), by Gram-Schmidt on normal values.
     Orthogonal,
 }
@@ -152,6 +166,12 @@ macro_rules! options {
     };
 }
 
+/// Whether an option has its usual value and is not written.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(x: &f32) -> bool {
+    *x == 0.0
+}
+
 options! {
     /// A table of vectors, one a token.
     Embedding {
@@ -162,6 +182,9 @@ options! {
         /// Whether token 0 is padding: no layer sees its steps, which pass every state unchanged, and their targets are not
         /// scored.
         #[serde(default)] mask_zero: bool,
+        /// The part of the words, in [0, 1), whose vectors are zero in a training step, wherever they stand in its batch; the
+        /// others are scaled by 1 / (1 - dropout) (Gal and Ghahramani 2016). Another layer that uses the table sees it whole.
+        #[serde(default, skip_serializing_if = "is_zero")] dropout: f32,
         /// Draws the table; Keras: uniform ±0.05.
         #[serde(default, skip_serializing_if = "Option::is_none")] embeddings_initializer: Option<Initializer>,
     }
@@ -216,6 +239,9 @@ options! {
         /// named. A state is (units) a row: a dense layer's output, or `layer/h` and `layer/c` of a recurrent layer with
         /// `return_state`. Of a bidirectional layer they are named on it, the forward direction's first.
         #[serde(default, skip_serializing_if = "Vec::is_empty")] initial_state: Vec<String>,
+        /// The part of the recurrent weights, in [0, 1), that is zero in a training step, the same for all of its steps and
+        /// rows; the others are scaled by 1 / (1 - weight_drop) (Wan et al. 2013, Merity, Keskar and Socher 2018).
+        #[serde(default, skip_serializing_if = "is_zero")] weight_drop: f32,
         /// Of gru: whether the reset gate is applied after the recurrent product; true (Keras, cuDNN) unless said otherwise.
         #[serde(default, skip_serializing_if = "Option::is_none")] reset_after: Option<bool>,
         /// Of lstm: whether the forget gate's bias starts at 1; true unless said otherwise.
@@ -280,6 +306,9 @@ options! {
     Dropout {
         /// The part that is dropped, in [0, 1).
         rate: f32,
+        /// Whether one choice serves all steps of a row (Gal and Ghahramani 2016), as Keras' `noise_shape = (None, 1, units)`
+        /// and the `dropout` of its recurrent layers do, rather than each step having its own.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")] variational: bool,
     }
 }
 options! {

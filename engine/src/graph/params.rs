@@ -115,6 +115,7 @@ impl Graph {
         let initializer = |own: Option<Initializer>, default| own.or(self.config.initializer).unwrap_or(default);
         match config {
             LayerConfig::Embedding(layer) => {
+                part(name, "dropout", layer.dropout)?;
                 let rows = layer.input_dim.unwrap_or(self.vocabulary);
                 self.fits_vocabulary(name, "input_dim", rows)?;
                 positive(name, "output_dim", layer.output_dim)?;
@@ -165,8 +166,10 @@ impl Graph {
             LayerConfig::Dense(layer) => self.dense(name, layer, input, list),
             LayerConfig::TimeDistributed(layer) => self.resolve(name, &layer.layer, inputs, list),
             LayerConfig::Dropout(layer) => {
-                if !(0.0..1.0).contains(&layer.rate) {
-                    return Err(wrong(format!("rate {} is not in [0, 1)", layer.rate)));
+                part(name, "rate", layer.rate)?;
+                if layer.variational && input.time.is_none() {
+                    return Err(wrong(format!("variational dropout is about steps, its input is {input}"))
+                        .mend("leave variational out"));
                 }
                 Ok(input.clone())
             }
@@ -285,6 +288,7 @@ impl Graph {
         if o.recurrent_activation.is_some() && cell == Cell::SimpleRnn {
             return Err(wrong("recurrent_activation belongs to lstm and gru".into()));
         }
+        part(layer, "weight_drop", o.weight_drop)?;
         if o.zero_output_for_mask && !o.return_sequences {
             return Err(wrong("zero_output_for_mask is about the outputs of all steps".into())
                 .mend("set return_sequences = true, or leave it out"));
@@ -312,11 +316,7 @@ impl Graph {
             }
         }
         if o.peephole {
-            // A vector's fan in and fan out are both its length.
-            let init = match initializer(o.kernel_initializer, Initializer::GlorotUniform) {
-                Initializer::GlorotUniform => Initializer::Uniform((3.0 / o.units as f32).sqrt()),
-                other => other,
-            };
+            let init = initializer(o.kernel_initializer, Initializer::GlorotUniform);
             list.push(format!("{prefix}/peephole"), Role::Peephole, &[3, o.units], init)?;
         }
         if second {
@@ -331,6 +331,14 @@ impl Graph {
 fn positive(name: &str, key: &str, value: usize) -> Result<()> {
     if value == 0 {
         return Err(Error::usage(format!("layer `{name}`: {key} must be at least 1")));
+    }
+    Ok(())
+}
+
+/// Checks that an option is a part of a whole, and not all of it.
+fn part(name: &str, key: &str, value: f32) -> Result<()> {
+    if !(0.0..1.0).contains(&value) {
+        return Err(Error::usage(format!("layer `{name}`: {key} {value} is not in [0, 1)")));
     }
     Ok(())
 }

@@ -361,3 +361,28 @@ fn states_and_directions_that_do_not_fit_are_named() {
     );
     assert_eq!(rows[3].connected_to, ["embedding", "encoder/h", "encoder/c"]);
 }
+
+#[test]
+fn what_cannot_be_dropped_is_named() {
+    let model = |embedding: &str, layer: &str| {
+        format!(
+            "layers = [{{ type = \"embedding\", output_dim = 4, {embedding} }}, {{ {layer} }}, {{ type = \"dense\" }}]"
+        )
+    };
+    for (text, want) in [
+        (model("dropout = 1.0", "type = \"lstm\", units = 3"), "layer `embedding`: dropout 1 is not in [0, 1)"),
+        (
+            model("", "type = \"lstm\", units = 3, weight_drop = -0.5"),
+            "layer `lstm`: weight_drop -0.5 is not in [0, 1)",
+        ),
+        (model("", "type = \"dropout\", rate = 1.5"), "layer `dropout`: rate 1.5 is not in [0, 1)"),
+        (
+            model("", "type = \"lstm\", units = 3 }, { type = \"dropout\", rate = 0.5, variational = true"),
+            "layer `dropout`: variational dropout is about steps, its input is (None, 3)",
+        ),
+    ] {
+        let error = graph(&text, 5).unwrap_err();
+        assert!(error.to_string().contains(want), "{error}");
+        assert_eq!(error.exit_code(), 2);
+    }
+}

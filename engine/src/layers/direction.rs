@@ -1,20 +1,21 @@
 //! One direction of a recurrent layer: projection, time loop, and the gradients of both.
 
 use super::projection::{Origin, Projection, Value};
-use super::{Cx, Dims};
+use super::{Cx, Dims, Mask};
 use crate::exec::{
     Gates, GruBackward, GruBeforeBackward, GruBeforeForward, GruForward, Loop, LstmBackward, LstmForward, Products,
     RnnBackward, RnnForward, Start, Sweep,
 };
 use crate::graph::Cell;
 use crate::network::Gradient;
+use crate::random::Key;
 use std::ops::Range;
 use unroll_kernels::cells::Functions;
 use unroll_kernels::gemm::{Packed, Precision};
 use unroll_kernels::lstm;
 use unroll_kernels::mat::padded;
 use unroll_kernels::profile::{self, Phase};
-use unroll_kernels::{Bf16, Buffer, Element, Isa, Mat, MatMut};
+use unroll_kernels::{Bf16, Buffer, Element, Isa, Mat, MatMut, rows};
 
 /// Which cell, its size and its parameters' places in the arena.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub(crate) struct CellParams {
     pub(crate) peephole: Option<Range<usize>>,
     /// Whether its first state comes from other layers, to which gradients go back.
     pub(crate) starts: bool,
+    /// What is dropped of the recurrent weights in training.
+    pub(crate) drop: Option<Mask>,
 }
 
 impl CellParams {
@@ -97,6 +100,8 @@ pub(crate) struct CellPack {
     backward: Packed,
     /// Of a GRU that resets before the product: U_n, forward and transposed.
     candidate: Option<(Packed, Packed)>,
+    /// (H, gates H): the recurrent weights without those that a training step drops.
+    kept: Buffer,
 }
 
 impl CellPack {
@@ -105,19 +110,35 @@ impl CellPack {
         let first = if cell.resets_before() { 2 } else { gates };
         let packed = |k, groups| Packed::new(isa, precision, k, groups, h);
         let candidate = cell.resets_before().then(|| (packed(h, 1), packed(h, 1)));
-        Self { forward: packed(h, first), backward: packed(first * h, 1), candidate }
+        let kept = Buffer::new(if cell.drop.is_some() { cell.recurrent_kernel.len() } else { 0 });
+        Self { forward: packed(h, first), backward: packed(first * h, 1), candidate, kept }
     }
 
-    /// Packs the weights; those of the backward pass only where there will be one.
-    pub(crate) fn pack(&mut self, products: Products<'_>, cell: &CellParams, params: &[f32], backward: bool) {
+    /// Packs the weights; those of the backward pass only where there will be one. `dropping` is the key of a training step,
+    /// whose masks apply.
+    pub(crate) fn pack(
+        &mut self,
+        products: Products<'_>,
+        cell: &CellParams,
+        params: &[f32],
+        (backward, dropping): (bool, Option<Key>),
+    ) {
         let (h, width) = (cell.units, cell.width());
-        let weights = Mat::dense(&params[cell.recurrent_kernel.clone()], h, width);
-        let first = self.forward.view().groups() * h;
-        products.pack(&mut self.forward, weights.cols_range(0..first), false);
-        if backward {
-            products.pack(&mut self.backward, weights.cols_range(0..first), true);
+        let Self { forward, backward: transposed, candidate, kept } = self;
+        let mut weights = Mat::dense(&params[cell.recurrent_kernel.clone()], h, width);
+        if let (Some(mask), Some(key)) = (&cell.drop, dropping) {
+            products.by_rows(MatMut::dense(kept, h, width), |rows, mut part| {
+                rows::copy(weights.rows_range(rows.clone()), part.reborrow());
+                rows.enumerate().for_each(|(r, row)| mask.apply(key, row, part.row_mut(r)));
+            });
+            weights = Mat::dense(kept, h, width);
         }
-        if let Some((forward, transposed)) = &mut self.candidate {
+        let first = forward.view().groups() * h;
+        products.pack(forward, weights.cols_range(0..first), false);
+        if backward {
+            products.pack(transposed, weights.cols_range(0..first), true);
+        }
+        if let Some((forward, transposed)) = candidate {
             products.pack(forward, weights.cols_range(first..width), false);
             if backward {
                 products.pack(transposed, weights.cols_range(first..width), true);
@@ -322,16 +343,22 @@ impl Direction {
         let (start, dweights) = grads.write(&cell.recurrent_kernel);
         let mut dweights = MatMut::dense(dweights, units, width);
         if cell.resets_after() {
-            products.outer(before, hidden, start, dweights);
-            if let Some(bias) = cell.biases().1 {
-                products.add_column_sums(hidden, grads.add(&bias));
-            }
+            products.outer(before, hidden, start, dweights.reborrow());
         } else if cell.resets_before() {
             let (zr, n) = (gates.cols_range(0..2 * units), gates.cols_range(2 * units..width));
             products.outer(before, zr, start, dweights.reborrow().cols_range(0..2 * units));
-            products.outer(reset_h, n, start, dweights.cols_range(2 * units..width));
+            products.outer(reset_h, n, start, dweights.reborrow().cols_range(2 * units..width));
         } else {
-            products.outer(before, gates, start, dweights);
+            products.outer(before, gates, start, dweights.reborrow());
+        }
+        if let Some(mask) = &cell.drop {
+            // Nothing else writes this gradient.
+            products.by_rows(dweights, |rows, mut part| {
+                rows.enumerate().for_each(|(r, row)| mask.apply(cx.key, row, part.row_mut(r)));
+            });
+        }
+        if let Some(bias) = cell.biases().1 {
+            products.add_column_sums(hidden, grads.add(&bias));
         }
         if let Some(peephole) = &cell.peephole {
             let c = Mat::new(&self.room.c, cx.dims.with_edges(), units, padded(units));

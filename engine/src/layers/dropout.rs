@@ -2,11 +2,12 @@
 //! 1 / (1 - rate) while training, and nothing happens otherwise.
 //!
 //! The mask is a function of (seed, layer, training step, time, row of the whole batch, column) and is made again for
-//! the backward pass, so it takes no memory and does not depend on threads or replicas.
+//! the backward pass, so it takes no memory and does not depend on threads or replicas. Masks of words and of weights are
+//! functions of the token, or of the weight's row and column, in the place of time and row.
 
 use super::{Act, Cx, Inputs, Upstream};
 use crate::random::Key;
-use unroll_kernels::rows;
+use unroll_kernels::{MatMut, rows};
 
 /// Which elements a dropout layer keeps, and what it scales them by.
 #[derive(Clone, Copy, Debug)]
@@ -16,13 +17,37 @@ pub(crate) struct Mask {
     keep_below: u32,
     scale: f64,
     columns: usize,
+    /// Whether one mask serves all steps.
+    variational: bool,
 }
 
 impl Mask {
     pub(crate) fn new(layer: usize, rate: f32, columns: usize) -> Self {
         let keep = 1.0 - f64::from(rate);
         // A rate of 0 keeps all but one word in 2^32, which is why it is not applied at all (see `drops`).
-        Self { layer, keep_below: (keep * 4_294_967_296.0).min(4_294_967_295.0) as u32, scale: 1.0 / keep, columns }
+        Self {
+            layer,
+            keep_below: (keep * 4_294_967_296.0).min(4_294_967_295.0) as u32,
+            scale: 1.0 / keep,
+            columns,
+            variational: false,
+        }
+    }
+
+    /// That of the recurrent weights of direction `d` of a layer: a position is a row of them.
+    pub(crate) fn of_weights(layer: usize, d: usize, rate: f32, columns: usize) -> Self {
+        // Far above the number of any layer, so that no two masks are of one stream.
+        Self::new(layer | (1 + d) << 20, rate, columns)
+    }
+
+    /// The same, where one mask serves all steps or each step has its own.
+    pub(crate) fn for_all_steps(self, variational: bool) -> Self {
+        Self { variational, ..self }
+    }
+
+    /// The position of a time and a row of a batch of `rows`.
+    pub(crate) fn position(&self, time: usize, row: usize, rows: usize) -> usize {
+        if self.variational { row } else { time * rows + row }
     }
 
     /// Whether anything is dropped.
@@ -50,6 +75,32 @@ impl Mask {
     }
 }
 
+impl Mask {
+    /// Drops and scales the elements of a position.
+    pub(crate) fn apply(&self, key: Key, position: usize, x: &mut [f32]) {
+        let scale = self.scale as f32;
+        for (four, keeps) in x.chunks_mut(4).zip(self.keeps(key, position)) {
+            for (x, keep) in four.iter_mut().zip(keeps) {
+                *x = if keep { *x * scale } else { 0.0 };
+            }
+        }
+    }
+
+    /// Whether all elements of `word` are kept.
+    pub(crate) fn keeps_word(&self, key: Key, word: u32) -> bool {
+        key.layer(self.layer).word(u64::from(word)) < self.keep_below
+    }
+
+    /// Drops and scales whole rows, each that of a word.
+    pub(crate) fn apply_to_words(&self, key: Key, words: &[u32], mut x: MatMut<'_>) {
+        let scale = self.scale as f32;
+        for (r, &word) in words.iter().enumerate() {
+            let factor = if self.keeps_word(key, word) { scale } else { 0.0 };
+            x.row_mut(r).iter_mut().for_each(|x| *x *= factor);
+        }
+    }
+}
+
 /// A dropout layer.
 pub(crate) struct DropoutRun {
     mask: Mask,
@@ -58,8 +109,8 @@ pub(crate) struct DropoutRun {
 }
 
 impl DropoutRun {
-    pub(crate) fn new(layer: usize, rate: f32, columns: usize, sequence: bool) -> Self {
-        Self { mask: Mask::new(layer, rate, columns), sequence }
+    pub(crate) fn new(mask: Mask, sequence: bool) -> Self {
+        Self { mask, sequence }
     }
 
     pub(crate) fn forward(&self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act) {
@@ -95,11 +146,51 @@ impl DropoutRun {
     fn mask(&self, cx: &Cx<'_>, row: usize, x: &mut [f32]) {
         let (time, row) = if self.sequence { cx.extent.position(row) } else { (0, row) };
         let row = row + cx.first_row;
-        let scale = self.mask.scale() as f32;
-        for (four, keeps) in x.chunks_mut(4).zip(self.mask.keeps(cx.key, time * cx.batch_rows + row)) {
-            for (x, keep) in four.iter_mut().zip(keeps) {
-                *x = if keep { *x * scale } else { 0.0 };
-            }
+        self.mask.apply(cx.key, self.mask.position(time, row, cx.batch_rows), x);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Purpose;
+
+    fn kept(mask: &Mask, position: usize) -> Vec<bool> {
+        let key = Key::new(5, Purpose::Dropout).step(9);
+        mask.keeps(key, position).flatten().take(mask.columns()).collect()
+    }
+
+    #[test]
+    fn one_mask_serves_all_steps_of_a_row_where_asked_and_each_row_has_its_own() {
+        let (each, all) = (Mask::new(3, 0.5, 100), Mask::new(3, 0.5, 100).for_all_steps(true));
+        let at = |mask: &Mask, time, row| kept(mask, mask.position(time, row, 7));
+        assert_eq!(at(&all, 0, 2), at(&all, 5, 2));
+        assert_ne!(at(&all, 0, 2), at(&all, 0, 3));
+        assert_ne!(at(&each, 0, 2), at(&each, 5, 2));
+    }
+
+    #[test]
+    fn so_many_weights_and_words_are_dropped_as_asked_and_no_two_masks_are_alike() {
+        let key = Key::new(5, Purpose::Dropout).step(9);
+        let near = |dropped: usize, of: usize, rate: f64| {
+            let deviation = (of as f64 * rate * (1.0 - rate)).sqrt();
+            assert!((dropped as f64 - of as f64 * rate).abs() < 4.0 * deviation, "{dropped} of {of}");
+        };
+        let weights = |mask: &Mask| -> Vec<bool> { (0..60).flat_map(|row| kept(mask, row)).collect() };
+        let masks = [Mask::of_weights(1, 0, 0.3, 97), Mask::of_weights(1, 1, 0.3, 97), Mask::new(1, 0.3, 97)];
+        for (i, mask) in masks.iter().enumerate() {
+            let own = weights(mask);
+            near(own.iter().filter(|keep| !**keep).count(), own.len(), 0.3);
+            assert!(masks[..i].iter().all(|other| weights(other) != own));
+        }
+        let words = Mask::new(2, 0.1, 1);
+        near((0..10_000).filter(|&word| !words.keeps_word(key, word)).count(), 10_000, 0.1);
+        // A word is dropped wherever it stands, and what is kept is scaled.
+        let mut x = [1.0; 12];
+        words.apply_to_words(key, &[4, 7, 4, 8], MatMut::dense(&mut x, 4, 3));
+        for (row, word) in x.chunks_exact(3).zip([4, 7, 4, 8]) {
+            let want = if words.keeps_word(key, word) { 1.0 / 0.9 } else { 0.0 };
+            assert!(row.iter().all(|x| (x - want).abs() < 1e-6));
         }
     }
 }

@@ -1,29 +1,37 @@
 //! Layers that turn tokens into vectors: a table, or a one at the token's place.
 
-use super::{Act, Cx, Inputs, Upstream};
+use super::{Act, Cx, Inputs, Mask, Upstream};
 use crate::network::Gradient;
 use std::ops::Range;
 use unroll_kernels::embedding::{self, Distinct};
 use unroll_kernels::{Buffer, Mat, MatMut};
 
-/// `y[r] = table[token[r]]`
+/// `y[r] = table[token[r]]`, dropped words apart.
 pub(crate) struct EmbeddingRun {
     table: Range<usize>,
     width: usize,
     rows: usize,
+    drop: Option<Mask>,
     distinct: Distinct,
     sums: Buffer,
 }
 
 impl EmbeddingRun {
-    pub(crate) fn new(table: Range<usize>, width: usize) -> Self {
+    pub(crate) fn new(table: Range<usize>, width: usize, drop: Option<Mask>) -> Self {
         let rows = table.len() / width;
-        Self { table, width, rows, distinct: Distinct::default(), sums: Buffer::default() }
+        Self { table, width, rows, drop, distinct: Distinct::default(), sums: Buffer::default() }
     }
 
     pub(crate) fn forward(&mut self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act) {
         let table = Mat::dense(&cx.params[self.table.clone()], self.rows, self.width);
-        cx.products().by_rows(act.y_mut(cx.dims), |rows, out| embedding::gather(table, &inputs.tokens[rows], out));
+        let drop = self.drop.filter(|_| cx.training);
+        cx.products().by_rows(act.y_mut(cx.dims), |rows, mut out| {
+            let tokens = &inputs.tokens[rows];
+            embedding::gather(table, tokens, out.reborrow());
+            if let Some(mask) = drop {
+                mask.apply_to_words(cx.key, tokens, out);
+            }
+        });
     }
 
     /// Sums the gradient by token first: repeated tokens are added in the order of their positions.
@@ -34,6 +42,9 @@ impl EmbeddingRun {
         let mut sums = MatMut::dense(&mut self.sums, count, self.width);
         let tokens = self.distinct.tokens();
         cx.products().sum_by_token(act.dy(cx.dims), &self.distinct, sums.reborrow());
+        if let Some(mask) = &self.drop {
+            mask.apply_to_words(cx.key, tokens, sums.reborrow());
+        }
         let table = MatMut::dense(grads.add_rows(&self.table, tokens), self.rows, self.width);
         cx.products().add_rows(sums.as_ref(), tokens, table);
     }

@@ -4,7 +4,7 @@
 //! kernel's rows; behind an embedding it is a product over the distinct vectors of the batch, gathered by position, and
 //! its gradient is summed by token before any product.
 
-use super::{Cx, Weights};
+use super::{Cx, Mask, Weights};
 use crate::exec::{Lookup, Products, Right, Start};
 use crate::network::Gradient;
 use std::ops::Range;
@@ -18,8 +18,8 @@ pub(crate) enum Origin {
     Numbers,
     /// Tokens, standing for one-hot vectors.
     OneHot,
-    /// Tokens, standing for rows of this table (its place in the arena, its width).
-    Table(Range<usize>, usize),
+    /// Tokens, standing for rows of this table (its place in the arena, its width), some of which are dropped in training.
+    Table(Range<usize>, usize, Option<Mask>),
 }
 
 /// A projection of D inputs to `width` outputs.
@@ -92,8 +92,8 @@ impl Projection {
         let products = cx.products();
         match (value, &self.origin) {
             (Value::Numbers(x), _) => products.product_into(*x, self.weights().right(cx), start, out),
-            (Value::Tokens(tokens), Origin::Table(table, width)) => {
-                let right = self.weights().right(cx);
+            (Value::Tokens(tokens), Origin::Table(table, width, drop)) => {
+                let (right, drop) = (self.weights().right(cx), drop.filter(|_| cx.training));
                 let table = Mat::dense(&cx.params[table.clone()], table.len() / width, *width);
                 self.distinct.build(tokens, table.rows());
                 let count = self.distinct.tokens().len();
@@ -103,7 +103,12 @@ impl Projection {
                 self.projected.reserve(most * self.width);
                 let mut vectors = MatMut::dense(&mut self.vectors, count, *width);
                 let distinct = self.distinct.tokens();
-                products.by_rows(vectors.reborrow(), |rows, out| embedding::gather(table, &distinct[rows], out));
+                products.by_rows(vectors.reborrow(), |rows, mut out| {
+                    embedding::gather(table, &distinct[rows.clone()], out.reborrow());
+                    if let Some(mask) = drop {
+                        mask.apply_to_words(cx.key, &distinct[rows], out);
+                    }
+                });
                 let projected = MatMut::dense(&mut self.projected, count, self.width);
                 products.product(vectors.as_ref(), right, start, projected);
             }
@@ -149,7 +154,7 @@ impl Projection {
                     products.product(dout, Right::Transposed(kernel), Start::Keep, dx);
                 }
             }
-            (Value::Tokens(_), Origin::Table(table, width)) => {
+            (Value::Tokens(_), Origin::Table(table, width, drop)) => {
                 // `distinct` and `vectors` are those of the forward pass.
                 let count = self.distinct.tokens().len();
                 let mut sums = MatMut::dense(&mut self.projected, count, self.width);
@@ -163,6 +168,9 @@ impl Projection {
                 let mut dvectors = MatMut::dense(&mut self.dvectors, count, *width);
                 products.product(sums.as_ref(), Right::Transposed(kernel), Start::Zero, dvectors.reborrow());
                 let tokens = self.distinct.tokens();
+                if let Some(mask) = drop {
+                    mask.apply_to_words(cx.key, tokens, dvectors.reborrow());
+                }
                 let dtable = MatMut::dense(grads.add_rows(table, tokens), table.len() / width, *width);
                 products.add_rows(dvectors.as_ref(), tokens, dtable);
             }

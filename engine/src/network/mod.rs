@@ -6,6 +6,7 @@
 
 mod batch;
 mod gradient;
+mod initial;
 mod memory;
 mod plan;
 mod replica;
@@ -24,7 +25,7 @@ pub use state::{State, StateTensor};
 
 use crate::error::{Error, Result};
 use crate::exec::{Crew, Meeting, Products, Profile, Scratch, Team};
-use crate::graph::{Graph, Initializer, ParamSpec};
+use crate::graph::Graph;
 use crate::layers::{Cx, Extent};
 use crate::random::{Key, Purpose};
 use plan::Plan;
@@ -137,6 +138,8 @@ pub struct Network {
     params: Buffer,
     packs: PackSet,
     stale: bool,
+    /// The training step whose dropped weights are packed, where any are dropped.
+    dropped: Option<u64>,
     replicas: Vec<Mutex<Replica>>,
     /// One a replica: which positions there were in the last step.
     extents: Vec<Mutex<Extent>>,
@@ -217,6 +220,7 @@ impl Network {
             graph: graph.clone(),
             packs,
             stale: true,
+            dropped: None,
             replicas,
             extents,
             crew,
@@ -238,7 +242,7 @@ impl Network {
         self.stale = true;
         for (i, spec) in self.graph.params().iter().enumerate() {
             let key = Key::new(self.options.seed, Purpose::Init).layer(i);
-            initialize(spec, key, &mut self.params[spec.range.clone()]);
+            initial::initialize(spec, key, &mut self.params[spec.range.clone()]);
         }
     }
 
@@ -402,7 +406,7 @@ impl Network {
     ) -> R {
         assert_eq!(self.options.replicas, 1, "predictions are made by one replica");
         self.check(batch, state);
-        self.refresh();
+        self.refresh(None);
         let rows = batch.rows;
         let there = There::new(&self.graph, batch, &self.params);
         let (replica, extent) = (lock_mut(&mut self.replicas[0]), lock_mut(&mut self.extents[0]));
@@ -436,9 +440,12 @@ impl Network {
         assert_eq!(state.rows(), batch.rows, "a state for other rows than the batch has");
     }
 
-    /// Packs the recurrent weights if parameters have changed.
-    fn refresh(&mut self) {
-        if std::mem::take(&mut self.stale) {
+    /// Packs the recurrent weights if parameters have changed, or if other weights are dropped than before: those of training
+    /// step `step`, or none.
+    fn refresh(&mut self, step: Option<u64>) {
+        let (changed, step) = (std::mem::take(&mut self.stale), step.filter(|_| self.packs.drops()));
+        if changed || step != self.dropped {
+            self.dropped = step;
             let team = self.crew.team();
             let products = Products {
                 team: &team,
@@ -446,12 +453,13 @@ impl Network {
                 precision: self.options.precision,
                 scratch: &self.scratch[0],
             };
-            self.packs.pack(products, &self.params, self.options.training);
+            let dropping = step.map(|step| Key::new(self.options.seed, Purpose::Dropout).step(step));
+            self.packs.pack(products, &self.params, (self.options.training, changed), dropping);
         }
     }
 
     fn run(&mut self, batch: &Batch<'_>, state: &mut State, step: u64, scale: Option<f32>) -> LossSum {
-        self.refresh();
+        self.refresh(scale.is_some().then_some(step));
         let (o, carried, there) = (&self.options, &*state, self.there(batch));
         self.crew.replicas(o.replicas, |r, team| {
             let (mut replica, mut extent) = (lock(&self.replicas[r]), lock(&self.extents[r]));
@@ -520,48 +528,6 @@ fn lock<T>(of_replica: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn lock_mut<T>(of_replica: &mut Mutex<T>) -> &mut T {
     of_replica.get_mut().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Draws the initial values of a parameter.
-fn initialize(spec: &ParamSpec, key: Key, values: &mut [f32]) {
-    let uniform = |limit: f32, i: usize| (2.0 * key.uniform(i as u64) - 1.0) * limit;
-    let (rows, cols) = (spec.shape[0], spec.shape.last().copied().unwrap_or(1));
-    match spec.initializer {
-        Initializer::Zeros => values.fill(0.0),
-        Initializer::Ones => values.fill(1.0),
-        Initializer::Constant(x) => values.fill(x),
-        Initializer::Uniform(limit) => values.iter_mut().enumerate().for_each(|(i, x)| *x = uniform(limit, i)),
-        Initializer::Normal(std) => values.iter_mut().enumerate().for_each(|(i, x)| *x = std * key.normal(i as u64)),
-        Initializer::GlorotUniform => {
-            let limit = (6.0 / (rows + cols) as f32).sqrt();
-            values.iter_mut().enumerate().for_each(|(i, x)| *x = uniform(limit, i));
-        }
-        Initializer::Orthogonal => {
-            values.iter_mut().enumerate().for_each(|(i, x)| *x = key.normal(i as u64));
-            orthogonalize(values, rows, cols);
-        }
-    }
-    if let Some(ones) = &spec.ones {
-        values[ones.clone()].fill(1.0);
-    }
-}
-
-/// Makes the rows (or, of a tall matrix, the columns) orthonormal by the modified Gram-Schmidt process, in f64.
-fn orthogonalize(values: &mut [f32], rows: usize, cols: usize) {
-    let (count, len) = (rows.min(cols), rows.max(cols));
-    let at = |i: usize, j: usize| if rows <= cols { i * cols + j } else { j * cols + i };
-    let mut done: Vec<Vec<f64>> = Vec::with_capacity(count);
-    for i in 0..count {
-        let mut v: Vec<f64> = (0..len).map(|j| f64::from(values[at(i, j)])).collect();
-        for u in &done {
-            let inner: f64 = u.iter().zip(&v).map(|(a, b)| a * b).sum();
-            v.iter_mut().zip(u).for_each(|(v, u)| *v -= inner * u);
-        }
-        let norm = v.iter().map(|x| x * x).sum::<f64>().sqrt();
-        v.iter_mut().for_each(|x| *x /= norm);
-        (0..len).for_each(|j| values[at(i, j)] = v[j] as f32);
-        done.push(v);
-    }
 }
 
 #[cfg(test)]

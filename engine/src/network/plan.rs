@@ -7,9 +7,10 @@ use crate::graph::{self, Cell, Graph, LayerConfig, Loss, Node, ParamSpec, Readin
 use crate::heads::{BinaryHead, Head, SoftmaxHead};
 use crate::layers::{
     Act, ActivationRun, AddRun, CellPack, CellParams, ConcatenateRun, DenseParams, DenseRun, Dims, DirectionPlan,
-    DropoutRun, EmbeddingRun, Extent, InputRun, OneHotRun, Origin, PartRun, RecurrentPlan, RecurrentRun, ReshapeRun,
-    Run, Slot, Weights,
+    DropoutRun, EmbeddingRun, Extent, InputRun, Mask, OneHotRun, Origin, PartRun, RecurrentPlan, RecurrentRun,
+    ReshapeRun, Run, Slot, Weights,
 };
+use crate::random::Key;
 use unroll_kernels::activation::Activation;
 use unroll_kernels::gemm::{Packed, PackedRef, Precision};
 use unroll_kernels::profile::{self, Phase};
@@ -42,13 +43,25 @@ impl PackSet {
         self.others.iter().find(|(w, _)| w == weights).map(|(_, packed)| packed.view())
     }
 
-    /// Packs all weights anew; those of the backward pass only where there is one.
-    pub(super) fn pack(&mut self, products: Products<'_>, arena: &[f32], backward: bool) {
+    /// Whether a training step drops some of the weights.
+    pub(super) fn drops(&self) -> bool {
+        self.params.iter().any(|cell| cell.drop.is_some())
+    }
+
+    /// Packs the weights anew for a training step of this key, or for a pass that drops nothing: all where they have `changed`,
+    /// else those that are dropped. Those of the backward pass only where there is one.
+    pub(super) fn pack(
+        &mut self,
+        products: Products<'_>,
+        arena: &[f32],
+        (backward, changed): (bool, bool),
+        dropping: Option<Key>,
+    ) {
         let _span = profile::enter(Phase::Packing);
-        for (pack, params) in self.cells.iter_mut().zip(&self.params) {
-            pack.pack(products, params, arena, backward);
+        for (pack, cell) in self.cells.iter_mut().zip(&self.params).filter(|(_, cell)| changed || cell.drop.is_some()) {
+            pack.pack(products, cell, arena, (backward, dropping));
         }
-        for (weights, packed) in &mut self.others {
+        for (weights, packed) in self.others.iter_mut().filter(|_| changed) {
             products.pack(packed, weights.mat(arena), weights.transposed);
         }
     }
@@ -109,6 +122,8 @@ impl<'a> Plan<'a> {
     /// The cells of a recurrent node: one, or two of a bidirectional layer.
     fn cells(&self, node: &Node) -> Vec<CellParams> {
         let Some((cell, options, reading)) = node.config.recurrence() else { return Vec::new() };
+        let place = self.graph.nodes().iter().position(|n| n.name == node.name).unwrap_or_default();
+        let drop = |d| Mask::of_weights(place, d, options.weight_drop, cell.gates() * options.units);
         let cells = (0..reading.directions().len()).filter_map(|d| {
             Some(CellParams {
                 cell,
@@ -122,6 +137,7 @@ impl<'a> Plan<'a> {
                 bias: self.spec(node, Role::Bias, d).map(|p| p.range.clone()),
                 recurrent_bias: self.spec(node, Role::RecurrentBias, d).map(|p| p.range.clone()),
                 starts: node.inputs.len() > 1,
+                drop: Some(drop(d)).filter(|mask| mask.drops() && self.options.training),
             })
         });
         cells.collect()
@@ -177,11 +193,16 @@ impl<'a> Plan<'a> {
         match &node.config {
             _ if !self.is_fused_lookup(i) => Origin::Numbers,
             LayerConfig::Embedding(layer) => match self.spec(node, Role::Embeddings, 0) {
-                Some(table) => Origin::Table(table.range.clone(), layer.output_dim),
+                Some(table) => Origin::Table(table.range.clone(), layer.output_dim, self.words(i, layer.dropout)),
                 None => Origin::Numbers,
             },
             _ => Origin::OneHot,
         }
+    }
+
+    /// Which words an embedding drops.
+    fn words(&self, node: usize, rate: f32) -> Option<Mask> {
+        Some(Mask::new(node, rate, 1)).filter(Mask::drops)
     }
 
     /// The activation of a dense node; the one that the loss contains is left to it.
@@ -205,7 +226,8 @@ impl<'a> Plan<'a> {
             }
             LayerConfig::Embedding(layer) => {
                 let table = self.spec(node, Role::Embeddings, 0).ok_or_else(unknown)?;
-                Run::Embedding(EmbeddingRun::new(table.range.clone(), layer.output_dim))
+                let drop = self.words(i, layer.dropout);
+                Run::Embedding(EmbeddingRun::new(table.range.clone(), layer.output_dim, drop))
             }
             LayerConfig::OneHot(_) => Run::OneHot(OneHotRun),
             LayerConfig::TimeDistributed(_) => return Err(unknown()),
@@ -231,7 +253,8 @@ impl<'a> Plan<'a> {
                 }
             }
             LayerConfig::Dropout(layer) => {
-                Run::Dropout(DropoutRun::new(i, layer.rate, node.shape.width(), node.shape.time.is_some()))
+                let mask = Mask::new(i, layer.rate, node.shape.width()).for_all_steps(layer.variational);
+                Run::Dropout(DropoutRun::new(mask, node.shape.time.is_some()))
             }
             // The steps that it masks are not there.
             LayerConfig::Masking(_) => Run::Activation(ActivationRun::ElementWise(Activation::Linear)),
@@ -309,7 +332,8 @@ impl<'a> Plan<'a> {
         let (nodes, replicas) = (self.graph.nodes(), self.options.replicas as u64);
         let arena = 4 * self.graph.arena() as u64;
         let gradients = if self.options.training { replicas * arena } else { 0 };
-        let packs: u64 = self.packs().iter().map(|p| 8 * p.recurrent_kernel.len() as u64).sum();
+        let per = |cell: &CellParams| if cell.drop.is_some() { 12 } else { 8 };
+        let packs: u64 = self.packs().iter().map(|p| per(p) * p.recurrent_kernel.len() as u64).sum();
         let packs = packs + self.other_packs().iter().map(|w| 4 * w.range.len() as u64).sum::<u64>();
         let acts = nodes.iter().enumerate().filter(|(i, _)| !self.is_fused(*i));
         let acts: u64 = acts.map(|(_, node)| Act::bytes(&node.shape, self.capacity, self.options.training)).sum();

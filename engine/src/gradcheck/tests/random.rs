@@ -44,7 +44,12 @@ impl Random {
             }
             (_, Some(width)) => {
                 let masked = masking && self.vocabulary > 1;
-                push(&mut nodes, "embedding", format!("output_dim = {width}\nmask_zero = {masked}"), width);
+                push(
+                    &mut nodes,
+                    "embedding",
+                    format!("output_dim = {width}\nmask_zero = {masked}\ndropout = 0.{}", self.steps - 1),
+                    width,
+                );
             }
             (_, None) => push(&mut nodes, "one_hot", String::new(), self.vocabulary),
         }
@@ -61,7 +66,9 @@ impl Random {
             let units = format!("units = {size}");
             // A second bias stands beside a first one only.
             let second = if flags & 9 == 8 { "recurrent_bias = true" } else { "" };
-            let recurrent = |extra: &str| format!("{units}\nreturn_sequences = true\n{bias}\n{carried}\n{extra}");
+            let drop = format!("weight_drop = 0.{}", more % 3);
+            let recurrent =
+                |extra: &str| format!("{units}\nreturn_sequences = true\n{bias}\n{carried}\n{drop}\n{extra}");
             // Mostly the usual functions; gates without a bound would multiply to anything.
             let activation = ["activation = \"softsign\"", "activation = \"hard_sigmoid\"", "activation = \"linear\""];
             let gates = ["recurrent_activation = \"softsign\"", "recurrent_activation = \"hard_sigmoid_6\""];
@@ -93,7 +100,12 @@ impl Random {
                     let body = format!("{units}\nactivation = \"{}\"\n{bias}", function[usize::from(flags) % 4]);
                     push(&mut nodes, "dense", body, size);
                 }
-                7 => push(&mut nodes, "dropout", format!("rate = 0.{}", flags % 6), width),
+                7 => push(
+                    &mut nodes,
+                    "dropout",
+                    format!("rate = 0.{}\nvariational = {}", flags % 6, more % 2 == 0),
+                    width,
+                ),
                 8 => {
                     let body = format!("activation = \"{}\"", function[usize::from(flags) % 5]);
                     push(&mut nodes, "activation", body, width);
