@@ -7,7 +7,7 @@ use crate::random::{Key, Purpose};
 use std::str::FromStr;
 use std::time::Duration;
 use unroll_kernels::gemm::{Packed, Precision};
-use unroll_kernels::{Buffer, Mat, MatMut};
+use unroll_kernels::{Bf16, Buffer, Element, Mat, MatMut};
 
 /// The sizes of a product: (M, K) by (K, N).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +36,9 @@ impl FromStr for Shape {
 /// Rows up to which weights are packed beforehand, as recurrent steps have them; larger products pack as they go.
 const PREPACKED_ROWS: usize = 64;
 
-/// The median time of the product, its operands in memory as the engine has them: rounding is within the time, packing only
-/// where weights are not packed beforehand.
+/// The median time of the product, its operands in memory as the engine keeps what products alone read: in f32, or in bf16
+/// those and the result. Packing is within the time, but where weights are packed beforehand; there, what steps multiply them
+/// with and what they leave are in f32 always, and rounding is within the time.
 ///
 /// # Errors
 ///
@@ -52,15 +53,24 @@ pub fn time_product(shape: Shape, options: &CaseOptions) -> Result<Duration> {
         buffer
     };
     let (a, b, mut c) = (values(m * k, 1), values(k * n, 2), Buffer::new(m * n));
-    let (a, b) = (Mat::dense(&a, m, k), Mat::dense(&b, k, n));
     let crew = if options.pin { Crew::pinned(threads, 1) } else { Crew::new(threads, 1) };
     let crew = crew.map_err(|e| Error::run(format!("cannot start {threads} threads: {e}")))?;
     let (team, scratch) = (crew.team(), Scratch::new(threads));
     let products = Products { team: &team, isa, precision, scratch: &scratch };
+    let mut packed = Packed::new(isa, precision, k, 1, n);
+    if m > PREPACKED_ROWS && precision == Precision::Bf16 {
+        let [a, b] = [&a, &b].map(|x| x.iter().map(|&x| Bf16::of(x)).collect::<Vec<_>>());
+        let (a, b) = (Mat::dense(&a, m, k), Mat::dense(&b, k, n));
+        let c: &mut [Bf16] = &mut bytemuck::cast_slice_mut(&mut c)[..m * n];
+        return Ok(median(length, || {
+            products.pack(&mut packed, b, false);
+            products.product_into(a, Right::Packed(packed.view()), Start::Zero, MatMut::dense(c, m, n));
+        }));
+    }
+    let (a, b) = (Mat::dense(&a, m, k), Mat::dense(&b, k, n));
     if m > PREPACKED_ROWS && precision != Precision::Int8 {
         return Ok(median(length, || products.product(a, Right::Plain(b), Start::Zero, MatMut::dense(&mut c, m, n))));
     }
-    let mut packed = Packed::new(isa, precision, k, 1, n);
     packed.pack(b);
     let packed = packed.view();
     Ok(median(length, || products.packed_product(a, packed, Start::Zero, MatMut::dense(&mut c, m, n))))

@@ -163,7 +163,13 @@ impl Products<'_> {
     }
 
     /// The same into a C that may be kept in bf16: block after block, each rounded while it is in the second-level cache.
-    pub(crate) fn product_into<E: Element>(self, a: Mat<'_>, b: Right<'_>, start: Start<'_>, c: MatMut<'_, E>) {
+    pub(crate) fn product_into<A: Element, E: Element>(
+        self,
+        a: Mat<'_, A>,
+        b: Right<'_>,
+        start: Start<'_>,
+        c: MatMut<'_, E>,
+    ) {
         let c = match E::plain_mut(c) {
             Ok(c) => return self.product(a, b, start, c),
             Err(c) => c,
@@ -292,7 +298,7 @@ impl Products<'_> {
     }
 
     /// Packs B, (K, groups x columns) or its transpose.
-    pub(crate) fn pack(self, packed: &mut Packed, b: Mat<'_>, transposed: bool) {
+    pub(crate) fn pack<E: Element>(self, packed: &mut Packed, b: Mat<'_, E>, transposed: bool) {
         let (granule, whole) = (packed.granule(), packed.view_mut());
         let (blocks, parts) = (whole.cols().div_ceil(granule), self.team.parts());
         let mut rest = Some(whole);

@@ -2,6 +2,7 @@
 
 use super::bf16::{BLOCK_WORDS, Places, SIDE, Terms, blocks_of, convert};
 use super::int8::Quantized;
+use super::pack::plain;
 use super::{PackedRef, Precision};
 use crate::{Buffer, Element, Isa, Mat};
 
@@ -69,9 +70,8 @@ impl<'a> Left<'a> {
     #[track_caller]
     #[inline]
     pub fn new<E: Element>(isa: Isa, precision: Precision, a: Mat<'a, E>, scratch: &'a mut Buffer) -> Self {
-        let plain = || E::plain(a).unwrap_or_else(|| panic!("an operand in bf16 of a product in {precision}"));
         match precision {
-            Precision::F32 => plain().into(),
+            Precision::F32 => plain(precision, a).into(),
             Precision::Bf16 => {
                 scratch.reserve(Self::room(precision, a.rows(), a.cols()));
                 let room = bytemuck::cast_slice_mut(scratch.as_mut_slice());
@@ -79,7 +79,7 @@ impl<'a> Left<'a> {
             }
             Precision::Int8 => {
                 scratch.reserve(Self::room(precision, a.rows(), a.cols()));
-                Self(Operand::Int8(Quantized::new(isa, plain(), scratch.as_mut_slice())))
+                Self(Operand::Int8(Quantized::new(isa, plain(precision, a), scratch.as_mut_slice())))
             }
         }
     }

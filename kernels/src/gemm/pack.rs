@@ -15,7 +15,7 @@
 use super::transpose::transpose;
 use super::{Precision, bf16, int8};
 use crate::simd::{Kernel, Simd};
-use crate::{Buffer, Isa, Mat};
+use crate::{Buffer, Element, Isa, Mat};
 use std::ops::Range;
 
 /// Vectors of a panel with one group. Six rows of four AVX-512 vectors, or of two AVX2 vectors, fill the registers.
@@ -128,13 +128,13 @@ impl Packed {
 
     /// Packs B (K, groups * cols): column c of group g is column `g * cols + c`.
     #[track_caller]
-    pub fn pack(&mut self, b: Mat) {
+    pub fn pack<E: Element>(&mut self, b: Mat<'_, E>) {
         self.view_mut().pack(b);
     }
 
     /// Packs B from its transpose, (groups * cols, K).
     #[track_caller]
-    pub fn pack_transposed(&mut self, b: Mat) {
+    pub fn pack_transposed<E: Element>(&mut self, b: Mat<'_, E>) {
         self.view_mut().pack_transposed(b);
     }
 
@@ -230,6 +230,12 @@ impl<'a> PackedRef<'a> {
     }
 }
 
+/// An operand of a product in a precision that does not read bf16.
+#[track_caller]
+pub(super) fn plain<E: Element>(precision: Precision, x: Mat<'_, E>) -> Mat<'_> {
+    E::plain(x).unwrap_or_else(|| panic!("an operand in bf16 of a product in {precision}"))
+}
+
 /// Packed columns that are written: parts can be packed by several threads.
 pub struct PackedMut<'a> {
     isa: Isa,
@@ -259,23 +265,33 @@ impl<'a> PackedMut<'a> {
     }
 
     /// Packs this part of B; `b` is the whole (K, groups * whole columns).
+    ///
+    /// # Panics
+    ///
+    /// When the shape is another, or `b` is in bf16 and the precision is not.
     #[track_caller]
-    pub fn pack(&mut self, b: Mat) {
+    pub fn pack<E: Element>(&mut self, b: Mat<'_, E>) {
         assert_eq!([b.rows(), b.cols()], [self.layout.k, self.layout.groups * self.whole], "the shape of B");
         if self.layout.precision != Precision::F32 {
             return self.pack_tiles(b, false);
         }
+        let b = plain(self.layout.precision, b);
         let isa = self.isa;
         self.each_run(|panel, width, at, col, cols| copy(isa, &mut panel[at..], width, b.cols_range(col..col + cols)));
     }
 
     /// Packs this part of B from its transpose; `b` is the whole (groups * whole columns, K).
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::pack`].
     #[track_caller]
-    pub fn pack_transposed(&mut self, b: Mat) {
+    pub fn pack_transposed<E: Element>(&mut self, b: Mat<'_, E>) {
         assert_eq!([b.cols(), b.rows()], [self.layout.k, self.layout.groups * self.whole], "the shape of B transposed");
         if self.layout.precision != Precision::F32 {
             return self.pack_tiles(b, true);
         }
+        let b = plain(self.layout.precision, b);
         let isa = self.isa;
         self.each_run(|panel, width, at, col, cols| {
             transpose(isa, &mut panel[at..], width, b.rows_range(col..col + cols));
@@ -283,7 +299,8 @@ impl<'a> PackedMut<'a> {
     }
 
     /// Packs this part into column tiles, a group after the other.
-    fn pack_tiles(&mut self, b: Mat, transposed: bool) {
+    #[track_caller]
+    fn pack_tiles<E: Element>(&mut self, b: Mat<'_, E>, transposed: bool) {
         let Layout { precision, groups, cols, .. } = self.layout;
         let tile = self.layout.depth() * bf16::SIDE;
         let words: &mut [u32] = bytemuck::cast_slice_mut(self.data);
@@ -292,7 +309,7 @@ impl<'a> PackedMut<'a> {
             let part = if transposed { b.rows_range(range) } else { b.cols_range(range) };
             let words = words.get_mut(g * tile..).unwrap_or_default();
             if precision == Precision::Int8 {
-                int8::pack_tiles(part, transposed, words, groups * tile);
+                int8::pack_tiles(plain(precision, part), transposed, words, groups * tile);
             } else {
                 bf16::pack_tiles(self.isa, part, transposed, words, groups * tile);
             }
