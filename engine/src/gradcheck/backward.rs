@@ -164,6 +164,14 @@ impl Pass<'_> {
                     self.give(i, k, of(&dy), of(&size));
                 }
             }
+            LayerConfig::RepeatVector(_) => {
+                let of = |d: &[f64]| {
+                    let mut sum = vec![0.0; step.rows * width];
+                    d.chunks_exact(sum.len()).for_each(|step| add(&mut sum, step));
+                    sum
+                };
+                self.give(i, 0, of(&dy), of(&size));
+            }
             LayerConfig::Reshape(_) => {
                 let width = model.width(node.inputs[0]);
                 let of = |y: &[f64]| {

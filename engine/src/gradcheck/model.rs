@@ -387,6 +387,7 @@ impl<'a> Model<'a> {
                 y
             }
             LayerConfig::Concatenate(_) => self.concatenate(node, step, input),
+            LayerConfig::RepeatVector(_) => input(0).repeat(step.steps),
             LayerConfig::Reshape(_) => self.reshape(node, step, input(0)),
             LayerConfig::Part(part) => match node.inputs[0] {
                 Source::Node(of) => self.part(of, *part, (step, params), value(of)),

@@ -73,6 +73,7 @@ fn node(
             size
         }
         LayerConfig::Concatenate(_) => model.concatenate(node, step, input),
+        LayerConfig::RepeatVector(_) => input(0).repeat(step.steps),
         LayerConfig::Reshape(_) => model.reshape(node, step, input(0)),
         LayerConfig::Part(Part::Output { direction }) => {
             let width = model.width(node.inputs[0]);

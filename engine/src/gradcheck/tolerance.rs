@@ -64,6 +64,8 @@ pub(super) fn roundings(graph: &Graph, steps: usize, rows: usize) -> f64 {
                 steps as f64 * (inputs + (1.0 + gates) / 2.0 * options.units as f64 + 16.0)
             }
             (LayerConfig::Dense(_), _) => (inputs + node.shape.width() as f64) / 2.0 + 8.0,
+            // Backward, the sum over the steps.
+            (LayerConfig::RepeatVector(_), _) => steps as f64,
             (LayerConfig::Activation(_), _) => 8.0 + inputs / 16.0,
             (LayerConfig::Dropout(_) | LayerConfig::Add(_), _) => node.inputs.len() as f64,
             _ => 0.0,

@@ -327,6 +327,13 @@ options! {
     Concatenate {}
 }
 options! {
+    /// A vector a row at every step: what is said of a whole row (a picture) beside each of its words.
+    RepeatVector {
+        /// Steps; absent: as many as the batch has.
+        #[serde(default, skip_serializing_if = "Option::is_none")] n: Option<usize>,
+    }
+}
+options! {
     /// The same values in another shape (without the batch axis).
     Reshape {
         /// The new shape; its product is that of the old one.
@@ -440,6 +447,8 @@ pub enum LayerConfig {
     Add(Add),
     /// `concatenate`
     Concatenate(Concatenate),
+    /// `repeat_vector`
+    RepeatVector(RepeatVector),
     /// `reshape`
     Reshape(Reshape),
     /// `activation`
@@ -466,6 +475,7 @@ impl LayerConfig {
             Self::Masking(_) => "masking",
             Self::Add(_) => "add",
             Self::Concatenate(_) => "concatenate",
+            Self::RepeatVector(_) => "repeat_vector",
             Self::Reshape(_) => "reshape",
             Self::Activation(_) => "activation",
             Self::Part(_) => "part",
@@ -488,6 +498,7 @@ impl LayerConfig {
             Self::Masking(_) => "Masking",
             Self::Add(_) => "Add",
             Self::Concatenate(_) => "Concatenate",
+            Self::RepeatVector(_) => "RepeatVector",
             Self::Reshape(_) => "Reshape",
             Self::Activation(_) => "Activation",
             Self::Part(_) => "Part",
@@ -505,7 +516,7 @@ impl LayerConfig {
             };
         }
         common!(Input Embedding OneHot SimpleRnn Lstm Gru Bidirectional Dense TimeDistributed Dropout Masking Add Concatenate
-            Reshape Activation)
+            RepeatVector Reshape Activation)
     }
 
     /// The layers that give the state before the first step.

@@ -11,8 +11,8 @@ mod shape;
 
 pub use config::{
     Activation, ActivationLayer, Add, Bidirectional, Cell, Concatenate, Dense, Dropout, Embedding, Initializer, Input,
-    LayerConfig, Loss, Masking, MergeMode, ModelConfig, OneHot, Part, Reading, Recurrent, RecurrentConfig, Reshape,
-    TimeDistributed,
+    LayerConfig, Loss, Masking, MergeMode, ModelConfig, OneHot, Part, Reading, Recurrent, RecurrentConfig,
+    RepeatVector, Reshape, TimeDistributed,
 };
 pub use mask::MaskRule;
 pub use params::{ParamSpec, Role};

@@ -193,6 +193,22 @@ impl Graph {
                     None => Ok(input.with_dims(vec![shapes.iter().map(Shape::width).sum()])),
                 }
             }
+            LayerConfig::RepeatVector(layer) => {
+                if input.time.is_some() {
+                    return Err(wrong(format!("repeat_vector takes one vector a row, its input is {input}")).mend(
+                        "put it behind a layer without return_sequences, or an input layer with sequence = false",
+                    ));
+                }
+                let time = Shape::tokens(self.config.input_length).time;
+                if let Some(n) = layer.n
+                    && time != Some(Time::Fixed(n))
+                {
+                    let length = self.config.input_length.map_or("none".to_owned(), |length| length.to_string());
+                    return Err(wrong(format!("n = {n}, and the model's input_length is {length}"))
+                        .mend("leave n out, for as many steps as the batch has, or set input_length to it"));
+                }
+                Ok(Shape { time, dims: input.dims.clone() })
+            }
             LayerConfig::Reshape(layer) => {
                 let steps = match input.time {
                     Some(Time::Fixed(n)) => n,

@@ -386,3 +386,26 @@ fn what_cannot_be_dropped_is_named() {
         assert_eq!(error.exit_code(), 2);
     }
 }
+
+#[test]
+fn a_vector_is_repeated_for_every_step() {
+    let picture = "{ type = \"input\", width = 6, sequence = false }";
+    let text = |first: &str, repeat: &str| {
+        format!("input_length = 4\nlayers = [{first}, {{ {repeat} }}, {{ type = \"dense\" }}]")
+    };
+    let rows = graph(&text(picture, "type = \"repeat_vector\", n = 4"), 5).unwrap().rows();
+    assert_eq!((&rows[1].class[..], &rows[1].output_shape[..]), ("RepeatVector", "(None, 4, 6)"));
+    for (text, want) in [
+        (
+            text(picture, "type = \"repeat_vector\", n = 3"),
+            "layer `repeat_vector`: n = 3, and the model's input_length is 4",
+        ),
+        (
+            text("{ type = \"input\", width = 6 }", "type = \"repeat_vector\""),
+            "repeat_vector takes one vector a row, its input is (None, 4, 6)",
+        ),
+    ] {
+        let error = graph(&text, 5).unwrap_err();
+        assert!(error.to_string().contains(want), "{error}");
+    }
+}

@@ -15,6 +15,7 @@ mod lookup;
 mod part;
 mod projection;
 mod recurrent;
+mod repeat;
 mod reshape;
 mod weights;
 
@@ -29,6 +30,7 @@ pub(crate) use lookup::{EmbeddingRun, OneHotRun};
 pub(crate) use part::PartRun;
 pub(crate) use projection::Origin;
 pub(crate) use recurrent::{RecurrentPlan, RecurrentRun};
+pub(crate) use repeat::RepeatRun;
 pub(crate) use reshape::ReshapeRun;
 pub(crate) use weights::Weights;
 
@@ -259,6 +261,7 @@ pub(crate) enum Run {
     Activation(ActivationRun),
     Add(AddRun),
     Concatenate(ConcatenateRun),
+    Repeat(RepeatRun),
     Reshape(ReshapeRun),
     Part(PartRun),
 }
@@ -276,6 +279,7 @@ impl Run {
             Self::Activation(layer) => layer.forward(cx, inputs, act),
             Self::Add(layer) => layer.forward(cx, inputs, act),
             Self::Concatenate(layer) => layer.forward(cx, inputs, act),
+            Self::Repeat(layer) => layer.forward(cx, inputs, act),
             Self::Reshape(layer) => layer.forward(cx, inputs, act),
             Self::Part(layer) => layer.forward(cx, inputs, act),
         }
@@ -293,6 +297,7 @@ impl Run {
             Self::Activation(layer) => layer.backward(cx, up, act),
             Self::Add(layer) => layer.backward(cx, up, act),
             Self::Concatenate(layer) => layer.backward(cx, up, act),
+            Self::Repeat(layer) => layer.backward(cx, up, act),
             Self::Reshape(layer) => layer.backward(cx, up, act),
             Self::Part(layer) => layer.backward(cx, up, act),
         }

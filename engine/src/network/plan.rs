@@ -8,7 +8,7 @@ use crate::heads::{BinaryHead, Head, SoftmaxHead};
 use crate::layers::{
     Act, ActivationRun, AddRun, CellPack, CellParams, ConcatenateRun, DenseParams, DenseRun, Dims, DirectionPlan,
     DropoutRun, EmbeddingRun, Extent, InputRun, Mask, OneHotRun, Origin, PartRun, RecurrentPlan, RecurrentRun,
-    ReshapeRun, Run, Slot, Weights,
+    RepeatRun, ReshapeRun, Run, Slot, Weights,
 };
 use crate::random::Key;
 use unroll_kernels::activation::Activation;
@@ -263,6 +263,7 @@ impl<'a> Plan<'a> {
             ),
             LayerConfig::Add(_) => Run::Add(AddRun),
             LayerConfig::Concatenate(_) => Run::Concatenate(ConcatenateRun),
+            LayerConfig::RepeatVector(_) => Run::Repeat(RepeatRun),
             LayerConfig::Reshape(_) => Run::Reshape(ReshapeRun {
                 joins_time: self.graph.shape_of(node.inputs[0]).time.is_some(),
                 repeats: self.repeats(node.inputs[0]),

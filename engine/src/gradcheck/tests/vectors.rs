@@ -58,9 +58,40 @@ const FEATURES: &str = r#"
     type = "dense"
 "#;
 
+/// A picture beside every word.
+const CAPTION: &str = r#"
+    [[layers]]
+    type = "input"
+    name = "picture"
+    width = 5
+    sequence = false
+    [[layers]]
+    type = "dense"
+    name = "seen"
+    units = 3
+    activation = "tanh"
+    [[layers]]
+    type = "repeat_vector"
+    [[layers]]
+    type = "embedding"
+    inputs = ["sequence"]
+    output_dim = 4
+    mask_zero = true
+    [[layers]]
+    type = "concatenate"
+    inputs = ["embedding", "repeat_vector"]
+    [[layers]]
+    type = "lstm"
+    units = 4
+    return_sequences = true
+    [[layers]]
+    type = "dense"
+"#;
+
 #[test]
 fn gradients_of_models_of_vectors_pass() {
-    for (text, vocabulary) in [(FRAMES, 5), (FEATURES, 7)] {
+    let unmasked = CAPTION.replace("mask_zero = true", "");
+    for (text, vocabulary) in [(FRAMES, 5), (FEATURES, 7), (CAPTION, 7), (&unmasked, 7)] {
         let graph = graph(text, vocabulary);
         for (seed, threads) in [(1, 1), (2, 2)] {
             assert_passes(&graph, &Options { rows: 4, steps: Some(5), seed, threads, ..options() });
