@@ -8,8 +8,15 @@ use crate::gemm;
 use crate::mat::{Bf16, GroupsMut, Mat, MatMut, padded};
 use crate::simd::Simd;
 
+/// Keeps [`Element`] to the two types that the kernels know how to read.
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for super::Bf16 {}
+}
+
 /// A type of elements: f32 or [`Bf16`].
-pub trait Element: bytemuck::Pod + Send + Sync + std::fmt::Debug {
+pub trait Element: sealed::Sealed + bytemuck::Pod + Send + Sync + std::fmt::Debug {
     /// Whether it is f32.
     const PLAIN: bool;
 

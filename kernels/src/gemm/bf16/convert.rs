@@ -152,7 +152,7 @@ fn block_along<E: Element>(from: Mat<'_, E>) -> [[u32; SIDE]; SIDE] {
 #[cfg(target_arch = "x86_64")]
 mod native {
     use super::{Places, SIDE, Terms, part};
-    use crate::simd::Amx;
+    use crate::simd::{Amx, prefetch};
     use crate::{Element, Mat};
     use std::arch::x86_64::*;
 
@@ -182,8 +182,7 @@ mod native {
         for r in i * high..rows {
             let at = from.as_ptr().wrapping_add(r * from.stride() + j * wide).cast::<i8>();
             for line in (0..size_of::<E>() * wide).step_by(64) {
-                // SAFETY: a prefetch reads nothing and faults on no address.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(line)) };
+                prefetch::<false, _>(at.wrapping_add(line));
             }
         }
     }
@@ -258,7 +257,7 @@ mod native {
     unsafe fn pair<E: Element>(first: (*const E, __mmask16), second: (*const E, __mmask16)) -> __m512i {
         // SAFETY: the caller's promise; other lanes are not read.
         unsafe {
-            if size_of::<E>() == size_of::<f32>() {
+            if E::PLAIN {
                 let [first, second] = [first, second].map(|(at, mask)| _mm512_maskz_loadu_ps(mask, at.cast()));
                 cast(_mm512_cvtne2ps_pbh(second, first))
             } else {

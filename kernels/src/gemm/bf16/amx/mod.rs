@@ -12,6 +12,7 @@ pub(super) use kernels::spin;
 use super::{BLOCK_WORDS, Operands, SIDE};
 use crate::gemm::generic::Start;
 use crate::simd::amx::Tiles;
+use crate::simd::prefetch;
 use kernels::{Ahead, Call, HIGH, Port, ROWS_A_BLOCK, WIDE, one_by_one, one_by_two, two_by_one, two_by_two};
 
 /// The most blocks of terms between two visits to C where there are more rows than one kernel takes: two column tiles of B
@@ -164,7 +165,7 @@ impl Part<'_> {
         let blocks = (rows / ROWS_A_BLOCK).min(self.blocks.saturating_sub(1));
         let tiles = [o.c(top, tile), o.c(top, tile + self.wide - 1)];
         for row in blocks * ROWS_A_BLOCK..rows {
-            tiles.into_iter().for_each(|c| prefetch(c.wrapping_add(row * o.ldc)));
+            tiles.into_iter().for_each(|c| prefetch::<false, _>(c.wrapping_add(row * o.ldc)));
         }
         let apart = (tiles[1] as usize).wrapping_sub(tiles[0] as usize);
         Ahead { c: tiles[0], stride: 4 * o.ldc, apart, blocks }
@@ -231,11 +232,4 @@ unsafe fn copy_columns(cols: usize, rows: usize, [from, to]: [*mut f32; 2], stri
             _mm512_mask_storeu_ps(to.byte_add(r * strides[1]), mask, row);
         }
     }
-}
-
-/// Asks for the line at any address.
-fn prefetch(p: *const f32) {
-    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-    // SAFETY: a prefetch reads nothing and faults on no address.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
 }
