@@ -2,62 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod common;
+
 use std::fs;
 use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-
-/// A folder to run the command in.
-struct Place(TempDir);
-
-impl Place {
-    fn new() -> Place {
-        Place(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn file(&self, name: &str, contents: impl AsRef<[u8]>) {
-        fs::write(self.path().join(name), contents).unwrap();
-    }
-
-    fn exists(&self, name: &str) -> bool {
-        self.path().join(name).exists()
-    }
-
-    fn unroll(&self, arguments: &[&str]) -> Output {
-        let mut command = assert_cmd::Command::cargo_bin("unroll").unwrap();
-        command.current_dir(self.path()).args(arguments).output().unwrap()
-    }
-
-    /// Runs what must succeed; returns standard output.
-    #[track_caller]
-    fn ok(&self, arguments: &[&str]) -> String {
-        let output = self.unroll(arguments);
-        let (out, err) = (text(&output.stdout), text(&output.stderr));
-        assert!(output.status.success(), "{arguments:?}\n{out}\n{err}");
-        out
-    }
-
-    /// Runs what must be refused; returns the exit code and standard error, with the folder's name replaced.
-    #[track_caller]
-    fn refused(&self, arguments: &[&str]) -> String {
-        let output = self.unroll(arguments);
-        let code = output.status.code().expect("no signal ends the command");
-        assert_ne!(code, 0, "{arguments:?}\n{}", text(&output.stdout));
-        let error = text(&output.stderr).replace(&self.path().display().to_string(), "DIR");
-        format!("{code}: {}", error.trim_end())
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
+use common::{Place, text};
 
 /// A text that repeats itself, so that a tiny model learns it in no time.
 fn verses() -> String {

@@ -2,13 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod common;
+
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use common::Place;
 use serde_json::Value;
-use tempfile::TempDir;
 
 /// A classifier that learns in no time.
 const CLASSIFIER: &str = r#"
@@ -68,53 +70,10 @@ epochs = 8
 lr = 0.02
 "#;
 
-/// A folder to run the command in.
-struct Place(TempDir);
-
-impl Place {
-    fn new() -> Place {
-        Place(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn file(&self, name: &str, contents: impl AsRef<[u8]>) {
-        fs::write(self.path().join(name), contents).unwrap();
-    }
-
-    fn read(&self, name: &str) -> Vec<u8> {
-        fs::read(self.path().join(name)).unwrap()
-    }
-
-    fn unroll(&self, arguments: &[&str], input: &str) -> Output {
-        let mut command = assert_cmd::Command::cargo_bin("unroll").unwrap();
-        command.current_dir(self.path()).args(arguments).write_stdin(input).output().unwrap()
-    }
-
-    /// Runs what must succeed; returns standard output.
-    #[track_caller]
-    fn ok(&self, arguments: &[&str], input: &str) -> String {
-        let output = self.unroll(arguments, input);
-        let (out, err) = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).into();
-        assert!(output.status.success(), "{arguments:?}\n{out}\n{err}");
-        out
-    }
-
-    #[track_caller]
-    fn json(&self, arguments: &[&str]) -> Vec<Value> {
-        self.ok(arguments, "").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    /// Runs what must be refused; returns the exit code and standard error.
-    #[track_caller]
-    fn refused(&self, arguments: &[&str]) -> String {
-        let output = self.unroll(arguments, "");
-        assert!(!output.status.success(), "{arguments:?}");
-        let error = String::from_utf8(output.stderr).unwrap().replace(&self.path().display().to_string(), "DIR");
-        format!("{}: {}", output.status.code().unwrap(), error.trim_end())
-    }
+/// The JSON lines of a command that must succeed.
+#[track_caller]
+fn json(place: &Place, arguments: &[&str]) -> Vec<Value> {
+    place.ok(arguments).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 const WORDS: [[&str; 6]; 3] = [
@@ -146,7 +105,7 @@ fn a_filter_is_trained_scored_and_used() {
     place.file("messages.tsv", messages(2));
     place.file("run.toml", CLASSIFIER);
     let train = ["train", "--config", "run.toml", "--data", "messages.tsv", "--out", "run", "--json"];
-    let events = place.json(&train);
+    let events = json(&place, &train);
     let measured = events.iter().filter(|event| event["event"] == "measured").count();
     assert_eq!(measured, 6, "figures each epoch");
     let test = figure(&events, "test");
@@ -163,24 +122,24 @@ fn a_filter_is_trained_scored_and_used() {
     assert!(String::from_utf8(place.read("run/metrics.jsonl")).unwrap().contains("\"kind\":\"measured\""));
 
     // The run's own test samples give the same figures again; a file of its own is scored too.
-    let again = &place.json(&["eval", "run", "--json"])[0];
+    let again = &json(&place, &["eval", "run", "--json"])[0];
     assert_eq!((&again["figures"], &again["confusion"]), (&test["figures"], &test["confusion"]));
     place.file("other.tsv", "spam\twin the prize\nham\tsorry lunch tomorrow\n");
-    let other = place.ok(&["eval", "run", "--data", "other.tsv"], "");
+    let other = place.ok(&["eval", "run", "--data", "other.tsv"]);
     assert!(
         other.contains("other.tsv: 2 scored, accuracy 100.00 %") && other.contains("true \\ predicted   ham   spam"),
         "{other}"
     );
 
     // A prompt is prepared as the training texts were, accents and capitals away, one by one or in lines.
-    let prompt = &place.json(&["predict", "run", "--text", "CLAIM the frée Prize!", "--json"])[0];
+    let prompt = &json(&place, &["predict", "run", "--text", "CLAIM the frée Prize!", "--json"])[0];
     assert_eq!((&prompt["class"], &prompt["known_words"]), (&"spam".into(), &4.into()));
-    let same = &place.json(&["predict", "run", "--text", "claim the free prize", "--json"])[0];
+    let same = &json(&place, &["predict", "run", "--text", "claim the free prize", "--json"])[0];
     assert_eq!(prompt["probabilities"], same["probabilities"]);
-    let lines = place.ok(&["predict", "run"], "thanks, later\nfree cash\n");
+    let lines = place.ok_with(&["predict", "run"], "thanks, later\nfree cash\n");
     let classes: Vec<&str> = lines.lines().map(|line| line.split('\t').next().unwrap()).collect();
     assert_eq!(classes, ["ham", "spam"], "{lines}");
-    let rows: Vec<_> = place.ok(&["summary", "run"], "").lines().map(str::to_owned).collect();
+    let rows: Vec<_> = place.ok(&["summary", "run"]).lines().map(str::to_owned).collect();
     assert!(rows.iter().any(|row| row.contains("Bidirectional")), "{rows:?}");
 
     // What is none of it.
@@ -202,10 +161,10 @@ fn several_classes_and_weights() {
     let place = Place::new();
     place.file("messages.tsv", messages(3));
     place.file("run.toml", CLASSES);
-    let events = place.json(&["train", "--config", "run.toml", "--data", "messages.tsv", "--out", "run", "--json"]);
+    let events = json(&place, &["train", "--config", "run.toml", "--data", "messages.tsv", "--out", "run", "--json"]);
     let valid = figure(&events, "validation");
     assert!(valid["figures"]["macro_f1"].as_f64().unwrap() > 0.9, "{valid}");
-    let lines = place.ok(&["predict", "run"], "the coach and the team\n");
+    let lines = place.ok_with(&["predict", "run"], "the coach and the team\n");
     assert!(lines.starts_with("sport\t"), "{lines}");
     let binary = CLASSES
         .replace("[model.graph]", "[model.graph]\nloss = \"binary_cross_entropy\"")
@@ -244,11 +203,11 @@ fn a_tagger_knows_unknown_words_by_their_characters() {
     place.file("test.conllu", sentences(500, 30));
     place.file("run.toml", TAGGER);
     let data = ["--data", "train.conllu", "--test", "test.conllu", "--out", "run", "--json"];
-    let events = place.json(&[&["train", "--config", "run.toml"][..], &data].concat());
+    let events = json(&place, &[&["train", "--config", "run.toml"][..], &data].concat());
     let test = figure(&events, "test");
     assert!(test["figures"]["unknown_accuracy"].as_f64().unwrap() > 0.95, "{test}");
     assert_eq!(
-        place.ok(&["predict", "run", "--text", "the zopy kazer glibbed", "--words"], "").trim_end(),
+        place.ok(&["predict", "run", "--text", "the zopy kazer glibbed", "--words"]).trim_end(),
         "the/DET zopy/ADJ kazer/NOUN glibbed/VERB"
     );
     place.file("bad.conllu", "# one\n1\tthe\tDET\n");
@@ -276,7 +235,7 @@ fn a_run_that_is_killed_ends_as_the_unbroken_one() {
     place.file("run.toml", CLASSIFIER);
     let options =
         ["--config", "run.toml", "--data", "messages.tsv", "--save-every", "3", "--print-every", "2", "--threads", "2"];
-    place.ok(&[&["train", "--out", "unbroken"][..], &options].concat(), "");
+    place.ok(&[&["train", "--out", "unbroken"][..], &options].concat());
     let mut broken = Command::new(env!("CARGO_BIN_EXE_unroll"));
     broken.current_dir(place.path()).args(["train", "--out", "broken", "--pause-storage", "4"]).args(options);
     let mut child = broken.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -288,7 +247,7 @@ fn a_run_that_is_killed_ends_as_the_unbroken_one() {
     }
     child.kill().unwrap();
     assert!(child.wait().unwrap().code().is_none(), "it was killed before its end");
-    place.ok(&["train", "--resume", "broken"], "");
+    place.ok(&["train", "--resume", "broken"]);
     assert!(end(&place, "broken") == end(&place, "unbroken"));
 }
 
@@ -306,20 +265,23 @@ fn real_messages_are_filtered() {
     }
     let place = Place::new();
     let data = file.display().to_string();
-    let events = place.json(&[
-        "train",
-        "--recipe",
-        "sms-spam",
-        "--data",
-        &data,
-        "--epochs",
-        "1",
-        "--out",
-        "run",
-        "--json",
-        "--set",
-        "task.folds=5",
-    ]);
+    let events = json(
+        &place,
+        &[
+            "train",
+            "--recipe",
+            "sms-spam",
+            "--data",
+            &data,
+            "--epochs",
+            "1",
+            "--out",
+            "run",
+            "--json",
+            "--set",
+            "task.folds=5",
+        ],
+    );
     let accuracy = figure(&events, "test")["figures"]["accuracy"].as_f64().unwrap();
     assert!(accuracy > 0.96, "always ham is right in 0.866: {accuracy}");
 }

@@ -13,11 +13,9 @@ use unroll::run::{Reading, Texts, Tokens, WARM_UP};
 
 use unroll_kernels::gemm::Precision;
 
-use crate::generate::{Opened, Trained, which};
-use crate::labels::{self, Running, TrainedTask};
-use crate::options::precision;
+use crate::labels::{self, TrainedTask};
 use crate::show::in_units;
-use crate::train::threads;
+use crate::trained::{Opened, Trained, Using};
 
 /// Scores a text with a trained model: loss, perplexity, bits.
 #[derive(Debug, Args)]
@@ -41,15 +39,8 @@ pub(crate) struct Eval {
     /// The log-probability of each line, scored apart from the others
     #[arg(long, requires = "data")]
     per_line: bool,
-    /// The checkpoint: best, newest, or its step
-    #[arg(long, default_value = "best")]
-    checkpoint: String,
-    /// What the operands of products are rounded to; int8 also says what it costs beside f32 [default: as in training]
-    #[arg(long, value_name = "WORD", value_parser = precision())]
-    precision: Option<Precision>,
-    /// Threads [default: all cores]; the result does not depend on it
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    #[command(flatten)]
+    using: Using,
     /// JSON objects instead of text
     #[arg(long)]
     json: bool,
@@ -88,11 +79,11 @@ impl Eval {
         let train = &trained.config.train;
         let own = self.data.is_none();
         let options = NetworkOptions {
-            threads: threads(self.threads)?,
+            threads: self.using.threads()?,
             steps: if own { STEPS.max(train.steps) } else { STEPS },
             rows: if own { self.batch.max(train.batch) } else { self.batch },
             training: false,
-            precision: trained.precision(self.precision),
+            precision: self.using.precision(&trained.config),
             ..NetworkOptions::default()
         };
         match &self.data {
@@ -108,18 +99,12 @@ impl Eval {
         if self.warmup != WARM_UP {
             return Err(Error::option("--warmup", "is for language models; samples stand apart from each other"));
         }
-        let running = Running {
-            checkpoint: &self.checkpoint,
-            precision: self.precision,
-            threads: threads(self.threads)?,
-            rows: self.batch,
-        };
-        labels::eval(trained, self.data.as_deref(), &running, self.json)
+        labels::eval(trained, self.data.as_deref(), (&self.using, self.batch), self.json)
     }
 
     fn network(&self, trained: &Trained, options: NetworkOptions) -> Result<Network> {
         let mut network = Network::new(&trained.graph, options)?;
-        trained.load(which(&self.checkpoint)?, network.params_mut())?;
+        trained.load(self.using.which()?, network.params_mut())?;
         Ok(network)
     }
 
@@ -164,7 +149,7 @@ impl Eval {
             Streams::evaluation(tokens, range, self.batch, STEPS, how)
         };
         if let Some(path) = &self.data {
-            let reading = Reading { folder: &scratch.0, threads: threads(self.threads)?, progress: None, cancel: None };
+            let reading = Reading { folder: &scratch.0, threads: self.using.threads()?, progress: None, cancel: None };
             let (tokens, rate) = reading.other("eval", path, tokenizer)?;
             return Ok((path.display().to_string(), all(tokens)?, rate));
         }

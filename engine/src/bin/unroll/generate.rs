@@ -1,28 +1,19 @@
 //! `unroll generate`: text in a model's own words.
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use unroll::config::{Resolver, RunConfig};
 use unroll::error::{Error, Result};
 use unroll::generate::{Ended, Request, Sampler, Sampling, UnknownInPrompt, encode_prompt, generate};
-use unroll::graph::Graph;
 use unroll::network::NetworkOptions;
 use unroll::report::{Out, count, json_line, per_second, visible};
-use unroll::run::{Speaker, load_weights};
-use unroll::text::{Tokenizer, Vocabulary};
-use unroll::train::storage::{Disk, Storage};
-use unroll::train::{CONFIG, VOCABULARY, Which, is_run};
+use unroll::run::Speaker;
 
-use unroll_kernels::gemm::Precision;
-
-use crate::options::precision;
-use crate::show::{per_second_unit, warn};
-use crate::train::threads;
+use crate::show::per_second_unit;
+use crate::trained::{Opened, Trained, Using};
 
 /// Writes text with a trained model.
 #[derive(Debug, Args)]
@@ -67,15 +58,8 @@ pub(crate) struct Generate {
     /// What happens to characters or words of the prompt that the model does not know
     #[arg(long, value_enum, default_value_t = Unk::Refuse)]
     unk: Unk,
-    /// The checkpoint: best, newest, or its step
-    #[arg(long, default_value = "best")]
-    checkpoint: String,
-    /// What the operands of products are rounded to [default: as in training]
-    #[arg(long, value_name = "WORD", value_parser = precision())]
-    precision: Option<Precision>,
-    /// Threads [default: all cores]
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    #[command(flatten)]
+    using: Using,
     /// One JSON object a sample
     #[arg(long)]
     json: bool,
@@ -111,7 +95,7 @@ impl Generate {
             let what = format!("must be from 1 to {MOST_SAMPLES}, got {}", self.samples);
             return Err(Error::option("--samples", what));
         }
-        let which = which(&self.checkpoint)?;
+        let which = self.using.which()?;
         let trained = Trained::of(Opened::open(&self.run)?)?;
         let tokenizer = &trained.tokenizer;
         let unknown = match self.unk {
@@ -120,8 +104,8 @@ impl Generate {
             Unk::Map => UnknownInPrompt::Map,
         };
         let prompt = encode_prompt(tokenizer, &self.prompt, unknown)?;
-        let precision = trained.precision(self.precision);
-        let options = NetworkOptions { threads: threads(self.threads)?, precision, ..NetworkOptions::default() };
+        let precision = self.using.precision(&trained.config);
+        let options = NetworkOptions { threads: self.using.threads()?, precision, ..NetworkOptions::default() };
         let mut speaker = Speaker::new(&trained.graph, options)?;
         trained.load(which, speaker.params_mut())?;
         let stop = self.stop.as_deref().map(unescape);
@@ -194,83 +178,6 @@ fn unescape(text: &str) -> String {
     result
 }
 
-/// Which checkpoint `--checkpoint` means.
-pub(crate) fn which(word: &str) -> Result<Which> {
-    match (word, word.parse()) {
-        ("best", _) => Ok(Which::Best),
-        ("newest" | "last" | "latest", _) => Ok(Which::Newest),
-        (_, Ok(step)) => Ok(Which::Step(step)),
-        _ => Err(Error::option("--checkpoint", format!("`{word}` is not best, newest or the number of a step"))),
-    }
-}
-
-/// A run folder that was opened: what it is, before it is known what it predicts.
-pub(crate) struct Opened {
-    /// As the user named it: the folder, or one of its checkpoints.
-    pub(crate) path: PathBuf,
-    /// The run folder.
-    pub(crate) folder: PathBuf,
-    /// How it was trained.
-    pub(crate) config: RunConfig,
-}
-
-impl Opened {
-    /// Opens a run folder, or the run of one of its checkpoints.
-    pub(crate) fn open(path: &Path) -> Result<Opened> {
-        let folder = match path.parent().and_then(Path::parent) {
-            Some(run) if !is_run(&Disk, path)? && is_run(&Disk, run)? => run.to_owned(),
-            _ => path.to_owned(),
-        };
-        if !is_run(&Disk, &folder)? {
-            return Err(Error::input(path, format!("is not a run: it has no {CONFIG}"))
-                .mend("name the folder that `unroll train` has written"));
-        }
-        let mut resolver = Resolver::new();
-        resolver.file(&folder.join(CONFIG))?;
-        let (config, _) = resolver.finish()?;
-        Ok(Opened { path: path.to_owned(), folder, config })
-    }
-}
-
-/// A language model that was trained: its configuration, vocabulary and graph.
-pub(crate) struct Trained {
-    path: PathBuf,
-    /// The run folder.
-    pub(crate) folder: PathBuf,
-    /// How it was trained.
-    pub(crate) config: RunConfig,
-    /// Its tokenizer.
-    pub(crate) tokenizer: Tokenizer,
-    /// Its model.
-    pub(crate) graph: Graph,
-}
-
-impl Trained {
-    /// The language model in a run.
-    pub(crate) fn of(opened: Opened) -> Result<Trained> {
-        let Opened { path, folder, config } = opened;
-        if let Some(task) = &config.task {
-            let what = format!("the run learned to {}, not to write", task.kind);
-            return Err(Error::input(&folder, what).mend("use `unroll predict`"));
-        }
-        let tokenizer = Tokenizer::new(Vocabulary::read(folder.join(VOCABULARY))?);
-        let graph = Graph::new(&config.model.graph(), tokenizer.vocabulary().len())?;
-        graph.require_text_alone()?;
-        Ok(Trained { path, folder, config, tokenizer, graph })
-    }
-
-    /// The precision of products: that asked for, else that of the training.
-    pub(crate) fn precision(&self, asked: Option<Precision>) -> Precision {
-        asked.unwrap_or(self.config.train.precision.into())
-    }
-
-    /// Copies the parameters of a checkpoint.
-    pub(crate) fn load(&self, which: Which, params: &mut [f32]) -> Result<u64> {
-        let storage: Rc<dyn Storage> = Rc::new(Disk);
-        load_weights(storage, &self.path, which, &self.graph, params, &mut warn)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,13 +185,5 @@ mod tests {
     #[test]
     fn stop_text_may_hold_line_breaks() {
         assert_eq!(unescape(r"a\nb\\n\x"), "a\nb\\n\\x");
-    }
-
-    #[test]
-    fn checkpoints_have_words_and_numbers() {
-        assert_eq!(which("best").unwrap(), Which::Best);
-        assert_eq!(which("newest").unwrap(), Which::Newest);
-        assert_eq!(which("1200").unwrap(), Which::Step(1200));
-        assert_eq!(which("bets").unwrap_err().exit_code(), 2);
     }
 }

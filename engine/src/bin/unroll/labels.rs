@@ -12,18 +12,17 @@ use unroll::error::{Error, Result};
 use unroll::graph::Graph;
 use unroll::labels::{BatchOptions, Encoder, Records, Sample, SampleBatches, Scored, TASK, predict};
 use unroll::network::{Network, NetworkOptions, require_memory};
-use unroll::report::{self, Out, bytes, count, duration, json_line};
+use unroll::report::{Out, bytes, count, duration, json_line};
 use unroll::run::{
     Decision, LABELLED_LOSS, Labelled, config_file, labelled_graph, load_weights, make_absolute, read_encoder,
     read_initial_weights, rewrite_config, sample_batches,
 };
-use unroll::train::storage::{Disk, Storage, replace_file};
+use unroll::train::storage::{Storage, replace_file};
 use unroll::train::{Batches, CONFIG, Ended, Figures, Optimizer, RunFolder, Session, TrainConfig, Trainer, Which};
-use unroll_kernels::gemm::Precision;
 
-use crate::generate::{Opened, which};
 use crate::show::{Show, Unit, warn};
-use crate::train::{NewFolder, REST, Train, further};
+use crate::train::{NewFolder, REST, Train, ended, further};
+use crate::trained::{Opened, Using, load};
 
 /// A labelled run before it starts.
 struct Prepared {
@@ -137,15 +136,8 @@ impl Train {
         replace_file(&*storage, &file, &encoder.to_json()?).map_err(|error| Error::write(&file, error))?;
         let outcome = trainer.run()?;
         show.finish();
-        if let Some(profile) = network.take_profile() {
-            report::profile(&profile, None).iter().for_each(|line| show.line(line));
-            show.object(&json!({ "event": "profile", "profile": profile }));
-        }
         let path = run.path().display();
-        if outcome.ended == Ended::Interrupted {
-            return Err(Error::interrupted(format!("interrupted after step {}; everything is saved", outcome.step))
-                .mend(format!("go on with: unroll train --resume {path}")));
-        }
+        ended(&mut show, network.take_profile(), &outcome, run)?;
         load_weights(Rc::clone(&storage), run.path(), Which::Best, graph, network.params_mut(), &mut warn)?;
         let why = if outcome.ended == Ended::EarlyStop { "stopped early" } else { "trained" };
         let (steps, took) = (count(outcome.step), duration(start.elapsed()));
@@ -268,36 +260,30 @@ impl TrainedTask {
         Ok(TrainedTask { opened, task, encoder, graph, decision })
     }
 
-    /// A network for these samples with the parameters of a checkpoint, and how they become batches.
-    pub(crate) fn network(&self, samples: &[Sample], how: &Running<'_>) -> Result<(Network, BatchOptions)> {
+    /// A network for these samples, some rows at a time, with the parameters of a checkpoint; and how they become batches.
+    pub(crate) fn network(
+        &self,
+        samples: &[Sample],
+        (using, rows): (&Using, usize),
+    ) -> Result<(Network, BatchOptions)> {
         let longest = samples.iter().map(|sample| sample.tokens.len()).max().unwrap_or(0).max(1);
-        let batches = sample_batches(&self.graph, &self.task, how.rows, longest);
+        let batches = sample_batches(&self.graph, &self.task, rows, longest);
         let options = NetworkOptions {
-            threads: how.threads,
-            precision: how.precision.unwrap_or(self.opened.config.train.precision.into()),
+            threads: using.threads()?,
+            precision: using.precision(&self.opened.config),
             steps: batches.steps,
             rows: batches.rows,
             training: false,
             ..NetworkOptions::default()
         };
         let mut network = Network::new(&self.graph, options)?;
-        let storage: Rc<dyn Storage> = Rc::new(Disk);
-        let params = network.params_mut();
-        load_weights(storage, &self.opened.path, which(how.checkpoint)?, &self.graph, params, &mut warn)?;
+        load(&self.opened.path, using.which()?, &self.graph, network.params_mut())?;
         Ok((network, batches))
     }
 }
 
-/// How a trained network is run.
-pub(crate) struct Running<'a> {
-    pub(crate) checkpoint: &'a str,
-    pub(crate) precision: Option<Precision>,
-    pub(crate) threads: usize,
-    pub(crate) rows: usize,
-}
-
 /// Scores labelled samples: a file's, else those that the run kept for its test, else for validation.
-pub(crate) fn eval(trained: &TrainedTask, data: Option<&Path>, how: &Running<'_>, json: bool) -> Result<()> {
+pub(crate) fn eval(trained: &TrainedTask, data: Option<&Path>, how: (&Using, usize), json: bool) -> Result<()> {
     let TrainedTask { opened, task, encoder, decision, .. } = trained;
     let (name, samples) = match data {
         Some(path) => {

@@ -16,6 +16,7 @@ mod recipes;
 mod show;
 mod summary;
 mod train;
+mod trained;
 
 use std::process::ExitCode;
 

@@ -10,12 +10,9 @@ use unroll::config::TaskKind;
 use unroll::error::{Error, Result};
 use unroll::labels::{Prediction, Predictions, Sample, predict};
 use unroll::report::{Out, json_line};
-use unroll_kernels::gemm::Precision;
 
-use crate::generate::Opened;
-use crate::labels::{Running, TrainedTask};
-use crate::options::precision;
-use crate::train::threads;
+use crate::labels::TrainedTask;
+use crate::trained::{Opened, Using};
 
 /// Predicts the class of each text, or tags each sentence, with a model trained on labelled samples.
 #[derive(Debug, Args)]
@@ -35,15 +32,8 @@ pub(crate) struct Predict {
     /// Texts side by side
     #[arg(long, visible_alias = "batch-size", default_value_t = 32, value_name = "N")]
     batch: usize,
-    /// The checkpoint: best, newest, or its step
-    #[arg(long, default_value = "best")]
-    checkpoint: String,
-    /// What the operands of products are rounded to [default: as in training]
-    #[arg(long, value_name = "WORD", value_parser = precision())]
-    precision: Option<Precision>,
-    /// Threads [default: all cores]; the result does not depend on it
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    #[command(flatten)]
+    using: Using,
     /// A JSON object a text
     #[arg(long)]
     json: bool,
@@ -93,13 +83,7 @@ impl Predict {
             Sample { targets: vec![unroll::corpus::IGNORE; tokens.len().max(1)], tokens }
         };
         let samples: Vec<Sample> = (0..texts.len()).map(sample).collect();
-        let running = Running {
-            checkpoint: &self.checkpoint,
-            precision: self.precision,
-            threads: threads(self.threads)?,
-            rows: self.batch.min(samples.len()),
-        };
-        let (mut network, batches) = trained.network(&samples, &running)?;
+        let (mut network, batches) = trained.network(&samples, (&self.using, self.batch.min(samples.len())))?;
         let predictions = predict(&mut network, encoder, &samples, batches)?;
         for (i, text) in texts.iter().enumerate() {
             let line = match trained.task.kind {

@@ -234,15 +234,8 @@ impl Train {
         restore_vocabulary(&*storage, run.path(), tokenizer.vocabulary())?;
         let outcome = trainer.run()?;
         show.finish();
-        if let Some(profile) = network.take_profile() {
-            report::profile(&profile, None).iter().for_each(|line| show.line(line));
-            show.object(&json!({ "event": "profile", "profile": profile }));
-        }
         let path = run.path().display();
-        if outcome.ended == Ended::Interrupted {
-            return Err(Error::interrupted(format!("interrupted after step {}; everything is saved", outcome.step))
-                .mend(format!("go on with: unroll train --resume {path}")));
-        }
+        ended(&mut show, network.take_profile(), &outcome, run)?;
         load_weights(storage, run.path(), Which::Best, graph, network.params_mut(), &mut warn)?;
         let took = duration(start.elapsed());
         let why = if outcome.ended == Ended::EarlyStop { "stopped early" } else { "trained" };
@@ -405,6 +398,28 @@ fn refuse_other_texts(origins: &Origins) -> Result<()> {
         if matches!(origins.of(key), Some(unroll::config::Origin::Flag(_))) {
             return Err(origins.refuse(key, "a run goes on with the texts it began with; begin a new run for others"));
         }
+    }
+    Ok(())
+}
+
+/// Shows where the time of a training went, if that was asked for.
+///
+/// # Errors
+///
+/// [`Error::Interrupted`] where the training was, with how to go on.
+pub(crate) fn ended(
+    show: &mut Show,
+    profile: Option<unroll::exec::Profile>,
+    outcome: &Outcome,
+    run: &RunFolder,
+) -> Result<()> {
+    if let Some(profile) = profile {
+        report::profile(&profile, None).iter().for_each(|line| show.line(line));
+        show.object(&json!({ "event": "profile", "profile": profile }));
+    }
+    if outcome.ended == Ended::Interrupted {
+        return Err(Error::interrupted(format!("interrupted after step {}; everything is saved", outcome.step))
+            .mend(format!("go on with: unroll train --resume {}", run.path().display())));
     }
     Ok(())
 }

@@ -1,0 +1,139 @@
+//! What was trained, as the commands that use it open it.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use clap::Args;
+use unroll::config::{Resolver, RunConfig};
+use unroll::error::{Error, Result};
+use unroll::graph::Graph;
+use unroll::run::load_weights;
+use unroll::text::{Tokenizer, Vocabulary};
+use unroll::train::storage::{Disk, Storage};
+use unroll::train::{CONFIG, VOCABULARY, Which, is_run};
+use unroll_kernels::gemm::Precision;
+
+use crate::options::precision;
+use crate::show::warn;
+use crate::train::threads;
+
+/// Which of a run's parameters are used, and how they are run.
+#[derive(Debug, Args)]
+pub(crate) struct Using {
+    /// The checkpoint: best, newest, or its step
+    #[arg(long, default_value = "best")]
+    checkpoint: String,
+    /// What the operands of products are rounded to [default: as in training]
+    #[arg(long, value_name = "WORD", value_parser = precision())]
+    precision: Option<Precision>,
+    /// Threads [default: all cores]; the result does not depend on it
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+impl Using {
+    /// The checkpoint.
+    pub(crate) fn which(&self) -> Result<Which> {
+        which(&self.checkpoint)
+    }
+
+    /// The precision of products: that asked for, else that of the training.
+    pub(crate) fn precision(&self, config: &RunConfig) -> Precision {
+        self.precision.unwrap_or(config.train.precision.into())
+    }
+
+    /// The threads.
+    pub(crate) fn threads(&self) -> Result<usize> {
+        threads(self.threads)
+    }
+}
+
+/// Copies the parameters of a run's checkpoint.
+pub(crate) fn load(run: &Path, which: Which, graph: &Graph, params: &mut [f32]) -> Result<u64> {
+    let storage: Rc<dyn Storage> = Rc::new(Disk);
+    load_weights(storage, run, which, graph, params, &mut warn)
+}
+
+/// Which checkpoint `--checkpoint` means.
+fn which(word: &str) -> Result<Which> {
+    match (word, word.parse()) {
+        ("best", _) => Ok(Which::Best),
+        ("newest" | "last" | "latest", _) => Ok(Which::Newest),
+        (_, Ok(step)) => Ok(Which::Step(step)),
+        _ => Err(Error::option("--checkpoint", format!("`{word}` is not best, newest or the number of a step"))),
+    }
+}
+
+/// A run folder that was opened: what it is, before it is known what it predicts.
+pub(crate) struct Opened {
+    /// As the user named it: the folder, or one of its checkpoints.
+    pub(crate) path: PathBuf,
+    /// The run folder.
+    pub(crate) folder: PathBuf,
+    /// How it was trained.
+    pub(crate) config: RunConfig,
+}
+
+impl Opened {
+    /// Opens a run folder, or the run of one of its checkpoints.
+    pub(crate) fn open(path: &Path) -> Result<Opened> {
+        let folder = match path.parent().and_then(Path::parent) {
+            Some(run) if !is_run(&Disk, path)? && is_run(&Disk, run)? => run.to_owned(),
+            _ => path.to_owned(),
+        };
+        if !is_run(&Disk, &folder)? {
+            return Err(Error::input(path, format!("is not a run: it has no {CONFIG}"))
+                .mend("name the folder that `unroll train` has written"));
+        }
+        let mut resolver = Resolver::new();
+        resolver.file(&folder.join(CONFIG))?;
+        let (config, _) = resolver.finish()?;
+        Ok(Opened { path: path.to_owned(), folder, config })
+    }
+}
+
+/// A language model that was trained: its configuration, vocabulary and graph.
+pub(crate) struct Trained {
+    path: PathBuf,
+    /// The run folder.
+    pub(crate) folder: PathBuf,
+    /// How it was trained.
+    pub(crate) config: RunConfig,
+    /// Its tokenizer.
+    pub(crate) tokenizer: Tokenizer,
+    /// Its model.
+    pub(crate) graph: Graph,
+}
+
+impl Trained {
+    /// The language model in a run.
+    pub(crate) fn of(opened: Opened) -> Result<Trained> {
+        let Opened { path, folder, config } = opened;
+        if let Some(task) = &config.task {
+            let what = format!("the run learned to {}, not to write", task.kind);
+            return Err(Error::input(&folder, what).mend("use `unroll predict`"));
+        }
+        let tokenizer = Tokenizer::new(Vocabulary::read(folder.join(VOCABULARY))?);
+        let graph = Graph::new(&config.model.graph(), tokenizer.vocabulary().len())?;
+        graph.require_text_alone()?;
+        Ok(Trained { path, folder, config, tokenizer, graph })
+    }
+
+    /// Copies the parameters of a checkpoint.
+    pub(crate) fn load(&self, which: Which, params: &mut [f32]) -> Result<u64> {
+        load(&self.path, which, &self.graph, params)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_have_words_and_numbers() {
+        assert_eq!(which("best").unwrap(), Which::Best);
+        assert_eq!(which("newest").unwrap(), Which::Newest);
+        assert_eq!(which("1200").unwrap(), Which::Step(1200));
+        assert_eq!(which("bets").unwrap_err().exit_code(), 2);
+    }
+}
