@@ -192,16 +192,21 @@ impl Team<'_> {
     }
 }
 
-/// Members beyond this many do not take part in what is shared out piece by piece, which is bound by memory.
+/// Pieces of each member in what is shared out piece by piece: pieces of the same size are not the same work, where rows of
+/// a table had no gradient for instance.
+const PIECES: usize = 8;
+
+/// Members beyond this many do not take part in it: it is bound by memory.
 const MOST_PARTS: usize = 64;
 
 impl Team<'_> {
     /// The number of pieces that [`Self::share_out`] takes.
     pub fn parts(&self) -> usize {
-        self.size().min(MOST_PARTS)
+        if self.size() == 1 { 1 } else { (PIECES * self.size()).min(MOST_PARTS) }
     }
 
-    /// Makes [`Self::parts`] pieces, `next` called with 0, 1, ..., and runs each on one member. Allocates nothing.
+    /// Makes [`Self::parts`] pieces, `next` called with 0, 1, ..., and runs each on whichever member comes for it. Allocates
+    /// nothing.
     pub fn share_out<T: Send>(&self, work: Work, mut next: impl FnMut(usize) -> Option<T>, run: impl Fn(T) + Sync) {
         let parts = self.parts();
         if !self.shares(work) {
@@ -209,8 +214,9 @@ impl Team<'_> {
         }
         let pieces: [Mutex<Option<T>>; MOST_PARTS] =
             std::array::from_fn(|i| Mutex::new(if i < parts { next(i) } else { None }));
-        self.run(work, |member| {
-            for piece in member.pieces(&pieces[..parts]) {
+        let cut = Cut { len: parts, granule: 1, parts: PIECES };
+        self.divide(work, cut, |_, part| {
+            for piece in &pieces[part] {
                 let piece = piece.lock().unwrap_or_else(PoisonError::into_inner).take();
                 if let Some(piece) = piece {
                     run(piece);

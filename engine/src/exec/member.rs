@@ -139,15 +139,6 @@ impl<'a> Member<'a> {
         let blocks = n.div_ceil(granule);
         self.part(|rank| (blocks * rank / self.size * granule).min(n))
     }
-    /// The pieces of this member where piece i belongs to member i modulo the size. One that poses takes the last, since
-    /// those who cut make the last no smaller than the others.
-    pub(super) fn pieces<'p, T>(self, pieces: &'p [T]) -> impl Iterator<Item = &'p T> + use<'p, T> {
-        let (first, step) = match self.wait {
-            Wait::Nobody(Some(_)) => (pieces.len().saturating_sub(1), 1),
-            _ => (self.rank, self.size),
-        };
-        pieces.iter().skip(first).step_by(step)
-    }
 }
 
 #[cfg(test)]
