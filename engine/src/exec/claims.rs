@@ -4,6 +4,8 @@
 //! its own contiguous share, so that in the usual case it reads and writes what it read and wrote before, takes half of
 //! what is left of it at a time, and when it is done takes from the end of what another has left. Nothing may depend on
 //! who does what: the bits of a result do not, as a sum is never cut.
+//!
+//! A job may also go in *turns*, the steps of a time loop, with a barrier after each ([`turn`]).
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// What one member has left: blocks `front..back`, in the halves of one word. Alone on its cache line.
 #[derive(Default)]
 #[repr(align(128))]
-struct Left(AtomicU64);
+pub(super) struct Left(AtomicU64);
 
 impl Left {
     fn set(&self, blocks: Range<usize>) {
@@ -30,18 +32,47 @@ impl Left {
         (word & u64::from(u32::MAX)) as usize..(word >> 32) as usize
     }
 
-    /// Takes half of what is left, at least `least` blocks, from the front or else from the back; `None` if nothing is left.
-    fn take(&self, least: usize, front: bool) -> Option<Range<usize>> {
+    /// Takes `count(left)` of the blocks that are left, from the front or else from the back; `None` if nothing is left.
+    fn take(&self, front: bool, count: impl Fn(usize) -> usize) -> Option<Range<usize>> {
         let mut taken = None;
         let cut = |word| {
             let Range { start, end } = Self::blocks(word);
-            let half = (end - start).div_ceil(2).max(least).min(end - start);
-            let (part, rest) =
-                if front { (start..start + half, start + half..end) } else { (end - half..end, start..end - half) };
+            let n = count(end - start).min(end - start);
+            let (part, rest) = if front { (start..start + n, start + n..end) } else { (end - n..end, start..end - n) };
             taken = Some(part);
-            (half > 0).then(|| Self::word(rest))
+            (n > 0).then(|| Self::word(rest))
         };
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, cut).ok().and(taken)
+    }
+}
+
+/// What `take` takes from the member that has the most left, and who that is; `None` when nothing is left anywhere.
+fn help(all: &[Left], take: impl Fn(&Left) -> Option<Range<usize>>) -> Option<(usize, Range<usize>)> {
+    loop {
+        let (rank, most) = all.iter().enumerate().max_by_key(|(_, left)| left.get().len())?;
+        if most.get().is_empty() {
+            return None;
+        }
+        // Nothing is taken if its owner was quicker: then another may have more.
+        if let Some(blocks) = take(most) {
+            return Some((rank, blocks));
+        }
+    }
+}
+
+/// Calls `body(owner, block)` for the `blocks` blocks of member `rank` in this turn, one after the other, and then for those
+/// that others have left in theirs.
+///
+/// A member gives itself its blocks when its turn begins, and everything is empty before and after: who comes for the
+/// blocks of one that has not begun finds none. All members must pass a barrier between two turns.
+pub(super) fn turn(all: &[Left], rank: usize, blocks: usize, mut body: impl FnMut(usize, usize)) {
+    let one = |_| 1;
+    all[rank].set(0..blocks);
+    while let Some(block) = all[rank].take(true, one) {
+        body(rank, block.start);
+    }
+    while let Some((owner, block)) = help(all, |left| left.take(false, one)) {
+        body(owner, block.start);
     }
 }
 
@@ -64,18 +95,14 @@ impl Claims {
 
     /// The next blocks of member `rank`, `least` or more unless fewer are left; `None` when nothing is left anywhere.
     pub(super) fn next(&self, rank: usize, least: usize) -> Option<Range<usize>> {
-        self.0[rank].take(least, true).or_else(|| {
-            loop {
-                let most = self.0.iter().max_by_key(|left| left.get().len())?;
-                if most.get().is_empty() {
-                    return None;
-                }
-                // Nothing is taken if its owner was quicker: then another may have more.
-                if let Some(blocks) = most.take(least, false) {
-                    return Some(blocks);
-                }
-            }
-        })
+        let half = |left: usize| left.div_ceil(2).max(least);
+        let own = self.0[rank].take(true, half);
+        own.or_else(|| help(&self.0, |left| left.take(false, half)).map(|(_, blocks)| blocks))
+    }
+
+    /// What each member has left.
+    pub(super) fn all(&self) -> &[Left] {
+        &self.0
     }
 }
 
@@ -114,5 +141,30 @@ mod tests {
         assert_eq!(mine[0], 20..30, "half of its own share comes first");
         assert_eq!(mine.iter().map(ExactSizeIterator::len).sum::<usize>(), 60);
         assert_eq!(claims.next(0, 1), None);
+    }
+
+    #[test]
+    fn every_block_of_a_turn_is_done_once_however_fast_members_are() {
+        const TURNS: usize = 50;
+        for (members, blocks) in [(1, 3), (2, 8), (3, 5), (5, 1)] {
+            let claims = Claims::new(members);
+            let barrier = std::sync::Barrier::new(members);
+            let seen: Vec<AtomicUsize> = (0..TURNS * members * blocks).map(|_| AtomicUsize::new(0)).collect();
+            std::thread::scope(|scope| {
+                for rank in 0..members {
+                    let (claims, seen, barrier) = (&claims, &seen, &barrier);
+                    scope.spawn(move || {
+                        for t in 0..TURNS {
+                            turn(claims.all(), rank, blocks, |owner, block| {
+                                seen[(t * members + owner) * blocks + block].fetch_add(1, Ordering::Relaxed);
+                                std::thread::sleep(std::time::Duration::from_micros(20 * rank as u64));
+                            });
+                            barrier.wait();
+                        }
+                    });
+                }
+            });
+            assert!(seen.iter().all(|seen| seen.load(Ordering::Relaxed) == 1), "{members} members, {blocks} blocks");
+        }
     }
 }

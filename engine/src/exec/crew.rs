@@ -66,7 +66,7 @@ impl Group {
         }
         if let Some(posed) = &self.posed {
             posed.jobs.fetch_add(1, Ordering::Relaxed);
-            job(Member { rank: 0, size: self.size, wait: Wait::Nobody(Some(posed)), strands: &[] });
+            job(Member { rank: 0, size: self.size, wait: Wait::Nobody(Some(posed)), strands: &[], left: &[] });
             return posed.meet();
         }
         assert!(!self.busy.swap(true, Ordering::Acquire), "a job was given while another runs");
@@ -89,7 +89,8 @@ impl Group {
 
     /// Calls the job as one member, keeping a panic for the leader.
     fn call(&self, job: &(dyn Fn(Member<'_>) + Sync), rank: usize) {
-        let member = Member { rank, size: self.size, wait: Wait::At(&self.barrier), strands: &self.strands };
+        let (wait, strands, left) = (Wait::At(&self.barrier), self.strands.as_slice(), self.claims.all());
+        let member = Member { rank, size: self.size, wait, strands, left };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(member))) {
             // The first to panic is the cause; those freed from the barrier only follow.
             let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,7 @@
 //! One of the threads that run a job together, and the parts of work that are its own.
 
 use super::barrier::Barrier;
+use super::claims::{self, Left};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -73,12 +74,14 @@ pub struct Member<'a> {
     pub(super) wait: Wait<'a>,
     /// As many as there are members; none for members of a strand.
     pub(super) strands: &'a [Barrier],
+    /// What each member has left of a turn; none where there are no others.
+    pub(super) left: &'a [Left],
 }
 
 impl<'a> Member<'a> {
     /// One that works alone.
     pub(super) fn alone() -> Self {
-        Member { rank: 0, size: 1, wait: Wait::Nobody(None), strands: &[] }
+        Member { rank: 0, size: 1, wait: Wait::Nobody(None), strands: &[], left: &[] }
     }
 
     /// This member's number, from 0.
@@ -123,7 +126,17 @@ impl<'a> Member<'a> {
             Wait::At(_) => Wait::At(&self.strands[strand]),
             nobody => nobody,
         };
-        body(strand, Member { rank: self.rank - first(strand), size, wait, strands: &[] });
+        let left = self.left.get(first(strand)..first(strand + 1)).unwrap_or_default();
+        body(strand, Member { rank: self.rank - first(strand), size, wait, strands: &[], left });
+    }
+    /// Calls `body(owner, block)` for each of this member's `blocks` blocks of a turn, and for those that the members
+    /// `owner` have left when it is done. Every member calls this once between two barriers, or none.
+    pub(super) fn turn(self, blocks: usize, mut body: impl FnMut(Self, usize)) {
+        if self.left.len() > 1 {
+            claims::turn(self.left, self.rank, blocks, |rank, block| body(Member { rank, ..self }, block));
+        } else {
+            (0..blocks).for_each(|block| body(self, block));
+        }
     }
     /// The part of this member where member r has `cut(r)..cut(r + 1)`. One that poses stands for the slowest, and so takes
     /// the largest part.
@@ -150,7 +163,7 @@ mod tests {
         for (n, granule, size) in [(650, 16, 2), (10, 64, 3), (97, 8, 5), (0, 16, 2), (128, 16, 16)] {
             let mut at = 0;
             let posed = Posed::default();
-            let member = |rank, posed| Member { rank, size, wait: Wait::Nobody(posed), strands: &[] };
+            let member = |rank, posed| Member { rank, size, wait: Wait::Nobody(posed), strands: &[], left: &[] };
             let largest = member(0, Some(&posed)).share(n, granule).len();
             for rank in 0..size {
                 let share = member(rank, None).share(n, granule);

@@ -152,6 +152,8 @@ struct Strand<'a> {
     rows: Range<usize>,
     member: Member<'a>,
     precision: Precision,
+    /// Into how many pieces a member's share of a step is cut, so that others may help it.
+    pieces: usize,
     room: &'a Mutex<Buffer>,
 }
 
@@ -159,6 +161,12 @@ impl Strand<'_> {
     /// This member's blocks of every step, cut at panels of `granule` units.
     fn shares(&self, granule: usize) -> Shares<'_> {
         Shares { strand: self, granule, rows: 0..0, share: Share::default() }
+    }
+
+    /// The share of a member in these rows.
+    fn share(&self, member: Member<'_>, rows: &Range<usize>, granule: usize) -> Share {
+        let tile = strands::tile(self.precision, rows.len());
+        Share::new(member, rows.clone(), self.sweep.units, granule, tile).in_pieces(self.pieces, granule)
     }
 
     /// Where this member rounds the left operands of its products.
@@ -209,31 +217,41 @@ struct Shares<'a> {
 impl Shares<'_> {
     /// The blocks of time `t`.
     fn at(&mut self, t: usize) -> Blocks<'_> {
-        let Strand { sweep, rows, member, precision, .. } = self.strand;
+        let Strand { sweep, rows, member, .. } = self.strand;
         let rows = rows.start..rows.end.min(sweep.count(t)).max(rows.start);
         if rows != self.rows {
-            let tile = strands::tile(*precision, rows.len());
-            self.share = Share::new(*member, rows.clone(), sweep.units, self.granule, tile);
+            self.share = self.strand.share(*member, &rows, self.granule);
             self.rows = rows;
         }
-        Blocks { sweep: *sweep, t, blocks: self.share.blocks() }
+        Blocks { shares: self, t }
     }
 }
 
 /// A member's blocks of one step.
 #[derive(Clone, Copy)]
 struct Blocks<'a> {
-    sweep: Sweep<'a>,
+    shares: &'a Shares<'a>,
     t: usize,
-    blocks: &'a [Block],
 }
 
 impl Blocks<'_> {
+    /// Calls `step` with each block of this member, and with those that it takes from others who are behind.
+    fn each(self, mut step: impl FnMut(Block)) {
+        let Shares { strand, granule, rows, share } = self.shares;
+        if strand.pieces == 1 {
+            return share.blocks().for_each(step);
+        }
+        let own = strand.member.rank();
+        strand.member.turn(share.count(), |owner, i| {
+            step(if owner.rank() == own { share.block(i) } else { strand.share(owner, rows, *granule).block(i) });
+        });
+    }
+
     /// Calls `step` with each block; where the direction of reading is reversed, rows that begin here apart from others,
     /// since the state before them stands elsewhere.
     fn forward(self, mut step: impl FnMut(&Block)) {
-        if !self.sweep.reverse {
-            return self.blocks.iter().for_each(step);
+        if !self.shares.strand.sweep.reverse {
+            return self.each(|block| step(&block));
         }
         self.backward(|_, block| step(block));
     }
@@ -241,14 +259,14 @@ impl Blocks<'_> {
     /// Calls `step` with each block and the time that the backward pass has processed before: rows that end here apart
     /// from others, since nothing flows back to them.
     fn backward(self, mut step: impl FnMut(Option<usize>, &Block)) {
-        let Self { sweep, t, blocks } = self;
-        for block in blocks {
+        let (sweep, t) = (self.shares.strand.sweep, self.t);
+        self.each(|block| {
             for rows in sweep.parts(t, &block.rows) {
                 if !rows.is_empty() {
                     step(sweep.later(t, &rows), &Block { rows, units: block.units.clone() });
                 }
             }
-        }
+        });
     }
 }
 
@@ -321,12 +339,14 @@ pub(crate) fn run<E: Element>(products: Products<'_>, loops: &[(Sweep<'_>, Loop<
     // The work between two barriers: of all steps where there is none.
     let free = loops.len() * parts >= team.size();
     let work = if free { work.times(loops.len() * steps) } else { work.times(loops.len()).parted(first.barriers()) };
+    // Members that wait for each other at every step help each other; rows that need no barrier have nobody to wait for.
+    let pieces = if free { 1 } else { strands::pieces(work, team.size()) };
     team.run(work, |member| {
         let room = scratch.of(member);
         member.strands(loops.len() * parts, |strand, member| {
             let ((sweep, args), part) = (&loops[strand / parts], strand % parts);
             let rows = sweep.cut(part, parts)..sweep.cut(part + 1, parts);
-            args.run(&Strand { sweep: *sweep, rows, member, precision, room });
+            args.run(&Strand { sweep: *sweep, rows, member, precision, pieces, room });
         });
     });
 }

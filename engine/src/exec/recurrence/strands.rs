@@ -24,10 +24,14 @@ pub(super) fn tile(precision: Precision, rows: usize) -> usize {
 /// A member's part of a step: a run of cells, where a cell is one tile of rows in one panel of units, panel after panel.
 /// So it is some whole panels, and at either end perhaps some rows of a panel whose other rows are a neighbour's: 41
 /// panels are halved exactly.
+///
+/// Where members help each other, its panels come in pieces that another may take.
 #[derive(Default)]
 pub(super) struct Share {
     blocks: [Block; 3],
     len: usize,
+    /// Units of a piece.
+    piece: usize,
 }
 
 impl Share {
@@ -37,7 +41,7 @@ impl Share {
         let cells = member.part(|rank| cut(rank, member.size(), [units, granule, tiles]));
         let row = |tile: usize| rows.start + rows.len() * tile / tiles;
         let unit = |panel: usize| (panel * granule).min(units);
-        let mut share = Self { blocks: Default::default(), len: 0 };
+        let mut share = Self { blocks: Default::default(), len: 0, piece: units.max(1) };
         let mut at = cells.start;
         while at < cells.end {
             let (panel, tile) = (at / tiles, at % tiles);
@@ -54,8 +58,39 @@ impl Share {
         share
     }
 
-    pub(super) fn blocks(&self) -> &[Block] {
+    /// The same in about so many pieces, whole panels of `granule` units.
+    pub(super) fn in_pieces(mut self, pieces: usize, granule: usize) -> Self {
+        let units: usize = self.runs().iter().map(|run| run.units.len()).sum();
+        self.piece = units.div_ceil(pieces).next_multiple_of(granule).max(granule);
+        self
+    }
+
+    /// What the pieces are cut from.
+    fn runs(&self) -> &[Block] {
         &self.blocks[..self.len]
+    }
+
+    /// The number of pieces.
+    pub(super) fn count(&self) -> usize {
+        self.runs().iter().map(|run| run.units.len().div_ceil(self.piece)).sum()
+    }
+
+    /// A piece, from 0 to [`Self::count`].
+    pub(super) fn block(&self, mut i: usize) -> Block {
+        for run in self.runs() {
+            let pieces = run.units.len().div_ceil(self.piece);
+            if i < pieces {
+                let start = run.units.start + i * self.piece;
+                return Block { rows: run.rows.clone(), units: start..run.units.end.min(start + self.piece) };
+            }
+            i -= pieces;
+        }
+        unreachable!("piece {i} beyond the last")
+    }
+
+    /// All pieces.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = Block> {
+        (0..self.count()).map(|i| self.block(i))
     }
 }
 
@@ -69,6 +104,16 @@ fn cut(rank: usize, size: usize, [units, granule, tiles]: [usize; 3]) -> usize {
     let panel = target / (granule * tiles);
     let width = granule.min(units - panel * granule).max(1);
     panel * tiles + (target - panel * granule * tiles + width / 2) / width
+}
+
+/// Seconds of work that one piece of a share is worth, and the most pieces: each costs a microsecond or two, and when all
+/// are taken the last one is what others wait for.
+const PIECE_S: f64 = 3.0e-5;
+const PIECES: usize = 8;
+
+/// Into how many pieces each of `members` members cuts its share of this work.
+pub(super) fn pieces(work: Work, members: usize) -> usize {
+    ((work.seconds() / members as f64 / PIECE_S) as usize).clamp(1, PIECES)
 }
 
 /// One step of a time loop, as far as its cost depends on it.
@@ -125,18 +170,19 @@ mod tests {
             let counts = Mutex::new(vec![0; 2 * rows * units]);
             let sizes = Mutex::new(Vec::new());
             crew.team().run(Work { flops: usize::MAX / 2, bytes: 0 }, |member| {
-                let share = Share::new(member, rows..2 * rows, units, granule, TILE);
-                let mut size = 0;
+                let share = Share::new(member, rows..2 * rows, units, granule, TILE).in_pieces(size, granule);
+                assert_eq!(share.blocks().count(), share.count());
+                let mut cells = 0;
                 for block in share.blocks() {
                     assert!(block.units.start.is_multiple_of(granule) && !block.rows.is_empty());
                     for r in block.rows.clone() {
                         for u in block.units.clone() {
                             counts.lock().unwrap()[r * units + u] += 1;
-                            size += 1;
+                            cells += 1;
                         }
                     }
                 }
-                sizes.lock().unwrap().push(size);
+                sizes.lock().unwrap().push(cells);
             });
             let counts = counts.into_inner().unwrap();
             let (before, own) = counts.split_at(rows * units);
