@@ -95,6 +95,36 @@ fn the_bits_do_not_depend_on_the_number_of_threads() {
     }
 }
 
+/// One wide layer, whose steps are long enough for members to take work from each other.
+const WIDE: &str = r#"
+    initializer = { uniform = 0.05 }
+    [[layers]]
+    type = "embedding"
+    output_dim = 5
+    [[layers]]
+    type = "CELL"
+    units = 530
+    return_sequences = true
+    [[layers]]
+    type = "dense"
+    activation = "softmax"
+"#;
+
+#[test]
+fn the_bits_do_not_depend_on_who_helps_whom() {
+    for (cell, precision) in
+        [("lstm", PRECISIONS[0]), ("gru\"\n    reset_after = false #", PRECISIONS[0]), ("lstm", PRECISIONS[1])]
+    {
+        let graph = model(WIDE, cell);
+        let options = NetworkOptions { precision, ..options(3, 23) };
+        let alone = trace_steps(&graph, options.clone(), 1);
+        for threads in [2, 3] {
+            let threaded = trace_steps(&graph, NetworkOptions { threads, ..options.clone() }, 1);
+            assert!(alone == threaded, "{cell} in {precision} with {threads} threads");
+        }
+    }
+}
+
 /// Both directions of two layers, which run side by side: all steps, then the last state.
 const BOTH_WAYS: &str = r#"
     initializer = { uniform = 0.3 }
