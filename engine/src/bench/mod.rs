@@ -1,18 +1,22 @@
 //! Timing: the standard cases that are set beside other engines, and what this machine can do.
 //!
 //! A step here is everything that a training step does (forward, loss, backward, clipping, update), by the same function
-//! that training calls; tokens are drawn uniformly at random, fresh for each step. `cases.rs` has the models, `machine.rs`
+//! that training calls; tokens are drawn uniformly at random, fresh for each step. `models.rs` has the models of the cases, `cases.rs` how
+//! they are timed, `training.rs` a case in training, `machine.rs`
 //! the rates of the machine itself, `products.rs` single matrix products, `plan.rs` a model of a step's time on more cores.
 
 mod cases;
 mod machine;
+mod models;
 mod plan;
 mod products;
+mod training;
 
-pub use cases::{Case, CaseOptions, Outcome, OwnModel, Stream, Training};
+pub use cases::{Case, CaseOptions, Outcome, OwnModel};
 pub use machine::{KernelRate, Machine, MemoryRate};
 pub use plan::{Plan, PlanRates, Split};
 pub use products::{Shape, time_product};
+pub use training::{Stream, Training};
 
 use std::time::{Duration, Instant};
 

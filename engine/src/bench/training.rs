@@ -1,0 +1,117 @@
+//! A case in training, and the tokens that it trains on.
+
+use super::cases::{Case, CaseOptions, Task};
+use crate::exec::{Meeting, Profile};
+use crate::network::{Batch, Network, State};
+use crate::random::{Key, Purpose};
+use crate::train::{Optimizer, StepAt, Stepped, step};
+use std::sync::Arc;
+use unroll_kernels::profile::{self, Phase};
+
+/// The tokens of a bench: N endless streams drawn uniformly at random.
+///
+/// Token `p` of stream `n` is a function of the two, so that a corpus with the same tokens can be written and trained on.
+#[derive(Clone, Copy, Debug)]
+pub struct Stream {
+    /// Tokens are below this.
+    pub vocabulary: usize,
+}
+
+impl Stream {
+    /// Token `position` of stream `row`.
+    pub fn token(self, row: usize, position: u64) -> u32 {
+        Key::new(1, Purpose::Bench).layer(row).below(position, self.vocabulary as u64) as u32
+    }
+
+    /// Fills inputs and next tokens, each (T, N), of batch `index`.
+    pub fn batch(self, index: u64, rows: usize, inputs: &mut [u32], targets: &mut [u32]) {
+        let steps = inputs.len() / rows;
+        for t in 0..steps {
+            for n in 0..rows {
+                let position = index * steps as u64 + t as u64;
+                inputs[t * rows + n] = self.token(n, position);
+                if t * rows + n < targets.len() {
+                    targets[t * rows + n] = self.token(n, position + 1);
+                }
+            }
+        }
+    }
+}
+
+/// A case in training: the same step that the trainer makes.
+pub struct Training<'a> {
+    case: &'a Case,
+    network: Network,
+    optimizer: Optimizer,
+    state: State,
+    inputs: Vec<u32>,
+    targets: Vec<u32>,
+    mask: Option<Vec<bool>>,
+    done: u64,
+}
+
+impl<'a> Training<'a> {
+    pub(super) fn new(case: &'a Case, network: Network) -> Self {
+        let tokens = case.steps * case.rows;
+        Self {
+            optimizer: Optimizer::new(network.options().isa, case.optimizer.clone(), network.params().len()),
+            state: network.new_state(case.rows),
+            inputs: vec![0; tokens],
+            targets: vec![0; if matches!(case.task, Task::Classify { .. }) { case.rows } else { tokens }],
+            mask: case.lengths.as_ref().map(|lengths| {
+                let lengths = lengths.iter();
+                (0..case.steps).flat_map(|t| lengths.clone().map(move |&length| t < length)).collect()
+            }),
+            network,
+            case,
+            done: 0,
+        }
+    }
+
+    pub(super) fn start_profile(&mut self, options: &CaseOptions) {
+        if options.profile {
+            self.network.start_profile();
+        }
+    }
+
+    /// Where the time went since the first step, if the options asked for it.
+    pub fn take_profile(&mut self) -> Option<Profile> {
+        self.network.take_profile()
+    }
+
+    /// [`Network::meet_at`] of the case's network.
+    pub(super) fn meet_at(&self, meeting: Arc<Meeting>) {
+        self.network.meet_at(meeting);
+    }
+
+    /// [`Network::take_posed`] of the case's network.
+    pub(super) fn take_posed(&self) -> [usize; 2] {
+        self.network.take_posed()
+    }
+
+    /// One step; returns its mean loss.
+    pub fn step(&mut self) -> f64 {
+        let (steps, rows) = (self.case.steps, self.case.rows);
+        {
+            let _span = profile::enter(Phase::Data);
+            self.case.stream().batch(self.done, rows, &mut self.inputs, &mut self.targets);
+            if let Task::Classify { classes } = self.case.task {
+                self.targets.iter_mut().for_each(|t| *t %= classes);
+            }
+        }
+        self.done += 1;
+        let batch = Batch {
+            steps,
+            rows,
+            inputs: &self.inputs,
+            targets: &self.targets,
+            mask: self.mask.as_deref(),
+            ..Batch::default()
+        };
+        let at = StepAt { number: self.done, lr: self.case.lr };
+        match step(&mut self.network, &mut self.optimizer, &batch, &mut self.state, at) {
+            Ok(Stepped::Done { loss, .. } | Stepped::LossNotFinite(loss)) => loss.mean(),
+            Ok(Stepped::GradientNotFinite) | Err(_) => f64::NAN,
+        }
+    }
+}
