@@ -70,12 +70,6 @@ epochs = 8
 lr = 0.02
 "#;
 
-/// The JSON lines of a command that must succeed.
-#[track_caller]
-fn json(place: &Place, arguments: &[&str]) -> Vec<Value> {
-    place.ok(arguments).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
 const WORDS: [[&str; 6]; 3] = [
     ["lunch", "home", "later", "thanks", "sorry", "tomorrow"],
     ["win", "prize", "free", "call", "claim", "cash"],
@@ -105,7 +99,7 @@ fn a_filter_is_trained_scored_and_used() {
     place.file("messages.tsv", messages(2));
     place.file("run.toml", CLASSIFIER);
     let train = ["train", "--config", "run.toml", "--data", "messages.tsv", "--out", "run", "--json"];
-    let events = json(&place, &train);
+    let events = place.json(&train);
     let measured = events.iter().filter(|event| event["event"] == "measured").count();
     assert_eq!(measured, 6, "figures each epoch");
     let test = figure(&events, "test");
@@ -122,7 +116,7 @@ fn a_filter_is_trained_scored_and_used() {
     assert!(String::from_utf8(place.read("run/metrics.jsonl")).unwrap().contains("\"kind\":\"measured\""));
 
     // The run's own test samples give the same figures again; a file of its own is scored too.
-    let again = &json(&place, &["eval", "run", "--json"])[0];
+    let again = &place.json(&["eval", "run", "--json"])[0];
     assert_eq!((&again["figures"], &again["confusion"]), (&test["figures"], &test["confusion"]));
     place.file("other.tsv", "spam\twin the prize\nham\tsorry lunch tomorrow\n");
     let other = place.ok(&["eval", "run", "--data", "other.tsv"]);
@@ -132,9 +126,9 @@ fn a_filter_is_trained_scored_and_used() {
     );
 
     // A prompt is prepared as the training texts were, accents and capitals away, one by one or in lines.
-    let prompt = &json(&place, &["predict", "run", "--text", "CLAIM the frée Prize!", "--json"])[0];
+    let prompt = &place.json(&["predict", "run", "--text", "CLAIM the frée Prize!", "--json"])[0];
     assert_eq!((&prompt["class"], &prompt["known_words"]), (&"spam".into(), &4.into()));
-    let same = &json(&place, &["predict", "run", "--text", "claim the free prize", "--json"])[0];
+    let same = &place.json(&["predict", "run", "--text", "claim the free prize", "--json"])[0];
     assert_eq!(prompt["probabilities"], same["probabilities"]);
     let lines = place.ok_with(&["predict", "run"], "thanks, later\nfree cash\n");
     let classes: Vec<&str> = lines.lines().map(|line| line.split('\t').next().unwrap()).collect();
@@ -161,7 +155,7 @@ fn several_classes_and_weights() {
     let place = Place::new();
     place.file("messages.tsv", messages(3));
     place.file("run.toml", CLASSES);
-    let events = json(&place, &["train", "--config", "run.toml", "--data", "messages.tsv", "--out", "run", "--json"]);
+    let events = place.json(&["train", "--config", "run.toml", "--data", "messages.tsv", "--out", "run", "--json"]);
     let valid = figure(&events, "validation");
     assert!(valid["figures"]["macro_f1"].as_f64().unwrap() > 0.9, "{valid}");
     let lines = place.ok_with(&["predict", "run"], "the coach and the team\n");
@@ -203,7 +197,7 @@ fn a_tagger_knows_unknown_words_by_their_characters() {
     place.file("test.conllu", sentences(500, 30));
     place.file("run.toml", TAGGER);
     let data = ["--data", "train.conllu", "--test", "test.conllu", "--out", "run", "--json"];
-    let events = json(&place, &[&["train", "--config", "run.toml"][..], &data].concat());
+    let events = place.json(&[&["train", "--config", "run.toml"][..], &data].concat());
     let test = figure(&events, "test");
     assert!(test["figures"]["unknown_accuracy"].as_f64().unwrap() > 0.95, "{test}");
     assert_eq!(
@@ -265,23 +259,20 @@ fn real_messages_are_filtered() {
     }
     let place = Place::new();
     let data = file.display().to_string();
-    let events = json(
-        &place,
-        &[
-            "train",
-            "--recipe",
-            "sms-spam",
-            "--data",
-            &data,
-            "--epochs",
-            "1",
-            "--out",
-            "run",
-            "--json",
-            "--set",
-            "task.folds=5",
-        ],
-    );
+    let events = place.json(&[
+        "train",
+        "--recipe",
+        "sms-spam",
+        "--data",
+        &data,
+        "--epochs",
+        "1",
+        "--out",
+        "run",
+        "--json",
+        "--set",
+        "task.folds=5",
+    ]);
     let accuracy = figure(&events, "test")["figures"]["accuracy"].as_f64().unwrap();
     assert!(accuracy > 0.96, "always ham is right in 0.866: {accuracy}");
 }

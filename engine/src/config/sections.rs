@@ -83,6 +83,16 @@ pub struct DataConfig {
     /// Text that the finished model is tested on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<PathBuf>,
+    /// Columns of CSV or TSV that are the text, a row a line: the text's, or the speaker's and the text's (`NAME: line`). By their
+    /// names in the first row, or by their numbers from 0 where no row names them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
+    /// The text is a script, whose lines begin with who speaks (`NAME: line`): speakers are found in the training text.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dialogue: bool,
+    /// Who speaks in a script; a run keeps those that were found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub speakers: Vec<String>,
     /// What a token is: byte, char, grapheme or word.
     pub level: Level,
     /// Words: lower-case the text first.
@@ -108,6 +118,9 @@ impl Default for DataConfig {
             train: Vec::new(),
             valid: None,
             test: None,
+            columns: Vec::new(),
+            dialogue: false,
+            speakers: Vec::new(),
             level: Level::Char,
             lower: false,
             split_punctuation: false,

@@ -12,6 +12,10 @@ words! {
         Classify = "classify",
         /// One tag a word.
         Tag = "tag",
+        /// The word that follows every prefix of a text.
+        Next = "next",
+        /// A text for a vector, word by word.
+        Caption = "caption",
     }
 }
 
@@ -26,6 +30,8 @@ words! {
         JsonLines = "jsonl",
         /// CoNLL-U: ten columns a word, an empty line behind each sentence.
         Conllu = "conllu",
+        /// A text a line. Captions: their vectors are the rows of the array in the file of the same name that ends in `.npy`.
+        Lines = "lines",
     }
 }
 
@@ -57,7 +63,8 @@ words! {
 pub struct TaskConfig {
     /// What is predicted; a class a text unless given.
     pub kind: TaskKind,
-    /// How the files are written; by the endings of their names unless given, and tsv where they have none that is known.
+    /// How the files are written; by the endings of their names unless given. Where they have none that is known: conllu of
+    /// tags, tsv of classes, else lines.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<FormatName>,
     /// tsv, csv: the first row has the columns' names.
@@ -66,11 +73,17 @@ pub struct TaskConfig {
     /// unless given) or `xpos`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// The column of the text: its name or its number from 0. Unless given `text`, without a header 1.
+    /// The column of the text: its name or its number from 0. Unless given `text`, without a header 1, or 0 where there is no
+    /// label. Captions of tsv and csv: the numbers of all other columns are the vector.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// Rows whose text is one of these are left out; an empty text has to be among them or is refused.
     pub drop: Vec<String>,
+    /// caption, jsonl: the key of the vector, an array of numbers; `vector` unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vector: Option<String>,
+    /// caption: what the numbers of a vector are multiplied by, so that pixels of 0 to 255 become shares.
+    pub vector_scale: f32,
     /// The classes in their order; in that of the alphabet unless given. Of two the second is the one whose precision, recall
     /// and F1 are told.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -102,6 +115,8 @@ impl Default for TaskConfig {
             header: false,
             label: None,
             text: None,
+            vector: None,
+            vector_scale: 1.0,
             drop: Vec::new(),
             classes: Vec::new(),
             class_weights: ClassWeights::None,
@@ -113,6 +128,13 @@ impl Default for TaskConfig {
             word_dropout: 0.0,
             prepare: PrepareOptions::default(),
         }
+    }
+}
+
+impl TaskKind {
+    /// Whether the samples have labels of their own: the classes that a model chooses from. Else it chooses words.
+    pub fn has_labels(self) -> bool {
+        matches!(self, TaskKind::Classify | TaskKind::Tag)
     }
 }
 

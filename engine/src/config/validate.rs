@@ -1,8 +1,8 @@
 //! Refusing values that are out of range or have no meaning beside the others.
 
 use super::{
-    Cell, ClassWeights, Init, InitBiases, OptimizerName, Origin, Origins, RunConfig, ScheduleName, SplitName, TaskKind,
-    ThresholdName, VALID_SAMPLES,
+    Cell, ClassWeights, Init, InitBiases, OptimizerName, Origin, Origins, RunConfig, ScheduleName, SplitName,
+    TaskConfig, TaskKind, ThresholdName, VALID_SAMPLES,
 };
 use crate::error::Result;
 use crate::text::PrepareOptions;
@@ -24,6 +24,9 @@ pub(super) fn validate(config: &RunConfig, origins: &Origins) -> Result<()> {
 
 /// Keys of a running text and of what is written in its manner.
 const OF_TEXTS: &[&str] = &[
+    "data.columns",
+    "data.dialogue",
+    "data.speakers",
     "data.level",
     "data.lower",
     "data.split_punctuation",
@@ -54,6 +57,14 @@ impl Check<'_> {
                 format_args!("must be more than 0 and less than 1, got {fraction}"),
             )?;
         }
+        let columns = data.columns.len();
+        self.holds(
+            columns <= 2,
+            "data.columns",
+            format_args!("are the text's, or the speaker's and the text's, got {columns}"),
+        )?;
+        let script = data.dialogue || data.speakers.is_empty();
+        self.holds(script, "data.speakers", "has no meaning unless data.dialogue is true")?;
         self.holds(data.min_count >= 1, "data.min_count", "must be at least 1, got 0")?;
         self.holds(data.max_vocab != 1, "data.max_vocab", "must be 0 (no limit) or at least 2, got 1")?;
         if data.level != crate::text::Level::Word {
@@ -96,6 +107,7 @@ impl Check<'_> {
         self.not_negative("task.word_dropout", task.word_dropout)?;
         let tag = task.kind == TaskKind::Tag;
         self.holds(tag || task.word_dropout == 0.0, "task.word_dropout", "is for tags")?;
+        self.of_kind(task)?;
         let one = |key: &str, plain: bool| self.holds(plain, key, "is for whole texts, not for tags");
         if tag {
             let usual = PrepareOptions::default();
@@ -106,14 +118,39 @@ impl Check<'_> {
             one("task.prepare.filters", task.prepare.filters == usual.filters)?;
             one("task.prepare.split", task.prepare.split == usual.split)?;
             one("task.prepare.truncating", task.prepare.truncating == usual.truncating)?;
-            one("task.class_weights", task.class_weights == ClassWeights::None)?;
-            one("task.threshold", task.threshold == ThresholdName::Half)?;
             one("task.drop", task.drop.is_empty())?;
         }
         self.size("task.prepare.maxlen", task.prepare.maxlen, 0, LARGEST_SIZE)?;
         self.holds(task.prepare.num_words != 1, "task.prepare.num_words", "must be 0 (no limit) or at least 2, got 1")?;
         let repeated = task.classes.iter().enumerate().find(|(i, class)| task.classes[..*i].contains(class));
         self.holds(repeated.is_none(), "task.classes", "names a class twice")
+    }
+
+    /// What has a meaning for some kinds of task alone.
+    fn of_kind(&self, task: &TaskConfig) -> Result<()> {
+        let kind = task.kind;
+        let only = |key: &str, usual: bool, has: bool| {
+            self.holds(usual || has, key, format_args!("has no meaning where task.kind is {kind}"))
+        };
+        only("task.class_weights", task.class_weights == ClassWeights::None, kind == TaskKind::Classify)?;
+        only("task.threshold", task.threshold == ThresholdName::Half, kind == TaskKind::Classify)?;
+        only("task.label", task.label.is_none(), kind.has_labels())?;
+        only("task.classes", task.classes.is_empty(), kind.has_labels())?;
+        let caption = kind == TaskKind::Caption;
+        only("task.vector", task.vector.is_none(), caption)?;
+        only("task.vector_scale", task.vector_scale == 1.0, caption)?;
+        let finite = task.vector_scale.is_finite() && task.vector_scale != 0.0;
+        self.holds(
+            finite,
+            "task.vector_scale",
+            format_args!("must be a number other than 0, got {}", task.vector_scale),
+        )?;
+        let usual = task.prepare.padding == PrepareOptions::default().padding;
+        self.holds(
+            usual || !caption,
+            "task.prepare.padding",
+            "has no meaning for captions, which are filled at their end",
+        )
     }
 
     fn model(&self, config: &RunConfig) -> Result<()> {

@@ -46,15 +46,17 @@ mod parallel;
 mod source;
 mod streams;
 pub mod synthetic;
+mod table;
 mod write;
 
 pub use build::{Build, BuildReport, Encoding, Progress, build};
 pub use map::install_sigbus_handler;
 pub use memory::MemoryTokens;
 pub use open::{Corpus, Info};
-pub use source::Source;
 pub(crate) use source::read_file;
+pub use source::{Source, speakers};
 pub use streams::{Evaluation, IGNORE, Share, Split, Streams};
+pub use table::Columns;
 
 use std::sync::Arc;
 

@@ -1,20 +1,24 @@
 //! Where text comes from: files, folders, gzip, standard input.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Seek, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
 use super::open::Identity;
+use super::table::{Columns, TableError, TableReader};
 use super::write::beside;
-use crate::error::{Error, Result};
+use crate::error::{At, Error, Result};
+use crate::text::SpeakerFinder;
 
 /// A source of text, as the user names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// A file, plain or gzip, or a folder with text files.
     Path(PathBuf),
+    /// Columns of a table, plain or gzip.
+    Table(PathBuf, Columns),
     /// Standard input, plain or gzip.
     Stdin,
 }
@@ -24,6 +28,24 @@ impl Source {
     pub fn from_argument(argument: impl Into<PathBuf>) -> Source {
         let path = argument.into();
         if path.as_os_str() == "-" { Source::Stdin } else { Source::Path(path) }
+    }
+
+    /// The same, or where columns are named those of a table: of tab-separated values where the name ends so, else of CSV.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where columns are to be read from standard input or a folder.
+    pub fn with_columns(argument: impl Into<PathBuf>, columns: &[String]) -> Result<Source> {
+        match Source::from_argument(argument) {
+            source if columns.is_empty() => Ok(source),
+            Source::Path(path) if !path.is_dir() => {
+                let name = path.as_os_str().as_encoded_bytes();
+                let tabs = name.ends_with(b".tsv") || name.ends_with(b".tsv.gz");
+                let columns = Columns { names: columns.to_vec(), tabs };
+                Ok(Source::Table(path, columns))
+            }
+            _ => Err(Error::option("data.columns", "are of a table, and this is standard input or a folder")
+                .mend("name files of CSV or TSV")),
+        }
     }
 }
 
@@ -37,6 +59,8 @@ pub(super) struct Input {
     identity: Option<Identity>,
     /// The copy that the first pass made of what cannot be read twice.
     spool: Option<File>,
+    /// Which columns of it are read, where it is a table.
+    columns: Option<Columns>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +79,11 @@ pub(super) fn resolve(sources: &[Source]) -> Result<Vec<Input>> {
     for source in sources {
         match source {
             Source::Stdin => inputs.push(Input::new(PathBuf::from("standard input"), Kind::Stdin)),
+            Source::Table(path, columns) => {
+                let metadata = fs::metadata(path).map_err(|e| Error::read(path, e))?;
+                let kind = if metadata.is_file() { Kind::File } else { Kind::Pipe };
+                inputs.push(Input { columns: Some(columns.clone()), ..Input::new(path.clone(), kind) });
+            }
             Source::Path(path) => {
                 let metadata = fs::metadata(path).map_err(|e| Error::read(path, e))?;
                 if metadata.is_dir() {
@@ -118,7 +147,7 @@ fn holds_text(path: &Path) -> Result<bool> {
 
 impl Input {
     fn new(name: PathBuf, kind: Kind) -> Input {
-        Input { name, kind, identity: None, spool: None }
+        Input { name, kind, identity: None, spool: None, columns: None }
     }
 
     /// Opens the text, unpacked if it is gzip. What cannot be read twice is copied, if `again` names the file that it
@@ -150,7 +179,11 @@ impl Input {
                 }
             }
         };
-        unpacked(raw).map_err(|e| self.read_error(e))
+        let text = unpacked(raw).map_err(|e| self.read_error(e))?;
+        Ok(match &self.columns {
+            Some(columns) => Box::new(TableReader::new(text, columns.clone())),
+            None => text,
+        })
     }
 
     /// What a failed read of this input means.
@@ -158,6 +191,10 @@ impl Input {
         if let Some(SpoolError(kind, what)) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
             let source = io::Error::new(*kind, what.clone());
             return Error::io(&self.name, "cannot write the copy of the text that is read twice", source);
+        }
+        if let Some(TableError { line, what }) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            return Error::input_at(&self.name, At::Line(*line), what.clone())
+                .mend("name columns by the words of the first row, or by numbers from 0 where it has none");
         }
         match error.kind() {
             // What the gzip decoder says of bad data; plain reading never answers so.
@@ -170,6 +207,30 @@ impl Input {
             _ => Error::read(&self.name, error),
         }
     }
+}
+
+/// Who speaks in a script, those with the most turns first.
+///
+/// # Errors
+/// [`Error::Usage`] where the text is standard input, which is read once; [`Error::Input`] where it cannot be read.
+pub fn speakers(sources: &[Source]) -> Result<Vec<String>> {
+    if sources.contains(&Source::Stdin) {
+        return Err(Error::option(
+            "data.dialogue",
+            "speakers cannot be looked for in standard input, which is read once",
+        )
+        .mend("name them: --set data.speakers='[\"ANNA\", \"BEN\"]'"));
+    }
+    let mut finder = SpeakerFinder::default();
+    for mut input in resolve(sources)? {
+        let mut text = BufReader::with_capacity(64 << 10, input.open(None)?);
+        let mut line = Vec::new();
+        while text.read_until(b'\n', &mut line).map_err(|e| input.read_error(e))? > 0 {
+            finder.line(&String::from_utf8_lossy(&line));
+            line.clear();
+        }
+    }
+    Ok(finder.names())
 }
 
 /// The bytes of a file, unpacked if they are gzip.

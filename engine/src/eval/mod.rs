@@ -5,6 +5,10 @@
 //! before its own without being scored ([`crate::corpus::Evaluation::warmup`]), so that the number of rows does not change
 //! the figure.
 
+mod speakers;
+
+pub use speakers::{SpeakerScore, score_speakers};
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
@@ -79,35 +83,44 @@ pub struct LineScore {
     pub line: u64,
     /// Tokens of the line that were scored, its end included where line ends are tokens.
     pub tokens: u64,
+    /// How many of them are `<unk>`: what the vocabulary has not.
+    pub unknown: u64,
     /// ln p of the line.
     pub log_probability: f64,
 }
 
+impl LineScore {
+    /// ln p / tokens^power, by which lines of different lengths are compared: 0 is ln p itself, 1 that of a token.
+    pub fn normalised(&self, power: f64) -> f64 {
+        self.log_probability / (self.tokens.max(1) as f64).powf(power)
+    }
+}
+
 /// The log-probability of each line, apart from the others: the state is zero before each, and the first token is
 /// predicted from a line end where line ends are tokens (else from nothing, and not scored). Lines are scored side by side
-/// in groups, which changes no figure. `found` is called in the order of the lines.
+/// in groups, which changes no figure. `lines` are numbers and texts; `found` is called in their order.
 ///
 /// # Errors
 /// Where a line has a character outside the vocabulary; what `found` fails with.
-pub fn score_lines(
+pub fn score_lines<'t>(
     network: &mut Network,
     tokenizer: &Tokenizer,
-    text: &str,
+    lines: impl IntoIterator<Item = (u64, &'t str)>,
     mut found: impl FnMut(LineScore) -> Result<()>,
 ) -> Result<()> {
     let rows = network.options().rows;
     let mut group: Vec<(u64, Vec<u32>)> = Vec::with_capacity(rows);
     let ending = line_end(tokenizer);
-    for (index, line) in text.lines().enumerate() {
-        let line_number = index as u64 + 1;
+    let unknown = tokenizer.vocabulary().unknown();
+    for (line_number, line) in lines {
         let tokens = tokenizer.encode(line).map_err(|error| Error::usage(format!("line {line_number}: {error}")))?;
         group.push((line_number, ending.into_iter().chain(tokens).chain(ending).collect()));
         if group.len() == rows {
-            score_group(network, &group, &mut found)?;
+            score_group(network, (&group, unknown), &mut found)?;
             group.clear();
         }
     }
-    score_group(network, &group, &mut found)
+    score_group(network, (&group, unknown), &mut found)
 }
 
 /// The token that ends a line, if there is one.
@@ -121,7 +134,7 @@ fn line_end(tokenizer: &Tokenizer) -> Option<u32> {
 
 fn score_group(
     network: &mut Network,
-    group: &[(u64, Vec<u32>)],
+    (group, unknown): (&[(u64, Vec<u32>)], Option<u32>),
     found: &mut impl FnMut(LineScore) -> Result<()>,
 ) -> Result<()> {
     let rows = group.len();
@@ -152,7 +165,8 @@ fn score_group(
     }
     for ((line, tokens), nats) in group.iter().zip(nats) {
         let scored = tokens.len().saturating_sub(1) as u64;
-        found(LineScore { line: *line, tokens: scored, log_probability: -nats })?;
+        let unknown = tokens.iter().skip(1).filter(|token| Some(**token) == unknown).count() as u64;
+        found(LineScore { line: *line, tokens: scored, unknown, log_probability: -nats })?;
     }
     Ok(())
 }

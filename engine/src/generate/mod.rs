@@ -9,7 +9,7 @@ pub use sampler::{Sampler, Sampling};
 
 use crate::error::{Error, Result};
 use crate::random::{Key, Purpose};
-use crate::text::{Level, Tokenizer};
+use crate::text::{Decoder, Level, Tokenizer};
 
 /// What predicts the next token.
 pub trait Predictor {
@@ -26,6 +26,23 @@ pub trait Predictor {
     fn logits(&self) -> &[f32];
 }
 
+/// What turns tokens into text, one at a time.
+pub trait Decode {
+    /// Appends what this token adds to the text.
+    fn push(&mut self, token: u32, out: &mut String);
+    /// Ends the text.
+    fn finish(&mut self, out: &mut String);
+}
+
+impl Decode for Decoder<'_> {
+    fn push(&mut self, token: u32, out: &mut String) {
+        Decoder::push(self, token, out);
+    }
+    fn finish(&mut self, out: &mut String) {
+        Decoder::finish(self, out);
+    }
+}
+
 /// What is written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request<'a> {
@@ -33,8 +50,8 @@ pub struct Request<'a> {
     pub prompt: &'a [u32],
     /// The most tokens that are written.
     pub length: usize,
-    /// Text that ends the sample where it appears; it is not written.
-    pub stop: Option<&'a str>,
+    /// Texts that end the sample where one of them appears; it is not written.
+    pub stop: &'a [String],
     /// The seed.
     pub seed: u64,
     /// Which sample of the seed.
@@ -53,8 +70,7 @@ pub enum Ended {
     Closed,
 }
 
-/// Writes one sample, handing text to `show` as soon as it is certain: a character that is not whole yet and what may be
-/// the beginning of the stop text are held back. `show` returns false to end.
+/// Writes one sample as [`write()`] does, with the tokens of a tokenizer.
 ///
 /// Without a prompt, the text begins where a line begins: the model is fed a line end if the vocabulary has one, else
 /// the vocabulary's first token; neither is written.
@@ -66,16 +82,32 @@ pub fn generate<P: Predictor + ?Sized>(
     tokenizer: &Tokenizer,
     sampler: &mut Sampler,
     request: &Request<'_>,
-    mut show: impl FnMut(&str) -> Result<bool>,
+    show: impl FnMut(&str) -> Result<bool>,
 ) -> Result<Ended> {
-    let key = Key::new(request.seed, Purpose::Sample).layer(request.sample);
-    model.reset();
-    let start = [beginning(tokenizer)];
-    model.feed(if request.prompt.is_empty() { &start } else { request.prompt })?;
     let mut decoder = tokenizer.decoder();
     if !request.prompt.is_empty() {
         decoder = decoder.after_text(&tokenizer.decode(request.prompt));
     }
+    let start = [beginning(tokenizer)];
+    let prompt = if request.prompt.is_empty() { &start } else { request.prompt };
+    write(model, &mut decoder, sampler, &Request { prompt, ..request.clone() }, show)
+}
+
+/// Writes one sample, handing text to `show` as soon as it is certain: a character that is not whole yet and what may be
+/// the beginning of the stop text are held back. `show` returns false to end.
+///
+/// # Errors
+/// [`Error::Diverged`] where the model's outputs are no numbers; what `show` and the model fail with.
+pub fn write<P: Predictor + ?Sized>(
+    model: &mut P,
+    decoder: &mut impl Decode,
+    sampler: &mut Sampler,
+    request: &Request<'_>,
+    mut show: impl FnMut(&str) -> Result<bool>,
+) -> Result<Ended> {
+    let key = Key::new(request.seed, Purpose::Sample).layer(request.sample);
+    model.reset();
+    model.feed(request.prompt)?;
     let mut pending = Pending::new(request.stop);
     for index in 0..request.length {
         let token = sampler.choose(model.logits(), key.uniform_f64(index as u64))?;
@@ -186,36 +218,42 @@ fn pieces<'a>(tokenizer: &Tokenizer, prompt: &'a str) -> Vec<(usize, &'a str)> {
 
 /// Text that was decoded and not yet shown.
 struct Pending<'a> {
-    stop: Option<&'a str>,
+    stop: &'a [String],
     text: String,
 }
 
 impl<'a> Pending<'a> {
-    fn new(stop: Option<&'a str>) -> Pending<'a> {
-        Pending { stop: stop.filter(|stop| !stop.is_empty()), text: String::new() }
+    fn new(stop: &'a [String]) -> Pending<'a> {
+        Pending { stop, text: String::new() }
     }
 
     fn text(&mut self) -> &mut String {
         &mut self.text
     }
 
-    /// Whether the stop text has appeared.
-    fn stopped(&self) -> bool {
-        self.stop.is_some_and(|stop| self.text.contains(stop))
+    /// The stop texts; an empty one is none.
+    fn stops(&self) -> impl Iterator<Item = &'a str> {
+        self.stop.iter().map(String::as_str).filter(|stop| !stop.is_empty())
     }
 
-    /// What may be shown: all before the stop text, and before what may be its beginning unless this is the `end`.
+    /// Whether a stop text has appeared.
+    fn stopped(&self) -> bool {
+        self.stops().any(|stop| self.text.contains(stop))
+    }
+
+    /// What may be shown: all before a stop text, and before what may be the beginning of one unless this is the `end`.
     fn certain(&self, end: bool) -> &str {
-        let Some(stop) = self.stop else { return &self.text };
-        if let Some(at) = self.text.find(stop) {
+        if let Some(at) = self.stops().filter_map(|stop| self.text.find(stop)).min() {
             return &self.text[..at];
         }
         if end {
             return &self.text;
         }
-        let starts = stop.char_indices().map(|(at, _)| at).skip(1);
-        let held = starts.filter(|&length| self.text.ends_with(&stop[..length])).max().unwrap_or(0);
-        &self.text[..self.text.len() - held]
+        let held = |stop: &str| {
+            let starts = stop.char_indices().map(|(at, _)| at).skip(1);
+            starts.filter(|&length| self.text.ends_with(&stop[..length])).max().unwrap_or(0)
+        };
+        &self.text[..self.text.len() - self.stops().map(held).max().unwrap_or(0)]
     }
 
     fn show(&mut self, end: bool, show: &mut impl FnMut(&str) -> Result<bool>) -> Result<bool> {

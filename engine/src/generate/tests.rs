@@ -48,7 +48,7 @@ fn tokenizer(level: Level, text: &str) -> Tokenizer {
 }
 
 fn request(prompt: &[u32], length: usize) -> Request<'_> {
-    Request { prompt, length, stop: None, seed: 1, sample: 0 }
+    Request { prompt, length, stop: &[], seed: 1, sample: 0 }
 }
 
 fn write(model: &mut dyn Predictor, tokenizer: &Tokenizer, request: &Request<'_>) -> (Vec<String>, Ended) {
@@ -78,8 +78,9 @@ fn the_prompt_is_fed_and_not_repeated() {
 fn a_sample_stops_before_the_stop_text() {
     let tokenizer = tokenizer(Level::Char, LETTERS);
     let prompt = tokenizer.encode("a").unwrap();
-    let stopping = |stop, length| {
-        let request = Request { stop: Some(stop), ..request(&prompt, length) };
+    let stopping = |stop: &str, length| {
+        let stop: Vec<String> = stop.split('|').map(str::to_owned).collect();
+        let request = Request { stop: &stop, ..request(&prompt, length) };
         let (shown, ended) = write(&mut Counting::new(&tokenizer), &tokenizer, &request);
         (shown.concat(), ended)
     };
@@ -88,6 +89,9 @@ fn a_sample_stops_before_the_stop_text() {
     // `d` is held back as a possible beginning and shown in the end.
     assert_eq!(stopping("dx", 3), ("bcd".to_owned(), Ended::Length));
     assert_eq!(stopping("fab", 9), ("bcde".to_owned(), Ended::Stop));
+    // The first of several, and none of them where none comes.
+    assert_eq!(stopping("fa|cd|e", 50), ("b".to_owned(), Ended::Stop));
+    assert_eq!(stopping("ca||dx", 4), ("bcde".to_owned(), Ended::Length));
 }
 
 #[test]

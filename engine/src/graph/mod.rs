@@ -199,6 +199,25 @@ impl Graph {
         Err(Error::usage(what).mend("train such a model on data that has vectors, or begin it with an embedding layer"))
     }
 
+    /// The same model as one that is fed piece by piece: every layer that reads forward from a zero state carries its state on.
+    /// Fed a text from the zero state, it says after each piece what this model says of all that was fed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::with_classes`], which accepted this model.
+    pub fn carrying(&self) -> Result<Self> {
+        let mut config = self.config.clone();
+        for layer in &mut config.layers {
+            if let LayerConfig::SimpleRnn(options) | LayerConfig::Lstm(options) | LayerConfig::Gru(options) = layer
+                && !options.go_backwards
+                && options.initial_state.is_empty()
+            {
+                options.stateful = true;
+            }
+        }
+        Self::with_classes(&config, self.vocabulary, self.classes)
+    }
+
     /// The nodes that take the output of `node`.
     pub fn consumers(&self, node: usize) -> impl Iterator<Item = usize> {
         let takes = move |n: &Node| n.inputs.contains(&Source::Node(node));

@@ -122,7 +122,7 @@ impl Batches for SampleBatches<'_> {
         let count = self.targets(steps);
         targets[..count].fill(IGNORE);
         for (n, &sample) in chosen.iter().enumerate() {
-            let Sample { tokens, targets: own } = &self.samples[sample];
+            let Sample { tokens, targets: own, .. } = &self.samples[sample];
             let first = start(tokens.len(), steps, padding);
             for (i, &token) in tokens.iter().enumerate() {
                 inputs[(first + i) * rows + n] = match shuffle {
@@ -142,5 +142,15 @@ impl Batches for SampleBatches<'_> {
             }
         }
         Ok(steps)
+    }
+    fn width(&self) -> usize {
+        self.samples.first().map_or(0, |sample| sample.vector.len())
+    }
+    fn vectors(&self, epoch: u64, index: u64, out: &mut [f32]) {
+        out.fill(0.0);
+        let chosen = self.of_batch(epoch, index);
+        for (row, &sample) in out.chunks_exact_mut(self.width().max(1)).zip(&chosen) {
+            row.copy_from_slice(&self.samples[sample].vector);
+        }
     }
 }

@@ -5,14 +5,14 @@ use std::path::Path;
 use crate::config::TaskConfig;
 use crate::error::{At, Error, Result};
 
-use super::Content;
+use super::{Content, Push};
 
 /// Columns of a word's line.
 const COLUMNS: usize = 10;
 
 /// Reads the sentences of a file. Lines of words that were written as one (`3-4`) and of words that were left out (`5.1`)
 /// are passed over, as the format's own tools do.
-pub(super) fn read(task: &TaskConfig, path: &Path, text: &str, push: &mut dyn FnMut(u64, Content)) -> Result<()> {
+pub(super) fn read(task: &TaskConfig, path: &Path, text: &str, push: Push<'_>) -> Result<()> {
     let column = match task.label.as_deref() {
         None | Some("upos" | "UPOS" | "3") => 3,
         Some("xpos" | "XPOS" | "4") => 4,
@@ -25,7 +25,7 @@ pub(super) fn read(task: &TaskConfig, path: &Path, text: &str, push: &mut dyn Fn
         let row = row.strip_suffix('\r').unwrap_or(row);
         if row.trim().is_empty() {
             if !words.is_empty() {
-                push(first, Content::Sentence(std::mem::take(&mut words)));
+                push(first, Content::Sentence(std::mem::take(&mut words)), Vec::new());
             }
             continue;
         }
@@ -59,7 +59,7 @@ pub(super) fn read(task: &TaskConfig, path: &Path, text: &str, push: &mut dyn Fn
         words.push((fields[1].to_owned(), fields[column].trim().to_owned(), line));
     }
     if !words.is_empty() {
-        push(first, Content::Sentence(words));
+        push(first, Content::Sentence(words), Vec::new());
     }
     Ok(())
 }

@@ -11,6 +11,9 @@
 //! W + 2       a character that is not known
 //! W + 3 ..    characters, in the order of Unicode
 //! ```
+//!
+//! A text whose own words are learned is its words too: where the next word is, it gives a sample for each of its prefixes; a
+//! caption stands between two tokens behind those of the words, its start and its end.
 
 use std::collections::BTreeSet;
 
@@ -30,12 +33,14 @@ pub const TASK: &str = "task.json";
 const FORMAT: u32 = 1;
 
 /// A labelled sample in numbers.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sample {
     /// Its tokens.
     pub tokens: Vec<u32>,
-    /// Its class alone, or a target a token, [`IGNORE`] where none is scored.
+    /// Its class or next word alone, or a target a token, [`IGNORE`] where none is scored.
     pub targets: Vec<u32>,
+    /// What a caption is of; empty of others.
+    pub vector: Vec<f32>,
 }
 
 /// The classes and words of a run.
@@ -44,8 +49,12 @@ pub struct Sample {
 pub struct Encoder {
     format: u32,
     kind: TaskKind,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     classes: Vec<String>,
     words: WordIndex,
+    /// Words of the longest training text, or of the longest that is let be; 0 of sentences.
+    #[serde(default)]
+    longest: usize,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     characters: Vec<char>,
     /// Those of the configuration, which the run keeps too.
@@ -66,7 +75,7 @@ impl Encoder {
             let labels = records.records.iter().flat_map(|record| record.content.labels());
             classes = labels.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect();
         }
-        if classes.len() < 2 {
+        if classes.len() < 2 && task.kind.has_labels() {
             return Err(Error::usage(format!("all samples are of one class, `{}`", classes.concat()))
                 .mend("give samples of two classes at least, or choose another column by task.label"));
         }
@@ -74,18 +83,25 @@ impl Encoder {
         let chosen =
             || records.records.iter().zip(train).filter(|(_, train)| **train).map(|(record, _)| &record.content);
         let words = match task.kind {
-            TaskKind::Classify => WordIndex::of_texts(chosen().filter_map(Content::text), &prepare),
             TaskKind::Tag => WordIndex::of_words(chosen().flat_map(Content::words).map(|word| prepare.clean(word))),
+            _ => WordIndex::of_texts(chosen().filter_map(Content::text), &prepare),
         };
         if words.is_empty() {
             return Err(Error::usage("no word is left of the training texts").mend("let task.prepare filter less"));
         }
         let characters: BTreeSet<char> = match task.kind {
-            TaskKind::Classify => BTreeSet::new(),
             TaskKind::Tag => chosen().flat_map(Content::words).flat_map(str::chars).collect(),
+            _ => BTreeSet::new(),
+        };
+        let longest = match (task.kind, prepare.maxlen) {
+            (TaskKind::Tag, _) => 0,
+            (_, 0) => {
+                chosen().filter_map(Content::text).map(|text| words.encode(text, &prepare).len()).max().unwrap_or(0)
+            }
+            (_, most) => most,
         };
         let characters = characters.into_iter().collect();
-        Ok(Encoder { format: FORMAT, kind: task.kind, classes, words, characters, prepare })
+        Ok(Encoder { format: FORMAT, kind: task.kind, classes, words, longest, characters, prepare })
     }
 
     /// The encoder that a run keeps.
@@ -97,7 +113,8 @@ impl Encoder {
         if encoder.format != FORMAT {
             return Err(format!("has format {}, this version reads format {FORMAT}", encoder.format));
         }
-        if encoder.kind != task.kind || encoder.classes.len() < 2 || encoder.words.is_empty() {
+        let labels = encoder.classes.len() >= 2 || !task.kind.has_labels();
+        if encoder.kind != task.kind || !labels || encoder.words.is_empty() {
             return Err("does not belong to this run's configuration".to_owned());
         }
         encoder.prepare = task.prepare.clone();
@@ -132,18 +149,62 @@ impl Encoder {
     /// Tokens: rows of the embedding's table.
     pub fn vocabulary(&self) -> usize {
         match self.kind {
-            TaskKind::Classify => self.words.vocabulary(&self.prepare),
+            TaskKind::Classify | TaskKind::Next => self.words.vocabulary(&self.prepare),
+            TaskKind::Caption => self.words.vocabulary(&self.prepare) + 2,
             TaskKind::Tag => self.words.len() + 3 + self.characters.len(),
         }
+    }
+
+    /// What a target may be: less than this.
+    pub fn targets(&self) -> usize {
+        if self.kind.has_labels() { self.classes.len() } else { self.vocabulary() }
+    }
+
+    /// What a target is called: a class or a word; nothing for padding, and for the tokens around a caption.
+    pub fn name(&self, target: u32) -> &str {
+        let class = self.classes.get(target as usize).map(String::as_str);
+        class.or_else(|| self.words.word(target)).unwrap_or_default()
+    }
+
+    /// Tokens of the longest sample that is trained on: every text is cut to so many. 0 of sentences, which are never cut.
+    pub fn longest(&self) -> usize {
+        match self.kind {
+            TaskKind::Classify | TaskKind::Tag => self.longest,
+            // The last word is a target alone.
+            TaskKind::Next => self.longest.saturating_sub(1),
+            // The start stands before the first.
+            TaskKind::Caption => self.longest + 1,
+        }
+    }
+
+    /// The tokens before and behind a caption.
+    pub fn start_and_end(&self) -> (u32, u32) {
+        let words = self.words.vocabulary(&self.prepare) as u32;
+        (words, words + 1)
     }
 
     /// The tokens of a text, cut as the configuration says.
     pub fn text(&self, text: &str) -> Vec<u32> {
         let mut tokens = self.words.encode(text, &self.prepare);
-        if self.prepare.maxlen > 0 {
-            truncate(&mut tokens, self.prepare.maxlen, self.prepare.truncating);
+        if self.longest > 0 {
+            truncate(&mut tokens, self.longest, self.prepare.truncating);
         }
         tokens
+    }
+
+    /// The first word of a text that is none of the model's and would be left out.
+    pub fn unknown(&self, text: &str) -> Option<String> {
+        if self.prepare.oov_token.is_some() {
+            return None;
+        }
+        let mut unknown = None;
+        let vocabulary = self.vocabulary() as u32;
+        self.prepare.words(text, |word| {
+            if unknown.is_none() && self.words.index_of(word).is_none_or(|index| index >= vocabulary) {
+                unknown = Some(word.to_owned());
+            }
+        });
+        unknown
     }
 
     /// The tokens of a sentence: of each word its characters, then itself.
@@ -199,16 +260,22 @@ impl Encoder {
     /// The samples of records.
     ///
     /// # Errors
-    /// [`Error::Input`] with file and line where a label is none of the model's.
+    /// As [`Self::samples_of`].
     pub fn samples(&self, records: &Records) -> Result<Vec<Sample>> {
-        records.records.iter().map(|record| self.sample(records, record)).collect()
+        let mut samples = Vec::new();
+        records.records.iter().try_for_each(|record| self.samples_of(records, record, &mut samples))?;
+        Ok(samples)
     }
 
-    fn sample(&self, records: &Records, record: &Record) -> Result<Sample> {
+    /// Appends the samples of a record: of a text whose next words are learned one for each of them, else one.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with file and line where a label, or a word of a caption, is none of the model's.
+    pub fn samples_of(&self, records: &Records, record: &Record, samples: &mut Vec<Sample>) -> Result<()> {
         match &record.content {
             Content::Text { text, label } => {
                 let class = self.class(label, |what| records.wrong(record, record.line, what))?;
-                Ok(Sample { tokens: self.text(text), targets: vec![class] })
+                samples.push(Sample { tokens: self.text(text), targets: vec![class], ..Sample::default() });
             }
             Content::Sentence(words) => {
                 let tokens = self.sentence(words.iter().map(|(word, ..)| word.as_str()));
@@ -217,9 +284,34 @@ impl Encoder {
                 for ((_, tag, line), (_, target)) in words.iter().zip(places) {
                     *target = self.class(tag, |what| records.wrong(record, *line, what))?;
                 }
-                Ok(Sample { tokens, targets })
+                samples.push(Sample { tokens, targets, ..Sample::default() });
+            }
+            Content::Words(text) if self.kind == TaskKind::Caption => {
+                if let Some(word) = self.unknown(text) {
+                    let what = format!("the word `{word}` is none of the model's");
+                    return Err(records.wrong(record, record.line, what).mend(
+                        "train with it, or set task.prepare.oov_token, which stands for all words that are not known",
+                    ));
+                }
+                samples.push(self.caption(text, record.vector.clone()));
+            }
+            Content::Words(text) => {
+                let words = self.words.encode(text, &self.prepare);
+                samples.extend((1..words.len()).map(|next| {
+                    let mut tokens = words[..next].to_vec();
+                    truncate(&mut tokens, self.longest(), self.prepare.truncating);
+                    Sample { tokens, targets: vec![words[next]], ..Sample::default() }
+                }));
             }
         }
+        Ok(())
+    }
+
+    /// A caption and what it is of: behind the start each word, its target the next one, and at last the end.
+    pub fn caption(&self, text: &str, vector: Vec<f32>) -> Sample {
+        let ((start, end), words) = (self.start_and_end(), self.text(text));
+        let tokens = std::iter::once(start).chain(words.iter().copied()).collect();
+        Sample { tokens, targets: words.into_iter().chain([end]).collect(), vector }
     }
 
     /// A hash of what decides the tokens of a text.
@@ -241,14 +333,15 @@ impl Content {
         let (one, many) = match self {
             Content::Text { label, .. } => (Some(label.as_str()), &[][..]),
             Content::Sentence(words) => (None, words.as_slice()),
+            Content::Words(_) => (None, &[][..]),
         };
         one.into_iter().chain(many.iter().map(|(_, tag, _)| tag.as_str()))
     }
 
-    /// The text of one class.
+    /// The text, of what is no sentence of single words.
     pub fn text(&self) -> Option<&str> {
         match self {
-            Content::Text { text, .. } => Some(text),
+            Content::Text { text, .. } | Content::Words(text) => Some(text),
             Content::Sentence(_) => None,
         }
     }
@@ -256,7 +349,7 @@ impl Content {
     /// The words of a sentence.
     pub fn words(&self) -> impl Iterator<Item = &str> {
         let words = match self {
-            Content::Text { .. } => &[][..],
+            Content::Text { .. } | Content::Words(_) => &[][..],
             Content::Sentence(words) => words.as_slice(),
         };
         words.iter().map(|(word, ..)| word.as_str())
@@ -266,7 +359,7 @@ impl Content {
     pub fn key(&self, prepare: &PrepareOptions) -> String {
         let mut key = String::new();
         match self {
-            Content::Text { text, .. } => prepare.words(text, |word| {
+            Content::Text { text, .. } | Content::Words(text) => prepare.words(text, |word| {
                 key.push_str(word);
                 key.push('\n');
             }),
@@ -277,7 +370,7 @@ impl Content {
         }
         // What is left of it is nothing: such texts are not all one.
         match (self, key.is_empty()) {
-            (Content::Text { text, .. }, true) => text.clone(),
+            (Content::Text { text, .. } | Content::Words(text), true) => text.clone(),
             _ => key,
         }
     }

@@ -1,22 +1,34 @@
 //! Labelled samples: files of them, their classes, how they are shared out, their batches, and how well they are predicted.
 //!
-//! `table.rs` reads TSV, CSV and JSON lines, `conllu.rs` CoNLL-U; both give [`Record`]s. [`Encoder`] (`encoder.rs`) turns those
-//! into tokens and targets ([`Sample`]) and is kept by a run, so that a prompt is prepared as the training texts were.
-//! `split.rs` shares samples out, `batches.rs` makes them batches of the training loop, `metrics.rs` and `predict.rs` score.
+//! `table.rs` reads TSV, CSV and JSON lines, `conllu.rs` CoNLL-U, `lines.rs` plain lines and `npy.rs` arrays of vectors; they
+//! give [`Record`]s. [`Encoder`] (`encoder.rs`) turns those into tokens and targets ([`Sample`]) and is kept by a run, so that a
+//! prompt is prepared as the training texts were. `split.rs` shares samples out, `batches.rs` makes them batches of the training
+//! loop, `metrics.rs` and `predict.rs` score classes, `words.rs` words; `captions.rs` searches the text for a vector and `next.rs`
+//! goes on from a prompt.
 
 mod batches;
+mod captions;
 mod conllu;
 mod encoder;
+mod lines;
 mod metrics;
+mod next;
+mod npy;
 mod predict;
 mod split;
 mod table;
+mod words;
 
 pub use batches::{BatchOptions, SampleBatches};
+pub use captions::{Caption, Search, captions, exact};
 pub use encoder::{Encoder, Sample, TASK};
+pub use lines::read_vectors;
 pub use metrics::{ClassScore, Confusion, Scored, TagScores, best_threshold};
+pub use next::{NextWord, WordDecoder};
+pub use npy::{Array, parse_npy, read_npy};
 pub use predict::{Prediction, Predictions, predict};
 pub use split::{Part, Shares, share_out};
+pub use words::{WordScores, score_words};
 
 #[cfg(test)]
 mod tests;
@@ -28,7 +40,7 @@ use crate::corpus::read_file;
 use crate::error::{At, Error, Result};
 
 /// One labelled sample as its file has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     /// The file, by its place in the list of files.
     pub file: usize,
@@ -36,6 +48,8 @@ pub struct Record {
     pub line: u64,
     /// The text.
     pub content: Content,
+    /// What a caption is of; empty of others.
+    pub vector: Vec<f32>,
 }
 
 /// A text and its labels.
@@ -50,6 +64,8 @@ pub enum Content {
     },
     /// A sentence with a tag a word: (word, tag, line).
     Sentence(Vec<(String, String, u64)>),
+    /// A text whose own words are learned.
+    Words(String),
 }
 
 /// Labelled samples from files.
@@ -62,6 +78,9 @@ pub struct Records {
     /// A hash of the files' bytes.
     pub fingerprint: u64,
 }
+
+/// What is called for every sample, with its line and its vector.
+type Push<'a> = &'a mut dyn FnMut(u64, Content, Vec<f32>);
 
 impl Records {
     /// Reads labelled samples.
@@ -77,18 +96,39 @@ impl Records {
             hash = crc32c::crc32c_append(hash, text.as_bytes());
             all.fingerprint = u64::from(hash) << 32 | (text.len() as u64 & 0xffff_ffff);
             let format = format_of(task, path)?;
-            let mut push = |line, content| all.records.push(Record { file, line, content });
+            let mut push = |line, content, vector| all.records.push(Record { file, line, content, vector });
             match format {
                 FormatName::Conllu => conllu::read(task, path, &text, &mut push)?,
+                FormatName::Lines => {
+                    let vectors = lines::read(task, path, &text, &mut push)?;
+                    all.fingerprint = all.fingerprint.rotate_left(7) ^ vectors;
+                }
                 _ => table::read(task, format, path, &text, &mut push)?,
             }
         }
+        all.check_widths()?;
         if all.records.is_empty()
             && let Some(path) = files.first()
         {
             return Err(Error::input(path, "no labelled sample is in it").mend("give a file with samples"));
         }
         Ok(all)
+    }
+
+    /// The width of the vectors; 0 where there are none.
+    pub fn width(&self) -> usize {
+        self.records.first().map_or(0, |record| record.vector.len())
+    }
+
+    fn check_widths(&self) -> Result<()> {
+        let width = self.width();
+        match self.records.iter().find(|record| record.vector.len() != width) {
+            None => Ok(()),
+            Some(record) => {
+                let what = format!("the vector has {} numbers, the first one has {width}", record.vector.len());
+                Err(self.wrong(record, record.line, what).mend("give vectors of one width"))
+            }
+        }
     }
 
     /// The error of a record.
@@ -123,13 +163,24 @@ fn format_of(task: &TaskConfig, path: &Path) -> Result<FormatName> {
         Some("csv") => FormatName::Csv,
         Some("jsonl" | "ndjson") => FormatName::JsonLines,
         Some("conllu") => FormatName::Conllu,
-        _ if task.kind == TaskKind::Tag => FormatName::Conllu,
-        _ => FormatName::Tsv,
+        Some("tsv") => FormatName::Tsv,
+        _ => match task.kind {
+            TaskKind::Tag => FormatName::Conllu,
+            TaskKind::Classify => FormatName::Tsv,
+            TaskKind::Next | TaskKind::Caption => FormatName::Lines,
+        },
     };
     let format = task.format.unwrap_or(by_name);
-    if (format == FormatName::Conllu) != (task.kind == TaskKind::Tag) {
-        return Err(Error::input(path, format!("samples to {} are not read from {format}", task.kind))
-            .mend("tags are read from CoNLL-U, classes from tsv, csv and jsonl: set task.format"));
+    let fits = match format {
+        FormatName::Conllu => task.kind == TaskKind::Tag,
+        FormatName::Lines => !task.kind.has_labels(),
+        FormatName::Tsv | FormatName::Csv | FormatName::JsonLines => task.kind != TaskKind::Tag,
+    };
+    if !fits {
+        return Err(Error::input(path, format!("samples of the task {} are not read from {format}", task.kind)).mend(
+            "tags are read from CoNLL-U, classes from tsv, csv and jsonl, texts without labels from these and lines: set \
+             task.format",
+        ));
     }
     Ok(format)
 }

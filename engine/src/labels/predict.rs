@@ -66,14 +66,14 @@ pub fn predict(
     samples: &[Sample],
     options: BatchOptions,
 ) -> Result<Predictions> {
-    let classes = encoder.classes().len();
+    let classes = encoder.targets();
     let batches = SampleBatches::new(samples, encoder, BatchOptions { shuffle: None, ..options });
     let (rows, most) = (options.rows, options.steps);
     let (mut inputs, mut targets) = (vec![0; rows * most], vec![IGNORE; rows * most]);
     let mut state = network.new_state(rows);
     let words = |sample: &Sample| match encoder.kind() {
-        TaskKind::Classify => 1,
         TaskKind::Tag => sample.tokens.iter().filter(|&&token| encoder.is_word(token)).count(),
+        _ => 1,
     };
     let mut of_sample: Vec<Vec<f32>> = samples.iter().map(|sample| vec![0.0; classes * words(sample)]).collect();
     // The place of each word among the words of its sentence.

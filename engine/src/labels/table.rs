@@ -2,13 +2,10 @@
 
 use std::path::Path;
 
-use crate::config::{FormatName, TaskConfig};
+use crate::config::{FormatName, TaskConfig, TaskKind};
 use crate::error::{At, Error, Result};
 
-use super::Content;
-
-/// What is called for every sample, with its line.
-type Push<'a> = &'a mut dyn FnMut(u64, Content);
+use super::{Content, Push};
 
 /// Reads the rows of a file.
 pub(super) fn read(task: &TaskConfig, format: FormatName, path: &Path, text: &str, push: Push<'_>) -> Result<()> {
@@ -27,7 +24,7 @@ pub(super) fn read(task: &TaskConfig, format: FormatName, path: &Path, text: &st
             }
             Ok(())
         }
-        FormatName::Tsv | FormatName::Conllu => {
+        FormatName::Tsv | FormatName::Conllu | FormatName::Lines => {
             let mut rows = Rows::new(task, path);
             for (line, row) in (1..).zip(text.lines()) {
                 rows.row(line, &row.split('\t').collect::<Vec<_>>(), push)?;
@@ -41,8 +38,15 @@ pub(super) fn read(task: &TaskConfig, format: FormatName, path: &Path, text: &st
 struct Rows<'a> {
     task: &'a TaskConfig,
     path: &'a Path,
-    /// Fields of the first row, and the places of label and text among them.
-    columns: Option<(usize, usize, usize)>,
+    columns: Option<Columns>,
+}
+
+/// Fields of the first row, and the places of the label, where there is one, and of the text among them.
+#[derive(Clone, Copy)]
+struct Columns {
+    count: usize,
+    label: Option<usize>,
+    text: usize,
 }
 
 impl<'a> Rows<'a> {
@@ -51,29 +55,53 @@ impl<'a> Rows<'a> {
     }
 
     fn row(&mut self, line: u64, fields: &[&str], push: Push<'_>) -> Result<()> {
-        let (count, label, text) = match self.columns {
+        let columns = match self.columns {
             Some(columns) => columns,
             None => {
-                let header = self.task.header.then_some(fields);
-                let column = |key, given: &Option<String>, usual: [&str; 2]| {
-                    let name = given.as_deref().unwrap_or(usual[usize::from(header.is_none())]);
-                    self.column(line, key, name, header, fields.len())
-                };
-                let label = column("label", &self.task.label, ["label", "0"])?;
-                let text = column("text", &self.task.text, ["text", "1"])?;
-                self.columns = Some((fields.len(), label, text));
+                let columns = self.columns(line, fields)?;
+                self.columns = Some(columns);
                 if self.task.header {
                     return Ok(());
                 }
-                (fields.len(), label, text)
+                columns
             }
         };
+        let Columns { count, label, text } = columns;
         if fields.len() != count {
             let what = format!("the row has {} fields, the first row has {count}", fields.len());
             return Err(Error::input_at(self.path, At::Line(line), what)
                 .mend("mend the row, or set task.format if columns are parted otherwise"));
         }
-        sample(self.task, self.path, line, fields[label], fields[text], push)
+        let vector = if self.task.kind == TaskKind::Caption {
+            let others = fields.iter().enumerate().filter(|(place, _)| *place != text);
+            let numbers = others.map(|(place, field)| self.number(line, place, field));
+            numbers.collect::<Result<Vec<f32>>>()?
+        } else {
+            Vec::new()
+        };
+        let row = Row { line, label: label.map(|label| fields[label]), text: fields[text], vector };
+        sample(self.task, self.path, row, push)
+    }
+
+    fn columns(&self, line: u64, fields: &[&str]) -> Result<Columns> {
+        let header = self.task.header.then_some(fields);
+        let column = |key, given: &Option<String>, usual: [&str; 2]| {
+            let name = given.as_deref().unwrap_or(usual[usize::from(header.is_none())]);
+            self.column(line, key, name, header, fields.len())
+        };
+        let labels = self.task.kind.has_labels();
+        let label = labels.then(|| column("label", &self.task.label, ["label", "0"])).transpose()?;
+        let text = column("text", &self.task.text, ["text", if labels { "1" } else { "0" }])?;
+        Ok(Columns { count: fields.len(), label, text })
+    }
+
+    /// A number of a vector.
+    fn number(&self, line: u64, column: usize, field: &str) -> Result<f32> {
+        let number = field.trim().parse().ok().filter(|number: &f32| number.is_finite());
+        number.map(|number| number * self.task.vector_scale).ok_or_else(|| {
+            Error::input_at(self.path, At::Line(line), format!("column {column}: `{field}` is no number of a vector"))
+                .mend("all columns but that of task.text are the vector; set task.header = true where the first row names them")
+        })
     }
 
     /// The place of a column, by its name or number.
@@ -111,25 +139,57 @@ fn json_lines(task: &TaskConfig, path: &Path, text: &str, push: Push<'_>) -> Res
             Some(value) => Err(wrong(format!("`{key}` is {value}, not a text")).mend("give it as a string")),
             None => Err(wrong(format!("the object has no `{key}`")).mend("set task.label and task.text to its keys")),
         };
-        sample(task, path, line, &field(label)?, &field(content)?, push)?;
+        let vector = match task.kind {
+            TaskKind::Caption => json_vector(task, &object).map_err(&wrong)?,
+            _ => Vec::new(),
+        };
+        let label = task.kind.has_labels().then(|| field(label)).transpose()?;
+        let row = Row { line, label: label.as_deref(), text: &field(content)?, vector };
+        sample(task, path, row, push)?;
     }
     Ok(())
 }
 
+/// The vector of an object, or what is wrong with it.
+pub(super) fn json_vector(task: &TaskConfig, object: &serde_json::Value) -> Result<Vec<f32>, String> {
+    let key = task.vector.as_deref().unwrap_or("vector");
+    let Some(numbers) = object.get(key).and_then(serde_json::Value::as_array) else {
+        return Err(format!("the object has no array `{key}` (task.vector names the key of the vector)"));
+    };
+    let number = |value: &serde_json::Value| {
+        let number = value.as_f64().map(|number| number as f32).filter(|number| number.is_finite());
+        number
+            .map(|number| number * task.vector_scale)
+            .ok_or_else(|| format!("`{key}` has {value}, which is no number"))
+    };
+    numbers.iter().map(number).collect()
+}
+
 /// A row whose fields were found.
-fn sample(task: &TaskConfig, path: &Path, line: u64, label: &str, text: &str, push: Push<'_>) -> Result<()> {
+pub(super) struct Row<'a> {
+    pub(super) line: u64,
+    pub(super) label: Option<&'a str>,
+    pub(super) text: &'a str,
+    pub(super) vector: Vec<f32>,
+}
+
+/// Hands on what a row says, unless its text is one that is dropped.
+pub(super) fn sample(task: &TaskConfig, path: &Path, row: Row<'_>, push: Push<'_>) -> Result<()> {
+    let Row { line, label, text, vector } = row;
     if task.drop.iter().any(|value| value == text) {
         return Ok(());
     }
-    let (label, empty) = (label.trim(), |what| Error::input_at(path, At::Line(line), what));
+    let empty = |what| Error::input_at(path, At::Line(line), what);
     if text.trim().is_empty() {
         return Err(
             empty("the text is empty").mend("remove the row, or leave such rows out by --set task.drop='[\"\"]'")
         );
     }
-    if label.is_empty() {
-        return Err(empty("the label is empty").mend("give the row a label, or remove it"));
-    }
-    push(line, Content::Text { text: text.to_owned(), label: label.to_owned() });
+    let content = match label.map(str::trim) {
+        Some("") => return Err(empty("the label is empty").mend("give the row a label, or remove it")),
+        Some(label) => Content::Text { text: text.to_owned(), label: label.to_owned() },
+        None => Content::Words(text.to_owned()),
+    };
+    push(line, content, vector);
     Ok(())
 }

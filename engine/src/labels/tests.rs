@@ -26,7 +26,7 @@ fn refused(task: &TaskConfig, name: &str, contents: impl AsRef<[u8]>) -> String 
 fn texts(records: &Records) -> Vec<(u64, String, String)> {
     let one = |record: &Record| match &record.content {
         Content::Text { text, label } => (record.line, label.clone(), text.clone()),
-        Content::Sentence(_) => panic!("a sentence"),
+        Content::Sentence(_) | Content::Words(_) => panic!("no class"),
     };
     records.records.iter().map(one).collect()
 }
@@ -92,8 +92,62 @@ fn a_bad_table_is_refused_with_file_and_line() {
     insta::assert_snapshot!(refused(&task, "x.tsv", b"ham\thi\nspam\tcaf\xe9\n"), @"x.tsv, line 2: the byte 0xe9 is not valid UTF-8 here (convert the file to UTF-8)");
     insta::assert_snapshot!(refused(&task, "x.tsv", ""), @"x.tsv: no labelled sample is in it (give a file with samples)");
     let conllu = TaskConfig { format: Some(FormatName::Conllu), ..TaskConfig::default() };
-    insta::assert_snapshot!(refused(&conllu, "x.tsv", ""), @"x.tsv: samples to classify are not read from conllu (tags are read from CoNLL-U, classes from tsv, csv and jsonl: set task.format)");
+    insta::assert_snapshot!(refused(&conllu, "x.tsv", ""), @"x.tsv: samples of the task classify are not read from conllu (tags are read from CoNLL-U, classes from tsv, csv and jsonl, texts without labels from these and lines: set task.format)");
     insta::assert_snapshot!(Records::read(&task, &[PathBuf::from("-")]).unwrap_err(), @"--data: labelled samples are read again when a run goes on, standard input cannot be (write them to a file first)");
+}
+
+#[test]
+fn texts_without_labels_are_read_from_every_form_and_give_a_sample_a_word() {
+    let task = TaskConfig { kind: TaskKind::Next, ..TaskConfig::default() };
+    let lines = "경마장에 있는 말이 뛰고 있다\n\n그의 말이 법이다\n가는 말이 고와야 오는 말이 곱다\n";
+    let records = read(&task, "x.txt", lines).unwrap();
+    let csv: String = lines.lines().filter(|line| !line.is_empty()).map(|line| format!("{line},1\n")).collect();
+    let from_csv = read(&task, "x.csv", csv).unwrap();
+    let contents = |records: &Records| records.records.iter().map(|r| r.content.clone()).collect::<Vec<_>>();
+    assert_eq!(contents(&records), contents(&from_csv));
+    let encoder = Encoder::new(&task, &records, &[true; 3]).unwrap();
+    let samples = encoder.samples(&records).unwrap();
+    // The tutorial: 11 samples, padded to 6 with the word that follows, over 12 words of which one is padding.
+    assert_eq!((samples.len(), encoder.longest() + 1, encoder.vocabulary(), encoder.targets()), (11, 6, 12, 12));
+    assert_eq!(samples[0], Sample { tokens: vec![2], targets: vec![3], ..Sample::default() });
+    assert_eq!(samples[10].tokens, [8, 1, 9, 10, 1]);
+    assert_eq!(
+        (encoder.name(1), encoder.name(0), encoder.unknown("말이 소 뛰고")),
+        ("말이", "", Some("소".to_owned()))
+    );
+    // A prefix is cut to what stands before a word of so many.
+    let short = TaskConfig { prepare: PrepareOptions { maxlen: 3, ..PrepareOptions::default() }, ..task.clone() };
+    let encoder = Encoder::new(&short, &records, &[true; 3]).unwrap();
+    assert_eq!(encoder.samples(&records).unwrap()[10].tokens, [10, 1]);
+    insta::assert_snapshot!(refused(&task, "x.conllu", "a"), @"x.conllu: samples of the task next are not read from conllu (tags are read from CoNLL-U, classes from tsv, csv and jsonl, texts without labels from these and lines: set task.format)");
+    insta::assert_snapshot!(refused(&task, "x.csv", "a b,1\n,2\n"), @r#"x.csv, line 2: the text is empty (remove the row, or leave such rows out by --set task.drop='[""]')"#);
+}
+
+#[test]
+fn captions_are_read_with_their_vectors_from_rows_and_objects() {
+    let task = TaskConfig { kind: TaskKind::Caption, vector_scale: 0.5, ..TaskConfig::default() };
+    let records = read(&task, "x.csv", "two one,1,2\none,3,-4\n").unwrap();
+    let json = "{\"vector\": [1, 2], \"text\": \"two one\"}\n{\"vector\": [3, -4.0], \"text\": \"one\"}";
+    let vectors = |records: &Records| records.records.iter().map(|r| r.vector.clone()).collect::<Vec<_>>();
+    assert_eq!(vectors(&records), [[0.5, 1.0], [1.5, -2.0]]);
+    assert_eq!(vectors(&read(&task, "x.jsonl", json).unwrap()), vectors(&records));
+    let encoder = Encoder::new(&task, &records, &[true; 2]).unwrap();
+    // Padding, one, two, start, end.
+    assert_eq!((encoder.vocabulary(), encoder.start_and_end(), encoder.longest()), (5, (3, 4), 3));
+    let sample = &encoder.samples(&records).unwrap()[0];
+    assert_eq!((&sample.tokens[..], &sample.targets[..]), (&[3, 2, 1][..], &[2, 1, 4][..]));
+    let options = BatchOptions { rows: 3, steps: 3, sequence: true, padding: Side::Post, shuffle: None, ..OPTIONS };
+    let samples = encoder.samples(&records).unwrap();
+    let batches = SampleBatches::new(&samples, &encoder, options);
+    let (mut inputs, mut targets, mut vectors) = ([9; 9], [9; 9], [9.0; 6]);
+    assert_eq!(batches.batch(0, 0, &mut inputs, &mut targets).unwrap(), 3);
+    batches.vectors(0, 0, &mut vectors);
+    // The shorter first; the row that no sample has is padding and zeros.
+    assert_eq!((inputs, vectors), ([3, 3, 0, 1, 2, 0, 0, 1, 0], [1.5, -2.0, 0.5, 1.0, 0.0, 0.0]));
+    assert_eq!(targets, [1, 2, IGNORE, 4, 1, IGNORE, IGNORE, 4, IGNORE]);
+    insta::assert_snapshot!(refused(&task, "x.csv", "a,1,2\nb,3,inf\n"), @"x.csv, line 2: column 2: `inf` is no number of a vector (all columns but that of task.text are the vector; set task.header = true where the first row names them)");
+    insta::assert_snapshot!(refused(&task, "x.jsonl", "{\"vector\": [1], \"text\": \"a\"}\n{\"vector\": [1, 2], \"text\": \"b\"}"), @"x.jsonl, line 2: the vector has 2 numbers, the first one has 1 (give vectors of one width)");
+    insta::assert_snapshot!(refused(&task, "x.jsonl", "{\"text\": \"a\"}"), @"x.jsonl, line 1: the object has no array `vector` (task.vector names the key of the vector)");
 }
 
 /// A line of CoNLL-U.
@@ -179,7 +233,10 @@ fn an_encoder_that_was_kept_prepares_a_prompt_as_the_training_texts_were() {
     assert_eq!(encoder.text("the “cafe” tea milk"), [1, 2, 3]);
     let kept = Encoder::from_json(&task, &encoder.to_json().unwrap()).unwrap();
     assert_eq!((kept.text("CAFÉ x milk tea"), kept.hash()), (encoder.text("CAFÉ x milk tea"), encoder.hash()));
-    assert_eq!(encoder.samples(&records).unwrap()[0], Sample { tokens: vec![2, 2, 3], targets: vec![1] });
+    assert_eq!(
+        encoder.samples(&records).unwrap()[0],
+        Sample { tokens: vec![2, 2, 3], targets: vec![1], ..Sample::default() }
+    );
     assert!(Encoder::from_json(&task, b"{}").unwrap_err().contains("does not parse"));
     assert!(Encoder::from_json(&tags(), &encoder.to_json().unwrap()).unwrap_err().contains("does not belong"));
 }

@@ -47,6 +47,12 @@ pub const RECIPES: &[Recipe] = &[
     Recipe { name: "sms-spam", text: include_str!("sms-spam.toml") },
     Recipe { name: "imdb", text: include_str!("imdb.toml") },
     Recipe { name: "ud-ewt", text: include_str!("ud-ewt.toml") },
+    Recipe { name: "next-word", text: include_str!("next-word.toml") },
+    Recipe { name: "next-char", text: include_str!("next-char.toml") },
+    Recipe { name: "headlines", text: include_str!("headlines.toml") },
+    Recipe { name: "dialogue-char", text: include_str!("dialogue-char.toml") },
+    Recipe { name: "dialogue-word", text: include_str!("dialogue-word.toml") },
+    Recipe { name: "digit-captions", text: include_str!("digit-captions.toml") },
 ];
 
 /// The recipe that stands for `unroll train` without data.

@@ -10,9 +10,11 @@ use crate::corpus::IGNORE;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::labels::{
-    BatchOptions, Encoder, Part, Predictions, Records, Sample, SampleBatches, Shares, TASK, best_threshold, share_out,
+    BatchOptions, Encoder, Part, Predictions, Record, Records, Sample, SampleBatches, Shares, TASK, best_threshold,
+    share_out,
 };
 use crate::network::LossScale;
+use crate::text::Side;
 use crate::train::Identity;
 use crate::train::storage::{Storage, replace_file};
 
@@ -60,16 +62,25 @@ impl Labelled {
             return Err(Error::option("--data", "no labelled samples are named").mend("name a file of them"));
         }
         let records = Records::read(task, &data.train)?;
+        let records_width = records.width();
         let other = |path: &Option<PathBuf>| {
             path.as_ref().map(|path| Records::read(task, std::slice::from_ref(path))).transpose()
         };
         let (valid, test) = (other(&data.valid)?, other(&data.test)?);
+        for (records, path) in [(&valid, &data.valid), (&test, &data.test)] {
+            if let (Some(found), Some(path)) = (records, path)
+                && found.width() != records_width
+            {
+                let what = format!("has vectors of {} numbers, the training data of {records_width}", found.width());
+                return Err(Error::input(path, what).mend("give vectors of one width"));
+            }
+        }
         let parts = parts(config, task, &records);
         let is_train: Vec<bool> = parts.iter().map(|part| *part == Part::Train).collect();
         let encoder = Encoder::new(task, &records, &is_train)?;
-        let (mut of_part, mut all) = ([Vec::new(), Vec::new(), Vec::new()], encoder.samples(&records)?.into_iter());
-        for part in parts {
-            of_part[part as usize].extend(all.next());
+        let mut of_part = [Vec::new(), Vec::new(), Vec::new()];
+        for (record, part) in records.records.iter().zip(parts) {
+            encoder.samples_of(&records, record, &mut of_part[part as usize])?;
         }
         let [train, mut valid_samples, mut test_samples] = of_part;
         if let Some(records) = &valid {
@@ -101,7 +112,7 @@ impl Labelled {
     /// The most tokens of a sample.
     pub fn longest(&self) -> usize {
         let all = self.train.iter().chain(&self.valid).chain(&self.test);
-        all.map(|sample| sample.tokens.len()).max().unwrap_or(0).max(1)
+        all.map(|sample| sample.tokens.len()).max().unwrap_or(0).max(self.encoder.longest()).max(1)
     }
 
     /// Factors of the classes' losses.
@@ -109,7 +120,7 @@ impl Labelled {
         if task.class_weights == ClassWeights::None {
             return Vec::new();
         }
-        let mut counts = vec![0u64; self.encoder.classes().len()];
+        let mut counts = vec![0u64; self.encoder.targets()];
         let targets = self.train.iter().flat_map(|sample| &sample.targets).filter(|target| **target != IGNORE);
         targets.for_each(|&target| counts[target as usize] += 1);
         let all = counts.iter().sum::<u64>() as f64 / counts.len() as f64;
@@ -131,14 +142,19 @@ impl Labelled {
 
 /// The part of each sample of the training files.
 fn parts(config: &RunConfig, task: &TaskConfig, records: &Records) -> Vec<Part> {
-    let keys: Vec<String> = records.records.iter().map(|record| record.content.key(&task.prepare)).collect();
+    // Equal pictures stand on one side, as equal texts do.
+    let key = |record: &Record| match task.kind {
+        TaskKind::Caption => format!("{:08x}", crc32c::crc32c(bytemuck::cast_slice(&record.vector))),
+        _ => record.content.key(&task.prepare),
+    };
+    let keys: Vec<String> = records.records.iter().map(key).collect();
     let mut labels: Vec<&str> =
         records.records.iter().flat_map(|r| r.content.labels()).collect::<HashSet<_>>().into_iter().collect();
     labels.sort_unstable();
     let class = |label: &str| labels.binary_search(&label).unwrap_or(0) as u32;
     let classes: Vec<u32> = match task.kind {
         TaskKind::Classify => records.records.iter().filter_map(|r| r.content.labels().next()).map(class).collect(),
-        TaskKind::Tag => vec![0; keys.len()],
+        TaskKind::Tag | TaskKind::Next | TaskKind::Caption => vec![0; keys.len()],
     };
     let valid = if config.data.valid.is_some() { 0.0 } else { config.data.valid_fraction.unwrap_or(VALID_SAMPLES) };
     let TaskConfig { test_fraction, folds, fold, split_seed, .. } = *task;
@@ -152,28 +168,35 @@ fn parts(config: &RunConfig, task: &TaskConfig, records: &Records) -> Vec<Part> 
 /// # Errors
 /// As [`Graph::with_classes`]; [`Error::Usage`] where the model does not fit the task.
 pub fn labelled_graph(config: &RunConfig, encoder: &Encoder) -> Result<Graph> {
-    let classes = encoder.classes().len();
-    let graph = Graph::with_classes(&config.model.graph(), encoder.vocabulary(), classes)?;
+    let (kind, targets) = (encoder.kind(), encoder.targets());
+    let graph = Graph::with_classes(&config.model.graph(), encoder.vocabulary(), targets)?;
     let wrong = |what: String, mend: &str| Err(Error::usage(what).mend(mend));
-    graph.require_text_alone()?;
-    match (encoder.kind(), graph.is_sequence()) {
-        (TaskKind::Classify, true) => {
+    if kind == TaskKind::Caption {
+        one_vector(&graph)?;
+    } else {
+        graph.require_text_alone()?;
+    }
+    match (kind, graph.is_sequence()) {
+        (TaskKind::Classify | TaskKind::Next, true) => {
+            let one = if kind == TaskKind::Classify { "one class a text" } else { "the one word behind a text" };
             return wrong(
-                "the model gives an output a word, the task is one class a text".to_owned(),
+                format!("the model gives an output a word, the task is {one}"),
                 "let the last recurrent layer give its last state: return_sequences = false",
             );
         }
-        (TaskKind::Tag, false) => {
+        (TaskKind::Tag | TaskKind::Caption, false) => {
+            let each = if kind == TaskKind::Tag { "a tag a word" } else { "the next word after each" };
             return wrong(
-                "the model gives one output a text, the task is a tag a word".to_owned(),
+                format!("the model gives one output a text, the task is {each}"),
                 "set return_sequences = true on every recurrent layer",
             );
         }
         _ => {}
     }
-    if graph.config().loss == crate::graph::Loss::BinaryCrossEntropy && classes != 2 {
+    if graph.config().loss == crate::graph::Loss::BinaryCrossEntropy && (targets != 2 || !kind.has_labels()) {
+        let found = if kind.has_labels() { format!("there are {targets}") } else { "these are words".to_owned() };
         return wrong(
-            format!("binary_cross_entropy is for two classes, there are {classes}"),
+            format!("binary_cross_entropy is for two classes, {found}"),
             "leave the loss out, and end the model in a dense layer without units",
         );
     }
@@ -186,15 +209,53 @@ pub fn labelled_graph(config: &RunConfig, encoder: &Encoder) -> Result<Graph> {
     Ok(graph)
 }
 
+/// Refuses a model that does not take a vector a text, and its words.
+fn one_vector(graph: &Graph) -> Result<()> {
+    let inputs: Vec<_> = graph.vector_inputs().collect();
+    let layer = "{ type = \"input\", name = \"image\", width = W, sequence = false }";
+    match inputs.as_slice() {
+        [(node, input)] if input.sequence == Some(false) && graph.takes_tokens() => match input.batch_size {
+            None => Ok(()),
+            Some(_) => {
+                let what = format!(
+                    "layer `{}` has a batch_size, but batches of captions have several",
+                    graph.nodes()[*node].name
+                );
+                Err(Error::usage(what).mend("leave it out"))
+            }
+        },
+        [_] => Err(Error::usage("the model of captions takes one vector a text, and its words")
+            .mend(format!("declare {layer} and an embedding of `inputs = [\"sequence\"]`"))),
+        _ => Err(Error::usage(format!("the model has {} input layers, captions have one vector", inputs.len()))
+            .mend(format!("declare {layer}"))),
+    }
+}
+
+/// Refuses samples whose vectors are not those that the model takes.
+///
+/// # Errors
+/// [`Error::Usage`] that names both widths and the layer.
+pub fn check_vectors(graph: &Graph, samples: &[Sample]) -> Result<()> {
+    let found = samples.first().map_or(0, |sample| sample.vector.len());
+    match graph.vector_inputs().next() {
+        Some((node, input)) if input.width != found && !samples.is_empty() => {
+            let (name, width) = (&graph.nodes()[node].name, input.width);
+            let what = format!("layer `{name}` takes vectors of width {width}, the data's have {found}");
+            Err(Error::usage(what).mend(format!("set width = {found}, or give other data")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// How samples become batches that are evaluated or predicted, of `rows` samples of at most `steps` tokens.
 pub fn sample_batches(graph: &Graph, task: &TaskConfig, rows: usize, steps: usize) -> BatchOptions {
     let length = graph.config().input_length;
     BatchOptions {
         rows,
-        steps: length.unwrap_or(0).max(steps).max(task.prepare.maxlen),
+        steps: length.unwrap_or(0).max(steps),
         // Padding that is not masked has a part in the result, as in Keras.
-        fixed: graph.mask_rule().is_none() && task.kind == TaskKind::Classify,
-        padding: task.prepare.padding,
+        fixed: graph.mask_rule().is_none() && matches!(task.kind, TaskKind::Classify | TaskKind::Next),
+        padding: if task.kind == TaskKind::Caption { Side::Post } else { task.prepare.padding },
         sequence: graph.is_sequence(),
         shuffle: None,
         word_dropout: 0.0,

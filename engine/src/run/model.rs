@@ -34,7 +34,8 @@ impl Speaker {
             return Err(Error::usage("this model gives one output a text, not one a token")
                 .mend("generate with a model whose recurrent layers return sequences"));
         }
-        let network = Network::new(graph, Speaker::options(&options))?;
+        // A model that was trained on windows starts each at zero; here the text goes on.
+        let network = Network::new(&graph.carrying()?, Speaker::options(&options))?;
         let state = network.new_state(1);
         Ok(Speaker { state, beginning: None, logits: vec![0.0; graph.vocabulary()], network })
     }
@@ -163,4 +164,33 @@ pub fn read_initial_weights(path: &Path, graph: &Graph, params: &mut [f32]) -> R
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Dense, Embedding, LayerConfig, ModelConfig, Recurrent};
+
+    #[test]
+    fn a_model_of_windows_goes_on_with_a_text_as_if_it_were_one_window() {
+        let layer = Recurrent { units: 5, return_sequences: true, ..Recurrent::default() };
+        let layers = vec![
+            LayerConfig::Embedding(Embedding { output_dim: 3, ..Embedding::default() }),
+            LayerConfig::Lstm(layer.clone()),
+            LayerConfig::Gru(layer),
+            LayerConfig::Dense(Dense::default()),
+        ];
+        let graph = Graph::new(&ModelConfig { layers, ..ModelConfig::default() }, 7).unwrap();
+        let options = NetworkOptions { steps: 6, ..NetworkOptions::default() };
+        let mut network = Network::new(&graph, options.clone()).unwrap();
+        let mut speaker = Speaker::new(&graph, options).unwrap();
+        speaker.params_mut().copy_from_slice(network.params());
+        let text = [3, 1, 4, 1, 5, 2];
+        text.iter().for_each(|&token| speaker.feed(&[token]).unwrap());
+        let mut state = network.new_state(1);
+        assert_eq!(speaker.logits(), &network.logits(&text, 1, &mut state).row(0)[..7]);
+        speaker.reset();
+        speaker.feed(&text[5..]).unwrap();
+        assert_eq!(speaker.logits(), &network.logits(&text[5..], 1, &mut state).row(0)[..7]);
+    }
 }

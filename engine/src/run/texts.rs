@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::config::{DataConfig, RunConfig};
-use crate::corpus::{Build, Corpus, Encoding, Evaluation, MemoryTokens, Progress, Source, Streams, TokenSource, build};
+use crate::corpus::{
+    Build, Corpus, Encoding, Evaluation, MemoryTokens, Progress, Source, Streams, TokenSource, build, speakers,
+};
 use crate::error::{At, Error, Place, Result};
 use crate::text::Tokenizer;
 
@@ -47,6 +49,8 @@ pub struct Reading<'a> {
     pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
     /// Ends the work when it becomes true.
     pub cancel: Option<&'a AtomicBool>,
+    /// The columns of the texts, where these are tables: [`DataConfig::columns`].
+    pub columns: &'a [String],
 }
 
 /// The embedded text: Cicero, De finibus bonorum et malorum, liber primus.
@@ -64,6 +68,24 @@ pub fn find_parts(data: &mut DataConfig) {
             data.train = vec![train];
         }
     }
+}
+
+/// Finds who speaks in the training text, where it is a script and nobody is named.
+///
+/// # Errors
+/// As [`speakers`]; [`Error::Usage`] where nobody is found.
+pub fn find_speakers(data: &mut DataConfig) -> Result<()> {
+    if !data.dialogue || !data.speakers.is_empty() {
+        return Ok(());
+    }
+    let sources: Vec<Source> =
+        data.train.iter().map(|path| Source::with_columns(path, &data.columns)).collect::<Result<_>>()?;
+    data.speakers = if sources.is_empty() { Vec::new() } else { speakers(&sources)? };
+    if data.speakers.is_empty() {
+        return Err(Error::option("data.dialogue", "no line of the text begins with a speaker (`NAME: line`)")
+            .mend("give a script, or name the columns of a table by data.columns"));
+    }
+    Ok(())
 }
 
 /// Makes the paths of the texts absolute, so that the run can be resumed from anywhere.
@@ -196,7 +218,8 @@ impl Reading<'_> {
     }
 
     fn build(&self, name: &str, paths: &[PathBuf], encoding: Encoding<'_>) -> Result<Corpus> {
-        let sources: Vec<Source> = paths.iter().map(Source::from_argument).collect();
+        let sources =
+            paths.iter().map(|path| Source::with_columns(path, self.columns)).collect::<Result<Vec<Source>>>()?;
         let output = token_file(self.folder, name);
         build(Build {
             sources: &sources,

@@ -27,6 +27,7 @@
 mod count;
 mod decoder;
 mod prepare;
+mod script;
 mod table;
 mod tokenizer;
 mod utf8;
@@ -37,6 +38,7 @@ mod words;
 
 pub use decoder::Decoder;
 pub use prepare::{KERAS_FILTERS, Normalization, PrepareOptions, Side};
+pub use script::{SpeakerFinder, speaker_of};
 pub use tokenizer::Tokenizer;
 pub use vocabulary::Vocabulary;
 pub use word_index::{PADDING, WordIndex, start, truncate};

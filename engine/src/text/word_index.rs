@@ -85,6 +85,11 @@ impl WordIndex {
         self.index.get(word).copied()
     }
 
+    /// The word of an index.
+    pub fn word(&self, index: u32) -> Option<&str> {
+        Some(&self.words.get((index as usize).checked_sub(1)?)?.0)
+    }
+
     /// How often the word of an index was seen.
     pub fn count(&self, index: u32) -> Option<u64> {
         Some(self.words.get((index as usize).checked_sub(1)?)?.1)

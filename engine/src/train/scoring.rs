@@ -11,6 +11,7 @@ pub struct Scoring<'a, L: Learner> {
     state: L::State,
     inputs: Vec<u32>,
     targets: Vec<u32>,
+    vectors: Vec<f32>,
     next: u64,
     sum: LossSum,
 }
@@ -27,6 +28,7 @@ impl<'a, L: Learner> Scoring<'a, L> {
             state: learner.new_state(data.rows()),
             inputs: vec![0; size],
             targets: vec![0; size],
+            vectors: vec![0.0; data.rows() * data.width()],
             next: 0,
             sum: LossSum::default(),
             data,
@@ -44,7 +46,12 @@ impl<'a, L: Learner> Scoring<'a, L> {
         let rows = self.data.rows();
         let steps = self.data.batch(0, self.next, &mut self.inputs, &mut self.targets)?;
         let (inputs, targets) = (&self.inputs[..steps * rows], &self.targets[..self.data.targets(steps)]);
-        let batch = Batch { steps, rows, inputs, targets, ..Batch::default() };
+        let (vectors, any) = (&mut self.vectors, self.data.width() > 0);
+        if any {
+            self.data.vectors(0, self.next, vectors);
+        }
+        let vectors = [vectors.as_slice()];
+        let batch = Batch { steps, rows, inputs, targets, vectors: &vectors[..usize::from(any)], mask: None };
         self.sum += learner.evaluate(&batch, &mut self.state)?;
         self.next += 1;
         Ok(true)

@@ -56,6 +56,12 @@ impl Place {
         out
     }
 
+    /// The JSON lines of a command that must succeed.
+    #[track_caller]
+    pub(crate) fn json(&self, arguments: &[&str]) -> Vec<serde_json::Value> {
+        self.ok(arguments).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
     /// Runs what must be refused; returns the exit code and standard error, with the folder's name replaced.
     #[track_caller]
     pub(crate) fn refused(&self, arguments: &[&str]) -> String {

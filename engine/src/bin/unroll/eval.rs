@@ -5,15 +5,16 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 use unroll::corpus::{Evaluation, Split, Streams, install_sigbus_handler};
-use unroll::error::{At, Error, Result};
-use unroll::eval::{Score, evaluate, score_lines};
+use unroll::error::{Error, Result};
+use unroll::eval::{Score, SpeakerScore, evaluate, score_lines, score_speakers};
 use unroll::network::{Network, NetworkOptions};
-use unroll::report::{Out, count, json_line};
+use unroll::report::{Align, Out, Table, count, json_line};
 use unroll::run::{Reading, Texts, Tokens, WARM_UP};
 
 use unroll_kernels::gemm::Precision;
 
-use crate::labels::{self, TrainedTask};
+use crate::labels::{self, SearchOptions, TrainedTask};
+use crate::rescore::{Rescoring, read_lines};
 use crate::show::in_units;
 use crate::trained::{Opened, Trained, Using};
 
@@ -22,7 +23,8 @@ use crate::trained::{Opened, Trained, Using};
 #[command(after_help = "Examples:\n  \
     unroll eval runs/1 --data test.txt\n  \
     unroll eval runs/1                       the run's own test text, else its validation text\n  \
-    unroll eval runs/1 --data lines.txt --per-line\n\
+    unroll eval runs/1 --data lines.txt --per-line\n  \
+    unroll eval runs/1 --data lists.tsv --n-best --best\n\
     Every token is scored once with carried state; the batch only decides how many parts are scored side by side.")]
 pub(crate) struct Eval {
     /// A run folder, or one of its checkpoints
@@ -39,6 +41,14 @@ pub(crate) struct Eval {
     /// The log-probability of each line, scored apart from the others
     #[arg(long, requires = "data")]
     per_line: bool,
+    /// The same of n-best lists: lines of `ID<tab>TEXT`, ranked by ln p / tokens^X of --length-power; - is standard input
+    #[arg(long, requires = "data", conflicts_with = "per_line")]
+    n_best: bool,
+    /// Only the best line of each list, as `ID<tab>TEXT`
+    #[arg(long, requires = "n_best")]
+    best: bool,
+    #[command(flatten)]
+    search: SearchOptions,
     #[command(flatten)]
     using: Using,
     /// JSON objects instead of text
@@ -56,6 +66,32 @@ struct Beside {
     /// The share by which the perplexity is higher.
     #[serde(skip_serializing_if = "Option::is_none")]
     perplexity_lost: Option<f64>,
+    /// Of a script.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    speakers: Vec<SpeakerScore>,
+}
+
+/// Speakers that are shown to people.
+const MOST_SPEAKERS: usize = 20;
+
+/// The scores of speakers for people.
+fn speaker_lines(speakers: &[SpeakerScore]) -> Vec<String> {
+    if speakers.is_empty() {
+        return Vec::new();
+    }
+    let right = Align::Right;
+    let mut table =
+        Table::new(&[("speaker", Align::Left), ("tokens", right), ("nats a token", right), ("perplexity", right)]);
+    for SpeakerScore { speaker, score } in speakers.iter().take(MOST_SPEAKERS) {
+        let (loss, perplexity) = (format!("{:.4}", score.loss), format!("{:.3}", score.perplexity));
+        table.row([speaker.clone(), count(score.tokens), loss, perplexity]);
+    }
+    let mut lines = vec![String::new()];
+    lines.extend(table.lines());
+    if speakers.len() > MOST_SPEAKERS {
+        lines.push(format!("and {} speakers more; --json tells all", speakers.len() - MOST_SPEAKERS));
+    }
+    lines
 }
 
 /// Time steps of a batch: the input part and the head are products over all of them.
@@ -74,6 +110,10 @@ impl Eval {
         if opened.config.task.is_some() {
             return self.labelled(&TrainedTask::of(opened)?);
         }
+        match self.n_best {
+            true => self.search.refuse_beam("this is a language model")?,
+            false => self.search.refuse("this is a language model")?,
+        }
         let trained = Trained::of(opened)?;
         // The validation parts of training streams are as many and as long as those were.
         let train = &trained.config.train;
@@ -88,18 +128,28 @@ impl Eval {
         };
         match &self.data {
             Some(path) if self.per_line => self.lines(&mut self.network(&trained, options)?, &trained, path),
+            Some(path) if self.n_best => {
+                let (best, length_power) = (self.best, self.search.length_power()?);
+                let rescoring = Rescoring { best, length_power, json: self.json };
+                rescoring.run(&mut self.network(&trained, options)?, &trained.tokenizer, path)
+            }
             _ => self.whole(options, &trained),
         }
     }
 
     fn labelled(&self, trained: &TrainedTask) -> Result<()> {
-        if self.per_line {
-            return Err(Error::option("--per-line", "is for language models").mend("use `unroll predict`"));
+        for (option, given) in [("--per-line", self.per_line), ("--n-best", self.n_best)] {
+            if given {
+                return Err(Error::option(option, "is for language models").mend("use `unroll predict`"));
+            }
         }
         if self.warmup != WARM_UP {
             return Err(Error::option("--warmup", "is for language models; samples stand apart from each other"));
         }
-        labels::eval(trained, self.data.as_deref(), (&self.using, self.batch), self.json)
+        let beam = self.search.beam(trained)?;
+        let (using, rows, length_power) = (&self.using, self.batch.max(beam), self.search.length_power()?);
+        let how = labels::Scoring { using, rows, beam, length_power, json: self.json };
+        labels::eval(trained, self.data.as_deref(), &how)
     }
 
     fn network(&self, trained: &Trained, options: NetworkOptions) -> Result<Network> {
@@ -121,9 +171,10 @@ impl Eval {
         };
         let score = score(options.precision)?;
         let lost = exact.map(|exact| score.perplexity / exact - 1.0);
+        let speakers = self.speakers(&options, trained, &streams)?;
         let mut out = Out::stdout();
         if self.json {
-            return out.line(&json_line(&Beside { score, f32_perplexity: exact, perplexity_lost: lost })?);
+            return out.line(&json_line(&Beside { score, f32_perplexity: exact, perplexity_lost: lost, speakers })?);
         }
         let level = trained.tokenizer.options().level;
         out.line(&format!("text: {name}, {} tokens scored", count(score.tokens)))?;
@@ -137,7 +188,22 @@ impl Eval {
             let percent = 100.0 * excess;
             out.line(&format!("entropy rate of the source: {rate:.6} nats; the model is {percent:.2} % above it"))?;
         }
-        Ok(())
+        speaker_lines(&speakers).iter().try_for_each(|line| out.line(line))
+    }
+
+    /// The scores of the speakers of a script; none where the run learned another text.
+    fn speakers(
+        &self,
+        options: &NetworkOptions,
+        trained: &Trained,
+        streams: &Streams<Tokens>,
+    ) -> Result<Vec<SpeakerScore>> {
+        let speakers = &trained.config.data.speakers;
+        if speakers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut network = self.network(trained, options.clone())?;
+        score_speakers(&mut network, streams, &trained.tokenizer, speakers, &AtomicBool::new(false))
     }
 
     /// The text as streams, with its name and the entropy rate of its source.
@@ -149,7 +215,13 @@ impl Eval {
             Streams::evaluation(tokens, range, self.batch, STEPS, how)
         };
         if let Some(path) = &self.data {
-            let reading = Reading { folder: &scratch.0, threads: self.using.threads()?, progress: None, cancel: None };
+            let reading = Reading {
+                folder: &scratch.0,
+                threads: self.using.threads()?,
+                progress: None,
+                cancel: None,
+                columns: &config.data.columns,
+            };
             let (tokens, rate) = reading.other("eval", path, tokenizer)?;
             return Ok((path.display().to_string(), all(tokens)?, rate));
         }
@@ -172,17 +244,13 @@ impl Eval {
     }
 
     fn lines(&self, network: &mut Network, trained: &Trained, path: &Path) -> Result<()> {
-        let bytes = std::fs::read(path).map_err(|error| Error::read(path, error))?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let at = error.utf8_error().valid_up_to() as u64;
-            Error::input_at(path, At::Byte(at), "the text is not valid UTF-8")
-        })?;
+        let text = read_lines(path)?;
         let mut out = Out::stdout();
         let json = self.json;
         if !json {
             out.line("line\ttokens\tln p")?;
         }
-        score_lines(network, &trained.tokenizer, &text, |score| {
+        score_lines(network, &trained.tokenizer, (1..).zip(text.lines()), |score| {
             if json {
                 return out.line(&json_line(&score)?);
             }

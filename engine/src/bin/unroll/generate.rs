@@ -6,12 +6,16 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use unroll::config::{DataConfig, TaskKind, nearest};
 use unroll::error::{Error, Result};
-use unroll::generate::{Ended, Request, Sampler, Sampling, UnknownInPrompt, encode_prompt, generate};
+use unroll::generate::{Ended, Request, Sampler, Sampling, UnknownInPrompt, encode_prompt, generate, write};
+use unroll::labels::{NextWord, WordDecoder};
 use unroll::network::NetworkOptions;
 use unroll::report::{Out, count, json_line, per_second, visible};
 use unroll::run::Speaker;
+use unroll::text::speaker_of;
 
+use crate::labels::TrainedTask;
 use crate::show::per_second_unit;
 use crate::trained::{Opened, Trained, Using};
 
@@ -46,6 +50,9 @@ pub(crate) struct Generate {
     /// Seed of the random numbers
     #[arg(long, default_value_t = 123)]
     seed: u64,
+    /// Of a script: who speaks; the sample ends where the next speaker begins
+    #[arg(long, value_name = "NAME")]
+    speaker: Option<String>,
     /// Ends a sample where this text appears; \n, \t and \\ are understood
     #[arg(long, value_name = "TEXT")]
     stop: Option<String>,
@@ -63,6 +70,12 @@ pub(crate) struct Generate {
     /// One JSON object a sample
     #[arg(long)]
     json: bool,
+}
+
+/// What is gone on from, and the texts that end it.
+struct Turn {
+    prompt: String,
+    stop: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -95,35 +108,114 @@ impl Generate {
             let what = format!("must be from 1 to {MOST_SAMPLES}, got {}", self.samples);
             return Err(Error::option("--samples", what));
         }
-        let which = self.using.which()?;
-        let trained = Trained::of(Opened::open(&self.run)?)?;
+        let opened = Opened::open(&self.run)?;
+        if opened.config.task.as_ref().is_some_and(|task| task.kind == TaskKind::Next) {
+            return self.next_words(&TrainedTask::of(opened)?, &mut sampler);
+        }
+        let trained = Trained::of(opened)?;
         let tokenizer = &trained.tokenizer;
         let unknown = match self.unk {
             Unk::Refuse => UnknownInPrompt::Refuse,
             Unk::Skip => UnknownInPrompt::Skip,
             Unk::Map => UnknownInPrompt::Map,
         };
-        let prompt = encode_prompt(tokenizer, &self.prompt, unknown)?;
+        let turn = self.turn(&trained.config.data)?;
+        let prompt = encode_prompt(tokenizer, &turn.prompt, unknown)?;
         let precision = self.using.precision(&trained.config);
         let options = NetworkOptions { threads: self.using.threads()?, precision, ..NetworkOptions::default() };
         let mut speaker = Speaker::new(&trained.graph, options)?;
-        trained.load(which, speaker.params_mut())?;
-        let stop = self.stop.as_deref().map(unescape);
+        trained.load(self.using.which()?, speaker.params_mut())?;
+        self.samples(&prompt, &turn, per_second_unit(tokenizer.options().level), |request, show| {
+            generate(&mut speaker, tokenizer, &mut sampler, request, show)
+        })
+    }
+
+    /// What is gone on from, and where it ends: in a script whose prompt names a speaker, before the next one.
+    fn turn(&self, data: &DataConfig) -> Result<Turn> {
+        let mut stop: Vec<String> = self.stop.as_deref().map(unescape).into_iter().collect();
+        let prompt = match &self.speaker {
+            None => self.prompt.clone(),
+            Some(_) if !data.dialogue => {
+                return Err(Error::option("--speaker", "this run was not trained on a script")
+                    .mend("train with --set data.dialogue=true, or give --prompt"));
+            }
+            Some(name) if !data.speakers.contains(name) => {
+                let error = Error::option("--speaker", format!("`{name}` does not speak in the training text"));
+                let near = nearest(name, data.speakers.iter().map(String::as_str));
+                return Err(match near {
+                    Some(near) => error.mend(format!("did you mean `{near}`?")),
+                    None => {
+                        error.mend(format!("there are {}", data.speakers[..data.speakers.len().min(20)].join(", ")))
+                    }
+                });
+            }
+            Some(name) if self.prompt.is_empty() => format!("{name}:"),
+            Some(name) => format!("{name}: {}", self.prompt),
+        };
+        let last = prompt.lines().last().and_then(speaker_of);
+        if last.is_some_and(|name| data.speakers.iter().any(|speaker| speaker == name)) {
+            // Words are written apart from punctuation where that is a word of its own.
+            let apart = if data.split_punctuation { " " } else { "" };
+            let case = |name: &str| if data.lower { name.to_lowercase() } else { name.to_owned() };
+            stop.extend(data.speakers.iter().map(|name| format!("\n{}{apart}:", case(name))));
+        }
+        Ok(Turn { prompt, stop })
+    }
+
+    /// Goes on from a prompt with a model of the next word.
+    fn next_words(&self, trained: &TrainedTask, sampler: &mut Sampler) -> Result<()> {
+        if self.speaker.is_some() {
+            return Err(Error::option("--speaker", "is for scripts, this run learned to go on from words"));
+        }
+        let encoder = &trained.encoder;
+        let unknown = encoder.unknown(&self.prompt);
+        match (self.unk, unknown) {
+            (Unk::Refuse, Some(word)) => {
+                return Err(Error::option("--prompt", format!("the word `{word}` is none of the model's"))
+                    .mend("leave it out, or use --unk skip"));
+            }
+            (Unk::Map, Some(word)) => {
+                return Err(Error::option("--unk", format!("this model has no word that `{word}` could be mapped to"))
+                    .mend("train with task.prepare.oov_token, or use --unk skip"));
+            }
+            _ => {}
+        }
+        let prompt = encoder.words().encode(&self.prompt, encoder.prepare());
+        if prompt.is_empty() {
+            return Err(Error::option("--prompt", "has no word of the model's, and this model goes on from words")
+                .mend("give --prompt TEXT"));
+        }
+        let (network, batches) = trained.network(&[], (&self.using, 1))?;
+        let mut model = NextWord::new(network, encoder, batches);
+        let turn = Turn { prompt: self.prompt.clone(), stop: self.stop.as_deref().map(unescape).into_iter().collect() };
+        self.samples(&prompt, &turn, "", |request, show| {
+            let mut decoder = WordDecoder::new(encoder, &self.prompt);
+            write(&mut model, &mut decoder, sampler, request, show)
+        })
+    }
+
+    /// Writes the samples that were asked for.
+    fn samples(
+        &self,
+        prompt: &[u32],
+        turn: &Turn,
+        unit: &str,
+        mut write: impl FnMut(&Request<'_>, &mut dyn FnMut(&str) -> Result<bool>) -> Result<Ended>,
+    ) -> Result<()> {
         let mut out = Out::stdout();
         let safe = out.is_terminal();
         let start = Instant::now();
         let mut written = 0;
         for sample in 0..self.samples {
-            let request =
-                Request { prompt: &prompt, length: self.length, stop: stop.as_deref(), seed: self.seed, sample };
+            let request = Request { prompt, length: self.length, stop: &turn.stop, seed: self.seed, sample };
             let begun = Instant::now();
             let mut text = String::new();
             let streams = self.stream && !self.json;
             if !self.json {
                 let gap = if sample > 0 { "----\n" } else { "" };
-                out.write(&shown(&format!("{gap}{}", self.prompt), safe))?;
+                out.write(&shown(&format!("{gap}{}", turn.prompt), safe))?;
             }
-            let ended = generate(&mut speaker, tokenizer, &mut sampler, &request, |part| {
+            let ended = write(&request, &mut |part| {
                 written += part.chars().count() as u64;
                 if streams {
                     out.write(&shown(part, safe))?;
@@ -134,7 +226,7 @@ impl Generate {
             })?;
             if self.json {
                 let seconds = begun.elapsed().as_secs_f64();
-                let (prompt, seed) = (self.prompt.as_str(), self.seed);
+                let (prompt, seed) = (turn.prompt.as_str(), self.seed);
                 out.line(&json_line(&Sample { sample, seed, prompt, text, ended, seconds })?)?;
             } else {
                 out.line(&shown(&text, safe))?;
@@ -144,9 +236,9 @@ impl Generate {
             }
         }
         if std::io::stderr().is_terminal() {
-            let seconds = start.elapsed().as_secs_f64();
-            let unit = per_second_unit(tokenizer.options().level);
-            eprintln!("{} characters, {} characters/s ({unit})", count(written), per_second(written as f64 / seconds));
+            let speed = per_second(written as f64 / start.elapsed().as_secs_f64());
+            let unit = if unit.is_empty() { String::new() } else { format!(" ({unit})") };
+            eprintln!("{} characters, {speed} characters/s{unit}", count(written));
         }
         Ok(())
     }

@@ -10,16 +10,17 @@ use serde_json::json;
 use unroll::config::{RunConfig, TaskConfig, TaskKind};
 use unroll::error::{Error, Result};
 use unroll::graph::Graph;
-use unroll::labels::{BatchOptions, Encoder, Records, Sample, SampleBatches, Scored, TASK, predict};
+use unroll::labels::{BatchOptions, Encoder, Records, Sample, SampleBatches, TASK, predict};
 use unroll::network::{Network, NetworkOptions, require_memory};
 use unroll::report::{Out, bytes, count, duration, json_line};
 use unroll::run::{
-    Decision, LABELLED_LOSS, Labelled, config_file, labelled_graph, load_weights, make_absolute, read_encoder,
-    read_initial_weights, rewrite_config, sample_batches,
+    Decision, LABELLED_LOSS, Labelled, check_vectors, config_file, labelled_graph, load_weights, make_absolute,
+    read_encoder, read_initial_weights, rewrite_config, sample_batches,
 };
 use unroll::train::storage::{Storage, replace_file};
-use unroll::train::{Batches, CONFIG, Ended, Figures, Optimizer, RunFolder, Session, TrainConfig, Trainer, Which};
+use unroll::train::{Batches, CONFIG, Ended, Optimizer, RunFolder, Session, TrainConfig, Trainer, Which};
 
+use crate::scores::{Measuring, Scores};
 use crate::show::{Show, Unit, warn};
 use crate::train::{NewFolder, REST, Train, ended, further};
 use crate::trained::{Opened, Using, load};
@@ -71,6 +72,7 @@ impl Train {
         let Some(task) = config.task.clone() else { return Err(Error::run("the run has no task")) };
         let data = Labelled::read(&config, &task)?;
         let graph = labelled_graph(&config, &data.encoder)?;
+        check_vectors(&graph, &data.train)?;
         let rows = config.train.batch.max(config.eval_rows());
         let scoring = sample_batches(&graph, &task, config.eval_rows(), data.longest());
         let batches = data.train.len().div_ceil(config.train.batch) as u64;
@@ -79,7 +81,8 @@ impl Train {
         let options = NetworkOptions {
             threads: self.threads()?,
             precision: config.train.precision.into(),
-            steps: scoring.steps,
+            // A caption that is searched may become longer than any that was read.
+            steps: scoring.steps.max(Measuring::steps(&data.encoder)),
             rows,
             seed: config.seed,
             loss_scale: LABELLED_LOSS,
@@ -95,6 +98,21 @@ impl Train {
         Ok(Prepared { config, task, data, graph, network, settings, scoring })
     }
 
+    /// What is chosen on the validation samples.
+    fn decide(
+        &self,
+        task: &TaskConfig,
+        data: &Labelled,
+        network: &mut Network,
+        scoring: BatchOptions,
+    ) -> Result<Decision> {
+        if task.kind != TaskKind::Classify {
+            return Ok(Decision::default());
+        }
+        let predictions = predict(network, &data.encoder, &data.valid, scoring)?;
+        Ok(Decision::choose(task, &data.valid, &predictions))
+    }
+
     fn train_labelled(
         &self,
         prepared: &mut Prepared,
@@ -108,16 +126,15 @@ impl Train {
             prepared.network.start_profile();
         }
         let Prepared { config, task, data, graph, network, settings, scoring } = prepared;
-        let (encoder, scoring) = (&data.encoder, *scoring);
+        let encoder = &data.encoder;
+        let measuring = Measuring { encoder, batches: *scoring, beam: 1, length_power: 0.0 };
+        let scoring = *scoring;
         let train = data.train_batches(config, task, scoring);
         let valid = SampleBatches::new(&data.valid, encoder, scoring);
         let last_step = settings.last_step(train.batches());
         let mut show = Show::new(config, unit(task), last_step, self.json);
         lines.iter().for_each(|line| show.line(line));
-        let mut measure = |network: &mut Network| {
-            let predictions = predict(network, encoder, &data.valid, scoring)?;
-            Ok(figures(&Scored::new(encoder, &data.valid, &predictions, 0.5)))
-        };
+        let mut measure = |network: &mut Network| Ok(measuring.scores(network, &data.valid, 0.5)?.figures());
         let session = Session {
             learner: &mut *network,
             vocabulary: graph.classes(),
@@ -146,22 +163,18 @@ impl Train {
             show.line(&format!("best validation loss {:.4} nats after step {}", best.loss, count(best.step)));
             show.object(&json!({ "event": "best", "step": best.step, "loss": best.loss }));
         }
-        let predictions = predict(network, encoder, &data.valid, scoring)?;
-        let decision = Decision::choose(task, &data.valid, &predictions);
+        let decision = self.decide(task, data, network, scoring)?;
         decision.write(&*storage, run.path())?;
         if encoder.classes().len() == 2 {
             show.line(&format!("`{}` from probability {:.4} on", encoder.classes()[1], decision.threshold));
         }
-        if !data.valid.is_empty() {
-            let scored = Scored::new(encoder, &data.valid, &predictions, decision.threshold);
-            tell(&mut show, "validation", &scored);
-        }
-        if !data.test.is_empty() {
-            let predictions = predict(network, encoder, &data.test, scoring)?;
-            tell(&mut show, "test", &Scored::new(encoder, &data.test, &predictions, decision.threshold));
+        for (name, samples) in [("validation", &data.valid), ("test", &data.test)] {
+            if !samples.is_empty() {
+                tell(&mut show, name, &measuring.scores(network, samples, decision.threshold)?);
+            }
         }
         show.line(&format!("\nThe run is in {path}. Go on with:"));
-        show.line(&format!("  unroll predict {path} --text \"...\""));
+        show.line(&format!("  {}", use_of(task.kind, &path.to_string())));
         show.line(&format!("  unroll train --resume {path} {}", further(config, &outcome)));
         show.object(&json!({
             "event": "finished", "run": run.path(), "step": outcome.step, "threshold": decision.threshold,
@@ -170,52 +183,30 @@ impl Train {
     }
 }
 
+/// The command that uses a run.
+fn use_of(kind: TaskKind, path: &str) -> String {
+    match kind {
+        TaskKind::Classify | TaskKind::Tag => format!("unroll predict {path} --text \"...\""),
+        TaskKind::Next => format!("unroll generate {path} --prompt \"...\" --length 10 --temperature 0"),
+        TaskKind::Caption => format!("unroll predict {path} --vectors FILE --beam 4"),
+    }
+}
+
 /// What is counted.
 fn unit(task: &TaskConfig) -> Unit {
-    if task.kind == TaskKind::Tag { Unit::Tags } else { Unit::Texts }
+    match task.kind {
+        TaskKind::Classify => Unit::Texts,
+        TaskKind::Tag => Unit::Tags,
+        TaskKind::Next | TaskKind::Caption => Unit::Words,
+    }
 }
 
-/// Figures of an evaluation by name.
-fn figures(scored: &Scored) -> Figures {
-    let confusion = &scored.confusion;
-    let mut figures = Figures::new();
-    figures.insert("accuracy".into(), confusion.accuracy().into());
-    match confusion.positive() {
-        Some(class) => {
-            let score = confusion.class(class);
-            figures.insert("precision".into(), score.precision.into());
-            figures.insert("recall".into(), score.recall.into());
-            figures.insert("f1".into(), score.f1.into());
-        }
-        None => _ = figures.insert("macro_f1".into(), confusion.macro_f1().into()),
-    }
-    if let Some(tags) = &scored.tags {
-        figures.insert("known_accuracy".into(), tags.known_accuracy.into());
-        figures.insert("unknown_accuracy".into(), tags.unknown_accuracy.into());
-    }
-    figures
-}
-
-fn tell(show: &mut Show, name: &str, scored: &Scored) {
-    lines(name, scored).iter().for_each(|line| show.line(line));
-    show.object(&json!({ "event": "scored", "data": name, "loss": scored.loss, "figures": figures(scored), "confusion": scored.confusion }));
-}
-
-/// A score for people.
-fn lines(name: &str, scored: &Scored) -> Vec<String> {
-    let confusion = &scored.confusion;
-    let accuracy = format!("accuracy {:.2} %", 100.0 * confusion.accuracy());
-    let mut lines = vec![
-        String::new(),
-        format!("{name}: {} scored, {accuracy}, loss {:.4} nats", count(confusion.total()), scored.loss),
-    ];
-    if let Some(tags) = &scored.tags {
-        let (known, unknown) = (100.0 * tags.known_accuracy, 100.0 * tags.unknown_accuracy);
-        lines.push(format!("known words {known:.2} %, the {} unknown ones {unknown:.2} %", count(tags.unknown)));
-    }
-    lines.push(String::new());
-    lines.extend(confusion.tables());
-    lines
+fn tell(show: &mut Show, name: &str, scores: &Scores) {
+    scores.lines(name).iter().for_each(|line| show.line(line));
+    let mut object = scores.json();
+    object["event"] = "scored".into();
+    object["data"] = name.into();
+    show.object(&object);
 }
 
 /// What is trained on what.
@@ -226,10 +217,11 @@ fn introduction(prepared: &Prepared) -> Vec<String> {
     let (options, classes) = (network.options(), data.encoder.classes());
     let shown = classes.iter().take(20).map(String::as_str).collect::<Vec<_>>().join(", ");
     let more = if classes.len() > 20 { ", ..." } else { "" };
+    let classes = if classes.is_empty() { String::new() } else { format!("classes: {shown}{more}; ") };
     let [train, valid, test] = [&data.train, &data.valid, &data.test].map(|samples| count(samples.len() as u64));
     vec![
         format!("samples: {train} to train on, {valid} to validate, {test} to test"),
-        format!("classes: {shown}{more}; {} words", count(data.encoder.words().len() as u64)),
+        format!("{classes}{} words", count(data.encoder.words().len() as u64)),
         format!("model: {}, {} parameters{memory}", layers.join(" > "), count(graph.parameter_count())),
         format!(
             "batch: {} samples, {}, {} threads, {}",
@@ -266,12 +258,14 @@ impl TrainedTask {
         samples: &[Sample],
         (using, rows): (&Using, usize),
     ) -> Result<(Network, BatchOptions)> {
-        let longest = samples.iter().map(|sample| sample.tokens.len()).max().unwrap_or(0).max(1);
+        check_vectors(&self.graph, samples)?;
+        let longest = samples.iter().map(|sample| sample.tokens.len()).max().unwrap_or(0);
+        let longest = longest.max(self.encoder.longest()).max(1);
         let batches = sample_batches(&self.graph, &self.task, rows, longest);
         let options = NetworkOptions {
             threads: using.threads()?,
             precision: using.precision(&self.opened.config),
-            steps: batches.steps,
+            steps: batches.steps.max(Measuring::steps(&self.encoder)),
             rows: batches.rows,
             training: false,
             ..NetworkOptions::default()
@@ -282,8 +276,70 @@ impl TrainedTask {
     }
 }
 
+/// How captions are searched, and by what texts of different lengths are ranked.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SearchOptions {
+    /// Of captions: hypotheses that are followed side by side, 1 takes the likeliest word at each step
+    #[arg(long, value_name = "N")]
+    beam: Option<usize>,
+    /// Captions that are searched and lists that are scored are ranked by ln p / tokens^X
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
+    length_power: f64,
+}
+
+impl SearchOptions {
+    /// The width of the beam.
+    pub(crate) fn beam(&self, trained: &TrainedTask) -> Result<usize> {
+        if trained.task.kind != TaskKind::Caption {
+            self.refuse("this run learned something else")?;
+        }
+        match self.beam {
+            Some(beam) if !(1..=1024).contains(&beam) => {
+                Err(Error::option("--beam", format!("must be from 1 to 1024, got {beam}")))
+            }
+            beam => Ok(beam.unwrap_or(1)),
+        }
+    }
+
+    /// The power of the length.
+    pub(crate) fn length_power(&self) -> Result<f64> {
+        match self.length_power {
+            power if (0.0..=10.0).contains(&power) => Ok(power),
+            power => Err(Error::option("--length-power", format!("must be from 0 to 10, got {power}"))),
+        }
+    }
+
+    /// Refuses a beam where it has no meaning.
+    pub(crate) fn refuse_beam(&self, why: &str) -> Result<()> {
+        match self.beam {
+            Some(_) => Err(Error::option("--beam", format!("is for captions, {why}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses both where they have no meaning.
+    pub(crate) fn refuse(&self, why: &str) -> Result<()> {
+        self.refuse_beam(why)?;
+        match self.length_power {
+            0.0 => Ok(()),
+            _ => Err(Error::option("--length-power", format!("is for captions and n-best lists, {why}"))),
+        }
+    }
+}
+
+/// How labelled samples are scored.
+pub(crate) struct Scoring<'a> {
+    pub(crate) using: &'a Using,
+    /// Samples side by side.
+    pub(crate) rows: usize,
+    /// Of captions: [`Measuring::beam`] and [`Measuring::length_power`].
+    pub(crate) beam: usize,
+    pub(crate) length_power: f64,
+    pub(crate) json: bool,
+}
+
 /// Scores labelled samples: a file's, else those that the run kept for its test, else for validation.
-pub(crate) fn eval(trained: &TrainedTask, data: Option<&Path>, how: (&Using, usize), json: bool) -> Result<()> {
+pub(crate) fn eval(trained: &TrainedTask, data: Option<&Path>, how: &Scoring<'_>) -> Result<()> {
     let TrainedTask { opened, task, encoder, decision, .. } = trained;
     let (name, samples) = match data {
         Some(path) => {
@@ -303,16 +359,17 @@ pub(crate) fn eval(trained: &TrainedTask, data: Option<&Path>, how: (&Using, usi
             }
         }
     };
-    let (mut network, batches) = trained.network(&samples, how)?;
-    let predictions = predict(&mut network, encoder, &samples, batches)?;
-    let scored = Scored::new(encoder, &samples, &predictions, decision.threshold);
+    let (mut network, batches) = trained.network(&samples, (how.using, how.rows))?;
+    let measuring = Measuring { encoder, batches, beam: how.beam, length_power: how.length_power };
+    let scores = measuring.scores(&mut network, &samples, decision.threshold)?;
     let mut out = Out::stdout();
-    if json {
-        let object = json!({
-            "data": name, "loss": scored.loss, "figures": figures(&scored), "confusion": scored.confusion,
-            "threshold": decision.threshold,
-        });
+    if how.json {
+        let mut object = scores.json();
+        object["data"] = name.into();
+        if task.kind.has_labels() {
+            object["threshold"] = decision.threshold.into();
+        }
         return out.line(&json_line(&object)?);
     }
-    lines(&name, &scored).iter().skip(1).try_for_each(|line| out.line(line))
+    scores.lines(&name).iter().skip(1).try_for_each(|line| out.line(line))
 }

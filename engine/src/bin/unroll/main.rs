@@ -13,6 +13,8 @@ mod options;
 mod plan;
 mod predict;
 mod recipes;
+mod rescore;
+mod scores;
 mod show;
 mod summary;
 mod train;

@@ -1,25 +1,27 @@
-//! `unroll predict`: the classes of texts, the tags of sentences.
+//! `unroll predict`: the classes of texts, the tags of sentences, the next words of texts, the captions of vectors.
 
 use std::io::{BufRead, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Map, json};
 use unicode_segmentation::UnicodeSegmentation;
 use unroll::config::TaskKind;
 use unroll::error::{Error, Result};
-use unroll::labels::{Prediction, Predictions, Sample, predict};
+use unroll::labels::{Caption, Prediction, Predictions, Sample, Search, captions, predict, read_vectors};
 use unroll::report::{Out, json_line};
 
-use crate::labels::TrainedTask;
+use crate::labels::{SearchOptions, TrainedTask};
+use crate::scores::longest_caption;
 use crate::trained::{Opened, Using};
 
-/// Predicts the class of each text, or tags each sentence, with a model trained on labelled samples.
+/// Predicts the class or the next word of each text, tags each sentence, or finds a caption for each vector.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     unroll predict runs/spam --text \"You have won a prize, call now\"\n  \
     unroll predict runs/spam < messages.txt         a text a line\n  \
-    unroll predict runs/tags --text \"The cat sat on the mat .\" --words")]
+    unroll predict runs/tags --text \"The cat sat on the mat .\" --words\n  \
+    unroll predict runs/captions --vectors images.npy --beam 4")]
 pub(crate) struct Predict {
     /// A run folder, or one of its checkpoints
     run: PathBuf,
@@ -29,6 +31,11 @@ pub(crate) struct Predict {
     /// Sentences are parted into words by white space alone; else punctuation is parted from words too (UAX #29)
     #[arg(long)]
     words: bool,
+    /// Of captions: the vectors, a NumPy array (.npy), rows of numbers (.csv, .tsv) or JSON lines
+    #[arg(long, value_name = "FILE")]
+    vectors: Option<PathBuf>,
+    #[command(flatten)]
+    search: SearchOptions,
     /// Texts side by side
     #[arg(long, visible_alias = "batch-size", default_value_t = 32, value_name = "N")]
     batch: usize,
@@ -39,6 +46,9 @@ pub(crate) struct Predict {
     json: bool,
 }
 
+/// Next words that are told to programs.
+const MOST_WORDS: usize = 10;
+
 /// Texts that are predicted before more are read.
 const BLOCK: usize = 4096;
 
@@ -48,10 +58,26 @@ impl Predict {
             return Err(Error::option("--batch", format!("must be from 1 to {BLOCK}, got {}", self.batch)));
         }
         let trained = TrainedTask::of(Opened::open(&self.run)?)?;
-        if self.words && trained.task.kind == TaskKind::Classify {
-            return Err(Error::option("--words", "is for sentences that are tagged, this run classifies texts"));
+        let (kind, beam) = (trained.task.kind, self.search.beam(&trained)?);
+        if self.words && kind != TaskKind::Tag {
+            return Err(Error::option(
+                "--words",
+                format!("is for sentences that are tagged, this run learned to {kind}"),
+            ));
         }
         let mut out = Out::stdout();
+        match (&self.vectors, kind) {
+            (Some(path), TaskKind::Caption) if self.text.is_empty() => {
+                return self.captions(&trained, path, beam, &mut out);
+            }
+            (_, TaskKind::Caption) => {
+                return Err(Error::usage("a caption is found for a vector, not for a text").mend("give --vectors FILE"));
+            }
+            (Some(_), _) => {
+                return Err(Error::option("--vectors", format!("is for captions, this run learned to {kind}")));
+            }
+            (None, _) => {}
+        }
         if !self.text.is_empty() {
             return self.texts(&trained, &self.text, &mut out);
         }
@@ -75,20 +101,20 @@ impl Predict {
         let encoder = &trained.encoder;
         let parted: Vec<Vec<&str>> = texts.iter().map(|text| self.part(text)).collect();
         let tokens = |i: usize| match trained.task.kind {
-            TaskKind::Classify => encoder.text(&texts[i]),
             TaskKind::Tag => encoder.sentence(parted[i].iter().copied()),
+            _ => encoder.text(&texts[i]),
         };
         let sample = |i| {
             let tokens = tokens(i);
-            Sample { targets: vec![unroll::corpus::IGNORE; tokens.len().max(1)], tokens }
+            Sample { targets: vec![unroll::corpus::IGNORE; tokens.len().max(1)], tokens, ..Sample::default() }
         };
         let samples: Vec<Sample> = (0..texts.len()).map(sample).collect();
         let (mut network, batches) = trained.network(&samples, (&self.using, self.batch.min(samples.len())))?;
         let predictions = predict(&mut network, encoder, &samples, batches)?;
         for (i, text) in texts.iter().enumerate() {
             let line = match trained.task.kind {
-                TaskKind::Classify => self.class(trained, &predictions, i, text, samples[i].tokens.len())?,
                 TaskKind::Tag => self.tags(trained, &predictions, i, &parted[i])?,
+                _ => self.class(trained, &predictions, i, text, samples[i].tokens.len())?,
             };
             out.line(&line)?;
         }
@@ -103,20 +129,60 @@ impl Predict {
         text.split_word_bounds().filter(|word| !word.trim().is_empty()).collect()
     }
 
+    /// The class of a text, or its next word.
     fn class(&self, trained: &TrainedTask, all: &Predictions, i: usize, text: &str, words: usize) -> Result<String> {
-        let classes = trained.encoder.classes();
+        let encoder = &trained.encoder;
         let Some(Prediction { class, probability }) = all.of(i, trained.decision.threshold).next() else {
             return Err(Error::run("a text has no prediction"));
         };
-        let class = &classes[class as usize];
+        let class = encoder.name(class);
         if !self.json {
             return Ok(format!("{class}\t{probability:.4}\t{text}"));
         }
-        let of_class = all.probabilities(i).next().into_iter().flatten();
-        let of_class: Map<_, _> = classes.iter().zip(of_class).map(|(class, p)| (class.clone(), json!(p))).collect();
+        let mut likely: Vec<(&str, f32)> =
+            (0..).zip(all.probabilities(i).next().into_iter().flatten()).map(|(c, p)| (encoder.name(c), *p)).collect();
+        let what = if trained.task.kind == TaskKind::Next {
+            likely.sort_by(|a, b| b.1.total_cmp(&a.1));
+            "word"
+        } else {
+            "class"
+        };
+        // Padding has no name and is never meant.
+        likely.retain(|(name, _)| !name.is_empty());
+        let most = if what == "word" { MOST_WORDS } else { likely.len() };
+        let of_each: Map<_, _> = likely.into_iter().take(most).map(|(name, p)| (name.to_owned(), json!(p))).collect();
         json_line(&json!({
-            "text": text, "class": class, "probability": probability, "probabilities": of_class, "known_words": words,
+            "text": text, (what): class, "probability": probability, "probabilities": of_each, "known_words": words,
         }))
+    }
+
+    /// A caption a line for each vector of a file.
+    fn captions(&self, trained: &TrainedTask, path: &Path, beam: usize, out: &mut Out<std::io::Stdout>) -> Result<()> {
+        let width = trained.graph.vector_inputs().next().map_or(0, |(_, input)| input.width);
+        let vectors = read_vectors(&trained.task, path, width)?;
+        let vectors: Vec<&[f32]> = vectors.iter().map(Vec::as_slice).collect();
+        let encoder = &trained.encoder;
+        let (mut network, _) = trained.network(&[], (&self.using, self.batch.max(beam)))?;
+        let search = Search { beam, longest: longest_caption(encoder), length_power: self.search.length_power()? };
+        let text = |caption: &Caption| {
+            let between = if encoder.prepare().char_level { "" } else { " " };
+            caption.words.iter().map(|&word| encoder.name(word)).collect::<Vec<_>>().join(between)
+        };
+        for (place, found) in captions(&mut network, encoder, &vectors, search)?.iter().enumerate() {
+            let Some(best) = found.first() else { return Err(Error::run("a vector has no caption")) };
+            let line = if self.json {
+                let others =
+                    found.iter().map(|c| json!({ "text": text(c), "ln_p": c.log_probability, "score": c.score }));
+                json_line(&json!({
+                    "vector": place, "text": text(best), "ln_p": best.log_probability, "ended": best.ended,
+                    "beam": others.collect::<Vec<_>>(),
+                }))?
+            } else {
+                text(best)
+            };
+            out.line(&line)?;
+        }
+        Ok(())
     }
 
     fn tags(&self, trained: &TrainedTask, all: &Predictions, i: usize, words: &[&str]) -> Result<String> {

@@ -21,6 +21,8 @@ pub(crate) enum Unit {
     Texts,
     /// Words with a tag.
     Tags,
+    /// Words that are predicted.
+    Words,
 }
 
 impl Unit {
@@ -29,7 +31,7 @@ impl Unit {
         match self {
             Unit::Tokens(level) => per_second_unit(level),
             Unit::Texts => "texts/s",
-            Unit::Tags => "words/s",
+            Unit::Tags | Unit::Words => "words/s",
         }
     }
 
@@ -37,6 +39,7 @@ impl Unit {
     fn compared(self, loss: f64) -> String {
         match self {
             Unit::Tokens(level) => format!(" | {}", in_units(level, loss)),
+            Unit::Words => format!(" | {}", in_units(Level::Word, loss)),
             Unit::Texts | Unit::Tags => String::new(),
         }
     }

@@ -87,9 +87,9 @@ impl Model {
         };
         // Targets are the vocabulary's tokens, or classes; as few as there may be where nothing names them.
         let classes = match (&encoder, &config.task) {
-            (Some(encoder), _) => encoder.classes().len(),
-            (None, Some(task)) => task.classes.len().max(2),
-            (None, None) => vocabulary,
+            (Some(encoder), _) => encoder.targets(),
+            (None, Some(task)) if task.kind.has_labels() => task.classes.len().max(2),
+            (None, _) => vocabulary,
         };
         let graph = Graph::with_classes(&config.model.graph(), vocabulary, classes)?;
         Ok(Model { title, config, graph })

@@ -18,7 +18,7 @@ use unroll::network::{Network, NetworkOptions, State, require_memory};
 use unroll::recipes;
 use unroll::report::{self, bytes, count, duration, visible};
 use unroll::run::{
-    Reading, Speaker, Texts, Tokens, config_file, find_parts, identity, load_weights, make_absolute,
+    Reading, Speaker, Texts, Tokens, config_file, find_parts, find_speakers, identity, load_weights, make_absolute,
     read_initial_weights, restore_vocabulary, rewrite_config,
 };
 use unroll::text::Tokenizer;
@@ -115,7 +115,9 @@ impl Train {
         if config.task.is_some() {
             return self.begin_labelled(config, folder, storage, stop);
         }
-        let reading = Reading { folder: &path, threads: self.threads()?, progress: None, cancel: Some(stop) };
+        find_speakers(&mut config.data)?;
+        let columns = &config.data.columns;
+        let reading = Reading { folder: &path, threads: self.threads()?, progress: None, cancel: Some(stop), columns };
         let texts = Texts::read(&config, reading)?;
         let mut prepared = self.prepare(config, texts)?;
         if let Some(file) = &self.init_weights {
@@ -320,7 +322,7 @@ impl Voice {
     fn write(&mut self, tokenizer: &Tokenizer, params: &[f32], sample: usize) -> Result<String> {
         self.speaker.params_mut().copy_from_slice(params);
         let prompt = self.start.as_ref().map_or(self.prompt.as_slice(), std::slice::from_ref);
-        let request = Request { prompt, length: self.length, stop: None, seed: self.seed, sample };
+        let request = Request { prompt, length: self.length, stop: &[], seed: self.seed, sample };
         let mut text = self.prompt_text.clone();
         generate(&mut self.speaker, tokenizer, &mut self.sampler, &request, |part| {
             text.push_str(part);

@@ -105,6 +105,7 @@ pub struct Trainer<'a, L: Learner> {
     resumed: bool,
     inputs: Vec<u32>,
     targets: Vec<u32>,
+    vectors: Vec<f32>,
 }
 
 impl<'a, L: Learner> Trainer<'a, L> {
@@ -142,6 +143,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
             resumed: false,
             inputs: vec![0; tokens],
             targets: vec![0; tokens],
+            vectors: vec![0.0; train.rows() * train.width()],
             session,
         };
         if let Some(folder) = trainer.session.folder {
@@ -225,11 +227,18 @@ impl<'a, L: Learner> Trainer<'a, L> {
         }
         let steps = {
             let _span = profile::enter(Phase::Data);
-            train.batch(self.state.epoch, self.state.batch, &mut self.inputs, &mut self.targets)?
+            let (epoch, batch) = (self.state.epoch, self.state.batch);
+            let steps = train.batch(epoch, batch, &mut self.inputs, &mut self.targets)?;
+            if train.width() > 0 {
+                train.vectors(epoch, batch, &mut self.vectors);
+            }
+            steps
         };
         let rows = train.rows();
         let (inputs, targets) = (&self.inputs[..steps * rows], &self.targets[..train.targets(steps)]);
-        let batch = Batch { steps, rows, inputs, targets, ..Batch::default() };
+        let vectors = [self.vectors.as_slice()];
+        let vectors = &vectors[..usize::from(train.width() > 0)];
+        let batch = Batch { steps, rows, inputs, targets, vectors, mask: None };
         let number = self.state.step + 1;
         let lr = self.config.schedule.rate(&self.state.schedule, number, self.state.epoch);
         let at = StepAt { number, lr: lr as f32 };

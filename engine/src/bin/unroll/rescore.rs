@@ -1,0 +1,107 @@
+//! `unroll eval --n-best`: scores of the lines of n-best lists.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::Path;
+
+use serde_json::json;
+use unroll::error::{At, Error, Result};
+use unroll::eval::{LineScore, score_lines};
+use unroll::network::Network;
+use unroll::report::{Out, json_line};
+use unroll::text::Tokenizer;
+
+/// How lists are scored and told.
+pub(crate) struct Rescoring {
+    /// Only the best line of each list is told.
+    pub(crate) best: bool,
+    /// Lines are ranked by ln p / tokens^power.
+    pub(crate) length_power: f64,
+    pub(crate) json: bool,
+}
+
+/// A line of a list.
+struct Candidate<'t> {
+    id: &'t str,
+    text: &'t str,
+    score: LineScore,
+    ranked_by: f64,
+}
+
+impl Rescoring {
+    /// Scores the lists of a file: `ID<tab>TEXT`; a line without a tab is a list of its own, named by its number.
+    pub(crate) fn run(&self, network: &mut Network, tokenizer: &Tokenizer, path: &Path) -> Result<()> {
+        let text = read_lines(path)?;
+        let numbers: Vec<String> = (1..=text.lines().count()).map(|number| number.to_string()).collect();
+        let mut lines = Vec::with_capacity(numbers.len());
+        for (line, number) in text.lines().zip(&numbers) {
+            let (id, text) = line.split_once('\t').unwrap_or((number, line));
+            if text.trim().is_empty() {
+                let at = At::Line(lines.len() as u64 + 1);
+                return Err(Error::input_at(path, at, "there is no text to score").mend("give ID, a tab and a text"));
+            }
+            lines.push((id, text));
+        }
+        let mut scored: Vec<Candidate<'_>> = Vec::with_capacity(lines.len());
+        let texts = (1..).zip(lines.iter().map(|(_, text)| *text));
+        let found = score_lines(network, tokenizer, texts, |score| {
+            let (id, text) = lines[scored.len()];
+            scored.push(Candidate { id, text, ranked_by: score.normalised(self.length_power), score });
+            Ok(())
+        });
+        found.map_err(|error| match error {
+            Error::Usage(message) => Error::input(path, message.to_string()),
+            error => error,
+        })?;
+        self.tell(&scored)
+    }
+
+    fn tell(&self, scored: &[Candidate<'_>]) -> Result<()> {
+        let mut out = Out::stdout();
+        if !self.best && !self.json {
+            out.line("id\tln p\ttokens\t<unk>\tscore\ttext")?;
+        }
+        for candidate in if self.best { best(scored) } else { scored.iter().collect() } {
+            let Candidate { id, text, score, ranked_by } = candidate;
+            let LineScore { tokens, unknown, log_probability, .. } = score;
+            out.line(&match (self.json, self.best) {
+                (true, _) => json_line(&json!({
+                    "id": id, "text": text, "ln_p": log_probability, "tokens": tokens, "unknown": unknown,
+                    "score": ranked_by,
+                }))?,
+                (false, true) => format!("{id}\t{text}"),
+                (false, false) => format!("{id}\t{log_probability:.6}\t{tokens}\t{unknown}\t{ranked_by:.6}\t{text}"),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The best line of each list, the first of equals, in the order of the lists' first lines.
+fn best<'c, 't>(scored: &'c [Candidate<'t>]) -> Vec<&'c Candidate<'t>> {
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    let mut best: Vec<&Candidate<'_>> = Vec::new();
+    for candidate in scored {
+        let place = *places.entry(candidate.id).or_insert(best.len());
+        match best.get_mut(place) {
+            Some(other) if candidate.ranked_by > other.ranked_by => *other = candidate,
+            Some(_) => {}
+            None => best.push(candidate),
+        }
+    }
+    best
+}
+
+/// The lines of a file, `-` for standard input.
+pub(crate) fn read_lines(path: &Path) -> Result<String> {
+    let mut bytes = Vec::new();
+    let read = match path.as_os_str() == "-" {
+        true => std::io::stdin().lock().read_to_end(&mut bytes),
+        false => std::fs::File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)),
+    };
+    read.map_err(|error| Error::read(path, error))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to() as u64;
+        Error::input_at(path, At::Byte(at), "the text is not valid UTF-8")
+    })
+}

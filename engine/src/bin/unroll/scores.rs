@@ -1,0 +1,157 @@
+//! The figures of labelled samples, for people and for programs.
+
+use serde_json::{Value, json};
+use unroll::config::TaskKind;
+use unroll::error::Result;
+use unroll::labels::{
+    BatchOptions, Encoder, Sample, Scored, Search, WordScores, captions, exact, predict, score_words,
+};
+use unroll::network::Network;
+use unroll::report::count;
+use unroll::train::Figures;
+
+/// How samples are measured.
+#[derive(Clone, Copy)]
+pub(crate) struct Measuring<'a> {
+    pub(crate) encoder: &'a Encoder,
+    pub(crate) batches: BatchOptions,
+    /// Of captions: hypotheses that go on side by side.
+    pub(crate) beam: usize,
+    /// Of captions: [`Search::length_power`].
+    pub(crate) length_power: f64,
+}
+
+/// What was measured.
+pub(crate) enum Scores {
+    /// Of classes and tags.
+    Classes(Box<Scored>),
+    /// Of words, and of captions how many texts were found word by word, of how many, by a beam of this width.
+    Words(WordScores, Option<(u64, u64, usize)>),
+}
+
+impl Measuring<'_> {
+    /// The steps that a search of captions has room for.
+    pub(crate) fn steps(encoder: &Encoder) -> usize {
+        if encoder.kind() == TaskKind::Caption { longest_caption(encoder) + 1 } else { 1 }
+    }
+
+    /// The figures of samples.
+    pub(crate) fn scores(&self, network: &mut Network, samples: &[Sample], threshold: f32) -> Result<Scores> {
+        let Measuring { encoder, batches, beam, length_power } = *self;
+        if encoder.kind().has_labels() {
+            let predictions = predict(network, encoder, samples, batches)?;
+            return Ok(Scores::Classes(Box::new(Scored::new(encoder, samples, &predictions, threshold))));
+        }
+        let words = score_words(network, encoder, samples, batches)?;
+        if encoder.kind() != TaskKind::Caption {
+            return Ok(Scores::Words(words, None));
+        }
+        let vectors: Vec<&[f32]> = samples.iter().map(|sample| sample.vector.as_slice()).collect();
+        let search = Search { beam, longest: longest_caption(encoder), length_power };
+        let found = captions(network, encoder, &vectors, search)?;
+        Ok(Scores::Words(words, Some((exact(encoder, samples, &found), samples.len() as u64, beam))))
+    }
+}
+
+/// The most words of a caption that is searched: twice as many as any that was read.
+pub(crate) fn longest_caption(encoder: &Encoder) -> usize {
+    2 * encoder.longest()
+}
+
+impl Scores {
+    /// By name.
+    pub(crate) fn figures(&self) -> Figures {
+        let mut figures = Figures::new();
+        match self {
+            Scores::Classes(scored) => classes(scored, &mut figures),
+            Scores::Words(words, texts) => {
+                if let Some((right, of, _)) = texts {
+                    figures.insert("exact".into(), (*right as f64 / (*of).max(1) as f64).into());
+                }
+                figures.insert("accuracy".into(), words.accuracy.into());
+                figures.insert("top_5".into(), words.top_5.into());
+            }
+        }
+        figures
+    }
+
+    /// For programs.
+    pub(crate) fn json(&self) -> Value {
+        match self {
+            Scores::Classes(scored) => {
+                json!({ "loss": scored.loss, "figures": self.figures(), "confusion": scored.confusion })
+            }
+            Scores::Words(words, texts) => {
+                let mut object = json!({
+                    "loss": words.loss, "figures": self.figures(), "words": words.words, "perplexity": words.perplexity(),
+                });
+                if let Some((_, of, beam)) = texts {
+                    object["texts"] = (*of).into();
+                    object["beam"] = (*beam).into();
+                }
+                object
+            }
+        }
+    }
+
+    /// For people, an empty line first.
+    pub(crate) fn lines(&self, name: &str) -> Vec<String> {
+        match self {
+            Scores::Classes(scored) => class_lines(name, scored),
+            Scores::Words(words, texts) => {
+                let mut lines = vec![
+                    String::new(),
+                    format!(
+                        "{name}: {} words scored, {:.2} % right, {:.2} % among the five likeliest, loss {:.4} nats, perplexity {:.3}",
+                        count(words.words),
+                        100.0 * words.accuracy,
+                        100.0 * words.top_5,
+                        words.loss,
+                        words.perplexity()
+                    ),
+                ];
+                if let Some((right, of, beam)) = *texts {
+                    let share = 100.0 * right as f64 / of.max(1) as f64;
+                    let (right, of) = (count(right), count(of));
+                    let how = if beam == 1 { "greedily".to_owned() } else { format!("by a beam of {beam}") };
+                    lines.push(format!("texts found {how}: {right} of {of} exact, {share:.2} %"));
+                }
+                lines
+            }
+        }
+    }
+}
+
+fn classes(scored: &Scored, figures: &mut Figures) {
+    let confusion = &scored.confusion;
+    figures.insert("accuracy".into(), confusion.accuracy().into());
+    match confusion.positive() {
+        Some(class) => {
+            let score = confusion.class(class);
+            figures.insert("precision".into(), score.precision.into());
+            figures.insert("recall".into(), score.recall.into());
+            figures.insert("f1".into(), score.f1.into());
+        }
+        None => _ = figures.insert("macro_f1".into(), confusion.macro_f1().into()),
+    }
+    if let Some(tags) = &scored.tags {
+        figures.insert("known_accuracy".into(), tags.known_accuracy.into());
+        figures.insert("unknown_accuracy".into(), tags.unknown_accuracy.into());
+    }
+}
+
+fn class_lines(name: &str, scored: &Scored) -> Vec<String> {
+    let confusion = &scored.confusion;
+    let accuracy = format!("accuracy {:.2} %", 100.0 * confusion.accuracy());
+    let mut lines = vec![
+        String::new(),
+        format!("{name}: {} scored, {accuracy}, loss {:.4} nats", count(confusion.total()), scored.loss),
+    ];
+    if let Some(tags) = &scored.tags {
+        let (known, unknown) = (100.0 * tags.known_accuracy, 100.0 * tags.unknown_accuracy);
+        lines.push(format!("known words {known:.2} %, the {} unknown ones {unknown:.2} %", count(tags.unknown)));
+    }
+    lines.push(String::new());
+    lines.extend(confusion.tables());
+    lines
+}

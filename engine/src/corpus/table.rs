@@ -1,0 +1,151 @@
+//! Columns of a table read as a text: a line a row, `NAME: line` of two columns.
+
+use std::io::{self, Read};
+
+/// Which columns of a table make a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Columns {
+    /// Their names, where the first row names them, or their numbers from 0: the text, or the speaker and the text.
+    pub names: Vec<String>,
+    /// Whether the columns are parted by tabs and nothing is quoted; else it is CSV (RFC 4180).
+    pub tabs: bool,
+}
+
+/// A row that is not what it should be, on its way through a reader.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub(super) struct TableError {
+    pub(super) line: u64,
+    pub(super) what: String,
+}
+
+/// The rows of a table as lines of text. Line ends within a field become spaces; a row without text is left out.
+pub(super) struct TableReader {
+    rows: csv::Reader<Box<dyn Read + Send>>,
+    columns: Columns,
+    places: Option<Vec<usize>>,
+    row: csv::StringRecord,
+    text: Vec<u8>,
+    /// How much of the text was read.
+    at: usize,
+}
+
+impl TableReader {
+    pub(super) fn new(raw: Box<dyn Read + Send>, columns: Columns) -> TableReader {
+        let mut builder = csv::ReaderBuilder::new();
+        builder.has_headers(false).flexible(true);
+        if columns.tabs {
+            builder.delimiter(b'\t').quoting(false);
+        }
+        let (row, text) = (csv::StringRecord::new(), Vec::new());
+        TableReader { rows: builder.from_reader(raw), columns, places: None, row, text, at: 0 }
+    }
+
+    /// Makes the text of the next row; false at the end.
+    fn next_row(&mut self) -> io::Result<bool> {
+        self.text.clear();
+        self.at = 0;
+        let read = self.rows.read_record(&mut self.row).map_err(|error| match error.kind() {
+            csv::ErrorKind::Io(_) => match error.into_kind() {
+                csv::ErrorKind::Io(error) => error,
+                other => io::Error::other(format!("{other:?}")),
+            },
+            _ => wrong(error.position().map_or(1, csv::Position::line), format!("is no row of a table: {error}")),
+        })?;
+        if !read {
+            return Ok(false);
+        }
+        let line = self.row.position().map_or(1, csv::Position::line);
+        let Some(places) = &self.places else {
+            let (places, named) = self.find(line)?;
+            self.places = Some(places);
+            return if named { Ok(true) } else { self.write(line).map(|()| true) };
+        };
+        debug_assert_eq!(places.len(), self.columns.names.len());
+        self.write(line).map(|()| true)
+    }
+
+    /// The places of the columns, and whether the first row names them.
+    fn find(&self, line: u64) -> io::Result<(Vec<usize>, bool)> {
+        let numbers: Option<Vec<usize>> = self.columns.names.iter().map(|name| name.parse().ok()).collect();
+        if let Some(numbers) = numbers {
+            return Ok((numbers, false));
+        }
+        let place = |name: &String| {
+            let found = self.row.iter().position(|field| field.trim() == name);
+            found.ok_or_else(|| {
+                let all = self.row.iter().collect::<Vec<_>>().join(", ");
+                wrong(line, format!("there is no column `{name}` for data.columns; there are {all}"))
+            })
+        };
+        Ok((self.columns.names.iter().map(place).collect::<io::Result<_>>()?, true))
+    }
+
+    fn write(&mut self, line: u64) -> io::Result<()> {
+        let places = self.places.as_deref().unwrap_or_default();
+        let mut fields = Vec::with_capacity(2);
+        for &place in places {
+            let field = self.row.get(place).ok_or_else(|| {
+                wrong(line, format!("the row has {} fields and none is column {place} of data.columns", self.row.len()))
+            })?;
+            fields.push(field.split_whitespace().collect::<Vec<_>>().join(" "));
+        }
+        if fields.last().is_none_or(String::is_empty) {
+            return Ok(());
+        }
+        let line = fields.join(": ");
+        self.text.extend(line.strip_prefix(": ").unwrap_or(&line).as_bytes());
+        self.text.push(b'\n');
+        Ok(())
+    }
+}
+
+impl Read for TableReader {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.text.len() {
+            if !self.next_row()? {
+                return Ok(0);
+            }
+        }
+        let count = out.len().min(self.text.len() - self.at);
+        out[..count].copy_from_slice(&self.text[self.at..self.at + count]);
+        self.at += count;
+        Ok(count)
+    }
+}
+
+fn wrong(line: u64, what: String) -> io::Error {
+    io::Error::other(TableError { line, what })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(names: &[&str], tabs: bool, table: &'static str) -> io::Result<String> {
+        let columns = Columns { names: names.iter().map(|name| (*name).to_owned()).collect(), tabs };
+        let mut text = String::new();
+        TableReader::new(Box::new(table.as_bytes()), columns).read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    #[test]
+    fn columns_become_lines() {
+        let table = "id,line,who\n1,\"Hello,\r\nthere\",Ann\n2,,Bob\n3,\"Say \"\"hi\"\"\",Bob\n4,Exeunt,\n";
+        let script = "Ann: Hello, there\nBob: Say \"hi\"\nExeunt\n";
+        assert_eq!(read(&["who", "line"], false, table).unwrap(), script);
+        assert_eq!(read(&["line"], false, table).unwrap(), "Hello, there\nSay \"hi\"\nExeunt\n");
+        assert_eq!(read(&["0", "1"], true, "Ann\tHi \"you\nBob\tYes\n").unwrap(), "Ann: Hi \"you\nBob: Yes\n");
+    }
+
+    #[test]
+    fn a_bad_table_says_where() {
+        let refused = |names: &[&str], table| {
+            let error = read(names, false, table).unwrap_err();
+            let error = error.get_ref().unwrap().downcast_ref::<TableError>().unwrap();
+            format!("{}: {error}", error.line)
+        };
+        insta::assert_snapshot!(refused(&["who"], "a,b\nc,d\n"), @"1: there is no column `who` for data.columns; there are a, b");
+        insta::assert_snapshot!(refused(&["0", "1"], "a,b\nc\n"), @"2: the row has 1 fields and none is column 1 of data.columns");
+    }
+}
