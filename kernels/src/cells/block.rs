@@ -6,6 +6,7 @@
 use super::{BLOCK, load, store};
 use crate::element::Element;
 use crate::gemm::Init;
+use crate::simd::fetch::WRITE;
 use crate::simd::{Simd, prefetch};
 use crate::{GroupsMut, MatMut};
 
@@ -43,7 +44,7 @@ impl<E: Element> Ahead<E> {
             for g in 0..self.groups {
                 let at = self.at.wrapping_add(n * self.strides[0] + g * self.strides[1]);
                 for c in (0..self.cols).step_by(64 / size_of::<E>()) {
-                    prefetch::<true, E>(at.wrapping_add(c));
+                    prefetch::<WRITE, E>(at.wrapping_add(c));
                 }
             }
         }

@@ -11,7 +11,8 @@
 //! Vector v of the tile is written to C at `v * apart`: the next vector of the same row where there is one group, the
 //! next gate's group otherwise. Only the matrix's own columns are written.
 
-use crate::simd::{Kernel, Simd};
+use crate::simd::fetch::{FAR, NEAR};
+use crate::simd::{Kernel, Simd, prefetch};
 
 /// What a tile's accumulators start from.
 #[derive(Clone, Copy)]
@@ -68,19 +69,6 @@ const ROWS_AHEAD: usize = 8;
 /// Elements of a cache line.
 const LINE: usize = 16;
 
-/// Asks for the line at any address: into the first-level cache where `NEAR`, else into the second.
-#[inline(always)]
-fn prefetch<const NEAR: bool>(p: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
-        // SAFETY: a prefetch reads nothing and faults on no address.
-        unsafe { if NEAR { _mm_prefetch::<_MM_HINT_T0>(p.cast()) } else { _mm_prefetch::<_MM_HINT_T1>(p.cast()) } }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = p;
-}
-
 /// `acc[i][v] += sum over k of A[i][k] B[k][v]`, one chain of multiply-adds an element, in the order of k.
 ///
 /// # Safety
@@ -94,9 +82,9 @@ unsafe fn accumulate<S: Simd, const MR: usize, const NV: usize>(
 ) -> [[S::F32; NV]; MR] {
     let Operands { k, mut a, lda, mut b, ldb, mut ahead, .. } = o;
     for _ in 0..k {
-        prefetch::<false>(ahead);
+        prefetch::<FAR, _>(ahead);
         for line in 0..(NV * S::LANES).div_ceil(LINE) {
-            prefetch::<true>(b.wrapping_add(ROWS_AHEAD * ldb + line * LINE));
+            prefetch::<NEAR, _>(b.wrapping_add(ROWS_AHEAD * ldb + line * LINE));
         }
         // SAFETY: the caller promises MR x k elements of A and k rows of the panel.
         unsafe {
@@ -222,7 +210,7 @@ impl<const MR: usize, const NV: usize> Kernel for Tile<MR, NV> {
         let below = if matches!(start, Start::Load) { MR } else { 0 };
         for i in 0..MR {
             for v in 0..NV {
-                prefetch::<true>(c.wrapping_add((i + below) * ldc + v * apart));
+                prefetch::<NEAR, _>(c.wrapping_add((i + below) * ldc + v * apart));
             }
         }
         // SAFETY: the tile's columns of C and of the biases are readable, see `tile`.
@@ -236,7 +224,7 @@ impl<const MR: usize, const NV: usize> Kernel for Tile<MR, NV> {
 
 /// Elements of two panels that need no fetching ahead for one row: they are in the first-level cache for the most part,
 /// and asking for lines takes as many loads as the row itself.
-const NEAR: usize = 1 << 14;
+const FEW: usize = 1 << 14;
 
 /// One row of C in two neighbouring panels: a tile of one row is a few chains of multiply-adds, each as long as K, and
 /// waits for their latency; two panels together are twice as many.
@@ -254,10 +242,10 @@ impl<const FETCH: bool, const LEFT: usize, const RIGHT: usize> Kernel for RowOfT
         let ([mut x], [mut y]) = unsafe { (left.initial(s), right.initial(s)) };
         for i in 0..k {
             for line in 0..if FETCH { (LEFT * S::LANES).div_ceil(LINE) } else { 0 } {
-                prefetch::<true>(b0.wrapping_add(ROWS_AHEAD * ldb0 + line * LINE));
+                prefetch::<NEAR, _>(b0.wrapping_add(ROWS_AHEAD * ldb0 + line * LINE));
             }
             for line in 0..if FETCH { (RIGHT * S::LANES).div_ceil(LINE) } else { 0 } {
-                prefetch::<true>(b1.wrapping_add(ROWS_AHEAD * ldb1 + line * LINE));
+                prefetch::<NEAR, _>(b1.wrapping_add(ROWS_AHEAD * ldb1 + line * LINE));
             }
             // SAFETY: k elements of A and k rows of both panels are readable, see `row_of_two`.
             unsafe {
@@ -286,7 +274,7 @@ impl<const FETCH: bool, const LEFT: usize, const RIGHT: usize> Kernel for RowOfT
 /// As for [`tile`], for each panel; both have the same `a` and `k`.
 #[inline(always)]
 pub(super) unsafe fn row_of_two<S: Simd>(s: S, vectors: [usize; 2], left: Operands, right: Operands) {
-    let near = left.k * (left.ldb + right.ldb) <= NEAR;
+    let near = left.k * (left.ldb + right.ldb) <= FEW;
     macro_rules! ladder {
         ($($left:literal $right:literal),*) => {
             match vectors {

@@ -47,14 +47,28 @@ pub fn ticks() -> u64 {
     }
 }
 
-/// Asks for the line at any address, to be written soon where `WRITE`.
+/// Where a line that is asked for goes.
+pub(crate) mod fetch {
+    /// Into the first-level cache.
+    pub(crate) const NEAR: u8 = 0;
+    /// Into the first-level cache, to be written soon.
+    pub(crate) const WRITE: u8 = 1;
+    /// Into the second-level cache.
+    pub(crate) const FAR: u8 = 2;
+}
+
+/// Asks for the line at any address, to go to a place of [`fetch`].
 #[inline(always)]
-pub(crate) fn prefetch<const WRITE: bool, T>(at: *const T) {
+pub(crate) fn prefetch<const TO: u8, T>(at: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch reads nothing and faults on no address.
     unsafe {
-        use std::arch::x86_64::{_MM_HINT_ET0, _MM_HINT_T0, _mm_prefetch};
-        if WRITE { _mm_prefetch::<_MM_HINT_ET0>(at.cast()) } else { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+        use std::arch::x86_64::{_MM_HINT_ET0, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+        match TO {
+            fetch::NEAR => _mm_prefetch::<_MM_HINT_T0>(at.cast()),
+            fetch::WRITE => _mm_prefetch::<_MM_HINT_ET0>(at.cast()),
+            _ => _mm_prefetch::<_MM_HINT_T1>(at.cast()),
+        }
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;

@@ -152,6 +152,7 @@ fn block_along<E: Element>(from: Mat<'_, E>) -> [[u32; SIDE]; SIDE] {
 #[cfg(target_arch = "x86_64")]
 mod native {
     use super::{Places, SIDE, Terms, part};
+    use crate::simd::fetch::NEAR;
     use crate::simd::{Amx, prefetch};
     use crate::{Element, Mat};
     use std::arch::x86_64::*;
@@ -182,7 +183,7 @@ mod native {
         for r in i * high..rows {
             let at = from.as_ptr().wrapping_add(r * from.stride() + j * wide).cast::<i8>();
             for line in (0..size_of::<E>() * wide).step_by(64) {
-                prefetch::<false, _>(at.wrapping_add(line));
+                prefetch::<NEAR, _>(at.wrapping_add(line));
             }
         }
     }

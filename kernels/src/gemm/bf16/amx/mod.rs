@@ -12,6 +12,7 @@ pub(super) use kernels::spin;
 use super::{BLOCK_WORDS, Operands, SIDE};
 use crate::gemm::generic::Start;
 use crate::simd::amx::Tiles;
+use crate::simd::fetch::NEAR;
 use crate::simd::prefetch;
 use kernels::{Ahead, Call, HIGH, Port, ROWS_A_BLOCK, WIDE, one_by_one, one_by_two, two_by_one, two_by_two};
 
@@ -165,7 +166,7 @@ impl Part<'_> {
         let blocks = (rows / ROWS_A_BLOCK).min(self.blocks.saturating_sub(1));
         let tiles = [o.c(top, tile), o.c(top, tile + self.wide - 1)];
         for row in blocks * ROWS_A_BLOCK..rows {
-            tiles.into_iter().for_each(|c| prefetch::<false, _>(c.wrapping_add(row * o.ldc)));
+            tiles.into_iter().for_each(|c| prefetch::<NEAR, _>(c.wrapping_add(row * o.ldc)));
         }
         let apart = (tiles[1] as usize).wrapping_sub(tiles[0] as usize);
         Ahead { c: tiles[0], stride: 4 * o.ldc, apart, blocks }
