@@ -22,10 +22,11 @@ impl<E: Element> Kernel for GatherAdd<'_, E> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
-        for (r, &token) in self.tokens.iter().enumerate() {
-            let (row, out) = (self.table.row(token as usize), self.out.row_mut(r));
-            match self.bias {
+    fn run<S: Simd>(self, s: S) {
+        let Self { table, bias, tokens, mut out } = self;
+        for (r, &token) in tokens.iter().enumerate() {
+            let (row, out) = (table.row(token as usize), out.row_mut(r));
+            match bias {
                 Some(bias) => add(s, row, bias, out),
                 None => keep(s, row, out),
             }

@@ -3,6 +3,7 @@
 use crate::exec::shared::Shared;
 use std::ops::Range;
 use unroll_kernels::embedding;
+use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::{Element, GroupsMut, Isa, Mat, MatMut};
 
 /// x W + b of all steps by look-up: row `index[r]` of `table`, plus `bias`.
@@ -40,9 +41,13 @@ impl<'a, E: Element> Gates<'a, E> {
     /// As for [`Shared::write`].
     pub(super) unsafe fn first(&self, rows: Range<usize>, units: Range<usize>) -> GroupsMut<'_, E> {
         if let Some(Lookup { isa, table, bias, index }) = self.lookup {
+            let _span = profile::enter(Phase::ElementWise);
             let width = table.cols() / self.groups;
-            for g in 0..self.groups {
-                let cols = g * width + units.start..g * width + units.end;
+            // All units of all gates stand side by side.
+            let (parts, len) = if units.len() == width { (1, table.cols()) } else { (self.groups, units.len()) };
+            for part in 0..parts {
+                let first = part * width + units.start;
+                let cols = first..first + len;
                 // SAFETY: a part of what the caller may write.
                 let out = unsafe { self.matrix.write(rows.clone()) }.cols_range(cols.clone());
                 let (table, bias) = (table.cols_range(cols.clone()), bias.map(|bias| &bias[cols]));
