@@ -78,6 +78,7 @@ fn a_case_has_the_losses_of_training_on_the_same_tokens() {
             save_every: Every::Never,
             save_minutes: None,
             early_stop: None,
+            best_by: None,
         };
         let data = Data { stream: case.stream(), steps, rows, batches: 1000 };
         let (mut network, mut losses) = (case.network(&options).unwrap(), Losses::default());

@@ -68,6 +68,7 @@ fn loss_after(steps: u64, source: &Markov) -> f64 {
         save_every: Every::Never,
         save_minutes: None,
         early_stop: None,
+        best_by: None,
     };
     let session = Session {
         learner: &mut network,

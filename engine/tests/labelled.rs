@@ -170,6 +170,40 @@ fn several_classes_and_weights() {
     assert!(!place.path().join("other").exists(), "a run that never began leaves no folder");
 }
 
+#[test]
+fn every_fold_is_trained_and_the_best_evaluation_chosen_by_a_figure() {
+    let place = Place::new();
+    place.file("messages.tsv", messages(2));
+    place.file("run.toml", CLASSIFIER.replace("test_fraction = 0.2", "folds = 3"));
+    let train = ["train", "--config", "run.toml", "--data", "messages.tsv", "--epochs", "4", "--set"];
+    let by_f1 = [&train[..], &["train.best_by=\"f1\""]].concat();
+    let events = place.json(&[&by_f1[..], &["--all-folds", "--out", "folds", "--json"]].concat());
+    let tests: Vec<f64> = events
+        .iter()
+        .filter(|event| event["event"] == "scored" && event["data"] == "test")
+        .map(|event| event["figures"]["accuracy"].as_f64().unwrap())
+        .collect();
+    let last = events.last().unwrap();
+    assert_eq!((tests.len(), &last["event"], &last["folds"]), (3, &"folds".into(), &3.into()));
+    let mean = last["figures"]["accuracy"]["mean"].as_f64().unwrap();
+    assert!((mean - tests.iter().sum::<f64>() / 3.0).abs() < 1e-12 && place.exists("folds/fold-2/decision.json"));
+    // The evaluation that is kept is the first with the highest F1, whatever the loss was.
+    let fold: Vec<&Value> =
+        events.iter().skip_while(|e| e["event"] != "started").skip(1).take_while(|e| e["event"] != "started").collect();
+    let f1 = |event: &&&Value| event["figures"]["f1"].as_f64().unwrap();
+    let measured = || fold.iter().filter(|event| event["event"] == "measured");
+    let best = measured().map(|event| f1(&event)).fold(f64::NEG_INFINITY, f64::max);
+    let first = measured().find(|event| f1(event) == best).unwrap();
+    let chosen = fold.iter().find(|event| event["event"] == "best").unwrap();
+    assert_eq!(chosen["step"], first["step"], "{fold:?}");
+
+    let refused = [&train[..], &["train.best_by=\"bleu\"", "--out", "other"]].concat();
+    insta::assert_snapshot!(place.refused(&refused), @"2: error: train.best_by: the evaluations have no figure `bleu` (they have accuracy, f1, precision, recall)");
+    insta::assert_snapshot!(place.refused(&[&by_f1[..], &["--all-folds", "--out", "folds"]].concat()), @"2: error: --out: folds/fold-0 is already a run (choose another folder)");
+    insta::assert_snapshot!(place.refused(&["train", "--all-folds", "--out", "other"]), @"2: error: --all-folds: needs folds of labelled samples (add --set task.folds=5)");
+    insta::assert_snapshot!(place.refused(&["train", "--out", "other", "--set", "train.best_by=\"f1\""]), @"2: error: --set train.best_by: is for labelled samples; a text has no figure but its loss");
+}
+
 /// Sentences of a determiner, an adjective that ends in -y, a noun that ends in -er and a verb that ends in -ed.
 fn sentences(first: usize, count: usize) -> String {
     let stem =

@@ -74,7 +74,7 @@ fn titles_of_a_table_are_prepared_and_so_is_a_prompt() {
         "--json",
     ];
     let events = place.json(&[&train[..], &["--set", "optimizer.lr=0.02"]].concat());
-    assert_eq!(events.iter().filter(|event| event["event"] == "measured").count(), 0, "equal titles stay on one side");
+    assert!(events.iter().all(|event| event["event"] != "evaluated"), "every title is trained on");
     let greedy = ["--length", "3", "--temperature", "0"];
     let text = place.ok(&[&["generate", "run", "--prompt", "THE"][..], &greedy].concat());
     assert_eq!(text.trim_end(), "THE cafe again open");

@@ -107,7 +107,8 @@ pub struct DataConfig {
     pub encoding_errors: EncodingErrors,
     /// Which part of the training text is held out where `valid` is not given.
     pub split: SplitName,
-    /// The share of the text that is held out; 0.05, but no more than a million tokens, unless given.
+    /// The share of the text that is held out; 0.05, but no more than a million tokens, unless given. Of labelled samples the share
+    /// of them, 0.1 unless given; 0 is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub valid_fraction: Option<f64>,
 }
@@ -403,6 +404,10 @@ pub struct TrainSection {
     pub save_every: u64,
     /// Stop when the validation loss has not improved for so many evaluations; 0 is never.
     pub early_stop: u64,
+    /// Labelled samples: the figure by which the best evaluation is chosen, and training ends early: accuracy, f1, macro_f1,
+    /// exact, ... as evaluations tell them. Unless given the loss.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub best_by: Option<String>,
 }
 
 impl Default for TrainSection {
@@ -420,6 +425,7 @@ impl Default for TrainSection {
             eval_batch: 0,
             save_every: 0,
             early_stop: 0,
+            best_by: None,
         }
     }
 }

@@ -51,10 +51,13 @@ impl Check<'_> {
     fn data(&self, config: &RunConfig) -> Result<()> {
         let data = &config.data;
         if let Some(fraction) = data.valid_fraction {
+            // Samples may all be trained on; a text says so by data.split.
+            let (least, from) =
+                if config.task.is_some() { (0.0, "at least 0") } else { (f64::MIN_POSITIVE, "more than 0") };
             self.holds(
-                fraction > 0.0 && fraction < 1.0,
+                fraction >= least && fraction < 1.0,
                 "data.valid_fraction",
-                format_args!("must be more than 0 and less than 1, got {fraction}"),
+                format_args!("must be {from} and less than 1, got {fraction}"),
             )?;
         }
         let columns = data.columns.len();
@@ -209,6 +212,8 @@ impl Check<'_> {
             format_args!("share the {} streams of a batch, so they cannot be {}", train.batch, train.replicas),
         )?;
         self.size("train.eval_batch", train.eval_batch, 0, LARGEST_SIZE)?;
+        let measured = train.best_by.is_none() || config.task.is_some();
+        self.holds(measured, "train.best_by", "is for labelled samples; a text has no figure but its loss")?;
         self.holds(
             train.epochs >= 1 || train.max_steps >= 1,
             "train.epochs",

@@ -82,6 +82,9 @@ pub fn parse_npy(bytes: &[u8]) -> Result<Array, String> {
     let (Some(width), Some(expected)) = (width, expected) else {
         return Err(format!("has an impossible shape: ({shape})"));
     };
+    if expected == 0 {
+        return Err(format!("has no numbers: its shape is ({shape})"));
+    }
     if expected != data.len() {
         let found = data.len();
         return Err(format!("has {found} bytes of numbers, the shape ({shape}) of {kind} needs {expected}"));
@@ -160,8 +163,21 @@ mod tests {
         insta::assert_snapshot!(refused(npy(&HEADER.replace("False", "True"), &data)), @"has its columns one behind the other (fortran_order), not its rows");
         insta::assert_snapshot!(refused(npy(&HEADER.replace("<f4", ">f4"), &data)), @"has numbers of the kind `>f4`, not f4, f8, u1, i1, u2, i2, i4 or i8 of little end");
         insta::assert_snapshot!(refused(npy(&HEADER.replace("(2, 1, 3)", "(99999999999, 99999999999)"), &data)), @"has an impossible shape: (99999999999, 99999999999)");
+        insta::assert_snapshot!(refused(npy(&HEADER.replace("(2, 1, 3)", "(99999999999, 0)"), &[])), @"has no numbers: its shape is (99999999999, 0)");
         insta::assert_snapshot!(refused(npy(HEADER, &f32::NAN.to_le_bytes().repeat(6))), @"has NaN in row 0");
         let whole = npy(HEADER, &data);
         (0..whole.len()).for_each(|length| assert!(parse_npy(&whole[..length]).is_err()));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_panic(at in 0usize..80, bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..12)) {
+            let mut file = npy(HEADER, &[0; 24]);
+            let end = (at + bytes.len()).min(file.len());
+            file.splice(at.min(end)..end, bytes);
+            if let Ok(array) = parse_npy(&file) {
+                proptest::prop_assert_eq!(array.row(array.rows - 1).len(), array.width);
+            }
+        }
     }
 }

@@ -88,6 +88,7 @@ impl RunConfig {
             save_every: every(train.save_every),
             save_minutes: Some(SAVE_MINUTES),
             early_stop: limit(train.early_stop).map(|patience| EarlyStopping { patience, min_delta: 0.0 }),
+            best_by: train.best_by.clone(),
         };
         config.schedule = self.schedule.schedule(self.optimizer.lr(), config.last_step(batches));
         config

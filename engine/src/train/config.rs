@@ -34,6 +34,9 @@ pub struct TrainConfig {
     pub save_minutes: Option<f64>,
     /// When the run ends early.
     pub early_stop: Option<EarlyStopping>,
+    /// The figure of an evaluation ([`super::Measure`]) by which the best one is chosen and the run ends early, the higher the
+    /// better; none: the loss.
+    pub best_by: Option<String>,
 }
 
 /// An interval of the run.

@@ -44,19 +44,22 @@ pub struct TrainerState {
     pub evaluated: u64,
     /// The best evaluation so far.
     pub best: Option<Best>,
+    /// Its figure, where the best one is chosen by a figure rather than by the loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best_figure: Option<f64>,
     /// Bytes of `metrics.jsonl` that belong to these steps.
     pub metrics_bytes: u64,
     /// Bytes of `samples.txt` that belong to these steps.
     pub samples_bytes: u64,
 }
 
-/// The step with the lowest validation loss.
+/// The step that did best on the validation text: with the lowest loss, or with the highest figure where one is named.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Best {
     /// After which step.
     pub step: u64,
-    /// Mean loss in nats.
+    /// Its mean loss in nats.
     pub loss: f64,
 }
 

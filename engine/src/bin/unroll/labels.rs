@@ -18,9 +18,9 @@ use unroll::run::{
     read_encoder, read_initial_weights, rewrite_config, sample_batches,
 };
 use unroll::train::storage::{Storage, replace_file};
-use unroll::train::{Batches, CONFIG, Ended, Optimizer, RunFolder, Session, TrainConfig, Trainer, Which};
+use unroll::train::{Batches, CONFIG, Ended, Figures, Optimizer, RunFolder, Session, TrainConfig, Trainer, Which};
 
-use crate::scores::{Measuring, Scores};
+use crate::scores::{Measuring, Scores, check_best_by};
 use crate::show::{Show, Unit, warn};
 use crate::train::{NewFolder, REST, Train, ended, further};
 use crate::trained::{Opened, Using, load};
@@ -38,14 +38,14 @@ struct Prepared {
 }
 
 impl Train {
-    /// Begins a run on labelled samples.
+    /// Begins a run on labelled samples; the figures of its test.
     pub(crate) fn begin_labelled(
         &self,
         mut config: RunConfig,
         folder: NewFolder,
         storage: Rc<dyn Storage>,
         stop: &Arc<AtomicBool>,
-    ) -> Result<()> {
+    ) -> Result<Figures> {
         make_absolute(&mut config.data)?;
         let mut prepared = self.prepare_labelled(config)?;
         if let Some(file) = &self.init_weights {
@@ -63,7 +63,7 @@ impl Train {
         run: &RunFolder,
         storage: Rc<dyn Storage>,
         stop: &Arc<AtomicBool>,
-    ) -> Result<()> {
+    ) -> Result<Figures> {
         let mut prepared = self.prepare_labelled(config)?;
         self.train_labelled(&mut prepared, run, storage, stop)
     }
@@ -73,6 +73,7 @@ impl Train {
         let data = Labelled::read(&config, &task)?;
         let graph = labelled_graph(&config, &data.encoder)?;
         check_vectors(&graph, &data.train)?;
+        check_best_by(&config, &data.encoder, !data.valid.is_empty())?;
         let rows = config.train.batch.max(config.eval_rows());
         let scoring = sample_batches(&graph, &task, config.eval_rows(), data.longest());
         let batches = data.train.len().div_ceil(config.train.batch) as u64;
@@ -119,7 +120,7 @@ impl Train {
         run: &RunFolder,
         storage: Rc<dyn Storage>,
         stop: &AtomicBool,
-    ) -> Result<()> {
+    ) -> Result<Figures> {
         let start = Instant::now();
         let lines = introduction(prepared);
         if self.profile {
@@ -160,7 +161,8 @@ impl Train {
         let (steps, took) = (count(outcome.step), duration(start.elapsed()));
         show.line(&format!("{why}: {steps} steps, {} epochs in {took}", outcome.epoch));
         if let Some(best) = outcome.best {
-            show.line(&format!("best validation loss {:.4} nats after step {}", best.loss, count(best.step)));
+            let by = config.train.best_by.as_ref().map_or_else(String::new, |name| format!(" (chosen by {name})"));
+            show.line(&format!("best validation loss {:.4} nats after step {}{by}", best.loss, count(best.step)));
             show.object(&json!({ "event": "best", "step": best.step, "loss": best.loss }));
         }
         let decision = self.decide(task, data, network, scoring)?;
@@ -168,9 +170,12 @@ impl Train {
         if encoder.classes().len() == 2 {
             show.line(&format!("`{}` from probability {:.4} on", encoder.classes()[1], decision.threshold));
         }
+        let mut figures = Figures::new();
         for (name, samples) in [("validation", &data.valid), ("test", &data.test)] {
             if !samples.is_empty() {
-                tell(&mut show, name, &measuring.scores(network, samples, decision.threshold)?);
+                let scores = measuring.scores(network, samples, decision.threshold)?;
+                tell(&mut show, name, &scores);
+                figures = scores.figures();
             }
         }
         show.line(&format!("\nThe run is in {path}. Go on with:"));
@@ -179,7 +184,7 @@ impl Train {
         show.object(&json!({
             "event": "finished", "run": run.path(), "step": outcome.step, "threshold": decision.threshold,
         }));
-        show.result()
+        show.result().map(|()| figures)
     }
 }
 

@@ -5,6 +5,7 @@ mod argv;
 mod bench;
 mod corpus;
 mod eval;
+mod folds;
 mod generate;
 mod gradcheck;
 mod interrupt;

@@ -1,8 +1,8 @@
 //! The figures of labelled samples, for people and for programs.
 
 use serde_json::{Value, json};
-use unroll::config::TaskKind;
-use unroll::error::Result;
+use unroll::config::{RunConfig, TaskKind};
+use unroll::error::{Error, Result};
 use unroll::labels::{
     BatchOptions, Encoder, Sample, Scored, Search, WordScores, captions, exact, predict, score_words,
 };
@@ -56,6 +56,28 @@ impl Measuring<'_> {
 /// The most words of a caption that is searched: twice as many as any that was read.
 pub(crate) fn longest_caption(encoder: &Encoder) -> usize {
     2 * encoder.longest()
+}
+
+/// Refuses to choose the best evaluation by a figure that there will not be.
+pub(crate) fn check_best_by(config: &RunConfig, encoder: &Encoder, validates: bool) -> Result<()> {
+    let Some(name) = &config.train.best_by else { return Ok(()) };
+    let names: &[&str] = match (encoder.kind(), encoder.classes().len()) {
+        (TaskKind::Classify, 2) => &["accuracy", "f1", "precision", "recall"],
+        (TaskKind::Classify, _) => &["accuracy", "macro_f1"],
+        (TaskKind::Tag, 2) => &["accuracy", "f1", "precision", "recall", "known_accuracy", "unknown_accuracy"],
+        (TaskKind::Tag, _) => &["accuracy", "macro_f1", "known_accuracy", "unknown_accuracy"],
+        (TaskKind::Next, _) => &["accuracy", "top_5"],
+        (TaskKind::Caption, _) => &["accuracy", "exact", "top_5"],
+    };
+    if !names.contains(&name.as_str()) {
+        return Err(Error::option("train.best_by", format!("the evaluations have no figure `{name}`"))
+            .mend(format!("they have {}", names.join(", "))));
+    }
+    if !validates {
+        return Err(Error::option("train.best_by", "no sample validates, so there is no evaluation to choose")
+            .mend("leave it out, or hold samples out by data.valid_fraction"));
+    }
+    Ok(())
 }
 
 impl Scores {

@@ -53,6 +53,9 @@ pub(crate) struct Train {
     /// Threads [default: all cores]; the result does not depend on it
     #[arg(long, value_name = "N", help_heading = "Run")]
     threads: Option<usize>,
+    /// Trains once for each fold of labelled samples (task.folds), and tells the mean of the tests
+    #[arg(long, conflicts_with = "resume", help_heading = "Run")]
+    all_folds: bool,
     /// Switches a fusion off; may be repeated
     #[arg(long, value_name = "NAME", help_heading = "Run")]
     pub(crate) no_fuse: Vec<String>,
@@ -111,9 +114,12 @@ impl Train {
                 .mend(format!("go on with it by `unroll train --resume {shown}`, or choose another folder")));
         }
         let storage = self.storage();
+        if self.all_folds {
+            return self.begin_folds(&config, &path, &storage, stop);
+        }
         let folder = NewFolder::claim(&storage, &path)?;
         if config.task.is_some() {
-            return self.begin_labelled(config, folder, storage, stop);
+            return self.begin_labelled(config, folder, storage, stop).map(|_figures| ());
         }
         find_speakers(&mut config.data)?;
         let columns = &config.data.columns;
@@ -140,7 +146,7 @@ impl Train {
         let (config, origins) = self.configuration.resolve(|resolver| resolver.file(&file))?;
         refuse_other_texts(&origins)?;
         if config.task.is_some() {
-            return self.resume_labelled(config, &run, storage, stop);
+            return self.resume_labelled(config, &run, storage, stop).map(|_figures| ());
         }
         let texts = Texts::open(&config, path)?;
         let mut prepared = self.prepare(config, texts)?;
@@ -451,7 +457,7 @@ pub(crate) struct NewFolder {
 }
 
 impl NewFolder {
-    fn claim(storage: &Rc<dyn Storage>, path: &Path) -> Result<NewFolder> {
+    pub(crate) fn claim(storage: &Rc<dyn Storage>, path: &Path) -> Result<NewFolder> {
         let missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
         let made = path.ancestors().take_while(missing).map(Path::to_owned).collect();
         let files = ["train", "valid", "test"].map(|name| path.join(format!("{name}.tokens")));

@@ -182,6 +182,7 @@ pub(super) fn config() -> TrainConfig {
         save_every: Every::Steps(3),
         save_minutes: None,
         early_stop: None,
+        best_by: None,
     }
 }
 

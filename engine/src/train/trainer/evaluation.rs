@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::Result;
+use crate::{Error, Result};
 
 use super::super::learner::Learner;
-use super::super::observer::{EvaluationReport, Event, Metric};
+use super::super::observer::{EvaluationReport, Event, Figures, Metric};
 use super::super::scoring::Scoring;
 use super::super::state::{Best, Tally};
 use super::Trainer;
@@ -56,29 +56,43 @@ impl<L: Learner> Trainer<'_, L> {
         if !mean.is_finite() {
             return Err(self.diverged(format!("the validation loss is {mean} after step {}", self.state.step)));
         }
-        let is_best = state.best.is_none_or(|best| mean < best.loss);
-        let best = state.best.filter(|_| !is_best).unwrap_or(Best { step: state.step, loss: mean });
-        state.best = Some(best);
+        let figures = match &mut self.session.measure {
+            Some(measure) => Some(measure(self.session.learner)?),
+            None => None,
+        };
+        let figure = match &self.config.best_by {
+            Some(name) => Some(figure_of(name, figures.as_ref())?),
+            None => None,
+        };
+        // The lower, the better.
+        let (found, before) = match figure {
+            Some(figure) => (-figure, state.best_figure.map(|best| -best)),
+            None => (mean, state.best.map(|best| best.loss)),
+        };
+        let is_best = before.is_none_or(|before| found < before);
+        if is_best {
+            state.best = Some(Best { step: state.step, loss: mean });
+            state.best_figure = figure;
+        }
         if decides {
             self.config.schedule.evaluated(&mut state.schedule, mean);
             if let Some(rule) = &self.config.early_stop {
-                rule.evaluated(&mut state.early_stop, mean);
+                rule.evaluated(&mut state.early_stop, found);
             }
         }
         self.tell_evaluation(loss.count, Best { step: self.state.step, loss: mean }, start);
-        self.measure()?;
+        if let Some(figures) = &figures {
+            self.tell_figures(figures);
+        }
         Ok(if is_best { Evaluated::Best } else { Evaluated::NotBest })
     }
 
-    fn measure(&mut self) -> Result<()> {
-        let Some(measure) = &mut self.session.measure else { return Ok(()) };
-        let figures = measure(self.session.learner)?;
+    fn tell_figures(&mut self, figures: &Figures) {
         let (step, epoch) = (self.state.step, self.state.epoch);
         if let Some(keeper) = &mut self.keeper {
-            keeper.metric(&Metric::Measured { step, epoch, figures: &figures });
+            keeper.metric(&Metric::Measured { step, epoch, figures });
         }
-        self.session.observer.event(&Event::Measured { step, epoch, figures: &figures });
-        Ok(())
+        self.session.observer.event(&Event::Measured { step, epoch, figures });
     }
 
     fn tell_evaluation(&mut self, tokens: u64, found: Best, start: Instant) {
@@ -101,4 +115,18 @@ impl<L: Learner> Trainer<'_, L> {
         };
         self.session.observer.event(&Event::Evaluated(&report));
     }
+}
+
+/// The figure of this name, or what there is.
+fn figure_of(name: &str, figures: Option<&Figures>) -> Result<f64> {
+    let found = figures.and_then(|figures| figures.get(name)).and_then(serde_json::Value::as_f64);
+    found.ok_or_else(|| {
+        let names: Vec<&str> = figures.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+        let error = Error::option("train.best_by", format!("the evaluations have no figure `{name}`"));
+        if names.is_empty() {
+            error.mend("leave it out")
+        } else {
+            error.mend(format!("they have {}", names.join(", ")))
+        }
+    })
 }
