@@ -19,6 +19,7 @@ const MODELS: [(&str, usize); 3] = [
             { type = "dense", name = "hidden", units = 6, activation = "sigmoid" },
             { type = "dropout", rate = 0.3 },
             { type = "activation", activation = "tanh" },
+            { type = "layer_normalization", epsilon = 0.1 },
             { type = "dense", activation = "softmax", tied_to = "embedding" },
         ]
         "#,

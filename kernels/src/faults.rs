@@ -49,11 +49,13 @@ pub enum Fault {
     ColumnSums,
     /// [`crate::rows::add_product_sums`]
     ProductSums,
+    /// [`crate::layer_norm::backward`]
+    LayerNorm,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Fault; 19] = [
+    pub const ALL: [Fault; 20] = [
         Fault::Rnn,
         Fault::Lstm,
         Fault::LstmCarry,
@@ -73,6 +75,7 @@ impl Fault {
         Fault::DirectProduct,
         Fault::ColumnSums,
         Fault::ProductSums,
+        Fault::LayerNorm,
     ];
 }
 

@@ -20,6 +20,7 @@ pub mod fuzzing;
 pub mod gemm;
 pub mod gru;
 pub mod isa;
+pub mod layer_norm;
 pub mod lstm;
 pub mod mat;
 pub mod math;

@@ -18,7 +18,7 @@ mod shared;
 
 pub(crate) use products::{Products, Right, Scratch, Start};
 pub(crate) use recurrence::{
-    Gates, GruBackward, GruBeforeBackward, GruBeforeForward, GruForward, Lookup, Loop, LstmBackward, LstmForward,
+    Gates, GruBackward, GruBeforeBackward, GruBeforeForward, GruForward, Held, Lookup, Loop, LstmBackward, LstmForward,
     RnnBackward, RnnForward, Sweep, run,
 };
 

@@ -242,12 +242,22 @@ impl Products<'_> {
 
     /// Calls `body(rows, part)` with disjoint row ranges of `c` that cover it.
     pub(crate) fn by_rows(self, c: MatMut<'_>, body: impl Fn(Range<usize>, MatMut<'_>) + Sync) {
-        let (m, n) = (c.rows(), c.cols());
-        let c = Shared::new(c);
+        self.by_rows_of([c], |rows, [part]| body(rows, part));
+    }
+
+    /// The same for matrices of as many rows, cut alike.
+    pub(crate) fn by_rows_of<const C: usize>(
+        self,
+        c: [MatMut<'_>; C],
+        body: impl Fn(Range<usize>, [MatMut<'_>; C]) + Sync,
+    ) {
+        let (m, n) = (c[0].rows(), c.iter().map(MatMut::cols).sum::<usize>());
+        assert!(c.iter().all(|c| c.rows() == m), "matrices of different numbers of rows");
+        let c = c.map(Shared::new);
         let _span = profile::enter(Phase::ElementWise);
         self.team.divide(Work::pass(m * n), Cut { len: m, granule: 1, parts: 8 }, |_, rows| {
             // SAFETY: parts do not overlap.
-            body(rows.clone(), unsafe { c.write(rows) });
+            body(rows.clone(), std::array::from_fn(|i| unsafe { c[i].write(rows.clone()) }));
         });
     }
 

@@ -12,11 +12,11 @@ use super::model::{
     Model, Params, Step, Value, add, drop, drop_weights, drop_words, dropout, element_wise, merge_backward, row,
 };
 use super::recurrent::Carried;
-use super::sizes::{mean_square, sizes, softmax, square, squares, state_size};
+use super::sizes::{mean_square, normal_sizes, sizes, softmax, square, squares, state_size};
 use crate::graph::{Activation, Cell, LayerConfig, Loss, Node, Part, Reading, Source};
 use crate::layers::Mask;
 use unroll_kernels::softmax::IGNORE;
-use unroll_kernels::{activation, embedding, gemm};
+use unroll_kernels::{activation, embedding, gemm, layer_norm};
 
 /// A gradient and what bounds the errors of its comparisons.
 pub(super) struct Gradient {
@@ -135,6 +135,19 @@ impl Pass<'_> {
                 drop(&mask, step, &mut size);
                 self.element_noise(y, &dx, 1.0);
                 self.give(i, 0, dx, size);
+            }
+            LayerConfig::LayerNormalization(_) => self.normalization(i, &dy, &size),
+            LayerConfig::ActivationRegularization(_) => {
+                let (mut dx, mut dx_size) = (dy, size);
+                let regularized = model.regularized(i, step, self.params);
+                let (penalty, own) = regularized.of(y);
+                // Each value meets itself and its neighbours in time, whose errors are at most the largest.
+                let largest = self.value_sizes[i].iter().fold(0.0, |max: f64, size| max.max(*size));
+                let more = regularized.slope() * largest;
+                dx_size.iter_mut().for_each(|size| *size += more);
+                add(&mut dx, &own);
+                self.result.noise += (4.0 + y.len() as f64) * penalty * penalty;
+                self.give(i, 0, dx, dx_size);
             }
             LayerConfig::Masking(_) => self.give(i, 0, dy, size),
             LayerConfig::Part(part) => self.part(i, *part, (dy, size)),
@@ -260,6 +273,49 @@ impl Pass<'_> {
         // The function itself rounds a few times more.
         self.product_noise(Rows::new(&dz, units), &[(Rows::new(&x, inputs), kernel)], bias, 4.0);
         self.give(i, 0, dx, dx_size);
+    }
+
+    /// Layer normalisation. Sizes: those that came go through the sums of a row as errors do; and n and r, which the gradient is
+    /// made of, have errors of their own.
+    fn normalization(&mut self, i: usize, dy: &[f64], size: &[f64]) {
+        let (model, width) = (self.model, self.model.graph.nodes()[i].shape.width());
+        let (x, x_size) = self.input(i);
+        let trace = model.normalize(i, self.params, x.data);
+        let largest = x.data.iter().fold(1.0, |max: f64, x| max.max(x.abs()));
+        let normal = normal_sizes(&trace, x_size.data, width);
+        let typical: Vec<f64> = x_size.data.chunks_exact(width).map(|row| mean_square(row).sqrt()).collect();
+        let [gain, _] = model.affine_values(i, self.params);
+        let d = layer_norm::reference::backward(&trace.normal, &trace.scale, &gain, dy);
+        let (mut dx_size, mut gain_size) = (Vec::new(), vec![0.0; width]);
+        for (r, scale) in trace.scale.iter().enumerate() {
+            let at = row(r, width);
+            let (n, own, s, dx) =
+                (&trace.normal[at.clone()], &normal[at.clone()], &size[at.clone()], &d.dx[at.clone()]);
+            let g: Vec<f64> = dy[at].iter().zip(&gain).map(|(dy, gain)| dy * gain).collect();
+            let come: Vec<f64> = s.iter().zip(&gain).map(|(s, gain)| s * gain.abs()).collect();
+            let (sum, along) = (g.iter().sum::<f64>(), g.iter().zip(n).map(|(g, n)| g * n).sum::<f64>());
+            let [come_typical, own_typical] = [&come[..], own].map(|x| mean_square(x).sqrt());
+            let mean = g.iter().map(|g| g.abs()).sum::<f64>() / width as f64;
+            for j in 0..width {
+                let came = come[j] + come_typical * (1.0 + n[j].abs());
+                let made = own[j] * along.abs() / width as f64 + n[j].abs() * mean * own_typical;
+                dx_size.push(scale * (came + made + typical[r] * dx[j].abs()) + dx[j].abs());
+                gain_size[j] += s[j] * own[j];
+            }
+            // The mean's roundings, the variance's, and those of each element.
+            let each: f64 = g.iter().zip(n).map(|(g, n)| square(&[g * largest * scale, g * n])).sum();
+            self.result.noise += width as f64 * square(&[largest * scale * sum, along]) + 4.0 * each;
+        }
+        self.element_noise(&self.values[i].y, dy, 2.0);
+        let [gain, offset] = model.affine(i);
+        let offset_size = Rows::new(size, width).column_sums();
+        for (p, gradient, size) in [(gain, &d.dgain, gain_size), (offset, &d.doffset, offset_size)] {
+            if let Some(p) = p {
+                add(&mut self.result.tensors[p], gradient);
+                add(&mut self.result.sizes[p], &size);
+            }
+        }
+        self.give(i, 0, d.dx, dx_size);
     }
 
     fn recurrence(&mut self, i: usize, dy: &[f64], size: &[f64]) {

@@ -114,7 +114,9 @@ impl Differences<'_> {
                 let source = node.params.contains(&tensor).then(|| node.inputs[0]);
                 matches!(source, Some(Source::Node(n)) if graph.nodes()[n].config.kind() == "one_hot")
             }),
-            Role::RecurrentKernel | Role::Bias | Role::RecurrentBias | Role::Peephole => false,
+            Role::RecurrentKernel | Role::Bias | Role::RecurrentBias | Role::Peephole | Role::Gamma | Role::Beta => {
+                false
+            }
         }
     }
 

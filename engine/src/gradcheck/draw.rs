@@ -115,7 +115,8 @@ fn limit(graph: &Graph, p: usize) -> f32 {
     let over = |n: usize| (3.0 / n as f32).sqrt().min(1.0);
     let node = graph.nodes().iter().find(|n| n.params.contains(&p));
     match spec.role {
-        Role::Bias | Role::RecurrentBias | Role::Peephole => 0.5,
+        Role::Bias | Role::RecurrentBias | Role::Peephole | Role::Beta => 0.5,
+        Role::Gamma => 1.0,
         Role::RecurrentKernel => 0.8 * over(spec.shape[0]),
         Role::Kernel => {
             let source = node.map(|n| n.inputs[0]);
@@ -172,6 +173,7 @@ pub(super) fn without_initializers(config: &ModelConfig) -> ModelConfig {
             LayerConfig::Embedding(layer) => layer.embeddings_initializer = None,
             LayerConfig::Dense(layer) => (layer.kernel_initializer, layer.bias_initializer) = (None, None),
             LayerConfig::SimpleRnn(o) | LayerConfig::Lstm(o) | LayerConfig::Gru(o) => clear(o),
+            LayerConfig::LayerNormalization(layer) => (layer.beta_initializer, layer.gamma_initializer) = (None, None),
             LayerConfig::Bidirectional(layer) => match &mut layer.layer {
                 RecurrentConfig::SimpleRnn(o) | RecurrentConfig::Lstm(o) | RecurrentConfig::Gru(o) => clear(o),
             },

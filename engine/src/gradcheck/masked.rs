@@ -1,5 +1,6 @@
-//! A direction with a mask, in f64, by the meaning of masks: every step is computed, one after the other, and where it is
-//! masked the state before it stays. (The network computes the steps that are there, and nothing of the others.)
+//! A direction with a mask or with zoneout, in f64, by their meaning: every step is computed, one after the other, and where
+//! it is masked, or a unit zoned out, the state before it stays. (The network computes the steps that are there, and nothing
+//! of the others.)
 
 use super::recurrent::{Carried, Direction, Trace};
 use unroll_kernels::cells::reference::Gradients;
@@ -22,30 +23,55 @@ pub(super) enum Output {
     Zero,
 }
 
-/// Rows of `new` where they are there, else of `old`.
-fn choose(there: &[bool], new: &[f64], old: &[f64]) -> Vec<f64> {
-    let width = new.len() / there.len();
-    let row = |n: usize| n * width..(n + 1) * width;
-    (0..there.len()).flat_map(|n| if there[n] { &new[row(n)] } else { &old[row(n)] }).copied().collect()
+/// The part of each state before a step that stays: 1 where the step is masked, else what zoneout says.
+#[derive(Clone, Debug)]
+pub(super) struct Keep {
+    /// (T, N, H)
+    pub(super) h: Vec<f64>,
+    /// (T, N, H), empty for cells without it.
+    pub(super) c: Vec<f64>,
+}
+
+impl Keep {
+    /// The same of a part of the rows or steps.
+    pub(super) fn map(&self, of: impl Fn(&[f64]) -> Vec<f64>) -> Self {
+        Self { h: of(&self.h), c: if self.c.is_empty() { Vec::new() } else { of(&self.c) } }
+    }
+}
+
+/// keep old + (1 - keep) new
+fn mixed(keep: &[f64], new: &[f64], old: &[f64]) -> Vec<f64> {
+    keep.iter().zip(new).zip(old).map(|((keep, new), old)| keep * old + (1.0 - keep) * new).collect()
+}
+
+/// keep d, and (1 - keep) d
+fn parted(keep: &[f64], d: &[f64]) -> [Vec<f64>; 2] {
+    let part = |of: fn(f64) -> f64| keep.iter().zip(d).map(|(keep, d)| of(*keep) * d).collect();
+    [part(|keep| keep), part(|keep| 1.0 - keep)]
+}
+
+fn add(sum: &mut [f64], x: &[f64]) {
+    sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
 }
 
 impl Direction<'_> {
     /// This direction for one step from a state.
     fn one(&self, before: Carried) -> Self {
         let mut one = self.clone();
-        (one.dims.steps, one.before, one.there) = (1, before, None);
+        (one.dims.steps, one.before, one.there, one.keep) = (1, before, None, None);
         one
     }
 
-    /// All steps of `x` (T, N, D), of which `there` (T, N) says whether it is masked.
-    pub(super) fn forward_masked(&self, x: &[f64], there: &[bool]) -> Masked {
+    /// All steps of `x` (T, N, D), of which `keep` says what stays.
+    pub(super) fn forward_masked(&self, x: &[f64], keep: &Keep) -> Masked {
         let mut masked = Masked { steps: Vec::new(), h: Vec::new(), c: Vec::new() };
-        let mut state = self.before.clone();
-        for (x, there) in x.chunks_exact(x.len() / self.dims.steps).zip(there.chunks_exact(self.dims.rows)) {
+        let (mut state, size) = (self.before.clone(), self.dims.state());
+        for (t, x) in x.chunks_exact(x.len() / self.dims.steps).enumerate() {
             let trace = self.one(state.clone()).forward(x);
-            state.h = choose(there, trace.h(), &state.h);
+            let at = t * size..(t + 1) * size;
+            state.h = mixed(&keep.h[at.clone()], trace.h(), &state.h);
             if !state.c.is_empty() {
-                state.c = choose(there, trace.c(), &state.c);
+                state.c = mixed(&keep.c[at], trace.c(), &state.c);
             }
             masked.steps.push(trace);
             masked.h.extend_from_slice(&state.h);
@@ -56,36 +82,35 @@ impl Direction<'_> {
 
     /// The gradient of everything that went in, from that of the states after each step (T, N, H), which counts where the
     /// step is not masked, and of the state after the last.
-    pub(super) fn backward_masked(
-        &self,
-        x: &[f64],
-        there: &[bool],
-        masked: &Masked,
-        (dy, after): (&[f64], &Carried),
-    ) -> Gradients {
+    pub(super) fn backward_masked(&self, x: &[f64], masked: &Masked, (dy, after): (&[f64], &Carried)) -> Gradients {
         let (dims, state) = (self.dims, self.dims.state());
         let zeros = vec![0.0; state];
+        let Some(keep) = &self.keep else { return self.backward(x, &masked.steps[0], dy, after) };
         let mut d = after.clone();
         let mut sum: Option<Gradients> = None;
         let width = x.len() / dims.steps;
         for t in (0..dims.steps).rev() {
-            let there = &there[t * dims.rows..(t + 1) * dims.rows];
+            let at = t * state..(t + 1) * state;
             let before = if t == 0 {
                 self.before.clone()
             } else {
                 let at = |x: &[f64]| if x.is_empty() { Vec::new() } else { x[(t - 1) * state..t * state].to_vec() };
                 Carried { h: at(&masked.h), c: at(&masked.c) }
             };
-            // A row that is masked here has no part in the step.
-            let dy = choose(there, &dy[t * state..(t + 1) * state], &zeros);
-            let own = |d: &[f64]| if d.is_empty() { Vec::new() } else { choose(there, d, &zeros) };
-            let after = Carried { h: own(&d.h), c: own(&d.c) };
-            let step = self.one(before);
-            let gradients = step.backward(&x[t * width..(t + 1) * width], &masked.steps[t], &dy, &after);
-            d.h = choose(there, &gradients.dh0, &d.h);
-            if !d.c.is_empty() {
-                d.c = choose(there, &gradients.dc0, &d.c);
+            for (u, dh) in d.h.iter_mut().enumerate() {
+                // A row that is masked here has no output.
+                let there = self.there.as_ref().is_none_or(|there| there[t * dims.rows + u / dims.units]);
+                *dh += if there { dy[at.start + u] } else { 0.0 };
             }
+            let [past_h, through_h] = parted(&keep.h[at.clone()], &d.h);
+            let [past_c, through_c] =
+                if d.c.is_empty() { [const { Vec::new() }; 2] } else { parted(&keep.c[at], &d.c) };
+            let after = Carried { h: through_h, c: through_c };
+            let step = self.one(before);
+            let gradients = step.backward(&x[t * width..(t + 1) * width], &masked.steps[t], &zeros, &after);
+            d = Carried { h: gradients.dh0.clone(), c: gradients.dc0.clone() };
+            add(&mut d.h, &past_h);
+            add(&mut d.c, &past_c);
             sum = Some(match sum {
                 None => gradients,
                 Some(later) => joined(gradients, later),
@@ -136,8 +161,6 @@ fn joined(mut first: Gradients, later: Gradients) -> Gradients {
         (&mut first.dbias, later.dbias),
         (&mut first.dpeephole, later.dpeephole),
     ];
-    for (sum, more) in sums {
-        sum.iter_mut().zip(more).for_each(|(sum, x)| *sum += x);
-    }
+    sums.into_iter().for_each(|(sum, more)| add(sum, &more));
     first
 }

@@ -31,6 +31,7 @@
 //! ```
 
 mod backward;
+mod by_row;
 mod differences;
 mod draw;
 mod masked;

@@ -4,7 +4,7 @@
 //! plan is used, so that a fault there cannot hide by being made twice. The one thing shared is the dropout mask: which
 //! elements fall is a choice, not a computation.
 
-use super::masked::Output;
+use super::masked::{Keep, Output};
 use super::recurrent::{Carried, Direction, Trace, pattern};
 use crate::graph::{
     Activation, Cell, Dropout, Graph, LayerConfig, Loss, MaskRule, MergeMode, Node, Part, Reading, Recurrent, Role,
@@ -16,7 +16,7 @@ use crate::random::Key;
 use std::ops::Range;
 use unroll_kernels::cells::reference::Dims;
 use unroll_kernels::softmax::IGNORE;
-use unroll_kernels::{activation, embedding, gemm, gru, softmax};
+use unroll_kernels::{activation, embedding, gemm, gru, layer_norm, softmax};
 
 /// A graph to run in f64.
 #[derive(Clone, Copy)]
@@ -116,7 +116,8 @@ impl<'a> Model<'a> {
             again.push(value);
         }
         let logits = self.graph.logits();
-        (self.loss(step, &again[logits].as_ref().unwrap_or(&base[logits]).y), same)
+        let value = |n: usize| again[n].as_ref().unwrap_or(&base[n]);
+        (self.loss(step, &value(logits).y) + self.penalty(step, params, value), same)
     }
 
     /// The nodes that a change of this tensor reaches.
@@ -130,7 +131,38 @@ impl<'a> Model<'a> {
         affected
     }
 
-    /// The number that the gradient is of.
+    /// What layers add to the objective.
+    fn penalty<'v>(&self, step: &Step<'_>, params: Params<'_>, value: impl Fn(usize) -> &'v Value) -> f64 {
+        let nodes = self.graph.nodes()[..=self.graph.logits()].iter().enumerate();
+        let penalties = nodes.map(|(i, node)| match &node.config {
+            LayerConfig::ActivationRegularization(_) => self.regularized(i, step, params).of(&value(i).y).0,
+            _ => 0.0,
+        });
+        penalties.sum()
+    }
+
+    /// What activation regularisation `i` looks at.
+    pub(super) fn regularized(&self, i: usize, step: &Step<'_>, params: Params<'_>) -> Regularized {
+        let node = &self.graph.nodes()[i];
+        let (rows, width) = (step.rows, node.shape.width());
+        let (alpha, beta) = match &node.config {
+            LayerConfig::ActivationRegularization(layer) => (layer.alpha, layer.beta),
+            _ => (0.0, 0.0),
+        };
+        let sequence = node.shape.time.is_some();
+        let count = if sequence { step.steps * rows } else { rows };
+        let there = self.there(step, params).filter(|_| sequence);
+        let there = |at: usize| there.as_ref().is_none_or(|there| there[at]);
+        let places: Vec<usize> = (0..count).filter(|&at| there(at)).collect();
+        // Steps that follow one another in a row, whatever is masked between them.
+        let next = |at: usize| (1..).map(|t| at + t * rows).take_while(|&next| next < count).find(|&next| there(next));
+        let pairs: Vec<[usize; 2]> = places.iter().filter_map(|&at| Some([at, next(at)?])).collect();
+        let scored = step.targets.iter().filter(|&&t| t != IGNORE).count() as f64;
+        let over = |rate: f32, n: usize| f64::from(rate) * self.factor(step) * scored / (n.max(1) * width) as f64;
+        Regularized { alpha: over(alpha, places.len()), beta: over(beta, pairs.len()), width, places, pairs }
+    }
+
+    /// The mean, or sum, of the losses that is reported.
     pub(super) fn loss(&self, step: &Step<'_>, logits: &[f64]) -> f64 {
         self.factor(step) * self.losses(step, logits).iter().sum::<f64>()
     }
@@ -296,14 +328,48 @@ impl<'a> Model<'a> {
                     bias
                 }),
                 before,
-                there: there.as_ref().map(|there| {
-                    let reverse = reverse(d);
-                    let times = there.chunks_exact(step.rows);
-                    if reverse { times.rev().flatten().copied().collect() } else { there.clone() }
-                }),
+                there: there.as_ref().map(|there| in_order(there, step.rows, reverse(d))),
+                keep: self
+                    .keep(i, d, step, there.as_deref())
+                    .map(|keep| keep.map(|x| in_order(x, dims.state(), reverse(d)))),
+                drop: self.state_drop(i, d, step),
             }
         });
         directions.collect()
+    }
+
+    /// What stays of the states before each step of direction `d` of recurrent node `i`, in the order of time.
+    fn keep(&self, i: usize, d: usize, step: &Step<'_>, there: Option<&[bool]>) -> Option<Keep> {
+        let (cell, options, _) = self.graph.nodes()[i].config.recurrence()?;
+        let (units, rows) = (options.units, step.rows);
+        let rates = [options.zoneout, options.zoneout_cell];
+        if there.is_none() && rates == [0.0; 2] {
+            return None;
+        }
+        let of = |state: usize| -> Vec<f64> {
+            let mask = Mask::of_zone(i, d, state, rates[state], units);
+            let row = |at: usize| -> Vec<f64> {
+                if there.is_some_and(|there| !there[at]) {
+                    return vec![1.0; units];
+                }
+                if !mask.drops() {
+                    return vec![0.0; units];
+                }
+                let keeps = mask.keeps(step.key, mask.position(at / rows, at % rows, rows)).flatten().take(units);
+                keeps.map(|keep| if keep { 0.0 } else { 1.0 }).collect()
+            };
+            (0..step.steps * rows).flat_map(row).collect()
+        };
+        Some(Keep { h: of(0), c: if cell == Cell::Lstm { of(1) } else { Vec::new() } })
+    }
+
+    /// What h is multiplied by in the recurrent products of direction `d` of recurrent node `i`, (N, H).
+    fn state_drop(&self, i: usize, d: usize, step: &Step<'_>) -> Option<Vec<f64>> {
+        let (_, options, _) = self.graph.nodes()[i].config.recurrence()?;
+        let mask = Mask::of_state(i, d, options.recurrent_dropout, options.units);
+        let mut ones = vec![1.0; step.rows * options.units];
+        drop_at(&mask, step.key, |row| row, &mut ones);
+        mask.drops().then_some(ones)
     }
 
     /// What is dropped of the recurrent weights of direction `d` of a recurrent node.
@@ -374,7 +440,8 @@ impl<'a> Model<'a> {
                 drop(&dropout(i, layer, width), step, &mut y);
                 y
             }
-            LayerConfig::Masking(_) => input(0).to_vec(),
+            LayerConfig::LayerNormalization(_) => self.normalize(i, params, input(0)).y,
+            LayerConfig::Masking(_) | LayerConfig::ActivationRegularization(_) => input(0).to_vec(),
             LayerConfig::Activation(layer) if layer.activation == Activation::Softmax => {
                 input(0).chunks_exact(width).flat_map(softmax::reference::softmax).collect()
             }
@@ -397,6 +464,27 @@ impl<'a> Model<'a> {
             LayerConfig::TimeDistributed(_) => Vec::new(),
         };
         Value { y, ..Value::default() }
+    }
+
+    /// The gain and the offset of a layer normalisation: tensors where it has them.
+    pub(super) fn affine(&self, i: usize) -> [Option<usize>; 2] {
+        [Role::Gamma, Role::Beta].map(|role| self.tensor(&self.graph.nodes()[i], role, 0))
+    }
+
+    /// What a layer normalisation multiplies by, and what it adds.
+    pub(super) fn affine_values(&self, i: usize, params: Params<'_>) -> [Vec<f64>; 2] {
+        let width = self.graph.nodes()[i].shape.width();
+        let [gain, offset] = self.affine(i).map(|p| p.map(|p| params.get(p).to_vec()));
+        [gain.unwrap_or_else(|| vec![1.0; width]), offset.unwrap_or_else(|| vec![0.0; width])]
+    }
+
+    /// A layer normalisation.
+    pub(super) fn normalize(&self, i: usize, params: Params<'_>, x: &[f64]) -> layer_norm::reference::Trace {
+        let LayerConfig::LayerNormalization(layer) = &self.graph.nodes()[i].config else {
+            return layer_norm::reference::Trace::default();
+        };
+        let [gain, offset] = self.affine_values(i, params);
+        layer_norm::reference::forward(x, &gain, &offset, f64::from(layer.epsilon()))
     }
 
     /// x W + b.
@@ -482,6 +570,40 @@ impl<'a> Model<'a> {
     }
 }
 
+/// The positions and the pairs of positions that an activation regularisation looks at, and the factor of each square.
+pub(super) struct Regularized {
+    alpha: f64,
+    beta: f64,
+    width: usize,
+    places: Vec<usize>,
+    pairs: Vec<[usize; 2]>,
+}
+
+impl Regularized {
+    /// What it adds to the objective, and the gradient of that.
+    pub(super) fn of(&self, y: &[f64]) -> (f64, Vec<f64>) {
+        let (mut sum, mut gradient) = (0.0, vec![0.0; y.len()]);
+        for at in self.places.iter().flat_map(|&at| row(at, self.width)) {
+            sum += self.alpha * y[at] * y[at];
+            gradient[at] += 2.0 * self.alpha * y[at];
+        }
+        for [one, two] in &self.pairs {
+            for (one, two) in row(*one, self.width).zip(row(*two, self.width)) {
+                let d = y[two] - y[one];
+                sum += self.beta * d * d;
+                gradient[two] += 2.0 * self.beta * d;
+                gradient[one] -= 2.0 * self.beta * d;
+            }
+        }
+        (sum, gradient)
+    }
+
+    /// The most that an entry of the gradient moves by where every value moves by 1 at most.
+    pub(super) fn slope(&self) -> f64 {
+        2.0 * self.alpha + 8.0 * self.beta
+    }
+}
+
 /// What two directions' outputs of `units` columns are merged to.
 fn merge(mode: MergeMode, units: usize, [one, two]: [&[f64]; 2]) -> Vec<f64> {
     let pairs = one.iter().zip(two);
@@ -506,6 +628,11 @@ pub(super) fn merge_backward(mode: MergeMode, units: usize, d: usize, other: &[f
         MergeMode::Mul => dy.iter().zip(other).map(|(dy, other)| dy * other).collect(),
         MergeMode::Ave => dy.iter().map(|dy| dy / 2.0).collect(),
     }
+}
+
+/// Steps of `size` elements each in the order of reading.
+fn in_order<T: Clone>(x: &[T], size: usize, reverse: bool) -> Vec<T> {
+    if reverse { x.chunks_exact(size).rev().flatten().cloned().collect() } else { x.to_vec() }
 }
 
 /// The mask of a dropout layer.

@@ -1,6 +1,7 @@
 //! One direction of a recurrent layer in f64, from the references of its cell.
 
-use super::masked::Masked;
+use super::by_row::ByRow;
+use super::masked::{Keep, Masked};
 use crate::graph::Cell;
 use std::borrow::Cow;
 use unroll_kernels::activation::{self, Activation};
@@ -33,6 +34,10 @@ pub(super) struct Direction<'a> {
     pub(super) before: Carried,
     /// (T, N), in the order of reading: `false` where a step is masked.
     pub(super) there: Option<Vec<bool>>,
+    /// What stays of the state before each step, in the order of reading, where steps are masked or zoned out.
+    pub(super) keep: Option<Keep>,
+    /// (N, H): what h is multiplied by in recurrent products.
+    pub(super) drop: Option<Vec<f64>>,
 }
 
 /// What a forward pass leaves for the backward pass.
@@ -42,6 +47,7 @@ pub(super) enum Trace {
     Lstm(lstm::reference::Trace),
     Gru(gru::reference::Trace),
     Masked(Box<Masked>),
+    ByRow(Box<ByRow>),
 }
 
 impl Trace {
@@ -52,6 +58,7 @@ impl Trace {
             Self::Lstm(trace) => &trace.h,
             Self::Gru(trace) => &trace.h,
             Self::Masked(trace) => &trace.h,
+            Self::ByRow(trace) => &trace.h,
         }
     }
 
@@ -62,6 +69,7 @@ impl Trace {
             Self::Lstm(trace) => &trace.gates,
             Self::Gru(trace) => &trace.gates,
             Self::Masked(trace) => return trace.steps.iter().map(Self::largest).fold(0.0, f64::max),
+            Self::ByRow(trace) => return trace.rows.iter().map(Self::largest).fold(0.0, f64::max),
         };
         gates.iter().chain(self.c()).chain(self.h()).fold(0.0, |max, x| max.max(x.abs()))
     }
@@ -72,6 +80,7 @@ impl Trace {
             Self::Lstm(trace) => &trace.c,
             Self::Rnn(_) | Self::Gru(_) => &[],
             Self::Masked(trace) => &trace.c,
+            Self::ByRow(trace) => &trace.c,
         }
     }
 }
@@ -102,6 +111,7 @@ impl Direction<'_> {
             Trace::Masked(trace) => {
                 trace.steps.iter().fold(0, |hash: u64, step| hash.rotate_left(1) ^ self.pattern(step))
             }
+            Trace::ByRow(trace) => trace.rows.iter().fold(0, |hash: u64, row| hash.rotate_left(1) ^ self.pattern(row)),
             Trace::Rnn(h) => pattern(activation, h.iter().copied()),
             Trace::Gru(trace) => gates(&trace.gates, 2, 3),
             Trace::Lstm(trace) => {
@@ -113,8 +123,11 @@ impl Direction<'_> {
 
     /// All steps of `x` (T, N, D).
     pub(super) fn forward(&self, x: &[f64]) -> Trace {
-        if let Some(there) = &self.there {
-            return Trace::Masked(Box::new(self.forward_masked(x, there)));
+        if let Some(drop) = &self.drop {
+            return Trace::ByRow(Box::new(self.forward_by_row(x, drop)));
+        }
+        if let Some(keep) = &self.keep {
+            return Trace::Masked(Box::new(self.forward_masked(x, keep)));
         }
         let (dims, p, Carried { h, c }) = (self.dims, &self.parameters(), &self.before);
         let form = gru::reference::Form { reset: self.reset, functions: self.functions };
@@ -140,10 +153,8 @@ impl Direction<'_> {
         let form = gru::reference::Form { reset: self.reset, functions: self.functions };
         let outputs = OutputGradients { dy, dh_last: &after.h, dc_last: &after.c };
         match trace {
-            Trace::Masked(masked) => {
-                let there = self.there.as_deref().unwrap_or(&[]);
-                self.backward_masked(x, there, masked, (dy, after))
-            }
+            Trace::ByRow(rows) => self.backward_by_row(x, rows, dy, after),
+            Trace::Masked(masked) => self.backward_masked(x, masked, (dy, after)),
             Trace::Rnn(y) => {
                 let inputs = rnn::reference::Inputs { x, h0: h };
                 rnn::reference::backward(dims, self.functions.activation, p, &inputs, y, &outputs)
@@ -159,10 +170,14 @@ impl Direction<'_> {
         }
     }
 
-    /// h before every step, (T, N, H).
+    /// h before every step as recurrent products take it, (T, N, H).
     pub(super) fn h_before(&self, trace: &Trace) -> Vec<f64> {
         let h = trace.h();
-        [&self.before.h[..], &h[..h.len() - self.before.h.len()]].concat()
+        let mut before = [&self.before.h[..], &h[..h.len() - self.before.h.len()]].concat();
+        if let Some(drop) = &self.drop {
+            before.iter_mut().zip(drop.iter().cycle()).for_each(|(h, drop)| *h *= drop);
+        }
+        before
     }
 
     /// A sequence (T, N, width) in the order of reading, or from there back.

@@ -7,7 +7,7 @@
 use super::model::{Model, Params, Step, Value, add, drop, dropout, element_wise, merge_backward};
 use super::recurrent::Trace;
 use crate::graph::{Activation, LayerConfig, MergeMode, Part, Source};
-use unroll_kernels::{activation, gemm};
+use unroll_kernels::{activation, gemm, layer_norm};
 
 /// The sizes of every node's values, laid out as they are; none of a dense layer's logits, which nothing takes.
 pub(super) fn sizes(model: &Model<'_>, step: &Step<'_>, params: Params<'_>, values: &[Value]) -> Vec<Vec<f64>> {
@@ -35,7 +35,17 @@ fn node(
     match &node.config {
         // Given or looked up, not computed.
         LayerConfig::Input(_) | LayerConfig::Embedding(_) | LayerConfig::OneHot(_) => magnitudes(y),
-        LayerConfig::Masking(_) => input(0).to_vec(),
+        LayerConfig::LayerNormalization(_) => {
+            let Source::Node(n) = node.inputs[0] else { return Vec::new() };
+            let [gain, offset] = model.affine_values(i, params);
+            let normal = normal_sizes(&model.normalize(i, params, &values[n].y), input(0), width);
+            let rows = normal.chunks_exact(width).zip(y.chunks_exact(width));
+            let row = |(n, y): (&[f64], &[f64])| -> Vec<f64> {
+                (0..width).map(|j| gain[j].abs() * n[j] + offset[j].abs() + y[j].abs()).collect()
+            };
+            rows.flat_map(row).collect()
+        }
+        LayerConfig::Masking(_) | LayerConfig::ActivationRegularization(_) => input(0).to_vec(),
         LayerConfig::SimpleRnn(_) | LayerConfig::Lstm(_) | LayerConfig::Gru(_) | LayerConfig::Bidirectional(_) => {
             let inputs: Vec<&[f64]> = (0..node.inputs.len()).map(input).collect();
             let absolute = state_size(model, i, step, params, (&inputs, &values[i].traces));
@@ -113,8 +123,10 @@ pub(super) fn state_size(
         // for that which is given.
         .map(|d| {
             let p = d.parameters();
+            // What is kept of h is scaled.
+            let kept = 1.0 / (1.0 - f64::from(options.recurrent_dropout)).powi(2);
             mean_square(x) * square(p.kernel)
-                + given.max(1.0) * (square(p.recurrent_kernel) + of(d.peephole))
+                + given.max(1.0) * (kept * square(p.recurrent_kernel) + of(d.peephole))
                 + of(p.bias)
         })
         .sum();
@@ -141,6 +153,16 @@ pub(super) fn softmax(y: &[f64], size: &[f64], width: usize) -> Vec<f64> {
         y.iter().zip(size).map(|(y, size)| y * (size + mean)).collect()
     };
     y.chunks_exact(width).zip(size.chunks_exact(width)).flat_map(row).collect()
+}
+
+/// The sizes of normalised rows: an error of x comes by itself, through the mean and through the variance.
+pub(super) fn normal_sizes(trace: &layer_norm::reference::Trace, size: &[f64], width: usize) -> Vec<f64> {
+    let rows = trace.normal.chunks_exact(width).zip(size.chunks_exact(width)).zip(&trace.scale);
+    let row = |((n, size), scale): ((&[f64], &[f64]), &f64)| -> Vec<f64> {
+        let typical = mean_square(size).sqrt();
+        n.iter().zip(size).map(|(n, size)| scale * (size + typical * (1.0 + n.abs())) + n.abs()).collect()
+    };
+    rows.flat_map(row).collect()
 }
 
 /// |x|

@@ -3,6 +3,7 @@ use crate::graph::ModelConfig;
 use unroll_kernels::isa::sets_under_test;
 
 mod drops;
+mod held;
 mod masks;
 mod parts;
 mod random;

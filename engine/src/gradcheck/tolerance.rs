@@ -66,6 +66,8 @@ pub(super) fn roundings(graph: &Graph, steps: usize, rows: usize) -> f64 {
             (LayerConfig::Dense(_), _) => (inputs + node.shape.width() as f64) / 2.0 + 8.0,
             // Backward, the sum over the steps.
             (LayerConfig::RepeatVector(_), _) => steps as f64,
+            // The sums of either pass, in sixteen lanes, and what is made of them.
+            (LayerConfig::LayerNormalization(_), _) => 16.0 + inputs / 8.0,
             (LayerConfig::Activation(_), _) => 8.0 + inputs / 16.0,
             (LayerConfig::Dropout(_) | LayerConfig::Add(_), _) => node.inputs.len() as f64,
             _ => 0.0,

@@ -28,7 +28,8 @@ pub struct ModelConfig {
     /// Tokens that every sample has; absent: sequences of any length. A window of six words has length 6.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_length: Option<usize>,
-    /// Draws every parameter that no layer says otherwise of; absent: Keras' defaults.
+    /// Draws every parameter that no layer says otherwise of, but gains and offsets of `layer_normalization`; absent: Keras'
+    /// defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initializer: Option<Initializer>,
     /// What is minimised.
@@ -242,6 +243,15 @@ options! {
         /// The part of the recurrent weights, in [0, 1), that is zero in a training step, the same for all of its steps and
         /// rows; the others are scaled by 1 / (1 - weight_drop) (Wan et al. 2013, Merity, Keskar and Socher 2018).
         #[serde(default, skip_serializing_if = "is_zero")] weight_drop: f32,
+        /// The part of the units of h, in [0, 1), that the recurrent product does not see in a training step, one choice a row for
+        /// all of its steps; the others are scaled by 1 / (1 - recurrent_dropout) (Gal and Ghahramani 2016, Keras). What a gru
+        /// mixes with its candidate is the whole h.
+        #[serde(default, skip_serializing_if = "is_zero")] recurrent_dropout: f32,
+        /// The part of the units of h, in [0, 1), that stay as they were before a step, chosen anew at each step of training;
+        /// otherwise h is the mean of both (Krueger et al. 2017).
+        #[serde(default, skip_serializing_if = "is_zero")] zoneout: f32,
+        /// Of lstm: the same for c.
+        #[serde(default, skip_serializing_if = "is_zero")] zoneout_cell: f32,
         /// Of gru: whether the reset gate is applied after the recurrent product; true (Keras, cuDNN) unless said otherwise.
         #[serde(default, skip_serializing_if = "Option::is_none")] reset_after: Option<bool>,
         /// Of lstm: whether the forget gate's bias starts at 1; true unless said otherwise.
@@ -295,7 +305,7 @@ options! {
     }
 }
 options! {
-    /// A layer applied to each step by itself: dense, activation or dropout.
+    /// A layer applied to each step by itself: dense, activation, dropout or layer_normalization.
     TimeDistributed {
         /// The layer.
         layer: Box<LayerConfig>,
@@ -309,6 +319,40 @@ options! {
         /// Whether one choice serves all steps of a row (Gal and Ghahramani 2016), as Keras' `noise_shape = (None, 1, units)`
         /// and the `dropout` of its recurrent layers do, rather than each step having its own.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")] variational: bool,
+    }
+}
+options! {
+    /// Gives the numbers of every step (or row) mean 0 and variance 1, then a gain and an offset of their own (Ba, Kiros and
+    /// Hinton 2016).
+    LayerNormalization {
+        /// Added to the variance; Keras: 0.001.
+        #[serde(default, skip_serializing_if = "Option::is_none")] epsilon: Option<f32>,
+        /// Whether there is an offset, `beta`; true unless said otherwise.
+        #[serde(default, skip_serializing_if = "Option::is_none")] center: Option<bool>,
+        /// Whether there is a gain, `gamma`; true unless said otherwise.
+        #[serde(default, skip_serializing_if = "Option::is_none")] scale: Option<bool>,
+        /// Draws the offset, whatever the model's initializer is; Keras: zeros.
+        #[serde(default, skip_serializing_if = "Option::is_none")] beta_initializer: Option<Initializer>,
+        /// Draws the gain, whatever the model's initializer is; Keras: ones.
+        #[serde(default, skip_serializing_if = "Option::is_none")] gamma_initializer: Option<Initializer>,
+    }
+}
+impl LayerNormalization {
+    /// What is added to the variance.
+    pub fn epsilon(&self) -> f32 {
+        self.epsilon.unwrap_or(1e-3)
+    }
+}
+
+options! {
+    /// Gives its input as it is, and adds to the objective of training, not to the losses that are reported: `alpha` times the
+    /// mean of its squares (AR), and `beta` times the mean of the squares of their differences from step to step (TAR; Merity,
+    /// McCann and Socher 2017). Masked steps count for neither.
+    ActivationRegularization {
+        /// The factor of the mean square.
+        #[serde(default, skip_serializing_if = "is_zero")] alpha: f32,
+        /// The factor of the mean square of the differences.
+        #[serde(default, skip_serializing_if = "is_zero")] beta: f32,
     }
 }
 options! {
@@ -441,6 +485,10 @@ pub enum LayerConfig {
     TimeDistributed(TimeDistributed),
     /// `dropout`
     Dropout(Dropout),
+    /// `layer_normalization`
+    LayerNormalization(LayerNormalization),
+    /// `activation_regularization`
+    ActivationRegularization(ActivationRegularization),
     /// `masking`
     Masking(Masking),
     /// `add`
@@ -472,6 +520,8 @@ impl LayerConfig {
             Self::Dense(_) => "dense",
             Self::TimeDistributed(_) => "time_distributed",
             Self::Dropout(_) => "dropout",
+            Self::LayerNormalization(_) => "layer_normalization",
+            Self::ActivationRegularization(_) => "activation_regularization",
             Self::Masking(_) => "masking",
             Self::Add(_) => "add",
             Self::Concatenate(_) => "concatenate",
@@ -495,6 +545,8 @@ impl LayerConfig {
             Self::Dense(_) => "Dense",
             Self::TimeDistributed(_) => "TimeDistributed",
             Self::Dropout(_) => "Dropout",
+            Self::LayerNormalization(_) => "LayerNormalization",
+            Self::ActivationRegularization(_) => "ActivationRegularization",
             Self::Masking(_) => "Masking",
             Self::Add(_) => "Add",
             Self::Concatenate(_) => "Concatenate",
@@ -516,7 +568,7 @@ impl LayerConfig {
             };
         }
         common!(Input Embedding OneHot SimpleRnn Lstm Gru Bidirectional Dense TimeDistributed Dropout Masking Add Concatenate
-            RepeatVector Reshape Activation)
+            RepeatVector Reshape Activation LayerNormalization ActivationRegularization)
     }
 
     /// The layers that give the state before the first step.

@@ -10,9 +10,9 @@ mod parts;
 mod shape;
 
 pub use config::{
-    Activation, ActivationLayer, Add, Bidirectional, Cell, Concatenate, Dense, Dropout, Embedding, Initializer, Input,
-    LayerConfig, Loss, Masking, MergeMode, ModelConfig, OneHot, Part, Reading, Recurrent, RecurrentConfig,
-    RepeatVector, Reshape, TimeDistributed,
+    Activation, ActivationLayer, ActivationRegularization, Add, Bidirectional, Cell, Concatenate, Dense, Dropout,
+    Embedding, Initializer, Input, LayerConfig, LayerNormalization, Loss, Masking, MergeMode, ModelConfig, OneHot,
+    Part, Reading, Recurrent, RecurrentConfig, RepeatVector, Reshape, TimeDistributed,
 };
 pub use mask::MaskRule;
 pub use params::{ParamSpec, Role};
@@ -183,6 +183,10 @@ impl Graph {
         let takes = |node: &Node| node.inputs.contains(&Source::Input) && !matches!(node.config, LayerConfig::Input(_));
         self.nodes.iter().any(takes)
     }
+    /// Whether a layer adds to the objective of training.
+    pub(crate) fn regularizes(&self) -> bool {
+        self.nodes.iter().any(|node| matches!(node.config, LayerConfig::ActivationRegularization(_)))
+    }
     /// The rows that every batch has, where an input layer says so.
     pub fn batch_size(&self) -> Option<usize> {
         self.vector_inputs().find_map(|(_, input)| input.batch_size)
@@ -293,9 +297,13 @@ impl Graph {
         let LayerConfig::TimeDistributed(wrapper) = config else { return Ok(config) };
         let inner = &*wrapper.layer;
         let wrong = |what: &str| Error::usage(format!("layer `{name}`: {what}"));
-        if !matches!(inner, LayerConfig::Dense(_) | LayerConfig::Activation(_) | LayerConfig::Dropout(_)) {
+        let (of_values, of_widths) = (
+            matches!(inner, LayerConfig::Activation(_) | LayerConfig::Dropout(_)),
+            matches!(inner, LayerConfig::Dense(_) | LayerConfig::LayerNormalization(_)),
+        );
+        if !of_values && !of_widths {
             let what = format!("time_distributed has no form of {}", inner.kind());
-            return Err(wrong(&what).mend("apply it to dense, activation or dropout"));
+            return Err(wrong(&what).mend("apply it to dense, activation, dropout or layer_normalization"));
         }
         if inner.name_and_inputs() != (None, &[][..]) {
             return Err(wrong("the layer within has a name or inputs").mend("give them to time_distributed"));

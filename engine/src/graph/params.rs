@@ -21,6 +21,10 @@ pub enum Role {
     RecurrentBias,
     /// What the gates i, f and o see of the cell state (3, H).
     Peephole,
+    /// A layer normalisation's gain (D).
+    Gamma,
+    /// A layer normalisation's offset (D).
+    Beta,
 }
 
 /// A parameter tensor and its place in the arena.
@@ -173,6 +177,37 @@ impl Graph {
                 }
                 Ok(input.clone())
             }
+            LayerConfig::LayerNormalization(layer) => {
+                if input.dims.len() != 1 {
+                    let what = format!("layer_normalization works on one axis after time, its input is {input}");
+                    return Err(wrong(what).mend("reshape it first"));
+                }
+                if !(layer.epsilon() >= 0.0 && layer.epsilon().is_finite()) {
+                    return Err(wrong(format!("epsilon {} is no positive number", layer.epsilon())));
+                }
+                // A model that draws its weights narrowly does not mean its gains.
+                if layer.scale.unwrap_or(true) {
+                    let init = layer.gamma_initializer.unwrap_or(Initializer::Ones);
+                    list.push(format!("{name}/gamma"), Role::Gamma, &input.dims, init)?;
+                }
+                if layer.center.unwrap_or(true) {
+                    let init = layer.beta_initializer.unwrap_or(Initializer::Zeros);
+                    list.push(format!("{name}/beta"), Role::Beta, &input.dims, init)?;
+                }
+                Ok(input.clone())
+            }
+            LayerConfig::ActivationRegularization(layer) => {
+                for (key, rate) in [("alpha", layer.alpha), ("beta", layer.beta)] {
+                    if !(rate >= 0.0 && rate.is_finite()) {
+                        return Err(wrong(format!("{key} {rate} is no positive number")));
+                    }
+                }
+                if layer.beta > 0.0 && input.time.is_none() {
+                    return Err(wrong(format!("beta is about steps, its input is {input}"))
+                        .mend("put it behind a layer with return_sequences = true, or leave beta out"));
+                }
+                Ok(input.clone())
+            }
             LayerConfig::Masking(_) | LayerConfig::Part(_) => Ok(input.clone()),
             LayerConfig::Activation(layer) => {
                 if layer.activation == Activation::Softmax && input.dims.len() != 1 {
@@ -304,7 +339,13 @@ impl Graph {
         if o.recurrent_activation.is_some() && cell == Cell::SimpleRnn {
             return Err(wrong("recurrent_activation belongs to lstm and gru".into()));
         }
-        part(layer, "weight_drop", o.weight_drop)?;
+        let rates = [("weight_drop", o.weight_drop), ("recurrent_dropout", o.recurrent_dropout)];
+        for (key, rate) in rates.into_iter().chain([("zoneout", o.zoneout), ("zoneout_cell", o.zoneout_cell)]) {
+            part(layer, key, rate)?;
+        }
+        if o.zoneout_cell > 0.0 && cell != Cell::Lstm {
+            return Err(wrong("zoneout_cell belongs to lstm".into()).mend("zoneout is that of h"));
+        }
         if o.zero_output_for_mask && !o.return_sequences {
             return Err(wrong("zero_output_for_mask is about the outputs of all steps".into())
                 .mend("set return_sequences = true, or leave it out"));

@@ -409,3 +409,52 @@ fn a_vector_is_repeated_for_every_step() {
         assert!(error.to_string().contains(want), "{error}");
     }
 }
+
+#[test]
+fn rows_are_normalised_by_their_width_and_states_kept_by_their_rates() {
+    let model = |layer: &str| {
+        let text = format!(
+            "initializer = {{ uniform = 0.1 }}\nlayers = [{{ type = \"embedding\", output_dim = 6 }}, {{ {layer} }}, \
+             {{ type = \"lstm\", units = 3 }}, {{ type = \"dense\" }}]"
+        );
+        graph(&text, 5)
+    };
+    let whole = model("type = \"layer_normalization\"").unwrap();
+    let row = &whole.rows()[2];
+    assert_eq!((&row.class[..], &row.output_shape[..], row.params), ("LayerNormalization", "(None, None, 6)", 12));
+    let gamma = whole.params().iter().find(|p| p.name == "layer_normalization/gamma").unwrap();
+    // The model's initializer is that of weights.
+    assert_eq!((&gamma.shape[..], gamma.initializer), (&[6][..], Initializer::Ones));
+    for (options, params) in [("center = false", 6), ("scale = false", 6), ("center = false, scale = false", 0)] {
+        let rows = model(&format!("type = \"layer_normalization\", {options}")).unwrap().rows();
+        assert_eq!(rows[2].params, params, "{options}");
+    }
+    let within = model("type = \"time_distributed\", layer = { type = \"layer_normalization\" }").unwrap();
+    assert_eq!(within.parameter_count(), whole.parameter_count());
+    for (layer, want) in [
+        ("type = \"layer_normalization\", epsilon = -1.0", "epsilon -1 is no positive number"),
+        ("type = \"activation_regularization\", alpha = -1.0", "alpha -1 is no positive number"),
+        (
+            "type = \"lstm\", units = 3 }, { type = \"activation_regularization\", beta = 1.0",
+            "layer `activation_regularization`: beta is about steps, its input is (None, 3)",
+        ),
+        ("type = \"gru\", units = 3, zoneout_cell = 0.5, return_sequences = true", "zoneout_cell belongs to lstm"),
+        (
+            "type = \"gru\", units = 3, zoneout = 1.0, return_sequences = true",
+            "layer `gru`: zoneout 1 is not in [0, 1)",
+        ),
+        (
+            "type = \"lstm\", units = 3, recurrent_dropout = -0.5, return_sequences = true",
+            "recurrent_dropout -0.5 is not in [0, 1)",
+        ),
+    ] {
+        let error = model(layer).unwrap_err();
+        assert!(error.to_string().contains(want), "{error}");
+    }
+    let error = graph(
+        "input_length = 2\nlayers = [{ type = \"embedding\", output_dim = 6 }, { type = \"reshape\", target_shape = [3, 4] }, \
+         { type = \"layer_normalization\" }, { type = \"dense\" }]",
+        5,
+    );
+    assert!(error.unwrap_err().to_string().contains("layer_normalization works on one axis after time"));
+}

@@ -1,10 +1,11 @@
 //! One direction of a recurrent layer: projection, time loop, and the gradients of both.
 
+use super::held::{HeldParams, HeldRoom};
 use super::projection::{Origin, Projection, Value};
 use super::{Cx, Dims, Mask};
 use crate::exec::{
-    Gates, GruBackward, GruBeforeBackward, GruBeforeForward, GruForward, Loop, LstmBackward, LstmForward, Products,
-    RnnBackward, RnnForward, Start, Sweep,
+    Gates, GruBackward, GruBeforeBackward, GruBeforeForward, GruForward, Held, Loop, LstmBackward, LstmForward,
+    Products, RnnBackward, RnnForward, Start, Sweep,
 };
 use crate::graph::Cell;
 use crate::network::Gradient;
@@ -37,6 +38,8 @@ pub(crate) struct CellParams {
     pub(crate) starts: bool,
     /// What is dropped of the recurrent weights in training.
     pub(crate) drop: Option<Mask>,
+    /// What is dropped of its state, and what stays from step to step.
+    pub(crate) held: HeldParams,
 }
 
 impl CellParams {
@@ -85,7 +88,8 @@ impl CellParams {
         let row = kept(precision, self.width()) + kept(precision, self.hidden_width()) + padded(self.reset_width());
         let before = if ragged { tokens } else { 0 };
         let first = if self.starts { capacity.rows as u64 * kept(precision, self.width()) as u64 } else { 0 };
-        4 * (tokens * row as u64 + first + (state + before) * padded(self.units) as u64)
+        let states = first + (state + before) * padded(self.units) as u64;
+        4 * (tokens * row as u64 + states) + self.held.bytes(capacity, self.units)
     }
 }
 
@@ -177,6 +181,7 @@ impl Direction {
             carry: Buffer::new(if backward { capacity.rows * state } else { 0 }),
             before: Buffer::default(),
             first: Buffer::new(if backward && cell.starts { capacity.rows * kept(precision, cell.width()) } else { 0 }),
+            held: HeldRoom::new(cell.held.clone(), cell.units, capacity, backward),
             most: tokens,
         };
         Self { cell, projection, reverse, room }
@@ -228,7 +233,13 @@ impl Direction {
         self.projection.forward(cx, value, gates);
     }
 
-    /// The time loop that computes h of all steps after [`Self::project`]. `h` is (P + 2 N, H) with the state before the first
+    /// Draws what this pass drops of the states; their first ones are in place, as is that of `h` (P + 2 N, H).
+    pub(crate) fn draw(&mut self, cx: &Cx<'_>, h: Mat<'_>) {
+        let sweep = self.sweep(cx);
+        self.room.held.draw(cx, sweep, h);
+    }
+
+    /// The time loop that computes h of all steps after [`Self::project`] and [`Self::draw`]. `h` is (P + 2 N, H) with the state before the first
     /// step in place, as is c.
     pub(crate) fn forward<'a, E: Element>(
         &'a mut self,
@@ -238,24 +249,25 @@ impl Direction {
         h: MatMut<'a>,
     ) -> (Sweep<'a>, Loop<'a, E>) {
         let sweep = self.sweep(cx);
-        let Buffers { gates, hidden, reset_h, c, .. } = Buffers::new(cx.dims, &self.cell, &mut self.room);
+        let Buffers { gates, hidden, reset_h, c, held, .. } = Buffers::new(cx, &self.cell, &mut self.room);
         let gates = Gates::new(gates, self.cell.cell.gates(), self.projection.lookup(cx, value));
         let (hidden, reset_h, c) = (hidden.into(), reset_h.into(), c.into());
         let (cell, recurrent, h) = (&self.cell, pack.forward.view(), h.into());
         let time_loop = match cell.cell {
             Cell::SimpleRnn => {
-                Loop::Rnn(RnnForward { activation: cell.functions.activation, recurrent, pre: gates, h })
+                Loop::Rnn(RnnForward { activation: cell.functions.activation, recurrent, pre: gates, h, held })
             }
-            Cell::Lstm => Loop::Lstm(LstmForward { form: cell.form(cx.params), recurrent, gates, c, h }),
+            Cell::Lstm => Loop::Lstm(LstmForward { form: cell.form(cx.params), recurrent, gates, c, h, held }),
             Cell::Gru => match &pack.candidate {
                 None => {
                     let recurrent_bias = cell.biases().1.map(|b| &cx.params[b]);
-                    Loop::Gru(GruForward { functions: cell.functions, recurrent, recurrent_bias, gates, hidden, h })
+                    let functions = cell.functions;
+                    Loop::Gru(GruForward { functions, recurrent, recurrent_bias, gates, hidden, h, held })
                 }
                 Some((candidate, _)) => {
                     let recurrent = [recurrent, candidate.view()];
                     let functions = cell.functions;
-                    Loop::GruBefore(GruBeforeForward { functions, recurrent, gates, reset_h, h })
+                    Loop::GruBefore(GruBeforeForward { functions, recurrent, gates, reset_h, h, held })
                 }
             },
         };
@@ -272,22 +284,22 @@ impl Direction {
         dh: MatMut<'a>,
     ) -> (Sweep<'a>, Loop<'a, E>) {
         let sweep = self.sweep(cx);
-        let Buffers { gates, hidden, c, carry, .. } = Buffers::new(cx.dims, &self.cell, &mut self.room);
+        let Buffers { gates, hidden, c, carry, held, .. } = Buffers::new(cx, &self.cell, &mut self.room);
         let (gates, hidden, c, carry) = (gates.into(), hidden.into(), c.into(), carry.into());
         let (transposed, functions, h, dh) = (pack.backward.view(), self.cell.functions, h.into(), dh.into());
         let time_loop = match self.cell.cell {
             Cell::SimpleRnn => {
-                Loop::RnnBack(RnnBackward { activation: functions.activation, transposed, pre: gates, h, dh })
+                Loop::RnnBack(RnnBackward { activation: functions.activation, transposed, pre: gates, h, dh, held })
             }
             Cell::Lstm => {
                 let form = self.cell.form(cx.params);
-                Loop::LstmBack(LstmBackward { form, transposed, gates, c, dh, dc: carry })
+                Loop::LstmBack(LstmBackward { form, transposed, gates, c, dh, dc: carry, held })
             }
             Cell::Gru => match &pack.candidate {
-                None => Loop::GruBack(GruBackward { functions, transposed, gates, hidden, h, dh }),
+                None => Loop::GruBack(GruBackward { functions, transposed, gates, hidden, h, dh, held }),
                 Some((_, candidate)) => {
                     let transposed = [transposed, candidate.view()];
-                    Loop::GruBeforeBack(GruBeforeBackward { functions, transposed, gates, h, dh, dreset: carry })
+                    Loop::GruBeforeBack(GruBeforeBackward { functions, transposed, gates, h, dh, dreset: carry, held })
                 }
             },
         };
@@ -298,7 +310,7 @@ impl Direction {
     /// [`Self::backward`]: what comes through the products of each row's first step.
     pub(crate) fn initial_gradient<E: Element>(&mut self, cx: &Cx<'_>, pack: &CellPack, dh: MatMut<'_>) {
         let (cell, rows, initial) = (&self.cell, cx.dims.rows, self.sweep(cx).initial());
-        let Room { gates, hidden, first, .. } = &mut self.room;
+        let Room { gates, hidden, first, held, .. } = &mut self.room;
         let (from, width) = match cell.cell {
             Cell::Gru if cell.reset_after => (&*hidden, cell.hidden_width()),
             _ => (&*gates, cell.width()),
@@ -317,7 +329,15 @@ impl Direction {
         // A GRU that resets before the product multiplies the candidate's part within the loop.
         let width = if cell.resets_before() { 2 * cell.units } else { width };
         let first = first.as_ref().cols_range(0..width);
-        cx.products().packed_product(first, pack.backward.view(), Start::Keep, dh.rows_range(initial));
+        let mut dh = dh.rows_range(initial);
+        let Some((drop, mut through)) = held.undrop(cx) else {
+            return cx.products().packed_product(first, pack.backward.view(), Start::Keep, dh);
+        };
+        cx.products().packed_product(first, pack.backward.view(), Start::Zero, through.reborrow());
+        for r in 0..rows {
+            let pairs = through.row_mut(r).iter().zip(drop.row(r));
+            dh.row_mut(r).iter_mut().zip(pairs).for_each(|(dh, (d, drop))| *dh += d * drop);
+        }
     }
 
     /// Adds to the gradients of the parameters, and of the input to `dx`, after the time loop of [`Self::backward`]. `h`
@@ -336,6 +356,7 @@ impl Direction {
         let sweep = self.sweep(cx);
         // Room for as many as there may ever be, so that later steps allocate nothing.
         let most = self.room.most * padded(units);
+        let h = self.room.held.dropped(cx).unwrap_or(h);
         let before = before_each(products, sweep, h, (&mut self.room.before, most));
         let gates = view::<E>(&self.room.gates, tokens, width);
         let hidden = view::<E>(&self.room.hidden, tokens, cell.hidden_width());
@@ -362,7 +383,7 @@ impl Direction {
         }
         if let Some(peephole) = &cell.peephole {
             let c = Mat::new(&self.room.c, cx.dims.with_edges(), units, padded(units));
-            let after = c.rows_range(sweep.after_all());
+            let after = self.room.held.fresh_c(cx.dims).unwrap_or(c).rows_range(sweep.after_all());
             let before = before_each(products, sweep, c, (&mut self.room.before, most));
             for (k, (gate, seen)) in [(0, before), (1, before), (3, after)].into_iter().enumerate() {
                 let range = peephole.start + k * units..peephole.start + (k + 1) * units;
@@ -408,6 +429,7 @@ struct Room {
     before: Buffer,
     /// (N, gates H): the gradient of the first step of each row, where the state before it has one.
     first: Buffer,
+    held: HeldRoom,
     /// P at most.
     most: usize,
 }
@@ -424,16 +446,19 @@ struct Buffers<'a, E> {
     c: MatMut<'a>,
     /// (N, H)
     carry: MatMut<'a>,
+    held: Option<Held<'a>>,
 }
 
 impl<'a, E: Element> Buffers<'a, E> {
-    fn new(dims: Dims, cell: &CellParams, room: &'a mut Room) -> Self {
+    fn new(cx: &Cx<'_>, cell: &CellParams, room: &'a mut Room) -> Self {
+        let dims = cx.dims;
         Self {
             gates: view_mut(&mut room.gates, dims.tokens, cell.width()),
             hidden: view_mut(&mut room.hidden, dims.tokens, cell.hidden_width()),
             reset_h: view_mut(&mut room.reset_h, dims.tokens, cell.reset_width()),
             c: view_mut(&mut room.c, dims.with_edges(), cell.units),
             carry: view_mut(&mut room.carry, dims.rows, cell.units),
+            held: room.held.held(dims, cx.training),
         }
     }
 }

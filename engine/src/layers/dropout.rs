@@ -36,8 +36,23 @@ impl Mask {
 
     /// That of the recurrent weights of direction `d` of a layer: a position is a row of them.
     pub(crate) fn of_weights(layer: usize, d: usize, rate: f32, columns: usize) -> Self {
+        Self::of_direction(layer, d, rate, columns)
+    }
+
+    /// That of h in the recurrent products of direction `d` of a layer: one serves all steps.
+    pub(crate) fn of_state(layer: usize, d: usize, rate: f32, columns: usize) -> Self {
+        Self::of_direction(layer, 2 + d, rate, columns).for_all_steps(true)
+    }
+
+    /// That of zoneout of state `state` (0 h, 1 c) of direction `d` of a layer: what it drops stays as it was.
+    pub(crate) fn of_zone(layer: usize, d: usize, state: usize, rate: f32, columns: usize) -> Self {
+        Self::of_direction(layer, 4 + 2 * state + d, rate, columns)
+    }
+
+    /// One of the masks of the directions of a layer.
+    fn of_direction(layer: usize, which: usize, rate: f32, columns: usize) -> Self {
         // Far above the number of any layer, so that no two masks are of one stream.
-        Self::new(layer | (1 + d) << 20, rate, columns)
+        Self::new(layer | (1 + which) << 20, rate, columns)
     }
 
     /// The same, where one mask serves all steps or each step has its own.
@@ -58,6 +73,11 @@ impl Mask {
     /// 1 / (1 - rate)
     pub(crate) fn scale(&self) -> f64 {
         self.scale
+    }
+
+    /// The part that is dropped.
+    pub(crate) fn rate(&self) -> f32 {
+        (1.0 - 1.0 / self.scale) as f32
     }
 
     /// Columns of a row.
@@ -177,7 +197,10 @@ mod tests {
             assert!((dropped as f64 - of as f64 * rate).abs() < 4.0 * deviation, "{dropped} of {of}");
         };
         let weights = |mask: &Mask| -> Vec<bool> { (0..60).flat_map(|row| kept(mask, row)).collect() };
-        let masks = [Mask::of_weights(1, 0, 0.3, 97), Mask::of_weights(1, 1, 0.3, 97), Mask::new(1, 0.3, 97)];
+        let pair = |of: fn(usize, usize, f32, usize) -> Mask| [of(1, 0, 0.3, 97), of(1, 1, 0.3, 97)];
+        let zones = [0, 1].map(|state| [0, 1].map(|d| Mask::of_zone(1, d, state, 0.3, 97)));
+        let masks = [pair(Mask::of_weights), pair(Mask::of_state), zones[0], zones[1], [Mask::new(1, 0.3, 97); 2]];
+        let masks = &masks.concat()[..9];
         for (i, mask) in masks.iter().enumerate() {
             let own = weights(mask);
             near(own.iter().filter(|keep| !**keep).count(), own.len(), 0.3);

@@ -119,6 +119,12 @@ impl Extent {
         let position = if self.is_whole() { p } else { self.positions[p] };
         (position / self.batch[1], position % self.batch[1])
     }
+    /// The rows, in a packed sequence, of the steps before and after row `p` that are there in the same row of the batch.
+    pub(crate) fn neighbours(&self, p: usize) -> [Option<usize>; 2] {
+        let (step, n) = (self.offsets.partition_point(|&first| first <= p) - 1, self.position(p).1);
+        let next = Some(step + 1).filter(|&next| next < self.lengths[n]);
+        [step.checked_sub(1), next].map(|step| step.map(|step| self.place(n, step)))
+    }
     /// The times in the batch from that of row `p` of a packed sequence to the next that is there in the same row.
     pub(crate) fn times(&self, p: usize) -> Range<usize> {
         let (t, n) = self.position(p);
@@ -178,6 +184,13 @@ mod tests {
             places.sort_unstable();
             assert_eq!(places, (0..dims.tokens).collect::<Vec<_>>(), "{pattern:?}");
             assert_eq!(extent.is_whole(), pattern.iter().all(|row| !row.contains('0')));
+            for n in 0..pattern.len() {
+                let place = |i: usize| (i < extent.length(n)).then(|| extent.place(n, i));
+                for i in 0..extent.length(n) {
+                    let want = [i.checked_sub(1).and_then(place), place(i + 1)];
+                    assert_eq!(extent.neighbours(extent.place(n, i)), want, "{pattern:?}");
+                }
+            }
             // The rows that have a step are the first of those that have the one before.
             let counts: Vec<usize> = extent.offsets().windows(2).map(|pair| pair[1] - pair[0]).collect();
             assert!(counts.windows(2).all(|pair| pair[0] >= pair[1]) && counts.iter().all(|&n| n > 0));

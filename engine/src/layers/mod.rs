@@ -10,11 +10,14 @@ mod dense;
 mod direction;
 mod dropout;
 mod extent;
+mod held;
 mod input;
+mod layer_norm;
 mod lookup;
 mod part;
 mod projection;
 mod recurrent;
+mod regularize;
 mod repeat;
 mod reshape;
 mod weights;
@@ -25,11 +28,14 @@ pub(crate) use dense::{DenseParams, DenseRun};
 pub(crate) use direction::{CellPack, CellParams, DirectionPlan};
 pub(crate) use dropout::{DropoutRun, Mask};
 pub(crate) use extent::Extent;
+pub(crate) use held::HeldParams;
 pub(crate) use input::InputRun;
+pub(crate) use layer_norm::{LayerNormParams, LayerNormRun};
 pub(crate) use lookup::{EmbeddingRun, OneHotRun};
 pub(crate) use part::PartRun;
 pub(crate) use projection::Origin;
 pub(crate) use recurrent::{RecurrentPlan, RecurrentRun};
+pub(crate) use regularize::{Objective, RegularizeRun};
 pub(crate) use repeat::RepeatRun;
 pub(crate) use reshape::ReshapeRun;
 pub(crate) use weights::Weights;
@@ -86,6 +92,8 @@ pub(crate) struct Cx<'a> {
     /// The first row of this replica in the batch, and the batch's rows: random numbers are keyed by the whole batch.
     pub(crate) first_row: usize,
     pub(crate) batch_rows: usize,
+    /// Of a training step: what layers that add to the objective need.
+    pub(crate) objective: Objective,
 }
 
 impl<'a> Cx<'a> {
@@ -258,6 +266,8 @@ pub(crate) enum Run {
     Recurrent(RecurrentRun),
     Dense(DenseRun),
     Dropout(DropoutRun),
+    LayerNorm(LayerNormRun),
+    Regularize(RegularizeRun),
     Activation(ActivationRun),
     Add(AddRun),
     Concatenate(ConcatenateRun),
@@ -276,6 +286,8 @@ impl Run {
             Self::Recurrent(layer) => layer.forward(cx, inputs, act, carried),
             Self::Dense(layer) => layer.forward(cx, inputs, act),
             Self::Dropout(layer) => layer.forward(cx, inputs, act),
+            Self::LayerNorm(layer) => layer.forward(cx, inputs, act),
+            Self::Regularize(layer) => layer.forward(cx, inputs, act),
             Self::Activation(layer) => layer.forward(cx, inputs, act),
             Self::Add(layer) => layer.forward(cx, inputs, act),
             Self::Concatenate(layer) => layer.forward(cx, inputs, act),
@@ -294,6 +306,8 @@ impl Run {
             Self::Recurrent(layer) => layer.backward(cx, up, act, grads),
             Self::Dense(layer) => layer.backward(cx, up, act, grads),
             Self::Dropout(layer) => layer.backward(cx, up, act),
+            Self::LayerNorm(layer) => layer.backward(cx, up, act, grads),
+            Self::Regularize(layer) => layer.backward(cx, up, act),
             Self::Activation(layer) => layer.backward(cx, up, act),
             Self::Add(layer) => layer.backward(cx, up, act),
             Self::Concatenate(layer) => layer.backward(cx, up, act),

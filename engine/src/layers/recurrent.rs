@@ -63,7 +63,7 @@ impl RecurrentRun {
         for (d, direction) in self.directions.iter_mut().enumerate() {
             direction.project::<E>(cx, &value);
             let columns = columns(direction, d);
-            let h = joint(&mut self.steps, act).y_all(dims).cols_range(columns);
+            let h = joint(&mut self.steps, act).y_all(dims).cols_range(columns.clone());
             let initial = direction.sweep(cx).initial();
             let carried = carried.get(d).filter(|carried| carried.starts);
             let given = |state: usize| direction.cell.starts.then(|| inputs.get(first_state(direction, d) + state));
@@ -73,6 +73,8 @@ impl RecurrentRun {
                 let first = given(1).or_else(|| carried.map(|s| s.c(cx.first_row, dims.rows)));
                 start(cx, direction.c(dims).rows_range(initial), first);
             }
+            let h = joint(&mut self.steps, act).all(dims).cols_range(columns.clone());
+            direction.draw(cx, h);
         }
         let h = joint(&mut self.steps, act).y_all(dims);
         let packs = &cx.packs.cells[self.pack..];

@@ -26,7 +26,7 @@ pub use state::{State, StateTensor};
 use crate::error::{Error, Result};
 use crate::exec::{Crew, Meeting, Products, Profile, Scratch, Team};
 use crate::graph::Graph;
-use crate::layers::{Cx, Extent};
+use crate::layers::{Cx, Extent, Objective};
 use crate::random::{Key, Purpose};
 use plan::Plan;
 use std::ops::Range;
@@ -316,7 +316,9 @@ impl Network {
         self.check(batch, state);
         let count = self.scored(batch);
         let scale = self.options.loss_scale.factor(batch.rows, count);
-        let sum = self.run(batch, state, step, Some(scale));
+        let mean = scale * count as f32;
+        let objective = self.objective(batch, mean);
+        let sum = self.run(batch, state, step, Some((scale, objective)));
         self.reduce();
         sum
     }
@@ -426,6 +428,7 @@ impl Network {
             key: Key::new(self.options.seed, Purpose::Dropout),
             first_row: 0,
             batch_rows: rows,
+            objective: Objective::default(),
         };
         replica.forward(&cx, state);
         replica.carry(extent, state);
@@ -458,7 +461,20 @@ impl Network {
         }
     }
 
-    fn run(&mut self, batch: &Batch<'_>, state: &mut State, step: u64, scale: Option<f32>) -> LossSum {
+    /// What layers that add to the objective of this batch need, if there are any.
+    fn objective(&self, batch: &Batch<'_>, mean: f32) -> Objective {
+        if !self.graph.regularizes() {
+            return Objective::default();
+        }
+        let (steps, rows, there) = (batch.steps, batch.rows, self.there(batch));
+        let length = |n: usize| (0..steps).filter(|t| there.is_none_or(|there| there.at(t * rows + n))).count();
+        let (positions, pairs) =
+            (0..rows).map(length).fold((0, 0), |(all, pairs), n| (all + n, pairs + n.saturating_sub(1)));
+        Objective { mean, positions, pairs }
+    }
+
+    fn run(&mut self, batch: &Batch<'_>, state: &mut State, step: u64, training: Option<(f32, Objective)>) -> LossSum {
+        let (scale, objective) = (training.map(|(scale, _)| scale), training.unwrap_or_default().1);
         self.refresh(scale.is_some().then_some(step));
         let (o, carried, there) = (&self.options, &*state, self.there(batch));
         self.crew.replicas(o.replicas, |r, team| {
@@ -485,6 +501,7 @@ impl Network {
                 key: Key::new(o.seed, Purpose::Dropout).step(step),
                 first_row: rows.start,
                 batch_rows: batch.rows,
+                objective,
             };
             replica.forward(&cx, carried);
             replica.finish(&cx, scale);

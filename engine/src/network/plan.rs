@@ -3,12 +3,12 @@
 use super::{NetworkOptions, Replica};
 use crate::error::{Error, Result};
 use crate::exec::Products;
-use crate::graph::{self, Cell, Graph, LayerConfig, Loss, Node, ParamSpec, Reading, Role, Shape, Source};
+use crate::graph::{self, Cell, Graph, LayerConfig, Loss, Node, ParamSpec, Reading, Recurrent, Role, Shape, Source};
 use crate::heads::{BinaryHead, Head, SoftmaxHead};
 use crate::layers::{
     Act, ActivationRun, AddRun, CellPack, CellParams, ConcatenateRun, DenseParams, DenseRun, Dims, DirectionPlan,
-    DropoutRun, EmbeddingRun, Extent, InputRun, Mask, OneHotRun, Origin, PartRun, RecurrentPlan, RecurrentRun,
-    RepeatRun, ReshapeRun, Run, Slot, Weights,
+    DropoutRun, EmbeddingRun, Extent, HeldParams, InputRun, LayerNormParams, LayerNormRun, Mask, OneHotRun, Origin,
+    PartRun, RecurrentPlan, RecurrentRun, RegularizeRun, RepeatRun, ReshapeRun, Run, Slot, Weights,
 };
 use crate::random::Key;
 use unroll_kernels::activation::Activation;
@@ -138,9 +138,21 @@ impl<'a> Plan<'a> {
                 recurrent_bias: self.spec(node, Role::RecurrentBias, d).map(|p| p.range.clone()),
                 starts: node.inputs.len() > 1,
                 drop: Some(drop(d)).filter(|mask| mask.drops() && self.options.training),
+                held: self.held(place, d, options),
             })
         });
         cells.collect()
+    }
+
+    /// What direction `d` of the recurrent node at `place` drops of its state, and what stays.
+    fn held(&self, place: usize, d: usize, options: &Recurrent) -> HeldParams {
+        let Recurrent { units, recurrent_dropout, zoneout, zoneout_cell, .. } = *options;
+        let zone = |state, rate| Some(Mask::of_zone(place, d, state, rate, units)).filter(Mask::drops);
+        let drop = Mask::of_state(place, d, recurrent_dropout, units);
+        HeldParams {
+            drop: Some(drop).filter(|mask| mask.drops() && self.options.training),
+            zone: [zone(0, zoneout), zone(1, zoneout_cell)],
+        }
     }
 
     /// The recurrent weights to pack, in the order of the nodes.
@@ -252,10 +264,21 @@ impl<'a> Plan<'a> {
                     }
                 }
             }
+            LayerConfig::LayerNormalization(layer) => {
+                let range = |role| self.spec(node, role, 0).map(|p| p.range.clone());
+                let (gain, offset) = (range(Role::Gamma), range(Role::Beta));
+                let params = LayerNormParams { gain, offset, epsilon: layer.epsilon() };
+                Run::LayerNorm(LayerNormRun::new(params, &node.shape, self.capacity))
+            }
             LayerConfig::Dropout(layer) => {
                 let mask = Mask::new(i, layer.rate, node.shape.width()).for_all_steps(layer.variational);
                 Run::Dropout(DropoutRun::new(mask, node.shape.time.is_some()))
             }
+            LayerConfig::ActivationRegularization(layer) => Run::Regularize(RegularizeRun {
+                alpha: layer.alpha,
+                beta: layer.beta,
+                sequence: node.shape.time.is_some(),
+            }),
             // The steps that it masks are not there.
             LayerConfig::Masking(_) => Run::Activation(ActivationRun::ElementWise(Activation::Linear)),
             LayerConfig::Activation(layer) => Run::Activation(
@@ -338,11 +361,13 @@ impl<'a> Plan<'a> {
         let packs = packs + self.other_packs().iter().map(|w| 4 * w.range.len() as u64).sum::<u64>();
         let acts = nodes.iter().enumerate().filter(|(i, _)| !self.is_fused(*i));
         let acts: u64 = acts.map(|(_, node)| Act::bytes(&node.shape, self.capacity, self.options.training)).sum();
+        let normal = nodes.iter().filter(|node| matches!(node.config, LayerConfig::LayerNormalization(_)));
+        let normal: u64 = normal.map(|node| LayerNormRun::bytes(&node.shape, self.capacity)).sum();
         let ragged = self.options.training && self.graph.mask_rule().is_some();
         let cells: u64 = self.packs().iter().map(|p| p.bytes(self.options.precision, self.capacity, ragged)).sum();
         let positions = if self.graph.is_sequence() { self.capacity.tokens } else { self.capacity.rows };
         let logits = SoftmaxHead::bytes(nodes[self.graph.logits()].shape.width(), positions);
-        arena + gradients + packs + replicas * (acts + cells + logits)
+        arena + gradients + packs + replicas * (acts + normal + cells + logits)
     }
 }
 

@@ -4,7 +4,9 @@ use unroll_kernels::isa::sets_under_test;
 use unroll_kernels::softmax::IGNORE;
 
 mod classes;
+mod held;
 mod masks;
+mod normal;
 mod parts;
 mod vectors;
 

@@ -1,5 +1,6 @@
 //! The GRU's time loops, for a reset after and before the product.
 
+use super::held::{self, Fresh, Held};
 use super::{Gates, Strand};
 use crate::exec::shared::Shared;
 use std::ops::Range;
@@ -19,11 +20,14 @@ pub(crate) struct GruForward<'a, E = f32> {
     /// (T N, 3 H). Out: what backward needs of h U + b'.
     pub(crate) hidden: Shared<'a, E>,
     pub(crate) h: Shared<'a>,
+    /// Recurrent dropout and zoneout, if there are any.
+    pub(crate) held: Option<Held<'a>>,
 }
 
 impl<E: Element> GruForward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
-        let (sweep, Self { functions, recurrent, recurrent_bias, gates, hidden, h }) = (strand.sweep, self);
+        let (sweep, Self { functions, recurrent, recurrent_bias, gates, hidden, h, held }) = (strand.sweep, self);
+        let operand = held::operand(held, h);
         let width = sweep.units;
         strand.forward(recurrent.granule(), |t, block| {
             let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
@@ -34,7 +38,7 @@ impl<E: Element> GruForward<'_, E> {
             // SAFETY: own blocks of this step are written, the step before is read: see the top of the folder.
             unsafe {
                 let args = gru::Forward {
-                    h_prev: Left::of(*recurrent, h.read(sweep.before(t, rows)), &mut room),
+                    h_prev: Left::of(*recurrent, operand.read(sweep.before(t, rows)), &mut room),
                     h_prev_own: h.read(sweep.before(t, rows)).cols_range(units.clone()),
                     recurrent: recurrent.cols_range(units.clone()),
                     recurrent_bias: recurrent_bias.map(|b| std::array::from_fn(|g| &b[part(b, g)])),
@@ -43,6 +47,9 @@ impl<E: Element> GruForward<'_, E> {
                     h: h.write(sweep.now(t, rows)).cols_range(units),
                 };
                 gru::forward_as(*functions, args);
+                if let Some(held) = held {
+                    held.after(sweep, (t, block), (h, None), Fresh::None);
+                }
             }
         });
     }
@@ -61,11 +68,13 @@ pub(crate) struct GruBackward<'a, E = f32> {
     pub(crate) h: Shared<'a>,
     /// In: the gradient of the outputs; clobbered.
     pub(crate) dh: Shared<'a>,
+    /// Recurrent dropout and zoneout, if there are any.
+    pub(crate) held: Option<Held<'a>>,
 }
 
 impl<E: Element> GruBackward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
-        let (sweep, Self { functions, transposed, gates, hidden, h, dh }) = (strand.sweep, self);
+        let (sweep, Self { functions, transposed, gates, hidden, h, dh, held }) = (strand.sweep, self);
         strand.backward(transposed.granule(), |t, later, block| {
             let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
             // SAFETY: own blocks of this step (and of the gradient flowing to the step before) are written, `hidden` of
@@ -75,7 +84,10 @@ impl<E: Element> GruBackward<'_, E> {
                 if let Some(later) = later {
                     let a = Left::of(*transposed, hidden.read(sweep.at(later, rows)), &mut room);
                     let b = transposed.cols_range(units.clone());
-                    gemm::product(gemm::Product { a, b, init: Init::Keep, c: now.reborrow().into() });
+                    held::back(held, block, (a, b), now.reborrow());
+                }
+                if let Some(held) = held {
+                    held.part(sweep, (t, block), dh, None);
                 }
                 gru::backward_as(
                     sweep.isa,
@@ -103,11 +115,14 @@ pub(crate) struct GruBeforeForward<'a, E = f32> {
     /// (T N, H). Out: r h_prev.
     pub(crate) reset_h: Shared<'a>,
     pub(crate) h: Shared<'a>,
+    /// Recurrent dropout and zoneout, if there are any.
+    pub(crate) held: Option<Held<'a>>,
 }
 
 impl<E: Element> GruBeforeForward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
-        let (sweep, Self { functions, recurrent: [zr, n], gates, reset_h, h }) = (strand.sweep, self);
+        let (sweep, Self { functions, recurrent: [zr, n], gates, reset_h, h, held }) = (strand.sweep, self);
+        let operand = held::operand(held, h);
         let mut shares = strand.shares(zr.granule().max(n.granule()));
         for t in strand.times() {
             let blocks = shares.at(t);
@@ -116,8 +131,8 @@ impl<E: Element> GruBeforeForward<'_, E> {
                 // SAFETY: own blocks of this step are written, the step before is read: see the top of the folder.
                 unsafe {
                     let args = gru::before::ForwardGates {
-                        h_prev: Left::of(*zr, h.read(sweep.before(t, rows)), &mut room),
-                        h_prev_own: h.read(sweep.before(t, rows)).cols_range(units.clone()),
+                        h_prev: Left::of(*zr, operand.read(sweep.before(t, rows)), &mut room),
+                        h_prev_own: operand.read(sweep.before(t, rows)).cols_range(units.clone()),
                         recurrent: zr.cols_range(units.clone()),
                         gates: gates.first(sweep.at(t, rows), units.clone()),
                         reset_h: reset_h.write(sweep.at(t, rows)).cols_range(units),
@@ -138,6 +153,9 @@ impl<E: Element> GruBeforeForward<'_, E> {
                         h: h.write(sweep.now(t, rows)).cols_range(units),
                     };
                     gru::before::forward_candidate_as(*functions, args);
+                    if let Some(held) = held {
+                        held.after(sweep, (t, block), (h, None), Fresh::None);
+                    }
                 }
             });
             strand.member.barrier();
@@ -158,11 +176,14 @@ pub(crate) struct GruBeforeBackward<'a, E = f32> {
     pub(crate) dh: Shared<'a>,
     /// (N, H): scratch.
     pub(crate) dreset: Shared<'a>,
+    /// Recurrent dropout and zoneout, if there are any.
+    pub(crate) held: Option<Held<'a>>,
 }
 
 impl<E: Element> GruBeforeBackward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
-        let (sweep, Self { functions, transposed: [zr, n], gates, h, dh, dreset }) = (strand.sweep, self);
+        let (sweep, Self { functions, transposed: [zr, n], gates, h, dh, dreset, held }) = (strand.sweep, self);
+        let operand = held::operand(held, h);
         let width = sweep.units;
         let mut shares = strand.shares(zr.granule().max(n.granule()));
         for t in strand.backward_times() {
@@ -176,7 +197,10 @@ impl<E: Element> GruBeforeBackward<'_, E> {
                     if let Some(later) = later {
                         let a = gates.read(sweep.at(later, rows)).cols_range(0..2 * width);
                         let (a, b) = (Left::of(*zr, a, &mut room), zr.cols_range(units.clone()));
-                        gemm::product(gemm::Product { a, b, init: Init::Keep, c: now.reborrow().into() });
+                        held::back(held, block, (a, b), now.reborrow());
+                    }
+                    if let Some(held) = held {
+                        held.part(sweep, (t, block), dh, None);
                     }
                     gru::before::backward_candidate_as(
                         sweep.isa,
@@ -199,16 +223,16 @@ impl<E: Element> GruBeforeBackward<'_, E> {
                     let a = gates.read(sweep.at(t, rows)).cols_range(2 * width..3 * width);
                     let (a, b) = (Left::of(*n, a, &mut room), n.cols_range(units.clone()));
                     gemm::product(gemm::Product { a, b, init: Init::Zero, c: ds.reborrow().into() });
-                    gru::before::backward_gates_as(
-                        sweep.isa,
-                        *functions,
-                        gru::before::BackwardGates {
+                    let before = dh.write(sweep.before(t, rows)).cols_range(units.clone());
+                    held::undropped(held, block, before, |dh_prev| {
+                        let args = gru::before::BackwardGates {
                             gates: gates.write_groups(sweep.at(t, rows), 3, units.clone()),
-                            h_prev: h.read(sweep.before(t, rows)).cols_range(units.clone()),
+                            h_prev: operand.read(sweep.before(t, rows)).cols_range(units.clone()),
                             dreset_h: ds.as_ref(),
-                            dh_prev: dh.write(sweep.before(t, rows)).cols_range(units),
-                        },
-                    );
+                            dh_prev,
+                        };
+                        gru::before::backward_gates_as(sweep.isa, *functions, args);
+                    });
                 }
             });
             strand.member.barrier();

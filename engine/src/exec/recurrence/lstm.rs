@@ -1,8 +1,9 @@
 //! The LSTM's time loops.
 
+use super::held::{self, Fresh, Held};
 use super::{Gates, Strand};
 use crate::exec::shared::Shared;
-use unroll_kernels::gemm::{self, Init, Left, PackedRef};
+use unroll_kernels::gemm::{Left, PackedRef};
 use unroll_kernels::{Element, lstm};
 
 /// LSTM forward: gates hold x W + b and receive the activated gates; c and h have their initial state in place.
@@ -14,18 +15,21 @@ pub(crate) struct LstmForward<'a, E = f32> {
     pub(crate) gates: Gates<'a, E>,
     pub(crate) c: Shared<'a>,
     pub(crate) h: Shared<'a>,
+    /// Recurrent dropout and zoneout, if there are any.
+    pub(crate) held: Option<Held<'a>>,
 }
 
 impl<E: Element> LstmForward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
-        let (sweep, Self { form, recurrent, gates, c, h }) = (strand.sweep, self);
+        let (sweep, Self { form, recurrent, gates, c, h, held }) = (strand.sweep, self);
+        let operand = held::operand(held, h);
         strand.forward(recurrent.granule(), |t, block| {
             let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
             // SAFETY: own blocks of this step are written, the step before is read: see the top of the folder.
             unsafe {
                 let form = form.units(units.clone());
                 let args = lstm::Forward {
-                    h_prev: Left::of(*recurrent, h.read(sweep.before(t, rows)), &mut room),
+                    h_prev: Left::of(*recurrent, operand.read(sweep.before(t, rows)), &mut room),
                     recurrent: recurrent.cols_range(units.clone()),
                     c_prev: c.read(sweep.before(t, rows)).cols_range(units.clone()),
                     gates: gates.first(sweep.at(t, rows), units.clone()),
@@ -33,6 +37,9 @@ impl<E: Element> LstmForward<'_, E> {
                     h: h.write(sweep.now(t, rows)).cols_range(units),
                 };
                 lstm::forward_as(form, args);
+                if let Some(held) = held {
+                    held.after(sweep, (t, block), (h, Some(c)), Fresh::C);
+                }
             }
         });
     }
@@ -52,32 +59,41 @@ pub(crate) struct LstmBackward<'a, E = f32> {
     pub(crate) dh: Shared<'a>,
     /// (N, H): zero at first.
     pub(crate) dc: Shared<'a>,
+    /// Recurrent dropout and zoneout, if there are any.
+    pub(crate) held: Option<Held<'a>>,
 }
 
 impl<E: Element> LstmBackward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
-        let (sweep, Self { form, transposed, gates, c, dh, dc }) = (strand.sweep, self);
+        let (sweep, Self { form, transposed, gates, c, dh, dc, held }) = (strand.sweep, self);
+        let fresh_c = held::fresh(held, 1, c);
         strand.backward(transposed.granule(), |t, later, block| {
             let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
             // SAFETY: own blocks of this step are written, the gates of the step after are read: see the top of the folder.
             unsafe {
-                let mut dh = dh.write(sweep.now(t, rows)).cols_range(units.clone());
+                let mut now = dh.write(sweep.now(t, rows)).cols_range(units.clone());
                 if let Some(later) = later {
                     let a = Left::of(*transposed, gates.read(sweep.at(later, rows)), &mut room);
                     let b = transposed.cols_range(units.clone());
-                    gemm::product(gemm::Product { a, b, init: Init::Keep, c: dh.reborrow().into() });
+                    held::back(held, block, (a, b), now.reborrow());
+                }
+                if let Some(held) = held {
+                    held.part(sweep, (t, block), dh, Some(dc));
                 }
                 lstm::backward_as(
                     sweep.isa,
                     form.units(units.clone()),
                     lstm::Backward {
                         gates: gates.write_groups(sweep.at(t, rows), 4, units.clone()),
-                        c: c.read(sweep.now(t, rows)).cols_range(units.clone()),
+                        c: fresh_c.read(sweep.now(t, rows)).cols_range(units.clone()),
                         c_prev: c.read(sweep.before(t, rows)).cols_range(units.clone()),
-                        dh: dh.as_ref(),
+                        dh: now.as_ref(),
                         dc: dc.write(rows.clone()).cols_range(units),
                     },
                 );
+                if let Some(held) = held {
+                    held.join(block, dc);
+                }
             }
         });
     }

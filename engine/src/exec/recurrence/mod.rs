@@ -19,12 +19,14 @@
 
 mod gates;
 mod gru;
+mod held;
 mod lstm;
 mod rnn;
 mod strands;
 
 pub(crate) use gates::{Gates, Lookup};
 pub(crate) use gru::{GruBackward, GruBeforeBackward, GruBeforeForward, GruForward};
+pub(crate) use held::Held;
 pub(crate) use lstm::{LstmBackward, LstmForward};
 pub(crate) use rnn::{RnnBackward, RnnForward};
 

@@ -1,8 +1,9 @@
 //! The simple recurrence's time loops.
 
+use super::held::{self, Fresh, Held};
 use super::{Gates, Strand};
 use crate::exec::shared::Shared;
-use unroll_kernels::gemm::{self, Init, Left, PackedRef};
+use unroll_kernels::gemm::{Left, PackedRef};
 use unroll_kernels::{Element, rnn};
 
 /// Forward: `pre` holds x W + b and is clobbered; h has its initial state in place.
@@ -12,22 +13,28 @@ pub(crate) struct RnnForward<'a, E = f32> {
     pub(crate) recurrent: PackedRef<'a>,
     pub(crate) pre: Gates<'a, E>,
     pub(crate) h: Shared<'a>,
+    /// Recurrent dropout and zoneout, if there are any.
+    pub(crate) held: Option<Held<'a>>,
 }
 
 impl<E: Element> RnnForward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
-        let (sweep, Self { activation, recurrent, pre, h }) = (strand.sweep, self);
+        let (sweep, Self { activation, recurrent, pre, h, held }) = (strand.sweep, self);
+        let operand = held::operand(held, h);
         strand.forward(recurrent.granule(), |t, block| {
             let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
             // SAFETY: own blocks of this step are written, the step before is read: see the top of the folder.
             unsafe {
                 rnn::forward(rnn::Forward {
                     activation: *activation,
-                    h_prev: Left::of(*recurrent, h.read(sweep.before(t, rows)), &mut room),
+                    h_prev: Left::of(*recurrent, operand.read(sweep.before(t, rows)), &mut room),
                     recurrent: recurrent.cols_range(units.clone()),
                     pre: pre.first(sweep.at(t, rows), units.clone()),
                     h: h.write(sweep.now(t, rows)).cols_range(units),
                 });
+                if let Some(held) = held {
+                    held.after(sweep, (t, block), (h, None), Fresh::H);
+                }
             }
         });
     }
@@ -44,27 +51,33 @@ pub(crate) struct RnnBackward<'a, E = f32> {
     pub(crate) h: Shared<'a>,
     /// In: the gradient of the outputs; clobbered.
     pub(crate) dh: Shared<'a>,
+    /// Recurrent dropout and zoneout, if there are any.
+    pub(crate) held: Option<Held<'a>>,
 }
 
 impl<E: Element> RnnBackward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
-        let (sweep, Self { activation, transposed, pre, h, dh }) = (strand.sweep, self);
+        let (sweep, Self { activation, transposed, pre, h, dh, held }) = (strand.sweep, self);
+        let fresh = held::fresh(held, 0, h);
         strand.backward(transposed.granule(), |t, later, block| {
             let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
             // SAFETY: own blocks of this step are written, `pre` of the step after is read: see the top of the folder.
             unsafe {
-                let mut dh = dh.write(sweep.now(t, rows)).cols_range(units.clone());
+                let mut now = dh.write(sweep.now(t, rows)).cols_range(units.clone());
                 if let Some(later) = later {
                     let a = Left::of(*transposed, pre.read(sweep.at(later, rows)), &mut room);
                     let b = transposed.cols_range(units.clone());
-                    gemm::product(gemm::Product { a, b, init: Init::Keep, c: dh.reborrow().into() });
+                    held::back(held, block, (a, b), now.reborrow());
+                }
+                if let Some(held) = held {
+                    held.part(sweep, (t, block), dh, None);
                 }
                 rnn::backward(
                     sweep.isa,
                     rnn::Backward {
                         activation: *activation,
-                        h: h.read(sweep.now(t, rows)).cols_range(units.clone()),
-                        dh: dh.as_ref(),
+                        h: fresh.read(sweep.now(t, rows)).cols_range(units.clone()),
+                        dh: now.as_ref(),
                         dpre: pre.write(sweep.at(t, rows)).cols_range(units),
                     },
                 );

@@ -66,7 +66,8 @@ impl Random {
             let units = format!("units = {size}");
             // A second bias stands beside a first one only.
             let second = if flags & 9 == 8 { "recurrent_bias = true" } else { "" };
-            let drop = format!("weight_drop = 0.{}", more % 3);
+            let held = ["", "", "recurrent_dropout = 0.3", "zoneout = 0.2"][usize::from(more) % 4];
+            let drop = format!("weight_drop = 0.{}\n{held}", more % 3);
             let recurrent =
                 |extra: &str| format!("{units}\nreturn_sequences = true\n{bias}\n{carried}\n{drop}\n{extra}");
             // Mostly the usual functions; gates without a bound would multiply to anything.
@@ -110,6 +111,14 @@ impl Random {
                     let body = format!("activation = \"{}\"", function[usize::from(flags) % 5]);
                     push(&mut nodes, "activation", body, width);
                 }
+                11 => {
+                    let body = format!("alpha = {}.5\nbeta = 0.{}", flags % 3, more % 10);
+                    push(&mut nodes, "activation_regularization", body, width);
+                }
+                10 => {
+                    let body = format!("center = {}\nscale = {}\nepsilon = 0.1", flags & 1 == 0, flags & 2 == 0);
+                    push(&mut nodes, "layer_normalization", body, width);
+                }
                 9 => {
                     push(&mut nodes, "dense", format!("units = {width}\n{bias}"), width);
                     let branch = nodes.last().unwrap().0.clone();
@@ -152,7 +161,7 @@ impl Random {
 }
 
 fn random() -> impl Strategy<Value = Random> {
-    let layers = prop::collection::vec((0u8..11, 1usize..10, 0u8..24, 0u8..24), 0..5);
+    let layers = prop::collection::vec((0u8..13, 1usize..10, 0u8..24, 0u8..24), 0..5);
     let vectors = prop::option::weighted(0.3, (1usize..8, any::<bool>()));
     (prop::option::of(1usize..8), any::<bool>(), layers, 0u8..6, 1usize..5, 1usize..14, vectors).prop_map(
         |(table, masked, layers, end, steps, vocabulary, vectors)| Random {

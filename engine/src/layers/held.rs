@@ -1,0 +1,155 @@
+//! The masks of recurrent dropout and zoneout, and the room that their time loops need.
+
+use super::{Cx, Dims, Mask};
+use crate::exec::{Held, Sweep};
+use unroll_kernels::mat::padded;
+use unroll_kernels::{Buffer, Mat, MatMut};
+
+/// What a direction drops of its state, and what it keeps from step to step.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HeldParams {
+    /// Of h in recurrent products: in training, one mask a row.
+    pub(crate) drop: Option<Mask>,
+    /// Of h and c: what a mask drops stays as it was before the step.
+    pub(crate) zone: [Option<Mask>; 2],
+}
+
+impl HeldParams {
+    fn is_empty(&self) -> bool {
+        self.drop.is_none() && self.zone.iter().all(Option::is_none)
+    }
+
+    /// Bytes for this capacity and so many units.
+    pub(crate) fn bytes(&self, capacity: Dims, units: usize) -> u64 {
+        let (states, rows) = (capacity.with_edges(), capacity.rows);
+        let zones = self.zone.iter().flatten().count();
+        let drop = if self.drop.is_some() { states + 2 * rows } else { 0 };
+        let zone = if zones > 0 { zones * capacity.tokens + states + rows } else { 0 };
+        4 * ((drop + zone) * padded(units)) as u64
+    }
+}
+
+/// The room of one direction.
+pub(crate) struct HeldRoom {
+    params: HeldParams,
+    units: usize,
+    /// (N, H), the longest row's first.
+    drop: Buffer,
+    /// (P, H)
+    zone: [Buffer; 2],
+    /// (P + 2 N, H)
+    dropped: Buffer,
+    fresh: Buffer,
+    /// (N, H)
+    through: Buffer,
+    past: Buffer,
+}
+
+impl HeldRoom {
+    pub(crate) fn new(params: HeldParams, units: usize, capacity: Dims, backward: bool) -> Self {
+        let room = |needed: bool, rows: usize| Buffer::new(if needed { rows * padded(units) } else { 0 });
+        let (drops, zones) = (params.drop.is_some(), params.zone.each_ref().map(Option::is_some));
+        Self {
+            units,
+            drop: room(drops, capacity.rows),
+            zone: zones.map(|zone| room(zone, capacity.tokens)),
+            dropped: room(drops, capacity.with_edges()),
+            fresh: room(zones.contains(&true) && backward, capacity.with_edges()),
+            through: room(drops && backward, capacity.rows),
+            past: room(zones[1] && backward, capacity.rows),
+            params,
+        }
+    }
+
+    /// Draws the masks of a pass. `h` is (P + 2 N, H) with the state before the first step in place.
+    pub(crate) fn draw(&mut self, cx: &Cx<'_>, sweep: Sweep<'_>, h: Mat<'_>) {
+        if self.params.is_empty() {
+            return;
+        }
+        let (dims, units, stride) = (cx.dims, self.units, padded(self.units));
+        if let (Some(mask), true) = (&self.params.drop, cx.training) {
+            let drop = MatMut::new(&mut self.drop, dims.rows, units, stride);
+            cx.products().by_rows(drop, |range, mut part| {
+                for (r, rank) in range.enumerate() {
+                    let (row, of) = (part.row_mut(r), cx.extent.order()[rank] + cx.first_row);
+                    row.fill(1.0);
+                    mask.apply(cx.key, of, row);
+                }
+            });
+            let drop = Mat::new(&self.drop, dims.rows, units, stride);
+            let first = MatMut::new(&mut self.dropped, dims.with_edges(), units, stride).rows_range(sweep.initial());
+            let h = h.rows_range(sweep.initial());
+            cx.products().by_rows(first, |range, mut part| {
+                for (r, row) in range.enumerate() {
+                    let pairs = h.row(row).iter().zip(drop.row(row));
+                    part.row_mut(r).iter_mut().zip(pairs).for_each(|(to, (h, drop))| *to = h * drop);
+                }
+            });
+        }
+        for (mask, zone) in self.params.zone.iter().zip(&mut self.zone) {
+            let Some(mask) = mask else { continue };
+            let zone = MatMut::new(zone, dims.tokens, units, stride);
+            cx.products().by_rows(zone, |range, mut part| {
+                for (r, p) in range.enumerate() {
+                    let row = part.row_mut(r);
+                    if !cx.training {
+                        row.fill(mask.rate());
+                        continue;
+                    }
+                    let (time, of) = cx.extent.position(p);
+                    let keeps = mask.keeps(cx.key, mask.position(time, of + cx.first_row, cx.batch_rows));
+                    row.iter_mut().zip(keeps.flatten()).for_each(|(d, keep)| *d = if keep { 0.0 } else { 1.0 });
+                }
+            });
+        }
+    }
+
+    /// h without what the pass drops of it, (P + 2 N, H), where it drops.
+    pub(crate) fn dropped(&self, cx: &Cx<'_>) -> Option<Mat<'_>> {
+        let mat = || Mat::new(&self.dropped, cx.dims.with_edges(), self.units, padded(self.units));
+        (self.params.drop.is_some() && cx.training).then(mat)
+    }
+
+    /// c as the cell gave it, (P + 2 N, H), where zoneout has changed it.
+    pub(crate) fn fresh_c(&self, dims: Dims) -> Option<Mat<'_>> {
+        self.params.zone[1].as_ref().map(|_| Mat::new(&self.fresh, dims.with_edges(), self.units, padded(self.units)))
+    }
+
+    /// (N, H): what h is multiplied by, and room of that size.
+    pub(crate) fn undrop(&mut self, cx: &Cx<'_>) -> Option<(Mat<'_>, MatMut<'_>)> {
+        let (rows, units, stride) = (cx.dims.rows, self.units, padded(self.units));
+        if self.params.drop.is_none() || !cx.training {
+            return None;
+        }
+        Some((Mat::new(&self.drop, rows, units, stride), MatMut::new(&mut self.through, rows, units, stride)))
+    }
+
+    /// As the time loops take it; `None` where there is nothing to do.
+    pub(crate) fn held(&mut self, dims: Dims, training: bool) -> Option<Held<'_>> {
+        if self.params.is_empty() {
+            return None;
+        }
+        let units = self.units;
+        let [h, c] = &self.zone;
+        let zone = |state: usize, buffer| self.params.zone[state].as_ref().map(|_| view(buffer, dims.tokens, units));
+        Some(Held {
+            drop: self.params.drop.as_ref().filter(|_| training).map(|_| view(&self.drop, dims.rows, units)),
+            zone: [zone(0, h), zone(1, c)],
+            dropped: room(&mut self.dropped, dims.with_edges(), units).into(),
+            fresh: room(&mut self.fresh, dims.with_edges(), units).into(),
+            keeps: training,
+            through: room(&mut self.through, dims.rows, units).into(),
+            past: room(&mut self.past, dims.rows, units).into(),
+        })
+    }
+}
+
+fn view(buffer: &Buffer, rows: usize, units: usize) -> Mat<'_> {
+    Mat::new(buffer, rows, units, padded(units))
+}
+
+/// Without rows where there is no room.
+fn room(buffer: &mut Buffer, rows: usize, units: usize) -> MatMut<'_> {
+    let rows = if buffer.is_empty() { 0 } else { rows };
+    MatMut::new(buffer, rows, units, padded(units))
+}
