@@ -392,7 +392,10 @@ impl Pass<'_> {
                     let typical = mean_square(d).sqrt().max(typical * square(p.recurrent_kernel).sqrt());
                     d.iter().map(|d| excess.unwrap_or(1.0) * (d.abs() + typical)).collect()
                 };
-                let state = [&gradients.dh0, &gradients.dc0].map(|d| (d.clone(), more(d)));
+                // A row that goes on from the step before has nothing of the given state.
+                let begins = !options.stateful || self.step.before[i][d].h.is_empty();
+                let of = |d: Vec<f64>| if begins { d } else { vec![0.0; d.len()] };
+                let state = [&gradients.dh0, &gradients.dc0].map(|d| (of(d.clone()), of(more(d))));
                 given_back.extend(state.into_iter().filter(|(d, _)| !d.is_empty()));
             }
 

@@ -224,6 +224,10 @@ impl<'a> Model<'a> {
     pub(super) fn start(&self, rows: usize) -> Vec<Vec<Carried>> {
         let nodes = self.graph.nodes().iter();
         let zero = nodes.map(|node| match node.config.recurrence() {
+            // A row begins where other layers say: there is nothing yet to go on from.
+            Some((_, options, reading)) if options.stateful && node.inputs.len() > 1 => {
+                vec![Carried::default(); reading.directions().len()]
+            }
             Some((cell, options, reading)) if options.stateful => {
                 let zeros = vec![0.0; rows * options.units];
                 let carried = Carried { c: if cell == Cell::Lstm { zeros.clone() } else { Vec::new() }, h: zeros };
@@ -298,10 +302,11 @@ impl<'a> Model<'a> {
         let directions = tensors.iter().enumerate().map(|(d, tensors)| {
             let zeros = || vec![0.0; dims.state()];
             let states = initial.len() / reading.directions().len();
-            let before = if states > 0 {
+            let carries = options.stateful && !step.before[i][d].h.is_empty();
+            let before = if states > 0 && !carries {
                 let given = |k: usize| if k < states { initial[d * states + k].to_vec() } else { Vec::new() };
                 Carried { h: given(0), c: given(1) }
-            } else if options.stateful {
+            } else if carries {
                 step.before[i][d].clone()
             } else {
                 Carried { h: zeros(), c: if cell == Cell::Lstm { zeros() } else { Vec::new() } }

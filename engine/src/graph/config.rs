@@ -229,7 +229,7 @@ options! {
         /// Whether the final state is an output too: it is then in the [`crate::State`] of a batch, by the names `layer/h` and
         /// `layer/c` (`layer/forward/h`, ... of both directions), and other layers take it by them.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")] return_state: bool,
-        /// Whether the state is carried from one batch to the next.
+        /// Whether the state is carried from one batch to the next; with `initial_state` a text begins there.
         #[serde(default)] stateful: bool,
         /// Whether the sequence is read from its end.
         #[serde(default)] go_backwards: bool,

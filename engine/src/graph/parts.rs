@@ -100,10 +100,6 @@ impl Graph {
         if given.is_empty() {
             return Ok(inputs);
         }
-        if options.stateful {
-            return Err(wrong("stateful carries the state on, and initial_state gives another".into())
-                .mend("leave one of them out"));
-        }
         let want = reading.directions().len() * states(cell);
         if given.len() != want {
             let parts = if cell == Cell::Lstm { "h and c" } else { "h" };

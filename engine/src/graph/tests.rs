@@ -333,10 +333,6 @@ fn states_and_directions_that_do_not_fit_are_named() {
             "set return_state = true on it",
         ),
         (
-            decoder("stateful = true, initial_state = [\"encoder/h\", \"encoder/c\"]"),
-            "stateful carries the state on, and initial_state gives another",
-        ),
-        (
             format!("{embedding}, {both}, {{ type = \"dense\" }}"),
             "layer `bidirectional` has merge_mode = \"none\" and so two outputs",
         ),

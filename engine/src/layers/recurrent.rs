@@ -20,6 +20,8 @@ pub(crate) struct RecurrentRun {
     steps: Option<Act>,
     merge: MergeMode,
     return_sequences: bool,
+    /// Of each direction that other layers start: the rows that the last pass began where they say.
+    begins: [Vec<bool>; 2],
 }
 
 /// How a recurrent layer is made.
@@ -45,7 +47,8 @@ impl RecurrentRun {
         };
         let own = !return_sequences || merge != MergeMode::Concat;
         let steps = own.then(|| Act::new(&shape, room.capacity, room.backward));
-        Self { directions: directions.collect(), pack, steps, merge, return_sequences }
+        let begins = [(); 2].map(|()| Vec::with_capacity(room.capacity.rows));
+        Self { directions: directions.collect(), pack, steps, merge, return_sequences, begins }
     }
 
     pub(crate) fn forward(&mut self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act, carried: &[Carried]) {
@@ -66,12 +69,16 @@ impl RecurrentRun {
             let h = joint(&mut self.steps, act).y_all(dims).cols_range(columns.clone());
             let initial = direction.sweep(cx).initial();
             let carried = carried.get(d).filter(|carried| carried.starts);
-            let given = |state: usize| direction.cell.starts.then(|| inputs.get(first_state(direction, d) + state));
-            let first = given(0).or_else(|| carried.map(|s| s.h(cx.first_row, dims.rows)));
-            start(cx, h.rows_range(initial.clone()), first);
+            let starts = direction.cell.starts;
+            let begins = &mut self.begins[d];
+            begins.clear();
+            begins.extend((0..dims.rows).map(|n| starts && !carried.is_some_and(|s| s.has_begun(cx.first_row + n))));
+            let given = |state: usize| starts.then(|| inputs.get(first_state(direction, d) + state));
+            let first = [given(0), carried.map(|s| s.h(cx.first_row, dims.rows))];
+            start(cx, h.rows_range(initial.clone()), first, begins);
             if direction.cell.cell == Cell::Lstm {
-                let first = given(1).or_else(|| carried.map(|s| s.c(cx.first_row, dims.rows)));
-                start(cx, direction.c(dims).rows_range(initial), first);
+                let first = [given(1), carried.map(|s| s.c(cx.first_row, dims.rows))];
+                start(cx, direction.c(dims).rows_range(initial), first, &self.begins[d]);
             }
             let h = joint(&mut self.steps, act).all(dims).cols_range(columns.clone());
             direction.draw(cx, h);
@@ -215,9 +222,9 @@ impl RecurrentRun {
             direction.initial_gradient::<E>(cx, &packs[d], dh.reborrow().cols_range(columns.clone()));
             let initial = direction.sweep(cx).initial();
             let dh = dh.as_ref().rows_range(initial).cols_range(columns);
-            back(cx, dh, up.get(state).1);
+            back(cx, dh, up.get(state).1, &self.begins[d]);
             if direction.cell.cell == Cell::Lstm {
-                back(cx, direction.dc(dims).as_ref(), up.get(state + 1).1);
+                back(cx, direction.dc(dims).as_ref(), up.get(state + 1).1, &self.begins[d]);
             }
         }
     }
@@ -230,6 +237,7 @@ impl RecurrentRun {
             if direction.cell.cell == Cell::Lstm {
                 self.state(act, extent, (d, true), into.c_mut(first_row, rows));
             }
+            into.begin(first_row, rows);
         }
     }
 
@@ -269,9 +277,10 @@ fn first_state(direction: &Direction, d: usize) -> usize {
     1 + d * direction.cell.states()
 }
 
-/// Adds the gradient of first states, the longest row's first, to that of what gave them.
-fn back(cx: &Cx<'_>, from: Mat<'_>, mut to: MatMut<'_>) {
-    cx.extent.order().iter().enumerate().for_each(|(r, &n)| add(to.row_mut(n), from.row(r)));
+/// Adds the gradient of first states, the longest row's first, to that of what gave them to the rows that began with it.
+fn back(cx: &Cx<'_>, from: Mat<'_>, mut to: MatMut<'_>, begins: &[bool]) {
+    let order = cx.extent.order().iter().enumerate();
+    order.filter(|&(_, &n)| begins[n]).for_each(|(r, &n)| add(to.row_mut(n), from.row(r)));
 }
 
 fn add(to: &mut [f32], from: &[f32]) {
@@ -308,10 +317,10 @@ fn joint<'a>(steps: &'a mut Option<Act>, act: &'a mut Act) -> &'a mut Act {
     steps.as_mut().unwrap_or(act)
 }
 
-/// Sets the state before the first step, the longest row's first: that carried, or zero.
-fn start(cx: &Cx<'_>, mut to: MatMut<'_>, carried: Option<Mat<'_>>) {
+/// Sets the state before the first step, the longest row's first: that given where a row begins, that carried, or zero.
+fn start(cx: &Cx<'_>, mut to: MatMut<'_>, [given, carried]: [Option<Mat<'_>>; 2], begins: &[bool]) {
     for (r, &n) in cx.extent.order().iter().enumerate() {
-        match carried {
+        match if begins[n] { given } else { carried } {
             Some(from) => to.row_mut(r).copy_from_slice(from.row(n)),
             None => to.row_mut(r).fill(0.0),
         }

@@ -13,6 +13,8 @@ pub(crate) struct Carried {
     pub(crate) starts: bool,
     h: Buffer,
     c: Option<Buffer>,
+    /// Of a layer that other layers start: (N), 0 for a row that begins where they say, 1 for one that goes on from here.
+    begun: Option<Buffer>,
 }
 
 impl Carried {
@@ -25,6 +27,14 @@ impl Carried {
         let c: &[f32] = self.c.as_ref().map_or(&[], |c| c);
         Mat::dense(c, self.rows, self.units).rows_range(first..first + count)
     }
+    /// Whether a row goes on from this state rather than from the one that other layers give.
+    pub(crate) fn has_begun(&self, row: usize) -> bool {
+        self.begun.as_ref().is_none_or(|begun| begun[row] != 0.0)
+    }
+    /// From now on these rows go on from this state.
+    pub(crate) fn begin(&mut self, first: usize, count: usize) {
+        self.begun.iter_mut().for_each(|begun| begun[first..first + count].fill(1.0));
+    }
     pub(crate) fn h_mut(&mut self, first: usize, count: usize) -> MatMut<'_> {
         MatMut::dense(&mut self.h, self.rows, self.units).rows_range(first..first + count)
     }
@@ -36,9 +46,9 @@ impl Carried {
 
 /// One tensor of a state, as a checkpoint stores it.
 pub struct StateTensor<'a> {
-    /// `lstm_1/h`, `bidirectional/backward/c`, ...
+    /// `lstm_1/h`, `bidirectional/backward/c`, ...; `lstm_1/begun` of a layer that other layers start.
     pub name: String,
-    /// (N, H)
+    /// (N, H), or (N, 1)
     pub shape: [usize; 2],
     /// The values, row-major.
     pub values: &'a [f32],
@@ -65,7 +75,9 @@ impl State {
             let len = rows * options.units;
             let direction = |name| {
                 let c = (cell == Cell::Lstm).then(|| Buffer::new(len));
-                Carried { name, rows, units: options.units, starts: options.stateful, h: Buffer::new(len), c }
+                let given = options.stateful && !node.config.initial_state().is_empty();
+                let begun = given.then(|| Buffer::new(rows));
+                Carried { name, rows, units: options.units, starts: options.stateful, h: Buffer::new(len), c, begun }
             };
             names.into_iter().map(direction).collect()
         });
@@ -77,11 +89,11 @@ impl State {
         self.rows
     }
 
-    /// Sets every value to zero: the start of a text.
+    /// Sets every value to zero: the start of a text. Layers that others start begin where those say.
     pub fn reset(&mut self) {
         for carried in self.carried.iter_mut().flatten() {
             carried.h.fill(0.0);
-            carried.c.iter_mut().for_each(|c| c.fill(0.0));
+            carried.c.iter_mut().chain(&mut carried.begun).for_each(|state| state.fill(0.0));
         }
     }
 
@@ -91,6 +103,7 @@ impl State {
             let range = row * carried.units..(row + 1) * carried.units;
             carried.h[range.clone()].fill(0.0);
             carried.c.iter_mut().for_each(|c| c[range.clone()].fill(0.0));
+            carried.begun.iter_mut().for_each(|begun| begun[row] = 0.0);
         }
     }
 
@@ -101,7 +114,9 @@ impl State {
             let tensor =
                 move |part: &str, values| StateTensor { name: format!("{}/{part}", carried.name), shape, values };
             let c = carried.c.as_ref().map(|c| tensor("c", c));
-            std::iter::once(tensor("h", &carried.h)).chain(c)
+            let begun =
+                carried.begun.as_ref().map(|begun| StateTensor { shape: [carried.rows, 1], ..tensor("begun", begun) });
+            std::iter::once(tensor("h", &carried.h)).chain(c).chain(begun)
         })
     }
 
@@ -112,6 +127,7 @@ impl State {
         match part {
             "h" => Some(&mut carried.h),
             "c" => carried.c.as_deref_mut(),
+            "begun" => carried.begun.as_deref_mut(),
             _ => None,
         }
     }

@@ -85,6 +85,9 @@ fn gradients_flow_through_states_that_layers_give_and_take() {
         (("lstm", ", peephole = true"), &["h0", "c0"]),
         (("gru", ""), &["h0"]),
         (("gru", ", reset_after = false"), &["h0"]),
+        // The first batch begins there, the second goes on from the first.
+        (("gru", ", stateful = true"), &["h0"]),
+        (("lstm", ", stateful = true, recurrent_dropout = 0.3, zoneout = 0.2, zoneout_cell = 0.1"), &["h0", "c0"]),
     ];
     for ((cell, states), mask) in cells.into_iter().flat_map(|cell| [true, false].map(|mask| (cell, mask))) {
         for last in [false, true] {

@@ -135,3 +135,80 @@ fn directions_that_are_not_merged_stand_side_by_side_where_they_are_joined() {
         assert!(step(&merged) == step(&apart));
     }
 }
+
+/// A layer that begins where a picture says.
+fn begun(cell: &str, stateful: bool) -> Graph {
+    let states = if cell == "lstm" { "\"h0\", \"c0\"" } else { "\"h0\"" };
+    let c0 = "{ type = \"dense\", name = \"c0\", units = 13, inputs = [\"input\"] },";
+    let text = format!(
+        r#"
+        initializer = {{ uniform = 0.4 }}
+        layers = [
+            {{ type = "embedding", output_dim = 9 }},
+            {{ type = "input", width = 5, sequence = false }},
+            {{ type = "dense", name = "h0", units = 13, inputs = ["input"] }},
+            {}
+            {{ type = "{cell}", units = 13, inputs = ["embedding"], return_sequences = true, return_state = true,
+               stateful = {stateful}, initial_state = [{states}] }},
+            {{ type = "dense" }},
+        ]"#,
+        if cell == "lstm" { c0 } else { "" }
+    );
+    model(&text, "")
+}
+
+#[test]
+fn a_text_begins_at_the_given_state_and_goes_on_from_its_own() {
+    for cell in ["simple_rnn", "lstm", "gru"] {
+        let (t, n) = (4, 3);
+        let vectors: Vec<f32> = (0..n * 5).map(|i| Key::new(7, Purpose::Bench).uniform(i as u64) - 0.5).collect();
+        let mut network = Network::new(&begun(cell, true), options(2 * t, n)).unwrap();
+        let mut alone = Network::new(&begun(cell, false), options(2 * t, n)).unwrap();
+        assert_eq!(network.params(), alone.params());
+        let (x, y) = (tokens(2 * t * n, 1), tokens(2 * t * n, 2));
+        let batch = |at: Range<usize>| Batch {
+            steps: at.len(),
+            rows: n,
+            inputs: &x[at.start * n..at.end * n],
+            targets: &y[at.start * n..at.end * n],
+            ..Batch::default()
+        };
+        let losses = |network: &mut Network, state: &mut State, at: Range<usize>| {
+            let mut losses = vec![0.0; at.len() * n];
+            network.evaluate(&Batch { vectors: &[&vectors], ..batch(at) }, state);
+            network.losses(&mut losses);
+            losses
+        };
+        let mut nothing = alone.new_state(n);
+        let whole = losses(&mut alone, &mut nothing, 0..2 * t);
+        // In two parts, the second of which goes on.
+        let mut state = network.new_state(n);
+        let mut parts = losses(&mut network, &mut state, 0..t);
+        parts.extend(losses(&mut network, &mut state, t..2 * t));
+        assert_eq!(parts, whole, "{cell}");
+        // Row 1 begins again where the picture says, the others go on; so do copies of the tensors that a checkpoint has.
+        let mut copy = network.new_state(n);
+        for tensor in state.tensors() {
+            copy.tensor_mut(&tensor.name).unwrap().copy_from_slice(tensor.values);
+        }
+        for mut state in [state, copy] {
+            state.reset_row(1);
+            let on = losses(&mut network, &mut state, 0..t);
+            let first = losses(&mut alone, &mut nothing, 0..t);
+            for (at, (on, first)) in on.iter().zip(&first).enumerate() {
+                assert_eq!(on == first, at % n == 1, "{cell}, step {}, row {}", at / n, at % n);
+            }
+        }
+        // Gradients reach the picture from the rows that begin with it alone.
+        let gradient = |network: &mut Network, state: &mut State| {
+            network.train_step(&Batch { vectors: &[&vectors], ..batch(0..t) }, state, 0);
+            let range = network.graph().params().iter().find(|p| p.name == "h0/kernel").unwrap().range.clone();
+            network.gradient()[range].iter().map(|g| g.abs()).sum::<f32>()
+        };
+        let mut state = network.new_state(n);
+        assert!(gradient(&mut network, &mut state) > 0.0, "{cell}");
+        assert_eq!(gradient(&mut network, &mut state), 0.0, "{cell}");
+        state.reset_row(2);
+        assert!(gradient(&mut network, &mut state) > 0.0, "{cell}");
+    }
+}
