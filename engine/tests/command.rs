@@ -199,7 +199,7 @@ fn summary_is_kerass_table() {
 fn recipes_that_nobody_ran_say_so() {
     let place = Place::new();
     let list = place.ok(&["recipes"]);
-    for name in ["min-char-rnn", "char-rnn", "char-gru", "zaremba-small", "zaremba-medium"] {
+    for name in ["min-char-rnn", "char-rnn", "char-gru", "zaremba-small", "zaremba-medium", "awd-lstm"] {
         assert!(list.contains(name), "{list}");
         let shown = place.ok(&["recipes", "show", name]);
         assert!(shown.contains("run_to_end = true") || shown.starts_with("# NOTE: "), "{shown}");

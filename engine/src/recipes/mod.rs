@@ -44,6 +44,7 @@ pub const RECIPES: &[Recipe] = &[
     Recipe { name: "char-gru", text: include_str!("char-gru.toml") },
     Recipe { name: "zaremba-small", text: include_str!("zaremba-small.toml") },
     Recipe { name: "zaremba-medium", text: include_str!("zaremba-medium.toml") },
+    Recipe { name: "awd-lstm", text: include_str!("awd-lstm.toml") },
     Recipe { name: "sms-spam", text: include_str!("sms-spam.toml") },
     Recipe { name: "imdb", text: include_str!("imdb.toml") },
     Recipe { name: "ud-ewt", text: include_str!("ud-ewt.toml") },
