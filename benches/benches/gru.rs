@@ -6,41 +6,21 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use unroll_benches::cells::{
-    SIZES, STEPS, Way, agree, bytes, dense, flops, group, measure, noise, pad, plain_product, sets, sigmoid, state,
-    step, ways,
+    Plain, SIZES, Way, agree, bytes, dense, flops, group, measure, pad, plain_product, sets, sigmoid, state, step, ways,
 };
 use unroll_kernels::gemm::{Left, Packed, Precision};
 use unroll_kernels::gru::{self, before};
 use unroll_kernels::{Buffer, Isa, Mat};
 
-/// The operands of a step without gaps, and the peer.
-struct Plain {
-    rows: usize,
-    units: usize,
-    /// x W + b for all steps (T, N, 3 H).
-    pre: Vec<f32>,
-    recurrent: Vec<f32>,
-    h_prev: Vec<f32>,
-    dh: Vec<f32>,
+/// The peer: a step as plain products and a scalar cell.
+trait Peer {
+    fn forward(&self, gates: &mut [f32], hidden: &mut [f32], h: &mut [f32]);
+    /// Two products of dense operands: the parts of the recurrent kernel, (H, 2 H) of z and r and (H, H) of the candidate.
+    fn forward_before(&self, parts: [&[f32]; 2], pre: &[f32], scratch: &mut [Vec<f32>; 3], h: &mut [f32]);
+    fn backward(&self, gates: &mut [f32], hidden: &mut [f32], dh_prev: &mut [f32]);
 }
 
-impl Plain {
-    fn new([rows, units]: [usize; 2]) -> Self {
-        Self {
-            rows,
-            units,
-            pre: noise(STEPS * rows * 3 * units, 1.0, 1),
-            recurrent: noise(units * 3 * units, 1.0 / (units as f32).sqrt(), 2),
-            h_prev: noise(rows * units, 1.0, 3),
-            dh: noise(rows * units, 1.0, 5),
-        }
-    }
-
-    /// Values of one step's gates.
-    fn width(&self) -> usize {
-        self.rows * 3 * self.units
-    }
-
+impl Peer for Plain {
     fn forward(&self, gates: &mut [f32], hidden: &mut [f32], h: &mut [f32]) {
         let (units, width) = (self.units, 3 * self.units);
         hidden.fill(0.0);
@@ -57,7 +37,6 @@ impl Plain {
         }
     }
 
-    /// Two products of dense operands: `zr` (H, 2 H) and `new` (H, H) are the parts of the recurrent kernel.
     fn forward_before(&self, [zr, new]: [&[f32]; 2], pre: &[f32], scratch: &mut [Vec<f32>; 3], h: &mut [f32]) {
         let (rows, units) = (self.rows, self.units);
         let [gates, reset_h, candidate] = scratch;
@@ -189,7 +168,7 @@ fn forward(criterion: &mut Criterion) {
     let mut group = group(criterion, "gru/forward");
     for size @ [rows, units] in SIZES {
         group.throughput(flops(size, 3));
-        let plain = Plain::new(size);
+        let plain = Plain::new(size, 3);
         let (mut gates, mut hidden, mut h) = (plain.pre.clone(), plain.pre.clone(), plain.h_prev.clone());
         plain.forward(&mut gates[..plain.width()], &mut hidden[..plain.width()], &mut h);
         for Way { isa, precision, name, tolerance } in ways() {
@@ -209,7 +188,7 @@ fn forward_before(criterion: &mut Criterion) {
     let mut group = group(criterion, "gru_before/forward");
     let size @ [rows, units] = SIZES[1];
     group.throughput(flops(size, 3));
-    let plain = Plain::new(size);
+    let plain = Plain::new(size, 3);
     let mut h = plain.h_prev.clone();
     let mut scratch = [2 * rows * units, rows * units, rows * units].map(|n| vec![0.0; n]);
     let rows_of = |cols: std::ops::Range<usize>| -> Vec<f32> {
@@ -232,7 +211,7 @@ fn backward(criterion: &mut Criterion) {
     let mut group = group(criterion, "gru/backward");
     for size @ [rows, units] in SIZES {
         group.throughput(bytes(size, 3 + 3 + 1 + 3 + 2 + 2)); // gates in and out, q in, hidden out, dh_prev in and out; h_prev, dh in
-        let plain = Plain::new(size);
+        let plain = Plain::new(size, 3);
         let (mut gates, mut hidden, mut dh_prev) = (plain.pre.clone(), plain.pre.clone(), plain.dh.clone());
         plain.backward(&mut gates[..plain.width()], &mut hidden[..plain.width()], &mut dh_prev);
         for isa in sets() {

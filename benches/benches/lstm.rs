@@ -5,43 +5,20 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use unroll_benches::cells::{
-    SIZES, STEPS, Way, agree, bytes, dense, flops, group, measure, noise, pad, plain_product, sets, sigmoid, state,
-    step, ways,
+    Plain, SIZES, Way, agree, bytes, dense, flops, group, measure, pad, plain_product, sets, sigmoid, state, step, ways,
 };
 use unroll_kernels::gemm::{Left, Packed, Precision};
 use unroll_kernels::lstm::{self, reference};
 use unroll_kernels::{Buffer, Isa, Mat};
 
-/// The operands of a step without gaps, and the peer.
-struct Plain {
-    rows: usize,
-    units: usize,
-    /// x W + b for all steps (T, N, 4 H).
-    pre: Vec<f32>,
-    recurrent: Vec<f32>,
-    h_prev: Vec<f32>,
-    c_prev: Vec<f32>,
-    dh: Vec<f32>,
+/// The peer: a step as a plain product and a scalar cell.
+trait Peer {
+    fn forward(&self, gates: &mut [f32], c: &mut [f32], h: &mut [f32]);
+    /// `h_prev` stands in for c.
+    fn backward(&self, gates: &mut [f32], dc: &mut [f32]);
 }
 
-impl Plain {
-    fn new([rows, units]: [usize; 2]) -> Self {
-        Self {
-            rows,
-            units,
-            pre: noise(STEPS * rows * 4 * units, 1.0, 1),
-            recurrent: noise(units * 4 * units, 1.0 / (units as f32).sqrt(), 2),
-            h_prev: noise(rows * units, 1.0, 3),
-            c_prev: noise(rows * units, 1.0, 4),
-            dh: noise(rows * units, 1.0, 5),
-        }
-    }
-
-    /// Values of one step's gates.
-    fn width(&self) -> usize {
-        self.rows * 4 * self.units
-    }
-
+impl Peer for Plain {
     fn forward(&self, gates: &mut [f32], c: &mut [f32], h: &mut [f32]) {
         let (units, width) = (self.units, 4 * self.units);
         plain_product([self.rows, units, width], &self.h_prev, &self.recurrent, gates);
@@ -58,7 +35,6 @@ impl Plain {
         }
     }
 
-    /// `h_prev` stands in for c.
     fn backward(&self, gates: &mut [f32], dc: &mut [f32]) {
         for (at, dc) in dc.iter_mut().enumerate() {
             let (n, u) = (at / self.units, at % self.units);
@@ -141,7 +117,7 @@ fn forward(criterion: &mut Criterion) {
     let mut group = group(criterion, "lstm/forward");
     for size @ [rows, units] in SIZES {
         group.throughput(flops(size, 4));
-        let plain = Plain::new(size);
+        let plain = Plain::new(size, 4);
         let (mut gates, mut c, mut h) = (plain.pre.clone(), plain.c_prev.clone(), plain.h_prev.clone());
         plain.forward(&mut gates[..plain.width()], &mut c, &mut h);
         for Way { isa, precision, name, tolerance } in ways() {
@@ -161,7 +137,7 @@ fn backward(criterion: &mut Criterion) {
     let mut group = group(criterion, "lstm/backward");
     for size @ [rows, units] in SIZES {
         group.throughput(bytes(size, 2 * 5 + 3)); // gates and dc in and out; c, c_prev and dh in
-        let plain = Plain::new(size);
+        let plain = Plain::new(size, 4);
         let (mut gates, mut dc) = (plain.pre.clone(), plain.dh.clone());
         plain.backward(&mut gates[..plain.width()], &mut dc);
         for isa in sets() {
@@ -182,7 +158,7 @@ fn backward(criterion: &mut Criterion) {
 
 /// The peer's cell is the reference's.
 fn check_peer() {
-    let plain = Plain::new([3, 5]);
+    let plain = Plain::new([3, 5], 4);
     let (mut gates, mut c, mut h) = (plain.pre[..60].to_vec(), vec![0.0; 15], vec![0.0; 15]);
     plain.forward(&mut gates, &mut c, &mut h);
     for at in 0..15 {

@@ -6,41 +6,25 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use unroll_benches::cells::{
-    SIZES, STEPS, Way, agree, bytes, dense, flops, group, measure, noise, pad, plain_product, sets, state, step, ways,
+    Plain, SIZES, Way, agree, bytes, dense, flops, group, measure, pad, plain_product, sets, state, step, ways,
 };
 use unroll_kernels::gemm::{Left, Packed, Precision};
 use unroll_kernels::rnn::{self, Activation};
 use unroll_kernels::{Buffer, Isa, Mat};
 
-/// The operands of a step without gaps, and the peer.
-struct Plain {
-    rows: usize,
-    units: usize,
-    /// x W + b for all steps (T, N, H).
-    pre: Vec<f32>,
-    recurrent: Vec<f32>,
-    h_prev: Vec<f32>,
-    dh: Vec<f32>,
+/// The peer: a step as a plain product and a scalar cell.
+trait Peer {
+    fn forward(&self, pre: &mut [f32], h: &mut [f32]);
+    /// `h_prev` stands in for h.
+    fn backward(&self, dpre: &mut [f32]);
 }
 
-impl Plain {
-    fn new([rows, units]: [usize; 2]) -> Self {
-        Self {
-            rows,
-            units,
-            pre: noise(STEPS * rows * units, 1.0, 1),
-            recurrent: noise(units * units, 1.0 / (units as f32).sqrt(), 2),
-            h_prev: noise(rows * units, 1.0, 3),
-            dh: noise(rows * units, 1.0, 5),
-        }
-    }
-
+impl Peer for Plain {
     fn forward(&self, pre: &mut [f32], h: &mut [f32]) {
         plain_product([self.rows, self.units, self.units], &self.h_prev, &self.recurrent, pre);
         h.iter_mut().zip(pre).for_each(|(h, a)| *h = a.tanh());
     }
 
-    /// `h_prev` stands in for h.
     fn backward(&self, dpre: &mut [f32]) {
         for (at, d) in dpre.iter_mut().enumerate() {
             *d = self.dh[at] * (1.0 - self.h_prev[at] * self.h_prev[at]);
@@ -98,7 +82,7 @@ fn forward(criterion: &mut Criterion) {
     let mut group = group(criterion, "rnn/forward");
     for size @ [rows, units] in SIZES {
         group.throughput(flops(size, 1));
-        let plain = Plain::new(size);
+        let plain = Plain::new(size, 1);
         let (mut pre, mut h) = (plain.pre.clone(), plain.h_prev.clone());
         plain.forward(&mut pre[..rows * units], &mut h);
         for Way { isa, precision, name, tolerance } in ways() {
@@ -118,7 +102,7 @@ fn backward(criterion: &mut Criterion) {
     let mut group = group(criterion, "rnn/backward");
     for size @ [rows, units] in SIZES {
         group.throughput(bytes(size, 3)); // h and dh in, da out
-        let plain = Plain::new(size);
+        let plain = Plain::new(size, 1);
         let mut dpre = plain.pre.clone();
         plain.backward(&mut dpre[..rows * units]);
         for isa in sets() {

@@ -25,6 +25,47 @@ pub fn noise(n: usize, scale: f32, seed: u32) -> Vec<f32> {
     (0..n).map(|_| next() * scale).collect()
 }
 
+/// The operands of a step without gaps, which a bench's peer takes as they are.
+pub struct Plain {
+    /// N
+    pub rows: usize,
+    /// H
+    pub units: usize,
+    gates: usize,
+    /// x W + b for all steps (T, N, gates H).
+    pub pre: Vec<f32>,
+    /// (H, gates H)
+    pub recurrent: Vec<f32>,
+    /// (N, H)
+    pub h_prev: Vec<f32>,
+    /// (N, H)
+    pub c_prev: Vec<f32>,
+    /// (N, H)
+    pub dh: Vec<f32>,
+}
+
+impl Plain {
+    /// Numbers for a cell of so many gates, the same every time.
+    pub fn new([rows, units]: [usize; 2], gates: usize) -> Self {
+        let state = |seed| noise(rows * units, 1.0, seed);
+        Self {
+            rows,
+            units,
+            gates,
+            pre: noise(STEPS * rows * gates * units, 1.0, 1),
+            recurrent: noise(units * gates * units, 1.0 / (units as f32).sqrt(), 2),
+            h_prev: state(3),
+            c_prev: state(4),
+            dh: state(5),
+        }
+    }
+
+    /// Values of one step's gates.
+    pub fn width(&self) -> usize {
+        self.rows * self.gates * self.units
+    }
+}
+
 /// A group with the time that keeps a whole file near twenty seconds.
 pub fn group<'a>(criterion: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
     let mut group = criterion.benchmark_group(name);
