@@ -114,10 +114,11 @@ const WIDE: &str = r#"
 
 #[test]
 fn the_bits_do_not_depend_on_who_helps_whom() {
-    for (cell, precision) in
-        [("lstm", PRECISIONS[0]), ("gru\"\n    reset_after = false #", PRECISIONS[0]), ("lstm", PRECISIONS[1])]
-    {
-        let graph = model(WIDE, cell);
+    let held = "\"\n    recurrent_dropout = 0.3\n    zoneout = 0.2 #";
+    let cells = ["lstm", "gru\"\n    reset_after = false #"].map(|cell| (cell.to_owned(), Precision::F32));
+    let held = ["lstm", "gru"].map(|cell| (format!("{cell}{held}"), Precision::F32));
+    for (cell, precision) in cells.into_iter().chain(held).chain([("lstm".to_owned(), Precision::Bf16)]) {
+        let graph = model(WIDE, &cell);
         let options = NetworkOptions { precision, ..options(3, 23) };
         let alone = trace_steps(&graph, options.clone(), 1);
         for threads in [2, 3] {
