@@ -9,7 +9,7 @@ use super::Score;
 use crate::corpus::{IGNORE, Streams, TokenSource};
 use crate::error::{Error, Result};
 use crate::network::{Batch, LossSum, Network};
-use crate::text::{Tokenizer, speaker_of};
+use crate::text::Tokenizer;
 
 /// The score of one speaker.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -106,7 +106,8 @@ fn owners(row: &[Scored], tokenizer: &Tokenizer, places: &HashMap<&str, usize>) 
     let (mut tokens, mut end, mut current) = (owners.iter_mut().zip(begins).peekable(), 0, None);
     for line in text.split_inclusive('\n') {
         end += line.len();
-        current = speaker_of(line).and_then(|name| places.get(name)).copied().or(current);
+        let name = line.split_once([':', '：']).map(|(name, _)| name.trim());
+        current = name.and_then(|name| places.get(name)).copied().or(current);
         while let Some((owner, _)) = tokens.next_if(|(_, begin)| *begin < end) {
             *owner = current;
         }

@@ -9,7 +9,7 @@ pub use sampler::{Sampler, Sampling};
 
 use crate::error::{Error, Result};
 use crate::random::{Key, Purpose};
-use crate::text::{Decoder, Level, Tokenizer};
+use crate::text::{Decoder, Level, NextTurn, Tokenizer};
 
 /// What predicts the next token.
 pub trait Predictor {
@@ -52,6 +52,8 @@ pub struct Request<'a> {
     pub length: usize,
     /// Texts that end the sample where one of them appears; it is not written.
     pub stop: &'a [String],
+    /// Where the text goes on with a turn of a script: the turn's first line, so far. The sample ends before the next turn.
+    pub turn: Option<&'a str>,
     /// The seed.
     pub seed: u64,
     /// Which sample of the seed.
@@ -108,10 +110,11 @@ pub fn write<P: Predictor + ?Sized>(
     let key = Key::new(request.seed, Purpose::Sample).layer(request.sample);
     model.reset();
     model.feed(request.prompt)?;
-    let mut pending = Pending::new(request.stop);
+    let mut pending = Pending::new(request);
     for index in 0..request.length {
         let token = sampler.choose(model.logits(), key.uniform_f64(index as u64))?;
         decoder.push(token, pending.text());
+        pending.look();
         if pending.stopped() {
             show(pending.certain(true))?;
             return Ok(Ended::Stop);
@@ -124,6 +127,7 @@ pub fn write<P: Predictor + ?Sized>(
         }
     }
     decoder.finish(pending.text());
+    pending.look();
     if pending.stopped() {
         show(pending.certain(true))?;
         return Ok(Ended::Stop);
@@ -219,12 +223,26 @@ fn pieces<'a>(tokenizer: &Tokenizer, prompt: &'a str) -> Vec<(usize, &'a str)> {
 /// Text that was decoded and not yet shown.
 struct Pending<'a> {
     stop: &'a [String],
+    turn: Option<NextTurn>,
     text: String,
 }
 
 impl<'a> Pending<'a> {
-    fn new(stop: &'a [String]) -> Pending<'a> {
-        Pending { stop, text: String::new() }
+    fn new(request: &Request<'a>) -> Pending<'a> {
+        Pending { stop: request.stop, turn: request.turn.map(NextTurn::after), text: String::new() }
+    }
+
+    /// Takes note of what was decoded.
+    fn look(&mut self) {
+        if let Some(turn) = &mut self.turn {
+            turn.look(&self.text);
+        }
+    }
+
+    /// Where the first stop text, or the next turn, begins.
+    fn end(&self) -> Option<usize> {
+        let turn = self.turn.as_ref().and_then(|turn| turn.begins(&self.text));
+        self.stops().filter_map(|stop| self.text.find(stop)).chain(turn).min()
     }
 
     fn text(&mut self) -> &mut String {
@@ -236,14 +254,14 @@ impl<'a> Pending<'a> {
         self.stop.iter().map(String::as_str).filter(|stop| !stop.is_empty())
     }
 
-    /// Whether a stop text has appeared.
+    /// Whether a stop text or the next turn has appeared.
     fn stopped(&self) -> bool {
-        self.stops().any(|stop| self.text.contains(stop))
+        self.end().is_some()
     }
 
     /// What may be shown: all before a stop text, and before what may be the beginning of one unless this is the `end`.
     fn certain(&self, end: bool) -> &str {
-        if let Some(at) = self.stops().filter_map(|stop| self.text.find(stop)).min() {
+        if let Some(at) = self.end() {
             return &self.text[..at];
         }
         if end {
@@ -253,7 +271,8 @@ impl<'a> Pending<'a> {
             let starts = stop.char_indices().map(|(at, _)| at).skip(1);
             starts.filter(|&length| self.text.ends_with(&stop[..length])).max().unwrap_or(0)
         };
-        &self.text[..self.text.len() - self.stops().map(held).max().unwrap_or(0)]
+        let turn = self.turn.as_ref().map_or(0, |turn| turn.held(&self.text));
+        &self.text[..self.text.len() - self.stops().map(held).max().unwrap_or(0).max(turn)]
     }
 
     fn show(&mut self, end: bool, show: &mut impl FnMut(&str) -> Result<bool>) -> Result<bool> {

@@ -48,7 +48,7 @@ fn tokenizer(level: Level, text: &str) -> Tokenizer {
 }
 
 fn request(prompt: &[u32], length: usize) -> Request<'_> {
-    Request { prompt, length, stop: &[], seed: 1, sample: 0 }
+    Request { prompt, length, stop: &[], turn: None, seed: 1, sample: 0 }
 }
 
 fn write(model: &mut dyn Predictor, tokenizer: &Tokenizer, request: &Request<'_>) -> (Vec<String>, Ended) {

@@ -38,7 +38,7 @@ mod words;
 
 pub use decoder::Decoder;
 pub use prepare::{KERAS_FILTERS, Normalization, PrepareOptions, Side};
-pub use script::{SpeakerFinder, speaker_of};
+pub use script::{NextTurn, SpeakerFinder, speaker_of};
 pub use tokenizer::Tokenizer;
 pub use vocabulary::Vocabulary;
 pub use word_index::{PADDING, WordIndex, start, truncate};

@@ -61,6 +61,48 @@ impl SpeakerFinder {
     }
 }
 
+/// Finds where the next turn begins in a text that goes on with one, and is seen piece by piece.
+///
+/// Behind a turn of one line it is the next line that begins with a name, behind one of several lines such a line behind an empty
+/// one: whoever speaks, known or not.
+#[derive(Debug, Clone)]
+pub struct NextTurn {
+    /// Whether what is said stands behind the name; none: it has not begun.
+    one_line: Option<bool>,
+}
+
+impl NextTurn {
+    /// The text goes on behind this first line of a turn, or a part of it.
+    pub fn after(line: &str) -> NextTurn {
+        let said = line.split_once([':', '：']).map_or("", |(_, said)| said.trim());
+        NextTurn { one_line: (!said.is_empty()).then_some(true) }
+    }
+
+    /// Takes note of how what is said begins.
+    pub fn look(&mut self, text: &str) {
+        let first = text.chars().find(|c| *c == '\n' || !c.is_whitespace());
+        self.one_line = self.one_line.or(first.map(|first| first != '\n'));
+    }
+
+    /// Where a text has come to the next turn: the place of the line ends before it.
+    pub fn begins(&self, text: &str) -> Option<usize> {
+        let runs = text.match_indices('\n').map(|(at, _)| at).filter(|&at| !text[..at].ends_with('\n'));
+        runs.into_iter().find(|&at| {
+            let line = text[at..].trim_start_matches('\n');
+            let ends = text.len() - at - line.len();
+            let line = line.split('\n').next().unwrap_or_default();
+            (ends > 1 || self.one_line == Some(true)) && speaker_of(line).is_some()
+        })
+    }
+
+    /// The bytes at the end of a text that may be the beginning of the next turn.
+    pub fn held(&self, text: &str) -> usize {
+        let Some((before, line)) = text.rsplit_once('\n') else { return 0 };
+        let may_be = line.is_empty() || speaker_of(&format!("{line}:")).is_some() && !line.contains([':', '：']);
+        if may_be { text.len() - before.trim_end_matches('\n').len() } else { 0 }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +120,30 @@ mod tests {
         let lines =
             "Monica: There's nothing to tell: he's some guy.\nJoey: C'mon!\n영희：그래\nJoey: You're going out.\n";
         assert_eq!(names(lines), ["Joey", "Monica", "영희"]);
+    }
+
+    #[test]
+    fn the_next_turn_is_found_as_the_text_comes() {
+        // What is shown of a text that comes letter by letter.
+        let shown = |line: &str, text: &str| {
+            let mut turn = NextTurn::after(line);
+            let (mut pending, mut shown) = (String::new(), String::new());
+            for letter in text.chars() {
+                pending.push(letter);
+                turn.look(&pending);
+                if let Some(at) = turn.begins(&pending) {
+                    return shown + &pending[..at];
+                }
+                let certain = pending.len() - turn.held(&pending);
+                shown.extend(pending.drain(..certain));
+            }
+            shown + &pending
+        };
+        assert_eq!(shown("ROMEO:", "\nAy: me\nSoft: who\n\nGROWIO:\nNo"), "\nAy: me\nSoft: who");
+        assert_eq!(shown("ROMEO:", "\nAy me\n\nand so: on\n\nA:"), "\nAy me\n\nand so: on");
+        assert_eq!(shown("Joey:", " C'mon!\nof course\nMonica Geller: No"), " C'mon!\nof course");
+        assert_eq!(shown("Joey: C", "'mon\nOkay, now: go\n영희：그래"), "'mon\nOkay, now: go");
+        assert_eq!(shown("A:", " b\nC"), " b\nC");
     }
 
     #[test]

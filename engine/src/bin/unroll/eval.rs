@@ -198,12 +198,14 @@ impl Eval {
         trained: &Trained,
         streams: &Streams<Tokens>,
     ) -> Result<Vec<SpeakerScore>> {
-        let speakers = &trained.config.data.speakers;
+        let data = &trained.config.data;
+        let case = |name: &String| if data.lower { name.to_lowercase() } else { name.clone() };
+        let speakers: Vec<String> = data.speakers.iter().map(case).collect();
         if speakers.is_empty() {
             return Ok(Vec::new());
         }
         let mut network = self.network(trained, options.clone())?;
-        score_speakers(&mut network, streams, &trained.tokenizer, speakers, &AtomicBool::new(false))
+        score_speakers(&mut network, streams, &trained.tokenizer, &speakers, &AtomicBool::new(false))
     }
 
     /// The text as streams, with its name and the entropy rate of its source.

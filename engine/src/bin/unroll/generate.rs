@@ -76,6 +76,8 @@ pub(crate) struct Generate {
 struct Turn {
     prompt: String,
     stop: Vec<String>,
+    /// The first line of a turn of a script, so far.
+    line: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -152,14 +154,15 @@ impl Generate {
             Some(name) if self.prompt.is_empty() => format!("{name}:"),
             Some(name) => format!("{name}: {}", self.prompt),
         };
-        let last = prompt.lines().last().and_then(speaker_of);
-        if last.is_some_and(|name| data.speakers.iter().any(|speaker| speaker == name)) {
-            // Words are written apart from punctuation where that is a word of its own.
+        let last = prompt.lines().last().unwrap_or_default();
+        let speaks = speaker_of(last).is_some_and(|name| data.speakers.iter().any(|speaker| speaker == name));
+        if speaks && data.lower {
+            // In lower case a name is known by its letters alone; it is apart from a colon that is a word of its own.
             let apart = if data.split_punctuation { " " } else { "" };
-            let case = |name: &str| if data.lower { name.to_lowercase() } else { name.to_owned() };
-            stop.extend(data.speakers.iter().map(|name| format!("\n{}{apart}:", case(name))));
+            stop.extend(data.speakers.iter().map(|name| format!("\n{}{apart}:", name.to_lowercase())));
         }
-        Ok(Turn { prompt, stop })
+        let line = speaks.then(|| last.to_owned());
+        Ok(Turn { prompt, stop, line })
     }
 
     /// Goes on from a prompt with a model of the next word.
@@ -187,7 +190,8 @@ impl Generate {
         }
         let (network, batches) = trained.network(&[], (&self.using, 1))?;
         let mut model = NextWord::new(network, encoder, batches);
-        let turn = Turn { prompt: self.prompt.clone(), stop: self.stop.as_deref().map(unescape).into_iter().collect() };
+        let stop = self.stop.as_deref().map(unescape).into_iter().collect();
+        let turn = Turn { prompt: self.prompt.clone(), stop, line: None };
         self.samples(&prompt, &turn, "", |request, show| {
             let mut decoder = WordDecoder::new(encoder, &self.prompt);
             write(&mut model, &mut decoder, sampler, request, show)
@@ -207,7 +211,14 @@ impl Generate {
         let start = Instant::now();
         let mut written = 0;
         for sample in 0..self.samples {
-            let request = Request { prompt, length: self.length, stop: &turn.stop, seed: self.seed, sample };
+            let request = Request {
+                prompt,
+                length: self.length,
+                stop: &turn.stop,
+                turn: turn.line.as_deref(),
+                seed: self.seed,
+                sample,
+            };
             let begun = Instant::now();
             let mut text = String::new();
             let streams = self.stream && !self.json;

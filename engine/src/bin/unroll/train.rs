@@ -328,7 +328,7 @@ impl Voice {
     fn write(&mut self, tokenizer: &Tokenizer, params: &[f32], sample: usize) -> Result<String> {
         self.speaker.params_mut().copy_from_slice(params);
         let prompt = self.start.as_ref().map_or(self.prompt.as_slice(), std::slice::from_ref);
-        let request = Request { prompt, length: self.length, stop: &[], seed: self.seed, sample };
+        let request = Request { prompt, length: self.length, stop: &[], turn: None, seed: self.seed, sample };
         let mut text = self.prompt_text.clone();
         generate(&mut self.speaker, tokenizer, &mut self.sampler, &request, |part| {
             text.push_str(part);
