@@ -50,6 +50,7 @@ pub mod generate;
 pub mod gradcheck;
 pub mod graph;
 mod heads;
+pub mod inspect;
 pub mod labels;
 mod layers;
 pub mod network;

@@ -12,7 +12,7 @@ fn every_link_to_a_file_leads_to_one() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut count = 0;
     let pages = ["sms-spam", "imdb", "ud-ewt"].map(|name| format!("engine/src/recipes/{name}.md"));
-    let names = ["README.md", "benches/peers/README.md"];
+    let names = ["README.md", "benches/peers/README.md", "engine/src/inspect/inspect.md"];
     for name in names.into_iter().chain(pages.iter().map(String::as_str)) {
         let document = root.join(name);
         let text = std::fs::read_to_string(&document).unwrap();

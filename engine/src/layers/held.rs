@@ -130,14 +130,14 @@ impl HeldRoom {
             return None;
         }
         let units = self.units;
-        let [h, c] = &self.zone;
+        let (keeps, [h, c]) = (!self.fresh.is_empty(), &self.zone);
         let zone = |state: usize, buffer| self.params.zone[state].as_ref().map(|_| view(buffer, dims.tokens, units));
         Some(Held {
             drop: self.params.drop.as_ref().filter(|_| training).map(|_| view(&self.drop, dims.rows, units)),
             zone: [zone(0, h), zone(1, c)],
             dropped: room(&mut self.dropped, dims.with_edges(), units).into(),
             fresh: room(&mut self.fresh, dims.with_edges(), units).into(),
-            keeps: training,
+            keeps,
             through: room(&mut self.through, dims.rows, units).into(),
             past: room(&mut self.past, dims.rows, units).into(),
         })

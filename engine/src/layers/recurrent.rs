@@ -229,6 +229,33 @@ impl RecurrentRun {
         }
     }
 
+    /// h of every direction side by side after every step, (P, directions H).
+    pub(crate) fn states<'a>(&'a self, act: &'a Act, dims: Dims) -> Mat<'a> {
+        self.steps.as_ref().unwrap_or(act).y(dims)
+    }
+
+    /// The gradients by h of the last backward pass: direction, whether it reads from the end, time and row of the batch.
+    pub(crate) fn state_gradients(
+        &mut self,
+        act: &mut Act,
+        extent: &Extent,
+        mut found: impl FnMut(usize, bool, [usize; 2], &[f32]),
+    ) {
+        let dims = extent.dims();
+        let dh = joint(&mut self.steps, act).dy(dims);
+        let mut whole = Vec::new();
+        for (d, direction) in self.directions.iter().enumerate() {
+            // Of a unit that stays in part as it was, the loop leaves what goes through the cell.
+            let through = direction.cell.held.zone[0].as_ref().map_or(1.0, |zone| 1.0 - zone.rate());
+            for p in 0..dh.rows() {
+                let (time, row) = extent.position(p);
+                whole.clear();
+                whole.extend(dh.row(p)[columns(direction, d)].iter().map(|d| d / through));
+                found(d, direction.reverse(), [time, row], &whole);
+            }
+        }
+    }
+
     /// Writes the state after the last step into the rows of this replica; one state a direction, or none.
     pub(crate) fn carry(&self, act: &Act, extent: &Extent, first_row: usize, into: &mut [Carried]) {
         let rows = extent.dims().rows;

@@ -131,6 +131,37 @@ impl std::ops::AddAssign for LossSum {
     }
 }
 
+/// The gradient by the state of one row of a batch after one step.
+#[derive(Clone, Copy, Debug)]
+pub struct StateGradient<'a> {
+    /// The layer's name.
+    pub layer: &'a str,
+    /// Its place in [`Graph::nodes`].
+    pub node: usize,
+    /// 0 forward, or the only one; 1 backward.
+    pub direction: usize,
+    /// Whether the direction reads from the end.
+    pub reverse: bool,
+    /// The time in the batch.
+    pub time: usize,
+    /// The row of the batch.
+    pub row: usize,
+    /// (H) of h.
+    pub gradient: &'a [f32],
+}
+
+/// What a pass over a batch is for.
+#[derive(Clone, Copy)]
+struct Pass {
+    /// Keys what is dropped.
+    step: u64,
+    /// The factor of each loss's gradient; `None` where there is no backward pass.
+    scale: Option<f32>,
+    objective: Objective,
+    /// Whether anything is dropped.
+    drops: bool,
+}
+
 /// A model that trains and runs.
 pub struct Network {
     graph: Graph,
@@ -318,7 +349,7 @@ impl Network {
         let scale = self.options.loss_scale.factor(batch.rows, count);
         let mean = scale * count as f32;
         let objective = self.objective(batch, mean);
-        let sum = self.run(batch, state, step, Some((scale, objective)));
+        let sum = self.run(batch, state, Pass { step, scale: Some(scale), objective, drops: true });
         self.reduce();
         sum
     }
@@ -330,7 +361,72 @@ impl Network {
     /// As [`Self::train_step`].
     pub fn evaluate(&mut self, batch: &Batch<'_>, state: &mut State) -> LossSum {
         self.check(batch, state);
-        self.run(batch, state, 0, None)
+        self.run(batch, state, Pass { step: 0, scale: None, objective: Objective::default(), drops: false })
+    }
+
+    /// The losses of a batch and their gradients by h after every step of every recurrent layer, all of its later effects
+    /// included; nothing is dropped, and nothing added to the objective. `found` is called with every position that is there of
+    /// every direction. `state` is carried on.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::train_step`]; and on a network of more than one replica.
+    pub fn state_gradients(
+        &mut self,
+        batch: &Batch<'_>,
+        state: &mut State,
+        mut found: impl FnMut(&StateGradient<'_>),
+    ) -> LossSum {
+        assert!(self.options.training, "this network was made without room for gradients");
+        assert_eq!(self.options.replicas, 1, "gradients of states are given by one replica");
+        self.check(batch, state);
+        let scale = self.options.loss_scale.factor(batch.rows, self.scored(batch));
+        let objective = Objective::default();
+        let sum = self.run(batch, state, Pass { step: 0, scale: Some(scale), objective, drops: false });
+        let nodes = self.graph.nodes();
+        let (replica, extent) = (lock_mut(&mut self.replicas[0]), lock_mut(&mut self.extents[0]));
+        replica.state_gradients(extent, |node, direction, reverse, [time, row], gradient| {
+            found(&StateGradient { layer: &nodes[node].name, node, direction, reverse, time, row, gradient });
+        });
+        sum
+    }
+
+    /// Runs a batch and gives a layer's output at every position that is there, or of every row: `found` is called with the
+    /// time, the row and the numbers. Of a recurrent layer it is h after each step, of both directions side by side, whatever
+    /// the layer gives to others. `state` is carried on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] where no layer has this name, or where it is computed as a part of another.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::logits`].
+    pub fn outputs(
+        &mut self,
+        batch: &Batch<'_>,
+        state: &mut State,
+        layer: &str,
+        mut found: impl FnMut(usize, usize, &[f32]),
+    ) -> Result<()> {
+        let nodes = self.graph.nodes();
+        let Some(node) = nodes.iter().position(|node| node.name == layer) else {
+            let names: Vec<&str> = nodes.iter().map(|node| &node.name[..]).collect();
+            return Err(Error::usage(format!("the model has no layer `{layer}`"))
+                .mend(format!("its layers are {}", names.join(", "))));
+        };
+        let sequence = nodes[node].shape.time.is_some() || nodes[node].config.recurrence().is_some();
+        self.forward(batch, state, |replica, cx| {
+            let Some(y) = replica.output(node, cx.dims) else {
+                return Err(Error::usage(format!("layer `{layer}` is computed as a part of another, or not at all"))
+                    .mend("look at a recurrent layer, or a layer before the last"));
+            };
+            for p in 0..y.rows() {
+                let (t, n) = if sequence { cx.extent.position(p) } else { (0, p) };
+                found(t, n, y.row(p));
+            }
+            Ok(())
+        })
     }
 
     /// How many targets of a batch are scored.
@@ -473,9 +569,9 @@ impl Network {
         Objective { mean, positions, pairs }
     }
 
-    fn run(&mut self, batch: &Batch<'_>, state: &mut State, step: u64, training: Option<(f32, Objective)>) -> LossSum {
-        let (scale, objective) = (training.map(|(scale, _)| scale), training.unwrap_or_default().1);
-        self.refresh(scale.is_some().then_some(step));
+    fn run(&mut self, batch: &Batch<'_>, state: &mut State, pass: Pass) -> LossSum {
+        let Pass { step, scale, objective, drops } = pass;
+        self.refresh(drops.then_some(step));
         let (o, carried, there) = (&self.options, &*state, self.there(batch));
         self.crew.replicas(o.replicas, |r, team| {
             let (mut replica, mut extent) = (lock(&self.replicas[r]), lock(&self.extents[r]));
@@ -497,7 +593,7 @@ impl Network {
                 extent,
                 params: &self.params,
                 packs: &self.packs,
-                training: scale.is_some(),
+                training: drops,
                 key: Key::new(o.seed, Purpose::Dropout).step(step),
                 first_row: rows.start,
                 batch_rows: batch.rows,

@@ -163,6 +163,28 @@ impl Replica {
         }
     }
 
+    /// The gradients by h of the last backward pass: node, direction, whether it reads from the end, time and row.
+    pub(super) fn state_gradients(
+        &mut self,
+        extent: &Extent,
+        mut found: impl FnMut(usize, usize, bool, [usize; 2], &[f32]),
+    ) {
+        for (i, slot) in self.slots.iter_mut().enumerate() {
+            if let Slot { run: Run::Recurrent(layer), act } = slot {
+                layer.state_gradients(act, extent, |direction, reverse, at, d| found(i, direction, reverse, at, d));
+            }
+        }
+    }
+
+    /// The output of a node in the last forward pass, (P, cols) or (N, cols); `None` of one that is not computed.
+    pub(super) fn output(&self, node: usize, dims: Dims) -> Option<Mat<'_>> {
+        match self.slots.get(node)? {
+            Slot { run: Run::Fused, .. } => None,
+            Slot { run: Run::Recurrent(layer), act } => Some(layer.states(act, dims)),
+            Slot { act, .. } => Some(act.y(dims)),
+        }
+    }
+
     /// Writes the losses of the last step to their places in a batch of `all` rows.
     pub(super) fn losses(&self, extent: &Extent, all: usize, out: &mut [f32]) {
         for (p, &loss) in self.losses[..self.targets.len()].iter().enumerate() {

@@ -8,6 +8,7 @@ mod eval;
 mod folds;
 mod generate;
 mod gradcheck;
+mod inspect;
 mod interrupt;
 mod labels;
 mod options;
@@ -52,6 +53,7 @@ enum Command {
     Summary(summary::Summary),
     Corpus(corpus::CorpusCommand),
     Recipes(recipes::RecipesCommand),
+    Inspect(inspect::InspectCommand),
     Gradcheck(gradcheck::Gradcheck),
     Bench(bench::Bench),
 }
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Command::Summary(summary) => summary.run(),
         Command::Corpus(corpus) => corpus.run(),
         Command::Recipes(recipes) => recipes.run(),
+        Command::Inspect(inspect) => inspect.run(),
         Command::Gradcheck(gradcheck) => gradcheck.run(),
         Command::Bench(bench) => bench.run(),
     };

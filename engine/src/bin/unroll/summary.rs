@@ -73,27 +73,29 @@ impl Model {
             (Some(task), Some(run)) => Some(read_encoder(task, run)?),
             _ => None,
         };
-        let vocabulary = match (&encoder, run) {
-            (Some(encoder), _) => encoder.vocabulary(),
-            (None, Some(run)) => Vocabulary::read(run.join(VOCABULARY))?.len(),
-            (None, None) => vocab.unwrap_or_else(|| usual(&config)),
+        let (vocabulary, classes) = match (&encoder, run) {
+            (Some(encoder), _) => (encoder.vocabulary(), encoder.targets()),
+            (None, Some(run)) => sizes(&config, Some(Vocabulary::read(run.join(VOCABULARY))?.len()))?,
+            (None, None) => sizes(&config, vocab)?,
         };
-        if vocabulary > i32::MAX as usize {
-            return Err(Error::option("--vocab", format!("must be at most {}, got {vocabulary}", i32::MAX)));
-        }
         let title = match run {
             Some(run) => name_of(run),
             None => configuration.recipe.clone().unwrap_or_else(|| "model".to_owned()),
         };
-        // Targets are the vocabulary's tokens, or classes; as few as there may be where nothing names them.
-        let classes = match (&encoder, &config.task) {
-            (Some(encoder), _) => encoder.targets(),
-            (None, Some(task)) if task.kind.has_labels() => task.classes.len().max(2),
-            (None, _) => vocabulary,
-        };
         let graph = Graph::with_classes(&config.model.graph(), vocabulary, classes)?;
         Ok(Model { title, config, graph })
     }
+}
+
+/// The tokens of the vocabulary of a model that has not been trained, and what a target may be.
+pub(crate) fn sizes(config: &RunConfig, vocab: Option<usize>) -> Result<(usize, usize)> {
+    let vocabulary = vocab.unwrap_or_else(|| usual(config));
+    if vocabulary > i32::MAX as usize {
+        return Err(Error::option("--vocab", format!("must be at most {}, got {vocabulary}", i32::MAX)));
+    }
+    // Targets are the vocabulary's tokens, or classes; as few as there may be where nothing names them.
+    let labels = config.task.as_ref().filter(|task| task.kind.has_labels());
+    Ok((vocabulary, labels.map_or(vocabulary, |task| task.classes.len().max(2))))
 }
 
 /// Tokens of a vocabulary that nothing says.
