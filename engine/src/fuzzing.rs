@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::config;
 use crate::corpus::{Corpus, TokenSource};
+use crate::interop;
 use crate::text::{EncodingErrors, Level, TextOptions, Tokenizer, Vocabulary, decode_into, parse_vocabulary};
 use crate::train;
 
@@ -14,13 +15,14 @@ use crate::train;
 pub type Body = fn(&[u8]);
 
 /// Every target of this crate by its name, and its body.
-pub const TARGETS: [(&str, Body); 6] = [
+pub const TARGETS: [(&str, Body); 7] = [
     ("checkpoint", train::fuzzing::checkpoint),
     ("configuration", config::configuration),
     ("corpus", corpus),
     ("manifest", train::fuzzing::manifest),
     ("tokenizer", tokenizer),
     ("vocabulary", vocabulary),
+    ("weights", interop::fuzzing::weights),
 ];
 
 /// The name of the file in messages.

@@ -51,6 +51,7 @@ pub mod gradcheck;
 pub mod graph;
 mod heads;
 pub mod inspect;
+pub mod interop;
 pub mod labels;
 mod layers;
 pub mod network;

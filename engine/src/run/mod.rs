@@ -8,7 +8,7 @@ mod texts;
 pub use labelled::{
     DECISION, Decision, LABELLED_LOSS, Labelled, check_vectors, labelled_graph, read_encoder, sample_batches,
 };
-pub use model::{Speaker, load_weights, read_initial_weights};
+pub use model::{Speaker, load_weights};
 pub use settings::identity;
 pub use texts::{Reading, Texts, Tokens, WARM_UP, embedded_text, find_parts, find_speakers, make_absolute};
 

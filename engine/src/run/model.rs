@@ -3,8 +3,6 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use safetensors::{Dtype, SafeTensors};
-
 use crate::error::{Error, Result};
 use crate::generate::Predictor;
 use crate::graph::Graph;
@@ -115,55 +113,6 @@ pub fn load_weights(
         weights.copy(&spec.name, &mut params[spec.range.clone()]);
     }
     Ok(step)
-}
-
-/// The largest file of initial weights that is read.
-const LARGEST_WEIGHTS: u64 = 16 << 30;
-
-/// Sets every parameter from a safetensors file that has tensors (f32) of the parameters' names and shapes. Other tensors in
-/// the file are refused, so that a misspelt name is not overlooked.
-///
-/// # Errors
-/// [`Error::Input`] where the file is damaged or has other tensors than the model.
-pub fn read_initial_weights(path: &Path, graph: &Graph, params: &mut [f32]) -> Result<()> {
-    let size = std::fs::metadata(path).map_err(|error| Error::read(path, error))?.len();
-    if size > LARGEST_WEIGHTS {
-        return Err(Error::input(path, format!("{size} bytes of weights are more than any model here has")));
-    }
-    let bytes = std::fs::read(path).map_err(|error| Error::read(path, error))?;
-    let file = SafeTensors::deserialize(&bytes)
-        .map_err(|error| Error::input(path, format!("is no safetensors file: {error}")))?;
-    for name in file.names() {
-        if !graph.params().iter().any(|spec| spec.name == name) {
-            let names = graph.params().iter().map(|spec| spec.name.as_str());
-            let error = Error::input(path, format!("the model has no parameter `{name}`"));
-            return Err(match crate::config::nearest(name, names.clone()) {
-                Some(near) => error.mend(format!("did you mean `{near}`?")),
-                None => error.mend(format!("it has {}", names.collect::<Vec<_>>().join(", "))),
-            });
-        }
-    }
-    for spec in graph.params() {
-        let tensor = file
-            .tensor(&spec.name)
-            .map_err(|_| Error::input(path, format!("the tensor `{}` {:?} is missing", spec.name, spec.shape)))?;
-        if tensor.dtype() != Dtype::F32 || tensor.shape() != spec.shape {
-            let what = format!(
-                "`{}` is {:?} {:?}, but the model has F32 {:?}",
-                spec.name,
-                tensor.dtype(),
-                tensor.shape(),
-                spec.shape
-            );
-            return Err(Error::input(path, what));
-        }
-        let values = tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-        params[spec.range.clone()].iter_mut().zip(values).for_each(|(param, value)| *param = value);
-        if let Some(at) = params[spec.range.clone()].iter().position(|value| !value.is_finite()) {
-            return Err(Error::input(path, format!("element {at} of `{}` is not finite", spec.name)));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -102,24 +102,36 @@ pub fn make_absolute(data: &mut DataConfig) -> Result<()> {
 }
 
 impl Texts {
-    /// Turns the texts of a new run into tokens.
+    /// Turns the texts of a new run into tokens: those of a vocabulary that the model was trained with, or of the text's own.
     ///
     /// # Errors
     /// [`Error::Input`] where a text is missing, empty, or not what it should be; [`Error::Usage`] where texts and options
     /// contradict each other; [`Error::Io`] where a token file cannot be written.
-    pub fn read(config: &RunConfig, reading: Reading<'_>) -> Result<Texts> {
+    pub fn read(config: &RunConfig, reading: Reading<'_>, known: Option<Tokenizer>) -> Result<Texts> {
         let data = &config.data;
-        let (tokenizer, train, entropy_rate) = match data.train.as_slice() {
-            [] => {
+        let (tokenizer, train, entropy_rate) = match (data.train.as_slice(), known) {
+            ([], Some(_)) => {
+                return Err(Error::option("--data", "the model has a vocabulary and no text yet")
+                    .mend("name a text to train it on"));
+            }
+            ([path], Some(tokenizer)) if is_token_file(path)? => {
+                let (tokens, rate) = reading.other("train", path, &tokenizer)?;
+                (tokenizer, tokens, rate)
+            }
+            (paths, Some(tokenizer)) => {
+                let corpus = reading.build("train", paths, Encoding::Known(&tokenizer))?;
+                (tokenizer, Arc::new(corpus) as Tokens, None)
+            }
+            ([], None) => {
                 let (tokenizer, tokens) = MemoryTokens::from_text(embedded_text(), &config.text_options())?;
                 (tokenizer, Arc::new(tokens) as Tokens, None)
             }
-            [path] if is_token_file(path)? => {
+            ([path], None) if is_token_file(path)? => {
                 let corpus = Corpus::open(path)?;
                 let (tokenizer, rate) = (corpus.tokenizer().clone(), corpus.info().entropy_rate);
                 (tokenizer, Arc::new(corpus) as Tokens, rate)
             }
-            paths => {
+            (paths, None) => {
                 let options = config.text_options();
                 let corpus = reading.build("train", paths, Encoding::New(&options))?;
                 (corpus.tokenizer().clone(), Arc::new(corpus) as Tokens, None)

@@ -46,7 +46,7 @@ pub use word_index::{PADDING, WordIndex, start, truncate};
 pub(crate) use count::Counter;
 pub(crate) use tokenizer::Unknown;
 pub(crate) use utf8::decode_into;
-pub(crate) use vocabulary_file::parse as parse_vocabulary;
+pub(crate) use vocabulary_file::{check_token, parse as parse_vocabulary};
 pub(crate) use words::last_whitespace_end;
 
 use std::fmt;

@@ -226,7 +226,8 @@ fn parse_tokens(lines: &mut Lines<'_>, options: &TextOptions, size: usize) -> Re
     Ok(table)
 }
 
-fn check_token(token: &str, options: &TextOptions, index: usize) -> Result<(), String> {
+/// Whether `token` may be token `index` of a vocabulary with these options; if not, why.
+pub(crate) fn check_token(token: &str, options: &TextOptions, index: usize) -> Result<(), String> {
     if token.is_empty() {
         return Err("an empty token".to_owned());
     }

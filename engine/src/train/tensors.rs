@@ -104,6 +104,20 @@ pub(crate) fn write(tensors: &[TensorRef], mut write: impl FnMut(&[u8]) -> io::R
     Ok(())
 }
 
+/// The bytes of a safetensors file of these tensors.
+///
+/// # Errors
+/// [`crate::Error::Run`] where a name stands twice or the header cannot be written.
+pub fn tensor_file(tensors: &[TensorRef]) -> crate::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(tensors.iter().map(|tensor| 4 * tensor.data.len() + 256).sum());
+    let written = write(tensors, |piece| {
+        bytes.extend_from_slice(piece);
+        Ok(())
+    });
+    written.map_err(|error| crate::Error::run(format!("cannot write tensors: {error}")))?;
+    Ok(bytes)
+}
+
 /// A file of tensors that was compared with what was expected.
 pub(crate) struct Checked {
     bytes: Vec<u8>,
@@ -172,13 +186,7 @@ mod tests {
     use super::*;
 
     fn file(tensors: &[TensorRef]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        write(tensors, |piece| {
-            bytes.extend_from_slice(piece);
-            Ok(())
-        })
-        .unwrap();
-        bytes
+        tensor_file(tensors).unwrap()
     }
 
     fn example() -> (Vec<NamedTensor>, Vec<u8>) {

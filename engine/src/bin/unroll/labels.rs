@@ -15,7 +15,7 @@ use unroll::network::{Network, NetworkOptions, require_memory};
 use unroll::report::{Out, bytes, count, duration, json_line};
 use unroll::run::{
     Decision, LABELLED_LOSS, Labelled, check_vectors, config_file, labelled_graph, load_weights, make_absolute,
-    read_encoder, read_initial_weights, rewrite_config, sample_batches,
+    read_encoder, rewrite_config, sample_batches,
 };
 use unroll::train::storage::{Storage, replace_file};
 use unroll::train::{Batches, CONFIG, Ended, Figures, Optimizer, RunFolder, Session, TrainConfig, Trainer, Which};
@@ -48,9 +48,7 @@ impl Train {
     ) -> Result<Figures> {
         make_absolute(&mut config.data)?;
         let mut prepared = self.prepare_labelled(config)?;
-        if let Some(file) = &self.init_weights {
-            read_initial_weights(file, &prepared.graph, prepared.network.params_mut())?;
-        }
+        self.initial_weights(&mut prepared.network)?;
         let (task, config) = (prepared.data.encoder.to_json()?, config_file(&prepared.config)?.into_bytes());
         let run = folder.begin(&[(TASK, task.as_slice()), (CONFIG, config.as_slice())])?;
         self.train_labelled(&mut prepared, &run, storage, stop)

@@ -5,9 +5,11 @@ mod argv;
 mod bench;
 mod corpus;
 mod eval;
+mod export;
 mod folds;
 mod generate;
 mod gradcheck;
+mod import;
 mod inspect;
 mod interrupt;
 mod labels;
@@ -51,6 +53,8 @@ enum Command {
     Eval(eval::Eval),
     Predict(predict::Predict),
     Summary(summary::Summary),
+    Import(import::Import),
+    Export(export::Export),
     Corpus(corpus::CorpusCommand),
     Recipes(recipes::RecipesCommand),
     Inspect(inspect::InspectCommand),
@@ -69,6 +73,8 @@ fn main() -> ExitCode {
         Command::Eval(eval) => eval.run(),
         Command::Predict(predict) => predict.run(),
         Command::Summary(summary) => summary.run(),
+        Command::Import(import) => import.run(),
+        Command::Export(export) => export.run(),
         Command::Corpus(corpus) => corpus.run(),
         Command::Recipes(recipes) => recipes.run(),
         Command::Inspect(inspect) => inspect.run(),

@@ -8,24 +8,26 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
-use unroll::config::{Origins, RunConfig, SampleState};
+use unroll::config::{Origin, Origins, RunConfig, SampleState};
 use unroll::corpus::{Streams, install_sigbus_handler};
 use unroll::error::{Error, Result};
 use unroll::eval::{Score, evaluate};
 use unroll::generate::{Request, Sampler, UnknownInPrompt, encode_prompt, generate};
 use unroll::graph::Graph;
+use unroll::interop::{Mapping, WeightFile};
 use unroll::network::{Network, NetworkOptions, State, require_memory};
 use unroll::recipes;
 use unroll::report::{self, bytes, count, duration, visible};
 use unroll::run::{
     Reading, Speaker, Texts, Tokens, config_file, find_parts, find_speakers, identity, load_weights, make_absolute,
-    read_initial_weights, restore_vocabulary, rewrite_config,
+    restore_vocabulary, rewrite_config,
 };
-use unroll::text::Tokenizer;
+use unroll::text::{Tokenizer, Vocabulary};
 use unroll::train::storage::{Disk, Paced, Storage};
 use unroll::train::{Batches, Ended, Optimizer, Outcome, Session, TrainConfig, Trainer};
 use unroll::train::{CONFIG, RunFolder, VOCABULARY, Which, is_run};
 
+use crate::import::Naming;
 use crate::interrupt;
 use crate::options::Configuration;
 use crate::show::{Show, Unit, in_units, plural, warn};
@@ -47,9 +49,11 @@ pub(crate) struct Train {
     /// Goes on with an earlier run, to the bytes that it would have reached unbroken
     #[arg(long, value_name = "RUN", visible_alias = "init-from", conflicts_with_all = ["out", "recipe", "config", "init_weights"], help_heading = "Run")]
     pub(crate) resume: Option<PathBuf>,
-    /// Begins with the parameters of this file, by their names
+    /// Begins with the weights of this file: those of a checkpoint, of PyTorch or of Keras (see `unroll import`)
     #[arg(long, value_name = "FILE.safetensors", help_heading = "Run")]
-    pub(crate) init_weights: Option<PathBuf>,
+    init_weights: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Run")]
+    naming: Naming,
     /// Threads [default: all cores]; the result does not depend on it
     #[arg(long, value_name = "N", help_heading = "Run")]
     threads: Option<usize>,
@@ -124,11 +128,9 @@ impl Train {
         find_speakers(&mut config.data)?;
         let columns = &config.data.columns;
         let reading = Reading { folder: &path, threads: self.threads()?, progress: None, cancel: Some(stop), columns };
-        let texts = Texts::read(&config, reading)?;
+        let texts = Texts::read(&config, reading, None)?;
         let mut prepared = self.prepare(config, texts)?;
-        if let Some(file) = &self.init_weights {
-            read_initial_weights(file, &prepared.graph, prepared.network.params_mut())?;
-        }
+        self.initial_weights(&mut prepared.network)?;
         make_absolute(&mut prepared.config.data)?;
         let files = [
             (VOCABULARY, prepared.texts.tokenizer.vocabulary().to_file().into_bytes()),
@@ -143,14 +145,50 @@ impl Train {
         let storage = self.storage();
         let run = RunFolder::resume(Rc::clone(&storage), path)?;
         let file = path.join(CONFIG);
-        let (config, origins) = self.configuration.resolve(|resolver| resolver.file(&file))?;
-        refuse_other_texts(&origins)?;
+        let (mut config, origins) = self.configuration.resolve(|resolver| resolver.file(&file))?;
+        // Weights that were imported have learned from no text of the run yet.
+        let begun = run.checkpoints().before_training()?.is_none();
+        if begun {
+            refuse_other_texts(&origins)?;
+        }
         if config.task.is_some() {
+            make_absolute(&mut config.data)?;
             return self.resume_labelled(config, &run, storage, stop).map(|_figures| ());
         }
-        let texts = Texts::open(&config, path)?;
+        let texts = if begun {
+            Texts::open(&config, path)?
+        } else {
+            for key in TOKENS {
+                if matches!(origins.of(key), Some(Origin::Flag(_))) {
+                    return Err(origins.refuse(key, "the weights were imported with the tokens that they know"));
+                }
+            }
+            find_parts(&mut config.data);
+            let known = Tokenizer::new(Vocabulary::read(path.join(VOCABULARY))?);
+            find_speakers(&mut config.data)?;
+            let (threads, columns) = (self.threads()?, &config.data.columns);
+            let reading = Reading { folder: path, threads, progress: None, cancel: Some(stop), columns };
+            Texts::read(&config, reading, Some(known))?
+        };
         let mut prepared = self.prepare(config, texts)?;
+        make_absolute(&mut prepared.config.data)?;
         self.train(&mut prepared, &run, storage, stop)
+    }
+
+    /// Sets the weights that a new run begins with, where a file of them is named.
+    pub(crate) fn initial_weights(&self, network: &mut Network) -> Result<()> {
+        let mapping = self.naming.mapping()?;
+        let Some(file) = &self.init_weights else {
+            return match mapping == Mapping::default() {
+                true => Ok(()),
+                false => {
+                    Err(Error::usage("--map and --ignore are about the names in --init-weights, which is not given"))
+                }
+            };
+        };
+        let graph = network.graph().clone();
+        WeightFile::open(file)?.load(&graph, &mapping, network.params_mut())?;
+        Ok(())
     }
 
     fn storage(&self) -> Rc<dyn Storage> {
@@ -400,10 +438,14 @@ fn introduction(prepared: &Prepared) -> Vec<String> {
     ]
 }
 
+/// What says which tokens a text has.
+pub(crate) const TOKENS: [&str; 5] =
+    ["data.level", "data.lower", "data.split_punctuation", "data.min_count", "data.max_vocab"];
+
 /// Refuses options that would change the texts of a run that goes on.
 fn refuse_other_texts(origins: &Origins) -> Result<()> {
     for key in ["data.train", "data.valid", "data.test", "data.level"] {
-        if matches!(origins.of(key), Some(unroll::config::Origin::Flag(_))) {
+        if matches!(origins.of(key), Some(Origin::Flag(_))) {
             return Err(origins.refuse(key, "a run goes on with the texts it began with; begin a new run for others"));
         }
     }
@@ -457,6 +499,7 @@ pub(crate) struct NewFolder {
 }
 
 impl NewFolder {
+    /// Takes a folder for a run.
     pub(crate) fn claim(storage: &Rc<dyn Storage>, path: &Path) -> Result<NewFolder> {
         let missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
         let made = path.ancestors().take_while(missing).map(Path::to_owned).collect();

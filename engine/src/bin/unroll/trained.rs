@@ -55,7 +55,7 @@ pub(crate) fn load(run: &Path, which: Which, graph: &Graph, params: &mut [f32]) 
 }
 
 /// Which checkpoint `--checkpoint` means.
-fn which(word: &str) -> Result<Which> {
+pub(crate) fn which(word: &str) -> Result<Which> {
     match (word, word.parse()) {
         ("best", _) => Ok(Which::Best),
         ("newest" | "last" | "latest", _) => Ok(Which::Newest),

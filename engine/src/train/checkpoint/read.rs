@@ -57,6 +57,16 @@ impl Checkpoints {
         }
     }
 
+    /// The state of a run that has weights and has not begun to learn from a text: one whose only checkpoint was made by
+    /// [`Self::save_weights`].
+    pub fn before_training(&self) -> Result<Option<TrainerState>> {
+        if self.steps()? != [0] {
+            return Ok(None);
+        }
+        let state = self.newest_state()?.map(|(state, _)| state);
+        Ok(state.filter(|state| state.identity.corpus.is_empty()))
+    }
+
     /// The step of the best checkpoint, if it is recorded, still there, and was the best when it was saved.
     pub fn best(&self) -> Option<u64> {
         let step = self.step_of_hint()?;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::{Error, Result};
 
 use super::super::manifest::{CHUNK, Checksums, FORMAT, MANIFEST, Manifest};
-use super::super::state::Best;
+use super::super::state::{Best, Identity, TrainerState};
 use super::super::storage::{Storage, StorageFile, remove_tree, replace_file};
-use super::super::tensors;
+use super::super::tensors::{self, TensorRef};
 use super::{BEST, CARRY, Checkpoints, KEEP, OPTIMIZER, STATE, Snapshot, WEIGHTS};
 
 impl Checkpoints {
@@ -24,6 +24,17 @@ impl Checkpoints {
                 Err(Error::io(self.path(step), "cannot save the checkpoint", e))
             }
         }
+    }
+
+    /// Writes the first checkpoint of a run from the parameters of a model and the hash of its vocabulary: what was not trained
+    /// here has no text, no optimiser and no carried state.
+    pub fn save_weights(&self, weights: &[TensorRef], vocabulary: u64) -> Result<PathBuf> {
+        let state = TrainerState {
+            writer: concat!("unroll ", env!("CARGO_PKG_VERSION")).into(),
+            identity: Identity { vocabulary: format!("{vocabulary:016x}"), ..Identity::default() },
+            ..TrainerState::default()
+        };
+        self.save(&Snapshot { state: &state, weights, optimizer: &[], carry: &[] })
     }
 
     fn save_as(&self, snapshot: &Snapshot, temporary: &Path) -> io::Result<()> {

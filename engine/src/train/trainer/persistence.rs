@@ -44,6 +44,9 @@ impl<L: Learner> Trainer<'_, L> {
 
     /// Loads the newest checkpoint. False if there is none.
     pub(super) fn resume(&mut self, folder: &RunFolder) -> Result<bool> {
+        if self.begin_with_weights(folder)? {
+            return Ok(false);
+        }
         let learner = &*self.session.learner;
         let specs = |tensors: &[TensorRef]| {
             tensors.iter().map(|t| TensorSpec { name: t.name.clone(), shape: t.shape.clone() }).collect::<Vec<_>>()
@@ -65,6 +68,27 @@ impl<L: Learner> Trainer<'_, L> {
         let expected = Expected { weights: &weights, optimizer: &optimizer, carry: &carry, accept: &accept };
         let Some(loaded) = folder.checkpoints().load_newest(&expected)? else { return Ok(false) };
         self.take(loaded, &carry)?;
+        Ok(true)
+    }
+
+    /// Takes the parameters of a run that has not begun, where its folder has such. The vocabulary is the same; the rest is for
+    /// the configuration to say.
+    fn begin_with_weights(&mut self, folder: &RunFolder) -> Result<bool> {
+        let Some(state) = folder.checkpoints().before_training()? else { return Ok(false) };
+        let (saved, now) = (&state.identity.vocabulary, &self.session.identity.vocabulary);
+        if saved != now {
+            return Err(Error::usage(format!(
+                "the weights are of a model with another vocabulary ({saved}, not {now})"
+            ))
+            .mend("train it on samples of the vocabulary and the classes that it knows"));
+        }
+        let specs = self.session.learner.specs().to_vec();
+        let expected: Vec<TensorSpec> =
+            specs.iter().map(|spec| TensorSpec { name: spec.name.clone(), shape: spec.shape.clone() }).collect();
+        let weights = folder.checkpoints().load_weights(state.step, &expected)?;
+        let (params, _) = self.session.learner.arenas();
+        specs.iter().for_each(|spec| weights.copy(&spec.name, &mut params[spec.range.clone()]));
+        self.session.learner.params_changed();
         Ok(true)
     }
 

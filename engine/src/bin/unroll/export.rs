@@ -1,0 +1,91 @@
+//! `unroll export`: a trained model for other programs.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use unroll::error::{Error, Result};
+use unroll::graph::Graph;
+use unroll::interop::{self, Form, Mapping};
+use unroll::report::{Out, bytes, json_line};
+use unroll::train::storage::{Disk, replace_file};
+use unroll::train::{NamedTensor, tensor_file};
+
+use crate::labels::TrainedTask;
+use crate::summary::name_of;
+use crate::trained::{Opened, Trained, load, which};
+
+/// Whose names and layouts are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum To {
+    /// A state dictionary: weight_ih_l0, ..., gates r, z, n
+    #[value(name = "pytorch")]
+    PyTorch,
+    /// Keras' variables, which benches/peers/keras_weights.py sets into a model
+    Keras,
+    /// The names of a checkpoint
+    Unroll,
+    /// An ONNX file: the model with its weights, for any runtime of it
+    Onnx,
+}
+
+/// Writes the weights of a run as a safetensors file for PyTorch or Keras, or the whole model as an ONNX file.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    unroll export runs/plays --out plays.safetensors\n  \
+    unroll export runs/spam --to keras --out spam.safetensors\n  \
+    unroll export runs/plays --out plays.onnx\n  \
+    unroll export runs/net --map dense=fc1 --map dense_1=fc2 --out net.safetensors")]
+pub(crate) struct Export {
+    /// A run folder, or one of its checkpoints
+    run: PathBuf,
+    /// The file
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// For whom [default: onnx where the file ends so, else pytorch]
+    #[arg(long, value_enum)]
+    to: Option<To>,
+    /// The name that a layer gets in the file, such as dense=fc1; may be repeated
+    #[arg(long, value_name = "LAYER=NAME")]
+    map: Vec<String>,
+    /// The checkpoint: best, newest, or its step
+    #[arg(long, default_value = "best")]
+    checkpoint: String,
+    /// A JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl Export {
+    pub(crate) fn run(self) -> Result<()> {
+        let opened = Opened::open(&self.run)?;
+        let graph =
+            if opened.config.task.is_some() { TrainedTask::of(opened)?.graph } else { Trained::of(opened)?.graph };
+        let mut params = vec![0.0; graph.arena()];
+        load(&self.run, which(&self.checkpoint)?, &graph, &mut params)?;
+        let ends_in_onnx = self.out.extension().is_some_and(|extension| extension == "onnx");
+        let contents = match self.to.unwrap_or(if ends_in_onnx { To::Onnx } else { To::PyTorch }) {
+            To::Onnx if !self.map.is_empty() => {
+                return Err(Error::option("--map", "names layers of a state dictionary, not of ONNX"));
+            }
+            To::Onnx => interop::onnx(&graph, &params, &name_of(&self.run))?,
+            To::PyTorch => self.tensors(Form::PyTorch, &graph, &params)?,
+            To::Keras => self.tensors(Form::Keras, &graph, &params)?,
+            To::Unroll => self.tensors(Form::Unroll, &graph, &params)?,
+        };
+        // A name alone is a file of this folder.
+        let path = std::path::absolute(&self.out).map_err(|error| Error::io(&self.out, "cannot find", error))?;
+        replace_file(&Disk, &path, &contents).map_err(|error| Error::write(&self.out, error))?;
+        let mut out = Out::stdout();
+        if self.json {
+            return out.line(&json_line(&json!({ "file": self.out, "bytes": contents.len() }))?);
+        }
+        out.line(&format!("{}: {}", self.out.display(), bytes(contents.len() as u64)))
+    }
+
+    fn tensors(&self, form: Form, graph: &Graph, params: &[f32]) -> Result<Vec<u8>> {
+        let mapping = Mapping::parse(&self.map, &[])?;
+        let tensors = interop::export(graph, params, form, &mapping)?;
+        tensor_file(&tensors.iter().map(NamedTensor::as_ref).collect::<Vec<_>>())
+    }
+}

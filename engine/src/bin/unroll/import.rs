@@ -1,0 +1,180 @@
+//! `unroll import`: a run of weights that another program trained.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use clap::Args;
+use serde_json::json;
+use unroll::config::RunConfig;
+use unroll::error::{Error, Result};
+use unroll::graph::Graph;
+use unroll::interop::{Mapping, WeightFile, read_vocabulary};
+use unroll::labels::TASK;
+use unroll::network::require_memory;
+use unroll::report::{Align, Out, Table, count, json_line};
+use unroll::run::{DECISION, config_file, labelled_graph, read_encoder};
+use unroll::text::Vocabulary;
+use unroll::train::storage::{Disk, Storage};
+use unroll::train::{CONFIG, TensorRef, VOCABULARY};
+
+use crate::options::Configuration;
+use crate::train::{NewFolder, TOKENS};
+use crate::trained::Opened;
+
+/// Names of layers in a file of weights.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Naming {
+    /// The name that a layer has in the file, such as lstm=rnn.l0 or dense=decoder; may be repeated
+    #[arg(long, value_name = "LAYER=NAME")]
+    map: Vec<String>,
+    /// Leaves out the tensors whose names begin so; may be repeated
+    #[arg(long, value_name = "NAME")]
+    ignore: Vec<String>,
+}
+
+impl Naming {
+    /// What is said about names.
+    pub(crate) fn mapping(&self) -> Result<Mapping> {
+        Mapping::parse(&self.map, &self.ignore)
+    }
+}
+
+/// Makes a run of weights that PyTorch or Keras trained, which generate, eval, predict and train open as any other.
+///
+/// The file is a safetensors file with the names of a PyTorch state dictionary, of Keras' variables
+/// (benches/peers/keras_weights.py turns .keras and .h5 into one) or of a checkpoint. The model is described as for
+/// training; what its tokens are is said by a vocabulary, or by a run that has the same.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    unroll import model.safetensors --emsize 200 --rnn-size 200 --level word --vocabulary words.json --out runs/theirs\n  \
+    unroll import tuned.safetensors --like runs/spam --out runs/tuned\n  \
+    unroll import net.safetensors --config net.toml --vocabulary chars.json --map dense=fc1 --map dense_1=fc2 --out runs/net")]
+pub(crate) struct Import {
+    /// The weights
+    file: PathBuf,
+    /// The folder of the new run
+    #[arg(long, value_name = "RUN")]
+    out: PathBuf,
+    /// A run of the same model and the same tokens or classes
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["vocabulary", "recipe", "config"])]
+    like: Option<PathBuf>,
+    /// The model's tokens: a vocabulary file, or JSON: an array in the order of the ids, or an object of tokens and ids
+    #[arg(long, value_name = "FILE")]
+    vocabulary: Option<PathBuf>,
+    #[command(flatten)]
+    naming: Naming,
+    /// A JSON object instead of text
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    configuration: Configuration,
+}
+
+/// What a model's numbers mean: the files of a run that say it.
+struct Meaning {
+    graph: Graph,
+    hash: u64,
+    files: Vec<(&'static str, Vec<u8>)>,
+}
+
+impl Import {
+    pub(crate) fn run(self) -> Result<()> {
+        let mapping = self.naming.mapping()?;
+        let like = self.like.as_deref().map(Opened::open).transpose()?;
+        let file = like.as_ref().map(|like| like.folder.join(CONFIG));
+        let (mut config, origins) = self.configuration.resolve(|resolver| match &file {
+            Some(file) => resolver.file(file),
+            None => Ok(()),
+        })?;
+        for key in TOKENS {
+            let of_list = ["data.level", "data.lower", "data.split_punctuation"].contains(&key) && like.is_none();
+            if self.configuration.gives(key) && !of_list {
+                return Err(origins.refuse(key, "the tokens are known"));
+            }
+        }
+        let meaning = self.meaning(&mut config, like.as_ref().map(|like| like.folder.as_path()))?;
+        let graph = &meaning.graph;
+        require_memory("reading these weights", 8 * graph.arena() as u64)?;
+        let mut weights = WeightFile::open(&self.file)?;
+        let mut params = vec![0.0; graph.arena()];
+        let layers = weights.load(graph, &mapping, &mut params)?;
+
+        let storage: Rc<dyn Storage> = Rc::new(Disk);
+        let folder = NewFolder::claim(&storage, &self.out)?;
+        let config = config_file(&config)?.into_bytes();
+        let mut files: Vec<(&str, &[u8])> = meaning.files.iter().map(|(n, bytes)| (*n, bytes.as_slice())).collect();
+        files.push((CONFIG, &config));
+        let run = folder.begin(&files)?;
+        let tensor = |spec: &unroll::graph::ParamSpec| TensorRef {
+            name: spec.name.clone(),
+            shape: spec.shape.clone(),
+            data: &params[spec.range.clone()],
+        };
+        let tensors: Vec<TensorRef<'_>> = graph.params().iter().map(tensor).collect();
+        run.checkpoints().save_weights(&tensors, meaning.hash)?;
+        self.tell(graph, &layers, config_is_labelled(&meaning))
+    }
+
+    /// The graph of the model, and what its tokens and classes are.
+    fn meaning(&self, config: &mut RunConfig, like: Option<&Path>) -> Result<Meaning> {
+        if let (Some(task), Some(like)) = (&config.task, like) {
+            let encoder = read_encoder(task, like)?;
+            let graph = labelled_graph(config, &encoder)?;
+            let mut files = vec![(TASK, encoder.to_json()?)];
+            let decision = like.join(DECISION);
+            if decision.exists() {
+                files.push((DECISION, std::fs::read(&decision).map_err(|error| Error::read(&decision, error))?));
+            }
+            return Ok(Meaning { graph, hash: encoder.hash(), files });
+        }
+        if config.task.is_some() {
+            return Err(Error::usage("nothing says which classes and words the model knows")
+                .mend("name a run that has the same with --like"));
+        }
+        let vocabulary = match (&self.vocabulary, like) {
+            (Some(file), _) => read_vocabulary(file, &config.text_options())?,
+            (None, Some(like)) => Vocabulary::read(like.join(VOCABULARY))?,
+            (None, None) => {
+                return Err(Error::usage("nothing says which tokens the model knows")
+                    .mend("name them with --vocabulary FILE, or a run that has the same with --like RUN"));
+            }
+        };
+        let options = vocabulary.options();
+        let (level, given) = (options.level, config.data.level);
+        if self.configuration.gives("data.level") && level != given {
+            return Err(Error::option("--level", format!("the vocabulary is of level {level}, not {given}")));
+        }
+        (config.data.level, config.data.lower) = (options.level, options.lowercase);
+        config.data.split_punctuation = options.punctuation;
+        let graph = Graph::new(&config.model.graph(), vocabulary.len())?;
+        graph.require_text_alone()?;
+        let files = vec![(VOCABULARY, vocabulary.to_file().into_bytes())];
+        Ok(Meaning { graph, hash: vocabulary.hash(), files })
+    }
+
+    fn tell(&self, graph: &Graph, layers: &[(String, String)], labelled: bool) -> Result<()> {
+        let mut out = Out::stdout();
+        if self.json {
+            let layers: serde_json::Map<_, _> = layers.iter().map(|(l, name)| (l.clone(), json!(name))).collect();
+            let object = json!({ "run": self.out, "parameters": graph.parameter_count(), "layers": layers });
+            return out.line(&json_line(&object)?);
+        }
+        let mut table = Table::new(&[("Layer", Align::Left), ("In the file", Align::Left)]);
+        for (layer, name) in layers {
+            table.row([layer.clone(), name.clone()]);
+        }
+        table.lines().iter().try_for_each(|line| out.line(line))?;
+        let path = self.out.display();
+        out.line(&format!("\n{} parameters are in {path}. Go on with:", count(graph.parameter_count())))?;
+        if labelled {
+            out.line(&format!("  unroll predict {path} --text \"...\""))?;
+            return out.line(&format!("  unroll eval {path} --data FILE"));
+        }
+        out.line(&format!("  unroll generate {path} --length 1000 --temperature 0.8"))?;
+        out.line(&format!("  unroll train --resume {path} --data TEXT --lr 0.001"))
+    }
+}
+
+fn config_is_labelled(meaning: &Meaning) -> bool {
+    meaning.files.iter().any(|(name, _)| *name == TASK)
+}

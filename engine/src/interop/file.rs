@@ -1,0 +1,190 @@
+//! Safetensors files that others wrote: the header is checked whole, and a tensor's size compared, before room is made.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Dtype, Metadata};
+
+use crate::error::{Error, Result};
+
+/// Bytes of a header at most, as the format's own library has it.
+const LARGEST_HEADER: u64 = 100_000_000;
+
+/// Bytes that are read at once.
+const PIECE: usize = 1 << 16;
+
+trait Bytes: Read + Seek {}
+impl<T: Read + Seek> Bytes for T {}
+
+/// A safetensors file that may hold anything; its header was found in order.
+pub struct WeightFile {
+    path: PathBuf,
+    bytes: Box<dyn Bytes>,
+    tensors: BTreeMap<String, Entry>,
+}
+
+/// A tensor in the file.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) shape: Vec<usize>,
+    dtype: Dtype,
+    /// Its first byte in the file.
+    at: u64,
+}
+
+impl Entry {
+    /// `F32 [2600, 650]`
+    pub(super) fn describe(&self) -> String {
+        format!("{} {:?}", self.dtype, self.shape)
+    }
+}
+
+impl WeightFile {
+    /// Opens a file and reads its header.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where it is missing or no whole safetensors file.
+    pub fn open(path: impl Into<PathBuf>) -> Result<WeightFile> {
+        let path = path.into();
+        let file = File::open(&path).map_err(|error| Error::read(&path, error))?;
+        let metadata = file.metadata().map_err(|error| Error::read(&path, error))?;
+        if !metadata.is_file() {
+            return Err(Error::input(&path, "is not a file").mend("name a .safetensors file"));
+        }
+        WeightFile::new(path, Box::new(file), metadata.len())
+    }
+
+    /// The same of bytes in memory; `path` names them in messages.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn from_bytes(path: impl Into<PathBuf>, bytes: Vec<u8>) -> Result<WeightFile> {
+        let size = bytes.len() as u64;
+        WeightFile::new(path.into(), Box::new(Cursor::new(bytes)), size)
+    }
+
+    fn new(path: PathBuf, mut bytes: Box<dyn Bytes>, size: u64) -> Result<WeightFile> {
+        let wrong = |what: String| {
+            let error = Error::input(&path, format!("is no safetensors file: {what}"));
+            match signature(&path) {
+                Some(mend) => error.mend(mend),
+                None => error,
+            }
+        };
+        let mut start = [0; 8];
+        if size < 8 {
+            return Err(wrong(format!("it has {size} bytes")));
+        }
+        bytes.read_exact(&mut start).map_err(|error| Error::read(&path, error))?;
+        let length = u64::from_le_bytes(start);
+        if length > LARGEST_HEADER || length > size - 8 {
+            return Err(wrong(format!("a header of {length} bytes in a file of {size}")));
+        }
+        let mut header = vec![0; length as usize];
+        bytes.read_exact(&mut header).map_err(|error| Error::read(&path, error))?;
+        // Offsets without gaps, and lengths that are those of shape and type.
+        let header: Metadata = serde_json::from_slice(&header).map_err(|error| wrong(error.to_string()))?;
+        let (data, held) = (header.data_len() as u64, size - 8 - length);
+        if data != held {
+            return Err(wrong(format!("the tensors have {data} bytes, the file has {held} for them")));
+        }
+        let entry = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
+            let at = 8 + length + info.data_offsets.0 as u64;
+            (name, Entry { shape: info.shape.clone(), dtype: info.dtype, at })
+        };
+        let tensors = header.tensors().into_iter().map(entry).collect();
+        Ok(WeightFile { path, bytes, tensors })
+    }
+
+    /// The file's name in messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The names of the tensors, in alphabetical order, and their shapes.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        self.tensors.iter().map(|(name, entry)| (name.as_str(), entry.shape.as_slice()))
+    }
+
+    pub(super) fn entry(&self, name: &str) -> Option<&Entry> {
+        self.tensors.get(name)
+    }
+
+    /// The elements of a tensor as f32, of which f16 and bf16 are a part.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where there is no such tensor, it has another type or an element is not finite.
+    pub fn read(&mut self, name: &str) -> Result<Vec<f32>> {
+        let path = &self.path;
+        let Some(Entry { shape, dtype, at }) = self.tensors.get(name) else {
+            return Err(Error::input(path, format!("the tensor `{name}` is missing")));
+        };
+        let (width, convert): (usize, fn(&[u8]) -> f32) = match dtype {
+            Dtype::F32 => (4, |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+            Dtype::F16 => (2, |b| from_half(u16::from_le_bytes([b[0], b[1]]))),
+            Dtype::BF16 => (2, |b| f32::from_bits(u32::from(u16::from_le_bytes([b[0], b[1]])) << 16)),
+            other => {
+                return Err(Error::input(path, format!("`{name}` is {other}, weights are F32, F16 or BF16"))
+                    .mend("save it as float32"));
+            }
+        };
+        let len = shape.iter().product::<usize>(); // was checked against the bytes of the file
+        let failed = |error: io::Error| Error::read(path, error);
+        self.bytes.seek(SeekFrom::Start(*at)).map_err(failed)?;
+        let mut values = Vec::with_capacity(len);
+        let mut piece = vec![0; PIECE.min(len * width)];
+        while values.len() < len {
+            let bytes = ((len - values.len()) * width).min(PIECE);
+            self.bytes.read_exact(&mut piece[..bytes]).map_err(failed)?;
+            values.extend(piece[..bytes].chunks_exact(width).map(convert));
+        }
+        match values.iter().position(|value| !value.is_finite()) {
+            Some(at) => Err(Error::input(path, format!("element {at} of `{name}` is not finite"))),
+            None => Ok(values),
+        }
+    }
+}
+
+/// How to turn a file that is known by its name into one that is read here.
+fn signature(path: &Path) -> Option<&'static str> {
+    match path.extension()?.to_str()? {
+        "h5" | "hdf5" | "keras" => Some("turn it into one by benches/peers/keras_weights.py"),
+        "pt" | "pth" | "bin" | "ckpt" => {
+            Some("in Python: safetensors.torch.save_file(torch.load(FILE, weights_only=True), \"weights.safetensors\")")
+        }
+        _ => None,
+    }
+}
+
+/// The value of IEEE 754's binary16: sign, 5 bits of exponent with bias 15, 10 bits of fraction.
+fn from_half(bits: u16) -> f32 {
+    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
+    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f32::from(bits & 1023));
+    let magnitude = match exponent {
+        0 => fraction * 2f32.powi(-24),
+        31 if fraction == 0.0 => f32::INFINITY,
+        31 => f32::NAN,
+        _ => (1024.0 + fraction) * 2f32.powi(exponent - 25),
+    };
+    sign * magnitude
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_have_their_value() {
+        for (bits, value) in
+            [(0, 0.0), (0x3c00, 1.0), (0xc000, -2.0), (0x7bff, 65504.0), (1, 2f32.powi(-24)), (0x3555, 0.333_251_95)]
+        {
+            assert_eq!(from_half(bits), value, "{bits:#x}");
+        }
+        assert_eq!(from_half(0x8000).to_bits(), (-0.0f32).to_bits());
+        assert!(from_half(0x7c00).is_infinite() && from_half(0x7e00).is_nan());
+        // Every positive number is larger than the one before it.
+        assert!((0..0x7c00).all(|bits| from_half(bits) < from_half(bits + 1)));
+    }
+}

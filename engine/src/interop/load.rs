@@ -1,0 +1,273 @@
+//! Sets the parameters of a model from a file of another program.
+
+use std::collections::BTreeSet;
+
+use crate::error::{Error, Result};
+use crate::graph::{Activation, Cell, Graph, LayerConfig, Node, ParamSpec, Recurrent, Role};
+
+use super::file::WeightFile;
+use super::layout::{add, bias_from_torch, from_torch, torch_gates};
+use super::matching::{Mapping, pair};
+use super::modules::{Dialect, Module, Modules};
+
+impl WeightFile {
+    /// Sets every parameter of a model, laid out in `params` as the graph says. Returns for each layer its name here and in
+    /// the file.
+    ///
+    /// # Errors
+    /// [`Error::Input`] that names what was expected and what was found: a layer or a tensor that is missing or is not the
+    /// model's, another shape, a type that is not f32, f16 or bf16, a number that is not finite; [`Error::Usage`] where a
+    /// layer computes what PyTorch's layer of the same name does not.
+    ///
+    /// # Panics
+    /// Where `params` is not as long as the graph's arena.
+    pub fn load(&mut self, graph: &Graph, mapping: &Mapping, params: &mut [f32]) -> Result<Vec<(String, String)>> {
+        assert_eq!(params.len(), graph.arena(), "the arena of parameters");
+        let found = Modules::of(self, &mapping.ignore);
+        let pairs = pair(graph, self, &found, mapping)?;
+        let mut loading = Loading { file: self, graph, params, dialect: found.dialect, used: BTreeSet::new() };
+        let mut layers = Vec::new();
+        for (node, module) in pairs {
+            let node = &graph.nodes()[node];
+            let Some(module) = module.map(|module| &found.modules[module]) else { continue };
+            loading.layer(node, module)?;
+            layers.push((node.name.clone(), module.label.clone()));
+        }
+        let used = loading.used;
+        let left = found.modules.iter().flat_map(|module| module.tensors.iter().map(|(_, _, name)| name));
+        let mut left: Vec<&String> = left.chain(&found.strange).filter(|name| !used.contains(*name)).collect();
+        left.sort();
+        match left[..] {
+            [] => Ok(layers),
+            [first, ..] => Err(self.unused(graph, first, left.len())),
+        }
+    }
+
+    fn unused(&self, graph: &Graph, name: &str, count: usize) -> Error {
+        let shape = self.entry(name).map(super::file::Entry::describe).unwrap_or_default();
+        let others = if count > 1 { format!(" (and {} more)", count - 1) } else { String::new() };
+        let error = Error::input(self.path(), format!("the model has no place for `{name}` {shape}{others}"));
+        let names = graph.params().iter().map(|spec| spec.name.as_str());
+        match crate::config::nearest(name, names) {
+            Some(near) if near != name => error.mend(format!("did you mean `{near}`? --ignore {name} leaves it out")),
+            _ => error.mend(format!("describe the model as it is, or leave it out with --ignore {name}")),
+        }
+    }
+}
+
+struct Loading<'a> {
+    file: &'a mut WeightFile,
+    graph: &'a Graph,
+    params: &'a mut [f32],
+    dialect: Dialect,
+    /// Tensors that have their place.
+    used: BTreeSet<String>,
+}
+
+impl Loading<'_> {
+    fn layer(&mut self, node: &Node, module: &Module) -> Result<()> {
+        match (&node.config, node.config.recurrence()) {
+            (_, Some((cell, options, reading))) => {
+                if self.dialect == Dialect::PyTorch {
+                    torch_can(node, cell, options)?;
+                }
+                (0..reading.directions().len())
+                    .try_for_each(|direction| self.recurrent(node, module, (cell, options, direction)))
+            }
+            (LayerConfig::Dense(dense), _) => {
+                if let Some(table) = &dense.tied_to {
+                    self.tied(node, table, module)?;
+                }
+                self.specs(node).into_iter().try_for_each(|spec| self.dense(node, module, &spec))
+            }
+            _ => self.specs(node).into_iter().try_for_each(|spec| {
+                let role = match (self.dialect, spec.role) {
+                    (Dialect::PyTorch, Role::Embeddings) => Role::Kernel,
+                    (Dialect::PyTorch, Role::Beta) => Role::Bias,
+                    (_, role) => role,
+                };
+                let values = self.take(node, module, (0, role), &spec.shape)?;
+                self.params[spec.range].copy_from_slice(&values);
+                Ok(())
+            }),
+        }
+    }
+
+    fn specs(&self, node: &Node) -> Vec<ParamSpec> {
+        self.graph.params()[node.params.clone()].to_vec()
+    }
+
+    fn dense(&mut self, node: &Node, module: &Module, spec: &ParamSpec) -> Result<()> {
+        if spec.role == Role::Kernel && self.dialect == Dialect::PyTorch {
+            let turned = [spec.shape[1], spec.shape[0]];
+            let weight = self.take(node, module, (0, Role::Kernel), &turned)?;
+            from_torch(&weight, &[0], spec.shape[0], &mut self.params[spec.range.clone()]);
+            return Ok(());
+        }
+        let values = self.take(node, module, (0, spec.role), &spec.shape)?;
+        self.params[spec.range.clone()].copy_from_slice(&values);
+        Ok(())
+    }
+
+    /// The matrix of a layer that uses an embedding's table, where the file has it, must be that table.
+    fn tied(&mut self, node: &Node, table: &str, module: &Module) -> Result<()> {
+        let name = format!("{table}/embeddings");
+        let Some(spec) = self.graph.params().iter().find(|spec| spec.name == name) else { return Ok(()) };
+        let Some(tensor) = module.tensor(0, Role::Kernel).map(str::to_owned) else { return Ok(()) };
+        let shape = match self.dialect {
+            Dialect::PyTorch => spec.shape.clone(),
+            Dialect::Keras => spec.shape.iter().rev().copied().collect(),
+        };
+        let mut values = self.take(node, module, (0, Role::Kernel), &shape)?;
+        if self.dialect == Dialect::Keras {
+            let kernel = std::mem::take(&mut values);
+            values = super::layout::to_torch(&kernel, &[0], spec.shape[1]);
+        }
+        if values != self.params[spec.range.clone()] {
+            let what = format!("`{tensor}` is not the table of `{table}`, to which layer `{}` is tied", node.name);
+            return Err(Error::input(self.file.path(), what).mend("describe the layer without tied_to"));
+        }
+        Ok(())
+    }
+
+    fn recurrent(&mut self, node: &Node, module: &Module, which: (Cell, &Recurrent, usize)) -> Result<()> {
+        let (cell, _, direction) = which;
+        let directions = if matches!(node.config, LayerConfig::Bidirectional(_)) { 2 } else { 1 };
+        let specs = self.specs(node);
+        let each = specs.len() / directions;
+        let specs = &specs[direction * each..(direction + 1) * each];
+        if self.dialect == Dialect::Keras {
+            return specs.iter().try_for_each(|spec| self.keras_part(node, module, spec, direction));
+        }
+        let two = specs.iter().any(|spec| spec.role == Role::RecurrentBias);
+        specs.iter().try_for_each(|spec| self.torch_part(node, module, spec, (cell, direction, two)))
+    }
+
+    fn keras_part(&mut self, node: &Node, module: &Module, spec: &ParamSpec, direction: usize) -> Result<()> {
+        // Keras has one bias: where there are two here, it is the first, unless the file has both.
+        if spec.role == Role::RecurrentBias && module.tensor(direction, Role::RecurrentBias).is_none() {
+            self.params[spec.range.clone()].fill(0.0);
+            return Ok(());
+        }
+        let values = self.take(node, module, (direction, spec.role), &spec.shape)?;
+        self.params[spec.range.clone()].copy_from_slice(&values);
+        Ok(())
+    }
+
+    fn torch_part(
+        &mut self,
+        node: &Node,
+        module: &Module,
+        spec: &ParamSpec,
+        (cell, direction, two): (Cell, usize, bool),
+    ) -> Result<()> {
+        let (gates, range) = (torch_gates(cell), spec.range.clone());
+        let columns = spec.shape[spec.shape.len() - 1];
+        let bias = |loading: &mut Self, role| loading.take(node, module, (direction, role), &[columns]);
+        match spec.role {
+            Role::Kernel | Role::RecurrentKernel => {
+                let weight = self.take(node, module, (direction, spec.role), &[columns, spec.shape[0]])?;
+                from_torch(&weight, gates, spec.shape[0], &mut self.params[range]);
+            }
+            Role::Bias if cell == Cell::Gru => {
+                let both = [bias(self, Role::Bias)?, bias(self, Role::RecurrentBias)?];
+                let rows = self.params[range].chunks_exact_mut(columns);
+                rows.zip(&both).for_each(|(row, theirs)| bias_from_torch(theirs, gates, row));
+            }
+            Role::Bias => {
+                let mut first = bias(self, Role::Bias)?;
+                if !two {
+                    add(&mut first, &bias(self, Role::RecurrentBias)?);
+                }
+                bias_from_torch(&first, gates, &mut self.params[range]);
+            }
+            Role::RecurrentBias => {
+                let second = bias(self, Role::RecurrentBias)?;
+                bias_from_torch(&second, gates, &mut self.params[range]);
+            }
+            Role::Embeddings | Role::Peephole | Role::Gamma | Role::Beta => {}
+        }
+        Ok(())
+    }
+
+    /// The elements of a module's tensor, which must be there in this shape.
+    fn take(
+        &mut self,
+        node: &Node,
+        module: &Module,
+        (direction, role): (usize, Role),
+        shape: &[usize],
+    ) -> Result<Vec<f32>> {
+        let Some(name) = module.tensor(direction, role) else {
+            let expected = expected_name(self.dialect, module, direction, role);
+            let what = format!("the tensor `{expected}` {shape:?} of layer `{}` is missing", node.name);
+            let error = Error::input(self.file.path(), what);
+            return Err(match role {
+                Role::Bias | Role::RecurrentBias => {
+                    error.mend(format!("where it has no bias, set use_bias = false on layer `{}`", node.name))
+                }
+                _ if direction == 1 => error.mend("where it reads one way only, describe it so"),
+                _ => error,
+            });
+        };
+        let found = self.file.entry(name).map(|entry| (entry.shape == shape, entry.describe()));
+        if let Some((false, found)) = found {
+            let what = format!("`{name}` is {found}, but layer `{}` of the model has F32 {shape:?} there", node.name);
+            return Err(Error::input(self.file.path(), what).mend("describe the model with its sizes"));
+        }
+        self.used.insert(name.to_owned());
+        self.file.read(name)
+    }
+}
+
+/// What a tensor would be called that a module lacks.
+fn expected_name(dialect: Dialect, module: &Module, direction: usize, role: Role) -> String {
+    let label = &module.label;
+    if dialect == Dialect::PyTorch {
+        return super::export::torch_name(label, module.kind() == super::modules::Kind::Recurrent, direction, role);
+    }
+    let part = match role {
+        Role::Embeddings => "embeddings",
+        Role::Kernel => "kernel",
+        Role::RecurrentKernel => "recurrent_kernel",
+        Role::Bias => "bias",
+        Role::RecurrentBias => "recurrent_bias",
+        Role::Peephole => "peephole",
+        Role::Gamma => "gamma",
+        Role::Beta => "beta",
+    };
+    let backward = if direction == 1 { "/backward" } else { "" };
+    format!("{label}{backward}/{part}")
+}
+
+/// Whether PyTorch's layer of the same name computes what this one does.
+///
+/// # Errors
+/// [`Error::Usage`] that names the option that it lacks.
+pub(super) fn torch_can(node: &Node, cell: Cell, options: &Recurrent) -> Result<()> {
+    let lacks = |option: &str, mend: &str| {
+        let what = format!("layer `{}`: PyTorch's layers have no {option}", node.name);
+        Err(Error::usage(what).mend(mend.to_owned()))
+    };
+    let other = |set: Option<Activation>, usual: &[Activation]| set.is_some_and(|set| !usual.contains(&set));
+    let usual: &[Activation] = match cell {
+        Cell::SimpleRnn => &[Activation::Tanh, Activation::Relu],
+        Cell::Lstm | Cell::Gru => &[Activation::Tanh],
+    };
+    if other(options.activation, usual) {
+        return lacks("such activation", "leave activation out, or exchange weights with Keras");
+    }
+    if other(options.recurrent_activation, &[Activation::Sigmoid]) {
+        return lacks("such recurrent_activation", "leave it out, or exchange weights with Keras");
+    }
+    if options.peephole {
+        return lacks("peephole", "leave it out");
+    }
+    if options.zoneout > 0.0 || options.zoneout_cell > 0.0 {
+        return lacks("zoneout, which goes on as a mean where nothing is trained", "leave it out");
+    }
+    if cell == Cell::Gru && options.reset_after == Some(false) {
+        return lacks("gru with reset_after = false", "leave it out, or exchange weights with Keras");
+    }
+    Ok(())
+}

@@ -1,0 +1,41 @@
+//! Weights that PyTorch and Keras wrote, and weights for them.
+//!
+//! [`WeightFile`] opens a safetensors file that nobody vouches for; [`WeightFile::load`] sets the parameters of a model from it,
+//! whichever of three sets of names it has; [`export`] gives the same parameters under the names that are asked for.
+//!
+//! | | PyTorch | Keras | here |
+//! |---|---|---|---|
+//! | embedding (V, D) | `encoder.weight` | `embedding/embeddings` | `embedding/embeddings` |
+//! | dense (D, units) | `decoder.weight` (units, D) | `dense/kernel` | `dense/kernel` |
+//! | its bias | `decoder.bias` | `dense/bias` | `dense/bias` |
+//! | recurrent (D, G H) | `rnn.weight_ih_l0` (G H, D) | `lstm/lstm_cell/kernel` | `lstm/kernel` |
+//! | its own side (H, G H) | `rnn.weight_hh_l0` (G H, H) | `lstm/lstm_cell/recurrent_kernel` | `lstm/recurrent_kernel` |
+//! | biases (G H) | `rnn.bias_ih_l0`, `rnn.bias_hh_l0` | `lstm/lstm_cell/bias` | `lstm/bias`, `lstm/recurrent_bias` |
+//! | backwards | `rnn.weight_ih_l0_reverse` | `bidirectional/backward_lstm/...` | `bidirectional/backward/kernel` |
+//!
+//! **Gates.** An LSTM's stand in one order everywhere: i, f, g (Keras: c), o. A GRU's are r, z, n in PyTorch and z, r, n (h) in
+//! Keras and here. PyTorch's GRU resets after the product, as Keras' does with `reset_after`; its second bias is then the
+//! second row of `bias` (2, 3 H).
+//!
+//! **Two biases where a layer has one** are added; where it has two (`recurrent_bias`) they stay apart. Written for PyTorch, a
+//! layer with one bias has zeros as its second: read again, every bit is the same.
+//!
+//! **Which layer is which** follows from the names: `--map` first, then a layer's own name, then the kind, the shape and the
+//! order of numbered names (`matching.rs`). What is not certain is asked for, never guessed.
+
+mod export;
+mod file;
+#[doc(hidden)]
+pub mod fuzzing;
+mod layout;
+mod load;
+mod matching;
+mod modules;
+mod onnx;
+mod vocabulary;
+
+pub use export::{Form, export};
+pub use file::WeightFile;
+pub use matching::Mapping;
+pub use onnx::onnx;
+pub use vocabulary::read_vocabulary;

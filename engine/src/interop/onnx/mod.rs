@@ -1,0 +1,358 @@
+//! A trained model as an ONNX file, which needs neither this program nor Python to run.
+//!
+//! | in the file | shape | of |
+//! |---|---|---|
+//! | input `tokens` | (T, N) int64 | models that read tokens |
+//! | input of an input layer's name | (T, N, width) or (N, width) | its vectors |
+//! | input `lstm/h`, `lstm/c`, ... | (N, H) | layers that carry their state: zero at the beginning of a text |
+//! | output `output` | (T, N, K) or (N, K) | the last layer, behind its activation |
+//! | output `lstm/h_next`, ... | (N, H) | the same layers' states, to be given with the next tokens; layers with `return_state` too |
+//!
+//! T and N are free. Recurrent layers are ONNX's LSTM, GRU and RNN (<https://onnx.ai/onnx/operators/>), with their orders of
+//! gates (i, o, f, c and z, r, h). ONNX masks at the end of a row alone, by its length: where an embedding masks token 0, the
+//! file's first operations move what is there to the front, and its last ones move the outputs back. At a masked step the
+//! output is that of the step before it.
+
+mod proto;
+mod recurrent;
+
+use crate::error::{Error, Result};
+use crate::graph::{Activation, Graph, LayerConfig, MaskRule, Node, Part, Role, Source, Time};
+
+use proto::{Attribute, Constant, Dim, Operation, Program, Type, Value};
+
+/// The bytes of an ONNX file of a model; `params` is its arena.
+///
+/// # Errors
+/// [`Error::Usage`] that names a layer which ONNX cannot express.
+///
+/// # Panics
+/// Where `params` is not as long as the graph's arena.
+pub fn onnx(graph: &Graph, params: &[f32], name: &str) -> Result<Vec<u8>> {
+    assert_eq!(params.len(), graph.arena(), "the arena of parameters");
+    let mut writer = Writer { graph, params, program: Program::default(), tokens: TOKENS.to_owned(), lengths: None };
+    writer.begin()?;
+    for (i, node) in graph.nodes().iter().enumerate() {
+        writer.layer(i, node)?;
+    }
+    writer.end();
+    Ok(writer.program.encode(name))
+}
+
+const TOKENS: &str = "tokens";
+
+struct Writer<'a> {
+    graph: &'a Graph,
+    params: &'a [f32],
+    program: Program,
+    /// The tokens that layers read: those of the batch, or those that are there moved to the front.
+    tokens: String,
+    /// How many tokens of each row are there, where some are masked.
+    lengths: Option<String>,
+}
+
+impl Writer<'_> {
+    /// An operation with one output, whose name is returned.
+    fn operation(
+        &mut self,
+        kind: &'static str,
+        output: &str,
+        inputs: &[&str],
+        attributes: &[(&'static str, Attribute)],
+    ) -> String {
+        self.operations(kind, &[output], inputs, attributes);
+        output.to_owned()
+    }
+
+    fn operations(
+        &mut self,
+        kind: &'static str,
+        outputs: &[&str],
+        inputs: &[&str],
+        attributes: &[(&'static str, Attribute)],
+    ) {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        self.program.operations.push(Operation {
+            kind,
+            name: outputs[0].to_owned(),
+            inputs: names(inputs),
+            outputs: names(outputs),
+            attributes: attributes.to_vec(),
+        });
+    }
+
+    fn floats(&mut self, name: &str, shape: &[usize], values: &[f32]) -> String {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let constant = Constant { name: name.to_owned(), element: Type::Float, shape: shape.to_vec(), bytes };
+        self.program.constants.push(constant);
+        name.to_owned()
+    }
+
+    /// A vector of whole numbers.
+    fn ints(&mut self, name: &str, values: &[i64]) -> String {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let constant = Constant { name: name.to_owned(), element: Type::Int64, shape: vec![values.len()], bytes };
+        self.program.constants.push(constant);
+        name.to_owned()
+    }
+
+    fn input(&mut self, name: &str, element: Type, shape: Vec<Dim>) {
+        self.program.inputs.push(Value { name: name.to_owned(), element, shape });
+    }
+
+    fn output(&mut self, name: &str, shape: Vec<Dim>) {
+        self.program.outputs.push(Value { name: name.to_owned(), element: Type::Float, shape });
+    }
+
+    /// A parameter as it lies, by its own name.
+    fn parameter(&mut self, name: &str) -> String {
+        if self.program.constants.iter().any(|constant| constant.name == name) {
+            return name.to_owned();
+        }
+        let Some(spec) = self.graph.params().iter().find(|spec| spec.name == name) else { return String::new() };
+        let (shape, values) = (spec.shape.clone(), &self.params[spec.range.clone()]);
+        let values = values.to_vec();
+        self.floats(name, &shape, &values)
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        let masked = self.graph.mask_rule();
+        let layer =
+            |kind: &str| self.graph.nodes().iter().find(|node| node.config.kind() == kind).map(|n| n.name.clone());
+        if matches!(masked, Some(MaskRule::Rows { .. } | MaskRule::Vectors { .. })) {
+            let name = layer("masking").unwrap_or_default();
+            let what = format!("layer `{name}`: ONNX has no masking by a value");
+            return Err(Error::usage(what).mend("mask token 0 by mask_zero on the embedding"));
+        }
+        if self.graph.takes_tokens() {
+            self.input(TOKENS, Type::Int64, vec![Dim::Name("steps"), Dim::Name("rows")]);
+        }
+        let graph = self.graph;
+        for (node, input) in graph.vector_inputs() {
+            let node = &graph.nodes()[node];
+            let timed = node.shape.time.is_some();
+            if timed && masked.is_some() {
+                let what = format!("layer `{}`: ONNX cannot mask its vectors by the tokens beside them", node.name);
+                return Err(Error::usage(what).mend("leave mask_zero out"));
+            }
+            let time = timed.then_some(Dim::Name("steps"));
+            let shape = time.into_iter().chain([Dim::Name("rows"), Dim::Size(input.width)]).collect();
+            self.input(&node.name.clone(), Type::Float, shape);
+        }
+        if masked.is_some() {
+            self.pack();
+        }
+        Ok(())
+    }
+
+    /// T as a vector of one number.
+    fn steps(&mut self) -> String {
+        const STEPS: &str = "steps:count";
+        if !self.program.operations.iter().any(|operation| operation.name == STEPS) {
+            let timed = self.graph.vector_inputs().find(|(node, _)| self.graph.nodes()[*node].shape.time.is_some());
+            let from = match timed {
+                _ if self.graph.takes_tokens() => TOKENS.to_owned(),
+                Some((node, _)) => self.graph.nodes()[node].name.clone(),
+                None => return self.ints("steps:one", &[1]),
+            };
+            let shape = self.operation("Shape", "steps:shape", &[&from], &[]);
+            let first = self.ints("steps:first", &[0]);
+            self.operation("Gather", STEPS, &[&shape, &first], &[("axis", Attribute::Int(0))]);
+        }
+        STEPS.to_owned()
+    }
+
+    /// Moves the tokens that are not 0 to the front of their rows.
+    fn pack(&mut self) {
+        let cast = |to: Type| [("to", Attribute::Int(to as i64))];
+        let steps = self.steps();
+        let zero = self.ints("mask:zero", &[0]);
+        let one = self.ints("mask:one", &[1]);
+        let is_zero = self.operation("Equal", "mask:is_zero", &[TOKENS, &zero], &[]);
+        let there = self.operation("Not", "mask:there", &[&is_zero], &[]);
+        let number = self.operation("Cast", "mask:number", &[&there], &cast(Type::Int64));
+        // The axis is a scalar in ONNX's text, a vector of one in runtimes too.
+        let seen = self.operation("CumSum", "mask:seen", &[&number, &zero], &[]);
+        let count = self.operation("ReduceSum", "mask:count", &[&number, &zero], &[("keepdims", Attribute::Int(0))]);
+        self.lengths = Some(self.operation("Cast", "mask:lengths", &[&count], &cast(Type::Int32)));
+        let place = self.operation("Sub", "mask:place", &[&seen, &one], &[]);
+        // What is masked goes to a step behind the last, which is cut off.
+        let target = self.operation("Where", "mask:target", &[&there, &place, &steps], &[]);
+        let shape = self.operation("Shape", "mask:shape", &[TOKENS], &[]);
+        let pad = self.ints("mask:pad", &[1, 0]);
+        let longer = self.operation("Add", "mask:longer", &[&shape, &pad], &[]);
+        let empty = self.operation("ConstantOfShape", "mask:empty", &[&longer], &[]);
+        // Without a value it is filled with f32 zeros.
+        let empty = self.operation("Cast", "mask:empty_tokens", &[&empty], &cast(Type::Int64));
+        let axis = [("axis", Attribute::Int(0))];
+        let moved = self.operation("ScatterElements", "mask:moved", &[&empty, &target, TOKENS], &axis);
+        self.tokens = self.operation("Slice", "mask:tokens", &[&moved, &zero, &steps, &zero], &[]);
+    }
+
+    /// Moves the outputs of steps back to where their tokens stand.
+    fn unpack(&mut self, output: &str, width: usize) -> String {
+        let zero = self.ints("mask:least", &[0]);
+        let place = self.operation("Max", "mask:from", &["mask:place", &zero], &[]);
+        let axis = self.ints("mask:last_axis", &[-1]);
+        let place = self.operation("Unsqueeze", "mask:from_each", &[&place, &axis], &[]);
+        let shape = self.ints("mask:width", &[1, 1, width as i64]);
+        let place = self.operation("Expand", "mask:from_all", &[&place, &shape], &[]);
+        self.operation("GatherElements", "mask:outputs", &[output, &place], &[("axis", Attribute::Int(0))])
+    }
+
+    fn end(&mut self) {
+        let graph = self.graph;
+        let Some(node) = graph.nodes().iter().rev().find(|node| !matches!(node.config, LayerConfig::Part(_))) else {
+            return;
+        };
+        let mut last = node.name.clone();
+        let timed = node.shape.time.is_some();
+        if timed && self.lengths.is_some() {
+            last = self.unpack(&last, node.shape.width());
+        }
+        self.operation("Identity", "output", &[&last], &[]);
+        let time = timed.then_some(Dim::Name("steps"));
+        let dims = node.shape.dims.iter().map(|&size| Dim::Size(size));
+        let shape = time.into_iter().chain([Dim::Name("rows")]).chain(dims).collect();
+        // The first of the outputs.
+        self.program.outputs.insert(0, Value { name: "output".into(), element: Type::Float, shape });
+    }
+
+    /// The name of what a layer takes.
+    fn source(&self, source: Source) -> String {
+        match source {
+            Source::Input => self.tokens.clone(),
+            Source::Node(node) => self.graph.nodes()[node].name.clone(),
+        }
+    }
+
+    fn layer(&mut self, at: usize, node: &Node) -> Result<()> {
+        let inputs: Vec<String> = node.inputs.iter().map(|&source| self.source(source)).collect();
+        let all: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let (name, first) = (node.name.as_str(), all.first().copied().unwrap_or_default());
+        match &node.config {
+            LayerConfig::Input(_) => {}
+            LayerConfig::Embedding(_) => {
+                let table = self.parameter(&format!("{name}/embeddings"));
+                self.operation("Gather", name, &[&table, first], &[("axis", Attribute::Int(0))]);
+            }
+            LayerConfig::OneHot(_) => {
+                let depth = self.ints(&format!("{name}:depth"), &[node.shape.width() as i64]);
+                let values = self.floats(&format!("{name}:values"), &[2], &[0.0, 1.0]);
+                self.operation("OneHot", name, &[first, &depth, &values], &[("axis", Attribute::Int(-1))]);
+            }
+            LayerConfig::SimpleRnn(_) | LayerConfig::Lstm(_) | LayerConfig::Gru(_) | LayerConfig::Bidirectional(_) => {
+                self.recurrent(node, &all)?;
+            }
+            LayerConfig::Dense(dense) => {
+                let kernel = match &dense.tied_to {
+                    Some(table) => {
+                        let table = self.parameter(&format!("{table}/embeddings"));
+                        let turned = [("perm", Attribute::Ints(vec![1, 0]))];
+                        self.operation("Transpose", &format!("{name}:kernel"), &[&table], &turned)
+                    }
+                    None => self.parameter(&format!("{name}/kernel")),
+                };
+                let mut value = self.operation("MatMul", &format!("{name}:product"), &[first, &kernel], &[]);
+                if self.graph.params()[node.params.clone()].iter().any(|spec| spec.role == Role::Bias) {
+                    let bias = self.parameter(&format!("{name}/bias"));
+                    value = self.operation("Add", &format!("{name}:sum"), &[&value, &bias], &[]);
+                }
+                self.activation(dense.activation, name, &value);
+            }
+            LayerConfig::LayerNormalization(layer) => {
+                let width = node.shape.width();
+                let mut taken = vec![first.to_owned()];
+                taken.push(match layer.scale.unwrap_or(true) {
+                    true => self.parameter(&format!("{name}/gamma")),
+                    false => self.floats(&format!("{name}:gain"), &[width], &vec![1.0; width]),
+                });
+                if layer.center.unwrap_or(true) {
+                    taken.push(self.parameter(&format!("{name}/beta")));
+                }
+                let taken: Vec<&str> = taken.iter().map(String::as_str).collect();
+                let attributes = [("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(layer.epsilon()))];
+                self.operation("LayerNormalization", name, &taken, &attributes);
+            }
+            LayerConfig::Dropout(_) | LayerConfig::ActivationRegularization(_) => {
+                self.operation("Identity", name, &[first], &[]);
+            }
+            LayerConfig::Add(_) => {
+                self.operation("Sum", name, &all, &[]);
+            }
+            LayerConfig::Concatenate(_) => {
+                self.operation("Concat", name, &all, &[("axis", Attribute::Int(-1))]);
+            }
+            LayerConfig::Activation(layer) => self.activation(layer.activation, name, first),
+            LayerConfig::Reshape(layer) => self.reshape(node, first, &layer.target_shape),
+            LayerConfig::RepeatVector(_) => {
+                let steps = self.steps();
+                let zero = self.ints(&format!("{name}:axis"), &[0]);
+                let row = self.operation("Unsqueeze", &format!("{name}:row"), &[first, &zero], &[]);
+                let ones = self.ints(&format!("{name}:ones"), &[1, 1]);
+                let axis = [("axis", Attribute::Int(0))];
+                let shape = self.operation("Concat", &format!("{name}:shape"), &[&steps, &ones], &axis);
+                self.operation("Expand", name, &[&row, &shape], &[]);
+            }
+            LayerConfig::Part(part) => self.part(at, *part),
+            LayerConfig::Masking(_) | LayerConfig::TimeDistributed(_) => {
+                return Err(Error::usage(format!("layer `{name}`: ONNX has no {}", node.config.kind())));
+            }
+        }
+        Ok(())
+    }
+
+    fn activation(&mut self, activation: Activation, output: &str, input: &str) {
+        let hard = |alpha: f32| vec![("alpha", Attribute::Float(alpha)), ("beta", Attribute::Float(0.5))];
+        let (kind, attributes) = match activation {
+            Activation::Linear => ("Identity", Vec::new()),
+            Activation::Tanh => ("Tanh", Vec::new()),
+            Activation::Relu => ("Relu", Vec::new()),
+            Activation::Sigmoid => ("Sigmoid", Vec::new()),
+            Activation::HardSigmoid => ("HardSigmoid", hard(0.2)),
+            Activation::HardSigmoid6 => ("HardSigmoid", hard(1.0 / 6.0)),
+            Activation::Softsign => ("Softsign", Vec::new()),
+            Activation::Softmax => ("Softmax", vec![("axis", Attribute::Int(-1))]),
+        };
+        self.operation(kind, output, &[input], &attributes);
+    }
+
+    fn reshape(&mut self, node: &Node, input: &str, target: &[usize]) {
+        let name = node.name.as_str();
+        let from = self.graph.shape_of(node.inputs[0]);
+        let mut value = input.to_owned();
+        if matches!(from.time, Some(Time::Fixed(_))) {
+            // Rows first: the steps of a row stand side by side in its new shape.
+            let order = [1, 0].into_iter().chain(2..2 + from.dims.len() as i64).collect();
+            let turned = [("perm", Attribute::Ints(order))];
+            value = self.operation("Transpose", &format!("{name}:rows"), &[&value], &turned);
+        }
+        let sizes: Vec<i64> = [-1].into_iter().chain(target.iter().map(|&size| size as i64)).collect();
+        let shape = self.ints(&format!("{name}:shape"), &sizes);
+        self.operation("Reshape", name, &[&value, &shape], &[]);
+    }
+
+    /// A direction's output or state of the recurrent layer before.
+    fn part(&mut self, at: usize, part: Part) {
+        let node = &self.graph.nodes()[at];
+        let [Source::Node(of)] = node.inputs[..] else { return };
+        let layer = self.graph.nodes()[of].name.clone();
+        let timed = node.shape.time.is_some();
+        let (from, direction, axis) = match part {
+            Part::Output { direction } if timed => (format!("{layer}:Y"), direction, 1),
+            Part::Output { direction } | Part::State { direction, cell: false } => (format!("{layer}:h"), direction, 0),
+            Part::State { direction, cell: true } => (format!("{layer}:c"), direction, 0),
+        };
+        let name = node.name.clone();
+        self.pick(&name, &from, direction, axis);
+    }
+
+    /// Entry `index` along an axis, which goes away.
+    fn pick(&mut self, output: &str, from: &str, index: usize, axis: i64) {
+        let number = self.ints(&format!("{output}:index"), &[index as i64]);
+        let at = [("axis", Attribute::Int(axis))];
+        let picked = self.operation("Gather", &format!("{output}:picked"), &[from, &number], &at);
+        let axes = self.ints(&format!("{output}:axis"), &[axis]);
+        self.operation("Squeeze", output, &[&picked, &axes], &[]);
+    }
+}

@@ -1,0 +1,295 @@
+//! Weights of small models whose every element says where it came from, in the names and layouts of other programs.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use unroll::Result;
+use unroll::graph::{Graph, ModelConfig};
+use unroll::interop::{Form, Mapping, WeightFile, export, read_vocabulary};
+use unroll::text::{Level, TextOptions, Vocabulary};
+use unroll::train::{NamedTensor, TensorRef, tensor_file};
+
+const VOCABULARY: usize = 7;
+
+fn graph(layers: &str) -> Graph {
+    let model: ModelConfig = toml::from_str(&format!("layers = [{layers}]")).unwrap();
+    Graph::new(&model, VOCABULARY).unwrap()
+}
+
+/// A file of these tensors.
+fn file(tensors: &[NamedTensor]) -> WeightFile {
+    WeightFile::from_bytes("weights.safetensors", bytes(tensors)).unwrap()
+}
+
+fn bytes(tensors: &[NamedTensor]) -> Vec<u8> {
+    let tensors: Vec<TensorRef> = tensors.iter().map(NamedTensor::as_ref).collect();
+    tensor_file(&tensors).unwrap()
+}
+
+/// Element i of a tensor: another number for each name and place, exact in f32.
+fn element(name: &str, i: usize) -> f32 {
+    let name = name.bytes().fold(17u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    (f64::from(name % 4096) / 64.0 + i as f64 / 65536.0) as f32
+}
+
+fn numbered(name: &str, shape: &[usize]) -> NamedTensor {
+    let data = (0..shape.iter().product()).map(|i| element(name, i)).collect();
+    NamedTensor { name: name.into(), shape: shape.into(), data }
+}
+
+/// An arena in which no two numbers are alike, but for a few zeros of either sign.
+fn arena(graph: &Graph) -> Vec<f32> {
+    let mut arena = vec![0.0; graph.arena()];
+    for spec in graph.params() {
+        arena[spec.range.clone()].iter_mut().enumerate().for_each(|(i, x)| *x = element(&spec.name, i) - 32.0);
+        arena[spec.range.start] = -0.0;
+        arena[spec.range.end - 1] = 0.0;
+    }
+    arena
+}
+
+fn bits(graph: &Graph, arena: &[f32]) -> Vec<u32> {
+    graph.params().iter().flat_map(|spec| arena[spec.range.clone()].iter().map(|x| x.to_bits())).collect()
+}
+
+fn load(tensors: &[NamedTensor], graph: &Graph, mapping: &Mapping) -> Result<Vec<f32>> {
+    let mut params = vec![f32::NAN; graph.arena()];
+    file(tensors).load(graph, mapping, &mut params)?;
+    Ok(params)
+}
+
+fn refused(tensors: &[NamedTensor], graph: &Graph) -> String {
+    load(tensors, graph, &Mapping::default()).unwrap_err().to_string()
+}
+
+const MODELS: [&str; 9] = [
+    r#"{ type = "embedding", output_dim = 5 }, { type = "lstm", units = 3, return_sequences = true }, { type = "lstm", units = 3, return_sequences = true }, { type = "dense", activation = "softmax" }"#,
+    r#"{ type = "one_hot" }, { type = "lstm", units = 3, return_sequences = true, recurrent_bias = true }, { type = "dense" }"#,
+    r#"{ type = "embedding", output_dim = 5 }, { type = "gru", units = 3, return_sequences = true }, { type = "dense", use_bias = false }"#,
+    r#"{ type = "embedding", output_dim = 4 }, { type = "bidirectional", layer = { type = "gru", units = 3, return_sequences = true } }, { type = "bidirectional", layer = { type = "lstm", units = 2 } }, { type = "dense", units = 6, activation = "relu" }, { type = "dense" }"#,
+    r#"{ type = "embedding", output_dim = 4 }, { type = "simple_rnn", units = 3, activation = "relu", use_bias = false, return_sequences = true }, { type = "simple_rnn", units = 2, recurrent_bias = true, return_sequences = true }, { type = "time_distributed", layer = { type = "dense" } }"#,
+    r#"{ type = "embedding", name = "table", output_dim = 3 }, { type = "lstm", units = 3, return_sequences = true }, { type = "dense", tied_to = "table" }"#,
+    r#"{ type = "embedding", name = "table", output_dim = 3 }, { type = "lstm", units = 3, return_sequences = true }, { type = "dense", tied_to = "table", use_bias = false }"#,
+    r#"{ type = "embedding", output_dim = 4 }, { type = "bidirectional", layer = { type = "simple_rnn", units = 3, recurrent_bias = true, return_sequences = true } }, { type = "dense", units = 6 }, { type = "dense", units = 6 }, { type = "dense" }"#,
+    r#"{ type = "embedding", output_dim = 4 }, { type = "layer_normalization" }, { type = "gru", units = 4, return_sequences = true }, { type = "layer_normalization", center = false }, { type = "dense" }"#,
+];
+
+#[test]
+fn what_was_exported_is_read_back_to_the_bit() {
+    for model in MODELS {
+        let graph = graph(model);
+        let arena = arena(&graph);
+        for form in [Form::PyTorch, Form::Keras, Form::Unroll] {
+            if form == Form::Keras && model.contains("recurrent_bias") {
+                continue; // Keras has one bias
+            }
+            let tensors = export(&graph, &arena, form, &Mapping::default()).unwrap();
+            let read = load(&tensors, &graph, &Mapping::default()).unwrap_or_else(|e| panic!("{form:?} {model}\n{e}"));
+            assert_eq!(bits(&graph, &read), bits(&graph, &arena), "{form:?} {model}");
+        }
+    }
+}
+
+#[test]
+fn gates_come_to_their_columns() {
+    // PyTorch's GRU: r, z, n in rows; ours: z, r, n in columns.
+    let graph = graph(MODELS[2]);
+    let (d, h) = (5, 3);
+    let tensors = [
+        numbered("encoder.weight", &[VOCABULARY, d]),
+        numbered("rnn.weight_ih_l0", &[3 * h, d]),
+        numbered("rnn.weight_hh_l0", &[3 * h, h]),
+        numbered("rnn.bias_ih_l0", &[3 * h]),
+        numbered("rnn.bias_hh_l0", &[3 * h]),
+        numbered("decoder.weight", &[VOCABULARY, h]),
+    ];
+    let params = load(&tensors, &graph, &Mapping::default()).unwrap();
+    let of = |name: &str| &params[graph.params().iter().find(|spec| spec.name == name).unwrap().range.clone()];
+    let theirs = |ours: usize| [1, 0, 2][ours / h] * h + ours % h;
+    for row in 0..3 * h {
+        for column in 0..d {
+            assert_eq!(of("gru/kernel")[column * 3 * h + row], element("rnn.weight_ih_l0", theirs(row) * d + column));
+        }
+        for column in 0..h {
+            let found = of("gru/recurrent_kernel")[column * 3 * h + row];
+            assert_eq!(found, element("rnn.weight_hh_l0", theirs(row) * h + column));
+        }
+        assert_eq!(of("gru/bias")[row], element("rnn.bias_ih_l0", theirs(row)));
+        assert_eq!(of("gru/bias")[3 * h + row], element("rnn.bias_hh_l0", theirs(row)));
+    }
+    assert_eq!(of("dense/kernel")[2 * VOCABULARY + 4], element("decoder.weight", 4 * h + 2), "turned over");
+    assert_eq!(of("embedding/embeddings")[12], element("encoder.weight", 12));
+}
+
+#[test]
+fn two_biases_become_one_where_the_layer_has_one() {
+    let graph = graph(MODELS[0]);
+    let tensors = export(&graph, &arena(&graph), Form::PyTorch, &Mapping::default()).unwrap();
+    let mut two = tensors.clone();
+    for tensor in two.iter_mut().filter(|tensor| tensor.name.contains("bias_hh")) {
+        tensor.data.iter_mut().enumerate().for_each(|(i, x)| *x = i as f32);
+    }
+    let params = load(&two, &graph, &Mapping::default()).unwrap();
+    let spec = graph.params().iter().find(|spec| spec.name == "lstm_1/bias").unwrap();
+    let first = tensors.iter().find(|tensor| tensor.name == "rnn.bias_ih_l1").unwrap();
+    let sum: Vec<f32> = first.data.iter().enumerate().map(|(i, x)| x + i as f32).collect();
+    assert_eq!(params[spec.range.clone()], sum);
+}
+
+#[test]
+fn short_floats_are_read() {
+    let graph = graph(r#"{ type = "embedding", output_dim = 2 }, { type = "dense", units = 7, use_bias = false }"#);
+    let header = r#"{"e.weight":{"dtype":"BF16","shape":[7,2],"data_offsets":[0,28]},"d.weight":{"dtype":"F16","shape":[7,2],"data_offsets":[28,56]}}"#;
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend_from_slice(header.as_bytes());
+    bytes.extend((0..14).flat_map(|i| ((i as f32).to_bits().wrapping_shr(16) as u16).to_le_bytes()));
+    bytes.extend((0..14u16).flat_map(|i| (0x3c00 + i).to_le_bytes())); // 1 + i / 1024
+    let mapping = Mapping::parse(&["embedding=e".into(), "dense=d".into()], &[]).unwrap();
+    let mut params = vec![0.0; graph.arena()];
+    WeightFile::from_bytes("w", bytes).unwrap().load(&graph, &mapping, &mut params).unwrap();
+    assert_eq!(params[..14], std::array::from_fn::<f32, 14, _>(|i| i as f32));
+    let kernel = &params[graph.params()[1].range.clone()];
+    assert_eq!(kernel[1], 1.0 + 2.0 / 1024.0, "of the second row's first column");
+}
+
+#[test]
+fn names_that_do_not_fit_are_told_with_those_that_would() {
+    let graph = graph(MODELS[0]);
+    let whole = export(&graph, &arena(&graph), Form::PyTorch, &Mapping::default()).unwrap();
+    let without = |name: &str| whole.iter().filter(|t| t.name != name).cloned().collect::<Vec<_>>();
+    insta::assert_snapshot!(refused(&without("rnn.bias_hh_l1"), &graph), @"weights.safetensors: the tensor `rnn.bias_hh_l1` [12] of layer `lstm_1` is missing (where it has no bias, set use_bias = false on layer `lstm_1`)");
+    insta::assert_snapshot!(refused(&without("encoder.weight"), &graph), @"weights.safetensors: nothing in it is layer `embedding` (Embedding), which has `embedding/embeddings` [7, 5]; the file has `decoder` [7, 3], `rnn.l0` [12, 5], `rnn.l1` [12, 3] (say which it is with --map embedding=NAME, or describe the model as it is)");
+    let mut other = whole.clone();
+    other.iter_mut().find(|t| t.name == "rnn.weight_hh_l1").unwrap().shape = vec![3, 12];
+    insta::assert_snapshot!(refused(&other, &graph), @"weights.safetensors: `rnn.weight_hh_l1` is F32 [3, 12], but layer `lstm_1` of the model has F32 [12, 3] there (describe the model with its sizes)");
+    let more = [whole.clone(), vec![numbered("conv1.weight", &[2, 2, 3]), numbered("rnn.weight_hr_l0", &[2])]].concat();
+    insta::assert_snapshot!(refused(&more, &graph), @"weights.safetensors: the model has no place for `conv1.weight` F32 [2, 2, 3] (and 1 more) (describe the model as it is, or leave it out with --ignore conv1.weight)");
+    let ignore = Mapping::parse(&[], &["conv".into(), "rnn.weight_hr".into()]).unwrap();
+    assert!(load(&more, &graph, &ignore).is_ok());
+    let mut nan = whole.clone();
+    nan[2].data[4] = f32::NAN;
+    insta::assert_snapshot!(refused(&nan, &graph), @"weights.safetensors: element 4 of `rnn.weight_hh_l0` is not finite");
+    let one_layer = self::graph(MODELS[1]);
+    insta::assert_snapshot!(refused(&whole, &one_layer), @"weights.safetensors: `rnn.weight_ih_l0` is F32 [12, 5], but layer `lstm` of the model has F32 [12, 7] there (describe the model with its sizes)");
+}
+
+#[test]
+fn layers_that_names_do_not_tell_apart_are_asked_for() {
+    let graph = graph(MODELS[7]);
+    let mapping = Mapping::parse(
+        &["dense=a".into(), "dense_1=b".into(), "dense_2=c".into(), "bidirectional=net.rnn".into()],
+        &[],
+    )
+    .unwrap();
+    let tensors = export(&graph, &arena(&graph), Form::PyTorch, &mapping).unwrap();
+    assert!(tensors.iter().any(|t| t.name == "net.rnn.weight_ih_l0_reverse"));
+    insta::assert_snapshot!(refused(&tensors, &graph), @"weights.safetensors: the layers `dense`, `dense_1` are not told apart by the names `a` [6, 6], `b` [6, 6] (say which is which with --map LAYER=NAME)");
+    let read = load(&tensors, &graph, &mapping).unwrap();
+    assert_eq!(bits(&graph, &read), bits(&graph, &arena(&graph)));
+    // The third is told by its shape; two that are left are told by what is said of one.
+    let one = Mapping::parse(&["dense_1=b".into()], &[]).unwrap();
+    assert_eq!(bits(&graph, &load(&tensors, &graph, &one).unwrap()), bits(&graph, &arena(&graph)));
+    let wrong = Mapping::parse(&["dense_3=b".into()], &[]).unwrap();
+    insta::assert_snapshot!(load(&tensors, &graph, &wrong).unwrap_err(), @"--map: the model has no layer `dense_3` with weights (it has embedding, bidirectional, dense, dense_1, dense_2)");
+    let wrong = Mapping::parse(&["dense=fc".into()], &[]).unwrap();
+    insta::assert_snapshot!(load(&tensors, &graph, &wrong).unwrap_err(), @"--map: there is no `fc` in weights.safetensors (it has `a` [6, 6], `b` [6, 6], `c` [7, 6], `embedding` [7, 4], `net.rnn.l0` [3, 4])");
+    insta::assert_snapshot!(Mapping::parse(&["dense".into()], &[]).unwrap_err(), @"--map: `dense` is not LAYER=NAME, such as lstm=rnn.l0");
+}
+
+#[test]
+fn keras_numbers_are_an_order_and_no_names() {
+    // Keras numbers the layers of a whole session: here those of a second model.
+    let graph = graph(MODELS[4]);
+    let arena = arena(&graph);
+    let mapping = ["simple_rnn=simple_rnn_1", "simple_rnn_1=simple_rnn_2", "embedding=embedding_9"];
+    let mapping = Mapping::parse(&mapping.map(String::from), &[]).unwrap();
+    let mut tensors = export(&graph, &arena, Form::Keras, &mapping).unwrap();
+    let read = load(&tensors, &graph, &Mapping::default()).unwrap();
+    let second_bias = graph.params().iter().find(|spec| spec.name == "simple_rnn_1/recurrent_bias").unwrap();
+    assert!(read[second_bias.range.clone()].iter().all(|&x| x == 0.0), "Keras has one bias, the sum of both");
+    // Those of Keras 2 have another ending and a repeated layer.
+    for tensor in &mut tensors {
+        let (layer, rest) = tensor.name.split_once('/').unwrap();
+        tensor.name = format!("{layer}/{layer}/{rest}:0");
+    }
+    assert_eq!(bits(&graph, &load(&tensors, &graph, &Mapping::default()).unwrap()), bits(&graph, &read));
+}
+
+#[test]
+fn a_tied_table_is_one_table() {
+    let graph = graph(MODELS[5]);
+    let mut tensors = export(&graph, &arena(&graph), Form::PyTorch, &Mapping::default()).unwrap();
+    let names: Vec<&str> = tensors.iter().map(|t| t.name.as_str()).collect();
+    assert!(names.contains(&"encoder.weight") && names.contains(&"decoder.weight"), "{names:?}");
+    tensors.iter_mut().find(|t| t.name == "decoder.weight").unwrap().data[5] += 1.0;
+    insta::assert_snapshot!(refused(&tensors, &graph), @"weights.safetensors: `decoder.weight` is not the table of `table`, to which layer `dense` is tied (describe the layer without tied_to)");
+    tensors.retain(|t| t.name != "decoder.weight");
+    assert_eq!(bits(&graph, &load(&tensors, &graph, &Mapping::default()).unwrap()), bits(&graph, &arena(&graph)));
+}
+
+#[test]
+fn what_another_program_cannot_compute_is_refused() {
+    let refuse = |layer: &str, form| {
+        let layers = format!(
+            r#"{{ type = "one_hot" }}, {{ {layer}, units = 2, return_sequences = true }}, {{ type = "dense" }}"#
+        );
+        let graph = graph(&layers);
+        export(&graph, &arena(&graph), form, &Mapping::default()).unwrap_err().to_string()
+    };
+    insta::assert_snapshot!(refuse(r#"type = "gru", reset_after = false"#, Form::PyTorch), @"layer `gru`: PyTorch's layers have no gru with reset_after = false (leave it out, or exchange weights with Keras)");
+    insta::assert_snapshot!(refuse(r#"type = "lstm", activation = "relu""#, Form::PyTorch), @"layer `lstm`: PyTorch's layers have no such activation (leave activation out, or exchange weights with Keras)");
+    insta::assert_snapshot!(refuse(r#"type = "lstm", recurrent_activation = "hard_sigmoid""#, Form::PyTorch), @"layer `lstm`: PyTorch's layers have no such recurrent_activation (leave it out, or exchange weights with Keras)");
+    insta::assert_snapshot!(refuse(r#"type = "lstm", peephole = true"#, Form::Keras), @"layer `lstm`: Keras' layers have no peephole (leave it out)");
+}
+
+#[test]
+fn damaged_files_are_refused_before_anything_is_read() {
+    let open = |bytes: &[u8]| match WeightFile::from_bytes("weights.h5", bytes.to_vec()) {
+        Ok(_) => "accepted".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let whole = bytes(&[numbered("a.weight", &[2, 3])]);
+    assert_eq!(open(&whole), "accepted");
+    insta::assert_snapshot!(open(b"\x89HDF\r\n\x1a\n and so on"), @"weights.h5: is no safetensors file: a header of 727905341903489161 bytes in a file of 18 (turn it into one by benches/peers/keras_weights.py)");
+    insta::assert_snapshot!(open(&whole[..whole.len() - 1]), @"weights.h5: is no safetensors file: the tensors have 24 bytes, the file has 23 for them (turn it into one by benches/peers/keras_weights.py)");
+    insta::assert_snapshot!(open(&whole[..7]), @"weights.h5: is no safetensors file: it has 7 bytes (turn it into one by benches/peers/keras_weights.py)");
+    // A shape that is larger than the memory of any machine is no reason to ask for it.
+    let header = r#"{"a":{"dtype":"F32","shape":[4611686018427387904,4611686018427387904],"data_offsets":[0,0]}}"#;
+    let huge = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
+    assert!(open(&huge).starts_with("weights.h5: is no safetensors file"), "{}", open(&huge));
+}
+
+fn vocabulary(contents: &str, level: Level) -> Result<Vocabulary> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens.json");
+    std::fs::write(&path, contents).unwrap();
+    read_vocabulary(&path, &TextOptions::new(level))
+}
+
+#[test]
+fn lists_in_json_are_read_in_the_order_of_ids() {
+    let tokens = |known: &Vocabulary| known.iter().map(|(token, _)| token.to_owned()).collect::<Vec<_>>();
+    let words = vocabulary(r#"["the", "<eos>", "cat"]"#, Level::Word).unwrap();
+    assert_eq!(tokens(&words), ["the", "<eos>", "cat"]);
+    assert_eq!((words.eos(), words.unknown()), (Some(1), None));
+    let chars = vocabulary(r#"{"b": 0, "a": 2, "\n": 1}"#, Level::Char).unwrap();
+    assert_eq!(tokens(&chars), ["b", "\n", "a"]);
+    let keras = vocabulary(r#"{"b": 1, "a": 2}"#, Level::Char).unwrap();
+    assert_eq!(tokens(&keras), ["\0", "b", "a"]);
+    // And again from the file of a run.
+    let again = vocabulary(&keras.to_file(), Level::Word).unwrap();
+    assert_eq!(again.hash(), keras.hash());
+}
+
+#[test]
+fn lists_with_gaps_are_refused() {
+    let refused = |contents: &str| {
+        let error = vocabulary(contents, Level::Char).unwrap_err().to_string();
+        error.split_once("tokens.json: ").unwrap().1.to_owned()
+    };
+    insta::assert_snapshot!(refused(r#"{"b": 0, "a": 2}"#), @r#""a" has the id 2 where 1 is expected: ids go from 0 without gaps"#);
+    insta::assert_snapshot!(refused(r#"{"b": 0, "a": 0}"#), @r#""b" has the id 0 where 1 is expected: ids go from 0 without gaps"#);
+    insta::assert_snapshot!(refused(r#"["b", "b"]"#), @"2 tokens, only 1 of them different");
+    insta::assert_snapshot!(refused(r#"["b", "ab"]"#), @r#"token 1: "ab" is more than one character, but the level is char"#);
+    insta::assert_snapshot!(refused("[]"), @"there are no tokens");
+    insta::assert_snapshot!(refused("b\na\n"), @r#"is neither a vocabulary nor a list of tokens in JSON (expected value at line 1 column 1) (give ["a", "b", ...] in the order of the ids, or {"a": 0, "b": 1, ...})"#);
+}
