@@ -93,12 +93,17 @@ fn full_disk() {
 /// A failure is told with its step and the state of the earlier checkpoint, and what comes next has a new name.
 #[test]
 fn failures_are_told() {
-    let disk = Simulated::new();
-    Setup { stop_after: 6, ..Setup::new() }.run(&disk).unwrap();
-    disk.set_fault(Fault::FailFrom(30, PermissionDenied));
-    let heard = RefCell::default();
-    let error = Setup { heard: &heard, ..Setup::new() }.run(&disk).unwrap_err().to_string();
-    let heard = heard.take();
+    // The first call from which on everything fails after the run has been taken up: within a save.
+    let told = (20..60).find_map(|n| {
+        let disk = Simulated::new();
+        Setup { stop_after: 6, ..Setup::new() }.run(&disk).unwrap();
+        disk.set_fault(Fault::FailFrom(n, PermissionDenied));
+        let heard = RefCell::default();
+        let error = Setup { heard: &heard, ..Setup::new() }.run(&disk).unwrap_err().to_string();
+        let heard = heard.take();
+        (heard.len() > 3).then_some((disk, heard, error))
+    });
+    let (disk, heard, error) = told.expect("a failure that is told");
     assert!(heard[1].contains(": failure 1: out/run/") && heard[1].contains("permission denied"), "{heard:?}");
     assert!(heard[3].contains(": failure 3: out/run/"), "{heard:?}");
     assert!(error.contains("the checkpoint of step 6 is valid"), "{error}");
