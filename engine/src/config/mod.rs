@@ -27,15 +27,18 @@ mod shorthand;
 mod suggest;
 mod task;
 mod validate;
+mod words;
 
 pub use merge::{Origin, Origins, Resolver};
 pub use sections::{
-    Cell, DataConfig, Init, InitBiases, LossScaleName, ModelSection, OptimizerConfig, OptimizerName, PrecisionName,
-    ReportConfig, ReportStyle, RnnActivation, RunConfig, SampleConfig, SampleState, ScheduleConfig, ScheduleName,
-    SplitName, TrainSection,
+    DataConfig, ModelSection, OptimizerConfig, ReportConfig, RunConfig, SampleConfig, ScheduleConfig, TrainSection,
 };
 pub use suggest::nearest;
 pub use task::{ClassWeights, FormatName, TaskConfig, TaskKind, ThresholdName, VALID_SAMPLES};
+pub use words::{
+    Cell, Init, InitBiases, LossScaleName, OptimizerName, PrecisionName, ReportStyle, RnnActivation, SampleState,
+    ScheduleName, SplitName,
+};
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::sections::words;
+use super::words::words;
 use crate::text::PrepareOptions;
 
 words! {
