@@ -1,0 +1,271 @@
+//! How a model is declared, in Keras' words: the TOML (and Rust) form of a graph of layers.
+//!
+//! ```
+//! let model: unroll::graph::ModelConfig = toml::from_str(r#"
+//!     [[layers]]
+//!     type = "one_hot"
+//!     [[layers]]
+//!     type = "lstm"
+//!     units = 128
+//!     return_sequences = true
+//!     stateful = true
+//!     [[layers]]
+//!     type = "dense"
+//!     activation = "softmax"
+//! "#)?;
+//! assert_eq!(model.layers.len(), 3);
+//! # Ok::<(), toml::de::Error>(())
+//! ```
+
+mod layers;
+mod words;
+
+pub use layers::{
+    ActivationLayer, ActivationRegularization, Add, Bidirectional, Concatenate, Dense, Dropout, Embedding, Input,
+    LayerNormalization, Masking, OneHot, Recurrent, RecurrentConfig, RepeatVector, Reshape, TimeDistributed,
+};
+pub use words::{Activation, Cell, Initializer, Loss, MergeMode};
+
+use serde::{Deserialize, Serialize};
+
+/// A model: its layers in order, and the loss that it is trained with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Tokens that every sample has; absent: sequences of any length. A window of six words has length 6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_length: Option<usize>,
+    /// Draws every parameter that no layer says otherwise of, but gains and offsets of `layer_normalization`; absent: Keras'
+    /// defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initializer: Option<Initializer>,
+    /// What is minimised.
+    #[serde(default)]
+    pub loss: Loss,
+    /// The layers; each takes the one before it unless `inputs` names others.
+    pub layers: Vec<LayerConfig>,
+}
+
+/// What a recurrent layer gives that is not its whole output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// `layer/forward` or `layer/backward`: the output of one direction.
+    Output {
+        /// 0 forward, 1 backward.
+        direction: usize,
+    },
+    /// `layer/h`, `layer/backward/c`, ...: the state after the last step of one direction.
+    State {
+        /// 0 forward, or the only one; 1 backward.
+        direction: usize,
+        /// c of an LSTM rather than h.
+        cell: bool,
+    },
+}
+
+impl Default for LayerConfig {
+    fn default() -> Self {
+        Self::Dense(Dense::default())
+    }
+}
+
+/// A layer, by its `type`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum LayerConfig {
+    /// `input`
+    Input(Input),
+    /// `embedding`
+    Embedding(Embedding),
+    /// `one_hot`
+    OneHot(OneHot),
+    /// `simple_rnn`
+    SimpleRnn(Recurrent),
+    /// `lstm`
+    Lstm(Recurrent),
+    /// `gru`
+    Gru(Recurrent),
+    /// `bidirectional`
+    Bidirectional(Bidirectional),
+    /// `dense`
+    Dense(Dense),
+    /// `time_distributed`
+    TimeDistributed(TimeDistributed),
+    /// `dropout`
+    Dropout(Dropout),
+    /// `layer_normalization`
+    LayerNormalization(LayerNormalization),
+    /// `activation_regularization`
+    ActivationRegularization(ActivationRegularization),
+    /// `masking`
+    Masking(Masking),
+    /// `add`
+    Add(Add),
+    /// `concatenate`
+    Concatenate(Concatenate),
+    /// `repeat_vector`
+    RepeatVector(RepeatVector),
+    /// `reshape`
+    Reshape(Reshape),
+    /// `activation`
+    Activation(ActivationLayer),
+    /// A part of a recurrent layer's outputs: made where another layer names it, never declared.
+    #[serde(skip)]
+    Part(Part),
+}
+
+impl LayerConfig {
+    /// The type as TOML and automatic names spell it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Input(_) => "input",
+            Self::Embedding(_) => "embedding",
+            Self::OneHot(_) => "one_hot",
+            Self::SimpleRnn(_) => "simple_rnn",
+            Self::Lstm(_) => "lstm",
+            Self::Gru(_) => "gru",
+            Self::Bidirectional(_) => "bidirectional",
+            Self::Dense(_) => "dense",
+            Self::TimeDistributed(_) => "time_distributed",
+            Self::Dropout(_) => "dropout",
+            Self::LayerNormalization(_) => "layer_normalization",
+            Self::ActivationRegularization(_) => "activation_regularization",
+            Self::Masking(_) => "masking",
+            Self::Add(_) => "add",
+            Self::Concatenate(_) => "concatenate",
+            Self::RepeatVector(_) => "repeat_vector",
+            Self::Reshape(_) => "reshape",
+            Self::Activation(_) => "activation",
+            Self::Part(_) => "part",
+        }
+    }
+
+    /// The type as Keras' table spells it.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Input(_) => "InputLayer",
+            Self::Embedding(_) => "Embedding",
+            Self::OneHot(_) => "OneHot",
+            Self::SimpleRnn(_) => "SimpleRNN",
+            Self::Lstm(_) => "LSTM",
+            Self::Gru(_) => "GRU",
+            Self::Bidirectional(_) => "Bidirectional",
+            Self::Dense(_) => "Dense",
+            Self::TimeDistributed(_) => "TimeDistributed",
+            Self::Dropout(_) => "Dropout",
+            Self::LayerNormalization(_) => "LayerNormalization",
+            Self::ActivationRegularization(_) => "ActivationRegularization",
+            Self::Masking(_) => "Masking",
+            Self::Add(_) => "Add",
+            Self::Concatenate(_) => "Concatenate",
+            Self::RepeatVector(_) => "RepeatVector",
+            Self::Reshape(_) => "Reshape",
+            Self::Activation(_) => "Activation",
+            Self::Part(_) => "Part",
+        }
+    }
+
+    /// The name given, and the inputs named.
+    pub fn name_and_inputs(&self) -> (Option<&str>, &[String]) {
+        macro_rules! common {
+            ($($variant:ident)*) => {
+                match self {
+                    $(Self::$variant(layer) => (layer.name.as_deref(), layer.inputs.as_slice()),)*
+                    Self::Part(_) => (None, &[]),
+                }
+            };
+        }
+        common!(Input Embedding OneHot SimpleRnn Lstm Gru Bidirectional Dense TimeDistributed Dropout Masking Add Concatenate
+            RepeatVector Reshape Activation LayerNormalization ActivationRegularization)
+    }
+
+    /// The layers that give the state before the first step.
+    pub fn initial_state(&self) -> &[String] {
+        match self {
+            Self::SimpleRnn(options) | Self::Lstm(options) | Self::Gru(options) => &options.initial_state,
+            Self::Bidirectional(layer) => &layer.initial_state,
+            _ => &[],
+        }
+    }
+
+    /// The cell and its options, if this is a recurrent layer.
+    pub fn recurrent(&self) -> Option<(Cell, &Recurrent)> {
+        match self {
+            Self::SimpleRnn(options) => Some((Cell::SimpleRnn, options)),
+            Self::Lstm(options) => Some((Cell::Lstm, options)),
+            Self::Gru(options) => Some((Cell::Gru, options)),
+            _ => None,
+        }
+    }
+
+    /// The cell, its options and how it is read, if this is a recurrent layer of one direction or of both.
+    pub fn recurrence(&self) -> Option<(Cell, &Recurrent, Reading)> {
+        match self {
+            Self::Bidirectional(layer) => {
+                let (cell, options) = layer.layer.parts();
+                Some((cell, options, Reading::Both(layer.merge_mode)))
+            }
+            _ => {
+                self.recurrent().map(|(cell, options)| (cell, options, Reading::One { reverse: options.go_backwards }))
+            }
+        }
+    }
+}
+
+/// In which direction a recurrent layer reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// From the first step to the last, or the other way.
+    One {
+        /// The other way.
+        reverse: bool,
+    },
+    /// Both ways, and how the outputs are joined.
+    Both(MergeMode),
+}
+
+impl Reading {
+    /// Whether each direction is read from the end.
+    pub fn directions(self) -> &'static [bool] {
+        match self {
+            Self::One { reverse: false } => &[false],
+            Self::One { reverse: true } => &[true],
+            Self::Both(_) => &[false, true],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<ModelConfig, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    #[test]
+    fn toml_round_trips() {
+        let text = r#"
+            initializer = { uniform = 0.08 }
+            [[layers]]
+            type = "embedding"
+            output_dim = 20
+            [[layers]]
+            type = "bidirectional"
+            layer = { type = "gru", units = 7, reset_after = false }
+            [[layers]]
+            type = "dense"
+            units = 1
+            kernel_initializer = "glorot_uniform"
+        "#;
+        let model = parse(text).unwrap();
+        assert_eq!(parse(&toml::to_string(&model).unwrap()).unwrap(), model);
+        assert_eq!(model.initializer, Some(Initializer::Uniform(0.08)));
+    }
+
+    #[test]
+    fn unknown_fields_are_refused() {
+        let error = parse("[[layers]]\ntype = \"lstm\"\nunits = 3\nunit = 4").unwrap_err().to_string();
+        assert!(error.contains("unknown field `unit`"), "{error}");
+    }
+}
