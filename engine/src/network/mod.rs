@@ -7,8 +7,11 @@
 mod batch;
 mod gradient;
 mod initial;
+mod look;
 mod memory;
+mod options;
 mod plan;
+mod predict;
 mod replica;
 mod state;
 mod there;
@@ -16,7 +19,9 @@ mod there;
 pub use batch::Batch;
 pub(crate) use gradient::Gradient;
 pub use gradient::GradientRef;
+pub use look::StateGradient;
 pub use memory::{available_memory, require_memory};
+pub use options::{LossScale, NetworkOptions};
 pub use plan::FUSIONS;
 pub(crate) use plan::PackSet;
 pub(crate) use replica::Replica;
@@ -32,81 +37,8 @@ use plan::Plan;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use there::There;
+use unroll_kernels::Buffer;
 use unroll_kernels::gemm::Precision;
-use unroll_kernels::{Buffer, Isa, Mat};
-
-/// What turns the losses of a batch into the one number whose gradient is taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LossScale {
-    /// The mean over all scored positions.
-    #[default]
-    Mean,
-    /// The sum over all positions (min-char-rnn).
-    Sum,
-    /// The sum over time, the mean over rows (Zaremba's models).
-    SumOverTime,
-}
-
-impl LossScale {
-    /// The factor of each loss.
-    fn factor(self, rows: usize, count: u64) -> f32 {
-        match self {
-            Self::Mean => 1.0 / count.max(1) as f32,
-            Self::Sum => 1.0,
-            Self::SumOverTime => 1.0 / rows.max(1) as f32,
-        }
-    }
-}
-
-/// How a network is run.
-#[derive(Clone, Debug)]
-pub struct NetworkOptions {
-    /// Threads, at least 1.
-    pub threads: usize,
-    /// Parts of the batch with gradients of their own, at least 1.
-    pub replicas: usize,
-    /// The instruction set.
-    pub isa: Isa,
-    /// What the operands of products are rounded to.
-    pub precision: Precision,
-    /// The most time steps T of a batch.
-    pub steps: usize,
-    /// The most rows N of a batch.
-    pub rows: usize,
-    /// The seed of initial weights and dropout.
-    pub seed: u64,
-    /// Whether there is room for gradients.
-    pub training: bool,
-    /// What the gradient is of.
-    pub loss_scale: LossScale,
-    /// The factor of the losses of each class in training, and of their gradients; empty: 1 for all. A mean stays one over the
-    /// number of scored positions, and evaluations are not weighted, as in Keras.
-    pub class_weights: Vec<f32>,
-    /// Whether each thread is kept on one core, and writes first what it will work on, so that its memory is near.
-    pub pin: bool,
-    /// Fusions that are switched off, by name ([`FUSIONS`]).
-    pub no_fuse: Vec<String>,
-}
-
-impl Default for NetworkOptions {
-    fn default() -> Self {
-        Self {
-            threads: 1,
-            replicas: 1,
-            isa: Isa::best(),
-            precision: Precision::F32,
-            steps: 1,
-            rows: 1,
-            seed: 123,
-            training: true,
-            loss_scale: LossScale::Mean,
-            class_weights: Vec::new(),
-            pin: false,
-            no_fuse: Vec::new(),
-        }
-    }
-}
 
 /// A sum of losses.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -129,25 +61,6 @@ impl std::ops::AddAssign for LossSum {
         self.nats += other.nats;
         self.count += other.count;
     }
-}
-
-/// The gradient by the state of one row of a batch after one step.
-#[derive(Clone, Copy, Debug)]
-pub struct StateGradient<'a> {
-    /// The layer's name.
-    pub layer: &'a str,
-    /// Its place in [`Graph::nodes`].
-    pub node: usize,
-    /// 0 forward, or the only one; 1 backward.
-    pub direction: usize,
-    /// Whether the direction reads from the end.
-    pub reverse: bool,
-    /// The time in the batch.
-    pub time: usize,
-    /// The row of the batch.
-    pub row: usize,
-    /// (H) of h.
-    pub gradient: &'a [f32],
 }
 
 /// What a pass over a batch is for.
@@ -364,71 +277,6 @@ impl Network {
         self.run(batch, state, Pass { step: 0, scale: None, objective: Objective::default(), drops: false })
     }
 
-    /// The losses of a batch and their gradients by h after every step of every recurrent layer, all of its later effects
-    /// included; nothing is dropped, and nothing added to the objective. `found` is called with every position that is there of
-    /// every direction. `state` is carried on.
-    ///
-    /// # Panics
-    ///
-    /// As [`Self::train_step`]; and on a network of more than one replica.
-    pub fn state_gradients(
-        &mut self,
-        batch: &Batch<'_>,
-        state: &mut State,
-        mut found: impl FnMut(&StateGradient<'_>),
-    ) -> LossSum {
-        assert!(self.options.training, "this network was made without room for gradients");
-        assert_eq!(self.options.replicas, 1, "gradients of states are given by one replica");
-        self.check(batch, state);
-        let scale = self.options.loss_scale.factor(batch.rows, self.scored(batch));
-        let objective = Objective::default();
-        let sum = self.run(batch, state, Pass { step: 0, scale: Some(scale), objective, drops: false });
-        let nodes = self.graph.nodes();
-        let (replica, extent) = (lock_mut(&mut self.replicas[0]), lock_mut(&mut self.extents[0]));
-        replica.state_gradients(extent, |node, direction, reverse, [time, row], gradient| {
-            found(&StateGradient { layer: &nodes[node].name, node, direction, reverse, time, row, gradient });
-        });
-        sum
-    }
-
-    /// Runs a batch and gives a layer's output at every position that is there, or of every row: `found` is called with the
-    /// time, the row and the numbers. Of a recurrent layer it is h after each step, of both directions side by side, whatever
-    /// the layer gives to others. `state` is carried on.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Usage`] where no layer has this name, or where it is computed as a part of another.
-    ///
-    /// # Panics
-    ///
-    /// As [`Self::logits`].
-    pub fn outputs(
-        &mut self,
-        batch: &Batch<'_>,
-        state: &mut State,
-        layer: &str,
-        mut found: impl FnMut(usize, usize, &[f32]),
-    ) -> Result<()> {
-        let nodes = self.graph.nodes();
-        let Some(node) = nodes.iter().position(|node| node.name == layer) else {
-            let names: Vec<&str> = nodes.iter().map(|node| &node.name[..]).collect();
-            return Err(Error::usage(format!("the model has no layer `{layer}`"))
-                .mend(format!("its layers are {}", names.join(", "))));
-        };
-        let sequence = nodes[node].shape.time.is_some() || nodes[node].config.recurrence().is_some();
-        self.forward(batch, state, |replica, cx| {
-            let Some(y) = replica.output(node, cx.dims) else {
-                return Err(Error::usage(format!("layer `{layer}` is computed as a part of another, or not at all"))
-                    .mend("look at a recurrent layer, or a layer before the last"));
-            };
-            for p in 0..y.rows() {
-                let (t, n) = if sequence { cx.extent.position(p) } else { (0, p) };
-                found(t, n, y.row(p));
-            }
-            Ok(())
-        })
-    }
-
     /// How many targets of a batch are scored.
     fn scored(&self, batch: &Batch<'_>) -> u64 {
         let targets = batch.targets.iter().enumerate().filter(|&(_, &t)| t != unroll_kernels::softmax::IGNORE);
@@ -450,85 +298,6 @@ impl Network {
         for (replica, extent) in self.replicas.iter_mut().zip(&mut self.extents) {
             lock_mut(replica).losses(lock_mut(extent), total, out);
         }
-    }
-
-    /// The name of the first layer whose output in the last step was not finite: where an infinity or NaN came from.
-    pub fn first_non_finite_layer(&self) -> Option<&str> {
-        let replicas = self.replicas.iter().zip(&self.extents);
-        let node = replicas.filter_map(|(replica, extent)| lock(replica).first_non_finite(&lock(extent))).min()?;
-        Some(&self.graph.nodes()[node].name)
-    }
-
-    /// The logits after the last step of `inputs` (T, N): (N, V). `state` is carried on.
-    ///
-    /// # Panics
-    ///
-    /// As [`Self::train_step`]; and on a network of more than one replica.
-    pub fn logits(&mut self, inputs: &[u32], rows: usize, state: &mut State) -> Mat<'_> {
-        self.predict(&Batch { steps: inputs.len() / rows.max(1), rows, inputs, ..Batch::default() }, state)
-    }
-
-    /// The logits of a batch, after each row's last step: (N, V). `state` is carried on; targets have no part in it.
-    ///
-    /// # Panics
-    ///
-    /// As [`Self::logits`].
-    pub fn predict(&mut self, batch: &Batch<'_>, state: &mut State) -> Mat<'_> {
-        self.forward(batch, state, |replica, cx| replica.logits(cx))
-    }
-
-    /// The logits of every position of a batch that is there: `found` is called with the time, the row and the logits (V) of
-    /// each. Of a model with one output a row it is called once a row, with time 0. `state` is carried on; targets have no
-    /// part in it.
-    ///
-    /// # Panics
-    ///
-    /// As [`Self::logits`].
-    pub fn predict_each(&mut self, batch: &Batch<'_>, state: &mut State, mut found: impl FnMut(usize, usize, &[f32])) {
-        let sequence = self.graph.is_sequence();
-        self.forward(batch, state, |replica, cx| {
-            let logits = replica.all_logits(cx);
-            for p in 0..logits.rows() {
-                let (t, n) = if sequence { cx.extent.position(p) } else { (0, p) };
-                found(t, n, logits.row(p));
-            }
-        });
-    }
-
-    /// The forward pass of the one replica, up to the head; `then` takes it from there.
-    fn forward<'s, R>(
-        &'s mut self,
-        batch: &Batch<'_>,
-        state: &mut State,
-        then: impl FnOnce(&'s mut Replica, &Cx<'_>) -> R,
-    ) -> R {
-        assert_eq!(self.options.replicas, 1, "predictions are made by one replica");
-        self.check(batch, state);
-        self.refresh(None);
-        let rows = batch.rows;
-        let there = There::new(&self.graph, batch, &self.params);
-        let (replica, extent) = (lock_mut(&mut self.replicas[0]), lock_mut(&mut self.extents[0]));
-        replica.take(batch, 0..rows, extent, there);
-        let extent = &*extent;
-        let team = self.crew.team();
-        let cx = Cx {
-            team: &team,
-            isa: self.options.isa,
-            precision: self.options.precision,
-            scratch: &self.scratch[0],
-            dims: extent.dims(),
-            extent,
-            params: &self.params,
-            packs: &self.packs,
-            training: false,
-            key: Key::new(self.options.seed, Purpose::Dropout),
-            first_row: 0,
-            batch_rows: rows,
-            objective: Objective::default(),
-        };
-        replica.forward(&cx, state);
-        replica.carry(extent, state);
-        then(replica, &cx)
     }
 
     #[track_caller]

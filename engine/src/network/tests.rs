@@ -1,5 +1,6 @@
 use super::*;
 use crate::random::Key;
+use unroll_kernels::Isa;
 use unroll_kernels::isa::sets_under_test;
 use unroll_kernels::softmax::IGNORE;
 

@@ -1,0 +1,77 @@
+//! How a network is run: threads, precision, room, and what its gradient is of.
+
+use unroll_kernels::Isa;
+use unroll_kernels::gemm::Precision;
+
+/// How a network is run.
+#[derive(Clone, Debug)]
+pub struct NetworkOptions {
+    /// Threads, at least 1.
+    pub threads: usize,
+    /// Parts of the batch with gradients of their own, at least 1.
+    pub replicas: usize,
+    /// The instruction set.
+    pub isa: Isa,
+    /// What the operands of products are rounded to.
+    pub precision: Precision,
+    /// The most time steps T of a batch.
+    pub steps: usize,
+    /// The most rows N of a batch.
+    pub rows: usize,
+    /// The seed of initial weights and dropout.
+    pub seed: u64,
+    /// Whether there is room for gradients.
+    pub training: bool,
+    /// What the gradient is of.
+    pub loss_scale: LossScale,
+    /// The factor of the losses of each class in training, and of their gradients; empty: 1 for all. A mean stays one over the
+    /// number of scored positions, and evaluations are not weighted, as in Keras.
+    pub class_weights: Vec<f32>,
+    /// Whether each thread is kept on one core, and writes first what it will work on, so that its memory is near.
+    pub pin: bool,
+    /// Fusions that are switched off, by name ([`FUSIONS`]).
+    pub no_fuse: Vec<String>,
+}
+
+impl Default for NetworkOptions {
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            replicas: 1,
+            isa: Isa::best(),
+            precision: Precision::F32,
+            steps: 1,
+            rows: 1,
+            seed: 123,
+            training: true,
+            loss_scale: LossScale::Mean,
+            class_weights: Vec::new(),
+            pin: false,
+            no_fuse: Vec::new(),
+        }
+    }
+}
+
+/// What turns the losses of a batch into the one number whose gradient is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossScale {
+    /// The mean over all scored positions.
+    #[default]
+    Mean,
+    /// The sum over all positions (min-char-rnn).
+    Sum,
+    /// The sum over time, the mean over rows (Zaremba's models).
+    SumOverTime,
+}
+
+impl LossScale {
+    /// The factor of each loss.
+    pub(super) fn factor(self, rows: usize, count: u64) -> f32 {
+        match self {
+            Self::Mean => 1.0 / count.max(1) as f32,
+            Self::Sum => 1.0,
+            Self::SumOverTime => 1.0 / rows.max(1) as f32,
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Predictions: the forward pass without losses, up to the logits or to any layer.
+
+use super::replica::Replica;
+use super::there::There;
+use super::{Batch, Network, State, lock_mut};
+use crate::layers::{Cx, Objective};
+use crate::random::{Key, Purpose};
+use unroll_kernels::Mat;
+
+impl Network {
+    /// The logits after the last step of `inputs` (T, N): (N, V). `state` is carried on.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::train_step`]; and on a network of more than one replica.
+    pub fn logits(&mut self, inputs: &[u32], rows: usize, state: &mut State) -> Mat<'_> {
+        self.predict(&Batch { steps: inputs.len() / rows.max(1), rows, inputs, ..Batch::default() }, state)
+    }
+
+    /// The logits of a batch, after each row's last step: (N, V). `state` is carried on; targets have no part in it.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::logits`].
+    pub fn predict(&mut self, batch: &Batch<'_>, state: &mut State) -> Mat<'_> {
+        self.forward(batch, state, |replica, cx| replica.logits(cx))
+    }
+
+    /// The logits of every position of a batch that is there: `found` is called with the time, the row and the logits (V) of
+    /// each. Of a model with one output a row it is called once a row, with time 0. `state` is carried on; targets have no
+    /// part in it.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::logits`].
+    pub fn predict_each(&mut self, batch: &Batch<'_>, state: &mut State, mut found: impl FnMut(usize, usize, &[f32])) {
+        let sequence = self.graph.is_sequence();
+        self.forward(batch, state, |replica, cx| {
+            let logits = replica.all_logits(cx);
+            for p in 0..logits.rows() {
+                let (t, n) = if sequence { cx.extent.position(p) } else { (0, p) };
+                found(t, n, logits.row(p));
+            }
+        });
+    }
+
+    /// The forward pass of the one replica, up to the head; `then` takes it from there.
+    pub(super) fn forward<'s, R>(
+        &'s mut self,
+        batch: &Batch<'_>,
+        state: &mut State,
+        then: impl FnOnce(&'s mut Replica, &Cx<'_>) -> R,
+    ) -> R {
+        assert_eq!(self.options.replicas, 1, "predictions are made by one replica");
+        self.check(batch, state);
+        self.refresh(None);
+        let rows = batch.rows;
+        let there = There::new(&self.graph, batch, &self.params);
+        let (replica, extent) = (lock_mut(&mut self.replicas[0]), lock_mut(&mut self.extents[0]));
+        replica.take(batch, 0..rows, extent, there);
+        let extent = &*extent;
+        let team = self.crew.team();
+        let cx = Cx {
+            team: &team,
+            isa: self.options.isa,
+            precision: self.options.precision,
+            scratch: &self.scratch[0],
+            dims: extent.dims(),
+            extent,
+            params: &self.params,
+            packs: &self.packs,
+            training: false,
+            key: Key::new(self.options.seed, Purpose::Dropout),
+            first_row: 0,
+            batch_rows: rows,
+            objective: Objective::default(),
+        };
+        replica.forward(&cx, state);
+        replica.carry(extent, state);
+        then(replica, &cx)
+    }
+}
