@@ -1,5 +1,9 @@
 //! `unroll train`: from a text to a trained model.
 
+mod folder;
+mod tell;
+mod voice;
+
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,26 +15,30 @@ use serde_json::json;
 use unroll::config::{Origin, Origins, RunConfig, SampleState};
 use unroll::corpus::{Streams, install_sigbus_handler};
 use unroll::error::{Error, Result};
-use unroll::eval::{Score, evaluate};
-use unroll::generate::{Request, Sampler, UnknownInPrompt, encode_prompt, generate};
 use unroll::graph::Graph;
 use unroll::interop::{Mapping, WeightFile};
 use unroll::network::{Network, NetworkOptions, State, require_memory};
 use unroll::recipes;
-use unroll::report::{self, bytes, count, duration, visible};
+use unroll::report::{count, duration, visible};
 use unroll::run::{
     Reading, Speaker, Texts, Tokens, config_file, find_parts, find_speakers, identity, load_weights, make_absolute,
     restore_vocabulary, rewrite_config,
 };
 use unroll::text::{Tokenizer, Vocabulary};
 use unroll::train::storage::{Disk, Paced, Storage};
-use unroll::train::{Batches, Ended, Optimizer, Outcome, Session, TrainConfig, Trainer};
+use unroll::train::{Batches, Ended, Optimizer, Session, TrainConfig, Trainer};
 use unroll::train::{CONFIG, RunFolder, VOCABULARY, Which, is_run};
 
 use crate::import::Naming;
 use crate::interrupt;
 use crate::options::Configuration;
-use crate::show::{Show, Unit, in_units, plural, warn};
+use crate::show::{Show, Unit, warn};
+use folder::free_run;
+use tell::{introduction, report};
+use voice::{Voice, first_input};
+
+pub(crate) use folder::NewFolder;
+pub(crate) use tell::{ended, further};
 
 /// Trains a model on a text, evaluates it and lets it write a sample.
 #[derive(Debug, Args)]
@@ -306,138 +314,6 @@ impl Train {
 /// What a run takes beside networks and optimiser: the stacks of its threads, batches, checksums, lines.
 pub(crate) const REST: u64 = 16 << 20;
 
-/// The token that the first stream comes to after `step` steps.
-fn first_input(train: &Streams<Tokens>, step: u64) -> Result<u32> {
-    let size = train.rows() * train.steps();
-    let (mut inputs, mut targets) = (vec![0; size], vec![0; size]);
-    Batches::batch(train, 0, step % train.batches(), &mut inputs, &mut targets)?;
-    Ok(inputs[0])
-}
-
-/// The option by which a run that ended goes on.
-pub(crate) fn further(config: &RunConfig, outcome: &Outcome) -> String {
-    match config.train.max_steps {
-        0 => format!("--epochs {}", config.train.epochs * 2),
-        _ => format!("--max-steps {}", outcome.step * 2),
-    }
-}
-
-/// What writes the samples: a network of one row beside the one that is trained, with its parameters.
-struct Voice {
-    speaker: Speaker,
-    sampler: Sampler,
-    prompt: Vec<u32>,
-    /// What is fed before a text without a prompt, and not shown.
-    start: Option<u32>,
-    prompt_text: String,
-    length: usize,
-    seed: u64,
-}
-
-impl Voice {
-    fn new(config: &RunConfig, texts: &Texts, graph: &Graph, options: &NetworkOptions) -> Result<Voice> {
-        let sample = &config.sample;
-        Ok(Voice {
-            speaker: Speaker::new(graph, NetworkOptions { threads: 1, ..options.clone() })?,
-            sampler: Sampler::new(sample.sampling())?,
-            prompt: encode_prompt(&texts.tokenizer, &sample.prompt, UnknownInPrompt::Refuse)?,
-            start: None,
-            prompt_text: sample.prompt.clone(),
-            length: sample.length,
-            seed: config.seed,
-        })
-    }
-
-    /// Texts without a prompt go on where the first row of `state` stands, `next` being its next token.
-    fn begin_at(&mut self, state: &State, next: u32) {
-        if self.prompt.is_empty() {
-            self.speaker.begin_at(state, 0);
-            self.start = Some(next);
-        }
-    }
-
-    /// Texts begin at the zero state again.
-    fn begin_anew(&mut self) {
-        self.speaker.begin_at_zero();
-        self.start = None;
-    }
-
-    /// Sample number `sample` with these parameters.
-    fn write(&mut self, tokenizer: &Tokenizer, params: &[f32], sample: usize) -> Result<String> {
-        self.speaker.params_mut().copy_from_slice(params);
-        let prompt = self.start.as_ref().map_or(self.prompt.as_slice(), std::slice::from_ref);
-        let request = Request { prompt, length: self.length, stop: &[], turn: None, seed: self.seed, sample };
-        let mut text = self.prompt_text.clone();
-        generate(&mut self.speaker, tokenizer, &mut self.sampler, &request, |part| {
-            text.push_str(part);
-            Ok(true)
-        })?;
-        Ok(text)
-    }
-}
-
-/// What the model is scored with at the end, with the best parameters.
-fn report(
-    show: &mut Show,
-    config: &RunConfig,
-    texts: &Texts,
-    network: &mut Network,
-    outcome: &Outcome,
-    stop: &AtomicBool,
-) -> Result<()> {
-    let level = texts.tokenizer.options().level;
-    if let Some(best) = outcome.best {
-        let limit = Score::new(unroll::LossSum { nats: best.loss, count: 1 }, texts.entropy_rate);
-        let beyond = limit.excess.map_or_else(String::new, |excess| {
-            format!(
-                "; the source's entropy rate is {:.4}, the model is {:.2} % above it",
-                texts.entropy_rate.unwrap_or(f64::NAN),
-                100.0 * excess
-            )
-        });
-        let units = in_units(level, best.loss);
-        show.line(&format!(
-            "best validation loss {:.4} nats ({units}) after step {}{beyond}",
-            best.loss,
-            count(best.step)
-        ));
-        show.object(&json!({ "event": "best", "step": best.step, "loss": best.loss, "excess": limit.excess }));
-    }
-    if let Some(test) = &texts.test {
-        let how = Texts::evaluation(&texts.tokenizer);
-        let rows = config.eval_rows();
-        let streams = Streams::evaluation(Arc::clone(test), 0..test.len(), rows, config.train.steps, how)?;
-        let score = Score::new(evaluate(network, &streams, stop)?, None);
-        let units = in_units(level, score.loss);
-        show.line(&format!("test loss {:.4} nats ({units}) over {} tokens", score.loss, count(score.tokens)));
-        show.object(&json!({ "event": "tested", "score": score }));
-    }
-    Ok(())
-}
-
-/// What is trained on what.
-fn introduction(prepared: &Prepared) -> Vec<String> {
-    let Prepared { config, texts, graph, network, .. } = prepared;
-    let unit = plural(texts.tokenizer.options().level);
-    let text = match config.data.train.as_slice() {
-        [] => "embedded text (Cicero)".to_owned(),
-        [path] => path.display().to_string(),
-        [path, others @ ..] => format!("{} and {} more", path.display(), others.len()),
-    };
-    let layers: Vec<String> = graph.rows().iter().skip(1).map(|row| format!("{} ({})", row.name, row.class)).collect();
-    let memory = Network::bytes(graph, network.options()).map_or_else(|_| String::new(), |n| format!(", {}", bytes(n)));
-    let options = network.options();
-    let (length, different) = (count(texts.train.len()), count(graph.vocabulary() as u64));
-    vec![
-        format!("text: {text}, {length} {unit}, {different} different"),
-        format!("model: {}, {} parameters{memory}", layers.join(" > "), count(graph.parameter_count())),
-        format!(
-            "batch: {} streams x {} steps, {}, {} threads, {}",
-            config.train.batch, config.train.steps, options.precision, options.threads, options.isa
-        ),
-    ]
-}
-
 /// What says which tokens a text has.
 pub(crate) const TOKENS: [&str; 5] =
     ["data.level", "data.lower", "data.split_punctuation", "data.min_count", "data.max_vocab"];
@@ -452,81 +328,11 @@ fn refuse_other_texts(origins: &Origins) -> Result<()> {
     Ok(())
 }
 
-/// Shows where the time of a training went, if that was asked for.
-///
-/// # Errors
-///
-/// [`Error::Interrupted`] where the training was, with how to go on.
-pub(crate) fn ended(
-    show: &mut Show,
-    profile: Option<unroll::exec::Profile>,
-    outcome: &Outcome,
-    run: &RunFolder,
-) -> Result<()> {
-    if let Some(profile) = profile {
-        report::profile(&profile, None).iter().for_each(|line| show.line(line));
-        show.object(&json!({ "event": "profile", "profile": profile }));
-    }
-    if outcome.ended == Ended::Interrupted {
-        return Err(Error::interrupted(format!("interrupted after step {}; everything is saved", outcome.step))
-            .mend(format!("go on with: unroll train --resume {}", run.path().display())));
-    }
-    Ok(())
-}
-
 /// The threads asked for, or one for each core.
 pub(crate) fn threads(asked: Option<usize>) -> Result<usize> {
     match asked {
         Some(threads) if (1..=1024).contains(&threads) => Ok(threads),
         Some(threads) => Err(Error::option("--threads", format!("must be from 1 to 1024, got {threads}"))),
         None => Ok(std::thread::available_parallelism().map_or(1, |cores| cores.get().min(1024))),
-    }
-}
-
-/// `runs/N` with the first number that is free.
-fn free_run() -> PathBuf {
-    let runs = Path::new("runs");
-    (1..).map(|number: u64| runs.join(number.to_string())).find(|path| !path.exists()).unwrap_or_default()
-}
-
-/// A folder that goes away again unless the run in it begins.
-pub(crate) struct NewFolder {
-    run: Option<RunFolder>,
-    /// The folders that were made, the innermost first.
-    made: Vec<PathBuf>,
-    /// The token files that will be made there.
-    files: Vec<PathBuf>,
-}
-
-impl NewFolder {
-    /// Takes a folder for a run.
-    pub(crate) fn claim(storage: &Rc<dyn Storage>, path: &Path) -> Result<NewFolder> {
-        let missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
-        let made = path.ancestors().take_while(missing).map(Path::to_owned).collect();
-        let files = ["train", "valid", "test"].map(|name| path.join(format!("{name}.tokens")));
-        let files = files.into_iter().filter(|file| !file.exists()).collect();
-        let mut folder = NewFolder { run: None, made, files };
-        folder.run = Some(RunFolder::claim(Rc::clone(storage), path)?);
-        Ok(folder)
-    }
-
-    /// Makes it a run.
-    pub(crate) fn begin(mut self, files: &[(&str, &[u8])]) -> Result<RunFolder> {
-        if let Some(run) = &self.run {
-            run.begin(files)?;
-        }
-        self.run.take().ok_or_else(|| Error::run("the run folder was given up"))
-    }
-}
-
-impl Drop for NewFolder {
-    fn drop(&mut self) {
-        let Some(run) = self.run.take() else { return };
-        for file in &self.files {
-            let _absent = std::fs::remove_file(file);
-        }
-        run.abandon();
-        // Removed only if nothing else is in them.
-        let _not_empty = self.made.iter().try_for_each(std::fs::remove_dir);
     }
 }

@@ -1,0 +1,109 @@
+//! What is told before a training and after it: the text and the model, the profile, the scores, how to go on.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use serde_json::json;
+use unroll::config::RunConfig;
+use unroll::corpus::Streams;
+use unroll::error::{Error, Result};
+use unroll::eval::{Score, evaluate};
+use unroll::network::Network;
+use unroll::report::{self, bytes, count};
+use unroll::run::Texts;
+use unroll::train::{Ended, Outcome, RunFolder};
+
+use super::Prepared;
+use crate::show::{Show, in_units, plural};
+
+/// What the model is scored with at the end, with the best parameters.
+pub(super) fn report(
+    show: &mut Show,
+    config: &RunConfig,
+    texts: &Texts,
+    network: &mut Network,
+    outcome: &Outcome,
+    stop: &AtomicBool,
+) -> Result<()> {
+    let level = texts.tokenizer.options().level;
+    if let Some(best) = outcome.best {
+        let limit = Score::new(unroll::LossSum { nats: best.loss, count: 1 }, texts.entropy_rate);
+        let beyond = limit.excess.map_or_else(String::new, |excess| {
+            format!(
+                "; the source's entropy rate is {:.4}, the model is {:.2} % above it",
+                texts.entropy_rate.unwrap_or(f64::NAN),
+                100.0 * excess
+            )
+        });
+        let units = in_units(level, best.loss);
+        show.line(&format!(
+            "best validation loss {:.4} nats ({units}) after step {}{beyond}",
+            best.loss,
+            count(best.step)
+        ));
+        show.object(&json!({ "event": "best", "step": best.step, "loss": best.loss, "excess": limit.excess }));
+    }
+    if let Some(test) = &texts.test {
+        let how = Texts::evaluation(&texts.tokenizer);
+        let rows = config.eval_rows();
+        let streams = Streams::evaluation(Arc::clone(test), 0..test.len(), rows, config.train.steps, how)?;
+        let score = Score::new(evaluate(network, &streams, stop)?, None);
+        let units = in_units(level, score.loss);
+        show.line(&format!("test loss {:.4} nats ({units}) over {} tokens", score.loss, count(score.tokens)));
+        show.object(&json!({ "event": "tested", "score": score }));
+    }
+    Ok(())
+}
+
+/// What is trained on what.
+pub(super) fn introduction(prepared: &Prepared) -> Vec<String> {
+    let Prepared { config, texts, graph, network, .. } = prepared;
+    let unit = plural(texts.tokenizer.options().level);
+    let text = match config.data.train.as_slice() {
+        [] => "embedded text (Cicero)".to_owned(),
+        [path] => path.display().to_string(),
+        [path, others @ ..] => format!("{} and {} more", path.display(), others.len()),
+    };
+    let layers: Vec<String> = graph.rows().iter().skip(1).map(|row| format!("{} ({})", row.name, row.class)).collect();
+    let memory = Network::bytes(graph, network.options()).map_or_else(|_| String::new(), |n| format!(", {}", bytes(n)));
+    let options = network.options();
+    let (length, different) = (count(texts.train.len()), count(graph.vocabulary() as u64));
+    vec![
+        format!("text: {text}, {length} {unit}, {different} different"),
+        format!("model: {}, {} parameters{memory}", layers.join(" > "), count(graph.parameter_count())),
+        format!(
+            "batch: {} streams x {} steps, {}, {} threads, {}",
+            config.train.batch, config.train.steps, options.precision, options.threads, options.isa
+        ),
+    ]
+}
+
+/// Shows where the time of a training went, if that was asked for.
+///
+/// # Errors
+///
+/// [`Error::Interrupted`] where the training was, with how to go on.
+pub(crate) fn ended(
+    show: &mut Show,
+    profile: Option<unroll::exec::Profile>,
+    outcome: &Outcome,
+    run: &RunFolder,
+) -> Result<()> {
+    if let Some(profile) = profile {
+        report::profile(&profile, None).iter().for_each(|line| show.line(line));
+        show.object(&json!({ "event": "profile", "profile": profile }));
+    }
+    if outcome.ended == Ended::Interrupted {
+        return Err(Error::interrupted(format!("interrupted after step {}; everything is saved", outcome.step))
+            .mend(format!("go on with: unroll train --resume {}", run.path().display())));
+    }
+    Ok(())
+}
+
+/// The option by which a run that ended goes on.
+pub(crate) fn further(config: &RunConfig, outcome: &Outcome) -> String {
+    match config.train.max_steps {
+        0 => format!("--epochs {}", config.train.epochs * 2),
+        _ => format!("--max-steps {}", outcome.step * 2),
+    }
+}

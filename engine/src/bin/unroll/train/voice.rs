@@ -1,0 +1,73 @@
+//! The samples that are written while a model trains, and at its end.
+
+use unroll::config::RunConfig;
+use unroll::corpus::Streams;
+use unroll::error::Result;
+use unroll::generate::{Request, Sampler, UnknownInPrompt, encode_prompt, generate};
+use unroll::graph::Graph;
+use unroll::network::{NetworkOptions, State};
+use unroll::run::{Speaker, Texts, Tokens};
+use unroll::text::Tokenizer;
+use unroll::train::Batches;
+
+/// What writes the samples: a network of one row beside the one that is trained, with its parameters.
+pub(super) struct Voice {
+    speaker: Speaker,
+    sampler: Sampler,
+    prompt: Vec<u32>,
+    /// What is fed before a text without a prompt, and not shown.
+    start: Option<u32>,
+    prompt_text: String,
+    length: usize,
+    seed: u64,
+}
+
+impl Voice {
+    pub(super) fn new(config: &RunConfig, texts: &Texts, graph: &Graph, options: &NetworkOptions) -> Result<Voice> {
+        let sample = &config.sample;
+        Ok(Voice {
+            speaker: Speaker::new(graph, NetworkOptions { threads: 1, ..options.clone() })?,
+            sampler: Sampler::new(sample.sampling())?,
+            prompt: encode_prompt(&texts.tokenizer, &sample.prompt, UnknownInPrompt::Refuse)?,
+            start: None,
+            prompt_text: sample.prompt.clone(),
+            length: sample.length,
+            seed: config.seed,
+        })
+    }
+
+    /// Texts without a prompt go on where the first row of `state` stands, `next` being its next token.
+    pub(super) fn begin_at(&mut self, state: &State, next: u32) {
+        if self.prompt.is_empty() {
+            self.speaker.begin_at(state, 0);
+            self.start = Some(next);
+        }
+    }
+
+    /// Texts begin at the zero state again.
+    pub(super) fn begin_anew(&mut self) {
+        self.speaker.begin_at_zero();
+        self.start = None;
+    }
+
+    /// Sample number `sample` with these parameters.
+    pub(super) fn write(&mut self, tokenizer: &Tokenizer, params: &[f32], sample: usize) -> Result<String> {
+        self.speaker.params_mut().copy_from_slice(params);
+        let prompt = self.start.as_ref().map_or(self.prompt.as_slice(), std::slice::from_ref);
+        let request = Request { prompt, length: self.length, stop: &[], turn: None, seed: self.seed, sample };
+        let mut text = self.prompt_text.clone();
+        generate(&mut self.speaker, tokenizer, &mut self.sampler, &request, |part| {
+            text.push_str(part);
+            Ok(true)
+        })?;
+        Ok(text)
+    }
+}
+
+/// The token that the first stream comes to after `step` steps.
+pub(super) fn first_input(train: &Streams<Tokens>, step: u64) -> Result<u32> {
+    let size = train.rows() * train.steps();
+    let (mut inputs, mut targets) = (vec![0; size], vec![0; size]);
+    Batches::batch(train, 0, step % train.batches(), &mut inputs, &mut targets)?;
+    Ok(inputs[0])
+}
