@@ -8,8 +8,9 @@
 //! 2. the f32 gradient of [`Network::train_step`] on each instruction set, with fusions and without, with the f64
 //!    gradient on every entry of every tensor, at every step.
 //!
-//! `model.rs` has the f64 forward pass, `backward.rs` the backward pass, `differences.rs` the first comparison,
-//! `tolerance.rs` and `sizes.rs` what is tolerated and why.
+//! `model.rs` has the f64 forward pass, with `directions.rs` (recurrent layers), `drops.rs` (dropout of every kind) and
+//! `objective.rs` (the loss); `backward/` the backward pass; `differences.rs` the first comparison; `tolerance.rs` and
+//! `sizes.rs` what is tolerated and why.
 //!
 //! ```
 //! use unroll::gradcheck::{Options, check};
@@ -33,9 +34,12 @@
 mod backward;
 mod by_row;
 mod differences;
+mod directions;
 mod draw;
+mod drops;
 mod masked;
 mod model;
+mod objective;
 mod recurrent;
 mod report;
 mod sizes;

@@ -2,9 +2,11 @@
 //!
 //! Relative to a value itself no bound holds, since a sum may cancel. The size of a sum is therefore the root of the sum
 //! of its terms' squared sizes, which is what independent errors of the terms add up to; a size is never below the
-//! value's magnitude. Sizes are computed forward for the values here, and backward for the gradients in `backward.rs`.
+//! value's magnitude. Sizes are computed forward for the values here, and backward for the gradients in `backward`.
 
-use super::model::{Model, Params, Step, Value, add, drop, dropout, element_wise, merge_backward};
+use super::directions::merge_backward;
+use super::drops::{drop, dropout};
+use super::model::{Model, Params, Step, Value, add, element_wise};
 use super::recurrent::Trace;
 use crate::graph::{Activation, LayerConfig, MergeMode, Part, Source};
 use unroll_kernels::{activation, gemm, layer_norm};
