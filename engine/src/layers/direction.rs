@@ -4,8 +4,8 @@ use super::held::{HeldParams, HeldRoom};
 use super::projection::{Origin, Projection, Value};
 use super::{Cx, Dims, Mask};
 use crate::exec::{
-    Gates, GruBackward, GruBeforeBackward, GruBeforeForward, GruForward, Held, Loop, LstmBackward, LstmForward,
-    Products, RnnBackward, RnnForward, Start, Sweep,
+    Banded, Gates, GruBackward, GruBeforeBackward, GruBeforeForward, GruForward, Held, Loop, LstmBackward, LstmForward,
+    Products, RnnBackward, RnnForward, Start, Sweep, Target,
 };
 use crate::graph::Cell;
 use crate::network::Gradient;
@@ -148,6 +148,18 @@ impl CellPack {
                 products.pack(transposed, weights.cols_range(first..width), true);
             }
         }
+    }
+}
+
+impl CellPack {
+    /// The weights as an update packs them in its own pass, for a forward and a backward pass; `None` where a training step
+    /// packs them without those that it drops.
+    pub(crate) fn banded(&mut self, cell: &CellParams) -> Option<Banded<'_>> {
+        let Self { forward, backward, candidate, .. } = self;
+        let (width, first) = (cell.width(), forward.view().groups() * cell.units);
+        let rest = candidate.as_mut().map(|(forward, backward)| Target::new(first..width, forward, Some(backward)));
+        let targets = [Some(Target::new(0..first, forward, Some(backward))), rest];
+        cell.drop.is_none().then(|| Banded::new(cell.recurrent_kernel.clone(), width, targets))
     }
 }
 

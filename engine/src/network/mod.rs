@@ -29,7 +29,7 @@ pub(crate) use state::Carried;
 pub use state::{State, StateTensor};
 
 use crate::error::{Error, Result};
-use crate::exec::{Crew, Meeting, Products, Profile, Scratch, Team};
+use crate::exec::{Crew, Meeting, Packing, Products, Profile, Scratch, Team};
 use crate::graph::Graph;
 use crate::layers::{Cx, Extent, Objective};
 use crate::random::{Key, Purpose};
@@ -223,6 +223,19 @@ impl Network {
         self.stale = true;
         let first = self.replicas[0].get_mut().unwrap_or_else(PoisonError::into_inner);
         (self.crew.team(), &mut self.params, first.grads.view())
+    }
+    /// Calls `pass` with all threads, parameters, the gradient of the last step, and what packs weights for the next step as
+    /// the pass changes them.
+    pub(crate) fn change(&mut self, pass: impl FnOnce(&Team<'_>, &mut [f32], GradientRef<'_>, &Packing<'_>)) {
+        let first = self.replicas[0].get_mut().unwrap_or_else(PoisonError::into_inner);
+        let (team, params, gradient) = (self.crew.team(), &mut self.params, first.grads.view());
+        self.stale = true;
+        self.stale = !self.packs.packing(|packing| pass(&team, params, gradient, packing));
+    }
+    /// Whether weights must be packed before the next step.
+    #[cfg(test)]
+    pub(crate) fn is_stale(&self) -> bool {
+        self.stale
     }
     /// All threads.
     pub fn team(&self) -> Team<'_> {

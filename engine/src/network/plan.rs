@@ -2,7 +2,7 @@
 
 use super::{NetworkOptions, Replica};
 use crate::error::{Error, Result};
-use crate::exec::Products;
+use crate::exec::{Banded, Packing, PackingRoom, Products, Target};
 use crate::graph::{self, Cell, Graph, LayerConfig, Loss, Node, ParamSpec, Reading, Recurrent, Role, Shape, Source};
 use crate::heads::{BinaryHead, Head, SoftmaxHead};
 use crate::layers::{
@@ -24,6 +24,7 @@ pub(crate) struct PackSet {
     pub(crate) cells: Vec<CellPack>,
     params: Vec<CellParams>,
     others: Vec<(Weights, Packed)>,
+    room: PackingRoom,
 }
 
 impl PackSet {
@@ -35,6 +36,7 @@ impl PackSet {
             cells: params.iter().map(|p| CellPack::new(isa, precision, p)).collect(),
             params,
             others: others.map(|w| (w.clone(), Packed::new(isa, precision, w.inputs, 1, w.units))).collect(),
+            room: PackingRoom::default(),
         }
     }
 
@@ -46,6 +48,22 @@ impl PackSet {
     /// Whether a training step drops some of the weights.
     pub(super) fn drops(&self) -> bool {
         self.params.iter().any(|cell| cell.drop.is_some())
+    }
+
+    /// Calls `pass` with what packs weights as it changes them, those of a network that trains. Says whether all are packed
+    /// then: they are not where the pass leaves some out, or where a training step drops some.
+    pub(super) fn packing(&mut self, pass: impl FnOnce(&Packing<'_>)) -> bool {
+        let Self { cells, params, others, room } = self;
+        let cells = cells.iter_mut().zip(&*params).filter_map(|(pack, cell)| pack.banded(cell));
+        let others = others.iter_mut().filter(|(weights, _)| !weights.transposed).map(|(weights, packed)| {
+            let columns = Target::new(0..weights.units, packed, None);
+            Banded::new(weights.range.clone(), weights.units, [Some(columns), None])
+        });
+        let packing = Packing::new(std::mem::take(room), cells.chain(others));
+        pass(&packing);
+        let complete;
+        (*room, complete) = packing.finish();
+        complete && !self.drops() && self.others.iter().all(|(weights, _)| !weights.transposed)
     }
 
     /// Packs the weights anew for a training step of this key, or for a pass that drops nothing: all where they have `changed`,

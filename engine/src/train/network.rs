@@ -55,8 +55,7 @@ impl Learner for Network {
         optimizer.norm_by(&team, gradient)
     }
     fn update(&mut self, optimizer: &mut Optimizer, step: UpdateStep) {
-        let (team, params, gradient) = self.team_and_arenas();
-        optimizer.update_by(&team, params, gradient, step);
+        self.change(|team, params, gradient, packing| optimizer.update_by(team, params, gradient, step, packing));
     }
     fn first_non_finite_layer(&self) -> Option<String> {
         Network::first_non_finite_layer(self).map(str::to_owned)

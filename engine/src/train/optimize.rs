@@ -10,7 +10,7 @@ use std::ops::Range;
 use unroll_kernels::optimizer::{Rule, Update, clip_factor, sum_of_squares, update};
 use unroll_kernels::{Buffer, Isa};
 
-use crate::exec::{Team, Work};
+use crate::exec::{Pieces, Team, Work};
 use crate::graph::ParamSpec;
 use crate::network::GradientRef;
 
@@ -51,29 +51,38 @@ pub struct UpdateStep {
 }
 
 /// A part of the arenas, for one thread.
-pub struct Part<'a> {
+pub struct Part<'a, P = ()> {
     isa: Isa,
     rule: Rule,
+    pieces: &'a P,
     gradient: GradientRef<'a>,
     /// The part's elements in the arena.
     range: Range<usize>,
     update: Update<'a>,
 }
 
-impl Part<'_> {
-    /// Updates the parameters of this part.
+impl<P: Pieces> Part<'_, P> {
+    /// Updates the parameters of this part, piece by piece.
     pub fn run(self) {
-        let Self { isa, rule, gradient, range, update: all } = self;
-        if !rule.ignores_zero_gradients() {
-            return update(isa, rule, all);
-        }
+        let Self { isa, rule, pieces, gradient, range, update: all } = self;
         let Update { param, grad, slots: [first, second], lr, grad_scale, clip_value, step } = all;
-        gradient.for_each_extent(range.clone(), |extent| {
-            let extent = extent.start - range.start..extent.end - range.start;
-            let slots = [&mut *first, &mut *second].map(|slot| slot.get_mut(extent.clone()).unwrap_or_default());
-            let (param, grad) = (&mut param[extent.clone()], &grad[extent]);
-            update(isa, rule, Update { param, grad, slots, lr, grad_scale, clip_value, step });
-        });
+        let mut at = range.start;
+        while at < range.end {
+            let end = pieces.end(at).min(range.end);
+            let mut change = |part: Range<usize>| {
+                let part = part.start - range.start..part.end - range.start;
+                let slots = [&mut *first, &mut *second].map(|slot| slot.get_mut(part.clone()).unwrap_or_default());
+                let (param, grad) = (&mut param[part.clone()], &grad[part]);
+                update(isa, rule, Update { param, grad, slots, lr, grad_scale, clip_value, step });
+            };
+            if rule.ignores_zero_gradients() {
+                gradient.for_each_extent(at..end, change);
+            } else {
+                change(at..end);
+            }
+            pieces.changed(at, &param[at - range.start..end - range.start]);
+            at = end;
+        }
     }
 }
 
@@ -131,23 +140,25 @@ impl Optimizer {
 
     /// Updates all parameters on the calling thread.
     pub fn update<'a>(&'a mut self, params: &'a mut [f32], gradient: impl Into<GradientRef<'a>>, step: UpdateStep) {
-        self.parts(params, gradient.into(), step, 1).for_each(Part::run);
+        self.parts(params, gradient.into(), (step, &()), 1).for_each(Part::run);
     }
 
-    /// Updates all parameters by the members of a team; the same bits as [`Self::update`].
-    pub fn update_by<'a>(
+    /// Updates all parameters by the members of a team, and does with each piece of them what is to be done with it; the same
+    /// bits as [`Self::update`].
+    pub fn update_by<'a, P: Pieces>(
         &'a mut self,
         team: &Team,
         params: &'a mut [f32],
         gradient: impl Into<GradientRef<'a>>,
         step: UpdateStep,
+        pieces: &'a P,
     ) {
-        let gradient = gradient.into();
-        if self.is_small(team) {
-            return self.update(params, gradient, step);
-        }
         let work = Work::pass(2 * params.len());
-        let mut parts = self.parts(params, gradient, step, team.parts());
+        let count = if self.is_small(team) { 1 } else { team.parts() };
+        let mut parts = self.parts(params, gradient.into(), (step, pieces), count);
+        if count == 1 {
+            return parts.for_each(Part::run);
+        }
         team.share_out(work, |_| parts.next(), Part::run);
     }
 
@@ -156,19 +167,19 @@ impl Optimizer {
         team.size() == 1 || self.sums.len() < 2
     }
 
-    /// Cuts the update into `parts` contiguous parts at multiples of [`BLOCK`], some of which may be empty.
+    /// Cuts the update into `parts` contiguous parts at multiples of [`BLOCK`] or at the piece before, some of which may be empty.
     ///
     /// # Panics
     ///
     /// If the arenas have not the length that the optimiser was made for.
     #[track_caller]
-    pub fn parts<'a>(
+    pub fn parts<'a, P: Pieces>(
         &'a mut self,
         params: &'a mut [f32],
         gradient: GradientRef<'a>,
-        step: UpdateStep,
+        (step, pieces): (UpdateStep, &'a P),
         parts: usize,
-    ) -> impl Iterator<Item = Part<'a>> {
+    ) -> impl Iterator<Item = Part<'a, P>> {
         let (len, grads) = (params.len(), gradient.values());
         assert_eq!(grads.len(), len, "a gradient for each parameter");
         assert_eq!(self.sums.len(), len.div_ceil(BLOCK), "an optimiser made for this arena");
@@ -180,13 +191,13 @@ impl Optimizer {
         let mut at = 0;
         (0..parts).map(move |part| {
             let end = (blocks * (part + 1) / parts * BLOCK).min(len);
-            let range = at..end;
+            let range = at..if end < len { pieces.cut(end).max(at) } else { len };
             let n = range.len();
-            at = end;
+            at = range.end;
             let (param, grad) = (take(&mut rest.0, n), rest.1.split_off(..n).unwrap_or_default());
             let slots = [take(&mut rest.2, n), take(&mut rest.3, n)];
             let update = Update { param, grad, slots, lr: step.lr, grad_scale, clip_value, step: step.step };
-            Part { isa, rule, gradient, range, update }
+            Part { isa, rule, pieces, gradient, range, update }
         })
     }
 
@@ -265,7 +276,7 @@ mod tests {
             let norm = match &crew {
                 Some(crew) => {
                     let norm = optimizer.norm_by(&crew.team(), &grads[..]);
-                    optimizer.update_by(&crew.team(), &mut params, &grads[..], update(norm));
+                    optimizer.update_by(&crew.team(), &mut params, &grads[..], update(norm), &());
                     norm
                 }
                 None => {
@@ -313,7 +324,7 @@ mod tests {
             let (mut params, grads) = (vec![0.0; LEN], vec![1.0; LEN]);
             let step = UpdateStep { lr: 1.0, step: 1, norm: 1.0 };
             let lens: Vec<usize> = optimizer
-                .parts(&mut params, grads.as_slice().into(), step, parts)
+                .parts(&mut params, grads.as_slice().into(), (step, &()), parts)
                 .map(|part| part.update.param.len())
                 .collect();
             assert_eq!((lens.len(), lens.iter().sum::<usize>()), (parts, LEN));

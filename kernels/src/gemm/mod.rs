@@ -28,6 +28,7 @@
 //! is read in place, because its share of the traffic is small (A^T is copied row by row first), and C is loaded at the
 //! start of a block along K.
 
+mod bands;
 mod bf16;
 mod block;
 mod generic;
@@ -40,6 +41,7 @@ mod transpose;
 
 pub mod reference;
 
+pub use bands::PackedBands;
 pub use left::Left;
 pub(crate) use left::tile_rows;
 pub use pack::{Packed, PackedMut, PackedRef};

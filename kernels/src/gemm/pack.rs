@@ -12,6 +12,7 @@
 //! Columns beyond the matrix are zero. Panels stand one after the other, so panel p of a full matrix begins at
 //! `p * K * width`.
 
+use super::bands::PackedBands;
 use super::transpose::transpose;
 use super::{Precision, bf16, int8};
 use crate::simd::{Kernel, Simd};
@@ -25,18 +26,18 @@ pub(super) const fn vectors(lanes: usize) -> usize {
 
 /// How the columns of a packed matrix lie in panels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Layout {
-    precision: Precision,
-    k: usize,
-    groups: usize,
-    cols: usize,
-    lanes: usize,
+pub(super) struct Layout {
+    pub(super) precision: Precision,
+    pub(super) k: usize,
+    pub(super) groups: usize,
+    pub(super) cols: usize,
+    pub(super) lanes: usize,
 }
 
 impl Layout {
     /// Columns of a group in one panel.
     #[inline]
-    fn granule(self) -> usize {
+    pub(super) fn granule(self) -> usize {
         match self.precision {
             Precision::F32 if self.groups == 1 => vectors(self.lanes) * self.lanes,
             _ => self.lanes,
@@ -45,7 +46,7 @@ impl Layout {
 
     /// Rows of a panel: in bf16 of words, filled up to whole blocks; in int8 lines.
     #[inline]
-    fn depth(self) -> usize {
+    pub(super) fn depth(self) -> usize {
         match self.precision {
             Precision::F32 => self.k,
             Precision::Bf16 => bf16::blocks_of(self.k) * bf16::SIDE,
@@ -62,13 +63,13 @@ impl Layout {
     }
 
     #[inline]
-    fn panels(self) -> usize {
+    pub(super) fn panels(self) -> usize {
         self.panel_at(self.cols)
     }
 
     /// Elements of one row of panel `p`.
     #[inline]
-    fn width(self, p: usize) -> usize {
+    pub(super) fn width(self, p: usize) -> usize {
         if self.groups == 1 {
             let cols = (self.cols - p * self.granule()).min(self.granule());
             (cols + self.lanes - 1) & !(self.lanes - 1)
@@ -79,13 +80,13 @@ impl Layout {
 
     /// Where panel `p` begins; for `p` = the number of panels, the size of all.
     #[inline]
-    fn offset(self, p: usize) -> usize {
+    pub(super) fn offset(self, p: usize) -> usize {
         if p == 0 { 0 } else { self.depth() * ((p - 1) * self.groups * self.granule() + self.width(p - 1)) }
     }
 
     #[track_caller]
     #[inline]
-    fn check_range(self, range: &Range<usize>) {
+    pub(super) fn check_range(self, range: &Range<usize>) {
         assert!(range.start <= range.end && range.end <= self.cols, "columns {range:?} of {}", self.cols);
         let aligned = |c: usize| self.place(c).1 == 0 || c == self.cols;
         let granule = self.granule();
@@ -94,7 +95,7 @@ impl Layout {
 
     /// The first panel from column `col` on.
     #[inline]
-    fn panel_at(self, col: usize) -> usize {
+    pub(super) fn panel_at(self, col: usize) -> usize {
         let (panel, within) = self.place(col);
         panel + usize::from(within > 0)
     }
@@ -106,6 +107,13 @@ pub struct Packed {
     isa: Isa,
     layout: Layout,
     data: Buffer,
+}
+
+/// The same elements for the same set and precision.
+impl PartialEq for Packed {
+    fn eq(&self, other: &Self) -> bool {
+        (self.isa, self.layout) == (other.isa, other.layout) && *self.data == *other.data
+    }
 }
 
 impl Packed {
@@ -152,6 +160,15 @@ impl Packed {
     /// The whole matrix, to be packed in parts.
     pub fn view_mut(&mut self) -> PackedMut<'_> {
         PackedMut { isa: self.isa, layout: self.layout, whole: self.layout.cols, first: 0, data: &mut self.data }
+    }
+
+    /// The whole matrix, to be packed band by band.
+    ///
+    /// # Panics
+    ///
+    /// In int8, which has no bands.
+    pub fn bands(&mut self) -> PackedBands<'_> {
+        PackedBands::new(self.isa, self.layout, &mut self.data)
     }
 
     /// The instruction set that it is packed for.
@@ -247,6 +264,11 @@ pub struct PackedMut<'a> {
 }
 
 impl<'a> PackedMut<'a> {
+    /// Columns that stand for themselves, as if there were no others.
+    pub(super) fn band(isa: Isa, layout: Layout, data: &'a mut [f32]) -> Self {
+        Self { isa, layout, whole: layout.cols, first: 0, data }
+    }
+
     /// Columns `..c` and `c..` of every group; `c` must be a multiple of the granule or the number of columns.
     #[track_caller]
     pub fn split_cols_at(self, c: usize) -> (Self, Self) {

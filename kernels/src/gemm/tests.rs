@@ -380,6 +380,43 @@ fn packing_in_parts_equals_packing_at_once() {
 }
 
 #[test]
+fn packing_in_bands_equals_packing_at_once() {
+    for (isa, precision) in
+        sets_under_test().into_iter().flat_map(|isa| [Precision::F32, Precision::Bf16].map(|p| (isa, p)))
+    {
+        for groups in 1..=4 {
+            let (k, n) = (2 * 32 + 7, 2 * Packed::new(isa, precision, 1, groups, 1).granule() + 3);
+            let b = Padded::new(k, groups * n, 2, |r, c| noise(2, r, c));
+            let turned = Padded::new(n, k, 2, |r, c| noise(2, c, r));
+            let [mut whole, mut parts] = [(); 2].map(|()| Packed::new(isa, precision, k, groups, n));
+            let bits = |packed: &Packed| -> Vec<_> {
+                let panels = 0..packed.view().panels();
+                panels.flat_map(|p| packed.view().panel(p).iter().map(|x| x.to_bits()).collect::<Vec<_>>()).collect()
+            };
+            whole.pack(b.view());
+            let bands = parts.bands();
+            let step = bands.rows().max(5);
+            for first in (0..k).step_by(step).collect::<Vec<_>>().into_iter().rev() {
+                let rows = first..k.min(first + step);
+                // SAFETY: one after the other.
+                unsafe { bands.pack(first, b.view().rows_range(rows)) };
+            }
+            assert!(bits(&whole) == bits(&parts), "{isa} {precision:?}, {groups} groups");
+            if groups == 1 {
+                let mut parts = Packed::new(isa, precision, k, 1, n);
+                let bands = parts.bands();
+                for first in (0..n).step_by(bands.transposed_rows()) {
+                    let rows = first..n.min(first + bands.transposed_rows());
+                    // SAFETY: one after the other.
+                    unsafe { bands.pack_transposed(first, turned.view().rows_range(rows)) };
+                }
+                assert!(bits(&whole) == bits(&parts), "{isa} {precision:?}, transposed");
+            }
+        }
+    }
+}
+
+#[test]
 fn nan_and_infinity_reach_c() {
     for (isa, precision) in sets_under_test().into_iter().flat_map(|isa| PRECISIONS.map(|p| (isa, p))) {
         let b = [1.0, f32::INFINITY, 2.0, 1.0];

@@ -5,7 +5,9 @@ use super::super::storage::simulated::{Fault, Simulated};
 use super::*;
 use crate::corpus::{MemoryTokens, Streams};
 use crate::graph::Graph;
-use crate::network::{Network, NetworkOptions};
+use crate::network::{Batch, Network, NetworkOptions};
+use unroll_kernels::gemm::Precision;
+use unroll_kernels::optimizer::Rule;
 
 const MODEL: &str = r#"
     initializer = { uniform = 0.3 }
@@ -101,6 +103,55 @@ fn stopped_and_killed_runs_end_in_the_bytes_of_an_unbroken_one() {
             let image = disk.after_kill();
             let resumed = train(&image, cell, 2, u64::MAX).unwrap();
             assert!(resumed == unbroken && files(&image, step) == end, "{cell}, killed in call {n} of {calls}");
+        }
+    }
+}
+
+/// What an update packs in its own pass is what packing apart gives: both cells of the GRU, both directions, in both
+/// precisions, and where bands are not all of an arena.
+#[test]
+fn an_update_packs_what_packing_apart_packs() {
+    const LAYERS: [&str; 4] = [
+        r#"type = "lstm", units = 70"#,
+        r#"type = "gru", units = 37, reset_after = false"#,
+        r#"type = "gru", units = 33"#,
+        r#"type = "bidirectional", layer = { type = "simple_rnn", units = 67, return_sequences = true }"#,
+    ];
+    for (layer, precision) in LAYERS.into_iter().flat_map(|layer| [Precision::F32, Precision::Bf16].map(|p| (layer, p)))
+    {
+        let text = format!(
+            "layers = [{{ type = \"embedding\", output_dim = 9 }}, {{ type = \"lstm\", units = 21, return_sequences = true }}, \
+             {{ {layer}{} }}, {{ type = \"dense\", activation = \"softmax\" }}]",
+            if layer.contains("bidirectional") { "" } else { ", return_sequences = true" }
+        );
+        let graph = Graph::new(&toml::from_str(&text).unwrap(), V).unwrap();
+        let train = |threads, apart| {
+            let options = NetworkOptions { threads, precision, steps: 5, rows: 4, seed: 3, ..Default::default() };
+            let mut network = Network::new(&graph, options).unwrap();
+            let rule = Rule::Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8 };
+            let options = OptimizerOptions { rule, clip_norm: Some(1.0), clip_value: None };
+            let mut optimizer = Optimizer::new(network.isa(), options, network.params().len());
+            let tokens = |seed| {
+                let key = Key::new(seed, Purpose::Source);
+                (0..20).map(|i| key.word(i) % V as u32).collect::<Vec<_>>()
+            };
+            let mut state = network.new_state(4);
+            for step in 1..4 {
+                let (inputs, targets) = (tokens(step), tokens(step + 1));
+                let batch = Batch { steps: 5, rows: 4, inputs: &inputs, vectors: &[], targets: &targets, mask: None };
+                network.train_step(&batch, &mut state, step);
+                let norm = network.gradient_norm(&mut optimizer);
+                Learner::update(&mut network, &mut optimizer, UpdateStep { lr: 0.1, step, norm });
+                assert!(!network.is_stale(), "every band was packed");
+                if apart {
+                    network.params_mut();
+                }
+            }
+            network.params().iter().map(|p| p.to_bits()).collect::<Vec<_>>()
+        };
+        let apart = train(1, true);
+        for threads in [1, 2, 3] {
+            assert!(train(threads, false) == apart, "{layer}, {precision}, {threads} threads");
         }
     }
 }
