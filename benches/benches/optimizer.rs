@@ -86,6 +86,7 @@ fn rules(criterion: &mut Criterion) {
                     lr: LR,
                     grad_scale: 1.0,
                     clip_value: None,
+                    weight_decay: 0.0,
                     step: 10,
                 };
                 update(isa, rule, args);

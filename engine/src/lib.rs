@@ -22,7 +22,7 @@
 //! let (steps, rows) = (6, 2);
 //! let mut network = Network::new(&graph, NetworkOptions { steps, rows, ..NetworkOptions::default() })?;
 //! let rule = Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
-//! let options = OptimizerOptions { rule, clip_norm: Some(5.0), clip_value: None };
+//! let options = OptimizerOptions { clip_norm: Some(5.0), ..OptimizerOptions::new(rule) };
 //! let mut optimizer = Optimizer::new(network.options().isa, options, network.params().len());
 //!
 //! let inputs: Vec<u32> = (0..12).map(|i| i / 2 % 4).collect(); // time-major: both rows read the same
@@ -30,7 +30,7 @@
 //! let batch = Batch { steps, rows, inputs: &inputs, targets: &targets, ..Batch::default() };
 //! let mut state = network.new_state(rows);
 //! for number in 1..=200 {
-//!     let at = StepAt { number, lr: 0.05 };
+//!     let at = StepAt { number, lr: 0.05, average: None };
 //!     let done = step(&mut network, &mut optimizer, &batch, &mut state, at)?;
 //!     assert!(matches!(done, Stepped::Done { .. }));
 //! }

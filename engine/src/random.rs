@@ -22,6 +22,8 @@ pub enum Purpose {
     Bench = 6,
     /// Parameters, tokens and targets of gradient checks.
     Check = 7,
+    /// Steps of batches.
+    Steps = 8,
 }
 
 /// The key of a stream: (seed, purpose, layer, training step).

@@ -57,9 +57,8 @@ fn loss_after(steps: u64, source: &Markov) -> f64 {
         max_steps: Some(steps),
         schedule: Schedule { lr: 0.02, kind: ScheduleKind::Cosine { steps }, min_lr: 1e-4, warmup_steps: 0 },
         optimizer: OptimizerOptions {
-            rule: Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
             clip_norm: Some(5.0),
-            clip_value: None,
+            ..OptimizerOptions::new(Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 })
         },
         reset_state: false,
         log_every: 0,

@@ -148,8 +148,7 @@ impl Case {
         let penalty = self.number("norm_coefficient", 0.0) as f32;
         let mut outputs = vec![Vec::new(); count * (1 + rule.slots())];
         for i in 0..count {
-            let (mut param, mut grad) = (tensor(0, i), tensor(1, i));
-            grad.iter_mut().zip(&param).for_each(|(g, x)| *g += penalty * x);
+            let (mut param, grad) = (tensor(0, i), tensor(1, i));
             let mut slots = [0, 1].map(|s| if s < rule.slots() { tensor(2 + s, i) } else { Vec::new() });
             let [first, second] = &mut slots;
             let args = Update {
@@ -159,6 +158,7 @@ impl Case {
                 lr: self.inputs[0].data[0],
                 grad_scale: 1.0,
                 clip_value: None,
+                weight_decay: penalty,
                 step: 1_000_000,
             };
             optimizer::update(isa, rule, args);

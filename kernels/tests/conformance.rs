@@ -207,8 +207,7 @@ fn optimizer(isa: Isa, case: &Case) -> Vec<Vec<f32>> {
         let slot = |k: usize| if k < states { case.inputs[2 + (2 + k) * tensors + i].f32() } else { Vec::new() };
         let (mut first, mut second) = (slot(0), slot(1));
         // ONNX adds the decay of the weights to the gradient.
-        let decay = case.number("norm_coefficient", 0.0) as f32;
-        let grad: Vec<f32> = grad.iter().zip(&param).map(|(g, p)| g + decay * p).collect();
+        let weight_decay = case.number("norm_coefficient", 0.0) as f32;
         let args = Update {
             param: &mut param,
             grad: &grad,
@@ -218,6 +217,7 @@ fn optimizer(isa: Isa, case: &Case) -> Vec<Vec<f32>> {
             // is Adam's limit for late steps.
             grad_scale: 1.0,
             clip_value: None,
+            weight_decay,
             step: u64::MAX,
         };
         update(isa, rule, args);

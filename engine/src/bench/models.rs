@@ -109,7 +109,7 @@ fn language_model(lm: &Lm, options: &CaseOptions) -> Result<Case> {
         lengths: None,
         task: Task::Train,
         loss_scale: LossScale::Mean,
-        optimizer: OptimizerOptions { rule: Rule::Sgd, clip_norm: Some(5.0), clip_value: None },
+        optimizer: OptimizerOptions { clip_norm: Some(5.0), ..OptimizerOptions::new(Rule::Sgd) },
         lr: 0.1,
     })
 }
@@ -117,7 +117,7 @@ fn language_model(lm: &Lm, options: &CaseOptions) -> Result<Case> {
 /// As min-char-rnn trains.
 fn min_char(options: &CaseOptions) -> Result<Case> {
     let rule = Rule::Adagrad { epsilon: 1e-8, epsilon_inside: true };
-    let optimizer = OptimizerOptions { rule, clip_norm: None, clip_value: Some(5.0) };
+    let optimizer = OptimizerOptions { clip_value: Some(5.0), ..OptimizerOptions::new(rule) };
     Ok(Case { loss_scale: LossScale::Sum, optimizer, ..language_model(&MINCHAR, options)? })
 }
 
@@ -138,11 +138,7 @@ fn bilstm(name: &str, steps: usize, options: &CaseOptions) -> Result<Case> {
         lengths: None,
         task: Task::Classify { classes: 2 },
         loss_scale: LossScale::Mean,
-        optimizer: OptimizerOptions {
-            rule: Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
-            clip_norm: None,
-            clip_value: None,
-        },
+        optimizer: OptimizerOptions::new(Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }),
         lr: 1e-3,
     })
 }
@@ -165,7 +161,7 @@ fn nnlm(name: &str, rows: usize) -> Result<Case> {
         lengths: None,
         task: Task::Classify { classes: WORDS },
         loss_scale: LossScale::Mean,
-        optimizer: OptimizerOptions { rule: Rule::Sgd, clip_norm: None, clip_value: None },
+        optimizer: OptimizerOptions::new(Rule::Sgd),
         lr: 0.1,
     })
 }

@@ -108,7 +108,7 @@ impl<'a> Training<'a> {
             mask: self.mask.as_deref(),
             ..Batch::default()
         };
-        let at = StepAt { number: self.done, lr: self.case.lr };
+        let at = StepAt { number: self.done, lr: self.case.lr, average: None };
         match step(&mut self.network, &mut self.optimizer, &batch, &mut self.state, at) {
             Ok(Stepped::Done { loss, .. } | Stepped::LossNotFinite(loss)) => loss.mean(),
             Ok(Stepped::GradientNotFinite) | Err(_) => f64::NAN,

@@ -36,8 +36,8 @@ pub use sections::{
 pub use suggest::nearest;
 pub use task::{ClassWeights, FormatName, TaskConfig, TaskKind, ThresholdName, VALID_SAMPLES};
 pub use words::{
-    Cell, Init, InitBiases, LossScaleName, OptimizerName, PrecisionName, ReportStyle, RnnActivation, SampleState,
-    ScheduleName, SplitName,
+    AverageName, Cell, Init, InitBiases, LossScaleName, OptimizerName, PrecisionName, ReportStyle, RnnActivation,
+    SampleState, ScheduleName, SplitName,
 };
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::task::TaskConfig;
 use super::words::{
-    Cell, Init, InitBiases, LossScaleName, OptimizerName, PrecisionName, ReportStyle, RnnActivation, SampleState,
-    ScheduleName, SplitName,
+    AverageName, Cell, Init, InitBiases, LossScaleName, OptimizerName, PrecisionName, ReportStyle, RnnActivation,
+    SampleState, ScheduleName, SplitName,
 };
 use crate::graph::ModelConfig;
 use crate::recipes::About;
@@ -210,6 +210,10 @@ pub struct TrainSection {
     pub batch: usize,
     /// Time steps that the gradient reaches back (T).
     pub steps: usize,
+    /// The steps of each batch are drawn anew, as AWD-LSTM does: about `steps` in 19 batches of 20, about half of it in the
+    /// others, with a standard deviation of 5, at least 5; the learning rate of a batch follows its steps.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub variable_bptt: bool,
     /// Passes over the training text; 0 is no limit but `max_steps`.
     pub epochs: u64,
     /// Optimiser steps after which training ends; 0 is no limit.
@@ -242,6 +246,7 @@ impl Default for TrainSection {
         TrainSection {
             batch: 50,
             steps: 50,
+            variable_bptt: false,
             epochs: 10,
             max_steps: 0,
             loss: LossScaleName::Mean,
@@ -284,9 +289,20 @@ pub struct OptimizerConfig {
     /// adagrad: epsilon is added inside the root, as min-char-rnn does; false unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epsilon_inside: Option<bool>,
-    /// adamw: the decay of the weights; 0.01 unless given.
+    /// adamw: each step the weights shrink by the learning rate times this; 0.01 unless given. The other rules but adam: the weights
+    /// times this are added to the gradient, after it was clipped (L2, torch's weight_decay); 0 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
+    /// The weights are averaged over the steps, and the averages evaluated, saved and used, while training goes on from the weights
+    /// themselves: asgd, nt_asgd; not at all unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub average: Option<AverageName>,
+    /// asgd: steps before the averaging begins; 0 unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub t0: Option<u64>,
+    /// nt_asgd: the latest evaluations, whose losses do not count as the lowest; 5 unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nonmono: Option<u64>,
     /// Scale the whole gradient down to this norm; 0 is off.
     pub clip_norm: f64,
     /// Clamp each entry of the gradient to +- this; 0 is off.
@@ -305,6 +321,9 @@ impl Default for OptimizerConfig {
             epsilon: None,
             epsilon_inside: None,
             weight_decay: None,
+            average: None,
+            t0: None,
+            nonmono: None,
             clip_norm: 5.0,
             clip_value: 0.0,
         }

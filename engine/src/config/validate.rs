@@ -1,8 +1,8 @@
 //! Refusing values that are out of range or have no meaning beside the others.
 
 use super::{
-    Cell, ClassWeights, Init, InitBiases, OptimizerName, Origin, Origins, RunConfig, ScheduleName, SplitName,
-    TaskConfig, TaskKind, ThresholdName, VALID_SAMPLES,
+    AverageName, Cell, ClassWeights, Init, InitBiases, OptimizerName, Origin, Origins, RunConfig, SampleState,
+    ScheduleName, SplitName, TaskConfig, TaskKind, ThresholdName, VALID_SAMPLES,
 };
 use crate::error::Result;
 use crate::text::PrepareOptions;
@@ -35,6 +35,7 @@ const OF_TEXTS: &[&str] = &[
     "data.encoding_errors",
     "data.split",
     "train.steps",
+    "train.variable_bptt",
     "train.loss",
     "train.reset_state",
     "sample.every",
@@ -205,6 +206,12 @@ impl Check<'_> {
         let train = &config.train;
         self.size("train.batch", train.batch, 1, LARGEST_SIZE)?;
         self.size("train.steps", train.steps, 1, LARGEST_SIZE)?;
+        let carried = config.sample.state == SampleState::Carried;
+        self.holds(
+            !(train.variable_bptt && carried),
+            "train.variable_bptt",
+            "cannot stand beside sample.state = \"carried\"",
+        )?;
         self.size("train.replicas", train.replicas, 1, 1024)?;
         self.holds(
             train.replicas <= train.batch,
@@ -224,15 +231,19 @@ impl Check<'_> {
     fn optimizer(&self, config: &RunConfig) -> Result<()> {
         use OptimizerName::{Adagrad, Adam, AdamW, Momentum, Nesterov, RmsProp};
         let optimizer = &config.optimizer;
-        let members: [(&str, bool, &[OptimizerName]); 7] = [
+        let members: [(&str, bool, &[OptimizerName]); 6] = [
             ("optimizer.momentum", optimizer.momentum.is_some(), &[Momentum, Nesterov]),
             ("optimizer.decay", optimizer.decay.is_some(), &[RmsProp]),
             ("optimizer.beta1", optimizer.beta1.is_some(), &[Adam, AdamW]),
             ("optimizer.beta2", optimizer.beta2.is_some(), &[Adam, AdamW]),
             ("optimizer.epsilon", optimizer.epsilon.is_some(), &[Adagrad, RmsProp, Adam, AdamW]),
             ("optimizer.epsilon_inside", optimizer.epsilon_inside.is_some(), &[Adagrad]),
-            ("optimizer.weight_decay", optimizer.weight_decay.is_some(), &[AdamW]),
         ];
+        self.holds(
+            optimizer.weight_decay.is_none() || optimizer.rule != Adam,
+            "optimizer.weight_decay",
+            "has no meaning with rule adam; adamw has one that is apart from the gradient",
+        )?;
         for (key, given, rules) in members {
             self.meaning(key, given, rules.contains(&optimizer.rule), "rule", optimizer.rule.as_str())?;
         }
@@ -252,6 +263,12 @@ impl Check<'_> {
         if let Some(epsilon) = optimizer.epsilon {
             self.positive("optimizer.epsilon", epsilon)?;
         }
+        let average = optimizer.average.map_or("none", AverageName::as_str);
+        let asgd = optimizer.average == Some(AverageName::Asgd);
+        self.meaning("optimizer.t0", optimizer.t0.is_some(), asgd, "average", average)?;
+        let triggered = optimizer.average == Some(AverageName::NtAsgd);
+        self.meaning("optimizer.nonmono", optimizer.nonmono.is_some(), triggered, "average", average)?;
+        self.holds(optimizer.nonmono != Some(0), "optimizer.nonmono", "must be at least 1, got 0")?;
         self.not_negative("optimizer.weight_decay", optimizer.weight_decay.unwrap_or(0.0))?;
         self.not_negative("optimizer.clip_norm", optimizer.clip_norm)?;
         self.not_negative("optimizer.clip_value", optimizer.clip_value)

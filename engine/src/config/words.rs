@@ -146,6 +146,16 @@ words! {
 }
 
 words! {
+    /// Averages of the weights, which then are what is evaluated, saved and used.
+    AverageName {
+        /// From `t0` on, as torch's ASGD (with lambd 0).
+        Asgd = "asgd",
+        /// From when the validation loss is above the lowest but for those of the last `nonmono` evaluations: AWD-LSTM's NT-ASGD.
+        NtAsgd = "nt_asgd",
+    }
+}
+
+words! {
     /// How the learning rate changes.
     ScheduleName {
         /// It does not.

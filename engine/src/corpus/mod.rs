@@ -47,6 +47,7 @@ mod source;
 mod streams;
 pub mod synthetic;
 mod table;
+mod variable;
 mod write;
 
 pub use build::{Build, BuildReport, Encoding, Progress, build};
@@ -57,6 +58,7 @@ pub(crate) use source::read_file;
 pub use source::{Source, speakers};
 pub use streams::{Evaluation, IGNORE, Share, Split, Streams};
 pub use table::Columns;
+pub use variable::VariableStreams;
 
 use std::sync::Arc;
 

@@ -173,7 +173,8 @@ impl<S: TokenSource> Streams<S> {
         &self.source
     }
 
-    fn longest(&self) -> u64 {
+    /// Steps of the longest row.
+    pub(super) fn longest(&self) -> u64 {
         self.rows.iter().map(|row| row.len).max().unwrap_or(0)
     }
 
@@ -188,7 +189,12 @@ impl<S: TokenSource> Streams<S> {
     /// Panics if there is no such batch, or a slice is shorter than its steps times the rows.
     #[track_caller]
     pub fn batch(&self, index: u64, inputs: &mut [u32], targets: &mut [u32]) -> Result<usize> {
-        let steps = self.steps_in(index);
+        self.fill(index * self.steps as u64, self.steps_in(index), inputs, targets)
+    }
+
+    /// Fills the batch of `steps` steps from step `first` of the rows on.
+    #[track_caller]
+    pub(super) fn fill(&self, first: u64, steps: usize, inputs: &mut [u32], targets: &mut [u32]) -> Result<usize> {
         let n = self.rows.len();
         assert!(
             inputs.len() >= steps * n && targets.len() == inputs.len(),
@@ -198,7 +204,6 @@ impl<S: TokenSource> Streams<S> {
         );
         inputs.fill(0);
         targets.fill(IGNORE);
-        let first = index * self.steps as u64;
         for (column, row) in self.rows.iter().enumerate() {
             let last = row.len.min(first + steps as u64);
             self.fill_row(row, first..last, column, inputs, targets)?;

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use unroll_kernels::optimizer::Rule;
 
 use crate::config::{
-    LossScaleName, OptimizerConfig, OptimizerName, RunConfig, SampleConfig, ScheduleConfig, ScheduleName, SplitName,
+    AverageName, LossScaleName, OptimizerConfig, OptimizerName, RunConfig, SampleConfig, ScheduleConfig, ScheduleName,
+    SplitName,
 };
 use crate::corpus::{Share, Split, TokenSource};
 use crate::error::{Error, Result};
 use crate::generate::Sampling;
 use crate::network::LossScale;
 use crate::text::{Level, TextOptions};
-use crate::train::{EarlyStopping, Every, Identity, OptimizerOptions, Schedule, ScheduleKind, TrainConfig};
+use crate::train::{Averaging, EarlyStopping, Every, Identity, OptimizerOptions, Schedule, ScheduleKind, TrainConfig};
 
 use super::Texts;
 
@@ -70,8 +71,8 @@ impl RunConfig {
         if self.train.eval_batch == 0 { self.train.batch } else { self.train.eval_batch }
     }
 
-    /// The settings of the training loop, with `batches` batches an epoch.
-    pub fn train_config(&self, batches: u64) -> TrainConfig {
+    /// The settings of the training loop; `batches_of` says how many batches so many epochs have.
+    pub fn train_config(&self, batches_of: impl Fn(u64) -> u64) -> TrainConfig {
         let train = &self.train;
         let limit = |number: u64| (number != 0).then_some(number);
         let every = |steps: u64| if steps == 0 { Every::Epochs(1) } else { Every::Steps(steps) };
@@ -90,7 +91,7 @@ impl RunConfig {
             early_stop: limit(train.early_stop).map(|patience| EarlyStopping { patience, min_delta: 0.0 }),
             best_by: train.best_by.clone(),
         };
-        config.schedule = self.schedule.schedule(self.optimizer.lr(), config.last_step(batches));
+        config.schedule = self.schedule.schedule(self.optimizer.lr(), config.last_step(batches_of));
         config
     }
 }
@@ -130,6 +131,11 @@ impl OptimizerConfig {
             rule,
             clip_norm: given(self.clip_norm),
             clip_value: given(self.clip_value).map(|value| value as f32),
+            weight_decay: if self.rule == OptimizerName::AdamW { 0.0 } else { number(self.weight_decay, 0.0) as f32 },
+            average: self.average.map(|average| match average {
+                AverageName::Asgd => Averaging::After { t0: self.t0.unwrap_or(0) },
+                AverageName::NtAsgd => Averaging::NonMonotonic { nonmono: self.nonmono.unwrap_or(5) },
+            }),
         }
     }
 }

@@ -87,13 +87,18 @@ impl TrainConfig {
         if let Some(value) = self.optimizer.clip_value.filter(|v| !(v.is_finite() && *v > 0.0)) {
             return Err(Error::option("optimizer.clip_value", format!("{value} must be more than 0")));
         }
+        if !(self.optimizer.weight_decay.is_finite() && self.optimizer.weight_decay >= 0.0) {
+            let decay = self.optimizer.weight_decay;
+            return Err(Error::option("optimizer.weight_decay", format!("{decay} must be 0 or more")));
+        }
+        self.optimizer.average.map_or(Ok(()), |rule| rule.check(evaluates))?;
         self.schedule.check(evaluates)?;
         self.early_stop.as_ref().map_or(Ok(()), |rule| rule.check(evaluates))
     }
 
-    /// The step after which the run ends at the latest, with `batches` batches an epoch.
-    pub fn last_step(&self, batches: u64) -> Option<u64> {
-        let by_epochs = self.epochs.map(|epochs| epochs.saturating_mul(batches));
+    /// The step after which the run ends at the latest; `batches_of` says how many batches so many epochs have.
+    pub fn last_step(&self, batches_of: impl Fn(u64) -> u64) -> Option<u64> {
+        let by_epochs = self.epochs.map(batches_of);
         match (self.max_steps, by_epochs) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),

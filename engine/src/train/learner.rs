@@ -4,7 +4,7 @@ use unroll_kernels::Isa;
 use unroll_kernels::gemm::Precision;
 
 use crate::Result;
-use crate::corpus::{Streams, TokenSource};
+use crate::corpus::{Streams, TokenSource, VariableStreams};
 use crate::graph::ParamSpec;
 use crate::network::{Batch, GradientRef, LossSum};
 
@@ -67,8 +67,20 @@ pub trait Learner {
 
 /// Batches of N rows: parallel streams that truncated back-propagation through time walks along, or samples with labels.
 pub trait Batches {
-    /// Batches of an epoch.
+    /// Batches of an epoch; of the first, where epochs are cut differently.
     fn batches(&self) -> u64;
+    /// Batches of this epoch, from 0.
+    fn batches_in(&self, _epoch: u64) -> u64 {
+        self.batches()
+    }
+    /// Batches of the first so many epochs together.
+    fn batches_of(&self, epochs: u64) -> u64 {
+        epochs.saturating_mul(self.batches())
+    }
+    /// What the learning rate is multiplied by for a batch of so many steps.
+    fn rate(&self, _steps: usize) -> f64 {
+        1.0
+    }
     /// T, of the longest batch.
     fn steps(&self) -> usize;
     /// N
@@ -107,5 +119,32 @@ impl<S: TokenSource> Batches for Streams<S> {
     }
     fn recheck(&self) -> Result<()> {
         self.source().recheck()
+    }
+}
+
+impl<S: TokenSource> Batches for VariableStreams<S> {
+    fn batches(&self) -> u64 {
+        self.batches_in(0)
+    }
+    fn batches_in(&self, epoch: u64) -> u64 {
+        VariableStreams::batches_in(self, epoch)
+    }
+    fn batches_of(&self, epochs: u64) -> u64 {
+        (0..epochs).map(|epoch| self.batches_in(epoch)).sum()
+    }
+    fn rate(&self, steps: usize) -> f64 {
+        VariableStreams::rate(self, steps)
+    }
+    fn steps(&self) -> usize {
+        Self::longest(self.streams().steps())
+    }
+    fn rows(&self) -> usize {
+        self.streams().rows()
+    }
+    fn batch(&self, epoch: u64, index: u64, inputs: &mut [u32], targets: &mut [u32]) -> Result<usize> {
+        VariableStreams::batch(self, epoch, index, inputs, targets)
+    }
+    fn recheck(&self) -> Result<()> {
+        self.streams().source().recheck()
     }
 }

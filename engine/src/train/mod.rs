@@ -4,6 +4,7 @@
 //! [`RunFolder`] (`run.rs`) is what it leaves behind, [`Checkpoints`] (`checkpoint.rs`) the part that survives a kill, a
 //! full disk and a power loss, through the calls of [`storage`].
 
+mod average;
 pub mod checkpoint;
 mod config;
 mod early_stop;
@@ -29,6 +30,7 @@ mod trainer;
 mod tests;
 
 pub use crate::network::{Batch, LossSum};
+pub use average::{AverageState, Averaging};
 pub use checkpoint::Checkpoints;
 pub use config::{Every, TrainConfig};
 pub use early_stop::{EarlyStopState, EarlyStopping};

@@ -7,13 +7,14 @@
 
 use std::ops::Range;
 
-use unroll_kernels::optimizer::{Rule, Update, clip_factor, sum_of_squares, update};
+use unroll_kernels::optimizer::{Rule, Update, average, clip_factor, sum_of_squares, update};
 use unroll_kernels::{Buffer, Isa};
 
 use crate::exec::{Pieces, Team, Work};
 use crate::graph::ParamSpec;
 use crate::network::GradientRef;
 
+use super::average::Averaging;
 use super::tensors::{TensorRef, TensorSpec};
 
 /// Elements of one block of the norm's sum: a multiple of the kernel's own block of 4096, and 256 KiB of gradients.
@@ -28,13 +29,26 @@ pub struct OptimizerOptions {
     pub clip_norm: Option<f64>,
     /// Each entry is then clamped to plus or minus this.
     pub clip_value: Option<f32>,
+    /// Each parameter times this is then added to its gradient; 0: nothing. [`Rule::AdamW`] has a decay of its own, apart from
+    /// the gradient.
+    pub weight_decay: f32,
+    /// The weights are averaged from here on.
+    pub average: Option<Averaging>,
 }
 
-/// A rule with its slots (momentum, mean squares) for one arena.
+impl OptimizerOptions {
+    /// The rule alone.
+    pub fn new(rule: Rule) -> Self {
+        Self { rule, clip_norm: None, clip_value: None, weight_decay: 0.0, average: None }
+    }
+}
+
+/// A rule with its slots (momentum, mean squares) for one arena, and the averages of the parameters if there are any.
 pub struct Optimizer {
     isa: Isa,
     options: OptimizerOptions,
     slots: [Buffer; 2],
+    averages: Buffer,
     /// The sum of squares of each block.
     sums: Vec<f64>,
 }
@@ -48,6 +62,8 @@ pub struct UpdateStep {
     pub step: u64,
     /// The Euclidean norm of the whole gradient.
     pub norm: f64,
+    /// How far the averages move towards the new parameters; none: they stay.
+    pub average: Option<f32>,
 }
 
 /// A part of the arenas, for one thread.
@@ -59,44 +75,60 @@ pub struct Part<'a, P = ()> {
     /// The part's elements in the arena.
     range: Range<usize>,
     update: Update<'a>,
+    /// The averages, and how far they move.
+    averages: Option<(&'a mut [f32], f32)>,
 }
 
 impl<P: Pieces> Part<'_, P> {
     /// Updates the parameters of this part, piece by piece.
     pub fn run(self) {
-        let Self { isa, rule, pieces, gradient, range, update: all } = self;
-        let Update { param, grad, slots: [first, second], lr, grad_scale, clip_value, step } = all;
+        let Self { isa, rule, pieces, gradient, range, update: all, mut averages } = self;
+        let Update { param, grad, slots: [first, second], .. } = all;
         let mut at = range.start;
         while at < range.end {
             let end = pieces.end(at).min(range.end);
             let mut change = |part: Range<usize>| {
                 let part = part.start - range.start..part.end - range.start;
                 let slots = [&mut *first, &mut *second].map(|slot| slot.get_mut(part.clone()).unwrap_or_default());
-                let (param, grad) = (&mut param[part.clone()], &grad[part]);
-                update(isa, rule, Update { param, grad, slots, lr, grad_scale, clip_value, step });
+                update(isa, rule, Update { param: &mut param[part.clone()], grad: &grad[part], slots, ..all });
             };
-            if rule.ignores_zero_gradients() {
+            if rule.ignores_zero_gradients() && all.weight_decay == 0.0 {
                 gradient.for_each_extent(at..end, change);
             } else {
                 change(at..end);
             }
-            pieces.changed(at, &param[at - range.start..end - range.start]);
+            let piece = at - range.start..end - range.start;
+            pieces.changed(at, &param[piece.clone()]);
+            if let Some((averages, weight)) = &mut averages {
+                average(isa, &mut averages[piece.clone()], &param[piece], *weight);
+            }
             at = end;
         }
     }
 }
 
 impl Optimizer {
-    /// Bytes that the slots of a rule take for an arena of `len` parameters.
-    pub fn bytes(rule: Rule, len: usize) -> u64 {
-        4 * (rule.slots() * len) as u64
+    /// Bytes that slots and averages take for an arena of `len` parameters.
+    pub fn bytes(options: &OptimizerOptions, len: usize) -> u64 {
+        4 * ((options.rule.slots() + usize::from(options.average.is_some())) * len) as u64
     }
 
     /// A rule for an arena of `len` parameters, its slots zero.
     pub fn new(isa: Isa, options: OptimizerOptions, len: usize) -> Self {
         let slot = |i| Buffer::new(if i < options.rule.slots() { len } else { 0 });
         let slots = [slot(0), slot(1)];
-        Self { isa, options, slots, sums: vec![0.0; len.div_ceil(BLOCK)] }
+        let averages = Buffer::new(if options.average.is_some() { len } else { 0 });
+        Self { isa, options, slots, averages, sums: vec![0.0; len.div_ceil(BLOCK)] }
+    }
+
+    /// The averages of the parameters, laid out as these; empty where nothing is averaged.
+    pub fn averages(&self) -> &[f32] {
+        self.averages.as_slice()
+    }
+
+    /// The averages, to set.
+    pub(crate) fn averages_mut(&mut self) -> &mut [f32] {
+        self.averages.as_mut_slice()
     }
 
     /// The Euclidean norm of the whole gradient, on the calling thread.
@@ -185,9 +217,12 @@ impl Optimizer {
         assert_eq!(self.sums.len(), len.div_ceil(BLOCK), "an optimiser made for this arena");
         let grad_scale = self.scale(step.norm);
         let (isa, rule, clip_value) = (self.isa, self.options.rule, self.options.clip_value);
+        let weight_decay = self.options.weight_decay;
+        let moved = step.average.filter(|_| self.options.average.is_some());
         let blocks = len.div_ceil(BLOCK);
         let [first, second] = &mut self.slots;
         let mut rest = (params, grads, first.as_mut_slice(), second.as_mut_slice());
+        let mut averages = self.averages.as_mut_slice();
         let mut at = 0;
         (0..parts).map(move |part| {
             let end = (blocks * (part + 1) / parts * BLOCK).min(len);
@@ -196,8 +231,10 @@ impl Optimizer {
             at = range.end;
             let (param, grad) = (take(&mut rest.0, n), rest.1.split_off(..n).unwrap_or_default());
             let slots = [take(&mut rest.2, n), take(&mut rest.3, n)];
-            let update = Update { param, grad, slots, lr: step.lr, grad_scale, clip_value, step: step.step };
-            Part { isa, rule, pieces, gradient, range, update }
+            let UpdateStep { lr, step, .. } = step;
+            let update = Update { param, grad, slots, lr, grad_scale, clip_value, weight_decay, step };
+            let averages = moved.map(|weight| (take(&mut averages, n), weight));
+            Part { isa, rule, pieces, gradient, range, update, averages }
         })
     }
 
@@ -246,6 +283,7 @@ fn take<'a>(slice: &mut &'a mut [f32], n: usize) -> &'a mut [f32] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::average::AverageState;
     use super::*;
     use crate::exec::Crew;
     use crate::random::{Key, Purpose};
@@ -261,10 +299,11 @@ mod tests {
 
     fn options(clip_norm: Option<f64>) -> OptimizerOptions {
         let rule = Rule::Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8 };
-        OptimizerOptions { rule, clip_norm, clip_value: Some(0.4) }
+        let average = Some(Averaging::After { t0: 0 });
+        OptimizerOptions { clip_norm, clip_value: Some(0.4), weight_decay: 0.1, average, ..OptimizerOptions::new(rule) }
     }
 
-    /// Parameters after three steps, and the norms.
+    /// Parameters and averages after three steps, and the norms.
     fn run(isa: Isa, threads: Option<usize>) -> (Vec<u32>, Vec<u64>) {
         let mut optimizer = Optimizer::new(isa, options(Some(100.0)), LEN);
         let crew = threads.map(|threads| Crew::new(threads, 1).unwrap());
@@ -272,7 +311,7 @@ mod tests {
         let mut norms = Vec::new();
         for step in 1..4 {
             let grads = numbers(step as usize);
-            let update = |norm| UpdateStep { lr: 0.01, step, norm };
+            let update = |norm| UpdateStep { lr: 0.01, step, norm, average: Some(1.0 / step as f32) };
             let norm = match &crew {
                 Some(crew) => {
                     let norm = optimizer.norm_by(&crew.team(), &grads[..]);
@@ -287,7 +326,7 @@ mod tests {
             };
             norms.push(norm.to_bits());
         }
-        (params.iter().map(|p| p.to_bits()).collect(), norms)
+        (params.iter().chain(optimizer.averages()).map(|p| p.to_bits()).collect(), norms)
     }
 
     #[test]
@@ -309,12 +348,39 @@ mod tests {
         assert!((norm - exact).abs() <= 1e-5 * exact, "{norm} {exact}");
 
         // Plain descent shows the scale: the step has the length lr * clip_norm.
-        let options = OptimizerOptions { rule: Rule::Sgd, clip_norm: Some(2.0), clip_value: None };
+        let options = OptimizerOptions { clip_norm: Some(2.0), ..OptimizerOptions::new(Rule::Sgd) };
         let mut optimizer = Optimizer::new(Isa::best(), options, LEN);
         let mut params = vec![0.0; LEN];
-        optimizer.update(&mut params, &grads[..], UpdateStep { lr: 0.5, step: 1, norm });
+        optimizer.update(&mut params, &grads[..], UpdateStep { lr: 0.5, step: 1, norm, average: None });
         let length = optimizer.norm(&params[..]);
         assert!((length - 1.0).abs() < 1e-5, "{length}");
+    }
+
+    /// Numbers of `torch.optim.ASGD(lr=0.1, lambd=0, t0=2, weight_decay=0.5)` of PyTorch 2 on the sum of c (p - m)^2 / 2 with
+    /// c = (1, 3), m = (1/4, 1/2), from p = (1, -2): parameters and averages after six steps.
+    #[test]
+    fn a_quadratic_is_averaged_as_pytorch_does() {
+        let average = Some(Averaging::After { t0: 2 });
+        let options = OptimizerOptions { weight_decay: 0.5, average, ..OptimizerOptions::new(Rule::Sgd) };
+        let mut optimizer = Optimizer::new(Isa::best(), options, 2);
+        let state = AverageState::new(average);
+        let mut params = [1.0f32, -2.0];
+        let close = |found: &[f32], want: [f64; 2]| {
+            let near = |(&found, want): (&f32, f64)| (f64::from(found) - want).abs() <= 2e-7;
+            assert!(found.iter().zip(want).all(near), "{found:?} {want:?}");
+        };
+        for step in 1..=6 {
+            let grads = [params[0] - 0.25, 3.0 * (params[1] - 0.5)];
+            let norm = optimizer.norm(&grads[..]);
+            let at = UpdateStep { lr: 0.1, step, norm, average: state.weight(step) };
+            optimizer.update(&mut params, &grads[..], at);
+            if step == 4 {
+                close(&params, [0.6016718745231628, -0.004943736828863621]);
+                assert_eq!(optimizer.averages(), params);
+            }
+        }
+        close(&params, [0.480957955121994, 0.24541127681732178]);
+        close(optimizer.averages(), [0.5396836400032043, 0.12908470630645752]);
     }
 
     #[test]
@@ -322,7 +388,7 @@ mod tests {
         for parts in [1, 2, 3, 4, 5, 64] {
             let mut optimizer = Optimizer::new(Isa::best(), options(None), LEN);
             let (mut params, grads) = (vec![0.0; LEN], vec![1.0; LEN]);
-            let step = UpdateStep { lr: 1.0, step: 1, norm: 1.0 };
+            let step = UpdateStep { lr: 1.0, step: 1, norm: 1.0, average: None };
             let lens: Vec<usize> = optimizer
                 .parts(&mut params, grads.as_slice().into(), (step, &()), parts)
                 .map(|part| part.update.param.len())

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::average::AverageState;
 use super::early_stop::EarlyStopState;
 use super::schedule::ScheduleState;
 
@@ -38,6 +39,9 @@ pub struct TrainerState {
     pub smooth_loss: f64,
     /// Where the schedule stands.
     pub schedule: ScheduleState,
+    /// Where the averages of the weights stand.
+    #[serde(default, skip_serializing_if = "AverageState::is_empty")]
+    pub average: AverageState,
     /// Where early stopping stands.
     pub early_stop: EarlyStopState,
     /// The step of the last evaluation; 0: none yet.

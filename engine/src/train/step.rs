@@ -15,6 +15,8 @@ pub struct StepAt {
     pub number: u64,
     /// The learning rate.
     pub lr: f32,
+    /// How far the averages of the weights move towards those after this step ([`AverageState::weight`](super::AverageState::weight)).
+    pub average: Option<f32>,
 }
 
 /// How a step ended.
@@ -57,6 +59,6 @@ pub fn step<L: Learner>(
         return Ok(Stepped::GradientNotFinite);
     }
     let _span = profile::enter(Phase::Update);
-    learner.update(optimizer, UpdateStep { lr: at.lr, step: at.number, norm });
+    learner.update(optimizer, UpdateStep { lr: at.lr, step: at.number, norm, average: at.average });
     Ok(Stepped::Done { loss, norm })
 }

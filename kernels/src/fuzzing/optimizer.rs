@@ -41,12 +41,12 @@ pub(super) fn run(data: &[u8], probe: Probe<'_>) {
         let mut slots: [&mut [f32]; 2] = [a_mat.row_mut(0), b_mat.row_mut(0)];
         slots[rule.slots()..].iter_mut().for_each(|slot| *slot = &mut []);
         let (param, grad) = (p_mat.row_mut(0), g.mat().row(0));
-        update(isa, rule, Update { param, grad, slots, lr, grad_scale, clip_value, step });
+        update(isa, rule, Update { param, grad, slots, lr, grad_scale, clip_value, weight_decay: 0.0, step });
         [p.values(), a.values(), b.values()].concat()
     });
     let mut want = [(); 3].map(|()| Wanted::default());
     for i in 0..n {
-        let g = reference::clip(f64::from(grad[i]), f64::from(grad_scale), clip_value);
+        let g = reference::prepared(f64::from(grad[i]), f64::from(grad_scale), clip_value, 0.0, 0.0);
         let mut p = f64::from(param[i]);
         let mut state = [0, 1].map(|k| f64::from(slots[k][i]));
         // The same step from 0 with everything of one sign gives the magnitudes.

@@ -160,6 +160,7 @@ impl<F: Formula> Kernel for Apply<'_, F> {
         let scale = s.splat(args.grad_scale);
         let limit = args.clip_value.unwrap_or(f32::INFINITY);
         let (low, high) = (s.splat(-limit), s.splat(limit));
+        let (decays, decay) = (args.weight_decay != 0.0, s.splat(args.weight_decay));
         let [first, second] = args.slots;
         let n = args.param.len();
         for i in (0..n).step_by(S::LANES) {
@@ -167,7 +168,9 @@ impl<F: Formula> Kernel for Apply<'_, F> {
             // The constants come first, so that a NaN goes on into the parameters, where it is found.
             let g = s.mul(load(s, &args.grad[i..end]), scale);
             let g = s.max(low, s.min(high, g));
-            let mut place = Place { p: load(s, &args.param[i..end]), g, slots: [s.splat(0.0); 2] };
+            let p = load(s, &args.param[i..end]);
+            let g = if decays { s.mul_add(decay, p, g) } else { g };
+            let mut place = Place { p, g, slots: [s.splat(0.0); 2] };
             if F::SLOTS > 0 {
                 place.slots[0] = load(s, &first[i..end]);
             }
@@ -182,6 +185,26 @@ impl<F: Formula> Kernel for Apply<'_, F> {
             if F::SLOTS > 1 {
                 store(s, &mut second[i..end], place.slots[1]);
             }
+        }
+    }
+}
+
+/// See [`super::average`].
+pub(super) struct Average<'a> {
+    pub(super) averages: &'a mut [f32],
+    pub(super) params: &'a [f32],
+    pub(super) weight: f32,
+}
+
+impl Kernel for Average<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let weight = s.splat(self.weight);
+        for (a, p) in self.averages.chunks_mut(S::LANES).zip(self.params.chunks(S::LANES)) {
+            let old = load(s, a);
+            store(s, a, s.mul_add(weight, s.sub(load(s, p), old), old));
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Optimiser rules, each a single pass over parameters, gradients and state, and the norms that clipping needs.
 //!
-//! A pass first makes g = clamp(gradient grad_scale, -clip_value, clip_value): the scale is the factor of a clip by norm,
-//! 1 without one, and is applied before the clip by value. Then, at step t = 1, 2, ... with learning rate l:
+//! A pass first makes g = clamp(gradient grad_scale, -clip_value, clip_value) + weight_decay p: the scale is the factor of a
+//! clip by norm, 1 without one, and is applied before the clip by value; the decay (of the penalty weight_decay p^2 / 2, what
+//! PyTorch's `weight_decay` is but for AdamW) is clipped by neither. Then, at step t = 1, 2, ... with learning rate l:
 //!
 //! ```text
 //! Sgd        p -= l g
@@ -20,11 +21,12 @@
 //!
 //! Everything is element-wise, so a pass may be cut anywhere without changing a bit. With u = 2^-24, s the size that a
 //! step would have if state and gradient had one sign, and m, v the terms of the state summed by magnitude:
-//! |error of a new state| <= 4 u m, |error of p| <= 2 u |p| + 12 u s.
+//! |error of a new state| <= 4 u m, |error of p| <= 2 u |p| + 12 u s. A decay makes g from p in one fused product and sum, whose
+//! error of u |g| comes before both.
 //!
 //! Sources: B. T. Polyak 1964 (momentum); I. Sutskever et al. 2013 (Nesterov's in this form); J. Duchi et al. 2011
 //! (Adagrad); T. Tieleman and G. Hinton 2012 (RMSprop); D. Kingma and J. Ba 2015 (Adam); I. Loshchilov and F. Hutter 2019
-//! (AdamW).
+//! (AdamW); B. T. Polyak and A. B. Juditsky 1992 ([`average`]).
 
 mod generic;
 
@@ -116,6 +118,8 @@ pub struct Update<'a> {
     pub grad_scale: f32,
     /// Then every gradient is cut to this magnitude.
     pub clip_value: Option<f32>,
+    /// Then the parameter times this is added to it; 0: nothing.
+    pub weight_decay: f32,
     /// The number of this step, from 1; Adam's bias correction needs it.
     pub step: u64,
 }
@@ -133,6 +137,7 @@ pub struct Update<'a> {
 ///     lr: 0.5,
 ///     grad_scale: 1.0,
 ///     clip_value: Some(4.0),
+///     weight_decay: 0.0,
 ///     step: 1,
 /// };
 /// update(Isa::best(), Rule::Momentum { momentum: 0.9 }, args);
@@ -181,6 +186,23 @@ pub fn update(isa: Isa, rule: Rule, args: Update<'_>) {
             let formula = Adam::<true>::new(lr, [beta1, beta2], epsilon, weight_decay, args.step);
             isa.run(Apply { formula, args });
         }
+    }
+}
+
+/// Moves averages towards the parameters: a += weight (p - a), and a = p where the weight is 1.
+///
+/// With a weight of 1/n at the n-th call a is the mean of n parameters. |error| <= 2 u |p - a| + u |a|.
+///
+/// # Panics
+///
+/// When lengths differ.
+#[track_caller]
+pub fn average(isa: Isa, averages: &mut [f32], params: &[f32], weight: f32) {
+    assert_eq!(averages.len(), params.len(), "{} averages of {} parameters", averages.len(), params.len());
+    if weight == 1.0 {
+        averages.copy_from_slice(params);
+    } else {
+        isa.run(generic::Average { averages, params, weight });
     }
 }
 

@@ -37,8 +37,8 @@ pub fn step(rule: Rule, p: &mut f64, g: f64, slots: &mut [f64; 2], lr: f64, t: u
     }
 }
 
-/// What a pass makes of a gradient.
-pub fn clip(gradient: f64, scale: f64, clip_value: Option<f32>) -> f64 {
+/// What a pass makes of the gradient of a parameter `p` before the rule has it.
+pub fn prepared(gradient: f64, scale: f64, clip_value: Option<f32>, weight_decay: f64, p: f64) -> f64 {
     let limit = clip_value.map_or(f64::INFINITY, f64::from);
-    (gradient * scale).clamp(-limit, limit)
+    (gradient * scale).clamp(-limit, limit) + weight_decay * p
 }

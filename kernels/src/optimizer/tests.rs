@@ -26,6 +26,7 @@ struct Case {
     lr: f32,
     grad_scale: f32,
     clip_value: Option<f32>,
+    weight_decay: f32,
     step: u64,
 }
 
@@ -38,7 +39,8 @@ impl Case {
         if !matches!(rule, Rule::Momentum { .. } | Rule::Nesterov { .. }) {
             slots[squares].iter_mut().for_each(|v| *v *= *v);
         }
-        Self { param: numbers(0), grad: numbers(1), slots, lr: 0.013, grad_scale: 1.0, clip_value: None, step: 1 }
+        let (param, grad) = (numbers(0), numbers(1));
+        Self { param, grad, slots, lr: 0.013, grad_scale: 1.0, clip_value: None, weight_decay: 0.0, step: 1 }
     }
 
     /// The step on one set; all slices in one list, the frames of NaN around them checked.
@@ -60,6 +62,7 @@ impl Case {
                 lr: self.lr,
                 grad_scale: self.grad_scale,
                 clip_value: self.clip_value,
+                weight_decay: self.weight_decay,
                 step: self.step,
             },
         );
@@ -71,8 +74,9 @@ impl Case {
         let n = self.param.len();
         let (mut want, mut bounds) = (vec![0.0; 3 * n], vec![0.0; 3 * n]);
         for i in 0..n {
-            let g = meaning::clip(f64::from(self.grad[i]), f64::from(self.grad_scale), self.clip_value);
             let mut p = f64::from(self.param[i]);
+            let (grad, scale, decay) = (self.grad[i], self.grad_scale, self.weight_decay);
+            let g = meaning::prepared(f64::from(grad), f64::from(scale), self.clip_value, f64::from(decay), p);
             let mut slots = [0, 1].map(|k| f64::from(self.slots[k][i]));
             // The same step from 0 with everything of one sign gives the magnitudes.
             let (mut size, mut sums) = (0.0, slots.map(f64::abs));
@@ -104,6 +108,53 @@ fn every_rule_follows_the_reference_on_every_set() {
             case.step = 10_000;
             case.clip_value = Some(0.1);
             case.compare(rule);
+        }
+    }
+}
+
+/// Rounded so that a product of two has no more bits than an f32.
+fn coarse(x: &mut [f32]) {
+    x.iter_mut().for_each(|x| *x = (*x * 256.0).round() / 256.0);
+}
+
+#[test]
+fn the_decay_is_added_to_the_clipped_gradient() {
+    for rule in RULES {
+        for (scale, clip_value) in [(1.0, None), (0.5, Some(0.25))] {
+            // Without rounding in the sum the bound of the reference holds with the decay's gradient too.
+            let mut case = Case { grad_scale: scale, clip_value, weight_decay: 0.75, ..Case::new(rule, 37, 5) };
+            coarse(&mut case.param);
+            coarse(&mut case.grad);
+            case.compare(rule);
+            let limit = clip_value.unwrap_or(f32::INFINITY);
+            let sum = |(g, p): (&f32, &f32)| (g * scale).clamp(-limit, limit) + 0.75 * p;
+            let grad = case.grad.iter().zip(&case.param).map(sum).collect();
+            let plain = Case { grad, grad_scale: 1.0, clip_value: None, weight_decay: 0.0, ..case.clone() };
+            for isa in sets_under_test() {
+                assert_eq!(bits(&case.run(isa, rule)), bits(&plain.run(isa, rule)), "{isa} {rule:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn averages_are_the_means_of_what_they_were_given() {
+    for n in [1, 7, 8, 15, 16, 17, 100] {
+        let params: Vec<Vec<f32>> = (0..9).map(|k| narrow(&numbers(n, 50 + k))).collect();
+        let mean = |i: usize| params.iter().map(|p| f64::from(p[i])).sum::<f64>() / 9.0;
+        let want: Vec<f64> = (0..n).map(mean).collect();
+        let results = on_every_set("average", |isa| {
+            // What stood there before the first does not count.
+            let mut framed = Framed::new(1, n, &vec![7.0; n]);
+            for (k, params) in params.iter().enumerate() {
+                let params = Framed::new(1, n, params);
+                average(isa, framed.mat_mut().row_mut(0), params.mat().row(0), 1.0 / (k + 1) as f32);
+            }
+            framed.values()
+        });
+        for (isa, got) in results {
+            // Nine calls, each with errors of three units of numbers below 2.
+            assert_close(&format!("{isa}, {n} averages"), &got, &want, |_| 9.0 * 3.0 * 2.0 * U);
         }
     }
 }
@@ -229,6 +280,6 @@ fn the_clip_factor_is_pytorchs() {
 fn a_state_of_another_length_is_refused() {
     let slots: [&mut [f32]; 2] = [&mut [0.0; 3], &mut []];
     let (param, grad) = (&mut [0.0; 4][..], &[0.0; 4][..]);
-    let args = Update { param, grad, slots, lr: 0.1, grad_scale: 1.0, clip_value: None, step: 1 };
+    let args = Update { param, grad, slots, lr: 0.1, grad_scale: 1.0, clip_value: None, weight_decay: 0.0, step: 1 };
     update(Isa::PORTABLE, Rule::Momentum { momentum: 0.9 }, args);
 }

@@ -75,7 +75,7 @@ impl Train {
         let rows = config.train.batch.max(config.eval_rows());
         let scoring = sample_batches(&graph, &task, config.eval_rows(), data.longest());
         let batches = data.train.len().div_ceil(config.train.batch) as u64;
-        let settings = config.train_config(batches);
+        let settings = config.train_config(|epochs| epochs.saturating_mul(batches));
         settings.check(!data.valid.is_empty())?;
         let options = NetworkOptions {
             threads: self.threads()?,
@@ -90,7 +90,7 @@ impl Train {
             no_fuse: self.no_fuse.clone(),
             ..NetworkOptions::default()
         };
-        let slots = Optimizer::bytes(settings.optimizer.rule, graph.arena());
+        let slots = Optimizer::bytes(&settings.optimizer, graph.arena());
         let checkpoint = if self.resume.is_some() { slots + 4 * graph.arena() as u64 } else { 0 };
         require_memory("training this model", Network::bytes(&graph, &options)? + slots + checkpoint + REST)?;
         let network = Network::new(&graph, options)?;
@@ -130,7 +130,7 @@ impl Train {
         let scoring = *scoring;
         let train = data.train_batches(config, task, scoring);
         let valid = SampleBatches::new(&data.valid, encoder, scoring);
-        let last_step = settings.last_step(train.batches());
+        let last_step = settings.last_step(|epochs| train.batches_of(epochs));
         let mut show = Show::new(config, unit(task), last_step, self.json);
         lines.iter().for_each(|line| show.line(line));
         let mut measure = |network: &mut Network| Ok(measuring.scores(network, &data.valid, 0.5)?.figures());

@@ -5,7 +5,8 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_pars
 use std::path::PathBuf;
 use toml::Value;
 use unroll::config::{
-    Cell, Init, LossScaleName, OptimizerName, Origins, PrecisionName, Resolver, RunConfig, ScheduleName, SplitName,
+    AverageName, Cell, Init, LossScaleName, OptimizerName, Origins, PrecisionName, Resolver, RunConfig, ScheduleName,
+    SplitName,
 };
 use unroll::error::Result;
 use unroll::recipes;
@@ -128,6 +129,13 @@ const TRAINING: &[Setting] = &[
     setting("seed", &[], "seed", Whole, "Seed of every random number"),
     setting("batch-size", &["batch"], "train.batch", Whole, "Streams trained on side by side"),
     setting("seq-length", &["bptt", "steps"], "train.steps", Whole, "Time steps that the gradient reaches back"),
+    setting(
+        "variable-bptt",
+        &[],
+        "train.variable_bptt",
+        Nothing,
+        "Steps are drawn about --seq-length for each batch, as AWD-LSTM does",
+    ),
     setting("epochs", &["max-epochs"], "train.epochs", Whole, "Passes over the text, 0 for no limit but --max-steps"),
     setting("max-steps", &[], "train.max_steps", Whole, "Optimiser steps after which training ends, 0 for no limit"),
     setting("loss", &[], "train.loss", Word(LossScaleName::WORDS), "What the gradient is the gradient of"),
@@ -180,7 +188,15 @@ const OPTIMIZER: &[Setting] = &[
     setting("lr", &["learning-rate"], "optimizer.lr", Number, "Learning rate"),
     setting("momentum", &[], "optimizer.momentum", Number, "momentum, nesterov: share of the last change that is kept"),
     setting("decay-rate", &[], "optimizer.decay", Number, "rmsprop: share of the mean square that is kept"),
-    setting("weight-decay", &["wdecay"], "optimizer.weight_decay", Number, "adamw: decay of the weights"),
+    setting(
+        "weight-decay",
+        &["wdecay"],
+        "optimizer.weight_decay",
+        Number,
+        "Decay of the weights; of all rules but adam",
+    ),
+    setting("average", &[], "optimizer.average", Word(AverageName::WORDS), "Average the weights, and use the averages"),
+    setting("nonmono", &[], "optimizer.nonmono", Whole, "nt_asgd: latest evaluations that do not count [default: 5]"),
     setting("clip-norm", &["clip"], "optimizer.clip_norm", Number, "Scale the gradient down to this norm, 0 for off"),
     setting(
         "clip-value",

@@ -1,5 +1,6 @@
 //! Whole runs of a toy learner: small enough that every call of the storage can be made to fail in turn.
 
+mod average;
 mod damage;
 mod endings;
 mod faults;
@@ -171,9 +172,8 @@ pub(super) fn config() -> TrainConfig {
         max_steps: None,
         schedule: Schedule { lr: 0.05, kind, min_lr: 0.001, warmup_steps: 4 },
         optimizer: OptimizerOptions {
-            rule: Rule::Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8 },
             clip_norm: Some(0.5),
-            clip_value: None,
+            ..OptimizerOptions::new(Rule::Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8 })
         },
         reset_state: false,
         log_every: 2,

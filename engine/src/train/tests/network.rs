@@ -3,7 +3,7 @@
 
 use super::super::storage::simulated::{Fault, Simulated};
 use super::*;
-use crate::corpus::{MemoryTokens, Streams};
+use crate::corpus::{MemoryTokens, Streams, VariableStreams};
 use crate::graph::Graph;
 use crate::network::{Batch, Network, NetworkOptions};
 use unroll_kernels::gemm::Precision;
@@ -35,15 +35,27 @@ const MODEL: &str = r#"
 const V: usize = 19;
 
 fn train(disk: &Simulated, cell: &str, threads: usize, stop_after: u64) -> Result<(Outcome, Vec<u32>)> {
-    let graph = Graph::new(&toml::from_str(&MODEL.replace("CELL", cell)).unwrap(), V)?;
-    let options = NetworkOptions { threads, replicas: 3, steps: 5, rows: 7, seed: 3, ..Default::default() };
-    let mut network = Network::new(&graph, options)?;
-    let tokens = |seed, n| {
-        let key = Key::new(seed, Purpose::Source);
-        MemoryTokens::new((0..n).map(|i| key.word(i / 2) % V as u32).collect(), V).unwrap()
-    };
     // Six batches an epoch, the last of them shorter.
     let train = Streams::new(tokens(1, 200), 0..200, 7, 5)?;
+    train_on(&train, &config(), disk, cell, (threads, stop_after))
+}
+
+fn tokens(seed: u64, n: u64) -> MemoryTokens {
+    let key = Key::new(seed, Purpose::Source);
+    MemoryTokens::new((0..n).map(|i| key.word(i / 2) % V as u32).collect(), V).unwrap()
+}
+
+/// Trains on the streams with so many threads until after a step.
+fn train_on(
+    train: &dyn Batches,
+    config: &TrainConfig,
+    disk: &Simulated,
+    cell: &str,
+    (threads, stop_after): (usize, u64),
+) -> Result<(Outcome, Vec<u32>)> {
+    let graph = Graph::new(&toml::from_str(&MODEL.replace("CELL", cell)).unwrap(), V)?;
+    let options = NetworkOptions { threads, replicas: 3, steps: train.steps(), rows: 7, seed: 3, ..Default::default() };
+    let mut network = Network::new(&graph, options)?;
     let valid = Streams::new(tokens(2, 90), 0..90, 4, 5)?;
     let storage: Rc<dyn Storage> = Rc::new(disk.clone());
     let folder = match is_run(&*storage, Path::new("run"))? {
@@ -59,7 +71,7 @@ fn train(disk: &Simulated, cell: &str, threads: usize, stop_after: u64) -> Resul
     let session = Session {
         learner: &mut network,
         vocabulary: V,
-        train: &train,
+        train,
         valid: Some(&valid),
         folder: Some(&folder),
         identity: identity(),
@@ -68,7 +80,7 @@ fn train(disk: &Simulated, cell: &str, threads: usize, stop_after: u64) -> Resul
         measure: None,
         stop: &stop,
     };
-    let outcome = Trainer::new(&config(), session)?.run()?;
+    let outcome = Trainer::new(config, session)?.run()?;
     Ok((outcome, network.params().iter().map(|p| p.to_bits()).collect()))
 }
 
@@ -129,7 +141,7 @@ fn an_update_packs_what_packing_apart_packs() {
             let options = NetworkOptions { threads, precision, steps: 5, rows: 4, seed: 3, ..Default::default() };
             let mut network = Network::new(&graph, options).unwrap();
             let rule = Rule::Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8 };
-            let options = OptimizerOptions { rule, clip_norm: Some(1.0), clip_value: None };
+            let options = OptimizerOptions { clip_norm: Some(1.0), ..OptimizerOptions::new(rule) };
             let mut optimizer = Optimizer::new(network.isa(), options, network.params().len());
             let tokens = |seed| {
                 let key = Key::new(seed, Purpose::Source);
@@ -141,7 +153,7 @@ fn an_update_packs_what_packing_apart_packs() {
                 let batch = Batch { steps: 5, rows: 4, inputs: &inputs, vectors: &[], targets: &targets, mask: None };
                 network.train_step(&batch, &mut state, step);
                 let norm = network.gradient_norm(&mut optimizer);
-                Learner::update(&mut network, &mut optimizer, UpdateStep { lr: 0.1, step, norm });
+                Learner::update(&mut network, &mut optimizer, UpdateStep { lr: 0.1, step, norm, average: None });
                 assert!(!network.is_stale(), "every band was packed");
                 if apart {
                     network.params_mut();
@@ -153,5 +165,33 @@ fn an_update_packs_what_packing_apart_packs() {
         for threads in [1, 2, 3] {
             assert!(train(threads, false) == apart, "{layer}, {precision}, {threads} threads");
         }
+    }
+}
+
+/// AWD-LSTM's loop: batches of different lengths, decay of the weights, averages.
+#[test]
+fn variable_steps_and_averages_end_in_the_same_bytes() {
+    let mut config = config();
+    config.schedule = Schedule::constant(0.2);
+    config.optimizer = OptimizerOptions {
+        clip_norm: Some(0.25),
+        weight_decay: 1e-3,
+        average: Some(Averaging::After { t0: 4 }),
+        ..OptimizerOptions::new(Rule::Adagrad { epsilon: 1e-8, epsilon_inside: false })
+    };
+    let text = || VariableStreams::new(Streams::new(tokens(1, 350), 0..350, 7, 9).unwrap(), 3);
+    let train = |disk: &Simulated, how| train_on(&text(), &config, disk, "lstm", how).unwrap();
+    let disk = Simulated::new();
+    let unbroken = train(&disk, (2, u64::MAX));
+    let step = unbroken.0.step;
+    let (epochs, each) = (unbroken.0.epoch, (0..3).map(|epoch| text().batches_in(epoch)).collect::<Vec<_>>());
+    assert_eq!((epochs, step), (3, each.iter().sum()), "{each:?}");
+    assert!(each.iter().any(|&batches| batches != each[0]), "epochs differ: {each:?}");
+    let end = files(&disk, step);
+    for stop in 1..step {
+        let disk = Simulated::new();
+        train(&disk, (1, stop));
+        let resumed = train(&disk, (3, u64::MAX));
+        assert!(resumed == unbroken && files(&disk, step) == end, "stopped after step {stop} of {step}");
     }
 }

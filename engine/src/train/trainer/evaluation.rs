@@ -31,12 +31,19 @@ impl<L: Learner> Trainer<'_, L> {
         self.state.step > 0 && self.state.evaluated != self.state.step && self.evaluation_is_due()
     }
 
-    /// Scores the validation text from a zero state of its own. `decides`: whether the schedule and early stopping take
+    /// Scores the validation text with the averages of the weights where there are any, from a zero state of its own. `decides`: whether the schedule and early stopping take
     /// note; the end of a run that would otherwise go on must not.
     ///
     /// A long text takes longer than all the steps that a user may be ready to lose: what is trained is saved in between,
     /// and the evaluation ends where the user asks for it; the next session begins it anew.
     pub(super) fn evaluate(&mut self, decides: bool) -> Result<Evaluated> {
+        self.take_averages();
+        let evaluated = self.evaluate_taken(decides);
+        self.leave_averages();
+        evaluated
+    }
+
+    fn evaluate_taken(&mut self, decides: bool) -> Result<Evaluated> {
         let Some(valid) = self.session.valid else { return Ok(Evaluated::NotBest) };
         let start = Instant::now();
         let mut scoring = Scoring::new(&*self.session.learner, valid)?;
@@ -76,6 +83,9 @@ impl<L: Learner> Trainer<'_, L> {
         }
         if decides {
             self.config.schedule.evaluated(&mut state.schedule, mean);
+            if let Some(rule) = &self.config.optimizer.average {
+                rule.evaluated(&mut state.average, state.step, mean);
+            }
             if let Some(rule) = &self.config.early_stop {
                 rule.evaluated(&mut state.early_stop, found);
             }

@@ -24,6 +24,7 @@ use crate::network::{Batch, LossSum};
 use crate::{Error, Result};
 use unroll_kernels::profile::{self, Phase};
 
+use super::average::AverageState;
 use super::config::TrainConfig;
 use super::keeper::Keeper;
 use super::learner::{Batches, Learner};
@@ -98,6 +99,8 @@ pub struct Trainer<'a, L: Learner> {
     session: Session<'a, L>,
     state: TrainerState,
     optimizer: Optimizer,
+    /// The learner has the averages of the weights, and the optimiser the weights in their place.
+    averaged: bool,
     carry: L::State,
     keeper: Option<Keeper>,
     pace: Pace,
@@ -130,14 +133,16 @@ impl<'a, L: Learner> Trainer<'a, L> {
             identity: session.identity.clone(),
             seed: config.seed,
             smooth_loss: train.steps() as f64 * (session.vocabulary as f64).ln(),
+            average: AverageState::new(config.optimizer.average),
             ..TrainerState::default()
         };
         let mut trainer = Self {
             carry: learner.new_state(train.rows()),
-            last_step: config.last_step(train.batches()),
+            last_step: config.last_step(|epochs| train.batches_of(epochs)),
             config,
             state,
             optimizer,
+            averaged: false,
             keeper: None,
             pace: Pace::new(),
             resumed: false,
@@ -154,7 +159,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
         Ok(trainer)
     }
 
-    /// Trains to the end.
+    /// Trains to the end. The learner is left with the averages of the weights where there are any.
     ///
     /// # Errors
     ///
@@ -176,7 +181,29 @@ impl<'a, L: Learner> Trainer<'a, L> {
             Err(Error::Input { .. }) => _ = self.save_at_last(),
             Err(_) => {}
         }
+        self.take_averages();
         Ok(self.outcome(ended?))
+    }
+
+    /// Gives the learner the averages of the weights, if there are any yet.
+    fn take_averages(&mut self) {
+        if !self.averaged && self.state.average.has_begun(self.state.step) {
+            self.swap_averages();
+        }
+    }
+
+    /// Gives the learner the weights again.
+    fn leave_averages(&mut self) {
+        if self.averaged {
+            self.swap_averages();
+        }
+    }
+
+    fn swap_averages(&mut self) {
+        let (params, _) = self.session.learner.arenas();
+        params.swap_with_slice(self.optimizer.averages_mut());
+        self.session.learner.params_changed();
+        self.averaged = !self.averaged;
     }
 
     /// All steps that are left, and what follows each.
@@ -240,8 +267,8 @@ impl<'a, L: Learner> Trainer<'a, L> {
         let vectors = &vectors[..usize::from(train.width() > 0)];
         let batch = Batch { steps, rows, inputs, targets, vectors, mask: None };
         let number = self.state.step + 1;
-        let lr = self.config.schedule.rate(&self.state.schedule, number, self.state.epoch);
-        let at = StepAt { number, lr: lr as f32 };
+        let lr = self.config.schedule.rate(&self.state.schedule, number, self.state.epoch) * train.rate(steps);
+        let at = StepAt { number, lr: lr as f32, average: self.state.average.weight(number) };
         let done = step(self.session.learner, &mut self.optimizer, &batch, &mut self.carry, at)?;
         let (loss, norm) = match done {
             Stepped::Done { loss, norm } => (loss, norm),
@@ -251,6 +278,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
 
         let batch = self.state.batch + 1;
         let epoch = self.state.epoch + 1;
+        let batches = train.batches_in(self.state.epoch);
         self.count(loss, rows);
         self.pace.step(start.elapsed(), loss.count);
         let log = self.config.log_every;
@@ -259,7 +287,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
             step: number,
             epoch,
             batch,
-            batches: train.batches(),
+            batches,
             last_step: self.last_step,
             loss: (loss.count > 0).then(|| loss.nats / loss.count as f64),
             smooth_loss: self.state.smooth_loss,
@@ -287,7 +315,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
         state.epoch_tally.add(loss.nats, loss.count);
         // The sum over a stream's T steps, averaged over the streams; min-char-rnn has one stream.
         state.smooth_loss = 0.999 * state.smooth_loss + 0.001 * (loss.nats / rows as f64);
-        if state.batch == self.session.train.batches() {
+        if state.batch == self.session.train.batches_in(state.epoch) {
             state.batch = 0;
             state.epoch += 1;
         }
@@ -341,9 +369,15 @@ impl<'a, L: Learner> Trainer<'a, L> {
     }
 
     fn sample(&mut self) -> Result<()> {
-        let Some(sampler) = &mut self.session.sampler else { return Ok(()) };
+        if self.session.sampler.is_none() {
+            return Ok(());
+        }
         let step = self.state.step;
-        let text = sampler(self.session.learner, &self.carry, step)?;
+        self.take_averages();
+        let Some(sampler) = &mut self.session.sampler else { return Ok(()) };
+        let text = sampler(self.session.learner, &self.carry, step);
+        self.leave_averages();
+        let text = text?;
         if let Some(keeper) = &mut self.keeper {
             keeper.sample(step, &text);
         }

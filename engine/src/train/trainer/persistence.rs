@@ -28,7 +28,7 @@ impl<L: Learner> Trainer<'_, L> {
         if self.keeper.is_none() {
             return Ok(());
         }
-        let tensors = tensors_of(&*self.session.learner, &self.optimizer, &self.carry);
+        let tensors = tensors_of(&*self.session.learner, &self.optimizer, &self.carry, self.place());
         for tensor in tensors.weights.iter().chain(&tensors.optimizer).chain(&tensors.carry) {
             if let Some(i) = tensor.data.iter().position(|v| !v.is_finite()) {
                 let what =
@@ -42,16 +42,24 @@ impl<L: Learner> Trainer<'_, L> {
         }
     }
 
+    /// Where weights and averages are.
+    fn place(&self) -> Place {
+        match self.state.average.has_begun(self.state.step) {
+            false => Place::NoAverages,
+            true if self.averaged => Place::Taken,
+            true => Place::Beside,
+        }
+    }
+
     /// Loads the newest checkpoint. False if there is none.
     pub(super) fn resume(&mut self, folder: &RunFolder) -> Result<bool> {
         if self.begin_with_weights(folder)? {
             return Ok(false);
         }
-        let learner = &*self.session.learner;
         let specs = |tensors: &[TensorRef]| {
             tensors.iter().map(|t| TensorSpec { name: t.name.clone(), shape: t.shape.clone() }).collect::<Vec<_>>()
         };
-        let tensors = tensors_of(learner, &self.optimizer, &self.carry);
+        let tensors = tensors_of(&*self.session.learner, &self.optimizer, &self.carry, self.place());
         let (weights, optimizer, carry) = (specs(&tensors.weights), specs(&tensors.optimizer), specs(&tensors.carry));
         let identity = &self.session.identity;
         let accept = |state: &TrainerState| {
@@ -109,7 +117,13 @@ impl<L: Learner> Trainer<'_, L> {
         let specs = self.session.learner.specs().to_vec();
         let (params, _) = self.session.learner.arenas();
         for spec in &specs {
-            loaded.copy_weights(&spec.name, &mut params[spec.range.clone()]);
+            let range = spec.range.clone();
+            if self.optimizer.averages().is_empty() {
+                loaded.copy_weights(&spec.name, &mut params[range]);
+            } else {
+                loaded.copy_optimizer(&raw_name(spec), &mut params[range.clone()]);
+                loaded.copy_weights(&spec.name, &mut self.optimizer.averages_mut()[range]);
+            }
         }
         self.session.learner.params_changed();
         self.optimizer.restore(&specs, |name, out| loaded.copy_optimizer(name, out));
@@ -121,12 +135,9 @@ impl<L: Learner> Trainer<'_, L> {
         let isa = std::mem::take(&mut self.state.isa);
         let writer = std::mem::take(&mut self.state.writer);
         self.state = TrainerState { isa, writer, ..loaded.state };
-        if self.state.batch >= self.session.train.batches() {
-            let what = format!(
-                "the checkpoint stands at batch {} of an epoch of {}",
-                self.state.batch,
-                self.session.train.batches()
-            );
+        let batches = self.session.train.batches_in(self.state.epoch);
+        if self.state.batch >= batches {
+            let what = format!("the checkpoint stands at batch {} of an epoch of {batches}", self.state.batch);
             return Err(Error::usage(what).mend("resume with the text, the streams and the steps of the run"));
         }
         Ok(())
@@ -140,18 +151,46 @@ fn same_bits(precision: Precision, a: &str, b: &str) -> bool {
     a == b || precision == Precision::F32 && fused(a) && fused(b)
 }
 
-fn tensors_of<'s, L: Learner>(learner: &'s L, optimizer: &'s Optimizer, carry: &'s L::State) -> Tensors<'s> {
-    let (specs, params) = (learner.specs(), learner.params());
-    let weight = |spec: &ParamSpec| TensorRef {
-        name: spec.name.clone(),
-        shape: spec.shape.clone(),
-        data: &params[spec.range.clone()],
+/// Where the averages of the weights are.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// There are none yet.
+    NoAverages,
+    /// In the optimiser.
+    Beside,
+    /// In the learner, whose weights are in the optimiser.
+    Taken,
+}
+
+/// What a checkpoint has: as weights the averages where there are any, for whoever uses the model. The weights that training goes
+/// on from are then beside the optimiser's slots.
+fn tensors_of<'s, L: Learner>(
+    learner: &'s L,
+    optimizer: &'s Optimizer,
+    carry: &'s L::State,
+    place: Place,
+) -> Tensors<'s> {
+    let (specs, params, averages) = (learner.specs(), learner.params(), optimizer.averages());
+    let (raw, used) = match place {
+        Place::NoAverages => (params, params),
+        Place::Beside => (params, averages),
+        Place::Taken => (averages, params),
     };
-    Tensors {
-        weights: specs.iter().map(weight).collect(),
-        optimizer: optimizer.tensors(specs),
-        carry: learner.state_tensors(carry),
+    let mut slots = optimizer.tensors(specs);
+    if !averages.is_empty() {
+        slots.extend(specs.iter().map(|spec| tensor(spec, raw_name(spec), raw)));
     }
+    let weights = specs.iter().map(|spec| tensor(spec, spec.name.clone(), used)).collect();
+    Tensors { weights, optimizer: slots, carry: learner.state_tensors(carry) }
+}
+
+fn tensor<'s>(spec: &ParamSpec, name: String, arena: &'s [f32]) -> TensorRef<'s> {
+    TensorRef { name, shape: spec.shape.clone(), data: &arena[spec.range.clone()] }
+}
+
+/// What the weights themselves are called beside the averages, which have their names in the file of weights.
+fn raw_name(spec: &ParamSpec) -> String {
+    format!("{}/raw", spec.name)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::json;
 use unroll::config::{Origin, Origins, RunConfig, SampleState};
-use unroll::corpus::{Streams, install_sigbus_handler};
+use unroll::corpus::{Streams, VariableStreams, install_sigbus_handler};
 use unroll::error::{Error, Result};
 use unroll::graph::Graph;
 use unroll::interop::{Mapping, WeightFile};
@@ -92,7 +92,7 @@ struct Prepared {
     graph: Graph,
     network: Network,
     voice: Voice,
-    train: Streams<Tokens>,
+    train: Box<dyn Batches>,
     valid: Option<Streams<Tokens>>,
     settings: TrainConfig,
 }
@@ -215,13 +215,17 @@ impl Train {
         let graph = Graph::new(&config.model.graph(), texts.tokenizer.vocabulary().len())?;
         graph.require_text_alone()?;
         let (train, valid) = texts.streams(&config)?;
-        let settings = config.train_config(train.batches());
+        let train: Box<dyn Batches> = match config.train.variable_bptt {
+            true => Box::new(VariableStreams::new(train, config.seed)),
+            false => Box::new(train),
+        };
+        let settings = config.train_config(|epochs| train.batches_of(epochs));
         settings.check(valid.is_some())?;
         let options = NetworkOptions {
             threads: self.threads()?,
             replicas: config.train.replicas,
             precision: config.train.precision.into(),
-            steps: config.train.steps,
+            steps: train.steps().max(config.train.steps),
             rows: config.train.batch.max(config.eval_rows()),
             seed: config.seed,
             training: true,
@@ -232,7 +236,7 @@ impl Train {
         };
         // The checkpoint of a run that goes on is read whole before it is copied.
         let checkpoints = if self.resume.is_some() { 2 } else { 1 };
-        let slots = Optimizer::bytes(settings.optimizer.rule, graph.arena());
+        let slots = Optimizer::bytes(&settings.optimizer, graph.arena());
         let parameters = 4 * graph.arena() as u64;
         let needed = Network::bytes(&graph, &options)?
             + checkpoints * slots
@@ -259,13 +263,13 @@ impl Train {
         }
         let Prepared { config, texts, graph, network, voice, train, valid, settings } = prepared;
         let tokenizer = &texts.tokenizer;
-        let last_step = settings.last_step(train.batches());
+        let last_step = settings.last_step(|epochs| train.batches_of(epochs));
         let mut show = Show::new(config, Unit::Tokens(tokenizer.options().level), last_step, self.json);
         lines.iter().for_each(|line| show.line(line));
         let carried = config.sample.state == SampleState::Carried;
         let mut sample = |network: &mut Network, state: &State, step: u64| {
             if carried {
-                voice.begin_at(state, first_input(train, step)?);
+                voice.begin_at(state, first_input(&**train, step)?);
             }
             let text = voice.write(tokenizer, network.params(), step as usize);
             voice.begin_anew();
@@ -274,7 +278,7 @@ impl Train {
         let session = Session {
             learner: &mut *network,
             vocabulary: graph.vocabulary(),
-            train: &*train,
+            train: &**train,
             valid: valid.as_ref().map(|valid| valid as &dyn Batches),
             folder: Some(run),
             identity: identity(config, texts)?,

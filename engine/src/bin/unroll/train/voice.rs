@@ -1,12 +1,11 @@
 //! The samples that are written while a model trains, and at its end.
 
 use unroll::config::RunConfig;
-use unroll::corpus::Streams;
 use unroll::error::Result;
 use unroll::generate::{Request, Sampler, UnknownInPrompt, encode_prompt, generate};
 use unroll::graph::Graph;
 use unroll::network::{NetworkOptions, State};
-use unroll::run::{Speaker, Texts, Tokens};
+use unroll::run::{Speaker, Texts};
 use unroll::text::Tokenizer;
 use unroll::train::Batches;
 
@@ -65,9 +64,9 @@ impl Voice {
 }
 
 /// The token that the first stream comes to after `step` steps.
-pub(super) fn first_input(train: &Streams<Tokens>, step: u64) -> Result<u32> {
+pub(super) fn first_input(train: &dyn Batches, step: u64) -> Result<u32> {
     let size = train.rows() * train.steps();
     let (mut inputs, mut targets) = (vec![0; size], vec![0; size]);
-    Batches::batch(train, 0, step % train.batches(), &mut inputs, &mut targets)?;
+    train.batch(0, step % train.batches(), &mut inputs, &mut targets)?;
     Ok(inputs[0])
 }
