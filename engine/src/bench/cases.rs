@@ -39,6 +39,11 @@ pub(super) enum Task {
         /// Targets are below this.
         classes: u32,
     },
+    /// The gradient of random vectors and of all parameters, without an update: rows.
+    Gradient {
+        /// Elements of a vector.
+        width: usize,
+    },
     /// One token at a time, sampled: tokens.
     Generate,
 }

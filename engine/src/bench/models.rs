@@ -37,8 +37,10 @@ const GRU650: Lm = Lm { name: "gru650", cell: "gru", ..WORD650 };
 const MINCHAR: Lm = Lm { name: "minchar", cell: "simple_rnn", hidden: 100, layers: 1, rows: 1, steps: 25, ..CHAR256 };
 
 /// Every case by name.
-pub(super) const NAMES: [&str; 11] =
-    ["char256", "char512", "word650", "gru650", "minchar", "bilstm", "ragged", "nnlm32", "nnlm256", "gen512", "gen650"];
+pub(super) const NAMES: [&str; 13] = [
+    "char256", "char512", "word650", "gru650", "minchar", "bilstm", "ragged", "nnlm32", "nnlm256", "head10k",
+    "head100k", "gen512", "gen650",
+];
 
 /// The case of this name, with the hidden units and steps of the options; `None` for an unknown name.
 pub(super) fn find(name: &str, options: &CaseOptions) -> Result<Option<Case>> {
@@ -52,6 +54,8 @@ pub(super) fn find(name: &str, options: &CaseOptions) -> Result<Option<Case>> {
         "ragged" => bilstm("ragged", 600, options)?,
         "nnlm32" => nnlm("nnlm32", 32)?,
         "nnlm256" => nnlm("nnlm256", 256)?,
+        "head10k" => head("head10k", 10_000, options)?,
+        "head100k" => head("head100k", 100_000, options)?,
         "gen512" => generation("gen512", &CHAR512, options)?,
         "gen650" => generation("gen650", &WORD650, options)?,
         _ => return Ok(None),
@@ -119,6 +123,27 @@ fn min_char(options: &CaseOptions) -> Result<Case> {
     let rule = Rule::Adagrad { epsilon: 1e-8, epsilon_inside: true };
     let optimizer = OptimizerOptions { clip_value: Some(5.0), ..OptimizerOptions::new(rule) };
     Ok(Case { loss_scale: LossScale::Sum, optimizer, ..language_model(&MINCHAR, options)? })
+}
+
+/// A dense layer and the softmax over a vocabulary, forward and backward.
+fn head(name: &str, vocabulary: usize, options: &CaseOptions) -> Result<Case> {
+    let width = options.hidden.unwrap_or(512);
+    let text = format!(
+        "[[layers]]\ntype = \"input\"\nwidth = {width}\nsequence = false\n\
+         [[layers]]\ntype = \"dense\"\nactivation = \"softmax\"\n"
+    );
+    Ok(Case {
+        name: name.to_owned(),
+        model: parse(&text)?,
+        vocabulary,
+        rows: 1024,
+        steps: 1,
+        lengths: None,
+        task: Task::Gradient { width },
+        loss_scale: LossScale::Mean,
+        optimizer: OptimizerOptions::new(Rule::Sgd),
+        lr: 0.0,
+    })
 }
 
 fn bilstm(name: &str, steps: usize, options: &CaseOptions) -> Result<Case> {

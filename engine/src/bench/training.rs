@@ -45,6 +45,7 @@ pub struct Training<'a> {
     optimizer: Optimizer,
     state: State,
     inputs: Vec<u32>,
+    vectors: Vec<f32>,
     targets: Vec<u32>,
     mask: Option<Vec<bool>>,
     done: u64,
@@ -53,7 +54,10 @@ pub struct Training<'a> {
 impl<'a> Training<'a> {
     pub(super) fn new(case: &'a Case, network: Network) -> Self {
         let tokens = case.steps * case.rows;
+        let key = Key::new(1, Purpose::Bench);
+        let numbers = if let Task::Gradient { width } = case.task { case.rows * width } else { 0 };
         Self {
+            vectors: (0..numbers as u64).map(|i| key.uniform(i) - 0.5).collect(),
             optimizer: Optimizer::new(network.options().isa, case.optimizer.clone(), network.params().len()),
             state: network.new_state(case.rows),
             inputs: vec![0; tokens],
@@ -100,14 +104,17 @@ impl<'a> Training<'a> {
             }
         }
         self.done += 1;
-        let batch = Batch {
-            steps,
-            rows,
-            inputs: &self.inputs,
-            targets: &self.targets,
-            mask: self.mask.as_deref(),
-            ..Batch::default()
+        let (vectors, mut inputs) = ([&self.vectors[..]], &self.inputs[..]);
+        let vectors = if let Task::Gradient { .. } = self.case.task {
+            inputs = &[];
+            &vectors[..]
+        } else {
+            &[]
         };
+        let batch = Batch { steps, rows, inputs, vectors, targets: &self.targets, mask: self.mask.as_deref() };
+        if let Task::Gradient { .. } = self.case.task {
+            return self.network.train_step(&batch, &mut self.state, self.done).mean();
+        }
         let at = StepAt { number: self.done, lr: self.case.lr, average: None };
         match step(&mut self.network, &mut self.optimizer, &batch, &mut self.state, at) {
             Ok(Stepped::Done { loss, .. } | Stepped::LossNotFinite(loss)) => loss.mean(),

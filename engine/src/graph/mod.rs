@@ -407,4 +407,4 @@ impl Graph {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

@@ -1,14 +1,14 @@
 //! Heads: what stands at the end of a model and gives its loss.
 //!
 //! A head takes the values of the layer before it (or finished logits), the targets and the scale of the loss, and
-//! leaves the losses of every position and, in training, the gradients. `softmax.rs` has the softmax with cross-entropy
+//! leaves the losses of every position and, in training, the gradients. `softmax/` has the softmax with cross-entropy
 //! over a vocabulary, `binary.rs` the binary cross-entropy of one logit.
 
 mod binary;
 mod softmax;
 
 pub(crate) use binary::BinaryHead;
-pub(crate) use softmax::SoftmaxHead;
+pub(crate) use softmax::{LOGITS, SoftmaxHead};
 
 use crate::layers::Cx;
 use crate::network::Gradient;

@@ -24,34 +24,53 @@ impl DenseParams {
         Weights { range: self.kernel.clone(), inputs: self.inputs, units: self.units, transposed: self.tied }
     }
 
-    /// What x W is added to.
-    pub(crate) fn start<'a>(&self, params: &'a [f32]) -> Start<'a> {
-        self.bias.clone().map_or(Start::Zero, |b| Start::Bias(&params[b]))
+    /// x W + b of some units, into `y` (R, units).
+    pub(crate) fn forward(&self, cx: &Cx<'_>, x: Mat<'_>, units: Range<usize>, y: MatMut<'_>) {
+        let start = match &self.bias {
+            Some(bias) => Start::Bias(&cx.params[bias.clone()][units.clone()]),
+            None => Start::Zero,
+        };
+        cx.products().product(x, self.weights().right_of(cx, units), start, y);
     }
 
-    /// Adds the gradients of kernel and bias, and x's to `dx`, from the gradient `dz` of x W + b.
+    /// The gradients of kernel and bias, for [`Self::backward`] of every unit once.
+    pub(crate) fn gradients<'g>(&self, grads: &'g mut Gradient) -> DenseGradients<'g> {
+        let (start, kernel, bias) = grads.write_and_add(&self.kernel, self.bias.as_ref());
+        DenseGradients { start, kernel, bias }
+    }
+
+    /// Adds the gradients of kernel and bias of some units, and x's to `dx`, from the gradient `dz` of x W + b, (R, units).
     pub(crate) fn backward<E: Element>(
         &self,
         cx: &Cx<'_>,
-        x: Mat<'_>,
+        (x, dx): (Mat<'_>, MatMut<'_>),
         dz: Mat<'_, E>,
-        dx: MatMut<'_>,
-        grads: &mut Gradient,
+        DenseGradients { start, kernel, bias }: &mut DenseGradients<'_>,
+        units: Range<usize>,
     ) {
         let products = cx.products();
-        if let Some(bias) = self.bias.clone() {
-            products.add_column_sums(dz, grads.add(&bias));
+        if let Some(bias) = bias {
+            products.add_column_sums(dz, &mut bias[units.clone()]);
         }
-        let (start, dweights) = grads.write(&self.kernel);
         let weights = &cx.params[self.kernel.clone()];
         if self.tied {
-            products.outer(dz, x, start, MatMut::dense(dweights, self.units, self.inputs));
-            products.product(dz, Right::Plain(Mat::dense(weights, self.units, self.inputs)), Start::Keep, dx);
+            let weights = Mat::dense(weights, self.units, self.inputs).rows_range(units.clone());
+            products.outer(dz, x, *start, MatMut::dense(kernel, self.units, self.inputs).rows_range(units));
+            products.product(dz, Right::Plain(weights), Start::Keep, dx);
         } else {
-            products.outer(x, dz, start, MatMut::dense(dweights, self.inputs, self.units));
-            products.product(dz, Right::Transposed(Mat::dense(weights, self.inputs, self.units)), Start::Keep, dx);
+            let weights = Mat::dense(weights, self.inputs, self.units).cols_range(units.clone());
+            products.outer(x, dz, *start, MatMut::dense(kernel, self.inputs, self.units).cols_range(units));
+            products.product(dz, Right::Transposed(weights), Start::Keep, dx);
         }
     }
+}
+
+/// The gradients of a dense layer's parameters.
+pub(crate) struct DenseGradients<'g> {
+    /// What the kernel's starts from.
+    start: Start<'static>,
+    kernel: &'g mut [f32],
+    bias: Option<&'g mut [f32]>,
 }
 
 /// A dense layer.
@@ -67,9 +86,8 @@ impl DenseRun {
 
     pub(crate) fn forward(&self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act) {
         let _span = profile::enter(Phase::Projection);
-        let (right, start) = (self.params.weights().right(cx), self.params.start(cx.params));
         let mut y = act.y_mut(cx.dims);
-        cx.products().product(inputs.only(), right, start, y.reborrow());
+        self.params.forward(cx, inputs.only(), 0..self.params.units, y.reborrow());
         cx.products().by_rows(y, |_, part| activation::forward(cx.isa, self.activation, part));
     }
 
@@ -80,6 +98,7 @@ impl DenseRun {
             activation::backward(cx.isa, self.activation, y.rows_range(rows), part);
         });
         let (x, dx) = up.get(0);
-        self.params.backward(cx, x, act.dy(cx.dims), dx, grads);
+        let params = &self.params;
+        params.backward(cx, (x, dx), act.dy(cx.dims), &mut params.gradients(grads), 0..params.units);
     }
 }

@@ -23,6 +23,15 @@ impl Weights {
         Mat::dense(&params[self.range.clone()], rows, cols)
     }
 
+    /// The same of some of the units, a multiple of a panel's but for the last.
+    pub(crate) fn right_of<'a>(&self, cx: &Cx<'a>, units: Range<usize>) -> Right<'a> {
+        match self.right(cx) {
+            Right::Packed(packed) => Right::Packed(packed.cols_range(units)),
+            Right::Plain(mat) => Right::Plain(mat.cols_range(units)),
+            Right::Transposed(mat) => Right::Transposed(mat.rows_range(units)),
+        }
+    }
+
     /// The right operand of x W: packed, where the network keeps it so, else as it lies.
     pub(crate) fn right<'a>(&self, cx: &Cx<'a>) -> Right<'a> {
         match cx.packs.weights(self) {

@@ -128,6 +128,27 @@ impl Gradient {
         &mut values[range.clone()]
     }
 
+    /// [`Self::write`] of one tensor and, where there is one, [`Self::add`] of another.
+    pub(crate) fn write_and_add(
+        &mut self,
+        write: &Range<usize>,
+        add: Option<&Range<usize>>,
+    ) -> (Start<'static>, &mut [f32], Option<&mut [f32]>) {
+        if let Some(add) = add {
+            self.add(add);
+        }
+        let (start, _) = self.write(write);
+        let values = &mut self.values[..];
+        let Some(add) = add else { return (start, &mut values[write.clone()], None) };
+        // Whichever comes first in the arena.
+        let (left, right) = values.split_at_mut(write.start.max(add.start));
+        if write.start < add.start {
+            (start, &mut left[write.clone()], Some(&mut right[..add.len()]))
+        } else {
+            (start, &mut right[..write.len()], Some(&mut left[add.clone()]))
+        }
+    }
+
     /// A tensor, to add to these rows only; they ascend.
     pub(crate) fn add_rows(&mut self, range: &Range<usize>, rows: &[u32]) -> &mut [f32] {
         let (tensor, values) = self.tensor(range);

@@ -1,5 +1,6 @@
 //! How a network is run: threads, precision, room, and what its gradient is of.
 
+use crate::heads;
 use unroll_kernels::Isa;
 use unroll_kernels::gemm::Precision;
 
@@ -27,6 +28,9 @@ pub struct NetworkOptions {
     /// The factor of the losses of each class in training, and of their gradients; empty: 1 for all. A mean stays one over the
     /// number of scored positions, and evaluations are not weighted, as in Keras.
     pub class_weights: Vec<f32>,
+    /// Logits over the vocabulary that are kept at a time at most, in elements of 4 bytes: more than these are computed by blocks
+    /// of rows or of words, and in training a second time where blocks of rows would be small.
+    pub logits: usize,
     /// Whether each thread is kept on one core, and writes first what it will work on, so that its memory is near.
     pub pin: bool,
     /// Fusions that are switched off, by name ([`FUSIONS`]).
@@ -46,6 +50,7 @@ impl Default for NetworkOptions {
             training: true,
             loss_scale: LossScale::Mean,
             class_weights: Vec::new(),
+            logits: heads::LOGITS,
             pin: false,
             no_fuse: Vec::new(),
         }

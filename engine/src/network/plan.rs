@@ -336,7 +336,7 @@ impl<'a> Plan<'a> {
             Loss::BinaryCrossEntropy => Head::Binary(BinaryHead::new(weights)),
             Loss::CrossEntropy => {
                 let dense = self.dense(logits).filter(|_| self.has_fused_head());
-                Head::Softmax(SoftmaxHead::new(dense, logits.shape.width(), weights))
+                Head::Softmax(SoftmaxHead::new(dense, logits.shape.width(), weights, self.options.logits))
             }
         }
     }
@@ -384,7 +384,7 @@ impl<'a> Plan<'a> {
         let ragged = self.options.training && self.graph.mask_rule().is_some();
         let cells: u64 = self.packs().iter().map(|p| p.bytes(self.options.precision, self.capacity, ragged)).sum();
         let positions = if self.graph.is_sequence() { self.capacity.tokens } else { self.capacity.rows };
-        let logits = SoftmaxHead::bytes(nodes[self.graph.logits()].shape.width(), positions);
+        let logits = SoftmaxHead::bytes(nodes[self.graph.logits()].shape.width(), positions, self.options.logits);
         arena + gradients + packs + replicas * (acts + normal + cells + logits)
     }
 }

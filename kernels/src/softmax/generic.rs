@@ -12,7 +12,7 @@ const BLOCK: usize = 1024;
 
 /// The largest element; may be any other than a NaN if there is one.
 #[inline(always)]
-fn maximum<S: Simd>(s: S, x: &[f32]) -> f32 {
+pub(super) fn maximum<S: Simd>(s: S, x: &[f32]) -> f32 {
     // Four chains, for a maximum takes several cycles and a load does not.
     let mut tops = [Wide16::splat(s, f32::NEG_INFINITY); 4];
     let mut blocks = x.chunks_exact(64);
@@ -53,9 +53,18 @@ fn exps<S: Simd>(s: S, x: Wide16<S>, max: S::F32) -> Wide16<S> {
     )
 }
 
+#[inline(always)]
+fn plus<S: Simd>(s: S, a: Wide16<S>, b: Wide16<S>) -> Wide16<S> {
+    a.zip(
+        b,
+        #[inline(always)]
+        |a, b| s.add(a, b),
+    )
+}
+
 /// Replaces every element by e^(x - max) and returns their sum.
 #[inline(always)]
-fn exponentials<S: Simd>(s: S, x: &mut [f32], max: f32) -> f64 {
+pub(super) fn exponentials<S: Simd>(s: S, x: &mut [f32], max: f32) -> f64 {
     let top = s.splat(max);
     let mut total = 0.0;
     for block in x.chunks_mut(BLOCK) {
@@ -64,13 +73,13 @@ fn exponentials<S: Simd>(s: S, x: &mut [f32], max: f32) -> f64 {
         for piece in &mut pieces {
             let e = exps(s, Wide16::load(s, piece), top);
             e.store(s, piece);
-            sum = sum.plus(s, e);
+            sum = plus(s, sum, e);
         }
         let rest = pieces.into_remainder();
         if !rest.is_empty() {
             let e = exps(s, Wide16::load_or(s, rest, f32::NEG_INFINITY), top);
             e.store_partial(s, rest);
-            sum = sum.plus(s, e);
+            sum = plus(s, sum, e);
         }
         total += f64::from(sum.sum(s));
     }
@@ -79,23 +88,23 @@ fn exponentials<S: Simd>(s: S, x: &mut [f32], max: f32) -> f64 {
 
 /// The sum of e^(x - max) over a block, the same bits as [`exponentials`] gives.
 #[inline(always)]
-fn sum_of_exponentials<S: Simd>(s: S, block: &[f32], max: f32) -> f64 {
+pub(super) fn sum_of_exponentials<S: Simd>(s: S, block: &[f32], max: f32) -> f64 {
     let top = s.splat(max);
     let mut sum = Wide16::splat(s, 0.0);
     let mut pieces = block.chunks_exact(16);
     for piece in &mut pieces {
-        sum = sum.plus(s, exps(s, Wide16::load(s, piece), top));
+        sum = plus(s, sum, exps(s, Wide16::load(s, piece), top));
     }
     let rest = pieces.remainder();
     if !rest.is_empty() {
-        sum = sum.plus(s, exps(s, Wide16::load_or(s, rest, f32::NEG_INFINITY), top));
+        sum = plus(s, sum, exps(s, Wide16::load_or(s, rest, f32::NEG_INFINITY), top));
     }
     f64::from(sum.sum(s))
 }
 
 /// Replaces x by x factor.
 #[inline(always)]
-fn scale_by<S: Simd>(s: S, x: &mut [f32], factor: f32) {
+pub(super) fn scale_by<S: Simd>(s: S, x: &mut [f32], factor: f32) {
     let factor = s.splat(factor);
     math::map_slice(
         s,
@@ -106,17 +115,17 @@ fn scale_by<S: Simd>(s: S, x: &mut [f32], factor: f32) {
 }
 
 /// What a row's loss and gradient are made of.
-struct Score {
+pub(super) struct Score {
     /// -ln p of the target.
-    loss: f32,
+    pub(super) loss: f32,
     /// The sum of the exponentials, the target's included.
-    total: f64,
+    pub(super) total: f64,
 }
 
 impl Score {
     /// From the maximum, the target's logit and the sum of the other exponentials.
     #[inline(always)]
-    fn new(max: f32, target: f32, others: f64) -> Self {
+    pub(super) fn new(max: f32, target: f32, others: f64) -> Self {
         if target == max {
             return Self { loss: others.ln_1p() as f32, total: 1.0 + others };
         }

@@ -29,11 +29,21 @@
 //! |error of binary dx|  <= scale 4 u
 //! ```
 //!
+//! # Slices
+//!
+//! Where a row's logits are never all there at once, [`tally`] takes slice after slice and keeps of each row its maximum so far,
+//! the sum of the other exponentials below it and the target's logit; [`slice_gradient`] takes the slices a second time. A
+//! maximum that grows scales the sum in f64, so the bounds above hold for any number of slices up to 2^20.
+//!
 //! Source: J. S. Bridle, "Probabilistic Interpretation of Feedforward Classification Network Outputs", 1990; the safe
-//! form: N. J. Higham et al., "Accurately Computing the Log-Sum-Exp and Softmax Functions", 2021.
+//! form: N. J. Higham et al., "Accurately Computing the Log-Sum-Exp and Softmax Functions", 2021; the sum over slices: M. Milakov
+//! and N. Gimelshein, "Online normalizer calculation for softmax", 2018.
 
 mod generic;
 pub mod reference;
+mod slices;
+
+pub use slices::{SliceGradient, Tally, slice_gradient, tally};
 
 use crate::faults::{Fault, spoil};
 use crate::isa::Isa;

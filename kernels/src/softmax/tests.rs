@@ -26,8 +26,34 @@ fn distances(x: &[f64], p: &[f64]) -> (Vec<f64>, f64) {
     (d, average)
 }
 
-/// Runs cross-entropy on every set: losses, then the gradient, in one list.
+/// Runs cross-entropy on every set, over whole rows and over slices of a few columns: losses, then the gradient, in one list.
 fn run(x: &[f32], v: usize, targets: &[u32], scale: f32) -> Vec<(Isa, Vec<f32>)> {
+    let mut all = run_rows(x, v, targets, scale);
+    for width in [5, 1024] {
+        all.extend(on_every_set("slices", |isa| run_slices(isa, (x, v), targets, scale, width)));
+    }
+    all
+}
+
+/// Over slices, the last first where gradients are computed.
+fn run_slices(isa: Isa, (x, v): (&[f32], usize), targets: &[u32], scale: f32, width: usize) -> Vec<f32> {
+    let mut logits = Framed::new(targets.len(), v, x);
+    let mut tallies = vec![Tally::default(); targets.len()];
+    let slices: Vec<_> = (0..v).step_by(width).map(|first| first..v.min(first + width)).collect();
+    for slice in &slices {
+        tally(isa, logits.mat().cols_range(slice.clone()), slice.start, targets, &mut tallies);
+    }
+    let losses = tallies.iter().zip(targets).map(|(tally, &t)| if t == IGNORE { 0.0 } else { tally.loss() });
+    let mut all: Vec<f32> = losses.collect();
+    for slice in slices.into_iter().rev() {
+        let (first, logits) = (slice.start, logits.mat_mut().cols_range(slice));
+        slice_gradient(isa, SliceGradient { logits, first, targets, tallies: &tallies, scale });
+    }
+    all.extend(logits.values());
+    all
+}
+
+fn run_rows(x: &[f32], v: usize, targets: &[u32], scale: f32) -> Vec<(Isa, Vec<f32>)> {
     on_every_set("cross_entropy", |isa| {
         let mut logits = Framed::new(targets.len(), v, x);
         let mut losses = vec![f32::NAN; targets.len()];

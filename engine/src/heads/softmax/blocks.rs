@@ -1,0 +1,72 @@
+//! Block after block of rows: a block's logits are computed, turned into losses and their own gradient in place, and used
+//! for the gradients of x, W and b before the next block takes their room. Nothing is computed twice. Where products round to
+//! bf16, the gradient is rounded once, while a few rows of it are in the cache.
+
+use super::{CACHED, MOST_ROWS, SoftmaxHead, for_chunks};
+use crate::heads::{Into, Scored};
+use crate::layers::Cx;
+use std::sync::{Mutex, PoisonError};
+use unroll_kernels::mat::padded;
+use unroll_kernels::profile::{self, Phase};
+use unroll_kernels::softmax::{self, CrossEntropy};
+use unroll_kernels::{Bf16, MatMut, rows};
+
+impl SoftmaxHead {
+    /// The losses of some rows and, with `into`, their gradients.
+    pub(super) fn block(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], into: Option<Into<'_>>) {
+        {
+            let _span = profile::enter(Phase::Head);
+            self.compute_logits(cx, scored.x);
+        }
+        self.losses(cx, scored, losses, into.is_some());
+        let Some(Into { dx, grads }) = into else { return };
+        let _span = profile::enter(Phase::HeadGradient);
+        let (x, count, all) = (scored.x, scored.x.rows(), 0..self.vocabulary);
+        match &self.dense {
+            Some(dense) if self.narrows(cx) => {
+                dense.backward(cx, (x, dx), self.view::<Bf16>(count, all.len()), &mut dense.gradients(grads), all);
+            }
+            Some(dense) => {
+                dense.backward(cx, (x, dx), self.view::<f32>(count, all.len()), &mut dense.gradients(grads), all);
+            }
+            None => {
+                let dz = self.view(count, all.len());
+                cx.products().by_rows(dx, |r, part| rows::add(cx.isa, dz.rows_range(r), part));
+            }
+        }
+    }
+
+    /// Turns the logits of a block into losses and, with `gradient`, into their gradient.
+    fn losses(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], gradient: bool) {
+        let &Scored { targets, scale, .. } = scored;
+        let (rows, stride, narrows) = (targets.len(), padded(self.vocabulary), gradient && self.narrows(cx));
+        let at_once = (CACHED / stride).clamp(1, MOST_ROWS);
+        let Self { logits, weights, vocabulary, .. } = self;
+        let logits = MatMut::new(logits, rows, *vocabulary, stride);
+        // Losses travel as a column beside the logits, so that one split by rows serves both.
+        let column = Mutex::new(losses);
+        cx.products().by_rows(logits, |range, part| {
+            let mut local = [0.0f32; MOST_ROWS];
+            for_chunks(range, at_once, part, |range, mut part| {
+                let targets = &targets[range.clone()];
+                let chunk = &mut local[..targets.len()];
+                if gradient {
+                    let logits = part.reborrow();
+                    softmax::cross_entropy(cx.isa, CrossEntropy { logits, targets, scale, losses: chunk });
+                } else {
+                    softmax::cross_entropy_forward(cx.isa, part.as_ref(), targets, chunk);
+                }
+                for (r, loss) in chunk.iter_mut().enumerate().filter(|_| gradient && !weights.is_empty()) {
+                    let weight = weights.get(targets[r] as usize).copied().unwrap_or(1.0);
+                    *loss *= weight;
+                    part.row_mut(r).iter_mut().for_each(|g| *g *= weight);
+                }
+                if narrows {
+                    rows::narrow(cx.isa, part);
+                }
+                let mut all = column.lock().unwrap_or_else(PoisonError::into_inner);
+                all[range].copy_from_slice(chunk);
+            });
+        });
+    }
+}

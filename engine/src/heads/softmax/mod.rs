@@ -1,0 +1,175 @@
+//! Linear + softmax + cross-entropy over a vocabulary of any size: the logits are never all there at once.
+//!
+//! ```text
+//! blocks.rs   some rows, all words     three products; weights are read, and their gradient is read and written, once a block
+//! slices.rs   all rows, some words     four products; weights are read twice and their gradient is written once, however many rows
+//! ```
+//!
+//! Slices compute each logit twice where there are gradients: once for the sum over the vocabulary, then for the gradient. They
+//! are chosen where a block would have too few rows to repay reading the weights for it. Threads share each product by the
+//! words, so that no gradient of weights is ever added up between them, and no bit depends on how many there are.
+
+mod blocks;
+mod slices;
+
+use super::{Into, Scored};
+use crate::layers::{Cx, DenseParams};
+use std::ops::Range;
+use unroll_kernels::gemm::Precision;
+use unroll_kernels::mat::padded;
+use unroll_kernels::softmax::Tally;
+use unroll_kernels::{Buffer, Element, Mat, MatMut, rows};
+
+/// Elements of logits that are kept at a time unless the network's options say otherwise: 28 MiB.
+pub(crate) const LOGITS: usize = 7 << 20;
+
+/// Into how many parts that room is cut where not all logits fit into it: each part is enough for a product.
+const PIECES: usize = 3;
+
+/// Elements of logits that are worked on at a time, so that they stay in the second-level cache, and rows at most.
+const CACHED: usize = 1 << 16;
+const MOST_ROWS: usize = 64;
+
+/// The softmax head.
+pub(crate) struct SoftmaxHead {
+    /// The dense layer that gives the logits; absent where the logits are another layer's output.
+    dense: Option<DenseParams>,
+    vocabulary: usize,
+    /// The factor of each class; empty: 1.
+    weights: Vec<f32>,
+    /// Elements of logits that may be kept at a time.
+    room: usize,
+    logits: Buffer,
+    /// Of each row, where the vocabulary is cut.
+    tallies: Vec<Tally>,
+}
+
+/// How the logits of some rows are cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cut {
+    /// So many rows at a time.
+    Rows(usize),
+    /// So many rows, and so many words of them, at a time.
+    Words(usize, usize),
+}
+
+impl Cut {
+    /// For so many rows of logits that the head computes, of which a block has `least` rows or more.
+    fn new(room: usize, [rows, vocabulary]: [usize; 2], least: usize) -> Self {
+        if rows * padded(vocabulary) <= room {
+            return Self::Rows(rows.max(1));
+        }
+        // What is cut may as well be cut smaller.
+        let room = room / PIECES;
+        let fit = (room / padded(vocabulary)).max(1);
+        if fit >= least {
+            // Blocks of about the same size.
+            return Self::Rows(rows.div_ceil(rows.div_ceil(fit).max(1)).next_multiple_of(16).min(fit));
+        }
+        let rows = rows.min(slices::MOST_ROWS);
+        let words = (room / rows / slices::GRANULE * slices::GRANULE).max(slices::GRANULE);
+        // Slices of about the same size.
+        let slices = vocabulary.div_ceil(words);
+        Self::Words(rows, vocabulary.div_ceil(slices).next_multiple_of(slices::GRANULE))
+    }
+
+    /// Elements of logits that are kept at a time.
+    fn elements(self, vocabulary: usize) -> usize {
+        match self {
+            Self::Rows(rows) => rows * padded(vocabulary),
+            Self::Words(rows, words) => rows * padded(words),
+        }
+    }
+}
+
+/// Rows of a block below which slices of the vocabulary are faster.
+fn least_rows(precision: Precision, gradient: bool) -> usize {
+    match (gradient, precision) {
+        // Nothing is computed twice.
+        (false, _) => usize::MAX,
+        (true, Precision::F32) => 128,
+        (true, Precision::Bf16 | Precision::Int8) => 192,
+    }
+}
+
+impl SoftmaxHead {
+    pub(crate) fn new(dense: Option<DenseParams>, vocabulary: usize, weights: Vec<f32>, room: usize) -> Self {
+        Self { dense, vocabulary, weights, room, logits: Buffer::default(), tallies: Vec::new() }
+    }
+
+    /// Bytes that the losses of `rows` rows need at most.
+    pub(crate) fn bytes(vocabulary: usize, rows: usize, room: usize) -> u64 {
+        4 * (padded(vocabulary) * rows.min((room / padded(vocabulary)).max(1))) as u64
+    }
+
+    /// How so many rows are cut.
+    fn cut(&self, rows: usize, precision: Precision, gradient: bool) -> Cut {
+        // Logits that another layer gave are all there.
+        let least = if self.dense.is_some() { least_rows(precision, gradient) } else { 0 };
+        Cut::new(self.room, [rows, self.vocabulary], least)
+    }
+
+    pub(crate) fn run(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], mut into: Option<Into<'_>>) {
+        let total = scored.x.rows();
+        let cut = self.cut(total, cx.precision, into.is_some());
+        self.logits.reserve(cut.elements(self.vocabulary));
+        let (Cut::Rows(block) | Cut::Words(block, _)) = cut;
+        for first in (0..total).step_by(block.max(1)) {
+            let range = first..total.min(first + block);
+            let Scored { x, targets, scale } = *scored;
+            let scored = Scored { x: x.rows_range(range.clone()), targets: &targets[range.clone()], scale };
+            let losses = &mut losses[range.clone()];
+            let into = into.as_mut().map(|Into { dx, grads }| Into { dx: dx.reborrow().rows_range(range), grads });
+            match (cut, &self.dense) {
+                (Cut::Words(_, words), Some(dense)) => {
+                    let dense = dense.clone();
+                    self.slices(cx, (&dense, words), &scored, losses, into);
+                }
+                _ => self.block(cx, &scored, losses, into),
+            }
+        }
+    }
+
+    /// Whether the gradient is kept in bf16, since only products read it.
+    fn narrows(&self, cx: &Cx<'_>) -> bool {
+        cx.precision == Precision::Bf16 && self.dense.is_some()
+    }
+
+    /// The factor of the loss of a target.
+    fn weight(&self, target: u32) -> f32 {
+        self.weights.get(target as usize).copied().unwrap_or(1.0)
+    }
+
+    /// The logits of some words, or their gradient as it is kept.
+    fn view<E: Element>(&self, rows: usize, words: usize) -> Mat<'_, E> {
+        let stride = E::in_f32() * padded(words);
+        Mat::new(bytemuck::cast_slice(&self.logits), rows, words, stride)
+    }
+
+    pub(crate) fn logits<'s>(&'s mut self, cx: &Cx<'_>, x: Mat<'s>) -> Mat<'s> {
+        if self.dense.is_none() {
+            return x;
+        }
+        self.compute_logits(cx, x);
+        self.view(x.rows(), self.vocabulary)
+    }
+
+    /// All logits of these rows.
+    fn compute_logits(&mut self, cx: &Cx<'_>, x: Mat<'_>) {
+        let (count, stride) = (x.rows(), padded(self.vocabulary));
+        self.logits.reserve(count * stride);
+        let mut logits = MatMut::new(&mut self.logits, count, self.vocabulary, stride);
+        match &self.dense {
+            Some(dense) => dense.forward(cx, x, 0..self.vocabulary, logits),
+            None => rows::copy(x, logits.reborrow()),
+        }
+    }
+}
+
+/// Calls `body` for pieces of at most `most` rows.
+fn for_chunks(range: Range<usize>, most: usize, mut part: MatMut<'_>, mut body: impl FnMut(Range<usize>, MatMut<'_>)) {
+    for at in (0..range.len()).step_by(most) {
+        let end = range.len().min(at + most);
+        body(range.start + at..range.start + end, part.reborrow().rows_range(at..end));
+    }
+}

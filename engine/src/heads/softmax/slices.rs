@@ -1,0 +1,108 @@
+//! Slice after slice of the vocabulary, for all rows: once for the sum of each row over the vocabulary, then, where there are
+//! gradients, from the last slice back to the first for the gradients of x, W and b. The logits of the last slice are still
+//! there; those of the others are computed again, from the same numbers in the same order, so that they are the same.
+
+use super::{CACHED, MOST_ROWS as MOST_CACHED, SoftmaxHead, for_chunks};
+use crate::heads::{Into, Scored};
+use crate::layers::{Cx, DenseParams};
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+use unroll_kernels::mat::padded;
+use unroll_kernels::profile::{self, Phase};
+use unroll_kernels::softmax::{self, IGNORE, SliceGradient, Tally};
+use unroll_kernels::{Bf16, MatMut, rows};
+
+/// Words of a slice are a multiple of this: whole panels of packed weights on any set.
+pub(super) const GRANULE: usize = 256;
+
+/// Rows at a time at most, so that slices have a thousand words or more.
+pub(super) const MOST_ROWS: usize = 4096;
+
+impl SoftmaxHead {
+    /// The losses of some rows and, with `into`, their gradients, `words` words at a time.
+    pub(super) fn slices(
+        &mut self,
+        cx: &Cx<'_>,
+        (dense, words): (&DenseParams, usize),
+        scored: &Scored<'_>,
+        losses: &mut [f32],
+        into: Option<Into<'_>>,
+    ) {
+        let vocabulary = self.vocabulary;
+        let count = vocabulary.div_ceil(words);
+        let slice = |i: usize| i * words..vocabulary.min((i + 1) * words);
+        self.tallies.clear();
+        self.tallies.resize(scored.targets.len(), Tally::default());
+        for i in 0..count {
+            self.slice_logits(cx, dense, scored, slice(i));
+            self.tally(cx, scored.targets, slice(i));
+        }
+        for ((loss, tally), &target) in losses.iter_mut().zip(&self.tallies).zip(scored.targets) {
+            let weight = if into.is_some() { self.weight(target) } else { 1.0 };
+            *loss = if target == IGNORE { 0.0 } else { tally.loss() * weight };
+        }
+        let Some(Into { mut dx, grads }) = into else { return };
+        let mut gradients = dense.gradients(grads);
+        for i in (0..count).rev() {
+            if i + 1 < count {
+                self.slice_logits(cx, dense, scored, slice(i));
+            }
+            self.slice_gradient(cx, scored, slice(i));
+            let _span = profile::enter(Phase::HeadGradient);
+            let (x, dx, rows, words) = (scored.x, dx.reborrow(), scored.x.rows(), slice(i));
+            if self.narrows(cx) {
+                dense.backward(cx, (x, dx), self.view::<Bf16>(rows, words.len()), &mut gradients, words);
+            } else {
+                dense.backward(cx, (x, dx), self.view::<f32>(rows, words.len()), &mut gradients, words);
+            }
+        }
+    }
+
+    fn slice_logits(&mut self, cx: &Cx<'_>, dense: &DenseParams, scored: &Scored<'_>, words: Range<usize>) {
+        let _span = profile::enter(Phase::Head);
+        let (rows, cols) = (scored.x.rows(), words.len());
+        dense.forward(cx, scored.x, words, MatMut::new(&mut self.logits, rows, cols, padded(cols)));
+    }
+
+    /// Adds the logits of a slice to the tallies.
+    fn tally(&mut self, cx: &Cx<'_>, targets: &[u32], words: Range<usize>) {
+        let (rows, cols) = (targets.len(), words.len());
+        let logits = MatMut::new(&mut self.logits, rows, cols, padded(cols));
+        let tallies = Mutex::new(&mut self.tallies[..]);
+        cx.products().by_rows(logits, |range, part| {
+            let mut local = [Tally::default(); MOST_CACHED];
+            for_chunks(range, MOST_CACHED, part, |range, part| {
+                let chunk = &mut local[..range.len()];
+                let all = || tallies.lock().unwrap_or_else(PoisonError::into_inner);
+                chunk.copy_from_slice(&all()[range.clone()]);
+                softmax::tally(cx.isa, part.as_ref(), words.start, &targets[range.clone()], chunk);
+                all()[range].copy_from_slice(chunk);
+            });
+        });
+    }
+
+    /// Turns the logits of a slice into their gradient.
+    fn slice_gradient(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, words: Range<usize>) {
+        let (rows, cols, narrows) = (scored.targets.len(), words.len(), self.narrows(cx));
+        let at_once = (CACHED / padded(cols)).clamp(1, MOST_CACHED);
+        let Self { logits, tallies, weights, .. } = self;
+        let logits = MatMut::new(logits, rows, cols, padded(cols));
+        cx.products().by_rows(logits, |range, part| {
+            for_chunks(range, at_once, part, |range, mut part| {
+                let (targets, tallies) = (&scored.targets[range.clone()], &tallies[range]);
+                let (first, scale) = (words.start, scored.scale);
+                softmax::slice_gradient(
+                    cx.isa,
+                    SliceGradient { logits: part.reborrow(), first, targets, tallies, scale },
+                );
+                for (r, &target) in targets.iter().enumerate().filter(|_| !weights.is_empty()) {
+                    let weight = weights.get(target as usize).copied().unwrap_or(1.0);
+                    part.row_mut(r).iter_mut().for_each(|g| *g *= weight);
+                }
+                if narrows {
+                    rows::narrow(cx.isa, part);
+                }
+            });
+        });
+    }
+}

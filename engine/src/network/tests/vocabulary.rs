@@ -1,0 +1,74 @@
+//! Vocabularies that are cut: losses and gradients as from logits that are all there.
+
+use super::*;
+
+const V: usize = 600;
+
+fn model(dense: &str) -> Graph {
+    let text = format!(
+        "initializer = {{ uniform = 0.4 }}\nlayers = [{{ type = \"embedding\", output_dim = 11 }}, \
+         {{ type = \"simple_rnn\", units = 11, return_sequences = true }}, {{ type = \"dense\", activation = \"softmax\"{dense} }}]"
+    );
+    Graph::new(&toml::from_str(&text).unwrap(), V).unwrap()
+}
+
+/// Losses and gradient of a batch whose every fifth target is not scored, with room for so many logits.
+fn step(graph: &Graph, logits: usize, change: impl Fn(&mut NetworkOptions)) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    let mut options = NetworkOptions { steps: 5, rows: 7, logits, ..Default::default() };
+    change(&mut options);
+    let mut network = Network::new(graph, options).unwrap();
+    let tokens = |seed| {
+        let key = Key::new(seed, Purpose::Source);
+        (0..35).map(|i| key.word(i) % V as u32).collect::<Vec<_>>()
+    };
+    let (inputs, mut targets) = (tokens(1), tokens(2));
+    targets.iter_mut().step_by(5).for_each(|t| *t = IGNORE);
+    let batch = Batch { steps: 5, rows: 7, inputs: &inputs, targets: &targets, ..Batch::default() };
+    let (mut losses, mut alone) = (vec![0.0; 35], vec![0.0; 35]);
+    let mut state = network.new_state(7);
+    network.train_step(&batch, &mut state, 1);
+    network.losses(&mut losses);
+    let gradient = network.gradient().to_vec();
+    state.reset();
+    network.evaluate(&batch, &mut state);
+    network.losses(&mut alone);
+    (losses, alone, gradient)
+}
+
+/// 1e-6 of the largest: both ways round each product once, and sums over the vocabulary in another order.
+fn assert_near(what: &str, got: &[f32], want: &[f32], tolerance: f32) {
+    let most = want.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+    assert!(most > 0.0);
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        assert!((got - want).abs() <= tolerance * most, "{what} {i}: {got}, not {want}");
+    }
+}
+
+#[test]
+fn a_vocabulary_that_is_cut_gives_the_same_losses_and_gradients() {
+    for dense in ["", ", tied_to = \"embedding\"", ", use_bias = false"] {
+        let graph = model(dense);
+        for (precision, tolerance) in [(Precision::F32, 2e-6), (Precision::Bf16, 1e-2)] {
+            let whole = step(&graph, 1 << 20, |o| o.precision = precision);
+            assert_eq!(whole.0, whole.1);
+            // Three slices of all rows.
+            let sliced = step(&graph, 7 << 10, |o| o.precision = precision);
+            assert_near("loss", &sliced.0, &whole.0, tolerance);
+            assert_eq!(sliced.0, sliced.1);
+            assert_near("gradient", &sliced.2, &whole.2, tolerance);
+            for threads in [2, 3] {
+                let other = step(&graph, 7 << 10, |o| (o.precision, o.threads) = (precision, threads));
+                assert!(other == sliced, "{threads} threads, {precision}{dense}");
+            }
+        }
+    }
+}
+
+#[test]
+fn classes_are_weighted_in_slices_as_in_blocks() {
+    let weights = |o: &mut NetworkOptions| o.class_weights = (0..V).map(|i| 0.5 + (i % 3) as f32).collect();
+    let [whole, sliced] = [1 << 20, 7 << 10].map(|logits| step(&model(""), logits, weights));
+    assert_near("loss", &sliced.0, &whole.0, 2e-6);
+    assert_near("gradient", &sliced.2, &whole.2, 2e-6);
+    assert_ne!(whole.0, step(&model(""), 1 << 20, |_| ()).0);
+}
