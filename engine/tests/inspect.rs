@@ -105,6 +105,10 @@ fn a_file_of_a_model_is_measured_and_what_cannot_be_is_named() {
         (&["inspect", "gradient", "flat.toml"][..], "2: error: the model has no recurrent layer"),
         (&["inspect", "gradient", "char_rn"], "2: error: there is no recipe `char_rn` (did you mean `char-rnn`?"),
         (&["inspect", "gradient", "char-rnn", "--cells", "lstm,gro"], "2: error: --cells: `gro` is no cell"),
+        (
+            &["inspect", "gradient", "char-rnn", "--data", "text.txt"],
+            "2: error: --data: no model here was trained on a text",
+        ),
         (&["inspect", "gradient", "char-rnn", "--rows", "0"], "2: error: --rows: must be from 1"),
     ] {
         let error = place.refused(arguments);

@@ -46,6 +46,9 @@ impl InspectCommand {
 }
 
 /// The norm of the gradient of the loss at the last step by the hidden state d steps before it, of every recurrent layer.
+///
+/// A trained language model reads the texts of its run. Models that have not been trained, and those that were trained on
+/// labelled samples, read random tokens; the table says beside each model what it read.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     unroll inspect gradient runs/1 --svg vanishing.svg\n  \
@@ -129,12 +132,14 @@ impl GradientCommand {
             }
         }
         install_sigbus_handler()?;
-        let mut measured = Vec::new();
-        for model in &self.models {
-            for subject in self.subjects(model)? {
-                measured.push(self.measure(&subject)?);
-            }
+        let subjects = self.models.iter().map(|model| self.subjects(model)).collect::<Result<Vec<_>>>()?;
+        let subjects: Vec<Subject> = subjects.into_iter().flatten().collect();
+        let reads = |subject: &Subject| subject.run.as_ref().is_some_and(|run| run.tokenizer.is_some());
+        if self.data.is_some() && !subjects.iter().any(reads) {
+            let what = "no model here was trained on a text: all of them read random tokens";
+            return Err(Error::option("--data", what).mend("leave it out, or name the run of a language model"));
         }
+        let measured = subjects.iter().map(|subject| self.measure(subject)).collect::<Result<Vec<_>>>()?;
         if let Some(path) = &self.svg {
             let picture = picture(&measured);
             std::fs::write(path, picture).map_err(|error| Error::io(path, "cannot write the picture", error))?;
