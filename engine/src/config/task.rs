@@ -30,6 +30,8 @@ words! {
         JsonLines = "jsonl",
         /// CoNLL-U: ten columns a word, an empty line behind each sentence.
         Conllu = "conllu",
+        /// NumPy's arrays: an archive (`.npz`) of `x` and `y`, or `a.npy` with its labels in `a.labels.npy`.
+        Npy = "npy",
         /// A text a line. Captions: their vectors are the rows of the array in the file of the same name that ends in `.npy`.
         Lines = "lines",
     }
@@ -70,16 +72,18 @@ pub struct TaskConfig {
     /// tsv, csv: the first row has the columns' names.
     pub header: bool,
     /// The column of the label: its name or its number from 0. Unless given `label`, without a header 0. CoNLL-U: `upos` (as
-    /// unless given) or `xpos`.
+    /// unless given) or `xpos`. npy: the array of the labels in an archive; `y` unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// The column of the text: its name or its number from 0. Unless given `text`, without a header 1, or 0 where there is no
-    /// label. Captions of tsv and csv: the numbers of all other columns are the vector.
+    /// label. Captions of tsv and csv: the numbers of all other columns are the vector. npy: the array of the samples in an archive,
+    /// `x` unless given; of captions that of their token ids, `y` unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// Rows whose text is one of these are left out; an empty text has to be among them or is refused.
     pub drop: Vec<String>,
-    /// caption, jsonl: the key of the vector, an array of numbers; `vector` unless given.
+    /// caption, jsonl: the key of the vector, an array of numbers; `vector` unless given. npy: the array of the vectors in an
+    /// archive; `x` unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vector: Option<String>,
     /// caption: what the numbers of a vector are multiplied by, so that pixels of 0 to 255 become shares.

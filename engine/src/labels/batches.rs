@@ -143,14 +143,21 @@ impl Batches for SampleBatches<'_> {
         }
         Ok(steps)
     }
+    fn takes_tokens(&self) -> bool {
+        self.encoder.has_tokens()
+    }
     fn width(&self) -> usize {
         self.samples.first().map_or(0, |sample| sample.vector.len())
     }
     fn vectors(&self, epoch: u64, index: u64, out: &mut [f32]) {
         out.fill(0.0);
         let chosen = self.of_batch(epoch, index);
-        for (row, &sample) in out.chunks_exact_mut(self.width().max(1)).zip(&chosen) {
-            row.copy_from_slice(&self.samples[sample].vector);
+        let (rows, steps) = (self.options.rows, self.encoder.vector_steps().max(1));
+        let width = self.width() / steps;
+        for (n, &sample) in chosen.iter().enumerate() {
+            for (t, vector) in self.samples[sample].vector.chunks_exact(width.max(1)).enumerate() {
+                out[(t * rows + n) * width..][..width].copy_from_slice(vector);
+            }
         }
     }
 }

@@ -39,9 +39,22 @@ pub struct Sample {
     pub tokens: Vec<u32>,
     /// Its class or next word alone, or a target a token, [`IGNORE`] where none is scored.
     pub targets: Vec<u32>,
-    /// What a caption is of; empty of others.
+    /// What a caption is of, or the numbers of all steps of a row of an array; empty of others.
     pub vector: Vec<f32>,
 }
+
+/// What the samples of arrays are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Arrays {
+    /// Token ids are less than this; 0: the samples are numbers.
+    vocabulary: usize,
+    /// Steps of the numbers of a sample; 0: they are one vector.
+    steps: usize,
+}
+
+/// Stands for a step of numbers, which has no token.
+const STEP: u32 = 1;
 
 /// The classes and words of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -57,6 +70,8 @@ pub struct Encoder {
     longest: usize,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     characters: Vec<char>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    arrays: Option<Arrays>,
     /// Those of the configuration, which the run keeps too.
     #[serde(skip)]
     prepare: PrepareOptions,
@@ -70,7 +85,13 @@ impl Encoder {
     /// [`Error::Usage`] where there are fewer than two classes or no words; [`Error::Input`] with file and line where a label is
     /// none of `task.classes`.
     pub fn new(task: &TaskConfig, records: &Records, train: &[bool]) -> Result<Encoder> {
+        let arrays = Arrays::of(task, records)?;
         let mut classes = task.classes.clone();
+        if let (true, Some(_)) = (classes.is_empty(), arrays) {
+            let most =
+                records.records.iter().filter_map(|record| record.content.array()?.2.iter().max().copied()).max();
+            classes = (0..=most.unwrap_or(0)).map(|class| class.to_string()).collect();
+        }
         if classes.is_empty() {
             let labels = records.records.iter().flat_map(|record| record.content.labels());
             classes = labels.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect();
@@ -86,7 +107,7 @@ impl Encoder {
             TaskKind::Tag => WordIndex::of_words(chosen().flat_map(Content::words).map(|word| prepare.clean(word))),
             _ => WordIndex::of_texts(chosen().filter_map(Content::text), &prepare),
         };
-        if words.is_empty() {
+        if words.is_empty() && arrays.is_none() {
             return Err(Error::usage("no word is left of the training texts").mend("let task.prepare filter less"));
         }
         let characters: BTreeSet<char> = match task.kind {
@@ -95,13 +116,17 @@ impl Encoder {
         };
         let longest = match (task.kind, prepare.maxlen) {
             (TaskKind::Tag, _) => 0,
+            (_, 0) if arrays.is_some() => {
+                let rows = chosen().filter_map(Content::array);
+                rows.map(|(tokens, steps, _)| tokens.len().max(steps)).max().unwrap_or(0)
+            }
             (_, 0) => {
                 chosen().filter_map(Content::text).map(|text| words.encode(text, &prepare).len()).max().unwrap_or(0)
             }
             (_, most) => most,
         };
         let characters = characters.into_iter().collect();
-        Ok(Encoder { format: FORMAT, kind: task.kind, classes, words, longest, characters, prepare })
+        Ok(Encoder { format: FORMAT, kind: task.kind, classes, words, longest, characters, arrays, prepare })
     }
 
     /// The encoder that a run keeps.
@@ -114,7 +139,7 @@ impl Encoder {
             return Err(format!("has format {}, this version reads format {FORMAT}", encoder.format));
         }
         let labels = encoder.classes.len() >= 2 || !task.kind.has_labels();
-        if encoder.kind != task.kind || !labels || encoder.words.is_empty() {
+        if encoder.kind != task.kind || !labels || encoder.words.is_empty() && encoder.arrays.is_none() {
             return Err("does not belong to this run's configuration".to_owned());
         }
         encoder.prepare = task.prepare.clone();
@@ -146,8 +171,48 @@ impl Encoder {
         &self.prepare
     }
 
+    /// Whether the samples are rows of arrays, and no texts.
+    pub fn is_of_arrays(&self) -> bool {
+        self.arrays.is_some()
+    }
+
+    /// Whether samples have tokens; else they are numbers alone.
+    pub fn has_tokens(&self) -> bool {
+        self.arrays.is_none_or(|arrays| arrays.vocabulary > 0)
+    }
+
+    /// Steps of the numbers of a sample; 0 where they are one vector or there are none.
+    pub fn vector_steps(&self) -> usize {
+        self.arrays.map_or(0, |arrays| arrays.steps)
+    }
+
+    /// The tokens of a row of an array: its ids, cut as the configuration says, or what stands for its steps.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(super) fn array(&self, tokens: &[u32], steps: usize) -> Result<Vec<u32>, String> {
+        let Some(arrays) = self.arrays else { return Err("the run learned from texts, not from arrays".to_owned()) };
+        if arrays.vocabulary == 0 {
+            return match steps == arrays.steps {
+                true => Ok(vec![STEP; steps]),
+                false => Err(format!("the numbers have {steps} steps, those of the training have {}", arrays.steps)),
+            };
+        }
+        if let Some(id) = tokens.iter().find(|&&id| id as usize >= arrays.vocabulary) {
+            return Err(format!("the token id {id} is none of the model's, which are less than {}", arrays.vocabulary));
+        }
+        let mut tokens = tokens.to_vec();
+        if self.longest > 0 {
+            truncate(&mut tokens, self.longest, self.prepare.truncating);
+        }
+        Ok(tokens)
+    }
+
     /// Tokens: rows of the embedding's table.
     pub fn vocabulary(&self) -> usize {
+        if let Some(arrays) = self.arrays {
+            return arrays.vocabulary.max(1);
+        }
         match self.kind {
             TaskKind::Classify | TaskKind::Next => self.words.vocabulary(&self.prepare),
             TaskKind::Caption => self.words.vocabulary(&self.prepare) + 2,
@@ -227,12 +292,13 @@ impl Encoder {
 
     /// Whether a token of a sentence is a word, and not a character of one.
     pub fn is_word(&self, token: u32) -> bool {
-        self.kind == TaskKind::Tag && (1..=self.unknown_word()).contains(&token)
+        let last = if self.arrays.is_some() { u32::MAX } else { self.unknown_word() };
+        self.kind == TaskKind::Tag && (1..=last).contains(&token)
     }
 
     /// Whether a token of a sentence stands for a word that no training sample has.
     pub fn is_unknown(&self, token: u32) -> bool {
-        self.kind == TaskKind::Tag && token == self.unknown_word()
+        self.kind == TaskKind::Tag && self.arrays.is_none() && token == self.unknown_word()
     }
 
     /// What hides a word of a sentence in training, and how often the word was seen.
@@ -286,6 +352,22 @@ impl Encoder {
                 }
                 samples.push(Sample { tokens, targets, ..Sample::default() });
             }
+            Content::Array { tokens, steps, labels, .. } => {
+                let wrong = |what: String| records.wrong(record, record.line, what);
+                let tokens = self.array(tokens, *steps).map_err(|what| {
+                    wrong(what).mend(
+                        "give samples like those of the training; task.prepare.num_words sets how many ids there are",
+                    )
+                })?;
+                let target = |&label: &i64| match usize::try_from(label) {
+                    Ok(class) if class < self.classes.len() => Ok(class as u32),
+                    // One of a class that nothing is known of is told by its number.
+                    Ok(class) => self.class(&format!("number {class}"), wrong),
+                    Err(_) => Ok(IGNORE),
+                };
+                let targets = labels.iter().map(target).collect::<Result<Vec<u32>>>()?;
+                samples.push(Sample { tokens, targets, vector: record.vector.clone() });
+            }
             Content::Words(text) if self.kind == TaskKind::Caption => {
                 if let Some(word) = self.unknown(text) {
                     let what = format!("the word `{word}` is none of the model's");
@@ -322,16 +404,51 @@ impl Encoder {
             .iter()
             .map(|class| format!("{class}\n"))
             .chain(self.characters.iter().map(char::to_string))
+            .chain(self.arrays.map(|arrays| format!("{} {}", arrays.vocabulary, arrays.steps)))
             .collect();
         u64::from(crc32c::crc32c(words.as_bytes())) << 32 | u64::from(crc32c::crc32c(rest.as_bytes()))
     }
 }
 
+impl Arrays {
+    /// What the samples of these records are; none where they are texts.
+    fn of(task: &TaskConfig, records: &Records) -> Result<Option<Arrays>> {
+        let mut rows = records.records.iter().filter_map(|record| record.content.array());
+        let Some((first, steps, _)) = rows.next() else { return Ok(None) };
+        if rows.clone().count() + 1 < records.records.len() {
+            return Err(
+                Error::usage("some samples are rows of arrays and some are texts").mend("give files of one kind")
+            );
+        }
+        let other =
+            |(tokens, of_steps, _): (&[u32], usize, &[i64])| tokens.is_empty() != first.is_empty() || of_steps != steps;
+        if rows.clone().any(other) {
+            return Err(Error::usage("the arrays of the files have different axes").mend("give files of one kind"));
+        }
+        let largest = rows.flat_map(|(tokens, ..)| tokens).chain(first).max().copied();
+        let vocabulary = match (largest, task.prepare.num_words) {
+            (None, _) => 0,
+            (Some(largest), 0) => largest as usize + 1,
+            (Some(_), most) => most,
+        };
+        Ok(Some(Arrays { vocabulary, steps }))
+    }
+}
+
 impl Content {
+    /// Tokens, steps and labels of a row of an array.
+    pub(super) fn array(&self) -> Option<(&[u32], usize, &[i64])> {
+        match self {
+            Content::Array { tokens, steps, labels, .. } => Some((tokens, *steps, labels)),
+            _ => None,
+        }
+    }
+
     /// Its labels.
     pub fn labels(&self) -> impl Iterator<Item = &str> {
         let (one, many) = match self {
             Content::Text { label, .. } => (Some(label.as_str()), &[][..]),
+            Content::Array { label, .. } => (Some(label.as_str()).filter(|label| !label.is_empty()), &[][..]),
             Content::Sentence(words) => (None, words.as_slice()),
             Content::Words(_) => (None, &[][..]),
         };
@@ -342,14 +459,14 @@ impl Content {
     pub fn text(&self) -> Option<&str> {
         match self {
             Content::Text { text, .. } | Content::Words(text) => Some(text),
-            Content::Sentence(_) => None,
+            Content::Sentence(_) | Content::Array { .. } => None,
         }
     }
 
     /// The words of a sentence.
     pub fn words(&self) -> impl Iterator<Item = &str> {
         let words = match self {
-            Content::Text { .. } | Content::Words(_) => &[][..],
+            Content::Text { .. } | Content::Words(_) | Content::Array { .. } => &[][..],
             Content::Sentence(words) => words.as_slice(),
         };
         words.iter().map(|(word, ..)| word.as_str())
@@ -367,6 +484,7 @@ impl Content {
                 key.push_str(&prepare.clean(word));
                 key.push('\n');
             }),
+            Content::Array { tokens, .. } => tokens.iter().for_each(|token| key.push_str(&format!("{token} "))),
         }
         // What is left of it is nothing: such texts are not all one.
         match (self, key.is_empty()) {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::config::{FormatName, TaskConfig, TaskKind};
 use crate::error::{At, Error, Result};
 
+use super::arrays::read_samples;
 use super::npy::{Array, read_npy};
 use super::table::{Row, json_vector, sample};
 use super::{Push, format_of, read_text};
@@ -53,8 +54,8 @@ fn scaled(row: &[f32], scale: f32) -> Vec<f32> {
 /// # Errors
 /// [`Error::Input`] with the line where something is no number, or a vector has not `width` numbers.
 pub fn read_vectors(task: &TaskConfig, path: &Path, width: usize) -> Result<Vec<Vec<f32>>> {
-    let vectors: Vec<(u64, Vec<f32>)> = if path.extension().is_some_and(|ending| ending == "npy") {
-        let (array, _) = read_npy(path)?;
+    let vectors: Vec<(u64, Vec<f32>)> = if path.extension().is_some_and(|ending| ending == "npy" || ending == "npz") {
+        let array = read_samples(task, path)?;
         (0..array.rows).map(|row| (row as u64 + 1, scaled(array.row(row), task.vector_scale))).collect()
     } else {
         let (text, format) = (read_text(path)?, format_of(&TaskConfig { format: None, ..task.clone() }, path)?);

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::config::TaskKind;
 use crate::corpus::IGNORE;
 use crate::report::{Align, Table};
 
@@ -136,12 +137,16 @@ impl Scored {
         let (mut nats, mut unknown, mut right) = (0.0, [0u64; 2], [0u64; 2]);
         let mut words = false;
         for (place, sample) in samples.iter().enumerate() {
-            let scored = sample.targets.iter().enumerate().filter(|(_, target)| **target != IGNORE);
+            // There is a prediction for each word of a sentence, and for each step of a row that is tagged.
+            let tags = encoder.kind() == TaskKind::Tag;
+            let is_word = |at: usize| sample.tokens.get(at).is_some_and(|&token| encoder.is_word(token));
+            let predicted = sample.targets.iter().enumerate().filter(|&(at, _)| !tags || is_word(at));
             let rows = predictions.probabilities(place).zip(predictions.of(place, threshold));
-            for ((at, &target), (row, prediction)) in scored.zip(rows) {
+            for ((at, &target), (row, prediction)) in predicted.zip(rows).filter(|((_, target), _)| **target != IGNORE)
+            {
                 confusion.add(target, prediction.class);
                 nats -= f64::from(row[target as usize]).max(f64::MIN_POSITIVE).ln();
-                if sample.tokens.get(at).is_some_and(|&token| encoder.is_word(token)) {
+                if tags && !encoder.is_of_arrays() {
                     words = true;
                     let kind = usize::from(encoder.is_unknown(sample.tokens[at]));
                     unknown[kind] += 1;

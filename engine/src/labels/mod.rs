@@ -1,11 +1,12 @@
 //! Labelled samples: files of them, their classes, how they are shared out, their batches, and how well they are predicted.
 //!
-//! `table.rs` reads TSV, CSV and JSON lines, `conllu.rs` CoNLL-U, `lines.rs` plain lines and `npy.rs` arrays of vectors; they
-//! give [`Record`]s. [`Encoder`] (`encoder.rs`) turns those into tokens and targets ([`Sample`]) and is kept by a run, so that a
+//! `table.rs` reads TSV, CSV and JSON lines, `conllu.rs` CoNLL-U, `lines.rs` plain lines, `arrays.rs` NumPy's arrays (`npy.rs` one,
+//! `npz.rs` archives of them); they give [`Record`]s. [`Encoder`] (`encoder.rs`) turns those into tokens and targets ([`Sample`]) and is kept by a run, so that a
 //! prompt is prepared as the training texts were. `split.rs` shares samples out, `batches.rs` makes them batches of the training
 //! loop, `metrics.rs` and `predict.rs` score classes, `words.rs` words; `captions.rs` searches the text for a vector and `next.rs`
 //! goes on from a prompt.
 
+mod arrays;
 mod batches;
 mod captions;
 mod conllu;
@@ -14,11 +15,13 @@ mod lines;
 mod metrics;
 mod next;
 mod npy;
+mod npz;
 mod predict;
 mod split;
 mod table;
 mod words;
 
+pub use arrays::read_array;
 pub use batches::{BatchOptions, SampleBatches};
 pub use captions::{Caption, Search, captions, exact};
 pub use encoder::{Encoder, Sample, TASK};
@@ -48,7 +51,7 @@ pub struct Record {
     pub line: u64,
     /// The text.
     pub content: Content,
-    /// What a caption is of; empty of others.
+    /// What a caption is of, or the numbers of an array; empty of others.
     pub vector: Vec<f32>,
 }
 
@@ -66,6 +69,17 @@ pub enum Content {
     Sentence(Vec<(String, String, u64)>),
     /// A text whose own words are learned.
     Words(String),
+    /// A row of an array.
+    Array {
+        /// Its token ids; none where it is numbers, the record's vector.
+        tokens: Vec<u32>,
+        /// Steps of the numbers; 0: they are one vector, or there are none.
+        steps: usize,
+        /// Its class alone, or one a step, -1 where none is scored.
+        labels: Vec<i64>,
+        /// Its class, of a row that has one.
+        label: String,
+    },
 }
 
 /// Labelled samples from files.
@@ -92,11 +106,15 @@ impl Records {
         let mut all = Records { files: files.to_vec(), ..Records::default() };
         let mut hash = crc32c::crc32c(b"");
         for (file, path) in files.iter().enumerate() {
+            let format = format_of(task, path)?;
+            let mut push = |line, content, vector| all.records.push(Record { file, line, content, vector });
+            if format == FormatName::Npy {
+                all.fingerprint = all.fingerprint.rotate_left(7) ^ arrays::read(task, path, &mut push)?;
+                continue;
+            }
             let text = read_text(path)?;
             hash = crc32c::crc32c_append(hash, text.as_bytes());
             all.fingerprint = u64::from(hash) << 32 | (text.len() as u64 & 0xffff_ffff);
-            let format = format_of(task, path)?;
-            let mut push = |line, content, vector| all.records.push(Record { file, line, content, vector });
             match format {
                 FormatName::Conllu => conllu::read(task, path, &text, &mut push)?,
                 FormatName::Lines => {
@@ -164,6 +182,7 @@ fn format_of(task: &TaskConfig, path: &Path) -> Result<FormatName> {
         Some("jsonl" | "ndjson") => FormatName::JsonLines,
         Some("conllu") => FormatName::Conllu,
         Some("tsv") => FormatName::Tsv,
+        Some("npy" | "npz") => FormatName::Npy,
         _ => match task.kind {
             TaskKind::Tag => FormatName::Conllu,
             TaskKind::Classify => FormatName::Tsv,
@@ -175,11 +194,12 @@ fn format_of(task: &TaskConfig, path: &Path) -> Result<FormatName> {
         FormatName::Conllu => task.kind == TaskKind::Tag,
         FormatName::Lines => !task.kind.has_labels(),
         FormatName::Tsv | FormatName::Csv | FormatName::JsonLines => task.kind != TaskKind::Tag,
+        FormatName::Npy => task.kind != TaskKind::Next,
     };
     if !fits {
         return Err(Error::input(path, format!("samples of the task {} are not read from {format}", task.kind)).mend(
-            "tags are read from CoNLL-U, classes from tsv, csv and jsonl, texts without labels from these and lines: set \
-             task.format",
+            "tags are read from CoNLL-U and npy, classes from tsv, csv, jsonl and npy, texts without labels from tsv, csv, jsonl and \
+             lines: set task.format",
         ));
     }
     Ok(format)

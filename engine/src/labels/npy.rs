@@ -17,6 +17,10 @@ pub struct Array {
     pub rows: usize,
     /// The product of the others.
     pub width: usize,
+    /// All axes.
+    pub shape: Vec<usize>,
+    /// Whether it was whole numbers.
+    pub integers: bool,
     values: Vec<f32>,
 }
 
@@ -92,7 +96,7 @@ pub fn parse_npy(bytes: &[u8]) -> Result<Array, String> {
     let values: Vec<f32> = data.chunks_exact(size).map(number).collect();
     match values.iter().position(|value| !value.is_finite()) {
         Some(place) => Err(format!("has {} in row {}", values[place], place / width.max(1))),
-        None => Ok(Array { rows, width, values }),
+        None => Ok(Array { rows, width, integers: !kind.starts_with("<f"), shape: axes, values }),
     }
 }
 
@@ -120,6 +124,10 @@ fn numbers(kind: &str) -> Result<(usize, Number), String> {
         "<i4" => little!(i32),
         "<i8" => little!(i64),
         _ => {
+            // Rows of different lengths are saved as objects.
+            if kind.starts_with("|O") {
+                return Err("has objects in place of numbers: are its rows of different lengths?".to_owned());
+            }
             return Err(format!(
                 "has numbers of the kind `{kind}`, not f4, f8, u1, i1, u2, i2, i4 or i8 of little end"
             ));

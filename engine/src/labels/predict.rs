@@ -70,6 +70,7 @@ pub fn predict(
     let batches = SampleBatches::new(samples, encoder, BatchOptions { shuffle: None, ..options });
     let (rows, most) = (options.rows, options.steps);
     let (mut inputs, mut targets) = (vec![0; rows * most], vec![IGNORE; rows * most]);
+    let mut vectors = vec![0.0; rows * batches.width()];
     let mut state = network.new_state(rows);
     let words = |sample: &Sample| match encoder.kind() {
         TaskKind::Tag => sample.tokens.iter().filter(|&&token| encoder.is_word(token)).count(),
@@ -90,8 +91,12 @@ pub fn predict(
                 place += usize::from(is_word);
             }
         }
+        batches.vectors(0, index, &mut vectors);
+        let vectors = [vectors.as_slice()];
+        let vectors = &vectors[..usize::from(batches.width() > 0)];
+        let inputs = if batches.takes_tokens() { inputs } else { &[] };
         network.predict_each(
-            &Batch { steps, rows, inputs, targets: &[], ..Batch::default() },
+            &Batch { steps, rows, inputs, vectors, ..Batch::default() },
             &mut state,
             |t, n, logits| {
                 let Some(&sample) = chosen.get(n) else { return };

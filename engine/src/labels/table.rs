@@ -24,7 +24,7 @@ pub(super) fn read(task: &TaskConfig, format: FormatName, path: &Path, text: &st
             }
             Ok(())
         }
-        FormatName::Tsv | FormatName::Conllu | FormatName::Lines => {
+        FormatName::Tsv | FormatName::Conllu | FormatName::Lines | FormatName::Npy => {
             let mut rows = Rows::new(task, path);
             for (line, row) in (1..).zip(text.lines()) {
                 rows.row(line, &row.split('\t').collect::<Vec<_>>(), push)?;

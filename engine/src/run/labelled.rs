@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{ClassWeights, RunConfig, TaskConfig, TaskKind, ThresholdName, VALID_SAMPLES};
 use crate::corpus::IGNORE;
 use crate::error::{Error, Result};
-use crate::graph::Graph;
+use crate::graph::{Graph, Input};
 use crate::labels::{
     BatchOptions, Encoder, Part, Predictions, Record, Records, Sample, SampleBatches, Shares, TASK, best_threshold,
     share_out,
@@ -143,9 +143,9 @@ impl Labelled {
 /// The part of each sample of the training files.
 fn parts(config: &RunConfig, task: &TaskConfig, records: &Records) -> Vec<Part> {
     // Equal pictures stand on one side, as equal texts do.
-    let key = |record: &Record| match task.kind {
-        TaskKind::Caption => format!("{:08x}", crc32c::crc32c(bytemuck::cast_slice(&record.vector))),
-        _ => record.content.key(&task.prepare),
+    let key = |record: &Record| match record.vector.is_empty() {
+        false => format!("{:08x}", crc32c::crc32c(bytemuck::cast_slice(&record.vector))),
+        true => record.content.key(&task.prepare),
     };
     let keys: Vec<String> = records.records.iter().map(key).collect();
     let mut labels: Vec<&str> =
@@ -173,6 +173,8 @@ pub fn labelled_graph(config: &RunConfig, encoder: &Encoder) -> Result<Graph> {
     let wrong = |what: String, mend: &str| Err(Error::usage(what).mend(mend));
     if kind == TaskKind::Caption {
         one_vector(&graph)?;
+    } else if !encoder.has_tokens() {
+        numbers_alone(&graph, encoder.vector_steps() > 0)?;
     } else {
         graph.require_text_alone()?;
     }
@@ -209,6 +211,20 @@ pub fn labelled_graph(config: &RunConfig, encoder: &Encoder) -> Result<Graph> {
     Ok(graph)
 }
 
+/// Refuses a model that does not take the numbers of arrays and nothing else: a vector a sample, or one a step.
+fn numbers_alone(graph: &Graph, steps: bool) -> Result<()> {
+    let inputs: Vec<_> = graph.vector_inputs().collect();
+    let fits = |input: &Input| input.batch_size.is_none() && input.sequence.unwrap_or(true) == steps;
+    match inputs.as_slice() {
+        [(_, input)] if !graph.takes_tokens() && fits(input) => Ok(()),
+        _ => {
+            let (one, each) = if steps { ("a vector a step", "") } else { ("a vector", ", sequence = false") };
+            let what = format!("the samples are {one}, the model takes something else");
+            Err(Error::usage(what).mend(format!("let it begin with {{ type = \"input\", width = W{each} }} alone")))
+        }
+    }
+}
+
 /// Refuses a model that does not take a vector a text, and its words.
 fn one_vector(graph: &Graph) -> Result<()> {
     let inputs: Vec<_> = graph.vector_inputs().collect();
@@ -237,6 +253,9 @@ fn one_vector(graph: &Graph) -> Result<()> {
 /// [`Error::Usage`] that names both widths and the layer.
 pub fn check_vectors(graph: &Graph, samples: &[Sample]) -> Result<()> {
     let found = samples.first().map_or(0, |sample| sample.vector.len());
+    let steps = samples.first().map_or(0, |sample| sample.tokens.len()).max(1);
+    let of_steps = graph.vector_inputs().next().is_some_and(|(node, _)| graph.nodes()[node].shape.time.is_some());
+    let found = if of_steps { found / steps } else { found };
     match graph.vector_inputs().next() {
         Some((node, input)) if input.width != found && !samples.is_empty() => {
             let (name, width) = (&graph.nodes()[node].name, input.width);

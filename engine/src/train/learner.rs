@@ -92,11 +92,15 @@ pub trait Batches {
     fn targets(&self, steps: usize) -> usize {
         steps * self.rows()
     }
-    /// Numbers of the vector that each row brings beside its tokens; 0: none.
+    /// Whether a batch has tokens; else its rows are vectors alone.
+    fn takes_tokens(&self) -> bool {
+        true
+    }
+    /// Numbers of the vector that each row brings beside its tokens, or of the vectors of all its steps; 0: none.
     fn width(&self) -> usize {
         0
     }
-    /// Fills the vectors (N, width) of the batch that was filled last, `index` of `epoch`. Called where there are any.
+    /// Fills the vectors, (N, width) or by steps (T, N, width / T), of the batch that was filled last, `index` of `epoch`. Called where there are any.
     fn vectors(&self, _epoch: u64, _index: u64, _out: &mut [f32]) {}
     /// Looks whether the file behind it is still the one that was opened; called once an epoch.
     fn recheck(&self) -> Result<()> {

@@ -45,7 +45,8 @@ impl<'a, L: Learner> Scoring<'a, L> {
         }
         let rows = self.data.rows();
         let steps = self.data.batch(0, self.next, &mut self.inputs, &mut self.targets)?;
-        let (inputs, targets) = (&self.inputs[..steps * rows], &self.targets[..self.data.targets(steps)]);
+        let tokens = if self.data.takes_tokens() { steps * rows } else { 0 };
+        let (inputs, targets) = (&self.inputs[..tokens], &self.targets[..self.data.targets(steps)]);
         let (vectors, any) = (&mut self.vectors, self.data.width() > 0);
         if any {
             self.data.vectors(0, self.next, vectors);

@@ -177,7 +177,7 @@ impl Train {
             }
         }
         show.line(&format!("\nThe run is in {path}. Go on with:"));
-        show.line(&format!("  {}", use_of(task.kind, &path.to_string())));
+        show.line(&format!("  {}", use_of((task.kind, encoder.is_of_arrays()), &path.to_string())));
         show.line(&format!("  unroll train --resume {path} {}", further(config, &outcome)));
         show.object(&json!({
             "event": "finished", "run": run.path(), "step": outcome.step, "threshold": decision.threshold,
@@ -187,8 +187,9 @@ impl Train {
 }
 
 /// The command that uses a run.
-fn use_of(kind: TaskKind, path: &str) -> String {
+fn use_of((kind, arrays): (TaskKind, bool), path: &str) -> String {
     match kind {
+        TaskKind::Classify | TaskKind::Tag if arrays => format!("unroll predict {path} --array FILE.npy"),
         TaskKind::Classify | TaskKind::Tag => format!("unroll predict {path} --text \"...\""),
         TaskKind::Next => format!("unroll generate {path} --prompt \"...\" --length 10 --temperature 0"),
         TaskKind::Caption => format!("unroll predict {path} --vectors FILE --beam 4"),
@@ -212,6 +213,15 @@ fn tell(show: &mut Show, name: &str, scores: &Scores) {
     show.object(&object);
 }
 
+/// What tokens there are.
+fn known(encoder: &Encoder) -> String {
+    match (encoder.is_of_arrays(), encoder.has_tokens()) {
+        (false, _) => format!("{} words", count(encoder.words().len() as u64)),
+        (true, true) => format!("token ids below {}", count(encoder.vocabulary() as u64)),
+        (true, false) => "numbers".to_owned(),
+    }
+}
+
 /// What is trained on what.
 fn introduction(prepared: &Prepared) -> Vec<String> {
     let Prepared { config, data, graph, network, .. } = prepared;
@@ -224,7 +234,7 @@ fn introduction(prepared: &Prepared) -> Vec<String> {
     let [train, valid, test] = [&data.train, &data.valid, &data.test].map(|samples| count(samples.len() as u64));
     vec![
         format!("samples: {train} to train on, {valid} to validate, {test} to test"),
-        format!("{classes}{} words", count(data.encoder.words().len() as u64)),
+        format!("{classes}{}", known(&data.encoder)),
         format!("model: {}, {} parameters{memory}", layers.join(" > "), count(graph.parameter_count())),
         format!(
             "batch: {} samples, {}, {} threads, {}",

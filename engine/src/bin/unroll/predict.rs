@@ -8,7 +8,7 @@ use serde_json::{Map, json};
 use unicode_segmentation::UnicodeSegmentation;
 use unroll::config::TaskKind;
 use unroll::error::{Error, Result};
-use unroll::labels::{Caption, Prediction, Predictions, Sample, Search, captions, predict, read_vectors};
+use unroll::labels::{Caption, Prediction, Predictions, Sample, Search, captions, predict, read_array, read_vectors};
 use unroll::report::{Out, json_line};
 
 use crate::labels::{SearchOptions, TrainedTask};
@@ -31,8 +31,9 @@ pub(crate) struct Predict {
     /// Sentences are parted into words by white space alone; else punctuation is parted from words too (UAX #29)
     #[arg(long)]
     words: bool,
-    /// Of captions: the vectors, a NumPy array (.npy), rows of numbers (.csv, .tsv) or JSON lines
-    #[arg(long, value_name = "FILE")]
+    /// Of captions: the vectors, a NumPy array (.npy), rows of numbers (.csv, .tsv) or JSON lines. Of a run on arrays: the samples,
+    /// .npy or .npz
+    #[arg(long, visible_alias = "array", value_name = "FILE")]
     vectors: Option<PathBuf>,
     #[command(flatten)]
     search: SearchOptions,
@@ -73,8 +74,18 @@ impl Predict {
             (_, TaskKind::Caption) => {
                 return Err(Error::usage("a caption is found for a vector, not for a text").mend("give --vectors FILE"));
             }
+            (Some(path), _) if self.text.is_empty() && trained.encoder.is_of_arrays() => {
+                return self.rows(&trained, path, &mut out);
+            }
+            (None, _) if trained.encoder.is_of_arrays() => {
+                return Err(Error::usage("this run learned from arrays, not from texts")
+                    .mend("give rows of an array by --array FILE.npy"));
+            }
             (Some(_), _) => {
-                return Err(Error::option("--vectors", format!("is for captions, this run learned to {kind}")));
+                return Err(Error::option(
+                    "--vectors",
+                    format!("is for captions and arrays, this run learned to {kind} texts"),
+                ));
             }
             (None, _) => {}
         }
@@ -115,6 +126,37 @@ impl Predict {
             let line = match trained.task.kind {
                 TaskKind::Tag => self.tags(trained, &predictions, i, &parted[i])?,
                 _ => self.class(trained, &predictions, i, text, samples[i].tokens.len())?,
+            };
+            out.line(&line)?;
+        }
+        Ok(())
+    }
+
+    /// The class, or the tags, of each row of an array.
+    fn rows(&self, trained: &TrainedTask, path: &Path, out: &mut Out<std::io::Stdout>) -> Result<()> {
+        let encoder = &trained.encoder;
+        let samples = read_array(&trained.task, encoder, path)?;
+        let (mut network, batches) = trained.network(&samples, (&self.using, self.batch.min(samples.len())))?;
+        let predictions = predict(&mut network, encoder, &samples, batches)?;
+        for row in 0..samples.len() {
+            let found: Vec<Prediction> = predictions.of(row, trained.decision.threshold).collect();
+            let named = found.iter().map(|found| (encoder.name(found.class), found.probability));
+            let line = match (self.json, trained.task.kind) {
+                (false, TaskKind::Tag) => named.map(|(name, _)| name).collect::<Vec<_>>().join(" "),
+                (false, _) => named.map(|(name, p)| format!("{name}\t{p:.4}")).collect(),
+                (true, TaskKind::Tag) => {
+                    let tags: Vec<_> = named.map(|(tag, p)| json!({ "tag": tag, "probability": p })).collect();
+                    json_line(&json!({ "row": row, "tags": tags }))?
+                }
+                (true, _) => {
+                    let rows = predictions.probabilities(row).flatten();
+                    let of_each: Map<_, _> =
+                        (0..).zip(rows).map(|(c, p)| (encoder.name(c).to_owned(), json!(p))).collect();
+                    let (class, probability) = named.last().unwrap_or_default();
+                    json_line(
+                        &json!({ "row": row, "class": class, "probability": probability, "probabilities": of_each }),
+                    )?
+                }
             };
             out.line(&line)?;
         }

@@ -262,7 +262,8 @@ impl<'a, L: Learner> Trainer<'a, L> {
             steps
         };
         let rows = train.rows();
-        let (inputs, targets) = (&self.inputs[..steps * rows], &self.targets[..train.targets(steps)]);
+        let tokens = if train.takes_tokens() { steps * rows } else { 0 };
+        let (inputs, targets) = (&self.inputs[..tokens], &self.targets[..train.targets(steps)]);
         let vectors = [self.vectors.as_slice()];
         let vectors = &vectors[..usize::from(train.width() > 0)];
         let batch = Batch { steps, rows, inputs, targets, vectors, mask: None };

@@ -1,0 +1,256 @@
+//! Labelled samples in NumPy arrays: token ids (N, T) or numbers (N, D) or (N, T, D), with labels (N) or (N, T).
+//!
+//! An archive (`.npz`) has both, as `x` and `y` unless the task says otherwise; the labels of `a.npy` are in `a.labels.npy`. Token
+//! 0 is padding: what stands of it before and behind a row is taken away, and put back as the configuration says. A label is the
+//! number of a class; of a tagged sequence -1 is not scored. Captions have vectors (N, D) and, as labels, token ids (N, T).
+
+use std::path::{Path, PathBuf};
+
+use crate::config::{TaskConfig, TaskKind};
+use crate::corpus::{IGNORE, read_file};
+use crate::error::{At, Error, Result};
+
+use super::encoder::{Encoder, Sample};
+use super::npy::{Array, parse_npy};
+use super::npz::members;
+use super::{Content, Push};
+
+/// Token ids and labels are less than this: an f32 has them all.
+const LARGEST: f32 = 16_777_216.0;
+
+/// The arrays of a file and their names in messages.
+struct Pair {
+    samples: (Array, String),
+    labels: (Array, String),
+    fingerprint: u64,
+}
+
+/// What is wrong in a file, and how to mend it.
+fn wrong(path: &Path, what: impl Into<String>, mend: &str) -> Error {
+    Error::input(path, what).mend(mend)
+}
+
+/// What is wrong in a row; the first is 1, as lines are counted.
+fn wrong_row(path: &Path, row: usize, what: impl Into<String>, mend: &str) -> Error {
+    Error::input_at(path, At::Line(row as u64 + 1), what).mend(mend)
+}
+
+/// The names in an archive of what the samples and the labels are.
+fn names(task: &TaskConfig) -> (&str, &str) {
+    match task.kind {
+        TaskKind::Caption => (task.vector.as_deref().unwrap_or("x"), task.text.as_deref().unwrap_or("y")),
+        _ => (task.text.as_deref().unwrap_or("x"), task.label.as_deref().unwrap_or("y")),
+    }
+}
+
+fn is_archive(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npz"))
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    u64::from(crc32c::crc32c(bytes)) << 32 | bytes.len() as u64 & 0xffff_ffff
+}
+
+/// An array from its bytes.
+fn array(path: &Path, name: &str, bytes: &[u8]) -> Result<Array> {
+    parse_npy(bytes).map_err(|what| {
+        let what = if is_archive(path) { format!("`{name}` {what}") } else { what };
+        wrong(path, what, "write it by numpy.save, or numpy.savez, of numpy.ascontiguousarray(array)")
+    })
+}
+
+/// The array `name` of an archive.
+fn member(path: &Path, bytes: &[u8], name: &str) -> Result<Array> {
+    let mend = "write it by numpy.savez(file, x=..., y=...)";
+    let found = members(bytes).map_err(|what| wrong(path, what, mend))?;
+    let Some(member) = found.iter().find(|member| member.name == name) else {
+        let names: Vec<&str> = found.iter().map(|member| member.name).collect();
+        let what = format!("has no array `{name}`, but {}", names.join(", "));
+        return Err(wrong(
+            path,
+            what,
+            "name the arrays by task.text and task.label (of captions task.vector and task.text)",
+        ));
+    };
+    array(path, name, &member.unpack().map_err(|what| wrong(path, what, mend))?)
+}
+
+/// The rows of a `.npy`, or of the array of samples of an archive.
+pub(super) fn read_samples(task: &TaskConfig, path: &Path) -> Result<Array> {
+    let bytes = read_file(path)?;
+    if is_archive(path) { member(path, &bytes, names(task).0) } else { array(path, "", &bytes) }
+}
+
+/// The samples of a file without labels, for predictions by this encoder.
+///
+/// # Errors
+/// [`Error::Input`] that says what the file is not, or the row that is not like those of the training.
+pub fn read_array(task: &TaskConfig, encoder: &Encoder, path: &Path) -> Result<Vec<Sample>> {
+    let array = read_samples(task, path)?;
+    let tokens = encoder.has_tokens();
+    let axes = if encoder.vector_steps() > 0 { 3 } else { 2 };
+    if array.shape.len() != axes || tokens && !array.integers {
+        let like =
+            if tokens { "token ids (N, T), whole numbers" } else { ["numbers (N, D)", "numbers (N, T, D)"][axes - 2] };
+        let what = format!("has the shape {}, the run learned from {like}", array.shown());
+        return Err(wrong(path, what, "give samples like those of the training"));
+    }
+    let steps = if axes == 3 { array.shape[1] } else { 0 };
+    let sample = |row: usize| {
+        let ids = if tokens { token_ids(path, row, array.row(row))?.1 } else { Vec::new() };
+        let encoded = encoder.array(&ids, steps);
+        let tokens = encoded.map_err(|what| wrong_row(path, row, what, "give samples like those of the training"))?;
+        let vector = if !encoder.has_tokens() { array.scaled(row, task.vector_scale) } else { Vec::new() };
+        Ok(Sample { targets: vec![IGNORE; tokens.len().max(1)], tokens, vector })
+    };
+    (0..array.rows).map(sample).collect()
+}
+
+impl Pair {
+    fn read(task: &TaskConfig, path: &Path) -> Result<Pair> {
+        let bytes = read_file(path)?;
+        if is_archive(path) {
+            let (samples, labels) = names(task);
+            let of = |name: &str| Ok::<_, Error>((member(path, &bytes, name)?, format!("`{name}`")));
+            return Ok(Pair { samples: of(samples)?, labels: of(labels)?, fingerprint: hash(&bytes) });
+        }
+        let beside: PathBuf = path.with_extension("labels.npy");
+        if !beside.exists() {
+            let what = format!("its labels are looked for in {}, which is not there", beside.display());
+            return Err(wrong(path, what, "save them there, or both in one file by numpy.savez(file, x=..., y=...)"));
+        }
+        let own = read_file(&beside)?;
+        Ok(Pair {
+            samples: (array(path, "", &bytes)?, "the array".to_owned()),
+            labels: (array(&beside, "", &own)?, beside.display().to_string()),
+            fingerprint: hash(&bytes).rotate_left(7) ^ hash(&own),
+        })
+    }
+}
+
+/// Reads the samples of a file. Returns a hash of its bytes.
+pub(super) fn read(task: &TaskConfig, path: &Path, push: Push<'_>) -> Result<u64> {
+    let Pair { samples: (samples, name), labels: (labels, of_labels), fingerprint } = Pair::read(task, path)?;
+    if samples.rows != labels.rows {
+        let what = format!("{name} has {} rows, {of_labels} has {}", samples.rows, labels.rows);
+        return Err(wrong(path, what, "give a label for each sample"));
+    }
+    let axes = |array: &Array| array.shape.len();
+    let (caption, tag) = (task.kind == TaskKind::Caption, task.kind == TaskKind::Tag);
+    let expected = if tag || caption { 2 } else { 1 };
+    if axes(&labels) != expected || !labels.integers {
+        let (shape, kind) = (labels.shown(), if labels.integers { "whole numbers" } else { "numbers with a fraction" });
+        let what = format!("{of_labels} has the shape {shape} and {kind}, the labels of the task {} are ", task.kind);
+        let what = what + if expected == 1 { "whole numbers of shape (N)" } else { "whole numbers of shape (N, T)" };
+        let mend = if axes(&labels) == 2 && expected == 1 {
+            "give the number of the class, such as y.argmax(axis=1) of one-hot rows, or learn tags: task.kind = \"tag\""
+        } else {
+            "give whole numbers, such as y.astype(\"int64\")"
+        };
+        return Err(wrong(path, what, mend));
+    }
+    let tokens = samples.integers && axes(&samples) == 2 && !caption && task.vector.is_none();
+    samples.check(task, path, (&name, tokens))?;
+    if tag && samples.shape[1] != labels.width {
+        let what = format!("{name} has {} steps a row, {of_labels} has {}", samples.shape[1], labels.width);
+        return Err(wrong(path, what, "give a tag for each step; -1 is not scored"));
+    }
+    for row in 0..samples.rows {
+        let own = labels.row(row);
+        if caption {
+            let words = token_ids(path, row, own)?;
+            let words: Vec<String> = words.1.iter().map(u32::to_string).collect();
+            if words.is_empty() {
+                return Err(wrong_row(path, row, "the caption has no token but padding", "remove the row"));
+            }
+            let vector = samples.scaled(row, task.vector_scale);
+            push(row as u64 + 1, Content::Words(words.join(" ")), vector);
+            continue;
+        }
+        let least = if tag { -1.0 } else { 0.0 };
+        if let Some(label) = own.iter().find(|&&label| !(least..LARGEST).contains(&label)) {
+            let may = if tag {
+                "the numbers of classes, from 0, or -1, which is not scored"
+            } else {
+                "the numbers of classes, from 0"
+            };
+            return Err(wrong_row(
+                path,
+                row,
+                format!("the label {label} is none: labels are {may}"),
+                "mend the labels",
+            ));
+        }
+        let label = if tag { String::new() } else { own[0].to_string() };
+        let mut labels: Vec<i64> = own.iter().map(|&label| label as i64).collect();
+        let (tokens, vector) = if tokens {
+            let (first, ids) = token_ids(path, row, samples.row(row))?;
+            if tag {
+                labels = labels[first..first + ids.len()].to_vec();
+            }
+            (ids, Vec::new())
+        } else {
+            (Vec::new(), samples.scaled(row, task.vector_scale))
+        };
+        if tokens.is_empty() && vector.is_empty() {
+            return Err(wrong_row(path, row, "the sample has no token but padding (0)", "remove the row"));
+        }
+        let steps = if axes(&samples) == 3 { samples.shape[1] } else { 0 };
+        push(row as u64 + 1, Content::Array { tokens, steps, labels, label }, vector);
+    }
+    Ok(fingerprint)
+}
+
+/// The token ids of a row without the padding before and behind them, and how much was before.
+fn token_ids(path: &Path, row: usize, numbers: &[f32]) -> Result<(usize, Vec<u32>)> {
+    let first = numbers.iter().position(|&number| number != 0.0).unwrap_or(numbers.len());
+    let end = numbers.iter().rposition(|&number| number != 0.0).map_or(first, |last| last + 1);
+    let ids = numbers[first..end].iter().map(|&number| match number {
+        0.0 => {
+            let mend = "0 is padding, before and behind the tokens: add 1 to every id, or remove it";
+            Err(wrong_row(path, row, "a 0 stands between tokens", mend))
+        }
+        number if (0.0..LARGEST).contains(&number) => Ok(number as u32),
+        number => {
+            Err(wrong_row(path, row, format!("{number} is no token id"), "ids are whole numbers from 1, 0 is padding"))
+        }
+    });
+    Ok((first, ids.collect::<Result<_>>()?))
+}
+
+impl Array {
+    /// Its shape as NumPy shows it.
+    fn shown(&self) -> String {
+        let axes: Vec<String> = self.shape.iter().map(usize::to_string).collect();
+        format!("({})", axes.join(", "))
+    }
+
+    /// A row of numbers, each times `scale`.
+    fn scaled(&self, row: usize, scale: f32) -> Vec<f32> {
+        self.row(row).iter().map(|number| number * scale).collect()
+    }
+
+    /// Refuses samples of a shape that the task has no meaning for; `tokens`: they are token ids.
+    fn check(&self, task: &TaskConfig, path: &Path, (name, tokens): (&str, bool)) -> Result<()> {
+        let axes = self.shape.len();
+        let fits = match task.kind {
+            TaskKind::Caption => axes == 2,
+            TaskKind::Tag => tokens || axes == 3,
+            _ => tokens || axes == 2 || axes == 3,
+        };
+        if fits {
+            return Ok(());
+        }
+        let may = match task.kind {
+            TaskKind::Caption => "vectors (N, D)",
+            TaskKind::Tag => "token ids (N, T), whole numbers, or numbers (N, T, D)",
+            _ => "token ids (N, T), whole numbers, or numbers (N, D) or (N, T, D)",
+        };
+        let what = format!("{name} has the shape {}, the samples of the task {} are {may}", self.shown(), task.kind);
+        Err(wrong(
+            path,
+            what,
+            "give it such a shape, by reshape, or by numpy.stack of rows that were padded to one length",
+        ))
+    }
+}
