@@ -222,10 +222,8 @@ class Torch:
             if len(x) == 0:
                 output = torch.zeros(0 if sequences else 1, (2 if both else 1) * units)
             else:
-                backward = case.direction == "backward"
-                y, _ = layer(x.flip(0) if backward else x)
-                if backward and sequences:
-                    y = y.flip(0)
+                # As Keras has it, outputs stand in the order of reading.
+                y, _ = layer(x.flip(0) if case.direction == "backward" else x)
                 output = y if sequences else torch.cat([y[-1:, :units], y[:1, units:]], 1) if both else y[-1:]
             if both and case.direction != "concat":
                 a, b = output[:, :units], output[:, units:]
@@ -298,8 +296,6 @@ class Keras:
                 x = tf.constant(case.vectors.transpose(1, 0, 2))
             for layer in built:
                 x = layer(x, mask=mask)
-                if case.direction == "backward" and case.sequences:
-                    x = x[:, ::-1]  # Keras gives the steps in the order of reading, Unroll in that of time
             return head(x)
 
         forward()

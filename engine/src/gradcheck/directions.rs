@@ -151,7 +151,14 @@ impl Model<'_> {
         }
     }
 
-    /// The outputs of each direction that the layer gives, in the order of time: every step's, or the last one's.
+    /// Whether a recurrent node gives its outputs in the order of reading, from the last step on.
+    pub(super) fn is_turned(&self, i: usize) -> bool {
+        let recurrence = self.graph.nodes()[i].config.recurrence();
+        recurrence
+            .is_some_and(|(_, o, reading)| o.return_sequences && matches!(reading, Reading::One { reverse: true }))
+    }
+
+    /// The outputs of each direction that the layer gives: every step's, in the order of time or turned, or the last one's.
     pub(super) fn outputs(
         &self,
         i: usize,
@@ -161,6 +168,9 @@ impl Model<'_> {
     ) -> Vec<Vec<f64>> {
         let output = if options.return_sequences { self.output(i) } else { Output::Repeated };
         let given = |(d, trace): (&Direction<'_>, &Trace)| {
+            if self.is_turned(i) {
+                return d.turned_outputs(trace, output);
+            }
             let y = d.outputs(trace, output);
             if options.return_sequences { d.in_order(&y).into_owned() } else { y[y.len() - d.dims.state()..].to_vec() }
         };

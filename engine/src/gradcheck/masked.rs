@@ -123,23 +123,71 @@ impl Direction<'_> {
     /// The outputs of all steps, from the states after them.
     pub(super) fn outputs(&self, trace: &Trace, output: Output) -> Vec<f64> {
         let mut y = trace.h().to_vec();
-        let Some(there) = &self.there else { return y };
+        self.fill(&mut y, self.there.as_deref(), output);
+        y
+    }
+
+    /// The gradient of the states after each step, from that of the outputs of all steps.
+    pub(super) fn outputs_backward(&self, mut dy: Vec<f64>, output: Output) -> Vec<f64> {
+        self.fill_backward(&mut dy, self.there.as_deref(), output);
+        dy
+    }
+
+    /// The outputs of a layer that gives them in the order of reading, from the last step on: those of the steps of a row that are
+    /// there take the places of these steps, the one that was read first the first.
+    pub(super) fn turned_outputs(&self, trace: &Trace, output: Output) -> Vec<f64> {
+        let (units, h) = (self.dims.units, trace.h());
+        let mut y = vec![0.0; h.len()];
+        for (to, from) in self.turned_places() {
+            y[to * units..][..units].copy_from_slice(&h[from * units..][..units]);
+        }
+        self.fill(&mut y, self.there_in_time().as_deref(), output);
+        y
+    }
+
+    /// The gradient of the states after each step, in the order of reading, from that of [`Self::turned_outputs`].
+    pub(super) fn turned_outputs_backward(&self, mut dy: Vec<f64>, output: Output) -> Vec<f64> {
+        self.fill_backward(&mut dy, self.there_in_time().as_deref(), output);
+        let (units, mut dh) = (self.dims.units, vec![0.0; dy.len()]);
+        for (from, to) in self.turned_places() {
+            dh[to * units..][..units].copy_from_slice(&dy[from * units..][..units]);
+        }
+        dh
+    }
+
+    /// Which steps are there, in the order of time.
+    fn there_in_time(&self) -> Option<Vec<bool>> {
+        self.there.as_ref().map(|there| there.chunks_exact(self.dims.rows).rev().flatten().copied().collect())
+    }
+
+    /// The places t N + n, in the order of time, of steps that are there, and those, in the order of reading, of the outputs that
+    /// they are given.
+    fn turned_places(&self) -> Vec<(usize, usize)> {
+        let (steps, rows) = (self.dims.steps, self.dims.rows);
+        let read = move |at: &usize| self.there.as_ref().is_none_or(|there| there[*at]);
+        let of_row = |n: usize| {
+            let times = (0..steps).filter(move |t| read(&((steps - 1 - t) * rows + n))).map(move |t| t * rows + n);
+            times.zip((0..steps).map(move |k| k * rows + n).filter(move |at| read(at)))
+        };
+        (0..rows).flat_map(of_row).collect()
+    }
+
+    /// Sets what is given at the steps that are not there.
+    fn fill(&self, y: &mut [f64], there: Option<&[bool]>, output: Output) {
         let (units, rows) = (self.dims.units, self.dims.rows);
-        for (i, _) in there.iter().enumerate().filter(|(_, there)| !**there) {
+        for i in missing(there) {
             let at = i * units..(i + 1) * units;
             match (output, i.checked_sub(rows)) {
                 (Output::Repeated, Some(before)) => y.copy_within(before * units..(before + 1) * units, at.start),
                 _ => y[at].fill(0.0),
             }
         }
-        y
     }
 
-    /// The gradient of the states after each step, from that of the outputs of all steps.
-    pub(super) fn outputs_backward(&self, mut dy: Vec<f64>, output: Output) -> Vec<f64> {
-        let Some(there) = &self.there else { return dy };
+    /// The gradient of what was there before [`Self::fill`], in the place of that after it.
+    fn fill_backward(&self, dy: &mut [f64], there: Option<&[bool]>, output: Output) {
         let (units, rows) = (self.dims.units, self.dims.rows);
-        for (i, _) in there.iter().enumerate().rev().filter(|(_, there)| !**there) {
+        for i in missing(there).rev() {
             for u in i * units..(i + 1) * units {
                 let d = std::mem::take(&mut dy[u]);
                 if let (Output::Repeated, Some(before)) = (output, u.checked_sub(rows * units)) {
@@ -147,8 +195,12 @@ impl Direction<'_> {
                 }
             }
         }
-        dy
     }
+}
+
+/// The places that are not there.
+fn missing(there: Option<&[bool]>) -> impl DoubleEndedIterator<Item = usize> {
+    there.unwrap_or_default().iter().enumerate().filter(|(_, there)| !**there).map(|(i, _)| i)
 }
 
 /// The gradients of steps that follow one another.

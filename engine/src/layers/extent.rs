@@ -125,6 +125,12 @@ impl Extent {
         let next = Some(step + 1).filter(|&next| next < self.lengths[n]);
         [step.checked_sub(1), next].map(|step| step.map(|step| self.place(n, step)))
     }
+    /// The row, in a packed sequence, of the step that is as far from the end of its row of the batch as that of row `p` is from
+    /// the start.
+    pub(crate) fn turned(&self, p: usize) -> usize {
+        let (step, n) = (self.offsets.partition_point(|&first| first <= p) - 1, self.position(p).1);
+        self.place(n, self.lengths[n] - 1 - step)
+    }
     /// The times in the batch from that of row `p` of a packed sequence to the next that is there in the same row.
     pub(crate) fn times(&self, p: usize) -> Range<usize> {
         let (t, n) = self.position(p);
@@ -189,6 +195,8 @@ mod tests {
                 for i in 0..extent.length(n) {
                     let want = [i.checked_sub(1).and_then(place), place(i + 1)];
                     assert_eq!(extent.neighbours(extent.place(n, i)), want, "{pattern:?}");
+                    let turned = extent.turned(extent.place(n, i));
+                    assert_eq!(turned, extent.place(n, extent.length(n) - 1 - i), "{pattern:?}");
                 }
             }
             // The rows that have a step are the first of those that have the one before.

@@ -16,10 +16,12 @@ pub(crate) struct RecurrentRun {
     /// The first of this layer's packs.
     pack: usize,
     /// The outputs of all steps and directions side by side, where those of the layer are something else: the last step's,
-    /// or what the directions are merged to.
+    /// what the directions are merged to, or all steps' in the order of reading.
     steps: Option<Act>,
     merge: MergeMode,
     return_sequences: bool,
+    /// Whether the outputs of all steps are given in the order of reading, which is from the last step on: Keras' `go_backwards`.
+    turned: bool,
     /// Of each direction that other layers start: the rows that the last pass began where they say.
     begins: [Vec<bool>; 2],
 }
@@ -45,10 +47,11 @@ impl RecurrentRun {
             Reading::Both(MergeMode::None) | Reading::One { .. } => MergeMode::Concat,
             Reading::Both(merge) => merge,
         };
-        let own = !return_sequences || merge != MergeMode::Concat;
+        let turned = return_sequences && matches!(reading, Reading::One { reverse: true });
+        let own = !return_sequences || merge != MergeMode::Concat || turned;
         let steps = own.then(|| Act::new(&shape, room.capacity, room.backward));
         let begins = [(); 2].map(|()| Vec::with_capacity(room.capacity.rows));
-        Self { directions: directions.collect(), pack, steps, merge, return_sequences, begins }
+        Self { directions: directions.collect(), pack, steps, merge, return_sequences, turned, begins }
     }
 
     pub(crate) fn forward(&mut self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act, carried: &[Carried]) {
@@ -164,7 +167,9 @@ impl RecurrentRun {
     /// Where each direction's outputs stand that the layer gives; twice the same of a single one.
     fn given<'a>(&self, cx: &Cx<'a>) -> [Given<'a>; 2] {
         [0, self.directions.len() - 1].map(|d| {
-            if self.return_sequences {
+            if self.turned {
+                Given::Turned { first: cx.dims.rows, extent: cx.extent }
+            } else if self.return_sequences {
                 Given::Every { first: cx.dims.rows }
             } else {
                 Given::Last { extent: cx.extent, reverse: self.directions[d].reverse() }
@@ -319,6 +324,8 @@ fn add(to: &mut [f32], from: &[f32]) {
 enum Given<'a> {
     /// Every step's, from this one on.
     Every { first: usize },
+    /// Every step's, of each row of the batch the last one's first.
+    Turned { first: usize, extent: &'a Extent },
     /// The last that is read of each row of the batch.
     Last { extent: &'a Extent, reverse: bool },
 }
@@ -328,6 +335,7 @@ impl Given<'_> {
     fn row(self, r: usize) -> Option<usize> {
         match self {
             Self::Every { first } => Some(first + r),
+            Self::Turned { first, extent } => Some(first + extent.turned(r)),
             Self::Last { extent, reverse } => (extent.length(r) > 0).then(|| extent.last(r, reverse)),
         }
     }

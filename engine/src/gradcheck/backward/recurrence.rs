@@ -46,7 +46,10 @@ impl Pass<'_> {
                 Reading::Both(mode) => merge_backward(mode, units, d, &parts[1 - d], dy),
                 Reading::One { .. } => dy.to_vec(),
             };
-            let own = if options.return_sequences {
+            let turned = model.is_turned(i);
+            let own = if turned {
+                direction.turned_outputs_backward(own, model.output(i))
+            } else if options.return_sequences {
                 direction.in_order(&own).into_owned()
             } else {
                 // Only the step that was read last is an output.
@@ -55,7 +58,7 @@ impl Pass<'_> {
                 all
             };
             let output = if options.return_sequences { model.output(i) } else { Output::Repeated };
-            let own = direction.outputs_backward(own, output);
+            let own = if turned { own } else { direction.outputs_backward(own, output) };
             let (x, x_size) = (direction.in_order(&x_all), direction.in_order(&x_size_all));
             let gradients = direction.backward(&x, trace, &own, &after[d][0]);
             add(&mut dx_all, &direction.in_order(&gradients.dx));

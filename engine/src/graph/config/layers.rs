@@ -87,8 +87,8 @@ options! {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")] return_state: bool,
         /// Whether the state is carried from one batch to the next; with `initial_state` a text begins there.
         #[serde(default)] stateful: bool,
-        /// Whether the sequence is read from its end. Outputs stand at the steps that they belong to (Keras: in the order of
-        /// reading).
+        /// Whether the sequence is read from its end. With return_sequences the outputs stand in the order of reading, as in
+        /// Keras: the last step's first, of a row with masked steps those of the others among themselves.
         #[serde(default)] go_backwards: bool,
         /// With return_sequences: whether the output of a masked step is zero, where it is read, rather than that of the step
         /// before it. Both directions of a bidirectional layer always have zero, as in Keras.

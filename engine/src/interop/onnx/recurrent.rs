@@ -135,9 +135,14 @@ impl Writer<'_> {
         // The axis of the directions: (T, directions, N, H), or (directions, N, H).
         let (from, axis) = if timed { (format!("{name}:Y"), 1) } else { (format!("{name}:h"), 0) };
         let mode = match reading {
-            Reading::One { .. } => {
+            Reading::One { reverse } => {
                 let axes = self.ints(&format!("{name}:axis"), &[axis]);
-                self.operation("Squeeze", name, &[&from, &axes], &[]);
+                let turned = reverse && timed;
+                let to = if turned { format!("{name}:time") } else { name.to_owned() };
+                let steps = self.operation("Squeeze", &to, &[&from, &axes], &[]);
+                if turned {
+                    self.turn(name, &steps);
+                }
                 return;
             }
             Reading::Both(mode) => mode,
@@ -162,6 +167,20 @@ impl Writer<'_> {
             }
             MergeMode::None => {} // its parts are taken one by one
         }
+    }
+
+    /// The steps of each row from its last on: Keras' order of a layer that goes backwards.
+    fn turn(&mut self, name: &str, steps: &str) {
+        if self.lengths.is_some() {
+            // The counts of steps that are there, which `lengths` has in 32 bits.
+            let axes = [("batch_axis", Attribute::Int(1)), ("time_axis", Attribute::Int(0))];
+            self.operation("ReverseSequence", name, &[steps, "mask:count"], &axes);
+            return;
+        }
+        // From the last step on to before the first.
+        let [last, end, axis] = [("last", -1), ("end", i64::MIN + 1), ("axis0", 0)]
+            .map(|(part, value)| self.ints(&format!("{name}:{part}"), &[value]));
+        self.operation("Slice", name, &[steps, &last, &end, &axis, &last], &[]);
     }
 
     /// The states after the last step as outputs of the model.

@@ -212,3 +212,55 @@ fn a_text_begins_at_the_given_state_and_goes_on_from_its_own() {
         assert!(gradient(&mut network, &mut state) > 0.0, "{cell}");
     }
 }
+
+/// The outputs of a layer that goes backwards are those of the same layer over the turned text, in their order; of a
+/// bidirectional layer they stand in the order of time.
+#[test]
+fn a_layer_that_goes_backwards_gives_its_outputs_in_the_order_of_reading() {
+    let text = |layer: &str, tail: &str| {
+        format!(
+            "initializer = {{ uniform = 0.4 }}\nlayers = [{{ type = \"embedding\", output_dim = 9, mask_zero = true }}, {layer}, \
+             {tail}{{ type = \"dense\", name = \"out\" }}]"
+        )
+    };
+    let inner = "name = \"cell\", units = 13, return_sequences = true";
+    let build = |text: &str, from: Option<&Network>| {
+        let mut network = Network::new(&model(text, ""), options(5, 3)).unwrap();
+        if let Some(from) = from {
+            network.params_mut().copy_from_slice(from.params());
+        }
+        network
+    };
+    // Row 1 ends in padding, row 2 begins with it.
+    let rows: [&[u32]; 3] = [&[3, 1, 4, 1, 5], &[2, 6, 5, 0, 0], &[0, 0, 0, 7, 2]];
+    let batch = |turned: bool| -> Vec<u32> {
+        let there = |n: usize| rows[n].iter().copied().filter(|&token| token != 0).collect::<Vec<u32>>();
+        let mut tokens = vec![0; 15];
+        for n in 0..3 {
+            let own = there(n);
+            let places = (0..5).filter(|&t| rows[n][t] != 0);
+            places.enumerate().for_each(|(i, t)| tokens[t * 3 + n] = own[if turned { own.len() - 1 - i } else { i }]);
+        }
+        tokens
+    };
+    let logits = |network: &mut Network, tokens: &[u32]| {
+        let batch = Batch { steps: 5, rows: 3, inputs: tokens, ..Batch::default() };
+        let mut all = vec![None; 15];
+        let mut state = network.new_state(3);
+        network.predict_each(&batch, &mut state, |t, n, row| all[t * 3 + n] = Some(row.to_vec()));
+        all
+    };
+    for cell in ["simple_rnn", "lstm", "gru"] {
+        let layer = |more: &str| format!("{{ type = \"{cell}\", {inner}{more} }}");
+        let mut forward = build(&text(&layer(""), ""), None);
+        let mut backward = build(&text(&layer(", go_backwards = true"), ""), Some(&forward));
+        let want = logits(&mut forward, &batch(true));
+        assert_eq!(logits(&mut backward, &batch(false)), want, "{cell}");
+        // What stands behind it reads them in this order too.
+        let behind = "{ type = \"gru\", units = 4, return_sequences = true }, ";
+        let mut forward = build(&text(&layer(""), behind), None);
+        let mut backward = build(&text(&layer(", go_backwards = true"), behind), Some(&forward));
+        let want = logits(&mut forward, &batch(true));
+        assert_eq!(logits(&mut backward, &batch(false)), want, "{cell}");
+    }
+}
