@@ -8,7 +8,9 @@ use std::path::Path;
 use crate::config;
 use crate::corpus::{Corpus, TokenSource};
 use crate::interop;
-use crate::text::{EncodingErrors, Level, TextOptions, Tokenizer, Vocabulary, decode_into, parse_vocabulary};
+use crate::text::{
+    CleanOptions, EncodingErrors, Level, TextOptions, Tokenizer, Vocabulary, decode_into, parse_vocabulary,
+};
 use crate::train;
 
 /// The body of a fuzz target.
@@ -111,6 +113,7 @@ pub fn tokenizer(bytes: &[u8]) {
     let flag = |bit: u8| flags >> bit & 1 == 1;
     let options = TextOptions {
         level: [Level::Byte, Level::Char, Level::Grapheme, Level::Word][usize::from(level % 4)],
+        clean: CleanOptions::default(),
         lowercase: flag(0),
         punctuation: flag(1),
         eos: flag(2).then_some(flag(3)),

@@ -14,7 +14,7 @@ use super::words::{
 };
 use crate::graph::ModelConfig;
 use crate::recipes::About;
-use crate::text::{EncodingErrors, Level};
+use crate::text::{CleanOptions, EncodingErrors, Level};
 
 /// The whole configuration of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -98,6 +98,9 @@ pub struct DataConfig {
     pub speakers: Vec<String>,
     /// What a token is: byte, char, grapheme or word.
     pub level: Level,
+    /// What is done to the text before it is cut into tokens, and to every prompt.
+    #[serde(skip_serializing_if = "CleanOptions::is_nothing")]
+    pub prepare: CleanOptions,
     /// Words: lower-case the text first.
     pub lower: bool,
     /// Words: punctuation marks are tokens of their own.
@@ -126,6 +129,7 @@ impl Default for DataConfig {
             dialogue: false,
             speakers: Vec::new(),
             level: Level::Char,
+            prepare: CleanOptions::default(),
             lower: false,
             split_punctuation: false,
             min_count: 1,

@@ -28,6 +28,11 @@ const OF_TEXTS: &[&str] = &[
     "data.dialogue",
     "data.speakers",
     "data.level",
+    "data.prepare.normalize",
+    "data.prepare.ascii",
+    "data.prepare.join_lines",
+    "data.prepare.strip_punctuation",
+    "data.prepare.lower",
     "data.lower",
     "data.split_punctuation",
     "data.min_count",
@@ -67,6 +72,14 @@ impl Check<'_> {
             "data.columns",
             format_args!("are the text's, or the speaker's and the text's, got {columns}"),
         )?;
+        let prepares = !data.prepare.is_nothing();
+        self.holds(
+            !(prepares && data.dialogue),
+            "data.prepare",
+            "has no meaning for scripts, whose speakers are looked for",
+        )?;
+        let bytes = data.level == crate::text::Level::Byte;
+        self.holds(!(prepares && bytes), "data.prepare", "works on text; the level here is byte")?;
         let script = data.dialogue || data.speakers.is_empty();
         self.holds(script, "data.speakers", "has no meaning unless data.dialogue is true")?;
         self.holds(data.min_count >= 1, "data.min_count", "must be at least 1, got 0")?;

@@ -14,7 +14,7 @@ use super::parallel::each_chunk;
 use super::source::{Input, Source, resolve};
 use super::write::{Totals, Writer};
 use crate::error::{At, Error, Result};
-use crate::text::{Counter, EncodingErrors, Level, TextOptions, Tokenizer, Unknown};
+use crate::text::{Counter, Level, TextOptions, Tokenizer, Unknown};
 
 /// What [`build`] is told.
 #[derive(Clone, Copy)]
@@ -117,7 +117,7 @@ fn no_tokens(inputs: &[Input]) -> Error {
 const FLUSH: usize = 1 << 18;
 
 fn count(args: &Build<'_>, options: &TextOptions, inputs: &mut [Input]) -> Result<Counter> {
-    let reading = args.reading(options.level, options.errors, 1, Some(args.output));
+    let reading = args.reading(options, 1, Some(args.output));
     let common = Mutex::new(Counter::new(options));
     let take = |counter: &mut Counter| common.lock().unwrap_or_else(PoisonError::into_inner).take(counter);
     let work = |counter: &mut Counter, chunk: &Chunk| {
@@ -146,12 +146,12 @@ struct Encoded {
 }
 
 fn encode(args: &Build<'_>, tokenizer: Tokenizer, inputs: &mut [Input], expected: Option<u64>) -> Result<BuildReport> {
-    let (level, errors) = (tokenizer.options().level, tokenizer.options().errors);
+    let level = tokenizer.options().level;
     let (unknown, eos) = (tokenizer.vocabulary().unknown(), tokenizer.vocabulary().eos());
     let names: Vec<PathBuf> = inputs.iter().map(|input| input.name.clone()).collect();
     let width = format::width(tokenizer.vocabulary().len() as u64);
     let pass = if expected.is_some() { 2 } else { 1 };
-    let reading = args.reading(level, errors, pass, None);
+    let reading = args.reading(tokenizer.options(), pass, None);
     let mut writer = Writer::create(args.output)?;
     let mut report = BuildReport { tokens: 0, unknown: 0, text_bytes: 0, text_chars: 0, inputs: names, tokenizer };
     let (tokenizer, names) = (&report.tokenizer, &report.inputs);
@@ -162,9 +162,10 @@ fn encode(args: &Build<'_>, tokenizer: Tokenizer, inputs: &mut [Input], expected
         if level == Level::Byte {
             return Ok(());
         }
+        let text = &*tokenizer.prepare(&chunk.text);
         tokenizer
-            .encode_into(&chunk.text, &mut made.ids)
-            .map_err(|Unknown(place)| unknown_token(tokenizer, chunk, &names[chunk.input], place))?;
+            .encode_into(text, &mut made.ids)
+            .map_err(|Unknown(place)| unknown_token(tokenizer, (text, chunk.offset), &names[chunk.input], place))?;
         if chunk.open_line {
             made.ids.extend(eos);
         }
@@ -204,14 +205,25 @@ fn encode(args: &Build<'_>, tokenizer: Tokenizer, inputs: &mut [Input], expected
     Ok(report)
 }
 
-fn unknown_token(tokenizer: &Tokenizer, chunk: &Chunk, name: &Path, place: std::ops::Range<usize>) -> Error {
-    let token = tokenizer.describe(&chunk.text[place.clone()]);
-    Error::input_at(name, At::Byte(chunk.offset + place.start as u64), format!("{token} is not in the vocabulary"))
-        .mend("build the vocabulary from a text that has it, or with `<unk>`")
+fn unknown_token(
+    tokenizer: &Tokenizer,
+    (text, offset): (&str, u64),
+    name: &Path,
+    place: std::ops::Range<usize>,
+) -> Error {
+    let what = format!("{} is not in the vocabulary", tokenizer.describe(&text[place.clone()]));
+    // Where a prepared character stood in the file nobody knows any more.
+    let error = match tokenizer.options().clean.is_nothing() {
+        true => Error::input_at(name, At::Byte(offset + place.start as u64), what),
+        false => Error::input(name, what),
+    };
+    error.mend("build the vocabulary from a text that has it, or with `<unk>`")
 }
 
 impl<'a> Build<'a> {
-    fn reading(&self, level: Level, errors: EncodingErrors, pass: u32, again: Option<&'a Path>) -> Reading<'a> {
-        Reading { level, errors, again, pass, progress: self.progress, cancel: self.cancel }
+    fn reading(&self, options: &TextOptions, pass: u32, again: Option<&'a Path>) -> Reading<'a> {
+        let TextOptions { level, errors, .. } = *options;
+        let cleans = !options.clean.is_nothing();
+        Reading { level, errors, cleans, again, pass, progress: self.progress, cancel: self.cancel }
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct Chunk {
 pub(super) struct Reading<'a> {
     pub(super) level: Level,
     pub(super) errors: EncodingErrors,
+    /// Whether the text is prepared, which may join characters and looks at what stands before them.
+    pub(super) cleans: bool,
     /// Beside which file to put a copy of what cannot be read twice, if it will be.
     pub(super) again: Option<&'a Path>,
     /// Which pass over the text this is, from 1.
@@ -145,6 +147,9 @@ impl Current {
             }
             let cut = match reading.level {
                 Level::Word => last_whitespace_end(&chunk.text).unwrap_or(0),
+                Level::Char | Level::Grapheme if reading.cleans => last_whitespace_end(&chunk.text)
+                    .or_else(|| chunk.text.grapheme_indices(true).next_back().map(|(at, _)| at))
+                    .unwrap_or(0),
                 Level::Grapheme => chunk.text.grapheme_indices(true).next_back().map_or(0, |(at, _)| at),
                 Level::Byte | Level::Char => chunk.text.len(),
             };

@@ -148,6 +148,7 @@ fn beginning(tokenizer: &Tokenizer) -> u32 {
 /// [`Error::Usage`] names the first character or word outside the vocabulary and its position, unless `unknown` says what
 /// becomes of it.
 pub fn encode_prompt(tokenizer: &Tokenizer, prompt: &str, unknown: UnknownInPrompt) -> Result<Vec<u32>> {
+    let prompt = &*tokenizer.prepare(prompt);
     match unknown {
         UnknownInPrompt::Refuse => encode_strictly(tokenizer, prompt),
         UnknownInPrompt::Map if tokenizer.vocabulary().unknown().is_none() => {

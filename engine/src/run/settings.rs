@@ -32,6 +32,7 @@ impl RunConfig {
         let limited = data.min_count > 1 || data.max_vocab != 0;
         TextOptions {
             level: data.level,
+            clean: data.prepare,
             lowercase: data.lower,
             punctuation: data.split_punctuation,
             eos: None,

@@ -71,6 +71,7 @@ impl Counter {
 
     /// Counts the tokens of a piece of text that cuts no token.
     pub(crate) fn text(&mut self, text: &str) {
+        let text = &*self.options.clean.clean(text);
         match self.options.level {
             Level::Byte => self.bytes(text.as_bytes()),
             Level::Char => {

@@ -37,7 +37,7 @@ mod word_index;
 mod words;
 
 pub use decoder::Decoder;
-pub use prepare::{KERAS_FILTERS, Normalization, PrepareOptions, Side};
+pub use prepare::{CleanOptions, KERAS_FILTERS, Normalization, PrepareOptions, Side};
 pub use script::{NextTurn, SpeakerFinder, speaker_of};
 pub use tokenizer::Tokenizer;
 pub use vocabulary::Vocabulary;
@@ -99,11 +99,13 @@ pub enum EncodingErrors {
 pub struct TextOptions {
     /// What a token is.
     pub level: Level,
+    /// What is done to the text before it is cut into tokens, and to every prompt; not for bytes.
+    pub clean: CleanOptions,
     /// Words only: turn every word into lower case (Unicode's full mapping).
     pub lowercase: bool,
     /// Words only: part punctuation from words (UAX #29).
     pub punctuation: bool,
-    /// Words only: a line feed is the token `<eos>`; unset means yes.
+    /// Words only: a line feed is the token `<eos>`; unset means yes, unless `clean` joins lines.
     pub eos: Option<bool>,
     /// Have `<unk>` in the vocabulary; unset means yes for words, no for characters and clusters. Not for bytes.
     pub unknown: Option<bool>,
@@ -119,6 +121,7 @@ impl Default for TextOptions {
     fn default() -> TextOptions {
         TextOptions {
             level: Level::default(),
+            clean: CleanOptions::default(),
             lowercase: false,
             punctuation: false,
             eos: None,
@@ -138,7 +141,7 @@ impl TextOptions {
 
     /// Whether a line feed is a token of its own.
     pub fn has_eos(&self) -> bool {
-        self.level == Level::Word && self.eos.unwrap_or(true)
+        self.level == Level::Word && self.eos.unwrap_or(!self.clean.join_lines)
     }
 
     /// Whether the vocabulary has `<unk>`.
@@ -161,8 +164,14 @@ impl TextOptions {
                 }
             }
         }
+        if self.clean.join_lines && self.eos == Some(true) {
+            return Err(
+                Error::option("join_lines", "leaves no line that could end in `<eos>`").mend("leave one of them out")
+            );
+        }
         if self.level == Level::Byte {
             for (on, name) in [
+                (!self.clean.is_nothing(), "prepare"),
                 (self.unknown == Some(true), "unknown"),
                 (self.min_count > 1, "min_count"),
                 (self.max_size != 0, "max_size"),

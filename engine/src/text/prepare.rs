@@ -1,4 +1,5 @@
-//! How a text is prepared before its words are looked up: Keras' Tokenizer, and what people do before it.
+//! How a text is prepared before its words are looked up: Keras' Tokenizer, and what people do before it ([`CleanOptions`], of
+//! running text too).
 //!
 //! ```text
 //! line ends -> spaces; NFC or NFKC; ASCII folding; lower case; punctuation away    each where it is asked for
@@ -9,15 +10,19 @@
 //! The order of the last three lines, and their defaults, are those of `keras.preprocessing.text.text_to_word_sequence`.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
+
+use crate::error::{Error, Result};
 
 /// The characters that Keras' Tokenizer filters: all of ASCII's punctuation but the apostrophe, tab and line feed.
 pub const KERAS_FILTERS: &str = "!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n";
 
 /// A normal form of Unicode (UAX #15).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Normalization {
     /// The text stays as it is.
@@ -93,8 +98,68 @@ impl Default for PrepareOptions {
     }
 }
 
-impl PrepareOptions {
-    /// The text before it is parted into words.
+/// What is done to a text before anything else is; nothing unless asked for. In a line of words, as a vocabulary file has it:
+/// `nfc` or `nfkc`, `ascii`, `join_lines`, `strip_punctuation`, `lower`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CleanOptions {
+    /// A normal form of Unicode: none, nfc or nfkc.
+    pub normalize: Normalization,
+    /// Letters lose their accents, and typographic quotes, dashes and ligatures become ASCII's; what has no such form stays.
+    pub ascii: bool,
+    /// Line ends become spaces; words then have no `<eos>`.
+    pub join_lines: bool,
+    /// Characters that are neither letters, digits, marks nor white space are left out, after `lower`.
+    pub strip_punctuation: bool,
+    /// Lower case (Unicode's full mapping).
+    pub lower: bool,
+}
+
+impl fmt::Display for CleanOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = [
+            (self.normalize == Normalization::Nfc, "nfc"),
+            (self.normalize == Normalization::Nfkc, "nfkc"),
+            (self.ascii, "ascii"),
+            (self.join_lines, "join_lines"),
+            (self.strip_punctuation, "strip_punctuation"),
+            (self.lower, "lower"),
+        ];
+        let words: Vec<&str> = words.into_iter().filter(|(on, _)| *on).map(|(_, word)| word).collect();
+        f.write_str(&words.join(" "))
+    }
+}
+
+impl FromStr for CleanOptions {
+    type Err = Error;
+
+    fn from_str(words: &str) -> Result<CleanOptions> {
+        let mut options = CleanOptions::default();
+        for word in words.split([' ', ',']).filter(|word| !word.is_empty()) {
+            match word {
+                "nfc" => options.normalize = Normalization::Nfc,
+                "nfkc" => options.normalize = Normalization::Nfkc,
+                "ascii" => options.ascii = true,
+                "join_lines" => options.join_lines = true,
+                "strip_punctuation" => options.strip_punctuation = true,
+                "lower" => options.lower = true,
+                _ => {
+                    let there = "nfc, nfkc, ascii, join_lines, strip_punctuation, lower";
+                    return Err(Error::option("prepare", format!("`{word}` is not one of {there}")));
+                }
+            }
+        }
+        Ok(options)
+    }
+}
+
+impl CleanOptions {
+    /// Whether a text stays as it is.
+    pub fn is_nothing(&self) -> bool {
+        *self == CleanOptions::default()
+    }
+
+    /// The prepared text.
     pub fn clean<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let mut text = Cow::Borrowed(text);
         if self.join_lines {
@@ -116,6 +181,14 @@ impl PrepareOptions {
             text = text.chars().filter(keeps).collect::<String>().into();
         }
         text
+    }
+}
+
+impl PrepareOptions {
+    /// The text before it is parted into words.
+    pub fn clean<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let PrepareOptions { normalize, ascii, join_lines, strip_punctuation, lower, .. } = *self;
+        CleanOptions { normalize, ascii, join_lines, strip_punctuation, lower }.clean(text)
     }
 
     /// Calls `found` with each word of a text.

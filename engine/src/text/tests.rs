@@ -250,3 +250,34 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_prepared_text_and_its_prompts_are_the_same_tokens() {
+    let clean: CleanOptions = "nfkc,ascii,lower strip_punctuation".parse().unwrap();
+    assert_eq!(clean.to_string(), "nfkc ascii strip_punctuation lower");
+    assert!("lowercase".parse::<CleanOptions>().unwrap_err().to_string().contains("`lowercase` is not one of nfc"));
+    for level in [Level::Char, Level::Grapheme, Level::Word] {
+        let options = TextOptions { clean, ..TextOptions::new(level) };
+        let tokenizer = Tokenizer::from_text("Cafe\u{301}s — ﬁne, “naïve”!\n", &options).unwrap();
+        // The vocabulary has prepared tokens alone, and every way to write a prompt gives them.
+        let tokens = tokenizer.encode("cafes fine naive").unwrap();
+        for prompt in ["Cafés ﬁne naive", "CAFE\u{301}S, fine: Naïve!", "cafes fine naive"] {
+            assert_eq!(tokenizer.encode(prompt).unwrap(), tokens, "{level}: {prompt}");
+        }
+        assert_eq!(tokenizer.decode(&tokens).trim_end(), "cafes fine naive");
+        assert!(tokenizer.vocabulary().iter().all(|(token, _)| token.is_ascii()), "{level}");
+        // A vocabulary file keeps how texts are prepared, and another preparation is another vocabulary.
+        let file = tokenizer.vocabulary().to_file();
+        assert!(file.contains("errors = strict\nprepare = nfkc ascii strip_punctuation lower\nsize = "), "{file}");
+        let read = parse_vocabulary(file.as_bytes(), Path::new("v")).unwrap();
+        assert_eq!((read.options(), read.hash()), (tokenizer.options(), tokenizer.vocabulary().hash()));
+        let other = file.replace(" lower\n", "\n");
+        assert!(parse_vocabulary(other.as_bytes(), Path::new("v")).unwrap_err().to_string().contains("hash"));
+    }
+    let joined = TextOptions { clean: "join_lines".parse().unwrap(), ..TextOptions::new(Level::Word) };
+    let tokenizer = Tokenizer::from_text("a b\nc\n", &joined).unwrap();
+    assert_eq!((tokenizer.vocabulary().eos(), tokenizer.encode("a\nb").unwrap().len()), (None, 2));
+    let refused = |options: TextOptions| options.check().unwrap_err().to_string();
+    assert!(refused(TextOptions { eos: Some(true), ..joined }).contains("no line that could end"));
+    assert!(refused(TextOptions { clean, ..TextOptions::new(Level::Byte) }).contains("prepare"));
+}

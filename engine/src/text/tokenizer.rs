@@ -1,5 +1,6 @@
 //! Text to ids and ids to text.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
@@ -91,6 +92,7 @@ impl Tokenizer {
     /// [`Error::Usage`] names the first token outside the vocabulary and its place, if there is no `<unk>`.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
+        let text = &*self.prepare(text);
         self.encode_into(text, &mut ids).map_err(|unknown| {
             let before = &text[..unknown.0.start];
             let line = before.matches('\n').count() + 1;
@@ -114,7 +116,12 @@ impl Tokenizer {
         }
     }
 
-    /// Appends the ids of a piece of text that cuts no token.
+    /// A text as it is before it is cut into tokens. [`Self::encode`] does this itself.
+    pub fn prepare<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.options().clean.clean(text)
+    }
+
+    /// Appends the ids of a piece of text that was prepared and cuts no token.
     pub(crate) fn encode_into(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), Unknown> {
         let unknown = self.vocabulary.unknown();
         match self.options().level {

@@ -169,6 +169,9 @@ fn hash(options: &TextOptions, table: &Table) -> u64 {
     feed(options.level.name().as_bytes());
     feed(&[u8::from(options.lowercase), u8::from(options.punctuation)]);
     feed(&[u8::from(options.has_eos()), u8::from(options.has_unknown())]);
+    if !options.clean.is_nothing() {
+        feed(options.clean.to_string().as_bytes());
+    }
     for (token, _) in table.iter() {
         feed(&(token.len() as u64).to_le_bytes());
         feed(token.as_bytes());

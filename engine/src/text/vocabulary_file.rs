@@ -16,7 +16,8 @@
 //! 42068<TAB><eos>
 //! ```
 //!
-//! The ten lines before the tokens stand in this order. A token's line is its count, a tab, and the token. In a token
+//! The ten lines before the tokens stand in this order; `prepare = nfkc lower`, behind `errors`, only where something is done to
+//! the text ([`super::CleanOptions`]). A token's line is its count, a tab, and the token. In a token
 //! `\\` is a backslash, `\n` `\r` `\t` are line feed, carriage return and tab, and `\u{1F600}` is the code point with
 //! that hexadecimal number; every control or white-space character and backslash is written so, any character may be.
 //! At byte level there are 256 lines in the order of the bytes, those beyond ASCII written `<0xE9>`.
@@ -80,8 +81,12 @@ impl Vocabulary {
     /// The text of the vocabulary file.
     pub fn to_file(&self) -> String {
         let options = self.options();
+        let prepare = match options.clean.is_nothing() {
+            true => String::new(),
+            false => format!("prepare = {}\n", options.clean),
+        };
         let mut out = format!(
-            "{MAGIC}{VERSION}\nlevel = {}\nlowercase = {}\npunctuation = {}\neos = {}\nunknown = {}\nerrors = {}\n\
+            "{MAGIC}{VERSION}\nlevel = {}\nlowercase = {}\npunctuation = {}\neos = {}\nunknown = {}\nerrors = {}\n{prepare}\
              size = {}\nhash = {:016x}\n\n",
             options.level,
             options.lowercase,
@@ -194,8 +199,11 @@ fn parse_options(lines: &mut Lines<'_>) -> Result<TextOptions> {
     // Left unset where the level has no such thing, as the usual options of that level leave it.
     options.eos = if options.level == Level::Word || eos { Some(eos) } else { None };
     options.unknown = if options.level != Level::Byte || unknown { Some(unknown) } else { None };
-    options.check().map_err(|e| lines.error(e.to_string()))?;
     options.errors = lines.value("errors")?.parse().map_err(|e: Error| lines.error(e.to_string()))?;
+    if lines.rest.starts_with("prepare = ") {
+        options.clean = lines.value("prepare")?.parse().map_err(|e: Error| lines.error(e.to_string()))?;
+    }
+    options.check().map_err(|e| lines.error(e.to_string()))?;
     Ok(options)
 }
 

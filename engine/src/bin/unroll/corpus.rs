@@ -11,7 +11,7 @@ use unroll::corpus::synthetic::{Brackets, Markov, SyntheticSource};
 use unroll::corpus::{Build, Corpus, Encoding, Progress, Source, TokenSource, build};
 use unroll::error::{Error, Result};
 use unroll::report::{Align, Out, Table, bytes, count, json_line};
-use unroll::text::{EncodingErrors, Level, TextOptions, Tokenizer, Vocabulary};
+use unroll::text::{CleanOptions, EncodingErrors, Level, TextOptions, Tokenizer, Vocabulary};
 
 use crate::interrupt;
 use crate::train::threads;
@@ -56,6 +56,10 @@ struct BuildFile {
     /// What a token is
     #[arg(long, default_value = "char", value_parser = ["byte", "char", "grapheme", "word"])]
     level: String,
+    /// What is done to the text first, and to every prompt: nfc, nfkc, ascii, join_lines, strip_punctuation, lower, with commas
+    /// between them
+    #[arg(long, default_value = "", value_name = "WORDS")]
+    prepare: String,
     /// Words: lower-case the text first
     #[arg(long)]
     lower: bool,
@@ -75,7 +79,7 @@ struct BuildFile {
     #[arg(long, default_value = "strict", value_parser = ["strict", "replace", "skip"])]
     encoding_errors: String,
     /// Use the vocabulary of this vocabulary file, token file or run instead of the text's own
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["level", "lower", "split_punctuation", "no_eos", "min_count", "max_vocab", "encoding_errors"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["level", "prepare", "lower", "split_punctuation", "no_eos", "min_count", "max_vocab", "encoding_errors"])]
     vocabulary: Option<PathBuf>,
     /// Threads [default: all cores]; the file does not depend on it
     #[arg(long, value_name = "N")]
@@ -92,6 +96,7 @@ impl BuildFile {
         let limited = self.min_count > 1 || self.max_vocab != 0;
         let options = TextOptions {
             level,
+            clean: self.prepare.parse::<CleanOptions>()?,
             lowercase: self.lower,
             punctuation: self.split_punctuation,
             eos: self.no_eos.then_some(false),

@@ -319,8 +319,18 @@ impl Train {
 pub(crate) const REST: u64 = 16 << 20;
 
 /// What says which tokens a text has.
-pub(crate) const TOKENS: [&str; 5] =
-    ["data.level", "data.lower", "data.split_punctuation", "data.min_count", "data.max_vocab"];
+pub(crate) const TOKENS: [&str; 10] = [
+    "data.level",
+    "data.prepare.normalize",
+    "data.prepare.ascii",
+    "data.prepare.join_lines",
+    "data.prepare.strip_punctuation",
+    "data.prepare.lower",
+    "data.lower",
+    "data.split_punctuation",
+    "data.min_count",
+    "data.max_vocab",
+];
 
 /// Refuses options that would change the texts of a run that goes on.
 fn refuse_other_texts(origins: &Origins) -> Result<()> {
