@@ -238,7 +238,13 @@ impl Graph {
 
     /// Keras' table, the input first.
     pub fn rows(&self) -> Vec<SummaryRow> {
+        // The dropout of a recurrent layer is a part of it.
+        let within = |node: &Node| matches!(node.config, LayerConfig::Dropout(_)) && node.name.contains('/');
         let source_name = |source: &Source| match *source {
+            Source::Node(i) if within(&self.nodes[i]) => match self.nodes[i].inputs[0] {
+                Source::Input => INPUT.to_owned(),
+                Source::Node(before) => self.nodes[before].name.clone(),
+            },
             Source::Input => INPUT.to_owned(),
             Source::Node(i) => self.nodes[i].name.clone(),
         };
@@ -266,7 +272,7 @@ impl Graph {
             },
         };
         let input = self.takes_tokens().then_some(input);
-        let declared = self.nodes.iter().filter(|node| !matches!(node.config, LayerConfig::Part(_)));
+        let declared = self.nodes.iter().filter(|node| !matches!(node.config, LayerConfig::Part(_)) && !within(node));
         input.into_iter().chain(declared.map(layer)).collect()
     }
 
@@ -282,6 +288,7 @@ impl Graph {
             _ => self.resolve_inputs(&name, inputs)?,
         };
         let inputs = self.with_initial_state(&name, config, inputs)?;
+        let inputs = self.with_dropout(&name, config, inputs, list)?;
         let first = list.len();
         let class = config.class();
         let config = self.each_step(&name, config, &inputs)?;
@@ -290,6 +297,29 @@ impl Graph {
         self.note_mask(&node)?;
         self.nodes.push(node);
         Ok(())
+    }
+
+    /// The inputs of a layer, what it reads behind the dropout layer that its `dropout` is.
+    fn with_dropout(
+        &mut self,
+        name: &str,
+        config: &LayerConfig,
+        mut inputs: Vec<Source>,
+        list: &mut ParamList,
+    ) -> Result<Vec<Source>> {
+        let rate = config.recurrence().map_or(0.0, |(_, options, _)| options.dropout);
+        if rate == 0.0 {
+            return Ok(inputs);
+        }
+        let config = LayerConfig::Dropout(Dropout { rate, variational: true, ..Dropout::default() });
+        let inner = format!("{name}/dropout");
+        let (class, first) = (config.class(), list.len());
+        let shape = self.resolve(&inner, &config, &inputs[..1], list)?;
+        let node = Node { name: inner, config, class, inputs: vec![inputs[0]], shape, params: first..first };
+        self.note_mask(&node)?;
+        inputs[0] = Source::Node(self.nodes.len());
+        self.nodes.push(node);
+        Ok(inputs)
     }
 
     /// The layer that is computed: the one within, where each step has it by itself. Those layers work on each step anyway.

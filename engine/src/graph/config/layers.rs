@@ -100,6 +100,10 @@ options! {
         /// The part of the recurrent weights, in [0, 1), that is zero in a training step, the same for all of its steps and
         /// rows; the others are scaled by 1 / (1 - weight_drop) (Wan et al. 2013, Merity, Keskar and Socher 2018).
         #[serde(default, skip_serializing_if = "is_zero")] weight_drop: f32,
+        /// The part of the inputs, in [0, 1), that the layer does not see in a training step, one choice a row for all of its steps
+        /// and gates, and of a bidirectional layer for both directions; the others are scaled by 1 / (1 - dropout) (Gal and
+        /// Ghahramani 2016, Keras, whose directions choose apart). It is a variational dropout layer before this one.
+        #[serde(default, skip_serializing_if = "is_zero")] dropout: f32,
         /// The part of the units of h, in [0, 1), that the recurrent product does not see in a training step, one choice a row for
         /// all of its steps; the others are scaled by 1 / (1 - recurrent_dropout) (Gal and Ghahramani 2016, Keras). What a gru
         /// mixes with its candidate is the whole h.

@@ -264,3 +264,27 @@ fn a_layer_that_goes_backwards_gives_its_outputs_in_the_order_of_reading() {
         assert_eq!(logits(&mut backward, &batch(false)), want, "{cell}");
     }
 }
+
+#[test]
+fn the_dropout_of_a_recurrent_layer_is_a_variational_dropout_layer_before_it() {
+    let text = |before: &str, layer: &str| {
+        format!(
+            "initializer = {{ uniform = 0.4 }}\nlayers = [{{ type = \"embedding\", output_dim = 9, mask_zero = true }}, {before}{layer}, \
+             {{ type = \"dense\" }}]"
+        )
+    };
+    for cell in ["simple_rnn", "lstm", "gru"] {
+        let one = |more: &str| format!("type = \"{cell}\", units = 13, return_sequences = true{more}");
+        let both = |more: &str| format!("type = \"bidirectional\", layer = {{ {} }}", one(more));
+        for (plain, dropping) in [(one(""), one(", dropout = 0.3")), (both(""), both(", dropout = 0.3"))] {
+            let before = "{ type = \"dropout\", rate = 0.3, variational = true }, ";
+            let declared = model(&text(before, &format!("{{ {plain} }}")), "");
+            let short = model(&text("", &format!("{{ {dropping} }}")), "");
+            assert!(trace(&short, options(6, 5)) == trace(&declared, options(6, 5)), "{dropping}");
+            let without = model(&text("", &format!("{{ {plain} }}")), "");
+            assert!(trace(&short, options(6, 5)).0 != trace(&without, options(6, 5)).0, "{dropping}");
+        }
+    }
+    let bad = toml::from_str(&text("", "{ type = \"gru\", units = 3, dropout = 1.0 }")).unwrap();
+    assert!(Graph::new(&bad, V).unwrap_err().to_string().contains("gru/dropout"));
+}
