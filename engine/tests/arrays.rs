@@ -185,8 +185,8 @@ fn numbers_are_classified_and_tagged() {
 #[test]
 fn captions_are_learned_from_arrays() {
     let place = Place::new();
-    // The vector is the first token one-hot; the second token is the first and one more, and so on, behind it padding.
-    let x = (0..60).flat_map(|row| (0..3).map(move |k| if row % 3 == k { 1.0 } else { 0.0 }));
+    // The vector says which of three captions, by its largest number. Equal vectors would stand on one side of the split.
+    let x = (0..60).flat_map(|row| (0..3).map(move |k| f32::from(u8::from(row % 3 == k)) + row as f32 / 500.0));
     let y = (0..60).flat_map(|row| [[11, 12, 0], [21, 0, 0], [31, 32, 33]][row % 3]);
     place.file("both.npz", npz(&[("x", floats(&[60, 3], x)), ("y", ints(&[60, 3], y))]));
     let layers = "{ type = \"input\", name = \"image\", width = 3, sequence = false }, \
@@ -235,9 +235,12 @@ fn what_is_no_such_array_is_named() {
         numbers[at] = to;
         numbers
     };
-    names(refused(&ints(&[ROWS, STEPS], change(&tokens, STEPS + 1, 0)), &y), &["a.npy:2", "0 stands between", "add 1"]);
-    names(refused(&ints(&[ROWS, STEPS], change(&tokens, STEPS + 1, -4)), &y), &["a.npy:2", "-4 is no token id"]);
-    names(refused(&x, &ints(&[ROWS], change(&classes, 3, -1))), &["a.npy:4", "the label -1"]);
+    names(
+        refused(&ints(&[ROWS, STEPS], change(&tokens, STEPS + 1, 0)), &y),
+        &["a.npy: row 2", "0 stands between", "add 1"],
+    );
+    names(refused(&ints(&[ROWS, STEPS], change(&tokens, STEPS + 1, -4)), &y), &["a.npy: row 2", "-4 is no token id"]);
+    names(refused(&x, &ints(&[ROWS], change(&classes, 3, -1))), &["a.npy: row 4", "the label -1"]);
     names(refused_by("tag.toml", &x, &ints(&[ROWS, 3], tags[..ROWS * 3].to_vec())), &["6 steps a row", "has 3"]);
     place.file("alone.npy", &x);
     names(
@@ -254,9 +257,9 @@ fn what_is_no_such_array_is_named() {
     place.ok(&["train", "--config", "task.toml", "--data", "ok.npz", "--out", "run", "--epochs", "1"]);
     let file = |name: &str, x: Vec<u8>, y: Vec<u8>| place.file(name, npz(&[("x", x), ("y", y)]));
     file("id.npz", ints(&[1, 3], [1, 99, 2]), ints(&[1], [0]));
-    names(place.refused(&["eval", "run", "--data", "id.npz"]), &["id.npz:1", "token id 99", "less than 9"]);
+    names(place.refused(&["eval", "run", "--data", "id.npz"]), &["id.npz: row 1", "token id 99", "less than 9"]);
     file("class.npz", ints(&[2, 3], [1, 2, 3, 1, 2, 3]), ints(&[2], [0, 5]));
-    names(place.refused(&["eval", "run", "--data", "class.npz"]), &["class.npz:2", "number 5", "0, 1"]);
+    names(place.refused(&["eval", "run", "--data", "class.npz"]), &["class.npz: row 2", "number 5", "0, 1"]);
     place.file("f.npy", floats(&[1, 3], [0.5; 3]));
     names(place.refused(&["predict", "run", "--array", "f.npy"]), &["f.npy", "the run learned from token ids"]);
     let text = place.refused(&["predict", "run", "--text", "1 2"]);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{TaskConfig, TaskKind};
 use crate::corpus::{IGNORE, read_file};
-use crate::error::{At, Error, Result};
+use crate::error::{Error, Result};
 
 use super::encoder::{Encoder, Sample};
 use super::npy::{Array, parse_npy};
@@ -30,9 +30,9 @@ fn wrong(path: &Path, what: impl Into<String>, mend: &str) -> Error {
     Error::input(path, what).mend(mend)
 }
 
-/// What is wrong in a row; the first is 1, as lines are counted.
+/// What is wrong in a row; the first is 1.
 fn wrong_row(path: &Path, row: usize, what: impl Into<String>, mend: &str) -> Error {
-    Error::input_at(path, At::Line(row as u64 + 1), what).mend(mend)
+    Error::input(path, format!("row {}: {}", row + 1, what.into())).mend(mend)
 }
 
 /// The names in an archive of what the samples and the labels are.

@@ -151,7 +151,11 @@ impl Records {
 
     /// The error of a record.
     pub(crate) fn wrong(&self, record: &Record, line: u64, what: impl Into<String>) -> Error {
-        Error::input_at(&self.files[record.file], At::Line(line), what)
+        let file = &self.files[record.file];
+        match record.content {
+            Content::Array { .. } => Error::input(file, format!("row {line}: {}", what.into())),
+            _ => Error::input_at(file, At::Line(line), what),
+        }
     }
 }
 
