@@ -199,11 +199,12 @@ fn parse_options(lines: &mut Lines<'_>) -> Result<TextOptions> {
     // Left unset where the level has no such thing, as the usual options of that level leave it.
     options.eos = if options.level == Level::Word || eos { Some(eos) } else { None };
     options.unknown = if options.level != Level::Byte || unknown { Some(unknown) } else { None };
+    options.check().map_err(|e| lines.error(e.to_string()))?;
     options.errors = lines.value("errors")?.parse().map_err(|e: Error| lines.error(e.to_string()))?;
     if lines.rest.starts_with("prepare = ") {
         options.clean = lines.value("prepare")?.parse().map_err(|e: Error| lines.error(e.to_string()))?;
+        options.check().map_err(|e| lines.error(e.to_string()))?;
     }
-    options.check().map_err(|e| lines.error(e.to_string()))?;
     Ok(options)
 }
 
