@@ -26,12 +26,14 @@ pub struct VariableStreams<S> {
     seed: u64,
     /// The batch that comes next to the last that was asked for: its epoch, its number, its first step.
     next: Cell<(u64, u64, u64)>,
+    /// The epoch whose batches were counted last, and how many they are.
+    counted: Cell<Option<(u64, u64)>>,
 }
 
 impl<S: TokenSource> VariableStreams<S> {
     /// These streams with their steps drawn by this seed about the number that they have.
     pub fn new(streams: Streams<S>, seed: u64) -> Self {
-        Self { streams, seed, next: Cell::new((0, 0, 0)) }
+        Self { streams, seed, next: Cell::new((0, 0, 0)), counted: Cell::new(None) }
     }
 
     /// The most steps of a batch, where so many are wanted.
@@ -69,11 +71,15 @@ impl<S: TokenSource> VariableStreams<S> {
 
     /// Batches of an epoch, from 0.
     pub fn batches_in(&self, epoch: u64) -> u64 {
+        if let Some((_, batches)) = self.counted.get().filter(|&(counted, _)| counted == epoch) {
+            return batches;
+        }
         let (mut batches, mut first) = (0, 0);
         while first < self.streams.longest() {
             first += self.drawn(epoch, batches);
             batches += 1;
         }
+        self.counted.set(Some((epoch, batches)));
         batches
     }
 
