@@ -152,7 +152,8 @@ impl Predict {
                     let rows = predictions.probabilities(row).flatten();
                     let of_each: Map<_, _> =
                         (0..).zip(rows).map(|(c, p)| (encoder.name(c).to_owned(), json!(p))).collect();
-                    let (class, probability) = named.last().unwrap_or_default();
+                    let one = found.first().map(|found| (encoder.name(found.class), found.probability));
+                    let (class, probability) = one.unwrap_or_default();
                     json_line(
                         &json!({ "row": row, "class": class, "probability": probability, "probabilities": of_each }),
                     )?
