@@ -25,12 +25,18 @@ impl<E: Element> Kernel for GatherAdd<'_, E> {
     fn run<S: Simd>(self, s: S) {
         let Self { table, bias, tokens, mut out } = self;
         for (r, &token) in tokens.iter().enumerate() {
-            let (row, out) = (table.row(token as usize), out.row_mut(r));
-            match bias {
-                Some(bias) => add(s, row, bias, out),
-                None => keep(s, row, out),
-            }
+            look_up_row(s, table, bias, token, out.row_mut(r));
         }
+    }
+}
+
+/// out = table[token] + bias
+#[inline(always)]
+pub(crate) fn look_up_row<S: Simd, E: Element>(s: S, table: Mat<'_>, bias: Option<&[f32]>, token: u32, out: &mut [E]) {
+    let row = table.row(token as usize);
+    match bias {
+        Some(bias) => add(s, row, bias, out),
+        None => keep(s, row, out),
     }
 }
 

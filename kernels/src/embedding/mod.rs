@@ -22,6 +22,7 @@ mod generic;
 pub mod reference;
 
 pub use distinct::Distinct;
+pub(crate) use generic::look_up_row;
 
 use crate::element::Element;
 use crate::faults::{Fault, spoil};
@@ -126,7 +127,7 @@ fn check_sum<E: Element>(dout: Mat<'_, E>, distinct: &Distinct, out: &MatMut<'_>
 
 /// Panics unless every token is below `v`.
 #[track_caller]
-fn check_tokens(tokens: &[u32], v: usize) {
+pub(crate) fn check_tokens(tokens: &[u32], v: usize) {
     if let Some(r) = tokens.iter().position(|&token| token as usize >= v) {
         panic!("token {} at position {r}, but the vocabulary has {v}", tokens[r]);
     }

@@ -42,9 +42,10 @@ const fn max_rows(registers: usize, nv: usize) -> usize {
 pub(super) struct Operands {
     /// Terms of the block.
     pub(super) k: usize,
-    /// Element (0, 0) of A, and elements from row to row.
+    /// Element (0, 0) of A, elements from row to row, and from term to term.
     pub(super) a: *const f32,
     pub(super) lda: usize,
+    pub(super) next: usize,
     /// Row 0 of the panel, and elements from row to row.
     pub(super) b: *const f32,
     pub(super) ldb: usize,
@@ -80,7 +81,7 @@ unsafe fn accumulate<S: Simd, const MR: usize, const NV: usize>(
     mut acc: [[S::F32; NV]; MR],
     o: Operands,
 ) -> [[S::F32; NV]; MR] {
-    let Operands { k, mut a, lda, mut b, ldb, mut ahead, .. } = o;
+    let Operands { k, mut a, lda, next, mut b, ldb, mut ahead, .. } = o;
     for _ in 0..k {
         prefetch::<FAR, _>(ahead);
         for line in 0..(NV * S::LANES).div_ceil(LINE) {
@@ -113,7 +114,7 @@ unsafe fn accumulate<S: Simd, const MR: usize, const NV: usize>(
             }
         }
         // After the last term these may leave the slices, hence `wrapping_add`.
-        a = a.wrapping_add(1);
+        a = a.wrapping_add(next);
         b = b.wrapping_add(ldb);
         ahead = ahead.wrapping_add(LINE);
     }

@@ -34,6 +34,7 @@ mod block;
 mod generic;
 mod int8;
 mod left;
+mod near;
 mod pack;
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,7 @@ pub mod reference;
 pub use bands::PackedBands;
 pub use left::Left;
 pub(crate) use left::tile_rows;
+pub(crate) use near::Near;
 pub use pack::{Packed, PackedMut, PackedRef};
 
 use crate::faults::{Fault, spoil};

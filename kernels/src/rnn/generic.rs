@@ -54,24 +54,29 @@ impl<E: Element> Kernel for Backward<'_, E> {
     fn run<S: Simd>(self, s: S) {
         let Self(mut args) = self;
         for n in 0..args.h.rows() {
-            let (h, dh, dpre) = (args.h.row(n), args.dh.row(n), args.dpre.row_mut(n));
-            match args.activation {
-                Activation::Tanh => map(
-                    s,
-                    [h, dh],
-                    dpre,
-                    #[inline(always)]
-                    |h, dh| through_tanh(s, reaching(s, dh), h),
-                ),
-                other => map(
-                    s,
-                    [h, dh],
-                    dpre,
-                    #[inline(always)]
-                    |h, dh| through(s, other, reaching(s, dh), h),
-                ),
-            }
+            through_row(s, args.activation, [args.h.row(n), args.dh.row(n)], args.dpre.row_mut(n));
         }
+    }
+}
+
+/// The gradient of a row's pre-activations from h and its gradient.
+#[inline(always)]
+pub(super) fn through_row<S: Simd>(s: S, activation: Activation, [h, dh]: [&[f32]; 2], dpre: &mut [impl Element]) {
+    match activation {
+        Activation::Tanh => map(
+            s,
+            [h, dh],
+            dpre,
+            #[inline(always)]
+            |h, dh| through_tanh(s, reaching(s, dh), h),
+        ),
+        other => map(
+            s,
+            [h, dh],
+            dpre,
+            #[inline(always)]
+            |h, dh| through(s, other, reaching(s, dh), h),
+        ),
     }
 }
 

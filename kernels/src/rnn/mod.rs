@@ -18,6 +18,7 @@
 //! on how units or rows are split. A NaN goes through every activation.
 
 mod generic;
+mod sequence;
 #[cfg(test)]
 mod tests;
 
@@ -27,8 +28,9 @@ pub use crate::activation::Activation;
 
 use crate::cells::{Block, Room, blocks, check_shape};
 use crate::element::Element;
+use crate::embedding::check_tokens;
 use crate::faults::{Fault, spoil};
-use crate::gemm::{Left, PackedRef, Walk};
+use crate::gemm::{Left, Near, PackedRef, Walk};
 use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
 
@@ -97,4 +99,114 @@ pub fn backward<E: Element>(isa: Isa, args: Backward<'_, E>) {
     let Backward { activation, h, dh, mut dpre } = args;
     isa.run(generic::Backward(Backward { activation, h, dh, dpre: dpre.reborrow() }));
     spoil(Fault::Rnn, dpre);
+}
+
+/// Rows of a step that [`forward_sequence`] and [`backward_sequence`] take at most: each reads the weights once more, which
+/// from here on costs more than what these save.
+pub const FEW_ROWS: usize = 3;
+
+/// Whether [`forward_sequence`] and [`backward_sequence`] take steps of `rows` rows with this recurrent kernel, or its
+/// transpose: few rows, and weights in f32 that stay in the first-level cache.
+pub fn takes_sequences(recurrent: PackedRef<'_>, rows: usize) -> bool {
+    (1..=FEW_ROWS).contains(&rows) && Near::new(recurrent).is_some()
+}
+
+/// x W + b of every step of a sequence, (T N, H).
+#[derive(Clone, Copy)]
+pub enum SequenceInput<'a> {
+    /// As it is.
+    Ready(Mat<'a>),
+    /// Row `tokens[r]` of `table` (V, H), plus `bias` (H).
+    LookedUp {
+        /// (V, H)
+        table: Mat<'a>,
+        /// (H), or nothing.
+        bias: Option<&'a [f32]>,
+        /// T N tokens below V.
+        tokens: &'a [u32],
+    },
+}
+
+/// All steps of a few rows forward; every row has every step.
+pub struct SequenceForward<'a> {
+    /// The activation.
+    pub activation: Activation,
+    /// U (H, 1 x H), such as [`takes_sequences`] takes.
+    pub recurrent: PackedRef<'a>,
+    /// x W + b (T N, H)
+    pub input: SequenceInput<'a>,
+    /// N
+    pub rows: usize,
+    /// Whether the last time comes first.
+    pub reverse: bool,
+    /// ((T + 1) N, H). In: h before the first step, in the first N rows, or in the last N where `reverse`. Out: h after each
+    /// step, in the order of time.
+    pub h: MatMut<'a>,
+}
+
+/// Computes all steps forward, to the bits of [`forward`].
+///
+/// # Panics
+///
+/// When the shapes do not agree, a token is not in the table, or [`takes_sequences`] does not take the kernel.
+#[track_caller]
+pub fn forward_sequence(args: SequenceForward<'_>) {
+    let (near, units) = (near(args.recurrent, args.rows), args.recurrent.cols());
+    let steps = (args.h.rows() / args.rows).saturating_sub(1);
+    check_shape("h", [args.h.rows(), args.h.cols()], [(steps + 1) * args.rows, units]);
+    match &args.input {
+        SequenceInput::Ready(pre) => check_shape("pre", [pre.rows(), pre.cols()], [steps * args.rows, units]),
+        SequenceInput::LookedUp { table, bias, tokens } => {
+            assert_eq!(tokens.len(), steps * args.rows, "{} tokens, {steps} steps", tokens.len());
+            check_shape("the table", [table.rows(), table.cols()], [table.rows(), units]);
+            assert!(bias.is_none_or(|bias| bias.len() == units), "a bias for {units} units");
+            check_tokens(tokens, table.rows());
+        }
+    }
+    profile::count_flops(2 * steps * args.rows * units * units);
+    args.recurrent.isa().run(sequence::Forward { near, args });
+}
+
+/// All steps of a few rows backward; every row has every step.
+pub struct SequenceBackward<'a> {
+    /// The activation.
+    pub activation: Activation,
+    /// U^T (H, 1 x H), such as [`takes_sequences`] takes.
+    pub transposed: PackedRef<'a>,
+    /// N
+    pub rows: usize,
+    /// Whether the last time came first in the forward pass.
+    pub reverse: bool,
+    /// (T N, H): h after each step.
+    pub h: Mat<'a>,
+    /// In: the gradient of each h from the output (T N, H). Out: from the step after, too.
+    pub dh: MatMut<'a>,
+    /// Out: the gradient of the pre-activations (T N, H).
+    pub dpre: MatMut<'a>,
+}
+
+/// Computes all steps backward, to the bits of [`backward`] and of the products between.
+///
+/// # Panics
+///
+/// When the shapes do not agree, or [`takes_sequences`] does not take the kernel.
+#[track_caller]
+pub fn backward_sequence(args: SequenceBackward<'_>) {
+    let (near, units) = (near(args.transposed, args.rows), args.transposed.cols());
+    let shape = [args.h.rows(), units];
+    assert!(args.h.rows().is_multiple_of(args.rows), "{} rows in steps of {}", args.h.rows(), args.rows);
+    check_shape("h", [args.h.rows(), args.h.cols()], shape);
+    check_shape("dh", [args.dh.rows(), args.dh.cols()], shape);
+    check_shape("dpre", [args.dpre.rows(), args.dpre.cols()], shape);
+    profile::count_flops(2 * args.h.rows().saturating_sub(args.rows) * units * units);
+    args.transposed.isa().run(sequence::Backward { near, args });
+}
+
+/// The recurrent kernel of a sequence.
+#[track_caller]
+fn near(recurrent: PackedRef<'_>, rows: usize) -> Near<'_> {
+    assert_eq!(recurrent.k(), recurrent.cols(), "the recurrent kernel's rows and columns");
+    assert!((1..=FEW_ROWS).contains(&rows), "steps of {rows} rows");
+    let Some(near) = Near::new(recurrent) else { panic!("a recurrent kernel too large for sequences, or not in f32") };
+    near
 }

@@ -258,6 +258,129 @@ fn a_whole_backward_is_the_derivative_and_faults_in_it_are_caught() {
     }
 }
 
+impl Sequence {
+    /// Turns a time of the order of reading into one of the sequence.
+    fn time(&self, i: usize, reverse: bool) -> usize {
+        if reverse { self.steps - 1 - i } else { i }
+    }
+
+    /// h in the order of time with that before the first step, dh as every step received it, and dpre: step by step as a
+    /// team computes them, from the sequence's numbers.
+    fn by_steps(&self, isa: Isa, reverse: bool) -> Vec<u32> {
+        let (activation, steps, rows, units) = (self.activation, self.steps, self.rows, self.units);
+        let [mut packed, mut transposed] = [(); 2].map(|()| Packed::new(isa, Precision::F32, units, 1, units));
+        packed.pack(Mat::dense(&self.recurrent, units, units));
+        transposed.pack_transposed(Mat::dense(&self.recurrent, units, units));
+        let (mut pre, mut dh) = (Field::of(steps * rows, units, &self.pre), Field::of(steps * rows, units, &self.dy));
+        let (mut h, mut dpre) = (self.initial(reverse), Field::new(steps * rows, units));
+        // The state after time t stands `rows` rows behind that before it, or before it.
+        let now = usize::from(!reverse);
+        for t in (0..steps).map(|i| self.time(i, reverse)) {
+            let (mut above, mut below) = h.view_mut().rows_range(t * rows..(t + 2) * rows).split_rows_at(rows);
+            let (h_prev, h) =
+                if reverse { (below.as_ref(), above.reborrow()) } else { (above.as_ref(), below.reborrow()) };
+            forward(Forward {
+                activation,
+                h_prev: h_prev.into(),
+                recurrent: packed.view(),
+                pre: pre.step(t, rows).into_groups(1),
+                h,
+            });
+        }
+        for t in (0..steps).rev().map(|i| self.time(i, reverse)) {
+            let later = if reverse { t.checked_sub(1) } else { Some(t + 1).filter(|&t| t < steps) };
+            if let Some(later) = later {
+                let a = dpre.view().rows_range(later * rows..(later + 1) * rows).into();
+                gemm::product(gemm::Product { a, b: transposed.view(), init: Init::Keep, c: dh.step(t, rows).into() });
+            }
+            let h = h.view().rows_range((t + now) * rows..(t + now + 1) * rows);
+            let dh = dh.view().rows_range(t * rows..(t + 1) * rows);
+            backward(isa, Backward { activation, h, dh, dpre: dpre.step(t, rows) });
+        }
+        bits(&[&h.dense(), &dh.dense(), &dpre.dense()])
+    }
+
+    /// Room for h of every step, with that before the first in its place.
+    fn initial(&self, reverse: bool) -> Field {
+        let (steps, rows, units) = (self.steps, self.rows, self.units);
+        let mut h = Field::new((steps + 1) * rows, units);
+        let first = if reverse { steps * rows } else { 0 };
+        (0..rows).for_each(|n| h.view_mut().row_mut(first + n).copy_from_slice(&self.h0[n * units..][..units]));
+        h
+    }
+
+    /// The same at once; with `tokens` x W + b is looked up.
+    fn at_once(&self, isa: Isa, reverse: bool, tokens: Option<&[u32]>) -> Vec<u32> {
+        let (activation, steps, rows, units) = (self.activation, self.steps, self.rows, self.units);
+        let [mut packed, mut transposed] = [(); 2].map(|()| Packed::new(isa, Precision::F32, units, 1, units));
+        packed.pack(Mat::dense(&self.recurrent, units, units));
+        transposed.pack_transposed(Mat::dense(&self.recurrent, units, units));
+        assert!(takes_sequences(packed.view(), rows));
+        let (pre, mut dh) = (Field::of(steps * rows, units, &self.pre), Field::of(steps * rows, units, &self.dy));
+        let (mut h, mut dpre) = (self.initial(reverse), Field::new(steps * rows, units));
+        let input = match tokens {
+            // The rows of x W + b are those of a table, the bias zero.
+            Some(tokens) => SequenceInput::LookedUp { table: pre.view(), bias: None, tokens },
+            None => SequenceInput::Ready(pre.view()),
+        };
+        forward_sequence(SequenceForward {
+            activation,
+            recurrent: packed.view(),
+            input,
+            rows,
+            reverse,
+            h: h.view_mut(),
+        });
+        let after = if reverse { 0..steps * rows } else { rows..(steps + 1) * rows };
+        backward_sequence(SequenceBackward {
+            activation,
+            transposed: transposed.view(),
+            rows,
+            reverse,
+            h: h.view().rows_range(after),
+            dh: dh.view_mut(),
+            dpre: dpre.view_mut(),
+        });
+        bits(&[&h.dense(), &dh.dense(), &dpre.dense()])
+    }
+}
+
+#[test]
+fn a_sequence_at_once_has_the_bits_of_its_steps() {
+    for isa in sets_under_test() {
+        for (rows, units) in [(1, 1), (1, 100), (1, 120), (2, 17), (FEW_ROWS, 33), (2, 128)] {
+            for activation in Activation::ALL {
+                for (steps, reverse) in [(1, false), (5, false), (4, true)] {
+                    let sequence = Sequence::new(activation, [steps, rows, units], 3);
+                    let name = format!("{isa} {activation:?} {steps} x {rows} x {units}, reverse {reverse}");
+                    let want = sequence.by_steps(isa, reverse);
+                    assert!(sequence.at_once(isa, reverse, None) == want, "{name}");
+                    let tokens: Vec<u32> = (0..(steps * rows) as u32).collect();
+                    assert!(sequence.at_once(isa, reverse, Some(&tokens)) == want, "{name}, looked up");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sequences_are_of_few_rows_and_small_weights_in_f32() {
+    for isa in sets_under_test() {
+        for (precision, rows, groups, units, takes) in [
+            (Precision::F32, 1, 1, 128, true),
+            (Precision::F32, FEW_ROWS, 1, 100, true),
+            (Precision::F32, 0, 1, 100, false),
+            (Precision::F32, FEW_ROWS + 1, 1, 100, false),
+            (Precision::F32, 1, 1, 160, false),
+            (Precision::F32, 1, 4, 16, false),
+            (Precision::Bf16, 1, 1, 100, false),
+        ] {
+            let packed = Packed::new(isa, precision, units, groups, units);
+            assert_eq!(takes_sequences(packed.view(), rows), takes, "{isa} {precision} {rows} {groups} {units}");
+        }
+    }
+}
+
 #[test]
 fn huge_values_and_nan_go_through() {
     for isa in sets_under_test() {

@@ -4,6 +4,7 @@ use crate::exec::shared::Shared;
 use std::ops::Range;
 use unroll_kernels::embedding;
 use unroll_kernels::profile::{self, Phase};
+use unroll_kernels::rnn::SequenceInput;
 use unroll_kernels::{Element, GroupsMut, Isa, Mat, MatMut};
 
 /// x W + b of all steps by look-up: row `index[r]` of `table`, plus `bias`.
@@ -32,6 +33,19 @@ impl<'a, E: Element> Gates<'a, E> {
     /// Gates of `groups` groups.
     pub(crate) fn new(matrix: MatMut<'a, E>, groups: usize, lookup: Option<Lookup<'a>>) -> Self {
         Self { matrix: matrix.into(), groups, lookup }
+    }
+
+    /// Where a cell that computes a whole sequence reads x W + b; `None` of gates in bf16.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Shared::read`], of all rows.
+    pub(super) unsafe fn input(&self, rows: usize) -> Option<SequenceInput<'_>> {
+        Some(match self.lookup {
+            Some(Lookup { table, bias, index, .. }) => SequenceInput::LookedUp { table, bias, tokens: &index[..rows] },
+            // SAFETY: passed on to the caller.
+            None => SequenceInput::Ready(E::plain(unsafe { self.matrix.read(0..rows) })?),
+        })
     }
 
     /// x W + b of these rows and units.

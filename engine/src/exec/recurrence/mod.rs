@@ -122,6 +122,11 @@ impl Sweep<'_> {
         let first = if self.reverse { self.rows + self.all() } else { 0 };
         first..first + self.rows
     }
+    /// The rows of the state before the first step and after each.
+    fn with_initial(self) -> Range<usize> {
+        let first = if self.reverse { self.rows } else { 0 };
+        first..first + self.all() + self.rows
+    }
     /// The rows of the state before each step of the packed sequence where they stand one after the other.
     pub(crate) fn before_all(self) -> Option<Range<usize>> {
         let first = if self.reverse { 2 * self.rows } else { 0 };
@@ -186,6 +191,13 @@ impl Strand<'_> {
     fn backward_times(&self) -> impl Iterator<Item = usize> {
         let (sweep, first) = (self.sweep, self.rows.start);
         (0..sweep.steps()).rev().map(move |i| sweep.time(i)).filter(move |&t| sweep.count(t) > first)
+    }
+
+    /// Whether these are all rows of a sequence without gaps and one member's: a cell may then compute all steps in one
+    /// call, since no barrier parts them.
+    fn is_whole(&self) -> bool {
+        let sweep = self.sweep;
+        self.member.size() == 1 && self.rows == (0..sweep.rows) && sweep.all() == sweep.rows * sweep.steps()
     }
 
     /// Runs the steps of the forward pass, a barrier after each.

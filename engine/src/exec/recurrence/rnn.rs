@@ -20,6 +20,9 @@ pub(crate) struct RnnForward<'a, E = f32> {
 impl<E: Element> RnnForward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
         let (sweep, Self { activation, recurrent, pre, h, held }) = (strand.sweep, self);
+        if self.run_whole(strand) {
+            return;
+        }
         let operand = held::operand(held, h);
         strand.forward(recurrent.granule(), |t, block| {
             let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
@@ -37,6 +40,21 @@ impl<E: Element> RnnForward<'_, E> {
                 }
             }
         });
+    }
+
+    /// Runs all steps in one call, if they are such as the cell takes at once.
+    fn run_whole(&self, strand: &Strand<'_>) -> bool {
+        let (sweep, Self { activation, recurrent, pre, h, held }) = (strand.sweep, self);
+        let (activation, recurrent, rows, reverse) = (*activation, *recurrent, sweep.rows, sweep.reverse);
+        if held.is_some() || !strand.is_whole() || !rnn::takes_sequences(recurrent, rows) {
+            return false;
+        }
+        // SAFETY: the member is alone with all rows and units.
+        let (Some(input), h) = (unsafe { (pre.input(sweep.all()), h.write(sweep.with_initial())) }) else {
+            return false;
+        };
+        rnn::forward_sequence(rnn::SequenceForward { activation, recurrent, input, rows, reverse, h });
+        true
     }
 }
 
@@ -58,6 +76,9 @@ pub(crate) struct RnnBackward<'a, E = f32> {
 impl<E: Element> RnnBackward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
         let (sweep, Self { activation, transposed, pre, h, dh, held }) = (strand.sweep, self);
+        if self.run_whole(strand) {
+            return;
+        }
         let fresh = held::fresh(held, 0, h);
         strand.backward(transposed.granule(), |t, later, block| {
             let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
@@ -83,5 +104,21 @@ impl<E: Element> RnnBackward<'_, E> {
                 );
             }
         });
+    }
+
+    /// As in the forward pass.
+    fn run_whole(&self, strand: &Strand<'_>) -> bool {
+        let (sweep, Self { activation, transposed, pre, h, dh, held }) = (strand.sweep, self);
+        let (activation, transposed, rows, reverse) = (*activation, *transposed, sweep.rows, sweep.reverse);
+        if held.is_some() || !strand.is_whole() || !rnn::takes_sequences(transposed, rows) {
+            return false;
+        }
+        // SAFETY: the member is alone with all rows and units.
+        let (h, dh, dpre) = unsafe {
+            (h.read(sweep.after_all()), dh.write(sweep.after_all()), E::plain_mut(pre.write(0..sweep.all())))
+        };
+        let Ok(dpre) = dpre else { return false };
+        rnn::backward_sequence(rnn::SequenceBackward { activation, transposed, rows, reverse, h, dh, dpre });
+        true
     }
 }
