@@ -26,12 +26,16 @@ impl Stream {
     /// Fills inputs and next tokens, each (T, N), of batch `index`.
     pub fn batch(self, index: u64, rows: usize, inputs: &mut [u32], targets: &mut [u32]) {
         let steps = inputs.len() / rows;
-        for t in 0..steps {
+        let first = index * steps as u64;
+        for t in 0..=steps {
             for n in 0..rows {
-                let position = index * steps as u64 + t as u64;
-                inputs[t * rows + n] = self.token(n, position);
-                if t * rows + n < targets.len() {
-                    targets[t * rows + n] = self.token(n, position + 1);
+                let token = self.token(n, first + t as u64);
+                if t < steps {
+                    inputs[t * rows + n] = token;
+                }
+                // The next token of the step before.
+                if let Some(target) = t.checked_sub(1).and_then(|t| targets.get_mut(t * rows + n)) {
+                    *target = token;
                 }
             }
         }

@@ -5,6 +5,7 @@ use crate::math::inverse_root;
 use crate::simd::{Kernel, Simd, Wide16};
 
 /// The vectors of one place: parameters, clipped gradients, state.
+#[derive(Clone, Copy)]
 pub(super) struct Place<S: Simd> {
     p: S::F32,
     g: S::F32,
@@ -18,6 +19,10 @@ pub(super) trait Formula: Copy {
     /// New parameters and state in the place of the old.
     fn step<S: Simd>(self, s: S, place: Place<S>) -> Place<S>;
 }
+
+/// Vectors that a pass works on together. A rule is a chain of a dozen operations, each waiting for the one before; the
+/// processor looks ahead over a few vectors only.
+const TOGETHER: usize = 4;
 
 /// See [`super::Rule::Sgd`].
 #[derive(Clone, Copy)]
@@ -160,30 +165,61 @@ impl<F: Formula> Kernel for Apply<'_, F> {
         let scale = s.splat(args.grad_scale);
         let limit = args.clip_value.unwrap_or(f32::INFINITY);
         let (low, high) = (s.splat(-limit), s.splat(limit));
-        let (decays, decay) = (args.weight_decay != 0.0, s.splat(args.weight_decay));
         let [first, second] = args.slots;
-        let n = args.param.len();
-        for i in (0..n).step_by(S::LANES) {
-            let end = n.min(i + S::LANES);
-            // The constants come first, so that a NaN goes on into the parameters, where it is found.
-            let g = s.mul(load(s, &args.grad[i..end]), scale);
-            let g = s.max(low, s.min(high, g));
-            let p = load(s, &args.param[i..end]);
-            let g = if decays { s.mul_add(decay, p, g) } else { g };
-            let mut place = Place { p, g, slots: [s.splat(0.0); 2] };
+        let (param, grad) = (args.param, args.grad);
+        let zero = s.splat(0.0);
+        let clip = Clip {
+            scale,
+            low,
+            high,
+            decay: if args.weight_decay != 0.0 { Some(s.splat(args.weight_decay)) } else { None },
+        };
+        let width = TOGETHER * S::LANES;
+        let whole = param.len() - param.len() % width;
+        for i in (0..whole).step_by(width) {
+            let (param, grad) = (&mut param[i..i + width], &grad[i..i + width]);
+            let mut places = [Place { p: zero, g: zero, slots: [zero; 2] }; TOGETHER];
+            for v in 0..TOGETHER {
+                let (at, place) = (v * S::LANES, &mut places[v]);
+                let p = s.load(&param[at..]);
+                *place = Place { p, g: clip.of(s, p, s.load(&grad[at..])), slots: [zero; 2] };
+                if F::SLOTS > 0 {
+                    place.slots[0] = s.load(&first[i + at..]);
+                }
+                if F::SLOTS > 1 {
+                    place.slots[1] = s.load(&second[i + at..]);
+                }
+            }
+            for v in 0..TOGETHER {
+                places[v] = formula.step(s, places[v]);
+            }
+            for v in 0..TOGETHER {
+                let (at, place) = (v * S::LANES, places[v]);
+                s.store(&mut param[at..], place.p);
+                if F::SLOTS > 0 {
+                    s.store(&mut first[i + at..], place.slots[0]);
+                }
+                if F::SLOTS > 1 {
+                    s.store(&mut second[i + at..], place.slots[1]);
+                }
+            }
+        }
+        for i in (whole..param.len()).step_by(S::LANES) {
+            let p = s.load_partial(&param[i..]);
+            let mut place = Place { p, g: clip.of(s, p, s.load_partial(&grad[i..])), slots: [zero; 2] };
             if F::SLOTS > 0 {
-                place.slots[0] = load(s, &first[i..end]);
+                place.slots[0] = s.load_partial(&first[i..]);
             }
             if F::SLOTS > 1 {
-                place.slots[1] = load(s, &second[i..end]);
+                place.slots[1] = s.load_partial(&second[i..]);
             }
             let place = formula.step(s, place);
-            store(s, &mut args.param[i..end], place.p);
+            s.store_partial(&mut param[i..], place.p);
             if F::SLOTS > 0 {
-                store(s, &mut first[i..end], place.slots[0]);
+                s.store_partial(&mut first[i..], place.slots[0]);
             }
             if F::SLOTS > 1 {
-                store(s, &mut second[i..end], place.slots[1]);
+                s.store_partial(&mut second[i..], place.slots[1]);
             }
         }
     }
@@ -205,6 +241,28 @@ impl Kernel for Average<'_> {
         for (a, p) in self.averages.chunks_mut(S::LANES).zip(self.params.chunks(S::LANES)) {
             let old = load(s, a);
             store(s, a, s.mul_add(weight, s.sub(load(s, p), old), old));
+        }
+    }
+}
+
+/// What is done to gradients before the rule.
+#[derive(Clone, Copy)]
+struct Clip<S: Simd> {
+    scale: S::F32,
+    low: S::F32,
+    high: S::F32,
+    decay: Option<S::F32>,
+}
+
+impl<S: Simd> Clip<S> {
+    /// The gradient `g` of `p`, scaled, clamped and with its decay.
+    #[inline(always)]
+    fn of(self, s: S, p: S::F32, g: S::F32) -> S::F32 {
+        // The constants come first, so that a NaN goes on into the parameters, where it is found.
+        let g = s.max(self.low, s.min(self.high, s.mul(g, self.scale)));
+        match self.decay {
+            Some(decay) => s.mul_add(decay, p, g),
+            None => g,
         }
     }
 }
