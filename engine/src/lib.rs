@@ -55,6 +55,7 @@ pub mod interop;
 pub mod labels;
 mod layers;
 pub mod network;
+pub mod ngram;
 pub mod random;
 pub mod recipes;
 pub mod report;

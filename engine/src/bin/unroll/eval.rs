@@ -15,6 +15,7 @@ use unroll_kernels::gemm::Precision;
 
 use crate::labels::{self, SearchOptions, TrainedTask};
 use crate::rescore::{Rescoring, read_lines};
+use crate::scratch::Scratch;
 use crate::show::in_units;
 use crate::trained::{Opened, Trained, Using};
 
@@ -159,7 +160,7 @@ impl Eval {
     }
 
     fn whole(&self, options: NetworkOptions, trained: &Trained) -> Result<()> {
-        let scratch = Scratch::make()?;
+        let scratch = Scratch::make("eval")?;
         let (name, streams, entropy_rate) = self.streams(trained, &scratch)?;
         let score = |precision| {
             let mut network = self.network(trained, NetworkOptions { precision, ..options.clone() })?;
@@ -218,7 +219,7 @@ impl Eval {
         };
         if let Some(path) = &self.data {
             let reading = Reading {
-                folder: &scratch.0,
+                folder: scratch.path(),
                 threads: self.using.threads()?,
                 progress: None,
                 cancel: None,
@@ -258,23 +259,5 @@ impl Eval {
             }
             out.line(&format!("{}\t{}\t{:.6}", score.line, score.tokens, score.log_probability))
         })
-    }
-}
-
-/// A folder for the text's tokens that goes away at the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn make() -> Result<Scratch> {
-        let path = std::env::temp_dir().join(format!("unroll-eval-{}", std::process::id()));
-        std::fs::create_dir_all(&path).map_err(|error| Error::io(&path, "cannot make a folder", error))?;
-        Ok(Scratch(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // Left for the system to clean where it fails.
-        let _left = std::fs::remove_dir_all(&self.0);
     }
 }

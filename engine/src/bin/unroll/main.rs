@@ -13,12 +13,14 @@ mod import;
 mod inspect;
 mod interrupt;
 mod labels;
+mod ngram;
 mod options;
 mod plan;
 mod predict;
 mod recipes;
 mod rescore;
 mod scores;
+mod scratch;
 mod show;
 mod summary;
 mod train;
@@ -52,6 +54,8 @@ enum Command {
     Generate(generate::Generate),
     Eval(eval::Eval),
     Predict(predict::Predict),
+    #[command(name = "ngram")]
+    NGram(ngram::NGramCommand),
     Summary(summary::Summary),
     Import(import::Import),
     Export(export::Export),
@@ -72,6 +76,7 @@ fn main() -> ExitCode {
         Command::Generate(generate) => generate.run(),
         Command::Eval(eval) => eval.run(),
         Command::Predict(predict) => predict.run(),
+        Command::NGram(ngram) => ngram.run(),
         Command::Summary(summary) => summary.run(),
         Command::Import(import) => import.run(),
         Command::Export(export) => export.run(),

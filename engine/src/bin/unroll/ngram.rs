@@ -1,0 +1,234 @@
+//! `unroll ngram`: n-gram models, alone and mixed with a network.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use clap::{Args, ValueEnum};
+use unroll::config::{DataConfig, RunConfig, SplitName};
+use unroll::corpus::{Streams, install_sigbus_handler};
+use unroll::error::{Error, Result};
+use unroll::network::{Network, NetworkOptions};
+use unroll::ngram::{NGram, Pairs, Smoothing};
+use unroll::report::{Align, Out, Table, count, json_line};
+use unroll::run::{Reading, Texts, Tokens};
+use unroll::text::Level;
+
+use crate::scratch::Scratch;
+use crate::trained::{Opened, Trained, Using};
+
+/// Trains n-gram models, the baselines of language models, and mixes one with a network.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    unroll ngram --data train.txt --valid valid.txt --test test.txt\n  \
+    unroll ngram --data train.txt --valid valid.txt --level char --order 6 --smoothing kneser-ney\n  \
+    unroll ngram runs/1                      on the run's texts, and mixed with its network\n\
+    Weights, those of the orders and that of the network, are fitted to the validation text alone.")]
+pub(crate) struct NGramCommand {
+    /// A run folder, whose texts are counted and whose network is mixed in
+    run: Option<PathBuf>,
+    /// Texts or token files to count
+    #[arg(long, value_name = "FILE", conflicts_with = "run", required_unless_present = "run")]
+    data: Vec<PathBuf>,
+    /// The text that weights are fitted to
+    #[arg(long, value_name = "FILE", conflicts_with = "run", required_unless_present = "run")]
+    valid: Option<PathBuf>,
+    /// The text to score besides
+    #[arg(long, value_name = "FILE", conflicts_with = "run")]
+    test: Option<PathBuf>,
+    /// What a token is: byte, char, grapheme or word [default: word]
+    #[arg(long, value_name = "WORD", conflicts_with = "run", value_parser = ["byte", "char", "grapheme", "word"])]
+    level: Option<String>,
+    /// Words rarer than this become <unk>
+    #[arg(long, value_name = "N", conflicts_with = "run")]
+    min_count: Option<u64>,
+    /// Words of the longest sequences that are counted
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    order: usize,
+    /// How the probability of what was never seen is found [default: all, one after the other]
+    #[arg(long, value_name = "NAME")]
+    smoothing: Option<SmoothingName>,
+    /// Parts of a text that the network scores side by side
+    #[arg(long, visible_alias = "batch-size", default_value_t = 10, value_name = "N", requires = "run")]
+    batch: usize,
+    #[command(flatten)]
+    using: Using,
+    /// A JSON object a line instead of tables
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SmoothingName {
+    Interpolated,
+    KneserNey,
+    KneserNeyBackoff,
+}
+
+impl SmoothingName {
+    fn smoothing(self) -> Smoothing {
+        match self {
+            Self::Interpolated => Smoothing::Interpolated,
+            Self::KneserNey => Smoothing::KneserNey,
+            Self::KneserNeyBackoff => Smoothing::KneserNeyBackoff,
+        }
+    }
+}
+
+/// A model's perplexity on the texts.
+#[derive(serde::Serialize)]
+struct Line {
+    model: String,
+    /// The network's share of a mixture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weight: Option<f64>,
+    valid_perplexity: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    test_perplexity: Option<f64>,
+}
+
+/// The texts, counted and scored.
+struct Words {
+    vocabulary: usize,
+    train: Vec<u32>,
+    valid: Vec<u32>,
+    test: Option<Vec<u32>>,
+}
+
+impl NGramCommand {
+    pub(crate) fn run(self) -> Result<()> {
+        install_sigbus_handler()?;
+        let scratch = Scratch::make("ngram")?;
+        let trained = self.run.as_deref().map(|run| Trained::of(Opened::open(run)?)).transpose()?;
+        let texts = match &trained {
+            Some(trained) => Texts::open(&trained.config, &trained.folder)?,
+            None => self.texts(&scratch)?,
+        };
+        let Some(valid) = &texts.valid else {
+            return Err(Error::usage(
+                "the run validates on a part of its training text, which would be counted with it",
+            )
+            .mend("train it with a validation text of its own: --valid FILE"));
+        };
+        let words = Words {
+            vocabulary: texts.tokenizer.vocabulary().len(),
+            train: read(&texts.train)?,
+            valid: read(valid)?,
+            test: texts.test.as_ref().map(read).transpose()?,
+        };
+        let mut lines = Vec::new();
+        let mut network = trained.as_ref().map(|trained| self.network(trained)).transpose()?;
+        let all = [SmoothingName::Interpolated, SmoothingName::KneserNey, SmoothingName::KneserNeyBackoff];
+        let chosen = self.smoothing.as_ref().map_or(&all[..], std::slice::from_ref);
+        for smoothing in chosen.iter().map(|name| name.smoothing()) {
+            let model = NGram::new(&words.train, words.vocabulary, self.order, smoothing, &words.valid)?;
+            let name = format!("{}-gram, {smoothing}", self.order);
+            match &mut network {
+                Some(network) => self.mix(&mut lines, (&name, &model), network, &texts)?,
+                None => lines.push(Line {
+                    model: name,
+                    weight: None,
+                    valid_perplexity: model.loss(&words.valid, 0).exp(),
+                    test_perplexity: words.test.as_ref().map(|test| model.loss(test, 0).exp()),
+                }),
+            }
+        }
+        self.print(&words, &lines)
+    }
+
+    fn print(&self, words: &Words, lines: &[Line]) -> Result<()> {
+        let mut out = Out::stdout();
+        if self.json {
+            return lines.iter().try_for_each(|line| out.line(&json_line(line)?));
+        }
+        let sizes = [count(words.train.len() as u64), count(words.valid.len() as u64), count(words.vocabulary as u64)];
+        out.line(&format!("counted: {} tokens; validation: {}; vocabulary: {}", sizes[0], sizes[1], sizes[2]))?;
+        let right = Align::Right;
+        let mut table = Table::new(&[
+            ("model", Align::Left),
+            ("network's weight", right),
+            ("valid perplexity", right),
+            ("test", right),
+        ]);
+        for line in lines {
+            let number = |x: Option<f64>, digits| x.map_or(String::new(), |x| format!("{x:.digits$}"));
+            table.row([
+                line.model.clone(),
+                number(line.weight, 3),
+                number(Some(line.valid_perplexity), 3),
+                number(line.test_perplexity, 3),
+            ]);
+        }
+        table.lines().iter().try_for_each(|line| out.line(line))
+    }
+
+    /// The texts that the options name.
+    fn texts(&self, scratch: &Scratch) -> Result<Texts> {
+        let level = self.level.as_deref().map_or(Ok(Level::Word), str::parse)?;
+        let data = DataConfig {
+            train: self.data.clone(),
+            valid: self.valid.clone(),
+            test: self.test.clone(),
+            level,
+            min_count: self.min_count.unwrap_or(1),
+            split: SplitName::None,
+            ..DataConfig::default()
+        };
+        let threads = self.using.threads()?;
+        let reading = Reading { folder: scratch.path(), threads, progress: None, cancel: None, columns: &[] };
+        Texts::read(&RunConfig { data, ..RunConfig::default() }, reading, None)
+    }
+
+    fn network(&self, trained: &Trained) -> Result<Network> {
+        let options = NetworkOptions {
+            threads: self.using.threads()?,
+            steps: STEPS,
+            rows: self.batch,
+            training: false,
+            precision: self.using.precision(&trained.config),
+            ..NetworkOptions::default()
+        };
+        let mut network = Network::new(&trained.graph, options)?;
+        trained.load(self.using.which()?, network.params_mut())?;
+        Ok(network)
+    }
+
+    /// Adds the lines of a model, of the network where they are the first, and of their mixtures.
+    fn mix(
+        &self,
+        lines: &mut Vec<Line>,
+        (name, model): (&str, &NGram),
+        network: &mut Network,
+        texts: &Texts,
+    ) -> Result<()> {
+        let mut score = |tokens: &Tokens| {
+            let (range, how) = (0..tokens.len(), Texts::evaluation(&texts.tokenizer));
+            let streams = Streams::evaluation(Tokens::clone(tokens), range, self.batch, STEPS, how)?;
+            Pairs::score(network, model, &streams, &AtomicBool::new(false))
+        };
+        let valid = texts.valid.as_ref().map(&mut score).transpose()?.unwrap_or_default();
+        let test = texts.test.as_ref().map(&mut score).transpose()?;
+        let line = |model: String, share: f64, weight| Line {
+            model,
+            weight,
+            valid_perplexity: valid.loss(share).exp(),
+            test_perplexity: test.as_ref().map(|test| test.loss(share).exp()),
+        };
+        if lines.is_empty() {
+            lines.push(line("the network".to_owned(), 1.0, None));
+        }
+        let best = valid.best_weight();
+        lines.push(line(name.to_owned(), 0.0, None));
+        lines.push(line("  mixed half and half".to_owned(), 0.5, Some(0.5)));
+        lines.push(line("  mixed by the validation text".to_owned(), best, Some(best)));
+        Ok(())
+    }
+}
+
+/// Time steps of a batch.
+const STEPS: usize = 100;
+
+fn read(tokens: &Tokens) -> Result<Vec<u32>> {
+    let mut all = vec![0; tokens.len() as usize];
+    tokens.read(0, &mut all)?;
+    Ok(all)
+}
