@@ -9,7 +9,7 @@ use crate::layers::Objective;
 pub struct StateGradient<'a> {
     /// The layer's name.
     pub layer: &'a str,
-    /// Its place in [`Graph::nodes`].
+    /// Its place in [`Graph::nodes`](crate::graph::Graph::nodes).
     pub node: usize,
     /// 0 forward, or the only one; 1 backward.
     pub direction: usize,

@@ -33,7 +33,7 @@ pub struct NetworkOptions {
     pub logits: usize,
     /// Whether each thread is kept on one core, and writes first what it will work on, so that its memory is near.
     pub pin: bool,
-    /// Fusions that are switched off, by name ([`FUSIONS`]).
+    /// Fusions that are switched off, by name ([`FUSIONS`](super::FUSIONS)).
     pub no_fuse: Vec<String>,
 }
 
