@@ -8,7 +8,7 @@ saves and what Keras 2 saved, CuDNNLSTM and CuDNNGRU among it, whose weights bec
 A tensor is named layer/variable as Keras names it: `lstm/lstm_cell/kernel`, `bidirectional/forward_lstm/lstm_cell/bias`.
 
 `to-keras` wants Keras: it sets the tensors into MODEL, whose layers are those of the file by their names or, where names differ,
-by their order, and saves it as OUT.
+by their order among those of their kind, and saves it as OUT.
 """
 
 import io
@@ -119,24 +119,37 @@ def direction(name):
     return next((way for way in ("forward", "backward") if re.search(rf"(^|/){way}(_|/)", name)), "")
 
 
-def place(name):
-    """What a variable is, apart from its layer: of a cell, its direction and the last part of its name."""
-    folder, leaf = name.rsplit("/", 1)
-    return re.search(r"(^|_|/)cell(_\d+)?$", folder) is not None, direction(name), leaf.removesuffix(":0")
+def modules(names, shape):
+    """The tensors of each layer, or direction of one, by what the layer is apart from its name, in the order of `names`."""
+    folders = {}
+    for name in names:
+        folder, leaf = name.rsplit("/", 1)
+        folders.setdefault(folder, {})[leaf.removesuffix(":0")] = name
+    kinds = {}
+    for folder, leaves in folders.items():
+        gates = 0
+        if "recurrent_kernel" in leaves:
+            units, columns = shape(leaves["recurrent_kernel"])
+            gates = columns // units
+        kinds.setdefault((gates, direction(f"{folder}/"), *sorted(leaves)), []).append(leaves)
+    return kinds
 
 
 def pair(file, variables):
-    """For each variable of a model, by its path, the name of its tensor in the file."""
+    """For each variable of a model, by its path, the name of its tensor in the file: the same, or that of the layer in its place
+    among the layers of its kind."""
     if all(path in file for path in variables):
         pairs = {path: path for path in variables}
     else:
         pairs = {}
-        for kind in dict.fromkeys(map(place, variables)):
-            ours = [path for path in variables if place(path) == kind]
-            theirs = sorted((name for name in file if place(name) == kind), key=natural)
-            if len(ours) != len(theirs):
-                raise SystemExit(f"the model has {ours}, the file has {theirs}")
-            pairs.update(zip(ours, theirs))
+        theirs = modules(file, lambda name: file[name].shape)
+        for kind, ours in modules(variables, lambda path: variables[path].shape).items():
+            found = theirs.get(kind, [])
+            if len(ours) != len(found):
+                listed = [[sorted(leaves.values()) for leaves in layers] for layers in (ours, found)]
+                raise SystemExit(f"the model has {listed[0]}, the file has {listed[1]}")
+            for own, other in zip(ours, found):
+                pairs.update((own[leaf], other[leaf]) for leaf in own)
     for path, name in pairs.items():
         if tuple(variables[path].shape) != file[name].shape:
             raise SystemExit(f"{path} is {tuple(variables[path].shape)} in the model, {name} {file[name].shape} in the file")
