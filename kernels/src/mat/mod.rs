@@ -1,25 +1,21 @@
 //! Matrix views and their storage: the one audited place where columns of a matrix are parted.
 //!
-//! [`Mat`] and [`MatMut`] view matrices (of f32, unless another type is named) in row-major order with a row stride. Views can be split by rows and by
-//! columns, so that threads write disjoint columns of one matrix. [`GroupsMut`] views a matrix whose columns are
-//! groups (the gates of a cell) of equal width, and is split by the columns *within* the groups: the part of units
-//! `a..b` then has columns `a..b` of every gate. [`Buffer`] is 64-byte aligned storage.
+//! [`Mat`] and [`MatMut`] view matrices (of f32, unless another type is named) in row-major order with a row stride. Views
+//! can be split by rows and by columns, so that threads write disjoint columns of one matrix. [`GroupsMut`] views a matrix
+//! whose columns are groups (the gates of a cell) of equal width, and is split by the columns *within* the groups: the part
+//! of units `a..b` then has columns `a..b` of every gate. [`Buffer`] is 64-byte aligned storage.
 //!
 //! The promise that pays for the `unsafe` here: a view is made from a slice (or split from another view), the
 //! constructor checks that the last element lies within it, and two mutable views never share an element.
 
+mod buffer;
+mod groups;
+
+pub use buffer::Buffer;
+pub use groups::GroupsMut;
+
 use std::marker::PhantomData;
 use std::ops::Range;
-
-/// A row of sixteen f32 aligned to a cache line: the unit of [`Buffer`].
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; 16]);
-
-// SAFETY: sixteen f32 without padding (64 bytes, alignment 64); every bit pattern is valid.
-unsafe impl bytemuck::Zeroable for Line {}
-// SAFETY: as above.
-unsafe impl bytemuck::Pod for Line {}
 
 /// A number in bf16: the upper half of an f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,79 +31,6 @@ impl From<Bf16> for f32 {
     #[inline(always)]
     fn from(x: Bf16) -> Self {
         Self::from_bits(u32::from(x.0) << 16)
-    }
-}
-
-/// f32 storage aligned to 64 bytes, zero at first.
-#[derive(Clone, Default)]
-pub struct Buffer {
-    lines: Vec<Line>,
-    len: usize,
-}
-
-impl Buffer {
-    /// `len` zeros.
-    pub fn new(len: usize) -> Self {
-        let mut buffer = Self::default();
-        buffer.reserve(len);
-        buffer
-    }
-
-    /// The elements.
-    #[inline]
-    pub fn as_slice(&self) -> &[f32] {
-        &bytemuck::cast_slice(&self.lines)[..self.len]
-    }
-
-    /// The elements.
-    #[inline]
-    pub fn as_mut_slice(&mut self) -> &mut [f32] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
-    }
-
-    /// Grows to at least `len` elements, the new ones zero; never shrinks.
-    pub fn reserve(&mut self, len: usize) {
-        if len > self.len {
-            let count = len.div_ceil(16);
-            self.lines.reserve_exact(count - self.lines.len());
-            ask_for_huge_pages(self.lines.spare_capacity_mut());
-            self.lines.resize(count, Line([0.0; 16]));
-            self.len = len;
-        }
-    }
-}
-
-/// Asks the system to back memory that is not touched yet with pages of 2 MiB, where it leaves the choice to programs:
-/// rows of a matrix are far apart, so that products miss the translations of small pages (word650 is 3 to 5 % faster).
-/// It is a wish only.
-fn ask_for_huge_pages(memory: &mut [std::mem::MaybeUninit<Line>]) {
-    #[cfg(target_os = "linux")]
-    {
-        const PAGE: usize = 2 << 20;
-        let start = memory.as_mut_ptr().cast::<u8>();
-        let skip = start.align_offset(PAGE);
-        let len = size_of_val(memory).saturating_sub(skip) / PAGE * PAGE;
-        if len > 0 {
-            // SAFETY: the range lies within `memory`; this advice changes no content.
-            let _ = unsafe { rustix::mm::madvise(start.add(skip).cast(), len, rustix::mm::Advice::LinuxHugepage) };
-        }
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = memory;
-}
-
-impl std::ops::Deref for Buffer {
-    type Target = [f32];
-    #[inline]
-    fn deref(&self) -> &[f32] {
-        self.as_slice()
-    }
-}
-
-impl std::ops::DerefMut for Buffer {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut [f32] {
-        self.as_mut_slice()
     }
 }
 
@@ -324,23 +247,6 @@ impl<'a, T: Copy> MatMut<'a, T> {
         self.split_cols_at(range.end).0.split_cols_at(range.start).1
     }
 
-    /// The columns as `groups` groups of equal width.
-    #[track_caller]
-    #[inline]
-    pub fn into_groups(self, groups: usize) -> GroupsMut<'a, T> {
-        assert!(groups > 0 && self.cols.is_multiple_of(groups), "{} columns in {groups} groups", self.cols);
-        let cols = self.cols / groups;
-        GroupsMut {
-            ptr: self.ptr,
-            rows: self.rows,
-            groups,
-            cols,
-            stride: self.stride,
-            group_stride: cols,
-            life: PhantomData,
-        }
-    }
-
     /// A second view of the same elements.
     ///
     /// # Safety
@@ -349,121 +255,6 @@ impl<'a, T: Copy> MatMut<'a, T> {
     #[inline]
     pub unsafe fn alias(&self) -> MatMut<'a, T> {
         MatMut { life: PhantomData, ..*self }
-    }
-}
-
-/// A matrix that is written, its columns in `groups` groups of `cols`: element (r, g, c) stands at
-/// `r stride + g group_stride + c`.
-pub struct GroupsMut<'a, T = f32> {
-    ptr: *mut T,
-    rows: usize,
-    groups: usize,
-    cols: usize,
-    stride: usize,
-    group_stride: usize,
-    life: PhantomData<&'a mut [T]>,
-}
-
-// SAFETY: a view is an exclusive reference to its elements.
-unsafe impl<T: Send> Send for GroupsMut<'_, T> {}
-// SAFETY: as above; a shared `GroupsMut` only reads.
-unsafe impl<T: Sync> Sync for GroupsMut<'_, T> {}
-
-impl<T: Copy> GroupsMut<'_, T> {
-    /// The number of rows.
-    #[inline]
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-    /// The number of groups (gates).
-    #[inline]
-    pub fn groups(&self) -> usize {
-        self.groups
-    }
-    /// Columns (units) of one group.
-    #[inline]
-    pub fn cols(&self) -> usize {
-        self.cols
-    }
-    /// Elements from one row to the next.
-    #[inline]
-    pub fn stride(&self) -> usize {
-        self.stride
-    }
-    /// Elements from one group to the next.
-    #[inline]
-    pub fn group_stride(&self) -> usize {
-        self.group_stride
-    }
-    /// The first element.
-    #[inline]
-    pub fn as_mut_ptr(&mut self) -> *mut T {
-        self.ptr
-    }
-
-    /// The same matrix for a shorter time.
-    #[inline]
-    pub fn reborrow(&mut self) -> GroupsMut<'_, T> {
-        GroupsMut { life: PhantomData, ..*self }
-    }
-
-    /// Group `g` of row `r`.
-    #[track_caller]
-    #[inline(always)]
-    pub fn row_mut(&mut self, r: usize, g: usize) -> &mut [T] {
-        assert!(r < self.rows && g < self.groups, "row {r} of {}, group {g} of {}", self.rows, self.groups);
-        // SAFETY: the piece lies within the view, which is borrowed exclusively.
-        unsafe { std::slice::from_raw_parts_mut(self.ptr.add(r * self.stride + g * self.group_stride), self.cols) }
-    }
-
-    /// All groups of row `r`; `G` must be the number of groups.
-    #[track_caller]
-    #[inline(always)]
-    pub fn row_groups_mut<const G: usize>(&mut self, r: usize) -> [&mut [T]; G] {
-        assert!(r < self.rows && G == self.groups, "row {r} of {}, {G} groups of {}", self.rows, self.groups);
-        let (ptr, cols) = (self.ptr.wrapping_add(r * self.stride), self.cols);
-        // SAFETY: the pieces lie within the view, which is borrowed exclusively, and groups do not overlap.
-        std::array::from_fn(|g| unsafe { std::slice::from_raw_parts_mut(ptr.add(g * self.group_stride), cols) })
-    }
-
-    /// Columns `..c` and `c..` of every group.
-    #[track_caller]
-    #[inline]
-    pub fn split_cols_at(self, c: usize) -> (Self, Self) {
-        assert!(c <= self.cols, "column {c} of {}", self.cols);
-        let right = Self { ptr: self.ptr.wrapping_add(c), cols: self.cols - c, ..self };
-        (Self { cols: c, ..self }, right)
-    }
-
-    /// Columns `range` of every group.
-    #[track_caller]
-    #[inline]
-    pub fn cols_range(self, range: Range<usize>) -> Self {
-        self.split_cols_at(range.end).0.split_cols_at(range.start).1
-    }
-
-    /// Groups `..g` and `g..`.
-    #[track_caller]
-    #[inline]
-    pub fn split_groups_at(self, g: usize) -> (Self, Self) {
-        assert!(g <= self.groups, "group {g} of {}", self.groups);
-        let rest = Self { ptr: self.ptr.wrapping_add(g * self.group_stride), groups: self.groups - g, ..self };
-        (Self { groups: g, ..self }, rest)
-    }
-
-    /// Rows `range`.
-    #[track_caller]
-    #[inline]
-    pub fn rows_range(self, range: Range<usize>) -> Self {
-        assert!(range.start <= range.end && range.end <= self.rows, "rows {range:?} of {}", self.rows);
-        Self { ptr: self.ptr.wrapping_add(range.start * self.stride), rows: range.len(), ..self }
-    }
-}
-
-impl<'a, T: Copy> From<MatMut<'a, T>> for GroupsMut<'a, T> {
-    #[inline]
-    fn from(m: MatMut<'a, T>) -> Self {
-        m.into_groups(1)
     }
 }
 
