@@ -1,4 +1,4 @@
-//! A folder to run the command in, for the tests that meet it as its users do.
+//! A folder to run the command in and a run that takes a moment, for the tests that meet it as its users do.
 
 #![allow(dead_code, reason = "no test needs all of it")]
 
@@ -75,4 +75,33 @@ impl Place {
 
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A text that repeats itself, so that a tiny model learns it in no time.
+pub(crate) fn verses() -> String {
+    "the quick brown fox jumps over the lazy dog\n".repeat(300)
+}
+
+/// A run that takes a moment.
+pub(crate) const TINY: [&str; 15] = [
+    "train",
+    "--data",
+    "verses.txt",
+    "--rnn-size",
+    "12",
+    "--num-layers",
+    "1",
+    "--batch",
+    "4",
+    "--bptt",
+    "20",
+    "--epochs",
+    "3",
+    "--sample-length",
+    "30",
+];
+
+/// [`TINY`] with more options.
+pub(crate) fn tiny<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    TINY.into_iter().chain(more.iter().copied()).collect()
 }
