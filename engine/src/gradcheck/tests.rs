@@ -1,5 +1,6 @@
 use super::*;
 use crate::graph::ModelConfig;
+use crate::graph::tests::with_cell;
 use unroll_kernels::isa::sets_under_test;
 
 mod drops;
@@ -31,145 +32,70 @@ fn assert_passes(graph: &Graph, options: &Options) -> Report {
 
 /// A language model with layers of every kind that has parameters of its own, and most others.
 const LANGUAGE: &str = r#"
-    [[layers]]
-    type = "embedding"
-    output_dim = 6
-    [[layers]]
-    type = "simple_rnn"
-    units = 5
-    return_sequences = true
-    stateful = true
-    [[layers]]
-    type = "lstm"
-    units = 7
-    recurrent_bias = true
-    return_sequences = true
-    stateful = true
-    [[layers]]
-    type = "dropout"
-    rate = 0.3
-    [[layers]]
-    type = "gru"
-    units = 4
-    return_sequences = true
-    stateful = true
-    [[layers]]
-    type = "concatenate"
-    inputs = ["gru", "dropout"]
-    [[layers]]
-    type = "gru"
-    name = "before"
-    units = 6
-    return_sequences = true
-    stateful = true
-    reset_after = false
-    [[layers]]
-    type = "add"
-    inputs = ["before", "embedding"]
-    [[layers]]
-    type = "activation"
-    activation = "sigmoid"
-    [[layers]]
-    type = "dense"
-    activation = "softmax"
-    tied_to = "embedding"
+    layers = [
+        { type = "embedding", output_dim = 6 },
+        { type = "simple_rnn", units = 5, return_sequences = true, stateful = true },
+        { type = "lstm", units = 7, recurrent_bias = true, return_sequences = true, stateful = true },
+        { type = "dropout", rate = 0.3 },
+        { type = "gru", units = 4, return_sequences = true, stateful = true },
+        { type = "concatenate", inputs = ["gru", "dropout"] },
+        { type = "gru", name = "before", units = 6, return_sequences = true, stateful = true, reset_after = false },
+        { type = "add", inputs = ["before", "embedding"] },
+        { type = "activation", activation = "sigmoid" },
+        { type = "dense", activation = "softmax", tied_to = "embedding" },
+    ]
 "#;
 
 /// A classifier that reads both ways.
 const CLASSIFIER: &str = r#"
     loss = "binary_cross_entropy"
-    [[layers]]
-    type = "one_hot"
-    [[layers]]
-    type = "bidirectional"
-    layer = { type = "lstm", units = 3, return_sequences = true }
-    [[layers]]
-    type = "bidirectional"
-    layer = { type = "gru", units = 4 }
-    [[layers]]
-    type = "dense"
-    units = 5
-    activation = "relu"
-    [[layers]]
-    type = "dense"
-    name = "out"
-    units = 1
-    activation = "sigmoid"
+    layers = [
+        { type = "one_hot" },
+        { type = "bidirectional", layer = { type = "lstm", units = 3, return_sequences = true } },
+        { type = "bidirectional", layer = { type = "gru", units = 4 } },
+        { type = "dense", units = 5, activation = "relu" },
+        { type = "dense", name = "out", units = 1, activation = "sigmoid" },
+    ]
 "#;
 
 /// A window of tokens, the next one being told from all of them at once.
 const WINDOW: &str = r#"
     input_length = 3
-    [[layers]]
-    type = "embedding"
-    output_dim = 4
-    [[layers]]
-    type = "reshape"
-    target_shape = [12]
-    [[layers]]
-    type = "dense"
-    name = "hidden"
-    units = 7
-    activation = "tanh"
-    [[layers]]
-    type = "activation"
-    activation = "softmax"
-    [[layers]]
-    type = "dense"
-    [[layers]]
-    type = "activation"
-    name = "end"
-    activation = "softmax"
+    layers = [
+        { type = "embedding", output_dim = 4 },
+        { type = "reshape", target_shape = [12] },
+        { type = "dense", name = "hidden", units = 7, activation = "tanh" },
+        { type = "activation", activation = "softmax" },
+        { type = "dense" },
+        { type = "activation", name = "end", activation = "softmax" },
+    ]
 "#;
 
 /// Cells with other functions and peepholes, one read backwards, the states of both directions carried.
 const FORMS: &str = r#"
-    [[layers]]
-    type = "embedding"
-    output_dim = 6
-    [[layers]]
-    type = "lstm"
-    units = 5
-    peephole = true
-    activation = "softsign"
-    recurrent_activation = "hard_sigmoid"
-    return_sequences = true
-    stateful = true
-    go_backwards = true
-    [[layers]]
-    type = "bidirectional"
-    merge_mode = "mul"
-    layer = { type = "lstm", units = 4, peephole = true, return_sequences = true, stateful = true }
-    [[layers]]
-    type = "simple_rnn"
-    units = 4
-    activation = "sigmoid"
-    return_sequences = true
-    [[layers]]
-    type = "dense"
+    layers = [
+        { type = "embedding", output_dim = 6 },
+        { type = "lstm", units = 5, peephole = true, activation = "softsign", recurrent_activation = "hard_sigmoid",
+          return_sequences = true, stateful = true, go_backwards = true },
+        { type = "bidirectional", merge_mode = "mul",
+          layer = { type = "lstm", units = 4, peephole = true, return_sequences = true, stateful = true } },
+        { type = "simple_rnn", units = 4, activation = "sigmoid", return_sequences = true },
+        { type = "dense" },
+    ]
 "#;
 
 /// Directions merged in every way, of whole sequences and of last states.
 const MERGES: &str = r#"
-    [[layers]]
-    type = "embedding"
-    output_dim = 6
-    [[layers]]
-    type = "bidirectional"
-    merge_mode = "sum"
-    layer = { type = "gru", units = 5, activation = "linear", return_sequences = true, stateful = true }
-    [[layers]]
-    type = "bidirectional"
-    name = "before"
-    merge_mode = "ave"
-    layer = { type = "gru", units = 3, recurrent_activation = "hard_sigmoid_6", reset_after = false, return_sequences = true, stateful = true }
-    [[layers]]
-    type = "bidirectional"
-    name = "last"
-    merge_mode = "mul"
-    layer = { type = "simple_rnn", units = 4, activation = "softsign" }
-    [[layers]]
-    type = "dense"
+    layers = [
+        { type = "embedding", output_dim = 6 },
+        { type = "bidirectional", merge_mode = "sum",
+          layer = { type = "gru", units = 5, activation = "linear", return_sequences = true, stateful = true } },
+        { type = "bidirectional", name = "before", merge_mode = "ave",
+          layer = { type = "gru", units = 3, recurrent_activation = "hard_sigmoid_6", reset_after = false, return_sequences = true, stateful = true } },
+        { type = "bidirectional", name = "last", merge_mode = "mul",
+          layer = { type = "simple_rnn", units = 4, activation = "softsign" } },
+        { type = "dense" },
+    ]
 "#;
 
 #[test]
@@ -333,45 +259,18 @@ fn a_fault_in_the_backward_pass_of_any_layer_is_caught_before_it() {
 
 /// A layer of every kind whose effect another declaration of the same parameters changes.
 const VARIANTS: &str = r#"
-    [[layers]]
-    type = "embedding"
-    output_dim = 6
-    [[layers]]
-    type = "simple_rnn"
-    units = 6
-    return_sequences = true
-    activation = "tanh"
-    [[layers]]
-    type = "lstm"
-    units = 6
-    return_sequences = true
-    stateful = true
-    [[layers]]
-    type = "gru"
-    units = 6
-    return_sequences = true
-    use_bias = false
-    go_backwards = false
-    reset_after = true
-    [[layers]]
-    type = "dropout"
-    rate = 0.3
-    [[layers]]
-    type = "concatenate"
-    inputs = ["dropout", "lstm"]
-    [[layers]]
-    type = "dense"
-    name = "hidden"
-    units = 6
-    activation = "sigmoid"
-    [[layers]]
-    type = "add"
-    inputs = ["hidden", "embedding"]
-    [[layers]]
-    type = "activation"
-    activation = "tanh"
-    [[layers]]
-    type = "dense"
+    layers = [
+        { type = "embedding", output_dim = 6 },
+        { type = "simple_rnn", units = 6, return_sequences = true, activation = "tanh" },
+        { type = "lstm", units = 6, return_sequences = true, stateful = true },
+        { type = "gru", units = 6, return_sequences = true, use_bias = false, go_backwards = false, reset_after = true },
+        { type = "dropout", rate = 0.3 },
+        { type = "concatenate", inputs = ["dropout", "lstm"] },
+        { type = "dense", name = "hidden", units = 6, activation = "sigmoid" },
+        { type = "add", inputs = ["hidden", "embedding"] },
+        { type = "activation", activation = "tanh" },
+        { type = "dense" },
+    ]
 "#;
 
 #[test]
@@ -380,16 +279,10 @@ fn a_network_that_computes_something_else_is_caught() {
     let asked = graph_of(VARIANTS);
     assert_passes(&asked, &options());
     let changes = [
-        (
-            "activation = \"tanh\"\n    [[layers]]\n    type = \"lstm\"",
-            "activation = \"relu\"\n    [[layers]]\n    type = \"lstm\"",
-        ),
+        ("return_sequences = true, activation = \"tanh\"", "return_sequences = true, activation = \"relu\""),
         ("stateful = true", "stateful = false"),
-        (
-            "    units = 6\n    return_sequences = true\n    stateful",
-            "    units = 6\n    recurrent_activation = \"hard_sigmoid\"\n    return_sequences = true\n    stateful",
-        ),
-        ("    reset_after = true", "    reset_after = true\n    activation = \"softsign\""),
+        ("stateful = true", "stateful = true, recurrent_activation = \"hard_sigmoid\""),
+        ("reset_after = true", "reset_after = true, activation = \"softsign\""),
         ("go_backwards = false", "go_backwards = true"),
         ("reset_after = true", "reset_after = false"),
         ("rate = 0.3", "rate = 0.31"),
@@ -397,10 +290,7 @@ fn a_network_that_computes_something_else_is_caught() {
         ("inputs = [\"dropout\", \"lstm\"]", "inputs = [\"lstm\", \"dropout\"]"),
         ("activation = \"sigmoid\"", "activation = \"tanh\""),
         ("inputs = [\"hidden\", \"embedding\"]", "inputs = [\"hidden\", \"hidden\"]"),
-        (
-            "activation = \"tanh\"\n    [[layers]]\n    type = \"dense\"",
-            "activation = \"linear\"\n    [[layers]]\n    type = \"dense\"",
-        ),
+        ("\"activation\", activation = \"tanh\"", "\"activation\", activation = \"linear\""),
     ];
     for (from, to) in changes {
         let text = VARIANTS.replacen(from, to, 1);

@@ -1,5 +1,11 @@
 use super::*;
 
+/// The text of a model in which `"CELL"` stands for a type of layer: made this one, which may have options behind a comma.
+pub(crate) fn with_cell(text: &str, cell: &str) -> String {
+    let (name, options) = cell.split_at(cell.find(',').unwrap_or(cell.len()));
+    text.replace("\"CELL\"", &format!("\"{name}\"{options}"))
+}
+
 fn graph(text: &str, vocabulary: usize) -> Result<Graph> {
     Graph::new(&toml::from_str(text).unwrap(), vocabulary)
 }
@@ -7,19 +13,12 @@ fn graph(text: &str, vocabulary: usize) -> Result<Graph> {
 #[test]
 fn the_character_model_of_two_layers_has_keras_table() {
     let text = r#"
-        [[layers]]
-        type = "one_hot"
-        [[layers]]
-        type = "lstm"
-        units = 128
-        return_sequences = true
-        [[layers]]
-        type = "lstm"
-        units = 128
-        return_sequences = true
-        [[layers]]
-        type = "dense"
-        activation = "softmax"
+        layers = [
+            { type = "one_hot" },
+            { type = "lstm", units = 128, return_sequences = true },
+            { type = "lstm", units = 128, return_sequences = true },
+            { type = "dense", activation = "softmax" },
+        ]
     "#;
     let graph = graph(text, 65).unwrap();
     let rows: Vec<_> = graph.rows().into_iter().map(|r| (r.name, r.class, r.output_shape, r.params)).collect();
@@ -40,30 +39,15 @@ fn the_character_model_of_two_layers_has_keras_table() {
 fn bengios_model_has_the_published_number_of_parameters() {
     let text = r#"
         input_length = 6
-        [[layers]]
-        type = "embedding"
-        output_dim = 100
-        [[layers]]
-        type = "reshape"
-        target_shape = [600]
-        [[layers]]
-        type = "dense"
-        name = "hidden"
-        units = 60
-        activation = "tanh"
-        [[layers]]
-        type = "dense"
-        name = "pre_output_1"
-        [[layers]]
-        type = "dense"
-        name = "pre_output_2"
-        inputs = ["reshape"]
-        [[layers]]
-        type = "add"
-        inputs = ["pre_output_1", "pre_output_2"]
-        [[layers]]
-        type = "activation"
-        activation = "softmax"
+        layers = [
+            { type = "embedding", output_dim = 100 },
+            { type = "reshape", target_shape = [600] },
+            { type = "dense", name = "hidden", units = 60, activation = "tanh" },
+            { type = "dense", name = "pre_output_1" },
+            { type = "dense", name = "pre_output_2", inputs = ["reshape"] },
+            { type = "add", inputs = ["pre_output_1", "pre_output_2"] },
+            { type = "activation", activation = "softmax" },
+        ]
     "#;
     let graph = graph(text, 17964).unwrap();
     assert_eq!(graph.parameter_count(), 13_724_628);
@@ -76,14 +60,11 @@ fn bengios_model_has_the_published_number_of_parameters() {
 fn a_simple_rnn_of_the_tutorials_has_42_parameters() {
     let text = r#"
         loss = "binary_cross_entropy"
-        [[layers]]
-        type = "one_hot"
-        [[layers]]
-        type = "simple_rnn"
-        units = 3
-        [[layers]]
-        type = "dense"
-        units = 1
+        layers = [
+            { type = "one_hot" },
+            { type = "simple_rnn", units = 3 },
+            { type = "dense", units = 1 },
+        ]
     "#;
     assert_eq!(graph(text, 10).unwrap().rows()[2].params, 42);
 }

@@ -1,10 +1,12 @@
 use super::*;
+use crate::graph::tests::with_cell;
 use crate::random::Key;
 use unroll_kernels::Isa;
 use unroll_kernels::isa::sets_under_test;
 use unroll_kernels::softmax::IGNORE;
 
 mod classes;
+mod drops;
 mod held;
 mod masks;
 mod normal;
@@ -15,44 +17,25 @@ mod vocabulary;
 /// A model with every kind of layer that a language model may have, sizes that are multiples of nothing.
 const LANGUAGE: &str = r#"
     initializer = { uniform = 0.3 }
-    [[layers]]
-    type = "embedding"
-    output_dim = 9
-    [[layers]]
-    type = "CELL"
-    units = 21
-    return_sequences = true
-    stateful = true
-    [[layers]]
-    type = "dropout"
-    rate = 0.25
-    [[layers]]
-    type = "CELL"
-    units = 13
-    return_sequences = true
-    stateful = true
-    name = "top"
-    [[layers]]
-    type = "concatenate"
-    inputs = ["top", "dropout"]
-    [[layers]]
-    type = "dense"
-    units = 11
-    activation = "tanh"
-    [[layers]]
-    type = "dense"
-    activation = "softmax"
+    layers = [
+        { type = "embedding", output_dim = 9 },
+        { type = "CELL", units = 21, return_sequences = true, stateful = true },
+        { type = "dropout", rate = 0.25 },
+        { type = "CELL", units = 13, return_sequences = true, stateful = true, name = "top" },
+        { type = "concatenate", inputs = ["top", "dropout"] },
+        { type = "dense", units = 11, activation = "tanh" },
+        { type = "dense", activation = "softmax" },
+    ]
 "#;
 
-const CELLS: [&str; 5] =
-    ["simple_rnn", "lstm", "gru", "gru\"\n    reset_after = false #", "lstm\"\n    recurrent_bias = true #"];
+const CELLS: [&str; 5] = ["simple_rnn", "lstm", "gru", "gru, reset_after = false", "lstm, recurrent_bias = true"];
 
 const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::Bf16];
 
 const V: usize = 37;
 
 fn model(text: &str, cell: &str) -> Graph {
-    Graph::new(&toml::from_str(&text.replace("CELL", cell)).unwrap(), V).unwrap()
+    Graph::new(&toml::from_str(&with_cell(text, cell)).unwrap(), V).unwrap()
 }
 
 fn options(steps: usize, rows: usize) -> NetworkOptions {
@@ -102,22 +85,17 @@ fn the_bits_do_not_depend_on_the_number_of_threads() {
 /// One wide layer, whose steps are long enough for members to take work from each other.
 const WIDE: &str = r#"
     initializer = { uniform = 0.05 }
-    [[layers]]
-    type = "embedding"
-    output_dim = 5
-    [[layers]]
-    type = "CELL"
-    units = 530
-    return_sequences = true
-    [[layers]]
-    type = "dense"
-    activation = "softmax"
+    layers = [
+        { type = "embedding", output_dim = 5 },
+        { type = "CELL", units = 530, return_sequences = true },
+        { type = "dense", activation = "softmax" },
+    ]
 "#;
 
 #[test]
 fn the_bits_do_not_depend_on_who_helps_whom() {
-    let held = "\"\n    recurrent_dropout = 0.3\n    zoneout = 0.2 #";
-    let cells = ["lstm", "gru\"\n    reset_after = false #"].map(|cell| (cell.to_owned(), Precision::F32));
+    let held = ", recurrent_dropout = 0.3, zoneout = 0.2";
+    let cells = ["lstm", "gru, reset_after = false"].map(|cell| (cell.to_owned(), Precision::F32));
     let held = ["lstm", "gru"].map(|cell| (format!("{cell}{held}"), Precision::F32));
     for (cell, precision) in cells.into_iter().chain(held).chain([("lstm".to_owned(), Precision::Bf16)]) {
         let graph = model(WIDE, &cell);
@@ -133,23 +111,17 @@ fn the_bits_do_not_depend_on_who_helps_whom() {
 /// Both directions of two layers, which run side by side: all steps, then the last state.
 const BOTH_WAYS: &str = r#"
     initializer = { uniform = 0.3 }
-    [[layers]]
-    type = "embedding"
-    output_dim = 9
-    [[layers]]
-    type = "bidirectional"
-    layer = { type = "CELL", units = 21, return_sequences = true }
-    [[layers]]
-    type = "bidirectional"
-    layer = { type = "CELL", units = 13 }
-    [[layers]]
-    type = "dense"
-    activation = "softmax"
+    layers = [
+        { type = "embedding", output_dim = 9 },
+        { type = "bidirectional", layer = { type = "CELL", units = 21, return_sequences = true } },
+        { type = "bidirectional", layer = { type = "CELL", units = 13 } },
+        { type = "dense", activation = "softmax" },
+    ]
 "#;
 
 #[test]
 fn the_bits_of_both_directions_do_not_depend_on_the_number_of_threads() {
-    for cell in ["simple_rnn", "lstm", "gru", "gru\", reset_after = false, name = \"x"] {
+    for cell in ["simple_rnn", "lstm", "gru", "gru, reset_after = false"] {
         let graph = model(BOTH_WAYS, cell);
         // Few rows and many: rows are cut too where there are enough of them.
         for (steps, rows) in [(6, 5), (4, 70)] {
@@ -331,47 +303,24 @@ fn carried_state_makes_two_short_steps_equal_one_long() {
 fn classifiers_and_windows_run_and_learn() {
     let classifier = r#"
         loss = "binary_cross_entropy"
-        [[layers]]
-        type = "embedding"
-        output_dim = 8
-        [[layers]]
-        type = "bidirectional"
-        layer = { type = "lstm", units = 10 }
-        [[layers]]
-        type = "dense"
-        units = 6
-        activation = "relu"
-        [[layers]]
-        type = "dense"
-        units = 1
-        activation = "sigmoid"
+        layers = [
+            { type = "embedding", output_dim = 8 },
+            { type = "bidirectional", layer = { type = "lstm", units = 10 } },
+            { type = "dense", units = 6, activation = "relu" },
+            { type = "dense", units = 1, activation = "sigmoid" },
+        ]
     "#;
     let window = r#"
         input_length = 4
-        [[layers]]
-        type = "embedding"
-        output_dim = 5
-        [[layers]]
-        type = "reshape"
-        target_shape = [20]
-        [[layers]]
-        type = "dense"
-        name = "hidden"
-        units = 12
-        activation = "tanh"
-        [[layers]]
-        type = "dense"
-        name = "a"
-        [[layers]]
-        type = "dense"
-        name = "b"
-        inputs = ["reshape"]
-        [[layers]]
-        type = "add"
-        inputs = ["a", "b"]
-        [[layers]]
-        type = "activation"
-        activation = "softmax"
+        layers = [
+            { type = "embedding", output_dim = 5 },
+            { type = "reshape", target_shape = [20] },
+            { type = "dense", name = "hidden", units = 12, activation = "tanh" },
+            { type = "dense", name = "a" },
+            { type = "dense", name = "b", inputs = ["reshape"] },
+            { type = "add", inputs = ["a", "b"] },
+            { type = "activation", activation = "softmax" },
+        ]
     "#;
     for (text, binary) in [(classifier, true), (window, false)] {
         let graph = model(text, "");
@@ -445,69 +394,4 @@ fn initial_values_follow_the_declaration() {
     }
     let bias = &network.params()[find("lstm/bias")];
     assert!(bias[..21].iter().all(|&b| b == 0.0) && bias[21..42].iter().all(|&b| b == 1.0));
-}
-
-/// What an AWD-LSTM drops: words, recurrent weights, and units for all steps of a row.
-const DROPPING: &str = r#"
-    initializer = { uniform = 0.3 }
-    [[layers]]
-    type = "embedding"
-    output_dim = 9
-    dropout = 0.2
-    [[layers]]
-    type = "CELL"
-    units = 21
-    return_sequences = true
-    stateful = true
-    weight_drop = 0.5
-    [[layers]]
-    type = "dropout"
-    rate = 0.25
-    variational = true
-    [[layers]]
-    type = "dense"
-"#;
-
-#[test]
-fn the_bits_of_what_is_dropped_do_not_depend_on_the_number_of_threads() {
-    for (cell, precision) in CELLS.into_iter().flat_map(|cell| PRECISIONS.map(|p| (cell, p))) {
-        let graph = model(DROPPING, cell);
-        let options = NetworkOptions { precision, ..options(6, 70) };
-        let alone = trace(&graph, options.clone());
-        for threads in [2, 3] {
-            let threaded = trace(&graph, NetworkOptions { threads, ..options.clone() });
-            assert!(alone == threaded, "{cell} in {precision} with {threads} threads");
-        }
-        // Replicas drop the same.
-        let (losses, _) = trace(&graph, NetworkOptions { replicas: 3, threads: 2, ..options });
-        assert!(
-            losses.iter().zip(&alone.0).all(|(a, b)| (a / b - 1.0).abs() < 1e-3),
-            "{cell} {losses:?} {:?}",
-            alone.0
-        );
-    }
-}
-
-#[test]
-fn evaluation_drops_nothing_and_leaves_the_next_step_as_it_was() {
-    for cell in CELLS {
-        let (dropping, plain) = (
-            model(DROPPING, cell),
-            model(&DROPPING.replace("0.2\n", "0.0\n").replace("0.5", "0.0").replace("0.25", "0.0"), cell),
-        );
-        let (x, y) = (tokens(60, 1), tokens(60, 2));
-        let batch = Batch { steps: 6, rows: 10, inputs: &x, targets: &y, ..Batch::default() };
-        let network = |graph: &Graph| Network::new(graph, options(6, 10)).unwrap();
-        let (mut one, mut two, mut none) = (network(&dropping), network(&dropping), network(&plain));
-        let evaluate = |network: &mut Network| network.evaluate(&batch, &mut network.new_state(10));
-        let train = |network: &mut Network, step| {
-            let loss = network.train_step(&batch, &mut network.new_state(10), step);
-            (loss, network.gradient().to_vec())
-        };
-        let first = train(&mut one, 1);
-        assert_eq!(evaluate(&mut one), evaluate(&mut none), "{cell}");
-        assert!(train(&mut one, 1) == first && train(&mut two, 1) == first, "{cell}");
-        assert_ne!(train(&mut one, 2).0, first.0, "{cell}: each step drops others");
-        assert_ne!(first.0, evaluate(&mut none), "{cell}");
-    }
 }

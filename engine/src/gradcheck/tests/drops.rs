@@ -4,42 +4,22 @@ use super::*;
 
 /// The regularisers of an AWD-LSTM, whose table is tied.
 const AWD: &str = r#"
-    [[layers]]
-    type = "embedding"
-    output_dim = 6
-    dropout = 0.4
-    MASK
-    [[layers]]
-    type = "CELL"
-    units = 7
-    return_sequences = true
-    stateful = true
-    weight_drop = 0.5
-    [[layers]]
-    type = "dropout"
-    rate = 0.3
-    variational = true
-    [[layers]]
-    type = "bidirectional"
-    merge_mode = "sum"
-    layer = { type = "CELL", units = 6, return_sequences = true, weight_drop = 0.3 }
-    [[layers]]
-    type = "time_distributed"
-    layer = { type = "dropout", rate = 0.4, variational = true }
-    [[layers]]
-    type = "dense"
-    tied_to = "embedding"
+    layers = [
+        { type = "embedding", output_dim = 6, dropout = 0.4, mask_zero = MASK },
+        { type = "CELL", units = 7, return_sequences = true, stateful = true, weight_drop = 0.5 },
+        { type = "dropout", rate = 0.3, variational = true },
+        { type = "bidirectional", merge_mode = "sum",
+          layer = { type = "CELL", units = 6, return_sequences = true, weight_drop = 0.3 } },
+        { type = "time_distributed", layer = { type = "dropout", rate = 0.4, variational = true } },
+        { type = "dense", tied_to = "embedding" },
+    ]
 "#;
 
 fn awd(cell: &str, mask: bool) -> Graph {
-    let mask = if mask { "mask_zero = true" } else { "" };
-    let (line, inline) = cell.split_once(',').unwrap_or((cell, ""));
-    let inline_cell = if inline.is_empty() { format!("{line}\",") } else { format!("{line}\", {inline},") };
-    let own_line = format!("{line}\"\n    {inline}\n");
-    graph(&AWD.replace("MASK", mask).replace("CELL\",", &inline_cell).replace("CELL\"\n", &own_line), 11)
+    graph(&with_cell(AWD, cell).replace("MASK", &mask.to_string()), 11)
 }
 
-const CELLS: [&str; 4] = ["simple_rnn", "lstm", "gru", "gru,reset_after = false"];
+const CELLS: [&str; 4] = ["simple_rnn", "lstm", "gru", "gru, reset_after = false"];
 
 #[test]
 fn gradients_of_models_that_drop_words_and_weights_pass() {
@@ -59,10 +39,10 @@ fn what_is_dropped_otherwise_is_caught() {
         ("dropout = 0.4", "dropout = 0.5"),
         ("weight_drop = 0.5", "weight_drop = 0.0"),
         ("weight_drop = 0.3", "weight_drop = 0.4"),
-        ("variational = true\n", "variational = false\n"),
-        ("variational = true }", "variational = false }"),
+        ("variational = true },", "variational = false },"),
+        ("variational = true } }", "variational = false } }"),
     ] {
-        let text = AWD.replace("MASK", "").replace("CELL", "lstm");
+        let text = with_cell(AWD, "lstm").replace("MASK", "false");
         let other = graph(&text.replacen(from, to, 1), 11);
         let options = Options { rows: 3, steps: Some(4), entries: 1, sets: vec![Isa::best()], ..options() };
         let report = run_with(&asked, &options, &Faults { graph: Some(&other), ..Faults::NONE }).unwrap();

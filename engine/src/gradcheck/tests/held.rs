@@ -30,7 +30,7 @@ const CELLS: [(&str, &str); 5] = [
 fn held((kind, more): (&str, &str), options: &str, mask: bool) -> Graph {
     let options = format!("{options}{more}");
     let start = if kind == "lstm" { "[\"on/h\", \"on/c\"]" } else { "[\"on/h\"]" };
-    let text = HELD.replace("CELL", kind).replace("HELD", &options).replace("START", start);
+    let text = with_cell(HELD, kind).replace("HELD", &options).replace("START", start);
     graph(&text.replace("MASK", &mask.to_string()), 11)
 }
 

@@ -32,49 +32,22 @@ fn picture((cell, form): (&str, &str), states: &[&str], mask: bool, last: bool) 
 
 /// An encoder both ways whose states, each for itself and through a dense layer, a decoder and a second pass start from.
 const ENCODER: &str = r#"
-    [[layers]]
-    type = "embedding"
-    output_dim = 5
-    mask_zero = MASK
-    [[layers]]
-    type = "bidirectional"
-    name = "encoder"
-    merge_mode = "none"
-    layer = { type = "lstm", units = 3, return_sequences = SEQUENCES, return_state = true }
-    [[layers]]
-    type = "concatenate"
-    name = "states"
-    inputs = ["encoder/forward/c", "encoder/backward/h"]
-    [[layers]]
-    type = "dense"
-    name = "bridge"
-    units = 4
-    [[layers]]
-    type = "gru"
-    name = "decoder"
-    inputs = ["embedding"]
-    units = 4
-    return_sequences = true
-    return_state = true
-    initial_state = ["bridge"]
-    [[layers]]
-    type = "bidirectional"
-    name = "again"
-    merge_mode = "sum"
-    layer = { type = "lstm", units = 3, peephole = true, return_sequences = true, return_state = true }
-    initial_state = ["encoder/backward/h", "encoder/backward/c", "encoder/forward/h", "encoder/forward/c"]
-    [[layers]]
-    type = "lstm"
-    name = "end"
-    units = 3
-    inputs = ["again"]
-    initial_state = ["again/forward/h", "again/backward/c"]
-    [[layers]]
-    type = "concatenate"
-    name = "all"
-    inputs = ["end", "decoder/h", LAST]
-    [[layers]]
-    type = "dense"
+    layers = [
+        { type = "embedding", output_dim = 5, mask_zero = MASK },
+        { type = "bidirectional", name = "encoder", merge_mode = "none",
+          layer = { type = "lstm", units = 3, return_sequences = SEQUENCES, return_state = true } },
+        { type = "concatenate", name = "states", inputs = ["encoder/forward/c", "encoder/backward/h"] },
+        { type = "dense", name = "bridge", units = 4 },
+        { type = "gru", name = "decoder", inputs = ["embedding"], units = 4, return_sequences = true, return_state = true,
+          initial_state = ["bridge"] },
+        { type = "bidirectional", name = "again", merge_mode = "sum",
+          layer = { type = "lstm", units = 3, peephole = true, return_sequences = true, return_state = true },
+          initial_state = ["encoder/backward/h", "encoder/backward/c", "encoder/forward/h", "encoder/forward/c"] },
+        { type = "lstm", name = "end", units = 3, inputs = ["again"],
+          initial_state = ["again/forward/h", "again/backward/c"] },
+        { type = "concatenate", name = "all", inputs = ["end", "decoder/h", LAST] },
+        { type = "dense" },
+    ]
 "#;
 
 #[test]
@@ -129,7 +102,7 @@ fn a_state_that_is_not_taken_is_caught() {
         ("\"encoder/forward\"]", "\"encoder/backward\"]"),
     ];
     for (from, to) in changes {
-        let text = text.replacen(from, to, 1).replace("\"bridge2\"]", "\"bridge\"]\n    activation = \"softsign\"");
+        let text = text.replacen(from, to, 1).replace("\"bridge2\"]", "\"bridge\"], activation = \"softsign\"");
         let other = graph(&text, 6);
         let options = Options { rows: 4, entries: 1, sets: vec![Isa::best()], ..options() };
         let report = run_with(&asked, &options, &Faults { graph: Some(&other), ..Faults::NONE }).unwrap();

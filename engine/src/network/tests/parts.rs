@@ -5,27 +5,15 @@ use super::*;
 /// A decoder that starts where an encoder ends.
 const PAIR: &str = r#"
     initializer = { uniform = 0.4 }
-    [[layers]]
-    type = "embedding"
-    output_dim = 9
-    mask_zero = true
-    [[layers]]
-    type = "bidirectional"
-    name = "encoder"
-    merge_mode = "none"
-    layer = { type = "lstm", units = 21, return_sequences = true, return_state = true }
-    [[layers]]
-    type = "lstm"
-    inputs = ["encoder/backward"]
-    units = 21
-    return_sequences = true
-    go_backwards = true
-    initial_state = ["encoder/forward/h", "encoder/backward/c"]
-    [[layers]]
-    type = "concatenate"
-    inputs = ["lstm", "encoder/forward"]
-    [[layers]]
-    type = "dense"
+    layers = [
+        { type = "embedding", output_dim = 9, mask_zero = true },
+        { type = "bidirectional", name = "encoder", merge_mode = "none",
+          layer = { type = "lstm", units = 21, return_sequences = true, return_state = true } },
+        { type = "lstm", inputs = ["encoder/backward"], units = 21, return_sequences = true, go_backwards = true,
+          initial_state = ["encoder/forward/h", "encoder/backward/c"] },
+        { type = "concatenate", inputs = ["lstm", "encoder/forward"] },
+        { type = "dense" },
+    ]
 "#;
 
 #[test]

@@ -7,35 +7,19 @@ const WIDTH: usize = 5;
 /// Vectors of each step, masked where they are all 2, and one vector a row.
 const SEEN: &str = r#"
     initializer = { uniform = 0.4 }
-    [[layers]]
-    type = "input"
-    name = "frames"
-    width = 5
-    MASKING
-    [[layers]]
-    type = "bidirectional"
-    layer = { type = "lstm", units = 11, return_sequences = true }
-    [[layers]]
-    type = "gru"
-    units = 9
-    [[layers]]
-    type = "input"
-    name = "picture"
-    width = 7
-    sequence = false
-    [[layers]]
-    type = "dense"
-    name = "seen"
-    units = 3
-    [[layers]]
-    type = "concatenate"
-    inputs = ["gru", "seen"]
-    [[layers]]
-    type = "dense"
+    layers = [
+        { type = "input", name = "frames", width = 5MASKING },
+        { type = "bidirectional", layer = { type = "lstm", units = 11, return_sequences = true } },
+        { type = "gru", units = 9 },
+        { type = "input", name = "picture", width = 7, sequence = false },
+        { type = "dense", name = "seen", units = 3 },
+        { type = "concatenate", inputs = ["gru", "seen"] },
+        { type = "dense" },
+    ]
 "#;
 
 fn seen(masking: bool) -> Graph {
-    let layer = "[[layers]]\n type = \"masking\"\n mask_value = 2.0";
+    let layer = " }, { type = \"masking\", mask_value = 2.0";
     Graph::new(&toml::from_str(&SEEN.replace("MASKING", if masking { layer } else { "" })).unwrap(), V).unwrap()
 }
 
@@ -148,7 +132,7 @@ fn batches_that_do_not_fit_are_refused_with_what_was_expected_and_found() {
     let tokens_alone = model(LANGUAGE, "gru");
     let error = right.check(&tokens_alone, &options(t, n)).unwrap_err().to_string();
     assert!(error.contains("0 tokens for a batch of 2 x 3, the model takes 6"), "{error}");
-    let fixed = Graph::new(&toml::from_str(&SEEN.replace("MASKING", "batch_size = 8")).unwrap(), V);
+    let fixed = Graph::new(&toml::from_str(&SEEN.replace("MASKING", ", batch_size = 8")).unwrap(), V);
     let error = right.check(&fixed.unwrap(), &options(t, n)).unwrap_err().to_string();
     assert!(error.contains("a batch of 2 x 3, the model's batch_size is 8"), "{error}");
     let error = graph.require_text_alone().unwrap_err().to_string();
