@@ -105,16 +105,8 @@ impl Kernel for SoftmaxBackward<'_> {
             let (y, dy) = (self.y.row(r), self.dy.row_mut(r));
             let mut inner = Wide16::splat(s, 0.0);
             for (y, dy) in y.chunks(16).zip(dy.chunks(16)) {
-                let product = Wide16::load_or(s, y, 0.0).zip(
-                    Wide16::load_or(s, dy, 0.0),
-                    #[inline(always)]
-                    |a, b| s.mul(a, b),
-                );
-                inner = inner.zip(
-                    product,
-                    #[inline(always)]
-                    |a, b| s.add(a, b),
-                );
+                let product = Wide16::load_or(s, y, 0.0).times(s, Wide16::load_or(s, dy, 0.0));
+                inner = inner.plus(s, product);
             }
             let inner = s.splat(inner.sum(s));
             for (y, part) in y.chunks(S::LANES).zip(dy.chunks_mut(S::LANES)) {

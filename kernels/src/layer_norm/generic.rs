@@ -12,31 +12,13 @@ fn sum<S: Simd>(s: S, x: &[f32], beyond: f32, term: impl Fn(S::F32) -> S::F32 + 
     let mut blocks = x.chunks_exact(64);
     for block in &mut blocks {
         for (i, sum) in sums.iter_mut().enumerate() {
-            *sum = plus(s, *sum, Wide16::load(s, &block[16 * i..]).map(term));
+            *sum = sum.plus(s, Wide16::load(s, &block[16 * i..]).map(term));
         }
     }
     for piece in blocks.remainder().chunks(16) {
-        sums[0] = plus(s, sums[0], Wide16::load_or(s, piece, beyond).map(term));
+        sums[0] = sums[0].plus(s, Wide16::load_or(s, piece, beyond).map(term));
     }
-    plus(s, plus(s, sums[0], sums[1]), plus(s, sums[2], sums[3])).sum(s)
-}
-
-#[inline(always)]
-fn plus<S: Simd>(s: S, a: Wide16<S>, b: Wide16<S>) -> Wide16<S> {
-    a.zip(
-        b,
-        #[inline(always)]
-        |a, b| s.add(a, b),
-    )
-}
-
-#[inline(always)]
-fn times<S: Simd>(s: S, a: Wide16<S>, b: Wide16<S>) -> Wide16<S> {
-    a.zip(
-        b,
-        #[inline(always)]
-        |a, b| s.mul(a, b),
-    )
+    sums[0].plus(s, sums[1]).plus(s, sums[2].plus(s, sums[3])).sum(s)
 }
 
 /// The elements of a column vector from `at` on, or `usual` where there is none.
@@ -101,10 +83,10 @@ impl Kernel for Backward<'_> {
             for at in (0..width).step_by(16) {
                 let mut g = Wide16::load_or(s, &dy[at..], 0.0);
                 if let Some(gain) = self.gain {
-                    g = times(s, g, Wide16::load_or(s, &gain[at..], 0.0));
+                    g = g.times(s, Wide16::load_or(s, &gain[at..], 0.0));
                 }
-                sums[0] = plus(s, sums[0], g);
-                sums[1] = plus(s, sums[1], times(s, g, Wide16::load_or(s, &n[at..], 0.0)));
+                sums[0] = sums[0].plus(s, g);
+                sums[1] = sums[1].plus(s, g.times(s, Wide16::load_or(s, &n[at..], 0.0)));
             }
             let mean = |sum: Wide16<S>| s.splat(sum.sum(s) / width as f32);
             let (mean, along, factor) = (mean(sums[0]), mean(sums[1]), s.splat(scale));

@@ -292,16 +292,6 @@ fn add_square<S: Simd>(s: S, sum: Wide16<S>, x: Wide16<S>) -> Wide16<S> {
     )
 }
 
-/// a + b, lane by lane.
-#[inline(always)]
-fn add<S: Simd>(s: S, a: Wide16<S>, b: Wide16<S>) -> Wide16<S> {
-    a.zip(
-        b,
-        #[inline(always)]
-        |a, b| s.add(a, b),
-    )
-}
-
 /// The sum of squares.
 pub(super) struct SumOfSquares<'a>(pub(super) &'a [f32]);
 
@@ -323,7 +313,7 @@ impl Kernel for SumOfSquares<'_> {
             for (i, piece) in pieces.remainder().chunks(16).enumerate() {
                 sums[i] = add_square(s, sums[i], Wide16::load_or(s, piece, 0.0));
             }
-            let sum = add(s, add(s, sums[0], sums[1]), add(s, sums[2], sums[3]));
+            let sum = sums[0].plus(s, sums[1]).plus(s, sums[2].plus(s, sums[3]));
             tally += f64::from(sum.sum(s));
         }
         tally

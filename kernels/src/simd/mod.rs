@@ -292,6 +292,26 @@ impl<S: Simd> Wide16<S> {
         self
     }
 
+    /// a + b, lane by lane.
+    #[inline(always)]
+    pub fn plus(self, s: S, other: Self) -> Self {
+        self.zip(
+            other,
+            #[inline(always)]
+            |a, b| s.add(a, b),
+        )
+    }
+
+    /// a b, lane by lane.
+    #[inline(always)]
+    pub fn times(self, s: S, other: Self) -> Self {
+        self.zip(
+            other,
+            #[inline(always)]
+            |a, b| s.mul(a, b),
+        )
+    }
+
     /// The sixteen lanes.
     #[inline(always)]
     pub fn to_array(self, s: S) -> [f32; 16] {

@@ -53,15 +53,6 @@ fn exps<S: Simd>(s: S, x: Wide16<S>, max: S::F32) -> Wide16<S> {
     )
 }
 
-#[inline(always)]
-fn plus<S: Simd>(s: S, a: Wide16<S>, b: Wide16<S>) -> Wide16<S> {
-    a.zip(
-        b,
-        #[inline(always)]
-        |a, b| s.add(a, b),
-    )
-}
-
 /// Replaces every element by e^(x - max) and returns their sum.
 #[inline(always)]
 pub(super) fn exponentials<S: Simd>(s: S, x: &mut [f32], max: f32) -> f64 {
@@ -73,13 +64,13 @@ pub(super) fn exponentials<S: Simd>(s: S, x: &mut [f32], max: f32) -> f64 {
         for piece in &mut pieces {
             let e = exps(s, Wide16::load(s, piece), top);
             e.store(s, piece);
-            sum = plus(s, sum, e);
+            sum = sum.plus(s, e);
         }
         let rest = pieces.into_remainder();
         if !rest.is_empty() {
             let e = exps(s, Wide16::load_or(s, rest, f32::NEG_INFINITY), top);
             e.store_partial(s, rest);
-            sum = plus(s, sum, e);
+            sum = sum.plus(s, e);
         }
         total += f64::from(sum.sum(s));
     }
@@ -93,11 +84,11 @@ pub(super) fn sum_of_exponentials<S: Simd>(s: S, block: &[f32], max: f32) -> f64
     let mut sum = Wide16::splat(s, 0.0);
     let mut pieces = block.chunks_exact(16);
     for piece in &mut pieces {
-        sum = plus(s, sum, exps(s, Wide16::load(s, piece), top));
+        sum = sum.plus(s, exps(s, Wide16::load(s, piece), top));
     }
     let rest = pieces.remainder();
     if !rest.is_empty() {
-        sum = plus(s, sum, exps(s, Wide16::load_or(s, rest, f32::NEG_INFINITY), top));
+        sum = sum.plus(s, exps(s, Wide16::load_or(s, rest, f32::NEG_INFINITY), top));
     }
     f64::from(sum.sum(s))
 }
