@@ -5,31 +5,20 @@ use super::super::storage::simulated::{Fault, Simulated};
 use super::*;
 use crate::corpus::{MemoryTokens, Streams, VariableStreams};
 use crate::graph::Graph;
+use crate::graph::tests::with_cell;
 use crate::network::{Batch, Network, NetworkOptions};
 use unroll_kernels::gemm::Precision;
 use unroll_kernels::optimizer::Rule;
 
 const MODEL: &str = r#"
     initializer = { uniform = 0.3 }
-    [[layers]]
-    type = "embedding"
-    output_dim = 9
-    [[layers]]
-    type = "CELL"
-    units = 21
-    return_sequences = true
-    stateful = true
-    [[layers]]
-    type = "dropout"
-    rate = 0.25
-    [[layers]]
-    type = "CELL"
-    units = 13
-    return_sequences = true
-    stateful = true
-    [[layers]]
-    type = "dense"
-    activation = "softmax"
+    layers = [
+        { type = "embedding", output_dim = 9 },
+        { type = "CELL", units = 21, return_sequences = true, stateful = true },
+        { type = "dropout", rate = 0.25 },
+        { type = "CELL", units = 13, return_sequences = true, stateful = true },
+        { type = "dense", activation = "softmax" },
+    ]
 "#;
 
 const V: usize = 19;
@@ -53,7 +42,7 @@ fn train_on(
     cell: &str,
     (threads, stop_after): (usize, u64),
 ) -> Result<(Outcome, Vec<u32>)> {
-    let graph = Graph::new(&toml::from_str(&MODEL.replace("CELL", cell)).unwrap(), V)?;
+    let graph = Graph::new(&toml::from_str(&with_cell(MODEL, cell)).unwrap(), V)?;
     let options = NetworkOptions { threads, replicas: 3, steps: train.steps(), rows: 7, seed: 3, ..Default::default() };
     let mut network = Network::new(&graph, options)?;
     let valid = Streams::new(tokens(2, 90), 0..90, 4, 5)?;
@@ -95,7 +84,8 @@ fn files(disk: &Simulated, step: u64) -> Vec<Vec<u8>> {
 
 #[test]
 fn stopped_and_killed_runs_end_in_the_bytes_of_an_unbroken_one() {
-    for cell in ["lstm", "gru", "simple_rnn"] {
+    let held = "lstm, weight_drop = 0.3, recurrent_dropout = 0.2, zoneout = 0.2, zoneout_cell = 0.1";
+    for cell in ["lstm", "gru", "simple_rnn", held] {
         let disk = Simulated::new();
         let unbroken = train(&disk, cell, 2, u64::MAX).unwrap();
         let (calls, step) = (disk.calls(), unbroken.0.step);
