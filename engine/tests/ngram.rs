@@ -47,6 +47,8 @@ fn a_table_of_smoothings_and_mixtures_with_a_network() {
     place.ok(&[&train[..], &["--data", "train.txt", "--epochs", "1", "--out", "held"]].concat());
     insta::assert_snapshot!(place.refused(&["ngram", "held"]), @"2: error: the run validates on a part of its training text, which would be counted with it (train it with a validation text of its own: --valid FILE)");
     insta::assert_snapshot!(place.refused(&[&["ngram"], &texts[..], &["--order", "12"]].concat()), @"2: error: an n-gram model of order 12 (the order is from 1 to 9)");
+    insta::assert_snapshot!(place.refused(&["ngram", "run", "--batch", "0"]), @"2: error: --batch: must be from 1 to 4096, got 0");
+    insta::assert_snapshot!(place.refused(&[&["ngram"], &texts[..], &["--precision", "bf16"]].concat()), @"2: error: --precision: is for the network of a run (leave it out, or name a run)");
 }
 
 /// Modified Kneser-Ney on the Penn Treebank: 148.3 with three words and 141.2 with five (T. Mikolov, "Statistical Language

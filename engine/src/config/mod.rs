@@ -35,6 +35,7 @@ pub use sections::{
 };
 pub use suggest::nearest;
 pub use task::{ClassWeights, FormatName, TaskConfig, TaskKind, ThresholdName, VALID_SAMPLES};
+pub use validate::TOKENS;
 pub use words::{
     AverageName, Cell, Init, InitBiases, LossScaleName, OptimizerName, PrecisionName, ReportStyle, RnnActivation,
     SampleState, ScheduleName, SplitName,

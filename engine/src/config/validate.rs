@@ -22,11 +22,8 @@ pub(super) fn validate(config: &RunConfig, origins: &Origins) -> Result<()> {
     check.sample(config)
 }
 
-/// Keys of a running text and of what is written in its manner.
-const OF_TEXTS: &[&str] = &[
-    "data.columns",
-    "data.dialogue",
-    "data.speakers",
+/// Keys that say which tokens a text has.
+pub const TOKENS: [&str; 10] = [
     "data.level",
     "data.prepare.normalize",
     "data.prepare.ascii",
@@ -37,6 +34,13 @@ const OF_TEXTS: &[&str] = &[
     "data.split_punctuation",
     "data.min_count",
     "data.max_vocab",
+];
+
+/// Keys of a running text and of what is written in its manner, beside [`TOKENS`].
+const OF_TEXTS: &[&str] = &[
+    "data.columns",
+    "data.dialogue",
+    "data.speakers",
     "data.encoding_errors",
     "data.split",
     "train.steps",
@@ -101,7 +105,7 @@ impl Check<'_> {
 
     fn task(&self, config: &RunConfig) -> Result<()> {
         let Some(task) = &config.task else { return Ok(()) };
-        for key in OF_TEXTS {
+        for key in TOKENS.iter().chain(OF_TEXTS) {
             let given = matches!(self.origins.of(key), Some(Origin::Flag(_)));
             self.holds(!given, key, "has no meaning for labelled samples; [task] says how they are read")?;
         }

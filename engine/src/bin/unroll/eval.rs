@@ -96,10 +96,10 @@ fn speaker_lines(speakers: &[SpeakerScore]) -> Vec<String> {
 }
 
 /// Time steps of a batch: the input part and the head are products over all of them.
-const STEPS: usize = 100;
+pub(crate) const STEPS: usize = 100;
 
 /// The most rows of an evaluation.
-const MOST_ROWS: usize = 4096;
+pub(crate) const MOST_ROWS: usize = 4096;
 
 impl Eval {
     pub(crate) fn run(self) -> Result<()> {

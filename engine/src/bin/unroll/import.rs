@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use clap::Args;
 use serde_json::json;
-use unroll::config::RunConfig;
+use unroll::config::{RunConfig, TOKENS};
 use unroll::error::{Error, Result};
 use unroll::graph::Graph;
 use unroll::interop::{Mapping, WeightFile, read_vocabulary};
@@ -18,7 +18,7 @@ use unroll::train::storage::{Disk, Storage};
 use unroll::train::{CONFIG, TensorRef, VOCABULARY};
 
 use crate::options::Configuration;
-use crate::train::{NewFolder, TOKENS};
+use crate::train::NewFolder;
 use crate::trained::Opened;
 
 /// Names of layers in a file of weights.

@@ -13,6 +13,7 @@ use unroll::report::{Align, Out, Table, count, json_line};
 use unroll::run::{Reading, Texts, Tokens};
 use unroll::text::Level;
 
+use crate::eval::{MOST_ROWS, STEPS};
 use crate::scratch::Scratch;
 use crate::trained::{Opened, Trained, Using};
 
@@ -96,6 +97,12 @@ struct Words {
 
 impl NGramCommand {
     pub(crate) fn run(self) -> Result<()> {
+        if self.batch == 0 || self.batch > MOST_ROWS {
+            return Err(Error::option("--batch", format!("must be from 1 to {MOST_ROWS}, got {}", self.batch)));
+        }
+        if self.run.is_none() {
+            self.using.refuse("is for the network of a run")?;
+        }
         install_sigbus_handler()?;
         let scratch = Scratch::make("ngram")?;
         let trained = self.run.as_deref().map(|run| Trained::of(Opened::open(run)?)).transpose()?;
@@ -223,9 +230,6 @@ impl NGramCommand {
         Ok(())
     }
 }
-
-/// Time steps of a batch.
-const STEPS: usize = 100;
 
 fn read(tokens: &Tokens) -> Result<Vec<u32>> {
     let mut all = vec![0; tokens.len() as usize];

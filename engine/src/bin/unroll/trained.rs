@@ -37,6 +37,17 @@ impl Using {
         which(&self.checkpoint)
     }
 
+    /// Refuses what only a trained model has, where there is none.
+    pub(crate) fn refuse(&self, why: &str) -> Result<()> {
+        for (option, given) in [("--checkpoint", self.checkpoint != "best"), ("--precision", self.precision.is_some())]
+        {
+            if given {
+                return Err(Error::option(option, why).mend("leave it out, or name a run"));
+            }
+        }
+        Ok(())
+    }
+
     /// The precision of products: that asked for, else that of the training.
     pub(crate) fn precision(&self, config: &RunConfig) -> Precision {
         self.precision.unwrap_or(config.train.precision.into())

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
-use unroll::config::{Origin, Origins, RunConfig, SampleState};
+use unroll::config::{Origin, Origins, RunConfig, SampleState, TOKENS};
 use unroll::corpus::{Streams, VariableStreams, install_sigbus_handler};
 use unroll::error::{Error, Result};
 use unroll::graph::Graph;
@@ -317,20 +317,6 @@ impl Train {
 
 /// What a run takes beside networks and optimiser: the stacks of its threads, batches, checksums, lines.
 pub(crate) const REST: u64 = 16 << 20;
-
-/// What says which tokens a text has.
-pub(crate) const TOKENS: [&str; 10] = [
-    "data.level",
-    "data.prepare.normalize",
-    "data.prepare.ascii",
-    "data.prepare.join_lines",
-    "data.prepare.strip_punctuation",
-    "data.prepare.lower",
-    "data.lower",
-    "data.split_punctuation",
-    "data.min_count",
-    "data.max_vocab",
-];
 
 /// Refuses options that would change the texts of a run that goes on.
 fn refuse_other_texts(origins: &Origins) -> Result<()> {
