@@ -106,4 +106,11 @@ mod tests {
         let graph = Graph::new(&config.model.graph(), 65).unwrap();
         insta::assert_snapshot!(summary("char-rnn", &graph));
     }
+
+    #[test]
+    fn the_neural_probabilistic_language_model_has_kerass_table() {
+        let (config, _) = crate::recipes::find("nnlm").unwrap().config().unwrap();
+        let graph = Graph::new(&config.model.graph(), config.data.max_vocab as usize).unwrap();
+        insta::assert_snapshot!(summary("nnlm", &graph));
+    }
 }

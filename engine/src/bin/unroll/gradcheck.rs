@@ -25,7 +25,7 @@ use crate::summary::Model;
 pub(crate) struct Gradcheck {
     /// A run folder
     run: Option<PathBuf>,
-    /// Tokens in the vocabulary, where no run says it [default: 65 for characters, 256 for bytes, 10000 for words]
+    /// Tokens in the vocabulary, where no run says it [default: as `unroll summary`]
     #[arg(long, value_name = "N", conflicts_with = "run")]
     vocab: Option<usize>,
     /// Entries of each parameter that differences are taken of; all of one that has fewer

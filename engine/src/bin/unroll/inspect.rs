@@ -70,7 +70,7 @@ struct GradientCommand {
     /// Each untrained model with each of these cells
     #[arg(long, value_name = "CELL", value_delimiter = ',')]
     cells: Vec<String>,
-    /// Tokens in the vocabulary of models that have not been trained [default: 65 for characters, 256 for bytes, 10000 for words]
+    /// Tokens in the vocabulary of models that have not been trained [default: as `unroll summary`]
     #[arg(long, value_name = "N")]
     vocab: Option<usize>,
     /// Writes the curves as a picture

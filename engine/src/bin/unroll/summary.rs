@@ -22,7 +22,8 @@ use crate::options::Configuration;
 pub(crate) struct Summary {
     /// A run folder
     run: Option<PathBuf>,
-    /// Tokens in the vocabulary, where no run says it [default: 65 for characters, 256 for bytes, 10000 for words]
+    /// Tokens in the vocabulary, where no run says it [default: data.max_vocab where that is given, else 65 for characters, 256 for
+    /// bytes, 10000 for words]
     #[arg(long, value_name = "N", conflicts_with = "run")]
     vocab: Option<usize>,
     /// One JSON object
@@ -102,6 +103,7 @@ pub(crate) fn sizes(config: &RunConfig, vocab: Option<usize>) -> Result<(usize, 
 fn usual(config: &RunConfig) -> usize {
     match (config.data.level, &config.task) {
         (_, Some(task)) if task.prepare.num_words > 0 => task.prepare.num_words,
+        (_, None) if config.data.max_vocab > 0 => config.data.max_vocab.try_into().unwrap_or(usize::MAX),
         (Level::Word, _) | (_, Some(_)) => 10_000,
         (Level::Byte, None) => 256,
         (Level::Char | Level::Grapheme, None) => 65,
