@@ -64,6 +64,7 @@ pub mod report;
 pub mod run;
 pub mod text;
 pub mod train;
+pub mod vectors;
 
 pub use error::{Error, Result};
 pub use network::{Batch, LossScale, LossSum, Network, NetworkOptions, State};

@@ -44,6 +44,7 @@ pub use vocabulary::Vocabulary;
 pub use word_index::{PADDING, WordIndex, start, truncate};
 
 pub(crate) use count::Counter;
+pub(crate) use table::{MAX_ENTRIES, Table};
 pub(crate) use tokenizer::Unknown;
 pub(crate) use utf8::decode_into;
 pub(crate) use vocabulary_file::{check_token, parse as parse_vocabulary};

@@ -45,7 +45,7 @@ pub(crate) struct Table {
     entries: Vec<Entry>,
     /// Where each string ends in the arena; it starts where the one before it ends.
     ends: Vec<usize>,
-    arena: String,
+    arena: Vec<u8>,
 }
 
 /// Most strings of one table: an index plus one must fit the half of a slot.
@@ -55,7 +55,7 @@ impl Table {
     /// An empty table. Its hash is seeded anew each time, so that no text can be written to make it slow.
     pub(crate) fn new() -> Table {
         let seed = RandomState::new().hash_one(0_u64);
-        Table { seed, slots: vec![0; 64], entries: Vec::new(), ends: Vec::new(), arena: String::new() }
+        Table { seed, slots: vec![0; 64], entries: Vec::new(), ends: Vec::new(), arena: Vec::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -65,9 +65,19 @@ impl Table {
     /// The string with this index.
     ///
     /// # Panics
-    /// Panics if there is none.
+    /// Panics if there is none, or if it was added by [`add_bytes`](Self::add_bytes) and is not UTF-8.
     #[track_caller]
     pub(crate) fn get(&self, index: usize) -> &str {
+        std::str::from_utf8(self.get_bytes(index)).unwrap_or_else(|_| unreachable!("bytes in a table of text"))
+    }
+
+    /// The bytes of the string with this index, in a table of strings that need not be text.
+    ///
+    /// # Panics
+    /// Panics if there is none.
+    #[track_caller]
+    #[inline]
+    pub(crate) fn get_bytes(&self, index: usize) -> &[u8] {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
         &self.arena[start..self.ends[index]]
     }
@@ -93,11 +103,21 @@ impl Table {
     /// text can be read from its start on.
     ///
     /// # Panics
-    /// Panics if the range is not one of the text, in whole characters.
+    /// Panics if the range is not one of the text; that it is whole characters is checked with debug assertions only.
     #[inline]
     pub(crate) fn find_in(&self, text: &str, range: Range<usize>) -> Option<usize> {
-        let key = Key::of(self.seed, text.as_bytes(), range.clone());
-        self.probe(key, key.hash(self.seed), text, range).ok()
+        debug_assert!(text.is_char_boundary(range.start) && text.is_char_boundary(range.end));
+        self.find_bytes(text.as_bytes(), range)
+    }
+
+    /// The same for bytes that need not be text.
+    ///
+    /// # Panics
+    /// Panics if the range is not one of the bytes.
+    #[inline]
+    pub(crate) fn find_bytes(&self, bytes: &[u8], range: Range<usize>) -> Option<usize> {
+        let key = Key::of(self.seed, bytes, range.clone());
+        self.probe(key, key.hash(self.seed), bytes, range).ok()
     }
 
     /// Counts a string `count` more times, adding it if it is new; its index.
@@ -109,17 +129,27 @@ impl Table {
     /// Counts the string that stands in this range of a text; see [`add`](Self::add) and [`find_in`](Self::find_in).
     ///
     /// # Panics
-    /// Panics if the range is not one of the text, in whole characters.
+    /// Panics if the range is not one of the text; that it is whole characters is checked with debug assertions only.
     #[inline]
     pub(crate) fn add_in(&mut self, text: &str, range: Range<usize>, count: u64) -> usize {
-        let key = Key::of(self.seed, text.as_bytes(), range.clone());
+        debug_assert!(text.is_char_boundary(range.start) && text.is_char_boundary(range.end));
+        self.add_bytes(text.as_bytes(), range, count)
+    }
+
+    /// The same for bytes that need not be text.
+    ///
+    /// # Panics
+    /// Panics if the range is not one of the bytes.
+    #[inline]
+    pub(crate) fn add_bytes(&mut self, bytes: &[u8], range: Range<usize>, count: u64) -> usize {
+        let key = Key::of(self.seed, bytes, range.clone());
         let hash = key.hash(self.seed);
-        match self.probe(key, hash, text, range.clone()) {
+        match self.probe(key, hash, bytes, range.clone()) {
             Ok(index) => {
                 self.entries[index].count += count;
                 index
             }
-            Err(slot) => self.insert(slot, hash, Entry { key, count }, &text[range]),
+            Err(slot) => self.insert(slot, hash, Entry { key, count }, &bytes[range]),
         }
     }
 
@@ -133,7 +163,7 @@ impl Table {
 
     /// The index of the string, or the empty slot where it belongs.
     #[inline]
-    fn probe(&self, key: Key, hash: u32, text: &str, range: Range<usize>) -> Result<usize, usize> {
+    fn probe(&self, key: Key, hash: u32, bytes: &[u8], range: Range<usize>) -> Result<usize, usize> {
         let mask = self.slots.len() - 1;
         let mut slot = hash as usize & mask;
         loop {
@@ -143,7 +173,8 @@ impl Table {
             }
             if (content >> 32) as u32 == hash {
                 let index = (content as u32 - 1) as usize;
-                if self.entries[index].key == key && (!key.is_long() || self.get(index) == &text[range.clone()]) {
+                if self.entries[index].key == key && (!key.is_long() || self.get_bytes(index) == &bytes[range.clone()])
+                {
                     return Ok(index);
                 }
             }
@@ -152,7 +183,7 @@ impl Table {
     }
 
     #[cold]
-    fn insert(&mut self, slot: usize, hash: u32, entry: Entry, text: &str) -> usize {
+    fn insert(&mut self, slot: usize, hash: u32, entry: Entry, bytes: &[u8]) -> usize {
         let index = self.entries.len();
         assert!(index < MAX_ENTRIES, "more than {MAX_ENTRIES} distinct tokens");
         self.slots[slot] = (u64::from(hash) << 32) | (index as u64 + 1);
@@ -161,10 +192,10 @@ impl Table {
             self.entries.reserve_exact(index / 4);
             self.ends.reserve_exact(index / 4);
         }
-        if self.arena.len() + text.len() > self.arena.capacity() && self.arena.len() >= 1 << 20 {
-            self.arena.reserve_exact(self.arena.len() / 4 + text.len());
+        if self.arena.len() + bytes.len() > self.arena.capacity() && self.arena.len() >= 1 << 20 {
+            self.arena.reserve_exact(self.arena.len() / 4 + bytes.len());
         }
-        self.arena.push_str(text);
+        self.arena.extend_from_slice(bytes);
         self.ends.push(self.arena.len());
         self.entries.push(entry);
         if self.entries.len() * 3 > self.slots.len() * 2 {
