@@ -51,11 +51,13 @@ pub enum Fault {
     ProductSums,
     /// [`crate::layer_norm::backward`]
     LayerNorm,
+    /// [`crate::pairs::add_weighted`]
+    AddWeighted,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Fault; 20] = [
+    pub const ALL: [Fault; 21] = [
         Fault::Rnn,
         Fault::Lstm,
         Fault::LstmCarry,
@@ -76,6 +78,7 @@ impl Fault {
         Fault::ColumnSums,
         Fault::ProductSums,
         Fault::LayerNorm,
+        Fault::AddWeighted,
     ];
 }
 

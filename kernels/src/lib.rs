@@ -25,6 +25,7 @@ pub mod lstm;
 pub mod mat;
 pub mod math;
 pub mod optimizer;
+pub mod pairs;
 pub mod profile;
 pub mod rnn;
 pub mod rows;

@@ -312,6 +312,16 @@ impl<S: Simd> Wide16<S> {
         )
     }
 
+    /// self + a b, lane by lane, rounded once.
+    #[inline(always)]
+    pub fn plus_product(self, s: S, a: Self, b: Self) -> Self {
+        let mut sum = self;
+        for i in 0..Self::PARTS {
+            sum.parts[i] = s.mul_add(a.parts[i], b.parts[i], sum.parts[i]);
+        }
+        sum
+    }
+
     /// The sixteen lanes.
     #[inline(always)]
     pub fn to_array(self, s: S) -> [f32; 16] {
