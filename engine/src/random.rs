@@ -24,6 +24,8 @@ pub enum Purpose {
     Check = 7,
     /// Steps of batches.
     Steps = 8,
+    /// Noise of sampled losses.
+    Noise = 9,
 }
 
 /// The key of a stream: (seed, purpose, layer, training step).
@@ -39,6 +41,10 @@ impl Key {
     /// The stream of this seed and purpose, of layer 0 and step 0.
     pub fn new(seed: u64, purpose: Purpose) -> Self {
         Self { seed, purpose, layer: 0, step: 0 }
+    }
+    /// The same for another purpose.
+    pub fn purpose(self, purpose: Purpose) -> Self {
+        Self { purpose, ..self }
     }
     /// The same for another layer (or tensor, or sample). Layers below 2^24.
     pub fn layer(self, layer: usize) -> Self {

@@ -88,6 +88,11 @@ const FAMILIES: &[Family] = &[
         head: "cell",
         members: &["activation", "reset_after", "unit_forget_bias", "recurrent_bias"],
     },
+    Family {
+        section: "model.head",
+        head: "kind",
+        members: &["samples", "noise", "power", "log_partition", "remove_hits", "cutoffs", "reduction", "classes"],
+    },
     Family { section: "model", head: "init", members: &["init_scale", "init_biases", "unit_forget_bias"] },
     Family {
         section: "model",
@@ -109,6 +114,11 @@ const FAMILIES: &[Family] = &[
         ],
     },
 ];
+
+/// The section of this dotted name.
+fn section<'t>(table: &'t Table, name: &str) -> Option<&'t Table> {
+    name.split('.').try_fold(table, |table, part| table.get(part)?.as_table())
+}
 
 /// Merges the sources of a configuration, given in order: what comes later wins, key by key.
 #[derive(Debug, Clone, Default)]
@@ -178,10 +188,9 @@ impl Resolver {
 
     /// The value that `key` (dotted) has so far, if any source gave it one.
     pub fn value(&self, key: &str) -> Option<&Value> {
-        let (section, name) = key.split_once('.').map_or((None, key), |(section, name)| (Some(section), name));
-        match section {
-            None => self.table.get(name),
-            Some(section) => self.table.get(section)?.get(name),
+        match key.rsplit_once('.') {
+            None => self.table.get(key),
+            Some((name, key)) => section(&self.table, name)?.get(key),
         }
     }
 
@@ -237,13 +246,15 @@ impl Resolver {
     /// Lays checked values over what is there.
     fn lay(&mut self, table: Table, origins: BTreeMap<String, Origin>) {
         for family in FAMILIES {
-            let changed = table.get(family.section).and_then(|section| section.get(family.head));
-            let before = self.table.get(family.section).and_then(|section| section.get(family.head));
+            let [changed, before] = [&table, &self.table]
+                .map(|table| section(table, family.section).and_then(|table| table.get(family.head)));
             if changed.is_none() || changed == before {
                 continue;
             }
             for member in family.members {
-                if let Some(Value::Table(section)) = self.table.get_mut(family.section) {
+                let mut parts = family.section.split('.');
+                let found = parts.try_fold(&mut self.table, |table, part| table.get_mut(part)?.as_table_mut());
+                if let Some(section) = found {
                     section.remove(*member);
                 }
                 self.origins.0.remove(&format!("{}.{member}", family.section));

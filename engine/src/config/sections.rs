@@ -12,7 +12,7 @@ use super::words::{
     AverageName, Cell, Init, InitBiases, LossScaleName, OptimizerName, PrecisionName, ReportStyle, RnnActivation,
     SampleState, ScheduleName, SplitName,
 };
-use crate::graph::ModelConfig;
+use crate::graph::{HeadConfig, ModelConfig};
 use crate::recipes::About;
 use crate::text::{CleanOptions, EncodingErrors, Level};
 
@@ -65,11 +65,11 @@ impl Default for RunConfig {
 /// A model that is spelled out is written without the keys that have no meaning beside it, which would be refused on reading.
 fn model<S: serde::Serializer>(model: &ModelSection, serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
-    struct Graph<'a> {
-        graph: &'a ModelConfig,
+    struct Graph {
+        graph: ModelConfig,
     }
     match &model.graph {
-        Some(graph) => Graph { graph }.serialize(serializer),
+        Some(_) => Graph { graph: model.graph() }.serialize(serializer),
         None => model.serialize(serializer),
     }
 }
@@ -180,7 +180,10 @@ pub struct ModelSection {
     /// The LSTM and the simple cell have a second bias, on the hidden side, as those of Torch and PyTorch; false unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recurrent_bias: Option<bool>,
-    /// The whole graph, layer by layer, instead of the keys above.
+    /// How the cross-entropy over the vocabulary is computed; where it is given, instead of the graph's own.
+    #[serde(skip_serializing_if = "HeadConfig::is_default")]
+    pub head: HeadConfig,
+    /// The whole graph, layer by layer, instead of the keys above but `head`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub graph: Option<ModelConfig>,
 }
@@ -201,6 +204,7 @@ impl Default for ModelSection {
             init_biases: None,
             unit_forget_bias: None,
             recurrent_bias: None,
+            head: HeadConfig::default(),
             graph: None,
         }
     }

@@ -14,7 +14,8 @@ impl ModelSection {
     /// recurrent layer, never between time steps.
     pub fn graph(&self) -> ModelConfig {
         if let Some(graph) = &self.graph {
-            return graph.clone();
+            let head = if self.head.is_default() { &graph.head } else { &self.head };
+            return ModelConfig { head: head.clone(), ..graph.clone() };
         }
         let mut layers = vec![self.input()];
         if self.embedding > 0 {
@@ -30,7 +31,7 @@ impl ModelSection {
             bias_initializer: self.biases(),
             ..Dense::default()
         }));
-        ModelConfig { initializer: self.weights(), layers, ..ModelConfig::default() }
+        ModelConfig { initializer: self.weights(), head: self.head.clone(), layers, ..ModelConfig::default() }
     }
 
     fn input(&self) -> LayerConfig {

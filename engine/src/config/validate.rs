@@ -177,7 +177,8 @@ impl Check<'_> {
     fn model(&self, config: &RunConfig) -> Result<()> {
         let model = &config.model;
         if model.graph.is_some() {
-            return match self.origins.keys_of("model").find(|key| !key.starts_with("graph")) {
+            return match self.origins.keys_of("model").find(|key| !key.starts_with("graph") && !key.starts_with("head"))
+            {
                 Some(key) => Err(self
                     .origins
                     .refuse(&format!("model.{key}"), "has no meaning beside a model spelled out in `model.graph`")),

@@ -109,14 +109,18 @@ impl Differences<'_> {
     fn has_a_row_a_token(&self, tensor: usize) -> bool {
         let graph = self.model.graph;
         match graph.params()[tensor].role {
-            Role::Embeddings => true,
+            Role::Embeddings | Role::WordKernel => true,
             Role::Kernel => graph.nodes().iter().any(|node| {
                 let source = node.params.contains(&tensor).then(|| node.inputs[0]);
                 matches!(source, Some(Source::Node(n)) if graph.nodes()[n].config.kind() == "one_hot")
             }),
-            Role::RecurrentKernel | Role::Bias | Role::RecurrentBias | Role::Peephole | Role::Gamma | Role::Beta => {
-                false
-            }
+            Role::RecurrentKernel
+            | Role::Bias
+            | Role::WordBias
+            | Role::RecurrentBias
+            | Role::Peephole
+            | Role::Gamma
+            | Role::Beta => false,
         }
     }
 

@@ -115,7 +115,8 @@ fn limit(graph: &Graph, p: usize) -> f32 {
     let over = |n: usize| (3.0 / n as f32).sqrt().min(1.0);
     let node = graph.nodes().iter().find(|n| n.params.contains(&p));
     match spec.role {
-        Role::Bias | Role::RecurrentBias | Role::Peephole | Role::Beta => 0.5,
+        Role::Bias | Role::WordBias | Role::RecurrentBias | Role::Peephole | Role::Beta => 0.5,
+        Role::WordKernel => 0.8 * over(spec.shape[1]),
         Role::Gamma => 1.0,
         Role::RecurrentKernel => 0.8 * over(spec.shape[0]),
         Role::Kernel => {

@@ -132,6 +132,7 @@ pub fn check_with(graph: &Graph, options: &Options, progress: &mut dyn FnMut(usi
 }
 
 fn run(graph: &Graph, options: &Options, progress: &mut dyn FnMut(usize, &str), faults: &Faults<'_>) -> Result<Report> {
+    graph.require_softmax("gradients are checked of")?;
     let steps = time_steps(graph, options)?;
     for (name, value) in [("rows", options.rows), ("batches", options.batches), ("entries", options.entries)] {
         if value == 0 {

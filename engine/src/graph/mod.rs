@@ -4,6 +4,7 @@
 //! Nothing is allocated here: the graph of a model that would not fit in memory can be made and its sizes shown.
 
 mod config;
+mod head;
 mod mask;
 mod params;
 mod parts;
@@ -11,15 +12,17 @@ mod shape;
 
 pub use config::{
     Activation, ActivationLayer, ActivationRegularization, Add, Bidirectional, Cell, Concatenate, Dense, Dropout,
-    Embedding, Initializer, Input, LayerConfig, LayerNormalization, Loss, Masking, MergeMode, ModelConfig, OneHot,
-    Part, Reading, Recurrent, RecurrentConfig, RepeatVector, Reshape, TimeDistributed,
+    Embedding, HeadConfig, HeadKind, Initializer, Input, LayerConfig, LayerNormalization, Loss, Masking, MergeMode,
+    ModelConfig, Noise, OneHot, Part, Reading, Recurrent, RecurrentConfig, RepeatVector, Reshape, TimeDistributed,
 };
+pub(crate) use head::{Parting, Ranks};
 pub use mask::MaskRule;
 pub use params::{ParamSpec, Role};
 pub use shape::{Shape, Time};
 
 use crate::error::{Error, Result};
 use params::ParamList;
+use std::sync::Arc;
 
 /// The name of the input in tables and in `inputs`.
 pub const INPUT: &str = "sequence";
@@ -78,6 +81,9 @@ pub struct SummaryRow {
     pub connected_to: Vec<String>,
 }
 
+/// Resolves the shape and the parameters of a layer.
+type Resolve = fn(&mut Graph, &str, &LayerConfig, &[Source], &mut ParamList) -> Result<Shape>;
+
 /// A model's layers, shapes and parameters, resolved and checked.
 #[derive(Clone, Debug)]
 pub struct Graph {
@@ -91,6 +97,9 @@ pub struct Graph {
     logits: usize,
     /// What masks steps, and the first layer that does.
     mask: Option<(MaskRule, String)>,
+    /// How often each token comes, where that is known.
+    counts: Option<Arc<[u64]>>,
+    parting: Parting,
 }
 
 impl Graph {
@@ -110,6 +119,20 @@ impl Graph {
     ///
     /// As [`Self::new`].
     pub fn with_classes(config: &ModelConfig, vocabulary: usize, classes: usize) -> Result<Self> {
+        Self::build(config, [vocabulary, classes], None)
+    }
+
+    /// Resolves a declaration for a vocabulary whose tokens come so often: heads order words by it and draw noise from it. Without
+    /// it they take the tokens to stand in the order of their frequency, which follows Zipf's law.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub fn with_counts(config: &ModelConfig, counts: Arc<[u64]>) -> Result<Self> {
+        Self::build(config, [counts.len(); 2], Some(counts))
+    }
+
+    fn build(config: &ModelConfig, [vocabulary, classes]: [usize; 2], counts: Option<Arc<[u64]>>) -> Result<Self> {
         if config.layers.is_empty() {
             return Err(Error::usage("the model has no layers").mend("add [[model.layers]] entries"));
         }
@@ -125,10 +148,14 @@ impl Graph {
             arena: 0,
             logits: 0,
             mask: None,
+            counts,
+            parting: Parting::Whole,
         };
+        graph.check_head()?;
         let mut list = ParamList::default();
-        for layer in &config.layers {
-            graph.add(layer, &mut list)?;
+        let head = graph.head_layer();
+        for (i, layer) in config.layers.iter().enumerate() {
+            graph.add(layer, if head == Some(i) { Self::resolve_head } else { Self::resolve }, &mut list)?;
         }
         (graph.params, graph.arena) = list.finish();
         graph.logits = graph.find_logits()?;
@@ -219,7 +246,7 @@ impl Graph {
                 options.stateful = true;
             }
         }
-        Self::with_classes(&config, self.vocabulary, self.classes)
+        Self::build(&config, [self.vocabulary, self.classes], self.counts.clone())
     }
 
     /// The nodes that take the output of `node`.
@@ -276,7 +303,17 @@ impl Graph {
         input.into_iter().chain(declared.map(layer)).collect()
     }
 
-    fn add(&mut self, config: &LayerConfig, list: &mut ParamList) -> Result<()> {
+    /// The declared layer in whose place a head of its own kind stands.
+    fn head_layer(&self) -> Option<usize> {
+        let layers = &self.config.layers;
+        let softmax =
+            |layer: &LayerConfig| matches!(layer, LayerConfig::Activation(a) if a.activation == Activation::Softmax);
+        let last = layers.len() - 1;
+        let last = if softmax(&layers[last]) { last.saturating_sub(1) } else { last };
+        (self.config.head.kind != HeadKind::Softmax).then_some(last)
+    }
+
+    fn add(&mut self, config: &LayerConfig, resolve: Resolve, list: &mut ParamList) -> Result<()> {
         let (name, inputs) = config.name_and_inputs();
         let name = self.choose_name(name, config.kind())?;
         let inputs = match config {
@@ -292,7 +329,7 @@ impl Graph {
         let first = list.len();
         let class = config.class();
         let config = self.each_step(&name, config, &inputs)?;
-        let shape = self.resolve(&name, config, &inputs, list)?;
+        let shape = resolve(self, &name, config, &inputs, list)?;
         let node = Node { name, config: config.clone(), class, inputs, shape, params: first..list.len() };
         self.note_mask(&node)?;
         self.nodes.push(node);

@@ -19,6 +19,10 @@ pub enum Role {
     Bias,
     /// Added on the hidden side (gates * H), where a cell is declared with it.
     RecurrentBias,
+    /// Inputs to outputs with a row an output (V, D), of a head that reads few of them.
+    WordKernel,
+    /// Added to those outputs (V), of which few are read.
+    WordBias,
     /// What the gates i, f and o see of the cell state (3, H).
     Peephole,
     /// A layer normalisation's gain (D).
@@ -67,11 +71,24 @@ impl ParamList {
         self.specs.len()
     }
 
+    /// The bias that was pushed last, if it was one, is one of which few elements are read.
+    pub(super) fn bias_by_words(&mut self) {
+        if let Some(spec) = self.specs.last_mut().filter(|spec| spec.role == Role::Bias) {
+            spec.role = Role::WordBias;
+        }
+    }
+
     pub(super) fn finish(self) -> (Vec<ParamSpec>, usize) {
         (self.specs, self.end)
     }
 
-    fn push(&mut self, name: String, role: Role, shape: &[usize], initializer: Initializer) -> Result<&mut ParamSpec> {
+    pub(super) fn push(
+        &mut self,
+        name: String,
+        role: Role,
+        shape: &[usize],
+        initializer: Initializer,
+    ) -> Result<&mut ParamSpec> {
         let len = shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n));
         let place = len.and_then(|len| Some((len, self.end.checked_add(len)?.checked_next_multiple_of(16)?)));
         let Some((len, end)) = place.filter(|&(_, end)| end <= isize::MAX as usize / 4) else {
@@ -90,7 +107,7 @@ impl ParamList {
 impl Graph {
     /// The output shape of a layer; its parameters go to `list`.
     pub(super) fn resolve(
-        &self,
+        &mut self,
         name: &str,
         config: &LayerConfig,
         inputs: &[Source],
@@ -385,7 +402,7 @@ impl Graph {
     }
 }
 
-fn positive(name: &str, key: &str, value: usize) -> Result<()> {
+pub(super) fn positive(name: &str, key: &str, value: usize) -> Result<()> {
     if value == 0 {
         return Err(Error::usage(format!("layer `{name}`: {key} must be at least 1")));
     }

@@ -1,14 +1,32 @@
 //! Heads: what stands at the end of a model and gives its loss.
 //!
 //! A head takes the values of the layer before it (or finished logits), the targets and the scale of the loss, and
-//! leaves the losses of every position and, in training, the gradients. `softmax/` has the softmax with cross-entropy
-//! over a vocabulary, `binary.rs` the binary cross-entropy of one logit.
+//! leaves the losses of every position and, in training, the gradients.
+//!
+//! ```text
+//! softmax/      every logit of a vocabulary of any size                          exact
+//! sampled.rs    the target and a sample: sampled softmax, NCE                    evaluations are exact
+//! adaptive.rs   the frequent words, then clusters with fewer inputs              exact
+//! classes.rs    classes, then the words of one                                   exact
+//! tree.rs       decisions along a Huffman tree                                   exact
+//! binary.rs     the binary cross-entropy of one logit
+//! ```
 
+mod adaptive;
 mod binary;
+mod classes;
+mod sampled;
 mod softmax;
+mod tree;
+mod words;
 
+pub(crate) use adaptive::{AdaptiveHead, ClusterHead};
 pub(crate) use binary::BinaryHead;
+pub(crate) use classes::ClassHead;
+pub(crate) use sampled::{Estimate, SampledHead, Sampler};
 pub(crate) use softmax::{LOGITS, SoftmaxHead};
+pub(crate) use tree::TreeHead;
+pub(crate) use words::WordParams;
 
 use crate::layers::Cx;
 use crate::network::Gradient;
@@ -32,9 +50,20 @@ pub(crate) struct Into<'a> {
     pub(crate) grads: &'a mut Gradient,
 }
 
+impl Into<'_> {
+    /// The same for a while.
+    fn reborrow(&mut self) -> Into<'_> {
+        Into { dx: self.dx.reborrow(), grads: self.grads }
+    }
+}
+
 /// A head, by its kind.
 pub(crate) enum Head {
     Softmax(SoftmaxHead),
+    Sampled(SampledHead),
+    Adaptive(AdaptiveHead),
+    Classes(ClassHead),
+    Tree(TreeHead),
     Binary(BinaryHead),
 }
 
@@ -43,15 +72,27 @@ impl Head {
     pub(crate) fn run(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], into: Option<Into<'_>>) {
         match self {
             Self::Softmax(head) => head.run(cx, scored, losses, into),
+            Self::Sampled(head) => head.run(cx, scored, losses, into),
+            Self::Adaptive(head) => head.run(cx, scored, losses, into),
+            Self::Classes(head) => head.run(cx, scored, losses, into),
+            Self::Tree(head) => head.run(cx, scored, losses, into),
             Self::Binary(head) => head.run(cx, scored, losses, into),
         }
     }
 
-    /// The logits of the rows of `x`: (R, V), or (R, 1) of a binary head.
+    /// The logits of the rows of `x`: (R, V), or (R, 1) of a binary head. Those of a head that has none of its own are the
+    /// logarithms of the probabilities.
     pub(crate) fn logits<'s>(&'s mut self, cx: &Cx<'_>, x: Mat<'s>) -> Mat<'s> {
         match self {
             Self::Softmax(head) => head.logits(cx, x),
+            Self::Sampled(head) => head.logits(cx, x),
+            Self::Adaptive(head) => head.logits(cx, x),
+            Self::Classes(head) => head.logits(cx, x),
+            Self::Tree(head) => head.logits(cx, x),
             Self::Binary(_) => x,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

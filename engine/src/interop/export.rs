@@ -36,6 +36,7 @@ pub fn export(graph: &Graph, values: &[f32], form: Form, mapping: &Mapping) -> R
         let own = |spec: &ParamSpec| tensor(spec.name.clone(), &spec.shape, values[spec.range.clone()].to_vec());
         return Ok(graph.params().iter().map(own).collect());
     }
+    graph.require_softmax("other programs have")?;
     let usual = if form == Form::PyTorch { language_model(graph) } else { Vec::new() };
     let mut tensors = Vec::new();
     for node in graph.nodes().iter().filter(|node| has_weights(node)) {

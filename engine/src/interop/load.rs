@@ -23,6 +23,7 @@ impl WeightFile {
     /// Where `params` is not as long as the graph's arena.
     pub fn load(&mut self, graph: &Graph, mapping: &Mapping, params: &mut [f32]) -> Result<Vec<(String, String)>> {
         assert_eq!(params.len(), graph.arena(), "the arena of parameters");
+        graph.require_softmax("weights of other programs are taken over for")?;
         let found = Modules::of(self, &mapping.ignore);
         let pairs = pair(graph, self, &found, mapping)?;
         let mut loading = Loading { file: self, graph, params, dialect: found.dialect, used: BTreeSet::new() };
@@ -185,7 +186,7 @@ impl Loading<'_> {
                 let second = bias(self, Role::RecurrentBias)?;
                 bias_from_torch(&second, gates, &mut self.params[range]);
             }
-            Role::Embeddings | Role::Peephole | Role::Gamma | Role::Beta => {}
+            Role::Embeddings | Role::WordKernel | Role::WordBias | Role::Peephole | Role::Gamma | Role::Beta => {}
         }
         Ok(())
     }
@@ -228,9 +229,9 @@ fn expected_name(dialect: Dialect, module: &Module, direction: usize, role: Role
     }
     let part = match role {
         Role::Embeddings => "embeddings",
-        Role::Kernel => "kernel",
+        Role::Kernel | Role::WordKernel => "kernel",
         Role::RecurrentKernel => "recurrent_kernel",
-        Role::Bias => "bias",
+        Role::Bias | Role::WordBias => "bias",
         Role::RecurrentBias => "recurrent_bias",
         Role::Peephole => "peephole",
         Role::Gamma => "gamma",

@@ -6,7 +6,7 @@
 //! right at any time after a step.
 
 use crate::exec::{Products, Start};
-use crate::graph::ParamSpec;
+use crate::graph::{ParamSpec, Role};
 use std::ops::Range;
 use unroll_kernels::Buffer;
 
@@ -81,7 +81,8 @@ impl Gradient {
     pub(super) fn new(specs: &[ParamSpec], len: usize) -> Self {
         let tensors = specs.iter().map(|spec| Tensor {
             range: spec.range.clone(),
-            width: spec.shape.last().copied().unwrap_or(1),
+            // A bias of which few elements are read has a row a word, as its kernel.
+            width: if spec.role == Role::WordBias { 1 } else { spec.shape.last().copied().unwrap_or(1) },
             written: false,
             content: Content::Nothing,
             rows: Vec::new(),
@@ -250,7 +251,7 @@ impl<'a> GradientRef<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{Initializer, Role};
+    use crate::graph::Initializer;
 
     /// A table of 5 rows of 3, a bias of 4 and a kernel of 2 x 3, each from a multiple of 16 on.
     fn gradient() -> Gradient {

@@ -12,6 +12,8 @@ pub(super) fn initialize(spec: &ParamSpec, key: Key, values: &mut [f32]) {
     let (rows, cols) = match spec.role {
         // Each is a vector, whose fan in and fan out are both its length.
         Role::Peephole => (spec.shape[1], spec.shape[1]),
+        // A row an output.
+        Role::WordKernel => (spec.shape[1], spec.shape[0]),
         _ => (spec.shape[0], spec.shape.last().copied().unwrap_or(1)),
     };
     let normal = |deviation: f32, i: usize| deviation * key.normal(i as u64);

@@ -6,6 +6,7 @@
 
 mod batch;
 mod gradient;
+mod head;
 mod initial;
 mod look;
 mod memory;
@@ -19,6 +20,8 @@ mod there;
 pub use batch::Batch;
 pub(crate) use gradient::Gradient;
 pub use gradient::GradientRef;
+#[cfg(test)]
+pub(crate) use head::sampler;
 pub use look::StateGradient;
 pub use memory::{available_memory, require_memory};
 pub use options::{LossScale, NetworkOptions};

@@ -3,8 +3,9 @@
 use super::{NetworkOptions, Replica};
 use crate::error::{Error, Result};
 use crate::exec::{Banded, Packing, PackingRoom, Products, Target};
-use crate::graph::{self, Cell, Graph, LayerConfig, Loss, Node, ParamSpec, Reading, Recurrent, Role, Shape, Source};
-use crate::heads::{BinaryHead, Head, SoftmaxHead};
+use crate::graph::{
+    self, Cell, Graph, HeadKind, LayerConfig, Loss, Node, ParamSpec, Reading, Recurrent, Role, Shape, Source,
+};
 use crate::layers::{
     Act, ActivationRun, AddRun, CellPack, CellParams, ConcatenateRun, DenseParams, DenseRun, Dims, DirectionPlan,
     DropoutRun, EmbeddingRun, Extent, HeldParams, InputRun, LayerNormParams, LayerNormRun, Mask, OneHotRun, Origin,
@@ -87,8 +88,8 @@ impl PackSet {
 
 /// What a graph runs as.
 pub(super) struct Plan<'a> {
-    graph: &'a Graph,
-    options: &'a NetworkOptions,
+    pub(super) graph: &'a Graph,
+    pub(super) options: &'a NetworkOptions,
     /// Rows of one replica at most.
     capacity: Dims,
 }
@@ -108,7 +109,7 @@ impl<'a> Plan<'a> {
         !self.options.no_fuse.iter().any(|n| n == name)
     }
 
-    fn spec(&self, node: &Node, role: Role, nth: usize) -> Option<&'a ParamSpec> {
+    pub(super) fn spec(&self, node: &Node, role: Role, nth: usize) -> Option<&'a ParamSpec> {
         self.graph.params()[node.params.clone()].iter().filter(|p| p.role == role).nth(nth)
     }
 
@@ -124,8 +125,11 @@ impl<'a> Plan<'a> {
     }
 
     /// Whether the dense layer that gives the logits is part of the head.
-    fn has_fused_head(&self) -> bool {
+    pub(super) fn has_fused_head(&self) -> bool {
         let softmax = self.graph.config().loss == Loss::CrossEntropy;
+        if self.graph.config().head.kind != HeadKind::Softmax {
+            return true;
+        }
         softmax
             && self.fuses("softmax_head")
             && matches!(self.graph.nodes()[self.graph.logits()].config, LayerConfig::Dense(_))
@@ -201,9 +205,9 @@ impl<'a> Plan<'a> {
         projections.chain(dense).collect()
     }
 
-    fn dense(&self, node: &Node) -> Option<DenseParams> {
+    pub(super) fn dense(&self, node: &Node) -> Option<DenseParams> {
         let LayerConfig::Dense(layer) = &node.config else { return None };
-        let bias = self.spec(node, Role::Bias, 0).map(|p| p.range.clone());
+        let bias = self.spec(node, Role::Bias, 0).or(self.spec(node, Role::WordBias, 0)).map(|p| p.range.clone());
         let inputs = self.graph.shape_of(node.inputs[0]).width();
         let units = node.shape.width();
         let (kernel, tied) = match &layer.tied_to {
@@ -211,7 +215,10 @@ impl<'a> Plan<'a> {
                 let table = self.graph.nodes().iter().find(|n| n.name == *table)?;
                 (self.spec(table, Role::Embeddings, 0)?.range.clone(), true)
             }
-            None => (self.spec(node, Role::Kernel, 0)?.range.clone(), false),
+            None => match self.spec(node, Role::WordKernel, 0) {
+                Some(rows) => (rows.range.clone(), true),
+                None => (self.spec(node, Role::Kernel, 0)?.range.clone(), false),
+            },
         };
         Some(DenseParams { kernel, tied, bias, inputs, units })
     }
@@ -329,18 +336,6 @@ impl<'a> Plan<'a> {
         Run::Recurrent(RecurrentRun::new(plan, || self.origin(node.inputs[0])))
     }
 
-    fn head(&self) -> Head {
-        let logits = &self.graph.nodes()[self.graph.logits()];
-        let weights = self.options.class_weights.clone();
-        match self.graph.config().loss {
-            Loss::BinaryCrossEntropy => Head::Binary(BinaryHead::new(weights)),
-            Loss::CrossEntropy => {
-                let dense = self.dense(logits).filter(|_| self.has_fused_head());
-                Head::Softmax(SoftmaxHead::new(dense, logits.shape.width(), weights, self.options.logits))
-            }
-        }
-    }
-
     /// The node whose output the head takes.
     fn head_input(&self) -> Source {
         let logits = self.graph.logits();
@@ -366,7 +361,7 @@ impl<'a> Plan<'a> {
             return Err(Error::usage("the model's last layer takes tokens")
                 .mend("put an embedding, one_hot or input layer before it"));
         };
-        Ok(Replica::new(slots, self.head(), head_input, self.graph, self.capacity, self.options))
+        Ok(Replica::new(slots, self.head()?, head_input, self.graph, self.capacity, self.options))
     }
 
     /// Bytes that the network takes: parameters, gradients, packed weights, activations and logits.
@@ -384,7 +379,7 @@ impl<'a> Plan<'a> {
         let ragged = self.options.training && self.graph.mask_rule().is_some();
         let cells: u64 = self.packs().iter().map(|p| p.bytes(self.options.precision, self.capacity, ragged)).sum();
         let positions = if self.graph.is_sequence() { self.capacity.tokens } else { self.capacity.rows };
-        let logits = SoftmaxHead::bytes(nodes[self.graph.logits()].shape.width(), positions, self.options.logits);
+        let logits = self.head_bytes(positions);
         arena + gradients + packs + replicas * (acts + normal + cells + logits)
     }
 }

@@ -16,6 +16,7 @@ use std::path::Path;
 
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
+use crate::graph::Graph;
 use crate::text::Vocabulary;
 use crate::train::storage::{Storage, replace_file};
 use crate::train::{CONFIG, VOCABULARY};
@@ -28,6 +29,17 @@ pub fn config_file(config: &RunConfig) -> Result<String> {
     let text =
         toml::to_string(config).map_err(|error| Error::run(format!("cannot write the configuration: {error}")))?;
     Ok(format!("# The configuration of this run, resolved by unroll {}.\n{text}", env!("CARGO_PKG_VERSION")))
+}
+
+/// The graph of a language model over a vocabulary, whose counts its head may need.
+///
+/// # Errors
+/// As [`Graph::with_counts`], and [`Error::Usage`] where it takes more than a text has.
+pub fn text_graph(config: &RunConfig, vocabulary: &Vocabulary) -> Result<Graph> {
+    let counts = vocabulary.iter().map(|(_, count)| count).collect();
+    let graph = Graph::with_counts(&config.model.graph(), counts)?;
+    graph.require_text_alone()?;
+    Ok(graph)
 }
 
 /// Writes the vocabulary of a run where it is missing or damaged: the tokens of the run, which were checked, have it too.

@@ -18,6 +18,7 @@ const NONE: u32 = u32::MAX;
 /// assert_eq!(distinct.tokens(), [2, 5, 7]);
 /// assert_eq!(distinct.index(), [2, 0, 2, 2, 1]);
 /// assert_eq!(distinct.positions(2), [0, 2, 3]);
+/// assert_eq!(distinct.first_position(2), 2);
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Distinct {
@@ -123,6 +124,17 @@ impl Distinct {
         assert!(u < self.tokens.len(), "distinct token {u} of {}", self.tokens.len());
         let range: Range<usize> = self.starts[u] as usize..self.starts[u + 1] as usize;
         &self.positions[range]
+    }
+
+    /// How many positions the distinct tokens before the u-th have together.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such token.
+    #[track_caller]
+    pub fn first_position(&self, u: usize) -> usize {
+        assert!(u < self.tokens.len(), "distinct token {u} of {}", self.tokens.len());
+        self.starts[u] as usize
     }
 
     /// The size of the vocabulary that the list was checked against.

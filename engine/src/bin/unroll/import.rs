@@ -12,7 +12,7 @@ use unroll::interop::{Mapping, WeightFile, read_vocabulary};
 use unroll::labels::TASK;
 use unroll::network::require_memory;
 use unroll::report::{Align, Out, Table, count, json_line};
-use unroll::run::{DECISION, config_file, labelled_graph, read_encoder};
+use unroll::run::{DECISION, config_file, labelled_graph, read_encoder, text_graph};
 use unroll::text::Vocabulary;
 use unroll::train::storage::{Disk, Storage};
 use unroll::train::{CONFIG, TensorRef, VOCABULARY};
@@ -146,8 +146,7 @@ impl Import {
         }
         (config.data.level, config.data.lower) = (options.level, options.lowercase);
         config.data.split_punctuation = options.punctuation;
-        let graph = Graph::new(&config.model.graph(), vocabulary.len())?;
-        graph.require_text_alone()?;
+        let graph = text_graph(config, &vocabulary)?;
         let files = vec![(VOCABULARY, vocabulary.to_file().into_bytes())];
         Ok(Meaning { graph, hash: vocabulary.hash(), files })
     }

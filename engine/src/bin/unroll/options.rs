@@ -9,6 +9,7 @@ use unroll::config::{
     SplitName,
 };
 use unroll::error::Result;
+use unroll::graph::HeadKind;
 use unroll::recipes;
 use unroll_kernels::gemm::{PRECISIONS, Precision};
 
@@ -119,6 +120,13 @@ const MODEL: &[Setting] = &[
         "model.dropout",
         Number,
         "Share of the outputs dropped after the embedding and each recurrent layer",
+    ),
+    setting(
+        "head",
+        &[],
+        "model.head.kind",
+        Word(HeadKind::WORDS),
+        "How the cross-entropy is computed: every logit, a sample of them, or a tree of decisions",
     ),
     setting("tied", &[], "model.tied", Nothing, "The output layer uses the embedding's table"),
     setting("init", &[], "model.init", Word(Init::WORDS), "How initial weights are drawn"),

@@ -8,7 +8,7 @@ use unroll::config::RunConfig;
 use unroll::error::{Error, Result};
 use unroll::graph::{Graph, SummaryRow};
 use unroll::report::{Out, json_line, summary};
-use unroll::run::read_encoder;
+use unroll::run::{read_encoder, text_graph};
 use unroll::text::{Level, Vocabulary};
 use unroll::train::{CONFIG, VOCABULARY};
 
@@ -74,16 +74,18 @@ impl Model {
             (Some(task), Some(run)) => Some(read_encoder(task, run)?),
             _ => None,
         };
-        let (vocabulary, classes) = match (&encoder, run) {
-            (Some(encoder), _) => (encoder.vocabulary(), encoder.targets()),
-            (None, Some(run)) => sizes(&config, Some(Vocabulary::read(run.join(VOCABULARY))?.len()))?,
-            (None, None) => sizes(&config, vocab)?,
+        let graph = match (&encoder, run) {
+            (Some(encoder), _) => Graph::with_classes(&config.model.graph(), encoder.vocabulary(), encoder.targets())?,
+            (None, Some(run)) => text_graph(&config, &Vocabulary::read(run.join(VOCABULARY))?)?,
+            (None, None) => {
+                let (vocabulary, classes) = sizes(&config, vocab)?;
+                Graph::with_classes(&config.model.graph(), vocabulary, classes)?
+            }
         };
         let title = match run {
             Some(run) => name_of(run),
             None => configuration.recipe.clone().unwrap_or_else(|| "model".to_owned()),
         };
-        let graph = Graph::with_classes(&config.model.graph(), vocabulary, classes)?;
         Ok(Model { title, config, graph })
     }
 }

@@ -17,9 +17,11 @@
 //! # Ok::<(), toml::de::Error>(())
 //! ```
 
+mod head;
 mod layers;
 mod words;
 
+pub use head::{HeadConfig, HeadKind, Noise};
 pub use layers::{
     ActivationLayer, ActivationRegularization, Add, Bidirectional, Concatenate, Dense, Dropout, Embedding, Input,
     LayerNormalization, Masking, OneHot, Recurrent, RecurrentConfig, RepeatVector, Reshape, TimeDistributed,
@@ -42,6 +44,9 @@ pub struct ModelConfig {
     /// What is minimised.
     #[serde(default)]
     pub loss: Loss,
+    /// How the cross-entropy is computed, and with which parameters in the place of the last dense layer's.
+    #[serde(default, skip_serializing_if = "HeadConfig::is_default")]
+    pub head: HeadConfig,
     /// The layers; each takes the one before it unless `inputs` names others.
     pub layers: Vec<LayerConfig>,
 }

@@ -22,7 +22,7 @@ use unroll::recipes;
 use unroll::report::{count, duration, visible};
 use unroll::run::{
     Reading, Speaker, Texts, Tokens, config_file, find_parts, find_speakers, identity, load_weights, make_absolute,
-    restore_vocabulary, rewrite_config,
+    restore_vocabulary, rewrite_config, text_graph,
 };
 use unroll::text::{Tokenizer, Vocabulary};
 use unroll::train::storage::{Disk, Paced, Storage};
@@ -212,8 +212,7 @@ impl Train {
 
     /// Everything that can be refused is refused here, before the run has a folder.
     fn prepare(&self, config: RunConfig, texts: Texts) -> Result<Prepared> {
-        let graph = Graph::new(&config.model.graph(), texts.tokenizer.vocabulary().len())?;
-        graph.require_text_alone()?;
+        let graph = text_graph(&config, texts.tokenizer.vocabulary())?;
         let (train, valid) = texts.streams(&config)?;
         let train: Box<dyn Batches> = match config.train.variable_bptt {
             true => Box::new(VariableStreams::new(train, config.seed)),

@@ -1,0 +1,114 @@
+//! How the cross-entropy over a vocabulary is computed: exactly, by sampling, or by a tree of decisions.
+
+use serde::{Deserialize, Serialize};
+
+/// What stands in the place of the last dense layer and its softmax.
+///
+/// ```
+/// use unroll::graph::{HeadConfig, HeadKind};
+/// let head: HeadConfig = toml::from_str("kind = \"sampled_softmax\"\nsamples = 512")?;
+/// assert_eq!((head.kind, head.samples), (HeadKind::SampledSoftmax, Some(512)));
+/// # Ok::<(), toml::de::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HeadConfig {
+    /// Which one.
+    pub kind: HeadKind,
+    /// sampled_softmax, nce: words drawn for each training step, with replacement, shared by all of its rows; 1024 unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub samples: Option<usize>,
+    /// sampled_softmax, nce: what they are drawn from; log_uniform unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub noise: Option<Noise>,
+    /// unigram noise: the power of the counts; 0.75 unless given (Mikolov et al. 2013).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub power: Option<f64>,
+    /// nce: what ln Z is taken to be of every row; 0 unless given (Mnih and Teh 2012), ln V to begin where a uniform softmax does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_partition: Option<f64>,
+    /// nce: whether a sampled word that is a row's target is no noise for it; true unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remove_hits: Option<bool>,
+    /// adaptive_softmax: how many of the most frequent words stand in the first softmax, then where each cluster but the last ends;
+    /// those that cost least unless given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cutoffs: Vec<usize>,
+    /// adaptive_softmax: each cluster has so many times fewer inputs than the one before it; 4 unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reduction: Option<f64>,
+    /// class_softmax: how many classes; as many as cost least unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classes: Option<usize>,
+}
+
+/// A way to compute the cross-entropy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadKind {
+    /// Every logit: exact.
+    #[default]
+    Softmax,
+    /// Training sees the target and a sample of the other words, each weighted by the inverse of its chance to be in the sample
+    /// (Bengio and Senécal 2003, Jean et al. 2015). Evaluations and generation are exact.
+    SampledSoftmax,
+    /// Noise-contrastive estimation (Gutmann and Hyvärinen 2010, Mnih and Teh 2012): training tells the target from a sample of
+    /// noise. Evaluations and generation normalise exactly.
+    Nce,
+    /// A softmax over the most frequent words and clusters of the others, each a softmax over fewer inputs (Grave et al. 2017).
+    /// Exact.
+    AdaptiveSoftmax,
+    /// A softmax over classes of words of similar frequency, then one over the words of the class (Goodman 2001, Mikolov et al.
+    /// 2011). Exact.
+    ClassSoftmax,
+    /// A decision at each node of the Huffman tree over the counts (Morin and Bengio 2005, Mikolov et al. 2013). Exact.
+    HierarchicalSoftmax,
+}
+
+impl HeadKind {
+    /// The kinds as they are written.
+    pub const WORDS: &[&str] =
+        &["softmax", "sampled_softmax", "nce", "adaptive_softmax", "class_softmax", "hierarchical_softmax"];
+
+    /// The kind as it is written.
+    pub fn name(self) -> &'static str {
+        Self::WORDS[self as usize]
+    }
+}
+
+/// What noise is drawn from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Noise {
+    /// The word of rank r (from 0, by frequency) with probability ln((r + 2) / (r + 1)) / ln(V + 1): Zipf's law.
+    #[default]
+    LogUniform,
+    /// By a power of the counts.
+    Unigram,
+    /// Every word alike.
+    Uniform,
+}
+
+impl HeadConfig {
+    /// Whether nothing is given.
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The key of an option that is given and has no meaning beside the kind.
+    pub(in crate::graph) fn stray(&self) -> Option<&'static str> {
+        use HeadKind::{AdaptiveSoftmax, ClassSoftmax, Nce, SampledSoftmax};
+        let sampled = matches!(self.kind, SampledSoftmax | Nce);
+        let given = [
+            ("samples", self.samples.is_some(), sampled),
+            ("noise", self.noise.is_some(), sampled),
+            ("power", self.power.is_some(), sampled && self.noise == Some(Noise::Unigram)),
+            ("log_partition", self.log_partition.is_some(), self.kind == Nce),
+            ("remove_hits", self.remove_hits.is_some(), self.kind == Nce),
+            ("cutoffs", !self.cutoffs.is_empty(), self.kind == AdaptiveSoftmax),
+            ("reduction", self.reduction.is_some(), self.kind == AdaptiveSoftmax),
+            ("classes", self.classes.is_some(), self.kind == ClassSoftmax),
+        ];
+        given.into_iter().find(|&(_, given, fits)| given && !fits).map(|(key, ..)| key)
+    }
+}

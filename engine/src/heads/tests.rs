@@ -1,0 +1,380 @@
+//! Every head within a whole model against its meaning in f64: losses, and gradients by central differences.
+
+use super::{Estimate, Sampler};
+use crate::graph::{Graph, HeadConfig, HeadKind, ModelConfig, ParamSpec, Parting, Ranks, Role};
+use crate::huffman::Huffman;
+use crate::network::{Batch, LossScale, Network, NetworkOptions};
+use crate::noise::Alias;
+use crate::random::{Key, Purpose};
+use proptest::prelude::*;
+use std::sync::Arc;
+use unroll_kernels::Isa;
+use unroll_kernels::isa::sets_under_test;
+use unroll_kernels::softmax::IGNORE;
+
+/// Each head, with options that make every part of it matter in a small vocabulary.
+const HEADS: [&str; 9] = [
+    "kind = 'sampled_softmax'\nsamples = 6",
+    "kind = 'sampled_softmax'\nsamples = 40\nnoise = 'unigram'\npower = 0.5",
+    "kind = 'nce'\nsamples = 7\nlog_partition = 1.5",
+    "kind = 'nce'\nsamples = 5\nnoise = 'uniform'\nremove_hits = false",
+    "kind = 'adaptive_softmax'\ncutoffs = [3, 6]\nreduction = 2.0",
+    "kind = 'adaptive_softmax'",
+    "kind = 'class_softmax'\nclasses = 4",
+    "kind = 'class_softmax'",
+    "kind = 'hierarchical_softmax'",
+];
+
+/// A model of an embedding of `width` and the head.
+fn graph(head: &str, words: usize, width: usize, tied: bool) -> Graph {
+    let tie = if tied { ", tied_to = 'table'" } else { "" };
+    let text = format!(
+        "layers = [{{ type = 'embedding', name = 'table', output_dim = {width} }}, {{ type = 'dense', name = 'out'{tie} }}]"
+    );
+    let config: ModelConfig = toml::from_str(&text).unwrap_or_default();
+    let head: HeadConfig = toml::from_str(head).unwrap_or_default();
+    // In no order, and one word that never came.
+    let counts: Arc<[u64]> = (0..words as u64).map(|word| (word * 7 + 3) % 11 * 50).collect();
+    Graph::with_counts(&ModelConfig { head, ..config }, counts).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn options(isa: Isa, threads: usize, rows: usize) -> NetworkOptions {
+    NetworkOptions { isa, threads, steps: 1, rows, loss_scale: LossScale::Sum, ..NetworkOptions::default() }
+}
+
+/// A case: a graph, parameters and a batch.
+struct Case {
+    graph: Graph,
+    params: Vec<f32>,
+    inputs: Vec<u32>,
+    targets: Vec<u32>,
+}
+
+impl Case {
+    fn new(graph: Graph, rows: usize, seed: u64) -> Self {
+        let key = Key::new(seed, Purpose::Check);
+        let params = (0..graph.arena() as u64).map(|i| key.uniform(i) * 1.6 - 0.8).collect();
+        let words = graph.vocabulary() as u64;
+        let draw = |key: Key| (0..rows as u64).map(|i| key.below(i, words) as u32).collect::<Vec<_>>();
+        let (inputs, mut targets) = (draw(key.layer(1)), draw(key.layer(2)));
+        if rows > 2 {
+            targets[1] = IGNORE;
+        }
+        Self { graph, params, inputs, targets }
+    }
+
+    fn network(&self, isa: Isa, threads: usize) -> Network {
+        let options = options(isa, threads, self.targets.len());
+        let mut network = Network::new(&self.graph, options).unwrap_or_else(|error| panic!("{error}"));
+        network.params_mut().copy_from_slice(&self.params);
+        network
+    }
+
+    fn batch(&self) -> Batch<'_> {
+        let (rows, inputs, targets) = (self.targets.len(), &self.inputs[..], &self.targets[..]);
+        Batch { steps: 1, rows, inputs, vectors: &[], targets, mask: None }
+    }
+
+    /// The loss of step 5 and its gradient.
+    fn train(&self, isa: Isa, threads: usize) -> (f64, Vec<f32>) {
+        let mut network = self.network(isa, threads);
+        let mut state = network.new_state(self.targets.len());
+        let sum = network.train_step(&self.batch(), &mut state, 5);
+        (sum.nats, network.gradient().to_vec())
+    }
+
+    /// What the head of the graph means, in f64, for parameters in an arena: in training at step 5, or in use.
+    fn loss(&self, params: &[f64], training: bool) -> f64 {
+        let meaning = Meaning { graph: &self.graph, params };
+        let rows = self.inputs.iter().zip(&self.targets).filter(|(_, target)| **target != IGNORE);
+        rows.map(|(&input, &target)| meaning.loss(&meaning.x(input), target, training)).sum()
+    }
+}
+
+/// The heads in f64 and plain loops.
+struct Meaning<'a> {
+    graph: &'a Graph,
+    params: &'a [f64],
+}
+
+fn ln_sum_exp(terms: &[f64]) -> f64 {
+    let top = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    top + terms.iter().map(|t| (t - top).exp()).sum::<f64>().ln()
+}
+
+fn softplus(x: f64) -> f64 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
+impl Meaning<'_> {
+    fn spec(&self, name: &str) -> Option<&ParamSpec> {
+        self.graph.params().iter().find(|spec| spec.name == name)
+    }
+
+    fn tensor(&self, name: &str) -> &[f64] {
+        self.spec(name).map_or(&[], |spec| &self.params[spec.range.clone()])
+    }
+
+    fn x(&self, input: u32) -> Vec<f64> {
+        let width = self.graph.nodes()[0].shape.width();
+        self.tensor("table/embeddings")[input as usize * width..][..width].to_vec()
+    }
+
+    /// x W + b of a kernel (D, N).
+    fn dense(&self, x: &[f64], part: &str) -> Vec<f64> {
+        let (kernel, bias) = (self.tensor(&format!("out/{part}kernel")), self.tensor(&format!("out/{part}bias")));
+        let columns = kernel.len() / x.len();
+        let column = |j: usize| (0..x.len()).map(|k| x[k] * kernel[k * columns + j]).sum::<f64>();
+        (0..columns).map(|j| column(j) + bias[j]).collect()
+    }
+
+    /// x . W_row + b_row of the kernel by rows.
+    fn score(&self, x: &[f64], row: usize) -> f64 {
+        let table = if self.spec("out/kernel").is_some() { "out/kernel" } else { "table/embeddings" };
+        let kernel = &self.tensor(table)[row * x.len()..];
+        x.iter().zip(kernel).map(|(x, w)| x * w).sum::<f64>() + self.tensor("out/bias")[row]
+    }
+
+    fn loss(&self, x: &[f64], target: u32, training: bool) -> f64 {
+        let (counts, words) = (self.graph.frequencies(), self.graph.classes());
+        let ranks = Ranks::new(&counts);
+        let rank = ranks.of(target) as usize;
+        match (self.graph.parting(), self.graph.config().head.kind) {
+            (Parting::Clusters(frequent, clusters), _) => {
+                let first = self.dense(x, "");
+                let whole = ln_sum_exp(&first);
+                let Some(i) = clusters.iter().position(|cluster| cluster.words.contains(&rank)) else {
+                    return whole - first[rank];
+                };
+                let projection = self.tensor(&format!("out/cluster_{i}_projection"));
+                let units = clusters[i].inputs;
+                let h = |j: usize| (0..x.len()).map(|k| x[k] * projection[k * units + j]).sum::<f64>();
+                let h: Vec<f64> = (0..units).map(h).collect();
+                let within = self.dense(&h, &format!("cluster_{i}_"));
+                whole - first[frequent + i] + ln_sum_exp(&within) - within[rank - clusters[i].words.start]
+            }
+            (Parting::Classes(starts), _) => {
+                let class = starts.iter().rposition(|&start| start as usize <= rank).unwrap_or(0);
+                let first = self.dense(x, "class_");
+                let words = starts[class] as usize..starts[class + 1] as usize;
+                let within: Vec<f64> = words.clone().map(|row| self.score(x, row)).collect();
+                ln_sum_exp(&first) - first[class] + ln_sum_exp(&within) - within[rank - words.start]
+            }
+            (_, HeadKind::HierarchicalSoftmax) => {
+                let tree = Huffman::new(&counts).unwrap_or_else(|error| panic!("{error}"));
+                let turn = |turn: crate::huffman::Turn| {
+                    let score = self.score(x, turn.node as usize);
+                    softplus(if turn.second { -score } else { score })
+                };
+                tree.path(target).map(turn).sum()
+            }
+            _ if training => self.sampled(x, target),
+            _ => {
+                let scores: Vec<f64> = (0..words).map(|word| self.score(x, word)).collect();
+                ln_sum_exp(&scores) - scores[target as usize]
+            }
+        }
+    }
+
+    /// The words of step 5, which are a choice and no computation; and what is computed of them.
+    fn sampled(&self, x: &[f64], target: u32) -> f64 {
+        let (sampler, drawn) = sample(self.graph, 5);
+        let (samples, nce) = (sampler.samples as f64, sampler.estimate != Estimate::Softmax);
+        let q = |word: u32| sampler.noise.probability(word);
+        let score = |word: u32| self.score(x, word as usize);
+        let mut distinct = drawn.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        if !nce {
+            let others = distinct.iter().filter(|&&word| word != target);
+            let terms = others.map(|&word| score(word) - (1.0 - (1.0 - q(word)).powf(samples)).ln());
+            return ln_sum_exp(&terms.chain([score(target)]).collect::<Vec<_>>()) - score(target);
+        }
+        let Estimate::Nce { log_partition, remove_hits } = sampler.estimate else { return f64::NAN };
+        let shifted = |word: u32| score(word) - log_partition - (samples * q(word)).ln();
+        let noise = drawn.iter().filter(|&&word| !(remove_hits && word == target));
+        softplus(-shifted(target)) + noise.map(|&word| softplus(shifted(word))).sum::<f64>()
+    }
+}
+
+/// What a graph's head draws at a step.
+fn sample(graph: &Graph, step: u64) -> (Sampler, Vec<u32>) {
+    let sampler = crate::network::sampler(graph).unwrap_or_else(|error| panic!("{error}"));
+    let mut drawn = Vec::new();
+    sampler.draw(Key::new(NetworkOptions::default().seed, Purpose::Dropout).step(step), &mut drawn);
+    (sampler, drawn)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn gradients_are_central_differences_of_the_meaning(
+        head in 0..HEADS.len(), words in 9usize..14, width in 1usize..6, rows in 1usize..7, tied: bool, seed: u64,
+    ) {
+        let sampled = HEADS[head].contains("sampled") || HEADS[head].contains("nce");
+        let case = Case::new(graph(HEADS[head], words, width, tied && sampled), rows, seed);
+        let params: Vec<f64> = case.params.iter().map(|&p| f64::from(p)).collect();
+        let want = case.loss(&params, true);
+        let differences: Vec<f64> = (0..params.len()).map(|i| {
+            let at = |by: f64| {
+                let mut moved = params.clone();
+                moved[i] += by;
+                case.loss(&moved, true)
+            };
+            (at(1e-5) - at(-1e-5)) / 2e-5
+        }).collect();
+        for isa in sets_under_test() {
+            let (loss, gradient) = case.train(isa, 1);
+            prop_assert!((loss - want).abs() <= 4e-6 * (1.0 + want), "{} {isa}: loss {loss}, not {want}", HEADS[head]);
+            for spec in case.graph.params() {
+                for i in spec.range.clone() {
+                    let (got, want) = (f64::from(gradient[i]), differences[i]);
+                    // Of at most seven rows, each of whose gradients is of the order of the parameters.
+                    prop_assert!((got - want).abs() <= 2e-5, "{} {isa}: {}[{}] {got}, not {want}", HEADS[head], spec.name, i - spec.range.start);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn words_in_use_have_probabilities_that_the_losses_agree_with(head in 0..HEADS.len(), words in 9usize..14, seed: u64) {
+        let case = Case::new(graph(HEADS[head], words, 4, false), 6, seed);
+        let params: Vec<f64> = case.params.iter().map(|&p| f64::from(p)).collect();
+        let want = case.loss(&params, false);
+        let mut network = case.network(Isa::best(), 1);
+        let mut state = network.new_state(6);
+        let sum = network.evaluate(&case.batch(), &mut state);
+        prop_assert!((sum.nats - want).abs() <= 4e-6 * (1.0 + want), "{}: {} {want}", HEADS[head], sum.nats);
+        let exact = !HEADS[head].contains("sampled") && !HEADS[head].contains("nce");
+        let logits = network.logits(&case.inputs, 6, &mut state);
+        let mut again = 0.0;
+        for (r, &target) in case.targets.iter().enumerate() {
+            let row: Vec<f64> = logits.row(r)[..words].iter().map(|&x| f64::from(x)).collect();
+            let whole = ln_sum_exp(&row);
+            prop_assert!(!exact || whole.abs() <= 1e-5, "{}: probabilities add up to e^{whole}", HEADS[head]);
+            again += if target == IGNORE { 0.0 } else { whole - row[target as usize] };
+        }
+        prop_assert!((again - want).abs() <= 1e-5 * (1.0 + want), "{}: {again} {want}", HEADS[head]);
+    }
+}
+
+#[test]
+fn neither_threads_nor_sets_change_a_bit() {
+    for head in HEADS {
+        let case = Case::new(graph(head, 500, 40, false), 70, 3);
+        let sets = sets_under_test();
+        let (loss, first) = case.train(Isa::best(), 1);
+        for isa in sets.into_iter().filter(|isa| *isa != Isa::PORTABLE) {
+            for threads in [1, 2, 5] {
+                let (other, gradient) = case.train(isa, threads);
+                assert!(loss.to_bits() == other.to_bits() && first == gradient, "{head}: {isa}, {threads} threads");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_expected_gradient_of_a_sample_is_that_of_the_softmax() {
+    let exact = Case::new(graph("kind = 'softmax'", 30, 4, false), 4, 1);
+    for (head, tolerance) in
+        [("kind = 'sampled_softmax'\nsamples = 300", 0.06), ("kind = 'sampled_softmax'\nsamples = 20", 0.25)]
+    {
+        let case = Case { graph: graph(head, 30, 4, false), ..Case::new(graph(head, 30, 4, false), 4, 1) };
+        // The same parameters: the kernel of the softmax is the transpose.
+        let of =
+            |graph: &Graph, name: &str| graph.params().iter().find(|spec| spec.name == name).unwrap().range.clone();
+        let mut params = case.params.clone();
+        params[of(&case.graph, "table/embeddings")]
+            .copy_from_slice(&exact.params[of(&exact.graph, "table/embeddings")]);
+        params[of(&case.graph, "out/bias")].copy_from_slice(&exact.params[of(&exact.graph, "out/bias")]);
+        let (kernel, rows) = (of(&exact.graph, "out/kernel"), of(&case.graph, "out/kernel"));
+        (0..30 * 4).for_each(|i| params[rows.start + i % 30 * 4 + i / 30] = exact.params[kernel.start + i]);
+        let case = Case { params, inputs: exact.inputs.clone(), targets: exact.targets.clone(), ..case };
+        let (_, want) = exact.train(Isa::best(), 1);
+        let mut network = case.network(Isa::best(), 1);
+        let (mut mean, steps) = (vec![0.0f64; case.graph.arena()], 400);
+        for step in 1..=steps {
+            let mut state = network.new_state(4);
+            network.train_step(&case.batch(), &mut state, step);
+            mean.iter_mut().zip(network.gradient()).for_each(|(mean, &g)| *mean += f64::from(g) / steps as f64);
+        }
+        let (table, norm) =
+            (of(&exact.graph, "table/embeddings"), |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt());
+        let want: Vec<f64> = want[table.clone()].iter().map(|&g| f64::from(g)).collect();
+        let difference: Vec<f64> = mean[table].iter().zip(&want).map(|(a, b)| a - b).collect();
+        assert!(norm(&difference) <= tolerance * norm(&want), "{head}: {} of {}", norm(&difference), norm(&want));
+        assert!(norm(&difference) > 0.0);
+    }
+}
+
+#[test]
+fn one_word_nothing_scored_and_what_is_not_finite() {
+    for head in ["sampled_softmax", "nce", "adaptive_softmax", "class_softmax", "hierarchical_softmax"] {
+        let text = format!("kind = '{head}'");
+        let one = Case::new(graph(&text, 1, 3, false), 2, 1);
+        let mut network = one.network(Isa::best(), 1);
+        let mut state = network.new_state(2);
+        assert_eq!(network.evaluate(&one.batch(), &mut state).nats, 0.0, "{head}: one word is certain");
+        assert!(one.train(Isa::best(), 1).0.is_finite());
+
+        let mut none = Case::new(graph(&text, 20, 3, false), 4, 1);
+        none.targets.fill(IGNORE);
+        let (loss, gradient) = none.train(Isa::best(), 1);
+        assert!(loss == 0.0 && gradient.iter().all(|&g| g == 0.0), "{head}: nothing is scored");
+
+        let mut same = Case::new(graph(&text, 20, 3, false), 40, 1);
+        same.targets.fill(7);
+        assert!(same.train(Isa::best(), 1).0.is_finite());
+
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut broken = Case::new(graph(&text, 20, 3, false), 4, 1);
+            broken.params.fill(bad);
+            let (loss, _) = broken.train(Isa::best(), 1);
+            assert!(!loss.is_finite(), "{head}: a loss of {loss} from {bad}");
+        }
+    }
+}
+
+#[test]
+fn words_without_an_order_are_ranked_and_the_noise_follows() {
+    let graph = graph("kind = 'nce'\nsamples = 20000", 12, 2, false);
+    let (sampler, drawn) = sample(&graph, 1);
+    let counts = graph.frequencies();
+    let most = (0..12).max_by_key(|&word| (counts[word], std::cmp::Reverse(word))).unwrap();
+    let times = |word: usize| drawn.iter().filter(|&&w| w as usize == word).count() as f64 / 20000.0;
+    for word in 0..12 {
+        assert!((times(word) - sampler.noise.probability(word as u32)).abs() < 0.012, "word {word}");
+        assert!(times(word) <= times(most) + 0.012, "word {word}");
+    }
+    let alias = Alias::unigram(&counts, 0.75).unwrap();
+    assert!(alias.probability(most as u32) > 0.0);
+}
+
+#[test]
+fn what_a_head_cannot_do_is_refused() {
+    let refused = |head: &str, model: &str| {
+        let head: HeadConfig = toml::from_str(head).unwrap();
+        let config: ModelConfig = toml::from_str(model).unwrap();
+        Graph::new(&ModelConfig { head, ..config }, 10).unwrap_err().to_string()
+    };
+    let usual = "layers = [{ type = 'embedding', output_dim = 3 }, { type = 'dense' }]";
+    let tied = "layers = [{ type = 'embedding', name = 'e', output_dim = 3 }, { type = 'dense', tied_to = 'e' }]";
+    let added = "layers = [{ type = 'embedding', name = 'e', output_dim = 10 }, { type = 'dense', name = 'd' }, { type = 'add', inputs = ['e', 'd'] }]";
+    for (head, model, part) in [
+        ("kind = 'softmax'\nsamples = 3", usual, "samples has no meaning"),
+        ("kind = 'nce'\nclasses = 3", usual, "classes has no meaning"),
+        ("kind = 'nce'\npower = 0.5", usual, "power has no meaning"),
+        ("kind = 'nce'\nsamples = 0", usual, "samples must be at least 1"),
+        ("kind = 'adaptive_softmax'\ncutoffs = [4, 4]", usual, "must ascend"),
+        ("kind = 'adaptive_softmax'\ncutoffs = [10]", usual, "must ascend"),
+        ("kind = 'adaptive_softmax'\nreduction = 0.5", usual, "reduction must be at least 1"),
+        ("kind = 'class_softmax'\nclasses = 11", usual, "classes must be from 1"),
+        ("kind = 'hierarchical_softmax'", tied, "no table"),
+        ("kind = 'hierarchical_softmax'", added, "in place of a dense layer"),
+    ] {
+        let found = refused(head, model);
+        assert!(found.contains(part), "{head}: {found}");
+    }
+    let _used = Role::WordKernel;
+}

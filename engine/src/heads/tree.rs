@@ -1,0 +1,210 @@
+//! Hierarchical softmax: a decision at each node of the Huffman tree on the way to the target.
+//!
+//! ```text
+//! p(w) = product over the nodes n on the way to w, sigmoid(+-(x . V_n + b_n))      + where the way goes to the second child
+//! ```
+//!
+//! A row of the average text has as many nodes as its entropy has bits, however many words there are, so a step costs the same for
+//! any vocabulary. The nodes of all rows are pairs of a row of x and a row of V: their scalar products, and the weighted sums that
+//! are the gradients. The probabilities add up to 1, so evaluations need no other form.
+//!
+//! Sources: F. Morin and Y. Bengio, "Hierarchical probabilistic neural network language model", 2005; T. Mikolov et al., "Distributed
+//! representations of words and phrases and their compositionality", 2013.
+
+use super::words::WordParams;
+use super::{Into, Scored};
+use crate::exec::{Right, Start};
+use crate::huffman::{Child, Huffman};
+use crate::layers::Cx;
+use unroll_kernels::embedding::Distinct;
+use unroll_kernels::mat::padded;
+use unroll_kernels::pairs::{self, Pairs, Weighted};
+use unroll_kernels::profile::{self, Phase};
+use unroll_kernels::softmax::{self, BinaryCrossEntropy, IGNORE};
+use unroll_kernels::{Buffer, Mat, MatMut};
+
+/// The head; see the top of the file.
+pub(crate) struct TreeHead {
+    params: WordParams,
+    tree: Huffman,
+    /// Of each row, where its pairs begin, and their number (R + 1).
+    starts: Vec<u32>,
+    /// Of each pair: its row, its node, whether the way goes to the second child, its logit or the gradient by it, its loss.
+    rows: Vec<u32>,
+    nodes: Vec<u32>,
+    second: Vec<f32>,
+    logits: Vec<f32>,
+    losses: Vec<f32>,
+    /// The nodes without repeats; the pairs of each together: where they begin, their rows, the gradients by their logits.
+    distinct: Distinct,
+    grouped: (Vec<u32>, Vec<u32>, Vec<f32>),
+    dkernel: Buffer,
+    sums: Vec<f32>,
+    /// For whole distributions: the logits of the nodes, and those of the words.
+    decisions: Buffer,
+    words: Buffer,
+}
+
+impl TreeHead {
+    pub(crate) fn new(params: WordParams, tree: Huffman) -> Self {
+        Self {
+            params,
+            tree,
+            starts: Vec::new(),
+            rows: Vec::new(),
+            nodes: Vec::new(),
+            second: Vec::new(),
+            logits: Vec::new(),
+            losses: Vec::new(),
+            distinct: Distinct::default(),
+            grouped: (Vec::new(), Vec::new(), Vec::new()),
+            dkernel: Buffer::default(),
+            sums: Vec::new(),
+            decisions: Buffer::default(),
+            words: Buffer::default(),
+        }
+    }
+
+    /// Bytes that the losses of `rows` rows need: the tree, and of each row some thirty nodes.
+    pub(crate) fn bytes([rows, inputs, words]: [usize; 3]) -> u64 {
+        let pairs = 32 * rows;
+        4 * (5 * words + 8 * pairs + pairs.min(words) * padded(inputs)) as u64
+    }
+
+    pub(crate) fn run(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], into: Option<Into<'_>>) {
+        {
+            let _span = profile::enter(Phase::Head);
+            self.walk(scored.targets);
+            self.decide(cx, scored, losses);
+        }
+        let Some(into) = into else { return };
+        let _span = profile::enter(Phase::HeadGradient);
+        self.backward(cx, scored.x, into);
+    }
+
+    /// Lists the nodes on the way to each target.
+    fn walk(&mut self, targets: &[u32]) {
+        let Self { starts, rows, nodes, second, tree, .. } = self;
+        starts.clear();
+        rows.clear();
+        nodes.clear();
+        second.clear();
+        starts.push(0);
+        for (r, &target) in targets.iter().enumerate() {
+            if target != IGNORE {
+                for turn in tree.path(target) {
+                    rows.push(r as u32);
+                    nodes.push(turn.node);
+                    second.push(if turn.second { 1.0 } else { 0.0 });
+                }
+            }
+            starts.push(rows.len() as u32);
+        }
+    }
+
+    /// The losses, and the gradients by the logits.
+    fn decide(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32]) {
+        let pairs = self.rows.len();
+        self.logits.resize(pairs, 0.0);
+        self.losses.resize(pairs, 0.0);
+        let (kernel, params) = (self.params.kernel(cx), &self.params);
+        let (rows, nodes, second) = (&self.rows, &self.nodes, &self.second);
+        let columns = [MatMut::dense(&mut self.logits, pairs, 1), MatMut::dense(&mut self.losses, pairs, 1)];
+        cx.products().by_rows_of(columns, |range, [logits, losses]| {
+            let (logits, losses) = (logits.into_slice(), losses.into_slice());
+            let (left, right) = (&rows[range.clone()], &nodes[range.clone()]);
+            pairs::dots(cx.isa, scored.x, kernel, Pairs { left, right }, logits);
+            logits.iter_mut().zip(right).for_each(|(logit, &node)| *logit += params.bias(cx, node));
+            let (targets, scale) = (&second[range], scored.scale);
+            softmax::binary_cross_entropy(cx.isa, BinaryCrossEntropy { logits, targets, scale, losses });
+        });
+        for (loss, row) in losses.iter_mut().zip(self.starts.windows(2)) {
+            let way = &self.losses[row[0] as usize..row[1] as usize];
+            *loss = way.iter().map(|&loss| f64::from(loss)).sum::<f64>() as f32;
+        }
+    }
+
+    /// The gradients of x, V and b.
+    fn backward(&mut self, cx: &Cx<'_>, x: Mat<'_>, Into { dx, grads }: Into<'_>) {
+        let (products, inputs) = (cx.products(), self.params.inputs);
+        self.group();
+        let (kernel, nodes, d, ways) = (self.params.kernel(cx), &self.nodes, &self.logits, &self.starts);
+        products.by_rows(dx, |range, part| {
+            let weighted = Weighted { starts: &ways[range.start..=range.end], sources: nodes, weights: d };
+            pairs::add_weighted(cx.isa, kernel, weighted, part);
+        });
+        let (count, (starts, rows_of, weights)) = (self.distinct.tokens().len(), &self.grouped);
+        self.dkernel.reserve(count * padded(inputs));
+        let mut dkernel = MatMut::new(&mut self.dkernel, count, inputs, padded(inputs));
+        products.by_rows(dkernel.reborrow(), |range, mut part| {
+            (0..range.len()).for_each(|u| part.row_mut(u).fill(0.0));
+            let weighted = Weighted { starts: &starts[range.start..=range.end], sources: rows_of, weights };
+            pairs::add_weighted(cx.isa, x, weighted, part);
+        });
+        let touched = self.distinct.tokens();
+        products.add_rows(dkernel.as_ref(), touched, self.params.kernel_gradient(grads, touched));
+        if self.params.bias.is_some() {
+            self.sums.clear();
+            let of = |group: &[u32]| weights[group[0] as usize..group[1] as usize].iter().sum::<f32>();
+            self.sums.extend(starts.windows(2).map(of));
+            self.params.add_bias_gradient(grads, touched, &self.sums);
+        }
+    }
+
+    /// Puts the pairs of each node together.
+    fn group(&mut self) {
+        self.distinct.build(&self.nodes, self.params.words());
+        let (starts, rows_of, weights) = &mut self.grouped;
+        starts.clear();
+        rows_of.clear();
+        weights.clear();
+        starts.push(0);
+        for u in 0..self.distinct.tokens().len() {
+            for &pair in self.distinct.positions(u) {
+                rows_of.push(self.rows[pair as usize]);
+                weights.push(self.logits[pair as usize]);
+            }
+            starts.push(rows_of.len() as u32);
+        }
+    }
+
+    /// The logarithms of the probabilities of every word, (R, V): from the root down.
+    pub(crate) fn logits<'s>(&'s mut self, cx: &Cx<'_>, x: Mat<'s>) -> Mat<'s> {
+        let (rows, nodes, words) = (x.rows(), self.params.words(), self.tree.words());
+        self.decisions.reserve(rows * padded(nodes));
+        self.words.reserve(rows * padded(words));
+        let mut decisions = MatMut::new(&mut self.decisions, rows, nodes, padded(nodes));
+        let start = match &self.params.bias {
+            Some(bias) => Start::Bias(&cx.params[bias.clone()]),
+            None => Start::Zero,
+        };
+        cx.products().product(x, Right::Transposed(self.params.kernel(cx)), start, decisions.reborrow());
+        let (tree, out) = (&self.tree, MatMut::new(&mut self.words, rows, words, padded(words)));
+        cx.products().by_rows_of([decisions, out], |range, [mut decisions, mut out]| {
+            let mut come = vec![0.0; nodes];
+            (0..range.len()).for_each(|r| descend(tree, decisions.row_mut(r), &mut come, out.row_mut(r)));
+        });
+        Mat::new(&self.words, rows, words, padded(words))
+    }
+}
+
+/// From the logits of the nodes the logarithms of the probabilities of the words. `come` has room for that of each node, to come by
+/// it; a node's number is less than its children's.
+fn descend(tree: &Huffman, nodes: &[f32], come: &mut [f64], words: &mut [f32]) {
+    if nodes.is_empty() || tree.nodes() == 0 {
+        return words.fill(0.0);
+    }
+    come[0] = 0.0;
+    for node in 0..tree.nodes() {
+        let logit = f64::from(nodes[node]);
+        // ln sigmoid, without the rounding of 1 - p.
+        let (sum, here) = ((-logit.abs()).exp().ln_1p(), come[node]);
+        let ways = [here - logit.max(0.0) - sum, here - (-logit).max(0.0) - sum];
+        for (child, way) in tree.children(node as u32).into_iter().zip(ways) {
+            match child {
+                Child::Node(below) => come[below as usize] = way,
+                Child::Word(word) => words[word as usize] = way as f32,
+            }
+        }
+    }
+}
