@@ -12,17 +12,19 @@ use crate::text::{
     CleanOptions, EncodingErrors, Level, TextOptions, Tokenizer, Vocabulary, decode_into, parse_vocabulary,
 };
 use crate::train;
+use crate::vectors;
 
 /// The body of a fuzz target.
 pub type Body = fn(&[u8]);
 
 /// Every target of this crate by its name, and its body.
-pub const TARGETS: [(&str, Body); 7] = [
+pub const TARGETS: [(&str, Body); 8] = [
     ("checkpoint", train::fuzzing::checkpoint),
     ("configuration", config::configuration),
     ("corpus", corpus),
     ("manifest", train::fuzzing::manifest),
     ("tokenizer", tokenizer),
+    ("vectors", vectors::formats::fuzzing::vectors),
     ("vocabulary", vocabulary),
     ("weights", interop::fuzzing::weights),
 ];

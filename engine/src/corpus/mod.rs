@@ -38,6 +38,7 @@
 
 mod build;
 mod chunks;
+mod draft;
 mod format;
 mod map;
 mod memory;
@@ -51,11 +52,12 @@ mod variable;
 mod write;
 
 pub use build::{Build, BuildReport, Encoding, Progress, build};
+pub(crate) use draft::Draft;
 pub use map::install_sigbus_handler;
 pub use memory::MemoryTokens;
 pub use open::{Corpus, Info};
-pub(crate) use source::read_file;
 pub use source::{Source, speakers};
+pub(crate) use source::{open_unpacked, read_failed, read_file};
 pub use streams::{Evaluation, IGNORE, Share, Split, Streams};
 pub use table::Columns;
 pub use variable::VariableStreams;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
+use super::draft::beside;
 use super::open::Identity;
 use super::table::{Columns, TableError, TableReader};
-use super::write::beside;
 use crate::error::{At, Error, Result};
 use crate::text::SpeakerFinder;
 
@@ -141,7 +141,7 @@ fn holds_text(path: &Path) -> Result<bool> {
     let file = File::open(path).map_err(|e| Error::read(path, e))?;
     let mut start = Vec::new();
     // What looks like gzip and is none is not text either.
-    let read = unpacked(Box::new(file)).and_then(|reader| reader.take(8 << 10).read_to_end(&mut start));
+    let read = unpacked(Box::new(file)).and_then(|(reader, _)| reader.take(8 << 10).read_to_end(&mut start));
     Ok(read.is_ok() && !start.is_empty() && !start.contains(&0))
 }
 
@@ -179,7 +179,7 @@ impl Input {
                 }
             }
         };
-        let text = unpacked(raw).map_err(|e| self.read_error(e))?;
+        let (text, _) = unpacked(raw).map_err(|e| self.read_error(e))?;
         Ok(match &self.columns {
             Some(columns) => Box::new(TableReader::new(text, columns.clone())),
             None => text,
@@ -239,19 +239,37 @@ pub fn speakers(sources: &[Source]) -> Result<Vec<String>> {
 /// [`Error::Input`] where it is missing, a folder or damaged; [`Error::Io`] where reading fails.
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let raw = File::open(path).map_err(|e| Error::read(path, e))?;
-    let read = unpacked(Box::new(raw)).and_then(|mut reader| reader.read_to_end(&mut bytes));
-    read.map_err(|e| Input::new(path.to_owned(), Kind::File).read_error(e))?;
+    let (mut reader, _) = open_unpacked(path)?;
+    reader.read_to_end(&mut bytes).map_err(|e| read_failed(path, e))?;
     Ok(bytes)
 }
 
-/// The same bytes, unpacked if they begin as gzip does.
-fn unpacked(mut raw: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
+/// A file to read on from its beginning, unpacked if it is gzip; its length in bytes where that is known, as it is of a file
+/// that is not packed.
+///
+/// # Errors
+/// As [`read_file`].
+pub(crate) fn open_unpacked(path: &Path) -> Result<(Box<dyn Read + Send>, Option<u64>)> {
+    let raw = File::open(path).map_err(|e| Error::read(path, e))?;
+    let metadata = raw.metadata().map_err(|e| Error::read(path, e))?;
+    let (reader, gzip) = unpacked(Box::new(raw)).map_err(|e| read_failed(path, e))?;
+    Ok((reader, (metadata.is_file() && !gzip).then_some(metadata.len())))
+}
+
+/// What a failed read of what [`open_unpacked`] gave means.
+pub(crate) fn read_failed(path: &Path, error: io::Error) -> Error {
+    Input::new(path.to_owned(), Kind::File).read_error(error)
+}
+
+/// The same bytes, unpacked if they begin as gzip does, which is told too.
+fn unpacked(mut raw: Box<dyn Read + Send>) -> io::Result<(Box<dyn Read + Send>, bool)> {
     let mut start = Vec::new();
     raw.by_ref().take(2).read_to_end(&mut start)?;
     let gzip = start == [0x1f, 0x8b];
     let whole = io::Cursor::new(start).chain(raw);
-    Ok(if gzip { Box::new(MultiGzDecoder::new(BufReader::with_capacity(64 << 10, whole))) } else { Box::new(whole) })
+    let reader: Box<dyn Read + Send> =
+        if gzip { Box::new(MultiGzDecoder::new(BufReader::with_capacity(64 << 10, whole))) } else { Box::new(whole) };
+    Ok((reader, gzip))
 }
 
 /// Reads on and writes down what was read.

@@ -117,6 +117,20 @@ impl WeightFile {
     /// # Errors
     /// [`Error::Input`] where there is no such tensor, it has another type or an element is not finite.
     pub fn read(&mut self, name: &str) -> Result<Vec<f32>> {
+        let len = self.tensors.get(name).map_or(0, |entry| entry.shape.iter().product());
+        let mut values = Vec::with_capacity(len); // was checked against the bytes of the file
+        self.pieces(name, PIECE, |piece| {
+            values.extend_from_slice(piece);
+            Ok(())
+        })?;
+        Ok(values)
+    }
+
+    /// Hands out the same, as many elements at a time as there are in `most` (but in the last piece).
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and what `take` answers.
+    pub(crate) fn pieces(&mut self, name: &str, most: usize, mut take: impl FnMut(&[f32]) -> Result<()>) -> Result<()> {
         let path = &self.path;
         let Some(Entry { shape, dtype, at }) = self.tensors.get(name) else {
             return Err(Error::input(path, format!("the tensor `{name}` is missing")));
@@ -133,17 +147,20 @@ impl WeightFile {
         let len = shape.iter().product::<usize>(); // was checked against the bytes of the file
         let failed = |error: io::Error| Error::read(path, error);
         self.bytes.seek(SeekFrom::Start(*at)).map_err(failed)?;
-        let mut values = Vec::with_capacity(len);
-        let mut piece = vec![0; PIECE.min(len * width)];
-        while values.len() < len {
-            let bytes = ((len - values.len()) * width).min(PIECE);
-            self.bytes.read_exact(&mut piece[..bytes]).map_err(failed)?;
-            values.extend(piece[..bytes].chunks_exact(width).map(convert));
+        let most = most.min(len);
+        let (mut bytes, mut piece, mut done) = (vec![0; most * width], Vec::with_capacity(most), 0);
+        while done < len {
+            let bytes = &mut bytes[..(len - done).min(most) * width];
+            self.bytes.read_exact(bytes).map_err(failed)?;
+            piece.clear();
+            piece.extend(bytes.chunks_exact(width).map(convert));
+            if let Some(at) = piece.iter().position(|value| !value.is_finite()) {
+                return Err(Error::input(path, format!("element {} of `{name}` is not finite", done + at)));
+            }
+            take(&piece)?;
+            done += piece.len();
         }
-        match values.iter().position(|value| !value.is_finite()) {
-            Some(at) => Err(Error::input(path, format!("element {at} of `{name}` is not finite"))),
-            None => Ok(values),
-        }
+        Ok(())
     }
 }
 

@@ -28,6 +28,7 @@ pub use encoder::{Encoder, Sample, TASK};
 pub use lines::read_vectors;
 pub use metrics::{ClassScore, Confusion, Scored, TagScores, best_threshold};
 pub use next::{NextWord, WordDecoder};
+pub(crate) use npy::header as npy_header;
 pub use npy::{Array, parse_npy, read_npy};
 pub use predict::{Prediction, Predictions, predict};
 pub use split::{Part, Shares, share_out};

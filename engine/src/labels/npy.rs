@@ -46,12 +46,24 @@ pub fn read_npy(path: &Path) -> Result<(Array, u64)> {
     Ok((array, u64::from(crc32c::crc32c(&bytes)) << 32 | bytes.len() as u64 & 0xffff_ffff))
 }
 
-/// The array in these bytes.
+/// What the header of an array says.
+pub(crate) struct Header<'a> {
+    /// All axes, at least one.
+    pub(crate) axes: Vec<usize>,
+    /// The same as it is written.
+    pub(crate) shape: &'a str,
+    /// The kind of the numbers, such as `<f4`.
+    pub(crate) kind: &'a str,
+    /// How many bytes stand before the numbers.
+    pub(crate) bytes: usize,
+}
+
+/// Reads the header, whose bytes are all that `start` need hold. Numbers stand row by row.
 ///
 /// # Errors
-/// What is wrong with them.
-pub fn parse_npy(bytes: &[u8]) -> Result<Array, String> {
-    let Some(rest) = bytes.strip_prefix(b"\x93NUMPY") else { return Err("is no NumPy array".to_owned()) };
+/// What is wrong with it.
+pub(crate) fn header(start: &[u8]) -> Result<Header<'_>, String> {
+    let Some(rest) = start.strip_prefix(b"\x93NUMPY") else { return Err("is no NumPy array".to_owned()) };
     let (length, rest) = match *rest {
         [1, _, a, b, ref rest @ ..] => (usize::from(u16::from_le_bytes([a, b])), rest),
         [2 | 3, _, a, b, c, d, ref rest @ ..] => (u32::from_le_bytes([a, b, c, d]) as usize, rest),
@@ -63,6 +75,7 @@ pub fn parse_npy(bytes: &[u8]) -> Result<Array, String> {
     let Some((header, data)) = rest.split_at_checked(length) else {
         return Err("is cut short in its header".to_owned());
     };
+    let bytes = start.len() - data.len();
     let header = std::str::from_utf8(header).map_err(|_| "has a header that is no text".to_owned())?;
     let field = |key: &str| {
         let (_, value) = header.split_once(&format!("'{key}'"))?;
@@ -77,11 +90,23 @@ pub fn parse_npy(bytes: &[u8]) -> Result<Array, String> {
     let axes: Option<Vec<usize>> =
         shape.split(',').map(str::trim).filter(|axis| !axis.is_empty()).map(|axis| axis.parse().ok()).collect();
     let axes = axes.ok_or_else(|| wrong("shape"))?;
-    let Some((&rows, others)) = axes.split_first() else { return Err("is one number, not rows of them".to_owned()) };
+    if axes.is_empty() {
+        return Err("is one number, not rows of them".to_owned());
+    }
     let kind =
         field("descr").and_then(|value| value.strip_prefix('\'')?.split_once('\'')).ok_or_else(|| wrong("descr"))?.0;
+    Ok(Header { axes, shape, kind, bytes })
+}
+
+/// The array in these bytes.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn parse_npy(bytes: &[u8]) -> Result<Array, String> {
+    let Header { axes, shape, kind, bytes: start } = header(bytes)?;
+    let (data, rows) = (&bytes[start..], axes[0]);
     let (size, number) = numbers(kind)?;
-    let width = others.iter().try_fold(1usize, |width, &axis| width.checked_mul(axis));
+    let width = axes[1..].iter().try_fold(1usize, |width, &axis| width.checked_mul(axis));
     let expected = width.and_then(|width| width.checked_mul(rows)?.checked_mul(size));
     let (Some(width), Some(expected)) = (width, expected) else {
         return Err(format!("has an impossible shape: ({shape})"));

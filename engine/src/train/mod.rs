@@ -43,6 +43,7 @@ pub use schedule::{Schedule, ScheduleKind, ScheduleState};
 pub use scoring::Scoring;
 pub use state::{Best, Identity, Tally, TrainerState};
 pub use step::{StepAt, Stepped, step};
+pub(crate) use tensors::file_start;
 pub use tensors::{NamedTensor, TensorRef, TensorSpec, tensor_file};
 pub use trainer::{Ended, Measure, Outcome, Sampler, Session, Trainer};
 pub use unroll_kernels::optimizer::Rule;

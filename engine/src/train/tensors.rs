@@ -74,16 +74,16 @@ pub(crate) fn size_limit(specs: &[TensorSpec]) -> u64 {
     })
 }
 
-/// Writes the file's bytes, in order and in pieces of at most 1 MiB, to `write`.
-pub(crate) fn write(tensors: &[TensorRef], mut write: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+/// What stands before the elements of a file of tensors of f32 with these names and shapes, whose sizes fit an address.
+pub(crate) fn file_start<'a>(tensors: impl Iterator<Item = (&'a str, &'a [usize])>) -> io::Result<Vec<u8>> {
     let mut offset = 0usize;
-    let mut infos = Vec::with_capacity(tensors.len());
-    for tensor in tensors {
-        let elements = tensor.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-        assert_eq!(elements, Some(tensor.data.len()), "the shape {:?} of {}", tensor.shape, tensor.name);
-        let end = offset + tensor.data.len() * 4;
-        let info = TensorInfo { dtype: Dtype::F32, shape: tensor.shape.clone(), data_offsets: (offset, end) };
-        infos.push((tensor.name.clone(), info));
+    let mut infos = Vec::new();
+    for (name, shape) in tensors {
+        let end = offset + 4 * shape.iter().product::<usize>();
+        infos.push((
+            name.to_owned(),
+            TensorInfo { dtype: Dtype::F32, shape: shape.to_vec(), data_offsets: (offset, end) },
+        ));
         offset = end;
     }
     let metadata = Metadata::new(None::<HashMap<String, String>>, infos).map_err(io::Error::other)?;
@@ -91,8 +91,16 @@ pub(crate) fn write(tensors: &[TensorRef], mut write: impl FnMut(&[u8]) -> io::R
     header.resize(header.len().next_multiple_of(8), b' '); // data aligned to eight bytes, as the format asks
     let mut start = (header.len() as u64).to_le_bytes().to_vec();
     start.append(&mut header);
-    write(&start)?;
+    Ok(start)
+}
 
+/// Writes the file's bytes, in order and in pieces of at most 1 MiB, to `write`.
+pub(crate) fn write(tensors: &[TensorRef], mut write: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    for tensor in tensors {
+        let elements = tensor.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+        assert_eq!(elements, Some(tensor.data.len()), "the shape {:?} of {}", tensor.shape, tensor.name);
+    }
+    write(&file_start(tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice())))?)?;
     let mut piece = Vec::with_capacity(super::manifest::CHUNK);
     for tensor in tensors {
         for values in tensor.data.chunks(super::manifest::CHUNK / 4) {

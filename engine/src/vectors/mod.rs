@@ -12,6 +12,7 @@
 //! # Ok::<(), unroll::vectors::Fault>(())
 //! ```
 
+pub mod formats;
 mod table;
 
 pub use table::{Fault, WordVectors};

@@ -25,6 +25,7 @@ mod show;
 mod summary;
 mod train;
 mod trained;
+mod vectors;
 
 use std::process::ExitCode;
 
@@ -62,6 +63,7 @@ enum Command {
     Corpus(corpus::CorpusCommand),
     Recipes(recipes::RecipesCommand),
     Inspect(inspect::InspectCommand),
+    Vectors(vectors::VectorsCommand),
     Gradcheck(gradcheck::Gradcheck),
     Bench(bench::Bench),
 }
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
         Command::Corpus(corpus) => corpus.run(),
         Command::Recipes(recipes) => recipes.run(),
         Command::Inspect(inspect) => inspect.run(),
+        Command::Vectors(vectors) => vectors.run(),
         Command::Gradcheck(gradcheck) => gradcheck.run(),
         Command::Bench(bench) => bench.run(),
     };

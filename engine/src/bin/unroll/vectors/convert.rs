@@ -1,0 +1,94 @@
+//! `unroll vectors export` and `import`: files of word vectors for other programs, and from them.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+use unroll::error::Result;
+use unroll::report::{Out, bytes, count, json_line};
+use unroll::vectors::formats::{Format, Loaded, write};
+
+use super::{Reading, format_parser};
+
+/// Writes word vectors for other programs.
+///
+/// Every f32 keeps its bits in every format, and words their bytes; a word that a format cannot hold is refused.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    unroll vectors export books.safetensors --out books.bin                   word2vec's binary format\n  \
+    unroll vectors export books.safetensors --out books.tsv                   for the Embedding Projector\n  \
+    unroll vectors export glove.6B.100d.txt --out glove.npy                   from one into another")]
+pub(crate) struct Export {
+    /// The file of word vectors
+    file: PathBuf,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Its format [default: what its name ends in: .bin, .npy, .safetensors, .tsv, else word2vec's text]
+    #[arg(long, value_name = "FORMAT", value_parser = format_parser())]
+    to: Option<Format>,
+    #[command(flatten)]
+    reading: Reading,
+    /// A JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// Reads word vectors that another program wrote, says what they are, and writes them as a safetensors file and a list of words.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    unroll vectors import GoogleNews-vectors-negative300.bin.gz --limit 500000 --out news.safetensors\n  \
+    unroll vectors import glove.840B.300d.txt --keep-first --out glove.safetensors\n  \
+    unroll vectors import vectors.npy --words vocabulary.txt --out mine.safetensors")]
+pub(crate) struct Import {
+    /// The file: of word2vec, gensim, GloVe, fastText (.vec), a NumPy array or safetensors, packed by gzip or not
+    file: PathBuf,
+    /// The safetensors file; the words are written beside it [default: nothing is written]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    reading: Reading,
+    /// A JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl Export {
+    pub(crate) fn run(self) -> Result<()> {
+        let loaded = self.reading.read(&self.file)?;
+        let format = self.to.unwrap_or_else(|| Format::of_name(&self.out));
+        convert(&loaded, &self.file, Some((&self.out, format)), self.json)
+    }
+}
+
+impl Import {
+    pub(crate) fn run(self) -> Result<()> {
+        let loaded = self.reading.read(&self.file)?;
+        let to = self.out.as_deref().map(|out| (out, Format::Safetensors));
+        convert(&loaded, &self.file, to, self.json)
+    }
+}
+
+/// Writes what was read, and tells it.
+fn convert(loaded: &Loaded, file: &Path, to: Option<(&Path, Format)>, as_json: bool) -> Result<()> {
+    let written = to.map(|(path, format)| write(path, &loaded.vectors, format)).transpose()?.unwrap_or_default();
+    let (words, dim) = (loaded.vectors.len(), loaded.vectors.dim());
+    let size = |path: &PathBuf| path.metadata().map_or(0, |metadata| metadata.len());
+    let mut out = Out::stdout();
+    if as_json {
+        let files: Vec<_> = written.iter().map(|path| json!({ "file": path, "bytes": size(path) })).collect();
+        return out.line(&json_line(&json!({
+            "file": file,
+            "format": loaded.format.to_string(),
+            "words": words,
+            "dimensions": dim,
+            "counted": loaded.vectors.is_counted(),
+            "left_out": loaded.repeated,
+            "written": files,
+        }))?);
+    }
+    let counted = if loaded.vectors.is_counted() { ", with counts" } else { "" };
+    let name = file.display();
+    out.line(&format!("{name}: {}, {} words of {dim} values{counted}", loaded.format, count(words as u64)))?;
+    written.iter().try_for_each(|path| out.line(&format!("{}: {}", path.display(), bytes(size(path)))))
+}

@@ -1,0 +1,83 @@
+//! word2vec's binary format: `V D` and a line feed; for each word its bytes, a space and D f32 of little end; behind each
+//! vector word2vec writes a line feed, and gensim does not. Both are read, and told apart by what follows the vectors.
+
+use std::io::Write;
+
+use super::input::Input;
+use super::text::{header, require};
+use super::{Format, Loaded, Out, ReadOptions, Rows, cannot_hold, shown};
+use crate::error::{At, Result};
+use crate::text::MAX_TOKEN_BYTES;
+use crate::vectors::WordVectors;
+
+pub(super) fn read(mut input: Input<'_>, options: &ReadOptions) -> Result<Loaded> {
+    let path = input.path();
+    // At least one letter, a space and the values.
+    let header = header(&mut input, |dim| 4 * dim + 2, options)?;
+    let words = header.words.min(options.limit.map_or(u64::MAX, |limit| limit as u64));
+    let mut rows = Rows::new(path, header.dim, false, options);
+    if input.size().is_some() {
+        require(words, header.dim)?;
+        rows.vectors.reserve(usize::try_from(words).unwrap_or(usize::MAX));
+    }
+    let (bytes, mut row) = (4 * header.dim, vec![0.0_f32; header.dim]);
+    let mut feeds = 0;
+    for number in 1..=words {
+        let start = input.at();
+        let Some(length) = input.until(b' ', MAX_TOKEN_BYTES)?.map(<[u8]>::len) else {
+            let what = match input.peek(MAX_TOKEN_BYTES)?.len() {
+                0 => format!("the file ends after {} of {} words", number - 1, header.words),
+                left if left < MAX_TOKEN_BYTES => {
+                    format!("the file ends within word {number} of {}, before its vector", header.words)
+                }
+                _ => format!("word {number} does not end within {MAX_TOKEN_BYTES} bytes: the file is damaged before"),
+            };
+            return Err(input.wrong(start, what));
+        };
+        let record = input.peek(length + 1 + bytes)?;
+        let (word, found) = (&record[..length], record.len() - length - 1);
+        if found < bytes {
+            let what = format!(
+                "the file ends within the vector of word {number} of {}, {}: {found} of its {bytes} bytes are there",
+                header.words,
+                shown(word)
+            );
+            return Err(input.wrong(start, what));
+        }
+        let (values, _) = record[length + 1..][..bytes].as_chunks::<4>();
+        row.iter_mut().zip(values).for_each(|(x, &four)| *x = f32::from_le_bytes(four));
+        rows.push(word, 0, &row, At::Byte(start))?;
+        input.consume(length + 1 + bytes);
+        if input.peek(1)?.first() == Some(&b'\n') {
+            input.consume(1);
+            feeds += 1;
+        }
+    }
+    let at = input.at();
+    let left = input.peek(1)?.len();
+    if left > 0 && words == header.words {
+        let what = format!("more bytes follow the {} words that the first line says there are", header.words);
+        return Err(input.wrong(at, what));
+    }
+    rows.loaded(if feeds == words { Format::Word2VecBinary } else { Format::GensimBinary })
+}
+
+pub(super) fn write<W: Write>(out: &mut Out<W>, vectors: &WordVectors, feeds: bool) -> Result<()> {
+    out.put(format!("{} {}\n", vectors.len(), vectors.dim()).as_bytes())?;
+    let mut record = Vec::new();
+    for (row, word) in vectors.words().enumerate() {
+        if word.iter().any(|&byte| byte == b' ' || byte == b'\n') || word.len() > MAX_TOKEN_BYTES {
+            let why = format!("spaces, line feeds or more than {MAX_TOKEN_BYTES} bytes in a word");
+            return Err(cannot_hold(vectors, row, "word2vec's binary format", &why));
+        }
+        record.clear();
+        record.extend_from_slice(word);
+        record.push(b' ');
+        record.extend(vectors.row(row).iter().flat_map(|value| value.to_le_bytes()));
+        if feeds {
+            record.push(b'\n');
+        }
+        out.put(&record)?;
+    }
+    Ok(())
+}
