@@ -12,7 +12,12 @@
 //! # Ok::<(), unroll::vectors::Fault>(())
 //! ```
 
+pub mod analogy;
+mod fold;
 pub mod formats;
+mod near;
+pub mod similarity;
 mod table;
 
+pub use near::{Near, Neighbours};
 pub use table::{Fault, WordVectors};

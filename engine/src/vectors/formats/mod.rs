@@ -205,10 +205,10 @@ fn write_main<W: Write>(out: &mut Out<W>, vectors: &WordVectors, format: Format)
     }
 }
 
-/// The bytes of the file that has the vectors, for tests and for what is sent elsewhere; see [`write`].
+/// The bytes of the file that has the vectors, for tests and for what is sent elsewhere; see [`write()`].
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_bytes(vectors: &WordVectors, format: Format) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     write_main(&mut Out { name: PathBuf::from("memory"), sink: &mut bytes }, vectors, format)?;
