@@ -28,7 +28,7 @@ LANGUAGE = {
 }
 GENERATION = {"gen512": "char512", "gen650": "word650"}
 NNLM = {"nnlm32": 32, "nnlm256": 256}
-KERAS = [*LANGUAGE, "bilstm"]
+KERAS = [*LANGUAGE, "bilstm", *NNLM]
 TRAINED_IN_BF16 = [*LANGUAGE, "bilstm", *NNLM]
 
 
@@ -197,6 +197,13 @@ def keras_case(case, _):
         network = [layers.Embedding(words, 64), layers.Bidirectional(layers.LSTM(64))]
         network += [layers.Dense(64, "relu"), layers.Dense(1)]
         loss, optimizer = keras.losses.BinaryCrossentropy(from_logits=True), keras.optimizers.Adam()
+    elif case in NNLM:
+        rows, steps, words = NNLM[case], 6, 17_964
+        network, loss, optimizer = None, "sparse_categorical_crossentropy", keras.optimizers.SGD(0.1)
+        window = keras.Input((steps,), dtype="int32")
+        x = layers.Reshape((600,))(layers.Embedding(words, 100)(window))
+        added = [layers.Dense(words)(layers.Dense(60, activation="tanh")(x)), layers.Dense(words)(x)]
+        outputs = layers.Activation("softmax")(layers.Add()(added))
     else:
         cell, words, embedding, hidden, rows, steps = LANGUAGE[case]
         one_hot = layers.Lambda(lambda x: keras.ops.one_hot(x, words), output_shape=(steps, words))
@@ -204,15 +211,15 @@ def keras_case(case, _):
         network += [getattr(layers, cell)(hidden, return_sequences=True) for _ in range(2)] + [layers.Dense(words)]
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         optimizer = keras.optimizers.SGD(0.1, global_clipnorm=5.0)
-    model = keras.Sequential([keras.Input((steps,), dtype="int32"), *network])
+    model = keras.Sequential([keras.Input((steps,), dtype="int32"), *network]) if network else keras.Model(window, outputs)
     model.compile(optimizer, loss)
 
     def step():
         text = random.integers(words, size=(rows, steps + 1))
-        labels = random.integers(2, size=(rows, 1)) if case == "bilstm" else text[:, 1:]
+        labels = random.integers(2, size=(rows, 1)) if case == "bilstm" else text[:, -1:] if case in NNLM else text[:, 1:]
         model.train_on_batch(text[:, :-1], labels)
 
-    return step, rows if case == "bilstm" else rows * steps
+    return step, rows if case == "bilstm" or case in NNLM else rows * steps
 
 
 def minchar_case(*_):

@@ -222,6 +222,13 @@ impl Check<'_> {
 
     fn train(&self, config: &RunConfig) -> Result<()> {
         let train = &config.train;
+        let length = config.model.graph.as_ref().and_then(|graph| graph.input_length);
+        let same = length.is_none_or(|length| length == train.steps) || !self.origins.given("train.steps");
+        self.holds(
+            same || config.task.is_some(),
+            "train.steps",
+            format_args!("must be what model.graph.input_length says, {}, got {}", length.unwrap_or(0), train.steps),
+        )?;
         self.size("train.batch", train.batch, 1, LARGEST_SIZE)?;
         self.size("train.steps", train.steps, 1, LARGEST_SIZE)?;
         let carried = config.sample.state == SampleState::Carried;

@@ -1,7 +1,8 @@
 //! Corpora: text turned into tokens once, in a file that is mapped and read by training and evaluation.
 //!
 //! [`build`] makes a token file from files, folders, gzip or standard input, in bounded memory; [`Corpus::open`] opens
-//! it; [`Streams`] cuts it into batches of truncated back-propagation through time; [`Split`] says which part
+//! it; [`Streams`] cuts it into batches of truncated back-propagation through time, [`Windows`] into
+//! the words before each word; [`Split`] says which part
 //! validates. [`MemoryTokens`] is the same for a text that fits in memory. [`synthetic`] writes text whose entropy is
 //! known.
 //!
@@ -49,6 +50,7 @@ mod streams;
 pub mod synthetic;
 mod table;
 mod variable;
+mod windows;
 mod write;
 
 pub use build::{Build, BuildReport, Encoding, Progress, build};
@@ -61,6 +63,7 @@ pub(crate) use source::{open_unpacked, read_failed, read_file};
 pub use streams::{Evaluation, IGNORE, Share, Split, Streams};
 pub use table::Columns;
 pub use variable::VariableStreams;
+pub use windows::{LONGEST_WINDOW, WindowOptions, Windows};
 
 use std::sync::Arc;
 

@@ -71,6 +71,14 @@ impl Share {
         Share { fraction, enough: u64::MAX }
     }
 
+    /// How many of `len` tokens train.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the fraction is out of range.
+    pub fn of_text(self, len: u64) -> Result<u64> {
+        self.trains(len, 1)
+    }
+
     /// How many of `count` pieces of `size` tokens train: floor(count (1 - fraction)), and more of them where fewer are
     /// enough to validate.
     fn trains(self, count: u64, size: u64) -> Result<u64> {
@@ -261,7 +269,7 @@ impl Split {
         match self {
             Split::None => Streams::new(source, 0..len, rows, steps),
             Split::Tail(share) => {
-                let train = share.trains(len, 1)?;
+                let train = share.of_text(len)?;
                 Streams::new(source, 0..train, rows, steps)
             }
             Split::Streams(share) => {
@@ -291,7 +299,7 @@ impl Split {
         match self {
             Split::None => Ok(None),
             Split::Tail(share) => {
-                let train = share.trains(len, 1)?;
+                let train = share.of_text(len)?;
                 Streams::evaluation(source, train..len, rows, steps, how).map(Some)
             }
             Split::Streams(share) => {

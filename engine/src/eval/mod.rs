@@ -13,11 +13,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
-use crate::corpus::{Streams, TokenSource};
 use crate::error::{Error, Result};
 use crate::network::{Batch, LossSum, Network};
 use crate::text::Tokenizer;
-use crate::train::Scoring;
+use crate::train::{Batches, Scoring};
 
 /// A loss in the units that people compare.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -53,16 +52,16 @@ impl Score {
     }
 }
 
-/// Scores streams from a zero state.
+/// Scores a text, in streams from a zero state or window after window.
 ///
 /// # Errors
 /// Where the tokens cannot be read; [`Error::Diverged`] where the loss is not finite; [`Error::Interrupted`] if `stop` is
 /// set before the end.
 ///
 /// # Panics
-/// Where the streams exceed the network's capacity.
-pub fn evaluate<S: TokenSource>(network: &mut Network, streams: &Streams<S>, stop: &AtomicBool) -> Result<LossSum> {
-    let mut scoring = Scoring::new(network, streams)?;
+/// Where the batches exceed the network's capacity.
+pub fn evaluate(network: &mut Network, data: &dyn Batches, stop: &AtomicBool) -> Result<LossSum> {
+    let mut scoring = Scoring::new(network, data)?;
     while scoring.advance(network)? {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::interrupted("interrupted while a text was being scored"));

@@ -135,8 +135,9 @@ pub fn write<P: Predictor + ?Sized>(
     Ok(if pending.show(true, &mut show)? { Ended::Length } else { Ended::Closed })
 }
 
-/// The token that is fed where there is no prompt.
-fn beginning(tokenizer: &Tokenizer) -> u32 {
+/// The token that is fed where there is no prompt, and that stands before the beginning of a text where a window needs more: a
+/// line end if the vocabulary has one, else its first token.
+pub fn beginning(tokenizer: &Tokenizer) -> u32 {
     let vocabulary = tokenizer.vocabulary();
     let line_end = if tokenizer.options().level == Level::Byte { Some(u32::from(b'\n')) } else { vocabulary.id("\n") };
     vocabulary.eos().or(line_end).unwrap_or(0)

@@ -9,6 +9,7 @@ mod mask;
 mod params;
 mod parts;
 mod shape;
+mod sums;
 
 pub use config::{
     Activation, ActivationLayer, ActivationRegularization, Add, Bidirectional, Cell, Concatenate, Dense, Dropout,
@@ -23,6 +24,7 @@ pub use shape::{Shape, Time};
 use crate::error::{Error, Result};
 use params::ParamList;
 use std::sync::Arc;
+pub(crate) use sums::{JointParams, Sum};
 
 /// The name of the input in tables and in `inputs`.
 pub const INPUT: &str = "sequence";
@@ -100,6 +102,8 @@ pub struct Graph {
     /// How often each token comes, where that is known.
     counts: Option<Arc<[u64]>>,
     parting: Parting,
+    /// Dense layers that are added.
+    sums: Vec<Sum>,
 }
 
 impl Graph {
@@ -150,6 +154,7 @@ impl Graph {
             mask: None,
             counts,
             parting: Parting::Whole,
+            sums: Vec::new(),
         };
         graph.check_head()?;
         let mut list = ParamList::default();
@@ -158,6 +163,9 @@ impl Graph {
             graph.add(layer, if head == Some(i) { Self::resolve_head } else { Self::resolve }, &mut list)?;
         }
         (graph.params, graph.arena) = list.finish();
+        graph.sums = graph.find_sums();
+        let joint: Vec<Vec<usize>> = graph.sums.iter().map(|sum| sum.joint(&graph)).collect();
+        graph.arena = params::lay_out(&mut graph.params, &joint);
         graph.logits = graph.find_logits()?;
         graph.check_masks()?;
         Ok(graph)

@@ -59,6 +59,9 @@ impl ParamSpec {
     }
 }
 
+/// Elements of a cache line.
+const LINE: usize = 16;
+
 /// The parameters in the order of the layers, laid out in one arena, each on a cache line of its own.
 #[derive(Default)]
 pub(super) struct ParamList {
@@ -90,7 +93,7 @@ impl ParamList {
         initializer: Initializer,
     ) -> Result<&mut ParamSpec> {
         let len = shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n));
-        let place = len.and_then(|len| Some((len, self.end.checked_add(len)?.checked_next_multiple_of(16)?)));
+        let place = len.and_then(|len| Some((len, self.end.checked_add(len)?.checked_next_multiple_of(LINE)?)));
         let Some((len, end)) = place.filter(|&(_, end)| end <= isize::MAX as usize / 4) else {
             return Err(Error::usage(format!(
                 "`{name}` of shape {shape:?} has more elements than a machine can address"
@@ -102,6 +105,25 @@ impl ParamList {
         let last = self.specs.len() - 1;
         Ok(&mut self.specs[last])
     }
+}
+
+/// Gives every parameter its place, each on a cache line of its own; but those of a list of `joint` stand behind one another, where
+/// the first of them would. Returns the end, which is no further than where all stand apart.
+pub(super) fn lay_out(specs: &mut [ParamSpec], joint: &[Vec<usize>]) -> usize {
+    let mut end = 0;
+    let place = |spec: &mut ParamSpec, end: &mut usize| {
+        spec.range = *end..*end + spec.len();
+        *end = spec.range.end;
+    };
+    for i in 0..specs.len() {
+        match joint.iter().find(|list| list.contains(&i)) {
+            Some(list) if list[0] == i => list.iter().for_each(|&j| place(&mut specs[j], &mut end)),
+            Some(_) => continue,
+            None => place(&mut specs[i], &mut end),
+        }
+        end = end.next_multiple_of(LINE);
+    }
+    end
 }
 
 impl Graph {

@@ -25,8 +25,11 @@ impl AddRun {
     }
 }
 
-/// y = [x_0, x_1, ...]
-pub(crate) struct ConcatenateRun;
+/// y = [x_0, x_1, ..., 1, ...]
+pub(crate) struct ConcatenateRun {
+    /// Columns of ones at the end.
+    pub(crate) ones: usize,
+}
 
 impl ConcatenateRun {
     pub(crate) fn forward(&self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act) {
@@ -36,6 +39,9 @@ impl ConcatenateRun {
                 let x = inputs.get(i).rows_range(range.clone());
                 rows::copy(x, part.reborrow().cols_range(at..at + x.cols()));
                 at += x.cols();
+            }
+            for r in (0..part.rows()).filter(|_| self.ones > 0) {
+                part.row_mut(r)[at..].fill(1.0);
             }
         });
     }

@@ -79,7 +79,9 @@ pub(crate) struct Gradient {
 impl Gradient {
     /// Zero, for these parameters in an arena of `len` elements.
     pub(super) fn new(specs: &[ParamSpec], len: usize) -> Self {
-        let tensors = specs.iter().map(|spec| Tensor {
+        let mut specs: Vec<&ParamSpec> = specs.iter().collect();
+        specs.sort_unstable_by_key(|spec| spec.range.start);
+        let tensors = specs.into_iter().map(|spec| Tensor {
             range: spec.range.clone(),
             // A bias of which few elements are read has a row a word, as its kernel.
             width: if spec.role == Role::WordBias { 1 } else { spec.shape.last().copied().unwrap_or(1) },
@@ -110,13 +112,27 @@ impl Gradient {
         (tensor, &mut self.values)
     }
 
-    /// A whole tensor, for one who writes all its elements: from zero if he is the first in this step, else adding.
+    /// A whole tensor, or several that stand behind one another, for one who writes all their elements: from zero if he is the
+    /// first in this step, else adding.
     pub(crate) fn write(&mut self, range: &Range<usize>) -> (Start<'static>, &mut [f32]) {
-        let (tensor, values) = self.tensor(range);
-        assert_eq!(*range, tensor.range, "a whole tensor");
-        let first = !std::mem::replace(&mut tensor.written, true);
-        tensor.content = Content::All;
-        (if first { Start::Zero } else { Start::Keep }, &mut values[range.clone()])
+        let Self { values, tensors } = self;
+        let first = tensors.partition_point(|tensor| tensor.range.end <= range.start);
+        let count = tensors[first..].iter().take_while(|tensor| tensor.range.start < range.end).count();
+        let tensors = &mut tensors[first..first + count];
+        let mut end = range.start;
+        for tensor in &*tensors {
+            assert_eq!(tensor.range.start, end, "whole tensors");
+            end = tensor.range.end;
+        }
+        assert_eq!(end, range.end, "whole tensors");
+        let begun = tensors.iter().any(|tensor| tensor.written);
+        for tensor in tensors {
+            if !std::mem::replace(&mut tensor.written, true) && begun {
+                tensor.clear(values);
+            }
+            tensor.content = Content::All;
+        }
+        (if begun { Start::Keep } else { Start::Zero }, &mut values[range.clone()])
     }
 
     /// A tensor or a part of it, to add to.

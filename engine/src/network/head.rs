@@ -51,7 +51,7 @@ impl Plan<'_> {
         let softmax = |dense, words| SoftmaxHead::new(dense, words, Vec::new(), room);
         Ok(match (head.kind, self.graph.parting()) {
             (HeadKind::Softmax, _) => {
-                let dense = self.dense(logits).filter(|_| self.has_fused_head());
+                let dense = self.dense(self.graph.logits()).filter(|_| self.has_fused_head());
                 Head::Softmax(SoftmaxHead::new(dense, words, weights, room))
             }
             (_, Parting::Clusters(frequent, clusters)) => {
@@ -76,7 +76,7 @@ impl Plan<'_> {
                 Head::Tree(TreeHead::new(self.word_params(), tree))
             }
             _ => {
-                let exact = softmax(self.dense(logits), words);
+                let exact = softmax(self.dense(self.graph.logits()), words);
                 Head::Sampled(SampledHead::new(self.word_params(), sampler(self.graph)?, exact))
             }
         })
@@ -100,7 +100,7 @@ impl Plan<'_> {
         let node = &self.graph.nodes()[self.graph.logits()];
         let tied = match &node.config {
             LayerConfig::Dense(dense) if dense.tied_to.is_some() => {
-                self.dense(node).map(|dense| (dense.kernel, dense.bias))
+                self.dense(self.graph.logits()).map(|dense| (dense.kernel, dense.bias))
             }
             _ => None,
         };

@@ -4,7 +4,8 @@ use super::{NetworkOptions, Replica};
 use crate::error::{Error, Result};
 use crate::exec::{Banded, Packing, PackingRoom, Products, Target};
 use crate::graph::{
-    self, Cell, Graph, HeadKind, LayerConfig, Loss, Node, ParamSpec, Reading, Recurrent, Role, Shape, Source,
+    self, Cell, Graph, HeadKind, JointParams, LayerConfig, Loss, Node, ParamSpec, Reading, Recurrent, Role, Shape,
+    Source, Sum,
 };
 use crate::layers::{
     Act, ActivationRun, AddRun, CellPack, CellParams, ConcatenateRun, DenseParams, DenseRun, Dims, DirectionPlan,
@@ -17,7 +18,7 @@ use unroll_kernels::gemm::{Packed, PackedRef, Precision};
 use unroll_kernels::profile::{self, Phase};
 
 /// The fusions by name: each can be switched off.
-pub const FUSIONS: [&str; 2] = ["token_input", "softmax_head"];
+pub const FUSIONS: [&str; 3] = ["token_input", "softmax_head", "dense_sum"];
 
 /// The weights that are packed once for many products: the recurrent ones of all layers, and in a network that is run in
 /// a lower precision all others, which are then read in it too.
@@ -124,21 +125,64 @@ impl<'a> Plan<'a> {
         lookup && self.fuses("token_input") && self.graph.consumers(i).all(recurrent)
     }
 
-    /// Whether the dense layer that gives the logits is part of the head.
+    /// The sum of dense layers that node `i` computes as one.
+    fn sum(&self, i: usize) -> Option<&'a Sum> {
+        self.graph.sum(i).filter(|_| self.fuses("dense_sum"))
+    }
+
+    /// The sum whose terms take what node `i`, the last of them, puts side by side.
+    fn joint(&self, i: usize) -> Option<&'a Sum> {
+        self.sum_of(i).filter(|sum| self.joint_node(sum) == i)
+    }
+
+    /// The sum that node `i` is a part of.
+    fn sum_of(&self, i: usize) -> Option<&'a Sum> {
+        self.graph.sum_of(i).filter(|_| self.fuses("dense_sum"))
+    }
+
+    /// In whose place the inputs of a sum stand side by side: all of them stand before it.
+    fn joint_node(&self, sum: &Sum) -> usize {
+        sum.terms.iter().copied().max().unwrap_or(sum.node)
+    }
+
+    /// Whether the dense layer that gives the logits, or the sum of several, is part of the head.
     pub(super) fn has_fused_head(&self) -> bool {
         let softmax = self.graph.config().loss == Loss::CrossEntropy;
         if self.graph.config().head.kind != HeadKind::Softmax {
             return true;
         }
-        softmax
-            && self.fuses("softmax_head")
-            && matches!(self.graph.nodes()[self.graph.logits()].config, LayerConfig::Dense(_))
+        let logits = self.graph.logits();
+        let dense = matches!(self.graph.nodes()[logits].config, LayerConfig::Dense(_)) || self.sum(logits).is_some();
+        softmax && self.fuses("softmax_head") && dense
     }
 
     /// Whether node `i` is computed as part of another, or after the loss's logits.
     fn is_fused(&self, i: usize) -> bool {
         let logits = self.graph.logits();
-        i > logits || (i == logits && self.has_fused_head()) || self.is_fused_lookup(i)
+        let term = self.sum_of(i).is_some() && self.joint(i).is_none();
+        i > logits || (i == logits && self.has_fused_head()) || self.is_fused_lookup(i) || term
+    }
+
+    /// What node `i` takes.
+    fn sources(&self, i: usize) -> Vec<Source> {
+        let nodes = self.graph.nodes();
+        match (self.joint(i), self.sum(i)) {
+            (Some(sum), _) => sum.terms.iter().map(|&term| nodes[term].inputs[0]).collect(),
+            (None, Some(sum)) => vec![Source::Node(self.joint_node(sum))],
+            (None, None) => nodes[i].inputs.clone(),
+        }
+    }
+
+    /// The shape of what node `i` leaves in its place.
+    fn shape(&self, i: usize) -> Shape {
+        let shape = &self.graph.nodes()[i].shape;
+        if self.is_fused(i) {
+            return Shape { time: None, dims: vec![0] };
+        }
+        match self.joint(i).and_then(|sum| self.graph.joint_params(sum)) {
+            Some(JointParams { inputs, .. }) => shape.with_dims(vec![inputs]),
+            None => shape.clone(),
+        }
     }
 
     /// The cells of a recurrent node: one, or two of a bidirectional layer.
@@ -201,12 +245,22 @@ impl<'a> Plan<'a> {
             inputs: cell.inputs,
             transposed: false,
         });
-        let dense = nodes.filter(|_| !training).filter_map(|node| self.dense(node)).map(|dense| dense.weights());
+        let dense = (0..self.graph.nodes().len()).filter(|_| !training).filter_map(|i| self.dense(i));
+        let dense = dense.map(|dense| dense.weights());
         projections.chain(dense).collect()
     }
 
-    pub(super) fn dense(&self, node: &Node) -> Option<DenseParams> {
+    /// The parameters of a dense layer, or of a sum of several as those of one; nothing of their terms.
+    pub(super) fn dense(&self, i: usize) -> Option<DenseParams> {
+        let node = &self.graph.nodes()[i];
+        if let Some(sum) = self.sum(i) {
+            let JointParams { kernel, inputs, bias, .. } = self.graph.joint_params(sum)?;
+            return Some(DenseParams { kernel, tied: false, bias, inputs, units: node.shape.width() });
+        }
         let LayerConfig::Dense(layer) = &node.config else { return None };
+        if self.sum_of(i).is_some() {
+            return None;
+        }
         let bias = self.spec(node, Role::Bias, 0).or(self.spec(node, Role::WordBias, 0)).map(|p| p.range.clone());
         let inputs = self.graph.shape_of(node.inputs[0]).width();
         let units = node.shape.width();
@@ -257,6 +311,10 @@ impl<'a> Plan<'a> {
             return Ok(Run::Fused);
         }
         let unknown = || Error::run(format!("layer `{}` has no parameters to run with", node.name));
+        if let Some(sum) = self.joint(i) {
+            let JointParams { ones, .. } = self.graph.joint_params(sum).ok_or_else(unknown)?;
+            return Ok(Run::Joint(ConcatenateRun { ones }));
+        }
         Ok(match &node.config {
             LayerConfig::Input(layer) => {
                 Run::Input(InputRun { sequence: node.shape.time.is_some(), width: layer.width })
@@ -277,7 +335,7 @@ impl<'a> Plan<'a> {
                 self.recurrent(node, reading, layer.layer.parts().1.return_sequences, pack)
             }
             LayerConfig::Dense(layer) => {
-                let params = self.dense(node).ok_or_else(unknown)?;
+                let params = self.dense(i).ok_or_else(unknown)?;
                 match self.dense_activation(i, layer.activation) {
                     DenseEnd::Function(function) => Run::Dense(DenseRun::new(params, function)),
                     DenseEnd::Softmax => {
@@ -309,8 +367,11 @@ impl<'a> Plan<'a> {
             LayerConfig::Activation(layer) => Run::Activation(
                 layer.activation.element_wise().map_or(ActivationRun::Softmax, ActivationRun::ElementWise),
             ),
-            LayerConfig::Add(_) => Run::Add(AddRun),
-            LayerConfig::Concatenate(_) => Run::Concatenate(ConcatenateRun),
+            LayerConfig::Add(_) => match self.dense(i) {
+                Some(params) => Run::Dense(DenseRun::new(params, Activation::Linear)),
+                None => Run::Add(AddRun),
+            },
+            LayerConfig::Concatenate(_) => Run::Concatenate(ConcatenateRun { ones: 0 }),
             LayerConfig::RepeatVector(_) => Run::Repeat(RepeatRun),
             LayerConfig::Reshape(_) => Run::Reshape(ReshapeRun {
                 joins_time: self.graph.shape_of(node.inputs[0]).time.is_some(),
@@ -339,7 +400,7 @@ impl<'a> Plan<'a> {
     /// The node whose output the head takes.
     fn head_input(&self) -> Source {
         let logits = self.graph.logits();
-        if self.has_fused_head() { self.graph.nodes()[logits].inputs[0] } else { Source::Node(logits) }
+        if self.has_fused_head() { self.sources(logits)[0] } else { Source::Node(logits) }
     }
 
     /// Which positions there are, for batches of one replica.
@@ -351,17 +412,17 @@ impl<'a> Plan<'a> {
     pub(super) fn replica(&self) -> Result<Replica> {
         let mut pack = 0;
         let mut slots = Vec::with_capacity(self.graph.nodes().len());
-        for (i, node) in self.graph.nodes().iter().enumerate() {
-            let nothing = Shape { time: None, dims: vec![0] };
-            let shape = if self.is_fused(i) { &nothing } else { &node.shape };
+        let nodes = 0..self.graph.nodes().len();
+        for i in nodes.clone() {
             let run = self.run(i, &mut pack)?;
-            slots.push(Slot { run, act: Act::new(shape, self.capacity, self.options.training) });
+            slots.push(Slot { run, act: Act::new(&self.shape(i), self.capacity, self.options.training) });
         }
         let Source::Node(head_input) = self.head_input() else {
             return Err(Error::usage("the model's last layer takes tokens")
                 .mend("put an embedding, one_hot or input layer before it"));
         };
-        Ok(Replica::new(slots, self.head()?, head_input, self.graph, self.capacity, self.options))
+        let sources = nodes.map(|i| self.sources(i)).collect();
+        Ok(Replica::new((slots, sources), self.head()?, head_input, self.graph, self.capacity, self.options))
     }
 
     /// Bytes that the network takes: parameters, gradients, packed weights, activations and logits.
@@ -372,8 +433,8 @@ impl<'a> Plan<'a> {
         let per = |cell: &CellParams| if cell.drop.is_some() { 12 } else { 8 };
         let packs: u64 = self.packs().iter().map(|p| per(p) * p.recurrent_kernel.len() as u64).sum();
         let packs = packs + self.other_packs().iter().map(|w| 4 * w.range.len() as u64).sum::<u64>();
-        let acts = nodes.iter().enumerate().filter(|(i, _)| !self.is_fused(*i));
-        let acts: u64 = acts.map(|(_, node)| Act::bytes(&node.shape, self.capacity, self.options.training)).sum();
+        let acts = (0..nodes.len()).map(|i| Act::bytes(&self.shape(i), self.capacity, self.options.training));
+        let acts: u64 = acts.sum();
         let normal = nodes.iter().filter(|node| matches!(node.config, LayerConfig::LayerNormalization(_)));
         let normal: u64 = normal.map(|node| LayerNormRun::bytes(&node.shape, self.capacity)).sum();
         let ragged = self.options.training && self.graph.mask_rule().is_some();

@@ -31,7 +31,7 @@ pub(crate) struct Replica {
 
 impl Replica {
     pub(super) fn new(
-        slots: Vec<Slot>,
+        (slots, sources): (Vec<Slot>, Vec<Vec<Source>>),
         head: Head,
         head_input: usize,
         graph: &Graph,
@@ -42,7 +42,7 @@ impl Replica {
         let positions = if sequence { capacity.tokens } else { capacity.rows };
         Self {
             slots,
-            sources: graph.nodes().iter().map(|node| node.inputs.clone()).collect(),
+            sources,
             head,
             head_input,
             sequence,
@@ -179,7 +179,7 @@ impl Replica {
     /// The output of a node in the last forward pass, (P, cols) or (N, cols); `None` of one that is not computed.
     pub(super) fn output(&self, node: usize, dims: Dims) -> Option<Mat<'_>> {
         match self.slots.get(node)? {
-            Slot { run: Run::Fused, .. } => None,
+            Slot { run: Run::Fused | Run::Joint(_), .. } => None,
             Slot { run: Run::Recurrent(layer), act } => Some(layer.states(act, dims)),
             Slot { act, .. } => Some(act.y(dims)),
         }

@@ -4,9 +4,10 @@
 //! theirs half and half and gain 24 % of the perplexity on the Brown corpus.
 
 use super::NGram;
-use crate::corpus::{IGNORE, Streams, TokenSource};
+use crate::corpus::IGNORE;
 use crate::error::{Error, Result};
 use crate::network::{Batch, Network};
+use crate::train::Batches;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Times that the weight is improved at most.
@@ -20,7 +21,8 @@ pub struct Pairs {
 }
 
 impl Pairs {
-    /// Scores streams by both: the network with its state carried, the n-gram model after the words that the network was fed.
+    /// Scores a text by both: the network with its state carried, the n-gram model after the words that the network was fed. Of
+    /// windows, which stand in the text's order, each feeds its last word to the n-gram model.
     ///
     /// # Errors
     ///
@@ -28,28 +30,26 @@ impl Pairs {
     ///
     /// # Panics
     ///
-    /// Where the streams exceed the network's capacity.
-    pub fn score<S: TokenSource>(
-        network: &mut Network,
-        model: &NGram,
-        streams: &Streams<S>,
-        stop: &AtomicBool,
-    ) -> Result<Self> {
-        let (rows, size) = (streams.rows(), streams.rows() * streams.steps());
+    /// Where the batches exceed the network's capacity.
+    pub fn score(network: &mut Network, model: &NGram, data: &dyn Batches, stop: &AtomicBool) -> Result<Self> {
+        let (rows, size) = (data.rows(), data.rows() * data.steps());
         let (mut inputs, mut targets, mut losses) = (vec![0; size], vec![0; size], vec![0.0; size]);
-        let (mut state, mut fed) = (network.new_state(rows), vec![Vec::new(); rows]);
+        let sequence = network.graph().is_sequence();
+        // Windows are one text.
+        let texts = if sequence { rows } else { 1 };
+        let (mut state, mut fed) = (network.new_state(rows), vec![Vec::new(); texts]);
         let (mut logs, most) = (Vec::new(), model.order() - 1);
-        for index in 0..streams.batches() {
+        for index in 0..data.batches() {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::interrupted("interrupted while a text was being scored"));
             }
-            let steps = streams.batch(index, &mut inputs, &mut targets)?;
-            let size = steps * rows;
-            let (inputs, targets, losses) = (&inputs[..size], &targets[..size], &mut losses[..size]);
+            let steps = data.batch(0, index, &mut inputs, &mut targets)?;
+            let (inputs, size) = (&inputs[..steps * rows], data.targets(steps));
+            let (targets, losses) = (&targets[..size], &mut losses[..size]);
             network.evaluate(&Batch { steps, rows, inputs, targets, ..Batch::default() }, &mut state);
             network.losses(losses);
-            for (at, (&input, &target)) in inputs.iter().zip(targets).enumerate() {
-                let words: &mut Vec<u32> = &mut fed[at % rows];
+            for (at, (&input, &target)) in inputs[inputs.len() - size..].iter().zip(targets).enumerate() {
+                let words: &mut Vec<u32> = &mut fed[at % texts];
                 words.push(input);
                 words.drain(..words.len().saturating_sub(most));
                 if target != IGNORE {
@@ -107,7 +107,7 @@ fn mixed([network, ngram]: [f64; 2], weight: f64) -> (f64, f64) {
 mod tests {
     use super::super::{NGram, Smoothing};
     use super::*;
-    use crate::corpus::{Evaluation, MemoryTokens};
+    use crate::corpus::{Evaluation, MemoryTokens, Streams, WindowOptions, Windows};
     use crate::graph::Graph;
     use crate::network::NetworkOptions;
     use std::sync::Arc;
@@ -144,6 +144,20 @@ mod tests {
         let (one, two) = (score(&mut network, 1), score(&mut network, 2));
         assert_eq!((one.len(), two.len()), (120, 120));
         assert!((one.loss(0.0) - two.loss(0.0)).abs() < 1e-12 && (one.loss(1.0) - two.loss(1.0)).abs() < 1e-5);
+
+        // Windows of the same text, the last batch not full: the n-gram model says the same of it.
+        let layers = r#"input_length = 4
+            layers = [{ type = "embedding", output_dim = 4 }, { type = "reshape", target_shape = [16] }, { type = "dense" }]"#;
+        let graph = Graph::new(&toml::from_str(layers).unwrap(), 7).unwrap();
+        let options = NetworkOptions { steps: 4, rows: 9, training: false, ..Default::default() };
+        let mut network = Network::new(&graph, options).unwrap();
+        let how = WindowOptions { rows: 9, length: 4, filler: 3, first: true, shuffle: None };
+        let windows = Windows::new(Arc::clone(&tokens), 0..120, how).unwrap();
+        let pairs = Pairs::score(&mut network, &model, &windows, &stop).unwrap();
+        assert_eq!(pairs.len(), 120);
+        assert!((pairs.loss(0.0) - one.loss(0.0)).abs() < 1e-12);
+        let score = crate::eval::evaluate(&mut network, &windows, &stop).unwrap();
+        assert!((pairs.loss(1.0) - score.mean()).abs() < 1e-9 && score.count == 120);
         let mut whole = vec![3];
         whole.extend(&text);
         assert!((model.loss(&whole, 1) - one.loss(0.0)).abs() < 1e-12);

@@ -10,7 +10,9 @@ pub use labelled::{
 };
 pub use model::{Speaker, load_weights};
 pub use settings::identity;
-pub use texts::{Reading, Texts, Tokens, WARM_UP, embedded_text, find_parts, find_speakers, make_absolute};
+pub use texts::{
+    Cut, Reading, Texts, Tokens, WARM_UP, embedded_text, find_parts, find_speakers, make_absolute, window_length,
+};
 
 use std::path::Path;
 

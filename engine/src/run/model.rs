@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::generate::Predictor;
 use crate::graph::Graph;
 use crate::network::{Network, NetworkOptions, State};
 use crate::train::storage::Storage;
 use crate::train::{Found, TensorSpec, Which, find};
+
+use super::texts::window_length;
 
 /// The most tokens of a prompt that are fed at once.
 const CHUNK: usize = 64;
@@ -19,28 +21,50 @@ pub struct Speaker {
     state: State,
     beginning: Option<State>,
     logits: Vec<f32>,
+    /// Of a model that reads windows.
+    window: Option<Window>,
+}
+
+/// The last tokens of a text.
+struct Window {
+    /// What stands before its beginning.
+    filler: u32,
+    tokens: Vec<u32>,
+}
+
+impl Window {
+    /// Puts tokens behind those that are there, which leave at the front.
+    fn push(&mut self, tokens: &[u32]) {
+        let length = self.tokens.len();
+        self.tokens.extend_from_slice(tokens);
+        self.tokens.drain(..self.tokens.len() - length);
+    }
 }
 
 impl Speaker {
     /// A network of one row without room for gradients, its parameters still to be set. `options` says how it is run; its
-    /// sizes are set here.
+    /// sizes are set here. `filler` is the token that stands before the beginning of a text, which a model of windows reads
+    /// there.
     ///
     /// # Errors
-    /// As [`Network::new`].
-    pub fn new(graph: &Graph, options: NetworkOptions) -> Result<Speaker> {
-        if !graph.is_sequence() {
-            return Err(Error::usage("this model gives one output a text, not one a token")
-                .mend("generate with a model whose recurrent layers return sequences"));
-        }
-        // A model that was trained on windows starts each at zero; here the text goes on.
-        let network = Network::new(&graph.carrying()?, Speaker::options(&options))?;
+    /// As [`Network::new`]; [`crate::Error::Usage`] for a model that gives one output a text of any length.
+    pub fn new(graph: &Graph, filler: u32, options: NetworkOptions) -> Result<Speaker> {
+        let length = window_length(graph)?;
+        let options = Speaker::options(graph, &options);
+        let network = match length {
+            Some(_) => Network::new(graph, options)?,
+            // A model that was trained on pieces of a text starts each at zero; here the text goes on.
+            None => Network::new(&graph.carrying()?, options)?,
+        };
+        let window = length.map(|length| Window { filler, tokens: vec![filler; length] });
         let state = network.new_state(1);
-        Ok(Speaker { state, beginning: None, logits: vec![0.0; graph.vocabulary()], network })
+        Ok(Speaker { state, beginning: None, logits: vec![0.0; graph.vocabulary()], network, window })
     }
 
     /// How the network of a speaker is made, run as these options say.
-    pub fn options(options: &NetworkOptions) -> NetworkOptions {
-        NetworkOptions { replicas: 1, steps: CHUNK, rows: 1, training: false, ..options.clone() }
+    pub fn options(graph: &Graph, options: &NetworkOptions) -> NetworkOptions {
+        let steps = graph.config().input_length.unwrap_or(CHUNK).max(CHUNK);
+        NetworkOptions { replicas: 1, steps, rows: 1, training: false, ..options.clone() }
     }
 
     /// From now on a text begins where row `row` of `state` stands, not at the zero state.
@@ -74,9 +98,18 @@ impl Predictor for Speaker {
             Some(beginning) => self.state.clone_from(beginning),
             None => self.state.reset(),
         }
+        if let Some(Window { filler, tokens }) = &mut self.window {
+            tokens.fill(*filler);
+        }
     }
     fn feed(&mut self, tokens: &[u32]) -> Result<()> {
         let vocabulary = self.logits.len();
+        if let Some(window) = &mut self.window {
+            window.push(tokens);
+            let logits = self.network.logits(&window.tokens, 1, &mut self.state);
+            self.logits.copy_from_slice(&logits.row(0)[..vocabulary]);
+            return Ok(());
+        }
         for chunk in tokens.chunks(CHUNK) {
             let logits = self.network.logits(chunk, 1, &mut self.state);
             let row = logits.row(0);
@@ -93,7 +126,7 @@ impl Predictor for Speaker {
 /// newest is damaged, the newest that is in order takes its place, and `notice` is told of each that was passed over.
 ///
 /// # Errors
-/// [`Error::Input`] where there is no such checkpoint, or it is damaged or of another model.
+/// [`crate::Error::Input`] where there is no such checkpoint, or it is damaged or of another model.
 pub fn load_weights(
     storage: Rc<dyn Storage>,
     run: &Path,
@@ -132,7 +165,7 @@ mod tests {
         let graph = Graph::new(&ModelConfig { layers, ..ModelConfig::default() }, 7).unwrap();
         let options = NetworkOptions { steps: 6, ..NetworkOptions::default() };
         let mut network = Network::new(&graph, options.clone()).unwrap();
-        let mut speaker = Speaker::new(&graph, options).unwrap();
+        let mut speaker = Speaker::new(&graph, 0, options).unwrap();
         speaker.params_mut().copy_from_slice(network.params());
         let text = [3, 1, 4, 1, 5, 2];
         text.iter().for_each(|&token| speaker.feed(&[token]).unwrap());

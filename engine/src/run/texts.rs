@@ -12,10 +12,14 @@ use std::sync::atomic::AtomicBool;
 
 use crate::config::{DataConfig, RunConfig};
 use crate::corpus::{
-    Build, Corpus, Encoding, Evaluation, MemoryTokens, Progress, Source, Streams, TokenSource, build, speakers,
+    Build, Corpus, Encoding, Evaluation, LONGEST_WINDOW, MemoryTokens, Progress, Source, Split, Streams, TokenSource,
+    VariableStreams, WindowOptions, Windows, build, speakers,
 };
 use crate::error::{At, Error, Place, Result};
+use crate::generate::beginning;
+use crate::graph::Graph;
 use crate::text::Tokenizer;
+use crate::train::Batches;
 
 /// Tokens, wherever they lie.
 pub type Tokens = Arc<dyn TokenSource>;
@@ -178,19 +182,29 @@ impl Texts {
         Evaluation { warmup: WARM_UP, initial: tokenizer.vocabulary().eos() }
     }
 
-    /// The streams that train, and those that validate if any do.
+    /// What trains, and what validates if anything does: streams, or the windows of a model that reads those.
     ///
     /// # Errors
-    /// [`Error::Input`] where the text is too short for the streams.
-    pub fn streams(&self, config: &RunConfig) -> Result<(Streams<Tokens>, Option<Streams<Tokens>>)> {
-        // A text that is too short for the streams is bad input; the error names the file.
-        self.cut(config).map_err(|error| match config.data.train.as_slice() {
+    /// [`Error::Input`] where the text is too short for them; [`Error::Usage`] where a model gives one output a text, and has no
+    /// `input_length`.
+    pub fn batches(&self, config: &RunConfig, graph: &Graph) -> Result<(Box<dyn Batches>, Option<Cut>)> {
+        let length = window_length(graph)?;
+        if length.is_some() && config.train.variable_bptt {
+            return Err(Error::option("train.variable_bptt", "is about streams, and this model reads windows")
+                .mend("leave it out"));
+        }
+        let cut = match length {
+            Some(length) => self.windows(config, length),
+            None => self.streams(config),
+        };
+        // A text that is too short is bad input; the error names the file.
+        cut.map_err(|error| match config.data.train.as_slice() {
             [path, ..] => in_file(path, error),
             [] => error,
         })
     }
 
-    fn cut(&self, config: &RunConfig) -> Result<(Streams<Tokens>, Option<Streams<Tokens>>)> {
+    fn streams(&self, config: &RunConfig) -> Result<(Box<dyn Batches>, Option<Cut>)> {
         let (rows, steps) = (config.train.batch, config.train.steps);
         let train = config.split().train(Arc::clone(&self.train), rows, steps)?;
         let how = Texts::evaluation(&self.tokenizer);
@@ -208,8 +222,109 @@ impl Texts {
                 config.split().valid(Arc::clone(&self.train), rows, steps, Evaluation { initial: None, ..how })?
             }
         };
-        Ok((train, valid))
+        let train: Box<dyn Batches> = match config.train.variable_bptt {
+            true => Box::new(VariableStreams::new(train, config.seed)),
+            false => Box::new(train),
+        };
+        Ok((train, valid.map(Cut::Streams)))
     }
+
+    /// Windows stand apart from each other, so that what validates is the end of the text or a text of its own.
+    fn windows(&self, config: &RunConfig, length: usize) -> Result<(Box<dyn Batches>, Option<Cut>)> {
+        let len = self.train.len();
+        let trains = match config.split() {
+            Split::Tail(share) | Split::Streams(share) => share.of_text(len)?,
+            Split::None => len,
+        };
+        let options = window_options(&self.tokenizer, length, config.train.batch);
+        let shuffled = WindowOptions { shuffle: Some(config.seed), ..options };
+        let train = Windows::new(Arc::clone(&self.train), 0..trains, shuffled)?;
+        let valid = match &self.valid {
+            Some(tokens) => Some(Cut::whole(tokens, &self.tokenizer, Some(length), [config.eval_rows(), 1])?),
+            None if trains < len => {
+                let options = WindowOptions { rows: config.eval_rows(), ..options };
+                Some(Cut::Windows(Windows::new(Arc::clone(&self.train), trains..len, options)?))
+            }
+            None => None,
+        };
+        Ok((Box::new(train), valid))
+    }
+}
+
+/// A text that is scored, as a model takes it.
+pub enum Cut {
+    /// In streams, whose state is carried along.
+    Streams(Streams<Tokens>),
+    /// Window after window.
+    Windows(Windows<Tokens>),
+}
+
+impl Cut {
+    /// All of a text: in so many streams of so many steps, or in as many windows at a time where the model reads those of
+    /// `length` tokens. Every token is scored once, as [`Texts::evaluation`] says.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there is no token to score.
+    pub fn whole(
+        tokens: &Tokens,
+        tokenizer: &Tokenizer,
+        length: Option<usize>,
+        [rows, steps]: [usize; 2],
+    ) -> Result<Cut> {
+        Cut::with_warmup(tokens, tokenizer, length, ([rows, steps], WARM_UP))
+    }
+
+    /// The same, each stream but the first fed `warmup` tokens before it is scored; windows need none.
+    ///
+    /// # Errors
+    /// As [`Self::whole`].
+    pub fn with_warmup(
+        tokens: &Tokens,
+        tokenizer: &Tokenizer,
+        length: Option<usize>,
+        ([rows, steps], warmup): ([usize; 2], u64),
+    ) -> Result<Cut> {
+        let (range, tokens) = (0..tokens.len(), Arc::clone(tokens));
+        Ok(match length {
+            Some(length) => Cut::Windows(Windows::new(tokens, range, window_options(tokenizer, length, rows * steps))?),
+            None => {
+                let how = Evaluation { warmup, ..Texts::evaluation(tokenizer) };
+                Cut::Streams(Streams::evaluation(tokens, range, rows, steps, how)?)
+            }
+        })
+    }
+
+    /// As batches.
+    pub fn batches(&self) -> &dyn Batches {
+        match self {
+            Cut::Streams(streams) => streams,
+            Cut::Windows(windows) => windows,
+        }
+    }
+}
+
+/// The tokens of the windows that a model reads; none where it reads on and on.
+///
+/// # Errors
+/// [`Error::Usage`] where it gives one output a text, and does not say how many tokens it reads.
+pub fn window_length(graph: &Graph) -> Result<Option<usize>> {
+    match graph.config().input_length {
+        _ if graph.is_sequence() => Ok(None),
+        Some(length @ 1..=LONGEST_WINDOW) => Ok(Some(length)),
+        Some(length) => {
+            let what = format!("input_length is {length}; windows of a text have 1 to {LONGEST_WINDOW} tokens");
+            Err(Error::usage(what))
+        }
+        None => Err(Error::usage("this model gives one output a text, not one a token").mend(
+            "let its recurrent layers return sequences, or set model.graph.input_length for windows of that many tokens",
+        )),
+    }
+}
+
+/// How windows of a text that this tokenizer has cut are read in their order.
+fn window_options(tokenizer: &Tokenizer, length: usize, rows: usize) -> WindowOptions {
+    let first = tokenizer.vocabulary().eos().is_some();
+    WindowOptions { rows, length, filler: beginning(tokenizer), first, shuffle: None }
 }
 
 impl Reading<'_> {

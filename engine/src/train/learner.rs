@@ -4,7 +4,7 @@ use unroll_kernels::Isa;
 use unroll_kernels::gemm::Precision;
 
 use crate::Result;
-use crate::corpus::{Streams, TokenSource, VariableStreams};
+use crate::corpus::{Streams, TokenSource, VariableStreams, Windows};
 use crate::graph::ParamSpec;
 use crate::network::{Batch, GradientRef, LossSum};
 
@@ -150,5 +150,27 @@ impl<S: TokenSource> Batches for VariableStreams<S> {
     }
     fn recheck(&self) -> Result<()> {
         self.streams().source().recheck()
+    }
+}
+
+impl<S: TokenSource> Batches for Windows<S> {
+    fn batches(&self) -> u64 {
+        Windows::batches(self)
+    }
+    fn steps(&self) -> usize {
+        self.sizes().1
+    }
+    fn rows(&self) -> usize {
+        self.sizes().0
+    }
+    fn batch(&self, epoch: u64, index: u64, inputs: &mut [u32], targets: &mut [u32]) -> Result<usize> {
+        Windows::batch(self, epoch, index, inputs, targets)?;
+        Ok(self.sizes().1)
+    }
+    fn targets(&self, _steps: usize) -> usize {
+        self.sizes().0
+    }
+    fn recheck(&self) -> Result<()> {
+        self.source().recheck()
     }
 }

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
-use unroll::corpus::{Evaluation, Split, Streams, install_sigbus_handler};
+use unroll::config::{RunConfig, TrainSection};
+use unroll::corpus::{Evaluation, Split, install_sigbus_handler};
 use unroll::error::{Error, Result};
 use unroll::eval::{Score, SpeakerScore, evaluate, score_lines, score_speakers};
 use unroll::network::{Network, NetworkOptions};
 use unroll::report::{Align, Out, Table, count, json_line};
-use unroll::run::{Reading, Texts, Tokens, WARM_UP};
+use unroll::run::{Cut, Reading, Texts, WARM_UP, window_length};
 
 use unroll_kernels::gemm::Precision;
 
@@ -118,11 +119,18 @@ impl Eval {
         let trained = Trained::of(opened)?;
         // The validation parts of training streams are as many and as long as those were.
         let train = &trained.config.train;
-        let own = self.data.is_none();
+        let (own, length) = (self.data.is_none(), window_length(&trained.graph)?);
+        let room = match length {
+            Some(length) => [length, self.batch * STEPS],
+            None if own => [STEPS.max(train.steps), self.batch.max(train.batch)],
+            None => [STEPS, self.batch],
+        };
+        self.check_windows(length)?;
+        let [steps, rows] = room;
         let options = NetworkOptions {
             threads: self.using.threads()?,
-            steps: if own { STEPS.max(train.steps) } else { STEPS },
-            rows: if own { self.batch.max(train.batch) } else { self.batch },
+            steps,
+            rows,
             training: false,
             precision: self.using.precision(&trained.config),
             ..NetworkOptions::default()
@@ -161,10 +169,10 @@ impl Eval {
 
     fn whole(&self, options: NetworkOptions, trained: &Trained) -> Result<()> {
         let scratch = Scratch::make("eval")?;
-        let (name, streams, entropy_rate) = self.streams(trained, &scratch)?;
+        let (name, cut, entropy_rate) = self.cut(trained, &scratch)?;
         let score = |precision| {
             let mut network = self.network(trained, NetworkOptions { precision, ..options.clone() })?;
-            Ok(Score::new(evaluate(&mut network, &streams, &AtomicBool::new(false))?, entropy_rate))
+            Ok(Score::new(evaluate(&mut network, cut.batches(), &AtomicBool::new(false))?, entropy_rate))
         };
         let exact = match options.precision {
             Precision::Int8 => Some(score(Precision::F32)?.perplexity),
@@ -172,7 +180,7 @@ impl Eval {
         };
         let score = score(options.precision)?;
         let lost = exact.map(|exact| score.perplexity / exact - 1.0);
-        let speakers = self.speakers(&options, trained, &streams)?;
+        let speakers = self.speakers(&options, trained, &cut)?;
         let mut out = Out::stdout();
         if self.json {
             return out.line(&json_line(&Beside { score, f32_perplexity: exact, perplexity_lost: lost, speakers })?);
@@ -193,30 +201,37 @@ impl Eval {
     }
 
     /// The scores of the speakers of a script; none where the run learned another text.
-    fn speakers(
-        &self,
-        options: &NetworkOptions,
-        trained: &Trained,
-        streams: &Streams<Tokens>,
-    ) -> Result<Vec<SpeakerScore>> {
+    fn speakers(&self, options: &NetworkOptions, trained: &Trained, cut: &Cut) -> Result<Vec<SpeakerScore>> {
         let data = &trained.config.data;
         let case = |name: &String| if data.lower { name.to_lowercase() } else { name.clone() };
         let speakers: Vec<String> = data.speakers.iter().map(case).collect();
-        if speakers.is_empty() {
-            return Ok(Vec::new());
-        }
+        let (false, Cut::Streams(streams)) = (speakers.is_empty(), cut) else { return Ok(Vec::new()) };
         let mut network = self.network(trained, options.clone())?;
         score_speakers(&mut network, streams, &trained.tokenizer, &speakers, &AtomicBool::new(false))
     }
 
-    /// The text as streams, with its name and the entropy rate of its source.
-    fn streams(&self, trained: &Trained, scratch: &Scratch) -> Result<(String, Streams<Tokens>, Option<f64>)> {
+    /// Refuses what is about streams, where the model reads windows.
+    fn check_windows(&self, length: Option<usize>) -> Result<()> {
+        if length.is_none() {
+            return Ok(());
+        }
+        let apart = "scores lines by a carried state, and this model reads windows of a text";
+        for (option, given) in [("--per-line", self.per_line), ("--n-best", self.n_best)] {
+            if given {
+                return Err(Error::option(option, apart).mend("leave it out, and score the text as a whole"));
+            }
+        }
+        match self.warmup {
+            WARM_UP => Ok(()),
+            _ => Err(Error::option("--warmup", "is for models that carry a state; this one reads windows of a text")),
+        }
+    }
+
+    /// The text as the model takes it, with its name and the entropy rate of its source.
+    fn cut(&self, trained: &Trained, scratch: &Scratch) -> Result<(String, Cut, Option<f64>)> {
         let (config, tokenizer) = (&trained.config, &trained.tokenizer);
-        let how = Evaluation { warmup: self.warmup, ..Texts::evaluation(tokenizer) };
-        let all = |tokens: Tokens| {
-            let range = 0..tokens.len();
-            Streams::evaluation(tokens, range, self.batch, STEPS, how)
-        };
+        let (length, sizes) = (window_length(&trained.graph)?, ([self.batch, STEPS], self.warmup));
+        let all = |tokens| Cut::with_warmup(&tokens, tokenizer, length, sizes);
         if let Some(path) = &self.data {
             let reading = Reading {
                 folder: scratch.path(),
@@ -228,6 +243,7 @@ impl Eval {
             let (tokens, rate) = reading.other("eval", path, tokenizer)?;
             return Ok((path.display().to_string(), all(tokens)?, rate));
         }
+        let nothing = || Error::usage("this run held nothing out to score").mend("name a text with --data");
         let texts = Texts::open(config, &trained.folder)?;
         let rate = texts.entropy_rate;
         if let Some(test) = texts.test {
@@ -236,14 +252,21 @@ impl Eval {
         if let Some(valid) = texts.valid {
             return Ok(("the run's validation text".to_owned(), all(valid)?, None));
         }
+        if length.is_some() {
+            let config = RunConfig {
+                train: TrainSection { eval_batch: self.batch * STEPS, ..config.train.clone() },
+                ..config.clone()
+            };
+            let (_, held) = texts.batches(&config, &trained.graph)?;
+            return Ok(("the run's validation part".to_owned(), held.ok_or_else(nothing)?, rate));
+        }
+        let how = Evaluation { warmup: self.warmup, ..Texts::evaluation(tokenizer) };
         let streams = match config.split() {
             // The last parts of the streams lie apart from each other; they are scored as they were in training.
             split @ Split::Streams(_) => split.valid(texts.train, config.train.batch, config.train.steps, how)?,
             split => split.valid(texts.train, self.batch, STEPS, Evaluation { initial: None, ..how })?,
         };
-        let streams = streams
-            .ok_or_else(|| Error::usage("this run held nothing out to score").mend("name a text with --data"))?;
-        Ok(("the run's validation part".to_owned(), streams, rate))
+        Ok(("the run's validation part".to_owned(), Cut::Streams(streams.ok_or_else(nothing)?), rate))
     }
 
     fn lines(&self, network: &mut Network, trained: &Trained, path: &Path) -> Result<()> {

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use unroll::config::{DataConfig, TaskKind, nearest};
 use unroll::error::{Error, Result};
-use unroll::generate::{Ended, Request, Sampler, Sampling, UnknownInPrompt, encode_prompt, generate, write};
+use unroll::generate::{Ended, Request, Sampler, Sampling, UnknownInPrompt, beginning, encode_prompt, generate, write};
 use unroll::labels::{NextWord, WordDecoder};
 use unroll::network::NetworkOptions;
 use unroll::report::{Out, count, json_line, per_second, visible};
@@ -125,7 +125,7 @@ impl Generate {
         let prompt = encode_prompt(tokenizer, &turn.prompt, unknown)?;
         let precision = self.using.precision(&trained.config);
         let options = NetworkOptions { threads: self.using.threads()?, precision, ..NetworkOptions::default() };
-        let mut speaker = Speaker::new(&trained.graph, options)?;
+        let mut speaker = Speaker::new(&trained.graph, beginning(tokenizer), options)?;
         trained.load(self.using.which()?, speaker.params_mut())?;
         self.samples(&prompt, &turn, per_second_unit(tokenizer.options().level), |request, show| {
             generate(&mut speaker, tokenizer, &mut sampler, request, show)

@@ -5,12 +5,12 @@ use std::sync::atomic::AtomicBool;
 
 use clap::{Args, ValueEnum};
 use unroll::config::{DataConfig, RunConfig, SplitName};
-use unroll::corpus::{Streams, install_sigbus_handler};
+use unroll::corpus::install_sigbus_handler;
 use unroll::error::{Error, Result};
 use unroll::network::{Network, NetworkOptions};
 use unroll::ngram::{NGram, Pairs, Smoothing};
 use unroll::report::{Align, Out, Table, count, json_line};
-use unroll::run::{Reading, Texts, Tokens};
+use unroll::run::{Cut, Reading, Texts, Tokens, window_length};
 use unroll::text::Level;
 
 use crate::eval::{MOST_ROWS, STEPS};
@@ -186,10 +186,14 @@ impl NGramCommand {
     }
 
     fn network(&self, trained: &Trained) -> Result<Network> {
+        let [steps, rows] = match window_length(&trained.graph)? {
+            Some(length) => [length, self.batch * STEPS],
+            None => [STEPS, self.batch],
+        };
         let options = NetworkOptions {
             threads: self.using.threads()?,
-            steps: STEPS,
-            rows: self.batch,
+            steps,
+            rows,
             training: false,
             precision: self.using.precision(&trained.config),
             ..NetworkOptions::default()
@@ -208,9 +212,9 @@ impl NGramCommand {
         texts: &Texts,
     ) -> Result<()> {
         let mut score = |tokens: &Tokens| {
-            let (range, how) = (0..tokens.len(), Texts::evaluation(&texts.tokenizer));
-            let streams = Streams::evaluation(Tokens::clone(tokens), range, self.batch, STEPS, how)?;
-            Pairs::score(network, model, &streams, &AtomicBool::new(false))
+            let length = window_length(network.graph())?;
+            let cut = Cut::whole(tokens, &texts.tokenizer, length, [self.batch, STEPS])?;
+            Pairs::score(network, model, cut.batches(), &AtomicBool::new(false))
         };
         let valid = texts.valid.as_ref().map(&mut score).transpose()?.unwrap_or_default();
         let test = texts.test.as_ref().map(&mut score).transpose()?;

@@ -36,7 +36,7 @@ fn step(graph: &Graph, logits: usize, change: impl Fn(&mut NetworkOptions)) -> (
 }
 
 /// 1e-6 of the largest: both ways round each product once, and sums over the vocabulary in another order.
-fn assert_near(what: &str, got: &[f32], want: &[f32], tolerance: f32) {
+pub(super) fn assert_near(what: &str, got: &[f32], want: &[f32], tolerance: f32) {
     let most = want.iter().fold(0.0f32, |most, x| most.max(x.abs()));
     assert!(most > 0.0);
     for (i, (got, want)) in got.iter().zip(want).enumerate() {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::json;
 use unroll::config::{Origin, Origins, RunConfig, SampleState, TOKENS};
-use unroll::corpus::{Streams, VariableStreams, install_sigbus_handler};
+use unroll::corpus::install_sigbus_handler;
 use unroll::error::{Error, Result};
 use unroll::graph::Graph;
 use unroll::interop::{Mapping, WeightFile};
@@ -21,8 +21,8 @@ use unroll::network::{Network, NetworkOptions, State, require_memory};
 use unroll::recipes;
 use unroll::report::{count, duration, visible};
 use unroll::run::{
-    Reading, Speaker, Texts, Tokens, config_file, find_parts, find_speakers, identity, load_weights, make_absolute,
-    restore_vocabulary, rewrite_config, text_graph,
+    Cut, Reading, Speaker, Texts, config_file, find_parts, find_speakers, identity, load_weights, make_absolute,
+    restore_vocabulary, rewrite_config, text_graph, window_length,
 };
 use unroll::text::{Tokenizer, Vocabulary};
 use unroll::train::storage::{Disk, Paced, Storage};
@@ -93,7 +93,7 @@ struct Prepared {
     network: Network,
     voice: Voice,
     train: Box<dyn Batches>,
-    valid: Option<Streams<Tokens>>,
+    valid: Option<Cut>,
     settings: TrainConfig,
 }
 
@@ -211,13 +211,16 @@ impl Train {
     }
 
     /// Everything that can be refused is refused here, before the run has a folder.
-    fn prepare(&self, config: RunConfig, texts: Texts) -> Result<Prepared> {
+    fn prepare(&self, mut config: RunConfig, texts: Texts) -> Result<Prepared> {
         let graph = text_graph(&config, texts.tokenizer.vocabulary())?;
-        let (train, valid) = texts.streams(&config)?;
-        let train: Box<dyn Batches> = match config.train.variable_bptt {
-            true => Box::new(VariableStreams::new(train, config.seed)),
-            false => Box::new(train),
-        };
+        let (train, valid) = texts.batches(&config, &graph)?;
+        if let Some(length) = window_length(&graph)? {
+            config.train.steps = length;
+            if config.sample.state == SampleState::Carried {
+                return Err(Error::option("sample.state", "is carried, and a model of windows carries none")
+                    .mend("leave it out"));
+            }
+        }
         let settings = config.train_config(|epochs| train.batches_of(epochs));
         settings.check(valid.is_some())?;
         let options = NetworkOptions {
@@ -240,7 +243,7 @@ impl Train {
         let needed = Network::bytes(&graph, &options)?
             + checkpoints * slots
             + (checkpoints - 1) * parameters
-            + Network::bytes(&graph, &Speaker::options(&options))?
+            + Network::bytes(&graph, &Speaker::options(&graph, &options))?
             + REST;
         require_memory("training this model", needed)?;
         let network = Network::new(&graph, options)?;
@@ -278,7 +281,7 @@ impl Train {
             learner: &mut *network,
             vocabulary: graph.vocabulary(),
             train: &**train,
-            valid: valid.as_ref().map(|valid| valid as &dyn Batches),
+            valid: valid.as_ref().map(Cut::batches),
             folder: Some(run),
             identity: identity(config, texts)?,
             observer: &mut show,

@@ -1,16 +1,14 @@
 //! What is told before a training and after it: the text and the model, the profile, the scores, how to go on.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use serde_json::json;
 use unroll::config::RunConfig;
-use unroll::corpus::Streams;
 use unroll::error::{Error, Result};
 use unroll::eval::{Score, evaluate};
 use unroll::network::Network;
 use unroll::report::{self, bytes, count};
-use unroll::run::Texts;
+use unroll::run::{Cut, Texts, window_length};
 use unroll::train::{Ended, Outcome, RunFolder};
 
 use super::Prepared;
@@ -44,10 +42,10 @@ pub(super) fn report(
         show.object(&json!({ "event": "best", "step": best.step, "loss": best.loss, "excess": limit.excess }));
     }
     if let Some(test) = &texts.test {
-        let how = Texts::evaluation(&texts.tokenizer);
-        let rows = config.eval_rows();
-        let streams = Streams::evaluation(Arc::clone(test), 0..test.len(), rows, config.train.steps, how)?;
-        let score = Score::new(evaluate(network, &streams, stop)?, None);
+        let length = window_length(network.graph())?;
+        let steps = if length.is_some() { 1 } else { config.train.steps };
+        let cut = Cut::whole(test, &texts.tokenizer, length, [config.eval_rows(), steps])?;
+        let score = Score::new(evaluate(network, cut.batches(), stop)?, None);
         let units = in_units(level, score.loss);
         show.line(&format!("test loss {:.4} nats ({units}) over {} tokens", score.loss, count(score.tokens)));
         show.object(&json!({ "event": "tested", "score": score }));
@@ -72,8 +70,17 @@ pub(super) fn introduction(prepared: &Prepared) -> Vec<String> {
         format!("text: {text}, {length} {unit}, {different} different"),
         format!("model: {}, {} parameters{memory}", layers.join(" > "), count(graph.parameter_count())),
         format!(
-            "batch: {} streams x {} steps, {}, {} threads, {}",
-            config.train.batch, config.train.steps, options.precision, options.threads, options.isa
+            "batch: {} {} {}, {}, {} threads, {}",
+            config.train.batch,
+            if graph.is_sequence() { "streams x" } else { "windows of" },
+            if graph.is_sequence() {
+                format!("{} steps", config.train.steps)
+            } else {
+                format!("{} {unit}", config.train.steps)
+            },
+            options.precision,
+            options.threads,
+            options.isa
         ),
     ]
 }

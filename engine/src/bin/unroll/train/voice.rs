@@ -2,7 +2,7 @@
 
 use unroll::config::RunConfig;
 use unroll::error::Result;
-use unroll::generate::{Request, Sampler, UnknownInPrompt, encode_prompt, generate};
+use unroll::generate::{Request, Sampler, UnknownInPrompt, beginning, encode_prompt, generate};
 use unroll::graph::Graph;
 use unroll::network::{NetworkOptions, State};
 use unroll::run::{Speaker, Texts};
@@ -24,8 +24,9 @@ pub(super) struct Voice {
 impl Voice {
     pub(super) fn new(config: &RunConfig, texts: &Texts, graph: &Graph, options: &NetworkOptions) -> Result<Voice> {
         let sample = &config.sample;
+        let filler = beginning(&texts.tokenizer);
         Ok(Voice {
-            speaker: Speaker::new(graph, NetworkOptions { threads: 1, ..options.clone() })?,
+            speaker: Speaker::new(graph, filler, NetworkOptions { threads: 1, ..options.clone() })?,
             sampler: Sampler::new(sample.sampling())?,
             prompt: encode_prompt(&texts.tokenizer, &sample.prompt, UnknownInPrompt::Refuse)?,
             start: None,
