@@ -166,15 +166,15 @@ mod tests {
     fn table(words: usize, dim: usize) -> WordVectors {
         let key = Key::new(7, Purpose::Bench);
         let value = |i: usize| key.uniform(i as u64) - 0.5;
-        let rows = (0..words).map(|row| (format!("w{row}"), (0..dim).map(|i| value(row * dim + i)).collect::<Vec<_>>()));
+        let rows =
+            (0..words).map(|row| (format!("w{row}"), (0..dim).map(|i| value(row * dim + i)).collect::<Vec<_>>()));
         WordVectors::from_rows(dim, rows).unwrap()
     }
 
     /// All cosines in f64, sorted.
     fn plain(vectors: &WordVectors, query: &[f32], words: usize) -> Vec<(usize, f64)> {
         let dot = |row: &[f32]| row.iter().zip(query).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
-        let mut all: Vec<_> =
-            (0..words).map(|row| (row, dot(vectors.row(row)) / length(vectors.row(row)))).collect();
+        let mut all: Vec<_> = (0..words).map(|row| (row, dot(vectors.row(row)) / length(vectors.row(row)))).collect();
         all.sort_by(|a, b| b.1.total_cmp(&a.1));
         all
     }
@@ -189,7 +189,8 @@ mod tests {
                 .into_iter()
                 .map(|threads| {
                     let near = Neighbours::new(&vectors, limit, threads).unwrap();
-                    let queries: Vec<_> = (0..queries).map(|q| near.direction(&[(q * 7, 1.0), (q + 1, -0.5)])).collect();
+                    let queries: Vec<_> =
+                        (0..queries).map(|q| near.direction(&[(q * 7, 1.0), (q + 1, -0.5)])).collect();
                     near.nearest(&queries, 10, |query, row| row == query * 7)
                 })
                 .collect();

@@ -4,9 +4,9 @@
 
 use std::path::Path;
 
+use super::WordVectors;
 use super::fold::Folded;
 use super::near::length;
-use super::WordVectors;
 use crate::corpus::read_file;
 use crate::error::{At, Error, Result};
 

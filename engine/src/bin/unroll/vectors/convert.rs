@@ -6,9 +6,10 @@ use clap::Args;
 use serde_json::json;
 use unroll::error::Result;
 use unroll::report::{Out, bytes, count, json_line};
-use unroll::vectors::formats::{Format, Loaded, write};
+use unroll::vectors::formats::{Format, write};
 
-use super::{Reading, format_parser};
+use super::format_parser;
+use super::open::{Read, Reading};
 
 /// Writes word vectors for other programs.
 ///
@@ -17,9 +18,10 @@ use super::{Reading, format_parser};
 #[command(after_help = "Examples:\n  \
     unroll vectors export books.safetensors --out books.bin                   word2vec's binary format\n  \
     unroll vectors export books.safetensors --out books.tsv                   for the Embedding Projector\n  \
-    unroll vectors export glove.6B.100d.txt --out glove.npy                   from one into another")]
+    unroll vectors export glove.6B.100d.txt --out glove.npy                   from one into another\n  \
+    unroll vectors export runs/words --out words.txt                          the embedding of a language model")]
 pub(crate) struct Export {
-    /// The file of word vectors
+    /// The file of word vectors, or the run of a model with an embedding
     file: PathBuf,
     /// The file to write
     #[arg(long, value_name = "FILE")]
@@ -70,7 +72,7 @@ impl Import {
 }
 
 /// Writes what was read, and tells it.
-fn convert(loaded: &Loaded, file: &Path, to: Option<(&Path, Format)>, as_json: bool) -> Result<()> {
+fn convert(loaded: &Read, file: &Path, to: Option<(&Path, Format)>, as_json: bool) -> Result<()> {
     let written = to.map(|(path, format)| write(path, &loaded.vectors, format)).transpose()?.unwrap_or_default();
     let (words, dim) = (loaded.vectors.len(), loaded.vectors.dim());
     let size = |path: &PathBuf| path.metadata().map_or(0, |metadata| metadata.len());
@@ -79,7 +81,7 @@ fn convert(loaded: &Loaded, file: &Path, to: Option<(&Path, Format)>, as_json: b
         let files: Vec<_> = written.iter().map(|path| json!({ "file": path, "bytes": size(path) })).collect();
         return out.line(&json_line(&json!({
             "file": file,
-            "format": loaded.format.to_string(),
+            "format": loaded.kind,
             "words": words,
             "dimensions": dim,
             "counted": loaded.vectors.is_counted(),
@@ -89,6 +91,6 @@ fn convert(loaded: &Loaded, file: &Path, to: Option<(&Path, Format)>, as_json: b
     }
     let counted = if loaded.vectors.is_counted() { ", with counts" } else { "" };
     let name = file.display();
-    out.line(&format!("{name}: {}, {} words of {dim} values{counted}", loaded.format, count(words as u64)))?;
+    out.line(&format!("{name}: {}, {} words of {dim} values{counted}", loaded.kind, count(words as u64)))?;
     written.iter().try_for_each(|path| out.line(&format!("{}: {}", path.display(), bytes(size(path)))))
 }

@@ -1,15 +1,19 @@
 //! `unroll vectors`: word vectors, their files, and what they are used for. A file a command.
 
+mod analogy;
 mod convert;
-
-use std::path::{Path, PathBuf};
+mod near;
+mod open;
+mod similarity;
 
 use clap::{Args, Subcommand};
-use unroll::error::Result;
-use unroll::report::count;
-use unroll::vectors::formats::{Format, Loaded, ReadOptions, read};
+use serde_json::json;
+use unroll::error::{Error, Result};
+use unroll::report::{Align, Table, count, visible};
+use unroll::vectors::formats::Format;
+use unroll::vectors::{Near, Neighbours, WordVectors};
 
-use crate::show::warn;
+use crate::train::threads;
 
 /// Uses word vectors: nearest words, analogies, similarities, and files of other programs.
 #[derive(Debug, Args)]
@@ -20,6 +24,9 @@ pub(crate) struct VectorsCommand {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    Near(near::NearCommand),
+    Analogy(analogy::AnalogyCommand),
+    Similarity(similarity::SimilarityCommand),
     Export(convert::Export),
     Import(convert::Import),
 }
@@ -27,49 +34,73 @@ enum What {
 impl VectorsCommand {
     pub(crate) fn run(self) -> Result<()> {
         match self.what {
+            What::Near(near) => near.run(),
+            What::Analogy(analogy) => analogy.run(),
+            What::Similarity(similarity) => similarity.run(),
             What::Export(export) => export.run(),
             What::Import(import) => import.run(),
         }
     }
 }
 
-/// How a file of word vectors is read.
-#[derive(Debug, Default, Args)]
-pub(crate) struct Reading {
-    /// The file's format, where its first bytes do not say it
-    #[arg(long, value_name = "FORMAT", value_parser = format_parser())]
-    from: Option<Format>,
-    /// The list of words of a safetensors file or NumPy array [default: the file of its name that ends in .words]
-    #[arg(long, value_name = "FILE")]
-    words: Option<PathBuf>,
-    /// The tensor of a safetensors file that has several matrices
-    #[arg(long, value_name = "NAME")]
-    tensor: Option<String>,
-    /// Reads the first N words only
+/// Which words are searched, and how the result is shown.
+#[derive(Debug, Args)]
+pub(crate) struct Searching {
+    /// Searches the first N words only, which are the most frequent in files of most programs [default: all]
     #[arg(long, value_name = "N")]
-    limit: Option<usize>,
-    /// Of words that stand several times takes the first, instead of refusing the file
+    restrict_vocab: Option<usize>,
+    /// Threads [default: all cores]; the result does not depend on it
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// JSON instead of tables
     #[arg(long)]
-    keep_first: bool,
+    json: bool,
 }
 
-impl Reading {
-    /// Reads a file, and warns of what was left out.
-    pub(crate) fn read(&self, path: &Path) -> Result<Loaded> {
-        let options = ReadOptions {
-            format: self.from,
-            words: self.words.clone(),
-            tensor: self.tensor.clone(),
-            limit: self.limit,
-            keep_first: self.keep_first,
-        };
-        let loaded = read(path, &options)?;
-        if loaded.repeated > 0 {
-            let rows = count(loaded.repeated);
-            warn(&format!("{}: {rows} rows were left out, as their words had stood before", path.display()));
+impl Searching {
+    /// Refuses what cannot be searched.
+    fn check(&self) -> Result<()> {
+        match self.restrict_vocab {
+            Some(0) => Err(Error::option("--restrict-vocab", "must be at least 1, got 0")),
+            _ => Ok(()),
         }
-        Ok(loaded)
     }
+
+    /// To search a table.
+    fn neighbours<'v>(&self, vectors: &'v WordVectors) -> Result<Neighbours<'v>> {
+        Neighbours::new(vectors, self.restrict_vocab, threads(self.threads)?)
+    }
+}
+
+/// The row of a word, or an error that says how else it may be known.
+fn find(vectors: &WordVectors, word: &str) -> Result<usize> {
+    if let Some(row) = vectors.find(word) {
+        return Ok(row);
+    }
+    let error = Error::usage(format!("the word {word:?} is not known"));
+    let mut first_upper = String::new();
+    let mut letters = word.chars();
+    first_upper.extend(letters.next().into_iter().flat_map(char::to_uppercase));
+    first_upper.extend(letters.flat_map(char::to_lowercase));
+    let others = [word.to_lowercase(), first_upper, word.to_uppercase()];
+    Err(match others.iter().find(|other| vectors.find(other).is_some()) {
+        Some(other) => error.mend(format!("did you mean {other:?}?")),
+        None => error.mend(format!("there are {} words", count(vectors.len() as u64))),
+    })
+}
+
+/// The words of rows and their cosines.
+fn cosines(vectors: &WordVectors, found: &[Near]) -> Vec<serde_json::Value> {
+    found.iter().map(|near| json!({ "word": vectors.text(near.row), "cosine": near.cosine })).collect()
+}
+
+/// The same as a table.
+fn table(vectors: &WordVectors, found: &[Near]) -> Vec<String> {
+    let mut table = Table::new(&[("word", Align::Left), ("cosine", Align::Right)]);
+    for near in found {
+        table.row([visible(&vectors.text(near.row)), format!("{:.4}", near.cosine)]);
+    }
+    table.lines()
 }
 
 /// The names of formats.

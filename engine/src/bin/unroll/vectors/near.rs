@@ -1,0 +1,114 @@
+//! `unroll vectors near`: the words nearest to others.
+
+use std::io::{BufRead, IsTerminal, stdin};
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+use unroll::error::{Error, Result};
+use unroll::report::{Out, json_line, visible};
+use unroll::vectors::{Neighbours, WordVectors};
+
+use super::open::Reading;
+use super::{Searching, cosines, find, table};
+use crate::show::warn;
+
+/// The words whose vectors are nearest to a word's, by the cosine.
+///
+/// Several words as one argument, or on one line of standard input, stand for their sum; each vector is taken at length 1. What
+/// is searched is all that was read, so that the answer is exact.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    unroll vectors near books.safetensors king queen\n  \
+    unroll vectors near books.safetensors \"river bank\" --top 20            near to both\n  \
+    unroll vectors near GoogleNews-vectors-negative300.bin < words.txt      a line a question\n  \
+    unroll vectors near runs/words king                                     by a language model's embedding")]
+pub(crate) struct NearCommand {
+    /// The file of word vectors, or the run of a model with an embedding
+    file: PathBuf,
+    /// The words [default: read from standard input, a question a line]
+    query: Vec<String>,
+    /// How many to show
+    #[arg(long, visible_alias = "topn", short = 'k', default_value_t = 10, value_name = "N")]
+    top: usize,
+    #[command(flatten)]
+    reading: Reading,
+    #[command(flatten)]
+    searching: Searching,
+}
+
+/// Questions that are answered in one pass over the table.
+const TOGETHER: usize = 256;
+
+impl NearCommand {
+    pub(crate) fn run(self) -> Result<()> {
+        self.searching.check()?;
+        let vectors = self.reading.read(&self.file)?.vectors;
+        let near = self.searching.neighbours(&vectors)?;
+        let mut out = Out::stdout();
+        if !self.query.is_empty() {
+            return self.answer(&near, &self.query, &mut out, false);
+        }
+        let (mut lines, input) = (Vec::new(), stdin());
+        // A person is answered at once, a file in as few passes as may be.
+        let together = if input.is_terminal() { 1 } else { TOGETHER };
+        for line in input.lock().lines() {
+            let line = line.map_err(|error| Error::read("standard input", error))?;
+            if !line.trim().is_empty() {
+                lines.push(line.trim().to_owned());
+            }
+            if lines.len() == together {
+                self.answer(&near, &lines, &mut out, true)?;
+                lines.clear();
+            }
+        }
+        self.answer(&near, &lines, &mut out, true)
+    }
+
+    /// Answers each query; one with an unknown word is an error, or is left out with a warning where others follow.
+    fn answer(
+        &self,
+        near: &Neighbours<'_>,
+        queries: &[String],
+        out: &mut Out<std::io::Stdout>,
+        go_on: bool,
+    ) -> Result<()> {
+        let vectors = near.vectors();
+        let mut known = Vec::new();
+        for query in queries {
+            match rows(vectors, query) {
+                Ok(rows) => known.push((query, rows)),
+                Err(error) if go_on => warn(&error.to_string()),
+                Err(error) => return Err(error),
+            }
+        }
+        let directions: Vec<Vec<f32>> = known
+            .iter()
+            .map(|(_, rows)| near.direction(&rows.iter().map(|&row| (row, 1.0)).collect::<Vec<_>>()))
+            .collect();
+        let found = near.nearest(&directions, self.top, |query, row| known[query].1.contains(&row));
+        for (index, ((query, _), found)) in known.iter().zip(&found).enumerate() {
+            if self.searching.json {
+                out.line(&json_line(&json!({ "query": query, "nearest": cosines(vectors, found) }))?)?;
+                continue;
+            }
+            if queries.len() > 1 || go_on {
+                out.line(&format!("{}{}", if index > 0 { "\n" } else { "" }, visible(query)))?;
+            }
+            table(vectors, found).iter().try_for_each(|line| out.line(line))?;
+        }
+        Ok(())
+    }
+}
+
+/// The word that the query is, else the words in it.
+fn rows(vectors: &WordVectors, query: &str) -> Result<Vec<usize>> {
+    if let Some(row) = vectors.find(query) {
+        return Ok(vec![row]);
+    }
+    let words: Vec<&str> = query.split_whitespace().collect();
+    if words.is_empty() {
+        return Err(Error::usage("no word was named"));
+    }
+    words.into_iter().map(|word| find(vectors, word)).collect()
+}

@@ -1,0 +1,107 @@
+//! What the commands of word vectors read: a file, or the embedding of a run.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use unroll::error::{Error, Result};
+use unroll::graph::Role;
+use unroll::report::count;
+use unroll::vectors::WordVectors;
+use unroll::vectors::formats::{Format, ReadOptions, read};
+
+use super::format_parser;
+use crate::show::warn;
+use crate::trained::{Opened, Trained, which};
+
+/// How word vectors are read.
+#[derive(Debug, Args)]
+pub(crate) struct Reading {
+    /// The file's format, where its first bytes do not say it
+    #[arg(long, value_name = "FORMAT", value_parser = format_parser())]
+    from: Option<Format>,
+    /// The list of words of a safetensors file or NumPy array [default: the file of its name that ends in .words]
+    #[arg(long, value_name = "FILE")]
+    words: Option<PathBuf>,
+    /// The tensor of a safetensors file that has several matrices, or the embedding of a run that has several
+    #[arg(long, value_name = "NAME")]
+    tensor: Option<String>,
+    /// Reads the first N words only
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Of words that stand several times takes the first, instead of refusing the file
+    #[arg(long)]
+    keep_first: bool,
+    /// Of a run, the checkpoint: best, newest, or its step
+    #[arg(long, default_value = "best")]
+    checkpoint: String,
+}
+
+/// What was read.
+pub(crate) struct Read {
+    pub(crate) vectors: WordVectors,
+    /// What it was read from: a format, or `run`.
+    pub(crate) kind: String,
+    /// Rows left out, as their words had stood before.
+    pub(crate) repeated: u64,
+}
+
+impl Reading {
+    /// Reads a file or a run, and warns of what was left out.
+    pub(crate) fn read(&self, path: &Path) -> Result<Read> {
+        if path.is_dir() {
+            return self.run(path);
+        }
+        let options = ReadOptions {
+            format: self.from,
+            words: self.words.clone(),
+            tensor: self.tensor.clone(),
+            limit: self.limit,
+            keep_first: self.keep_first,
+        };
+        if self.checkpoint != "best" {
+            let what = format!("{} is a file, not a run", path.display());
+            return Err(Error::option("--checkpoint", what).mend("leave it out, or name a run"));
+        }
+        let loaded = read(path, &options)?;
+        if loaded.repeated > 0 {
+            let rows = count(loaded.repeated);
+            warn(&format!("{}: {rows} rows were left out, as their words had stood before", path.display()));
+        }
+        Ok(Read { vectors: loaded.vectors, kind: loaded.format.to_string(), repeated: loaded.repeated })
+    }
+
+    /// The embedding of a language model.
+    fn run(&self, path: &Path) -> Result<Read> {
+        for (option, given) in [("--from", self.from.is_some()), ("--words", self.words.is_some())] {
+            if given {
+                let what = format!("{} is a run, whose tokens are known", path.display());
+                return Err(Error::option(option, what).mend("leave it out, or name a file"));
+            }
+        }
+        let trained = Trained::of(Opened::open(path)?)?;
+        let graph = &trained.graph;
+        let tables: Vec<_> = graph.params().iter().filter(|spec| spec.role == Role::Embeddings).collect();
+        let wanted = |name: &str| self.tensor.as_deref().is_none_or(|wanted| wanted == name);
+        let mut chosen = tables.iter().filter(|spec| wanted(&spec.name));
+        let (Some(spec), None) = (chosen.next(), chosen.next()) else {
+            let names: Vec<&str> = tables.iter().map(|spec| spec.name.as_str()).collect();
+            return Err(match names[..] {
+                [] => Error::input(path, "the model has no embedding: its tokens have no vectors")
+                    .mend("train one that has: --emsize N"),
+                _ => Error::input(path, format!("the model's embeddings are {}", names.join(", ")))
+                    .mend("name one with --tensor NAME"),
+            });
+        };
+        let mut params = vec![0.0; graph.arena()];
+        trained.load(which(&self.checkpoint)?, &mut params)?;
+        let (vocabulary, dim) = (trained.tokenizer.vocabulary(), spec.shape[1]);
+        let mut vectors = WordVectors::new(dim, true);
+        let rows = params[spec.range.clone()].chunks_exact(dim);
+        for ((word, count), row) in vocabulary.iter().zip(rows).take(self.limit.unwrap_or(usize::MAX)) {
+            vectors
+                .push(word.as_bytes(), count, row)
+                .map_err(|fault| Error::input(path, format!("{word:?}: {fault}")))?;
+        }
+        Ok(Read { vectors, kind: "run".to_owned(), repeated: 0 })
+    }
+}

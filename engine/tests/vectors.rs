@@ -1,0 +1,147 @@
+//! `unroll vectors` as its users meet it: files of other programs, nearest words, analogies, similarities.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::{Place, tiny, verses};
+
+/// Six words whose answers are known: capitals are countries plus one direction.
+const TEXT: &str = "6 3\nparis 1 0 1\nfrance 1 0 0\nrome 0 1 1\nitaly 0 1 0\ntown 0.4 0.5 2\nna\u{ef}ve -1 -1 0.5\n";
+
+fn place() -> Place {
+    let place = Place::new();
+    place.file("v.txt", TEXT);
+    place
+}
+
+#[test]
+fn nearest_words_are_told_for_arguments_and_for_lines() {
+    let place = place();
+    let shown = place.ok(&["vectors", "near", "v.txt", "paris", "-k", "2"]);
+    insta::assert_snapshot!(shown, @r"
+    word     cosine
+    ===============
+    town     0.8081
+    france   0.7071
+    ");
+    let lines = place.ok_with(&["vectors", "near", "v.txt", "--top", "1", "--json"], "paris\nfrance italy\n\n");
+    let lines: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let found: Vec<_> = lines.iter().map(|line| (&line["query"], &line["nearest"][0]["word"])).collect();
+    assert_eq!(
+        format!("{found:?}"),
+        r#"[(String("paris"), String("town")), (String("france italy"), String("paris"))]"#
+    );
+    // A word that is not known is left out where others follow, and refused where it is all that was asked.
+    let output = place.unroll_with(&["vectors", "near", "v.txt", "--json"], "nowhere\nparis\n");
+    assert!(output.status.success());
+    assert_eq!(common::text(&output.stdout).lines().count(), 1);
+    assert_eq!(common::text(&output.stderr), "warning: the word \"nowhere\" is not known (there are 6 words)\n");
+    insta::assert_snapshot!(place.refused(&["vectors", "near", "v.txt", "Paris"]), @r#"2: error: the word "Paris" is not known (did you mean "paris"?)"#);
+    let few = place.ok(&["vectors", "near", "v.txt", "paris", "--restrict-vocab", "3", "--json"]);
+    assert_eq!(few.matches("\"word\"").count(), 2);
+    insta::assert_snapshot!(place.refused(&["vectors", "near", "v.txt", "paris", "--restrict-vocab", "0"]), @"2: error: --restrict-vocab: must be at least 1, got 0");
+    let one = place.ok(&["vectors", "near", "v.txt", "paris", "rome", "--threads", "1"]);
+    assert_eq!(one, place.ok(&["vectors", "near", "v.txt", "paris", "rome", "--threads", "3"]));
+}
+
+#[test]
+fn analogies_are_answered_and_questions_counted() {
+    let place = place();
+    let lines = place.json(&["vectors", "analogy", "v.txt", "france", "paris", "italy", "--json"]);
+    assert_eq!(lines[0]["answers"][0]["word"], "rome");
+    place.file(
+        "q.txt",
+        ": capitals\nFrance Paris Italy Rome\nfrance paris italy nowhere\n: gram1\nparis france rome town\n",
+    );
+    let shown = place.ok(&["vectors", "analogy", "v.txt", "--questions", "q.txt"]);
+    insta::assert_snapshot!(shown, @r"
+    section     right   asked        %   unknown
+    ============================================
+    capitals        1       1   100.00         1
+    gram1           0       1     0.00         0
+    semantic        1       1   100.00         1
+    syntactic       0       1     0.00         0
+    total           1       2    50.00         1
+    ");
+    let exact = place.json(&["vectors", "analogy", "v.txt", "--questions", "q.txt", "--match-case", "--json"]);
+    assert_eq!((&exact[0]["total"]["asked"], &exact[0]["total"]["unknown"]), (&1.into(), &2.into()));
+    assert_eq!(exact[0]["semantic"]["accuracy"], serde_json::Value::Null);
+    place.file("bad.txt", ": a\nb c\n");
+    insta::assert_snapshot!(place.refused(&["vectors", "analogy", "v.txt", "--questions", "bad.txt"]), @"3: error: bad.txt, line 2: has 2 words, a question has four");
+    assert!(
+        place.refused(&["vectors", "analogy", "v.txt", "paris", "rome"]).starts_with("2: error: 3 values required")
+    );
+}
+
+#[test]
+fn similarities_are_correlated_with_judgements() {
+    let place = place();
+    place.file("pairs.tsv", "# notes\nparis\tFRANCE\t8\nfrance\titaly\t2\nrome\titaly\t8\nrome\tnowhere\t1\n");
+    let shown = place.ok(&["vectors", "similarity", "v.txt", "--pairs", "pairs.tsv", "--pairs", "pairs.tsv"]);
+    insta::assert_snapshot!(shown, @r"
+    file        Spearman   Pearson   pairs   known
+    ==============================================
+    pairs.tsv     1.0000    1.0000       4       3
+    pairs.tsv     1.0000    1.0000       4       3
+    ");
+    assert_eq!(place.ok(&["vectors", "similarity", "v.txt", "paris", "france"]), "0.7071\n");
+    let lines = place.json(&["vectors", "similarity", "v.txt", "--pairs", "pairs.tsv", "--match-case", "--json"]);
+    assert_eq!((&lines[0]["covered"], &lines[0]["pairs"]), (&2.into(), &4.into()));
+}
+
+#[test]
+fn files_are_turned_into_one_another_and_back() {
+    let place = place();
+    for (from, to) in [
+        ("v.txt", "v.bin"),
+        ("v.bin", "v.npy"),
+        ("v.npy", "v.safetensors"),
+        ("v.safetensors", "back.txt"),
+        ("back.txt", "v.tsv"),
+    ] {
+        place.ok(&["vectors", "export", from, "--out", to]);
+    }
+    // The same numbers, written at their shortest.
+    assert_eq!(
+        common::text(&place.read("back.txt")),
+        "6 3\nparis 1.0 0.0 1.0\nfrance 1.0 0.0 0.0\nrome 0.0 1.0 1.0\nitaly 0.0 1.0 0.0\ntown 0.4 0.5 2.0\n\
+         na\u{ef}ve -1.0 -1.0 0.5\n"
+    );
+    assert_eq!(common::text(&place.read("v.metadata.tsv")), "paris\nfrance\nrome\nitaly\ntown\nna\u{ef}ve\n");
+    assert_eq!(common::text(&place.read("v.tsv")).lines().next(), Some("1.0\t0.0\t1.0"));
+    let told = place.ok(&["vectors", "import", "v.bin", "--out", "mine.safetensors"]);
+    assert!(told.starts_with("v.bin: word2vec-binary, 6 words of 3 values\nmine.safetensors: "), "{told}");
+    assert!(place.exists("mine.words"));
+    let told = place.json(&["vectors", "import", "v.txt", "--limit", "2", "--json"]);
+    assert_eq!((&told[0]["format"], &told[0]["words"]), (&"word2vec-text".into(), &2.into()));
+    place.file("short.bin", &place.read("v.bin")[..50]);
+    insta::assert_snapshot!(place.refused(&["vectors", "import", "short.bin"]), @"3: error: short.bin, line 1: says that there are 6 words with vectors of 3 values, and 46 bytes follow");
+    insta::assert_snapshot!(place.refused(&["vectors", "import", "v.npy", "--words", "none"]), @"3: error: none: no such file: the list of the words of a matrix, one a line (name that of v.npy with --words FILE)");
+    place.file("text.txt", "Once upon a time there was no number.\n");
+    insta::assert_snapshot!(place.refused(&["vectors", "near", "text.txt", "a"]), @r#"3: error: text.txt: is no file of word vectors: no numbers stand at the end of its first line, "Once upon a time there was no number." (to make vectors of the words of a text, use `unroll vectors train`)"#);
+    assert!(
+        place
+            .refused(&["vectors", "export", "v.txt", "--out", "x", "--to", "exe"])
+            .starts_with("2: error: invalid value")
+    );
+    assert!(!place.exists("x"));
+}
+
+#[test]
+fn the_embedding_of_a_run_has_neighbours_too() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    place.ok(&tiny(&["--level", "word", "--emsize", "6", "--out", "run"]));
+    let lines = place.json(&["vectors", "near", "run", "fox", "--json"]);
+    let words = lines[0]["nearest"].as_array().unwrap();
+    assert_eq!(words.len(), 9, "eight words, <eos> and <unk>, without the word itself: {words:?}");
+    place.ok(&["vectors", "export", "run", "--out", "run.safetensors"]);
+    let list = common::text(&place.read("run.words"));
+    assert!(list.contains("fox\t300\n") && list.contains("the\t600\n"), "{list}");
+    let again = place.json(&["vectors", "near", "run.safetensors", "fox", "--json"]);
+    assert_eq!(again, lines);
+    place.ok(&tiny(&["--out", "letters"]));
+    insta::assert_snapshot!(place.refused(&["vectors", "near", "letters", "a"]), @"3: error: letters: the model has no embedding: its tokens have no vectors (train one that has: --emsize N)");
+    insta::assert_snapshot!(place.refused(&["vectors", "near", "run", "fox", "--words", "list"]), @"2: error: --words: run is a run, whose tokens are known (leave it out, or name a file)");
+}
