@@ -30,6 +30,7 @@ pub mod profile;
 pub mod rnn;
 pub mod rows;
 pub mod simd;
+pub mod skipgram;
 pub mod softmax;
 
 pub use element::Element;

@@ -235,7 +235,7 @@ const LN_1P: [f32; 4] = [0.666_664_2, 0.400_214_34, 0.280_030_9, 0.280_064_34];
 
 /// ln(1 + e^-|x|), with relative accuracy where e^-|x| is small.
 #[inline(always)]
-fn softplus_of_minus_abs<S: Simd>(s: S, x: S::F32) -> S::F32 {
+pub(crate) fn softplus_of_minus_abs<S: Simd>(s: S, x: S::F32) -> S::F32 {
     let u = math::exp(s, s.sub(s.splat(0.0), s.abs(x)));
     let z = s.div(u, s.add(s.splat(2.0), u));
     let square = s.mul(z, z);

@@ -43,6 +43,7 @@ mod generic;
 pub mod reference;
 mod slices;
 
+pub(crate) use generic::softplus_of_minus_abs;
 pub use slices::{SliceGradient, Tally, slice_gradient, tally};
 
 use crate::faults::{Fault, spoil};
