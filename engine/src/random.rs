@@ -26,6 +26,8 @@ pub enum Purpose {
     Steps = 8,
     /// Noise of sampled losses.
     Noise = 9,
+    /// Words, windows and noise of word vectors.
+    Vectors = 10,
 }
 
 /// The key of a stream: (seed, purpose, layer, training step).

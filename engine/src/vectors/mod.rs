@@ -18,6 +18,7 @@ pub mod formats;
 mod near;
 pub mod similarity;
 mod table;
+pub mod train;
 
 pub use near::{Near, Neighbours};
 pub use table::{Fault, WordVectors};

@@ -32,7 +32,7 @@ impl Kernel for Dots<'_> {
 
 /// a . b, the same bits on every set.
 #[inline(always)]
-fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [Wide16::splat(s, 0.0); CHAINS];
     let whole = a.len() - a.len() % (16 * CHAINS);
     for c in (0..whole).step_by(16 * CHAINS) {

@@ -22,6 +22,8 @@
 mod generic;
 pub mod reference;
 
+pub(crate) use generic::dot;
+
 use crate::faults::{Fault, spoil};
 use crate::isa::Isa;
 use crate::mat::{Mat, MatMut};

@@ -172,6 +172,30 @@ pub fn spread(isa: Isa, errors: Mat<'_>, windows: &[Window], dinputs: MatMut<'_>
     isa.run(pairs::Spread { errors, windows, dinputs });
 }
 
+/// The arguments of [`descend`].
+pub struct Descend<'a> {
+    /// (R, D)
+    pub gradients: Mat<'a>,
+    /// Rows of the gradients and of the table that they are added to, in this order.
+    pub picks: &'a [(u32, u32)],
+    /// What gradients are multiplied with: the learning rate, negative.
+    pub scale: f32,
+    /// (V, D) In and out.
+    pub table: MatMut<'a>,
+}
+
+/// Adds `scale` times row g of the gradients to row r of the table, for each (g, r) one after the other.
+///
+/// # Panics
+///
+/// When a row is not there, or the widths differ.
+#[track_caller]
+pub fn descend(isa: Isa, args: Descend<'_>) {
+    let (d, width) = (args.gradients.cols(), args.table.cols());
+    assert_eq!(d, width, "gradients of {d} columns, a table of {width}");
+    isa.run(args);
+}
+
 #[track_caller]
 fn check(inputs: Mat<'_>, outputs: Mat<'_>, dinputs: &MatMut<'_>, doutputs: &MatMut<'_>) {
     assert_eq!(inputs.cols(), outputs.cols(), "inputs of {} columns, outputs of {}", inputs.cols(), outputs.cols());

@@ -1,10 +1,11 @@
 //! Outputs and the inputs of their windows. A row's part of some vectors stays in registers while the inputs of its window
 //! pass by; neighbouring windows share most of theirs, so that these come from the first-level cache.
 
-use super::Window;
 use super::generic::{Columns, columns, load, logistic, store};
+use super::{Descend, Window};
 use crate::mat::{Mat, MatMut};
-use crate::simd::{Kernel, Simd, Wide16};
+use crate::pairs::dot;
+use crate::simd::{Kernel, Simd, Wide16, fetch, prefetch};
 
 /// See [`super::pairs`].
 pub(super) struct Bands<'a> {
@@ -48,20 +49,6 @@ impl Kernel for Bands<'_> {
         columns(s, inputs.cols(), Gradients { inputs, outputs, windows, slopes: logits, dinputs, doutputs });
         f64::from(sum.sum(s))
     }
-}
-
-/// x . y in sixteen chains.
-#[inline(always)]
-fn dot<S: Simd>(s: S, x: &[f32], y: &[f32]) -> f32 {
-    let mut sum = Wide16::splat(s, 0.0);
-    let whole = x.len() - x.len() % 16;
-    for c in (0..whole).step_by(16) {
-        sum = sum.plus_product(s, Wide16::load(s, &x[c..]), Wide16::load(s, &y[c..]));
-    }
-    if whole < x.len() {
-        sum = sum.plus_product(s, Wide16::load_or(s, &x[whole..], 0.0), Wide16::load_or(s, &y[whole..], 0.0));
-    }
-    sum.sum(s)
 }
 
 struct Gradients<'a> {
@@ -169,6 +156,36 @@ impl Columns for Spread<'_> {
                 }
                 store(s, dx, sums);
             }
+        }
+    }
+}
+
+/// Gradients that are on their way while one is added.
+const AHEAD: usize = 4;
+
+impl Kernel for Descend<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { gradients, picks, scale, mut table } = self;
+        let (scale, d) = (s.splat(scale), gradients.cols());
+        for (i, &(from, to)) in picks.iter().enumerate() {
+            if let Some(&(from, to)) = picks.get(i + AHEAD) {
+                let (gradient, row) = (gradients.row(from as usize), table.row_mut(to as usize));
+                for c in (0..d).step_by(16) {
+                    prefetch::<{ fetch::NEAR }, _>(&gradient[c]);
+                    prefetch::<{ fetch::WRITE }, _>(&row[c]);
+                }
+            }
+            let (gradient, row) = (gradients.row(from as usize), table.row_mut(to as usize));
+            let whole = d - d % S::LANES;
+            for c in (0..whole).step_by(S::LANES) {
+                let sum = s.mul_add(scale, s.load(&gradient[c..]), s.load(&row[c..]));
+                s.store(&mut row[c..], sum);
+            }
+            let sum = s.mul_add(scale, s.load_partial(&gradient[whole..]), s.load_partial(&row[whole..]));
+            s.store_partial(&mut row[whole..], sum);
         }
     }
 }

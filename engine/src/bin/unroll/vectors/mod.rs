@@ -5,6 +5,7 @@ mod convert;
 mod near;
 mod open;
 mod similarity;
+mod train;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -15,7 +16,7 @@ use unroll::vectors::{Near, Neighbours, WordVectors};
 
 use crate::train::threads;
 
-/// Uses word vectors: nearest words, analogies, similarities, and files of other programs.
+/// Trains and uses word vectors: nearest words, analogies, similarities, and files of other programs.
 #[derive(Debug, Args)]
 pub(crate) struct VectorsCommand {
     #[command(subcommand)]
@@ -24,6 +25,7 @@ pub(crate) struct VectorsCommand {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    Train(train::Train),
     Near(near::NearCommand),
     Analogy(analogy::AnalogyCommand),
     Similarity(similarity::SimilarityCommand),
@@ -34,6 +36,7 @@ enum What {
 impl VectorsCommand {
     pub(crate) fn run(self) -> Result<()> {
         match self.what {
+            What::Train(train) => train.run(),
             What::Near(near) => near.run(),
             What::Analogy(analogy) => analogy.run(),
             What::Similarity(similarity) => similarity.run(),

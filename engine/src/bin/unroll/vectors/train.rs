@@ -1,0 +1,243 @@
+//! `unroll vectors train`: word vectors from a text.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::json;
+use unroll::config::{DataConfig, RunConfig};
+use unroll::corpus::install_sigbus_handler;
+use unroll::error::{Error, Result};
+use unroll::report::{Progress, bytes, count, duration, json_line, per_second};
+use unroll::run::{Reading, Texts};
+use unroll::text::Level;
+use unroll::vectors::WordVectors;
+use unroll::vectors::formats::{Format, write};
+use unroll::vectors::train::{self, Loss, Model, TrainOptions, Trainer};
+
+use super::format_parser;
+use crate::interrupt;
+use crate::scratch::Scratch;
+use crate::train::threads;
+
+/// Where nobody watches a bar, a line comes this often.
+const EVERY: Duration = Duration::from_secs(15);
+
+/// Trains word vectors on a text: words with blanks between them, a sentence a line.
+///
+/// The vectors depend on the text, the options and the seed, and not on the number of threads.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    unroll vectors train books.txt --out books.bin\n  \
+    unroll vectors train books.txt --model skipgram --size 300 --epochs 10 --out books.safetensors\n  \
+    zcat huge.gz | unroll vectors train - --min-count 20 --out huge.bin\n\
+    Ctrl-C ends the training early and writes the vectors as they are.")]
+pub(crate) struct Train {
+    /// The text: files, folders, gzip, - for standard input, or a token file of words
+    #[arg(required = true)]
+    text: Vec<PathBuf>,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Its format [default: what its name ends in: .bin, .npy, .safetensors, .tsv, else word2vec's text]
+    #[arg(long, value_name = "FORMAT", value_parser = format_parser())]
+    to: Option<Format>,
+    /// cbow predicts a word from the mean of its neighbours, skipgram from each of them
+    #[arg(long, default_value = "cbow", value_parser = ["cbow", "skipgram"])]
+    model: String,
+    /// negative tells words from noise
+    #[arg(long, default_value = "negative", value_parser = ["negative"])]
+    loss: String,
+    /// Elements of a vector
+    #[arg(long, visible_alias = "dim", default_value_t = 100, value_name = "N")]
+    size: usize,
+    /// Neighbours on each side: from one to so many, drawn anew for each word
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    window: usize,
+    /// Words of noise that a prediction counts against
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    negative: usize,
+    /// Words of a larger share of the text are left out now and then; 0 keeps all
+    #[arg(long, default_value_t = 1e-3, value_name = "SHARE")]
+    sample: f64,
+    /// Words that are seen less often are left out
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    min_count: u64,
+    /// Passes over the text
+    #[arg(long, visible_alias = "iter", default_value_t = 5, value_name = "N")]
+    epochs: usize,
+    /// The first learning rate; it falls in a straight line
+    #[arg(long, visible_alias = "alpha", default_value_t = 0.025, value_name = "RATE")]
+    learning_rate: f64,
+    /// Words of a batch, whose gradients belong to the same vectors: a small vocabulary may need fewer
+    #[arg(long, default_value_t = TrainOptions::default().batch, value_name = "N")]
+    batch_words: usize,
+    /// What all random numbers follow from
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Threads [default: all cores]; the vectors do not depend on it
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// A JSON object a line instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl Train {
+    pub(crate) fn run(self) -> Result<()> {
+        let options = self.options()?;
+        options.check()?;
+        writable(&self.out)?;
+        install_sigbus_handler()?;
+        let stop = interrupt::flag("stopping; the vectors are written as they are")?;
+        let scratch = Scratch::make("vectors")?;
+        let data = DataConfig {
+            train: self.text.clone(),
+            level: Level::Word,
+            min_count: self.min_count,
+            ..DataConfig::default()
+        };
+        let reading = Reading {
+            folder: scratch.path(),
+            threads: options.threads,
+            progress: None,
+            cancel: Some(&*stop),
+            columns: &[],
+        };
+        let texts = Texts::read(&RunConfig { data, ..RunConfig::default() }, reading, None)?;
+        let epochs = options.epochs;
+        let mut trainer = Trainer::new(&*texts.train, texts.tokenizer.vocabulary(), options)?;
+        let mut show = Show::new(&trainer.progress(), trainer.words(), self.json)?;
+        let mut ended = 0;
+        while !stop.load(Ordering::Relaxed) && trainer.step()? {
+            let losses = trainer.losses();
+            if losses.len() > ended {
+                ended = losses.len();
+                show.epoch(ended, epochs, losses[ended - 1], &trainer.progress())?;
+            } else {
+                show.at(&trainer.progress(), epochs)?;
+            }
+        }
+        let stopped = ended < epochs;
+        let progress = trainer.progress();
+        self.write(&trainer.finish()?.vectors, show)?;
+        match stopped {
+            true => Err(Error::interrupted(format!(
+                "stopped after {} of {} words; the vectors are those that it had by then",
+                count(progress.words),
+                count(progress.of)
+            ))),
+            false => Ok(()),
+        }
+    }
+
+    fn options(&self) -> Result<TrainOptions> {
+        Ok(TrainOptions {
+            model: self.model.parse::<Model>()?,
+            loss: self.loss.parse::<Loss>()?,
+            size: self.size,
+            window: self.window,
+            negative: self.negative,
+            sample: self.sample,
+            min_count: self.min_count,
+            epochs: self.epochs,
+            learning_rate: self.learning_rate,
+            batch: self.batch_words,
+            seed: self.seed,
+            threads: threads(self.threads)?,
+            ..TrainOptions::default()
+        })
+    }
+
+    fn write(&self, vectors: &WordVectors, mut show: Show) -> Result<()> {
+        let format = self.to.unwrap_or_else(|| Format::of_name(&self.out));
+        let written = write(&self.out, vectors, format)?;
+        for path in written {
+            let size = path.metadata().map_or(0, |metadata| metadata.len());
+            show.line(&format!("{}: {}, {}", path.display(), format, bytes(size)))?;
+            show.object(&json!({ "event": "written", "file": path, "bytes": size }))?;
+        }
+        Ok(())
+    }
+}
+
+/// Refuses an output that could not be written in the end.
+fn writable(out: &Path) -> Result<()> {
+    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let wrong = if out.is_dir() {
+        format!("{} is a folder", out.display())
+    } else if !folder.is_dir() {
+        format!("there is no folder {}", folder.display())
+    } else {
+        return Ok(());
+    };
+    Err(Error::option("--out", wrong).mend("name a file in a folder that exists"))
+}
+
+/// What is printed meanwhile.
+struct Show {
+    progress: Progress,
+    json: bool,
+    began: Instant,
+    last: Instant,
+}
+
+impl Show {
+    fn new(progress: &train::Progress, words: usize, json: bool) -> Result<Show> {
+        let now = Instant::now();
+        let mut show = Show { progress: Progress::new(progress.of, !json), json, began: now, last: now };
+        show.line(&format!("{} words to read, vectors of {} different", count(progress.of), count(words as u64)))?;
+        show.object(&json!({ "event": "begun", "words": progress.of, "vocabulary": words }))?;
+        Ok(show)
+    }
+
+    fn line(&mut self, text: &str) -> Result<()> {
+        if self.json { Ok(()) } else { self.progress.line(text) }
+    }
+
+    fn object(&mut self, object: &serde_json::Value) -> Result<()> {
+        if self.json { self.progress.line(&json_line(object)?) } else { Ok(()) }
+    }
+
+    /// Words a second, and the time that is left.
+    fn pace(&self, progress: &train::Progress) -> (f64, Duration) {
+        let rate = progress.words as f64 / self.began.elapsed().as_secs_f64().max(1e-9);
+        let left = (progress.of - progress.words) as f64 / rate.max(1e-9);
+        (rate, Duration::from_secs_f64(left.min(1e9)))
+    }
+
+    fn at(&mut self, progress: &train::Progress, epochs: usize) -> Result<()> {
+        // A look at the clock a batch costs nothing beside it.
+        let live = self.progress.is_live();
+        if self.last.elapsed() < if live { Duration::from_millis(100) } else { EVERY } {
+            return Ok(());
+        }
+        self.last = Instant::now();
+        let (rate, left) = self.pace(progress);
+        let train::Progress { epoch, words, of, loss, learning_rate } = progress;
+        if live {
+            let rate = per_second(rate);
+            self.progress.at(*words, format!("loss {loss:.4}  {rate} words/s  {} left", duration(left)));
+            return Ok(());
+        }
+        self.line(&format!(
+            "epoch {epoch}/{epochs} | {:.0} % | loss {loss:.4} | rate {learning_rate:.2e} | {} words/s | {} left",
+            100.0 * *words as f64 / *of as f64,
+            per_second(rate),
+            duration(left)
+        ))?;
+        self.object(&json!({ "event": "step", "progress": progress, "words_per_s": rate }))
+    }
+
+    fn epoch(&mut self, ended: usize, epochs: usize, loss: f64, progress: &train::Progress) -> Result<()> {
+        self.last = Instant::now();
+        let (rate, left) = self.pace(progress);
+        let left = if ended < epochs { format!(" | {} left", duration(left)) } else { String::new() };
+        let time = duration(self.began.elapsed());
+        self.line(&format!("epoch {ended}/{epochs} | loss {loss:.4} | {} words/s | {time}{left}", per_second(rate)))?;
+        self.object(
+            &json!({ "event": "epoch", "epoch": ended, "loss": loss, "words": progress.words, "words_per_s": rate }),
+        )
+    }
+}

@@ -1,0 +1,169 @@
+//! Which words of the text a group trains on, with which neighbours and against which noise.
+//!
+//! Whether a word is kept, how wide its window is and which noise a group has follow from the seed, the epoch and the
+//! position alone, so any thread can find out for any group.
+
+use unroll_kernels::skipgram::Window;
+
+use super::options::TrainOptions;
+use crate::error::{Error, Result};
+use crate::noise::Alias;
+use crate::random::{Key, Purpose};
+use crate::text::Vocabulary;
+
+/// Words of the text that a group is responsible for, kept or not. A multiple of 4.
+pub(super) const GROUP: usize = 32;
+
+/// Noise words of a group.
+pub(super) const NOISE: usize = 32;
+
+/// Words beyond a group's that are looked at for its neighbours, for each word of the window.
+const REACH: usize = 16;
+
+/// A word that is always kept.
+const ALWAYS: u32 = 1 << 31;
+
+/// The words of a text and how they are drawn.
+pub(super) struct Sampler {
+    /// (V) Of each word, the number of 2^31 draws in which it is kept; 0 for what is no word.
+    keep: Vec<u32>,
+    /// The end of a sentence.
+    eos: Option<u32>,
+    noise: Alias,
+    window: usize,
+    pub(super) key: Key,
+}
+
+/// A batch's part of the text, with what stands around it.
+pub(super) struct Text {
+    /// Which words of the text `tokens` are.
+    pub(super) first: u64,
+    pub(super) tokens: Vec<u32>,
+    /// The pass.
+    pub(super) epoch: u64,
+}
+
+/// What a group trains on.
+#[derive(Default)]
+pub(super) struct Sample {
+    /// The words that were kept: some of the text before the group, its own and some of those after it.
+    pub(super) words: Vec<u32>,
+    /// Which of them are the group's own.
+    pub(super) own: std::ops::Range<usize>,
+    /// Of each of its own, the neighbours among `words`.
+    pub(super) windows: Vec<Window>,
+    /// Words of the text that the group has, known and kept or not.
+    pub(super) read: u64,
+    /// Words that are none of the neighbours.
+    pub(super) noise: Vec<u32>,
+    /// Of each of its own, where its sentence begins and ends.
+    sentences: Vec<(usize, usize)>,
+}
+
+impl Sampler {
+    /// Draws of the words of `vocabulary` that come often enough.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where no word does.
+    pub(super) fn new(vocabulary: &Vocabulary, options: &TrainOptions) -> Result<Self> {
+        let special = [vocabulary.unknown(), vocabulary.eos()];
+        let ids = 0..vocabulary.len() as u32;
+        let count = |id: u32| match vocabulary.count(id) {
+            count if special.contains(&Some(id)) || count < options.min_count => 0,
+            count => count,
+        };
+        let counts: Vec<u64> = ids.map(count).collect();
+        let total: u64 = counts.iter().sum();
+        if total == 0 {
+            let what = format!("no word of the text comes {} times", options.min_count);
+            return Err(Error::option("--min-count", what).mend("give a longer text, or a smaller number"));
+        }
+        // word2vec's formula; see `train`.
+        let limit = options.sample * total as f64;
+        let keep = |&count: &u64| {
+            let share = if limit > 0.0 { limit / count as f64 } else { 1.0 };
+            let kept = (share.sqrt() + share).min(1.0);
+            if count == 0 { 0 } else { ((kept * f64::from(ALWAYS)) as u32).max(1) }
+        };
+        Ok(Self {
+            keep: counts.iter().map(keep).collect(),
+            eos: vocabulary.eos(),
+            noise: Alias::unigram(&counts, 0.75)?,
+            window: options.window,
+            key: Key::new(options.seed, Purpose::Vectors),
+        })
+    }
+
+    /// How many words have a vector.
+    pub(super) fn words(&self) -> usize {
+        self.keep.iter().filter(|&&keep| keep > 0).count()
+    }
+
+    /// Words around a group that are looked at.
+    pub(super) fn margin(&self) -> usize {
+        (REACH * self.window).next_multiple_of(4)
+    }
+
+    /// Whether `word` is a word that is trained.
+    pub(super) fn is_word(&self, word: u32) -> bool {
+        self.keep[word as usize] > 0
+    }
+
+    pub(super) fn keeps(&self, key: Key, at: u64, word: u32) -> bool {
+        let limit = self.keep[word as usize];
+        limit == ALWAYS || limit > 0 && key.word(at) >> 1 < limit
+    }
+
+    /// What the group of the positions `range` trains on.
+    pub(super) fn draw(&self, text: &Text, range: std::ops::Range<u64>, sample: &mut Sample) {
+        let Sample { words, own, windows, read, noise, sentences } = sample;
+        let key = self.key.step(text.epoch);
+        let at = |position: u64| text.tokens[(position - text.first) as usize];
+        let ends = |word: u32| Some(word) == self.eos;
+        words.clear();
+        // Neighbours before the group, the nearest first.
+        let before = (text.first..range.start).rev().map(|p| (p, at(p))).take_while(|&(_, word)| !ends(word));
+        words.extend(before.filter(|&(p, word)| self.keeps(key, p, word)).map(|(_, word)| word).take(self.window));
+        words.reverse();
+        own.start = words.len();
+        sentences.clear();
+        *read = range.end - range.start;
+        let mut first = 0;
+        for p in range.clone() {
+            let word = at(p);
+            if ends(word) {
+                close(sentences, words.len());
+                first = words.len();
+                *read -= 1;
+            } else if self.keeps(key, p, word) {
+                words.push(word);
+                sentences.push((first, usize::MAX));
+            }
+        }
+        own.end = words.len();
+        let last = text.first + text.tokens.len() as u64;
+        let after = (range.end..last).map(|p| (p, at(p))).take_while(|&(_, word)| !ends(word));
+        words.extend(after.filter(|&(p, word)| self.keeps(key, p, word)).map(|(_, word)| word).take(self.window));
+        close(sentences, words.len());
+        windows.clear();
+        let widths = key.layer(1);
+        for (i, &(first, end)) in sentences.iter().enumerate() {
+            let (own, draw) = (own.start + i, widths.word(range.start + i as u64));
+            let width = 1 + ((u64::from(draw) * self.window as u64) >> 32) as usize;
+            let window = [first.max(own.saturating_sub(width)), own, own + 1, end.min(own + 1 + width)];
+            let [first, own, after, end] = window.map(|i| i as u32);
+            windows.push(Window { first, own, after, end });
+        }
+        noise.clear();
+        let (key, number) = (key.layer(2), range.start / GROUP as u64);
+        for block in 0..NOISE as u64 / 2 {
+            let [a, b, c, d] = key.words_at(number * (NOISE as u64 / 2) + block);
+            noise.extend([(a, b), (c, d)].map(|(a, b)| self.noise.sample(u64::from(a) << 32 | u64::from(b))));
+        }
+    }
+}
+
+/// Ends the sentence that the last words belong to.
+fn close(sentences: &mut [(usize, usize)], end: usize) {
+    sentences.iter_mut().rev().take_while(|sentence| sentence.1 == usize::MAX).for_each(|sentence| sentence.1 = end);
+}

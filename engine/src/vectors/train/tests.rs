@@ -1,0 +1,176 @@
+use std::sync::atomic::AtomicBool;
+
+use unroll_kernels::Isa;
+
+use super::sampling::Sample;
+use super::*;
+use crate::corpus::MemoryTokens;
+use crate::text::{Level, TextOptions, Tokenizer};
+
+/// A text of pairs of topics: words of one topic stand in the same sentences.
+fn topics(sentences: u64) -> String {
+    let key = Key::new(5, Purpose::Source);
+    let mut text = String::new();
+    for i in 0..sentences {
+        let topic = key.below(10 * i, 4);
+        let words: Vec<String> = (1..9)
+            .map(|j| format!("{}{}", ["ship", "bread", "horse", "song"][topic as usize], key.below(10 * i + j, 12)))
+            .collect();
+        text += &words.join(" ");
+        text += "\n";
+    }
+    text
+}
+
+fn tokens(text: &str) -> (Tokenizer, MemoryTokens) {
+    let options = TextOptions { level: Level::Word, ..TextOptions::default() };
+    MemoryTokens::from_text(text, &options).unwrap()
+}
+
+fn small(model: Model) -> TrainOptions {
+    TrainOptions { model, size: 20, sample: 0.0, min_count: 1, epochs: 3, batch: 256, ..TrainOptions::default() }
+}
+
+fn run((tokenizer, tokens): &(Tokenizer, MemoryTokens), options: TrainOptions) -> Trained {
+    train(tokens, tokenizer.vocabulary(), options, |_| Ok(()), &AtomicBool::new(false)).unwrap()
+}
+
+fn bits(trained: &Trained) -> Vec<u32> {
+    let rows = (0..trained.vectors.len()).flat_map(|i| trained.vectors.row(i));
+    rows.map(|x| x.to_bits()).chain(trained.losses.iter().map(|x| (*x as f32).to_bits())).collect()
+}
+
+const KINDS: [Model; 2] = [Model::SkipGram, Model::Cbow];
+
+#[test]
+fn bits_do_not_depend_on_threads_or_registers() {
+    let text = tokens(&topics(300));
+    for model in KINDS {
+        let options = TrainOptions { sample: 1e-2, ..small(model) };
+        let one = bits(&run(&text, options.clone()));
+        for threads in [2, 5] {
+            let many = bits(&run(&text, TrainOptions { threads, ..options.clone() }));
+            assert_eq!(many, one, "{model} on {threads} threads");
+        }
+        for isa in unroll_kernels::isa::sets_under_test().into_iter().filter(|isa| *isa != Isa::PORTABLE) {
+            assert_eq!(bits(&run(&text, TrainOptions { isa, ..options.clone() })), one, "{model} on {isa}");
+        }
+        let other = bits(&run(&text, TrainOptions { seed: 2, ..options }));
+        assert_ne!(other, one, "another seed gives other vectors");
+    }
+}
+
+/// The mean cosine of words of the same topic, and of words of different ones.
+fn cosines(vectors: &WordVectors) -> [f64; 2] {
+    let mut sums = [(0.0, 0); 2];
+    for i in 0..vectors.len() {
+        for j in 0..i {
+            let dot = |a: usize, b: usize| -> f64 {
+                vectors.row(a).iter().zip(vectors.row(b)).map(|(x, y)| f64::from(x * y)).sum()
+            };
+            let same = vectors.word(i)[..3] == vectors.word(j)[..3];
+            let sum = &mut sums[usize::from(!same)];
+            *sum = (sum.0 + dot(i, j) / (dot(i, i) * dot(j, j)).sqrt(), sum.1 + 1);
+        }
+    }
+    sums.map(|(sum, count)| sum / f64::from(count))
+}
+
+#[test]
+fn words_of_a_topic_come_to_lie_together() {
+    let text = tokens(&topics(1000));
+    for model in KINDS {
+        let trained = run(&text, TrainOptions { epochs: 5, ..small(model) });
+        let [same, different] = cosines(&trained.vectors);
+        assert!(same > different + 0.5, "{model}: {same} in a topic, {different} between topics");
+        assert!(trained.losses.windows(2).all(|pair| pair[1] < pair[0]), "{model}: {:?}", trained.losses);
+        assert_eq!(trained.vectors.len(), 48);
+    }
+}
+
+#[test]
+fn rare_words_and_the_ends_of_lines_have_no_vector() {
+    let text = tokens(&format!("{}once\n", topics(100)));
+    let vocabulary = text.0.vocabulary();
+    let trained = run(&text, TrainOptions { min_count: 2, epochs: 1, ..small(Model::Cbow) });
+    assert_eq!(trained.vectors.find("once"), None);
+    assert_eq!(trained.vectors.find("<eos>"), None);
+    let special = 1 + vocabulary.unknown().map_or(0, |_| 1);
+    assert_eq!(trained.vectors.len(), vocabulary.len() - special - 1);
+    assert!(trained.vectors.count(0) >= trained.vectors.count(1));
+    let none = TrainOptions { min_count: 10_000, ..small(Model::Cbow) };
+    let error = train(&text.1, vocabulary, none, |_| Ok(()), &AtomicBool::new(false)).err().unwrap();
+    assert_eq!(error.exit_code(), 2);
+}
+
+#[test]
+fn a_training_that_runs_away_says_so() {
+    let text = tokens(&topics(200));
+    let options = TrainOptions { learning_rate: 1e30, ..small(Model::SkipGram) };
+    let error = train(&text.1, text.0.vocabulary(), options, |_| Ok(()), &AtomicBool::new(false)).err().unwrap();
+    assert_eq!(error.exit_code(), 4, "{error}");
+}
+
+#[test]
+fn options_that_cannot_be_are_named() {
+    let wrong = [
+        (TrainOptions { size: 0, ..small(Model::Cbow) }, "--size"),
+        (TrainOptions { window: 0, ..small(Model::Cbow) }, "--window"),
+        (TrainOptions { negative: 0, ..small(Model::Cbow) }, "--negative"),
+        (TrainOptions { sample: -1.0, ..small(Model::Cbow) }, "--sample"),
+        (TrainOptions { learning_rate: f64::NAN, ..small(Model::Cbow) }, "--learning-rate"),
+    ];
+    for (options, name) in wrong {
+        assert!(options.check().unwrap_err().to_string().starts_with(name), "{name}");
+    }
+}
+
+/// Every window that is drawn, against a slow account of which words are kept and which sentence they are in.
+#[test]
+fn windows_hold_the_kept_neighbours_of_the_same_sentence() {
+    let (tokenizer, memory) = tokens(&topics(60));
+    let vocabulary = tokenizer.vocabulary();
+    let options = TrainOptions { sample: 3e-3, window: 3, ..small(Model::SkipGram) };
+    let sampler = Sampler::new(vocabulary, &options).unwrap();
+    let all = memory.tokens().to_vec();
+    let eos = vocabulary.eos().unwrap();
+    let count = all.len() as u64;
+    let mut kept: Vec<(u32, usize)> = Vec::new();
+    let (mut own, mut centres, mut widest) = (0, Vec::new(), 0);
+    for first in (0..count).step_by(GROUP) {
+        let text = Text { first: 0, tokens: all.clone(), epoch: 7 };
+        let mut sample = Sample::default();
+        sampler.draw(&text, first..(first + GROUP as u64).min(count), &mut sample);
+        own += sample.own.len();
+        for (i, window) in sample.windows.iter().enumerate() {
+            let words = window.inputs().map(|n| sample.words[n]).collect::<Vec<_>>();
+            assert!((window.own - window.first).max(window.end - window.after) <= 3);
+            widest = widest.max(words.len());
+            centres.push((sample.words[sample.own.start + i], words));
+        }
+    }
+    let mut sentence = 0;
+    for (at, &word) in all.iter().enumerate() {
+        if word == eos {
+            sentence += 1;
+        } else if sampler.keeps(sampler.key.step(7), at as u64, word) {
+            kept.push((word, sentence));
+        }
+    }
+    assert_eq!(own, kept.len());
+    assert!(own > 200 && own < all.len() - 60 - 50, "{own} of {} words are kept", all.len());
+    assert_eq!(widest, 6);
+    for (i, (word, neighbours)) in centres.iter().enumerate() {
+        assert_eq!(*word, kept[i].0);
+        let near = |range: std::ops::Range<usize>| {
+            let same = kept[range].iter().filter(|near| near.1 == kept[i].1);
+            same.map(|near| near.0).collect::<Vec<_>>()
+        };
+        let matches = (1..=3).any(|width| {
+            let mut want = near(i.saturating_sub(width)..i);
+            want.extend(near(i + 1..kept.len().min(i + 1 + width)));
+            want == *neighbours
+        });
+        assert!(matches, "neighbours of word {i}");
+    }
+}
