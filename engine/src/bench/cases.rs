@@ -5,7 +5,7 @@ use super::training::{Stream, Training};
 use super::{median, peak_memory};
 use crate::error::{Error, Result};
 use crate::exec::Profile;
-use crate::graph::{Graph, ModelConfig};
+use crate::graph::{Graph, ModelConfig, Role};
 use crate::network::{LossScale, Network, NetworkOptions};
 use crate::random::{Key, Purpose};
 use crate::train::OptimizerOptions;
@@ -23,6 +23,8 @@ pub struct Case {
     pub(super) steps: usize,
     /// Words of each row, where the rows of a batch are padded.
     pub(super) lengths: Option<Vec<usize>>,
+    /// Whether tokens come as often as Zipf's law says, rather than all alike.
+    pub(super) zipf: bool,
     pub(super) task: Task,
     pub(super) loss_scale: LossScale,
     pub(super) optimizer: OptimizerOptions,
@@ -130,7 +132,19 @@ impl Case {
         let sequence = Graph::new(&model, vocabulary)?.is_sequence();
         let task = if sequence { Task::Train } else { Task::Classify { classes: vocabulary as u32 } };
         let loss_scale = LossScale::Mean;
-        Ok(Self { name, model, vocabulary, rows, steps, lengths: None, task, loss_scale, optimizer, lr: 0.0 })
+        Ok(Self {
+            name,
+            model,
+            vocabulary,
+            rows,
+            steps,
+            lengths: None,
+            zipf: false,
+            task,
+            loss_scale,
+            optimizer,
+            lr: 0.0,
+        })
     }
 
     /// The case of this name, changed as the options say.
@@ -141,7 +155,8 @@ impl Case {
     pub fn new(name: &str, options: &CaseOptions) -> Result<Self> {
         let Some(mut case) = models::find(name, options)? else {
             let known = models::NAMES.join(", ");
-            return Err(Error::usage(format!("no case is named `{name}`")).mend(format!("known: {known}, gemm:MxKxN")));
+            return Err(Error::usage(format!("no case is named `{name}`"))
+                .mend(format!("known: {known}, zipf:WORDS:HEAD:RULE, gemm:MxKxN")));
         };
         if case.task != Task::Generate {
             case.rows = options.rows.unwrap_or(case.rows);
@@ -152,7 +167,7 @@ impl Case {
 
     /// The tokens that the case trains on.
     pub fn stream(&self) -> Stream {
-        Stream { vocabulary: self.vocabulary }
+        Stream { vocabulary: self.vocabulary, zipf: self.zipf }
     }
     /// T and N.
     pub fn sizes(&self) -> (usize, usize) {
@@ -324,7 +339,11 @@ impl Case {
     /// Floating-point operations of the products for each thing counted: forward, and twice that for backward.
     fn flops(&self) -> Result<f64> {
         let graph = Graph::new(&self.model, self.vocabulary)?;
-        let kernels = graph.params().iter().filter(|p| p.shape.len() == 2 && !p.name.ends_with("bias"));
+        // Of a head that reads some words a step, what it reads is not known here.
+        let kernels = graph
+            .params()
+            .iter()
+            .filter(|p| p.shape.len() == 2 && !p.name.ends_with("bias") && p.role != Role::WordKernel);
         let one_hot = graph.nodes().first().is_some_and(|node| node.config.kind() == "one_hot");
         // Look-ups are no products: tables, and the kernel behind a one-hot input.
         let products = kernels.enumerate().filter(|(i, p)| !(p.name.ends_with("embeddings") || one_hot && *i == 0));

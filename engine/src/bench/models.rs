@@ -2,7 +2,7 @@
 
 use super::cases::{Case, CaseOptions, Task};
 use crate::error::{Error, Result};
-use crate::graph::ModelConfig;
+use crate::graph::{HeadConfig, HeadKind, ModelConfig};
 use crate::network::LossScale;
 use crate::random::{Key, Purpose};
 use crate::train::{OptimizerOptions, Rule};
@@ -58,8 +58,39 @@ pub(super) fn find(name: &str, options: &CaseOptions) -> Result<Option<Case>> {
         "head100k" => head("head100k", 100_000, options)?,
         "gen512" => generation("gen512", &CHAR512, options)?,
         "gen650" => generation("gen650", &WORD650, options)?,
-        _ => return Ok(None),
+        _ => match name.strip_prefix("zipf:") {
+            Some(rest) => zipf(name, rest, options)?,
+            None => return Ok(None),
+        },
     }))
+}
+
+/// `zipf:V:HEAD:RULE`: a word model of one LSTM of 256 units over V words that come as Zipf's law says, with a head and a rule.
+fn zipf(name: &str, rest: &str, options: &CaseOptions) -> Result<Case> {
+    let mut parts = rest.split(':');
+    let vocabulary: Option<usize> = parts.next().and_then(|words| words.parse().ok()).filter(|&words| words > 0);
+    let (head, rule) = (parts.next().unwrap_or("softmax"), parts.next().unwrap_or("sgd"));
+    let kinds = HeadKind::WORDS;
+    let rule = match rule {
+        "sgd" => Some(Rule::Sgd),
+        "adagrad" => Some(Rule::Adagrad { epsilon: 1e-10, epsilon_inside: false }),
+        _ => None,
+    };
+    let (Some(vocabulary), Some(rule), true, None) = (vocabulary, rule, kinds.contains(&head), parts.next()) else {
+        return Err(Error::usage(format!("no case is named `{name}`")).mend(format!(
+            "write zipf:WORDS:HEAD:RULE, such as zipf:100000:sampled_softmax:adagrad; heads: {}; rules: sgd, adagrad",
+            kinds.join(", ")
+        )));
+    };
+    let base = Lm { name: "zipf", embedding: 256, hidden: 256, layers: 1, vocabulary, ..WORD650 };
+    let mut case = language_model(&base, options)?;
+    case.model.head = parse_head(head)?;
+    let optimizer = OptimizerOptions { clip_norm: Some(5.0), ..OptimizerOptions::new(rule) };
+    Ok(Case { name: name.to_owned(), zipf: true, optimizer, ..case })
+}
+
+fn parse_head(kind: &str) -> Result<HeadConfig> {
+    toml::from_str(&format!("kind = \"{kind}\"")).map_err(|e| Error::run(format!("a case's head: {e}")))
 }
 
 /// The language model `base`, which writes one token after the other.
@@ -111,6 +142,7 @@ fn language_model(lm: &Lm, options: &CaseOptions) -> Result<Case> {
         rows: lm.rows,
         steps: options.steps.unwrap_or(lm.steps),
         lengths: None,
+        zipf: false,
         task: Task::Train,
         loss_scale: LossScale::Mean,
         optimizer: OptimizerOptions { clip_norm: Some(5.0), ..OptimizerOptions::new(Rule::Sgd) },
@@ -139,6 +171,7 @@ fn head(name: &str, vocabulary: usize, options: &CaseOptions) -> Result<Case> {
         rows: 1024,
         steps: 1,
         lengths: None,
+        zipf: false,
         task: Task::Gradient { width },
         loss_scale: LossScale::Mean,
         optimizer: OptimizerOptions::new(Rule::Sgd),
@@ -161,6 +194,7 @@ fn bilstm(name: &str, steps: usize, options: &CaseOptions) -> Result<Case> {
         rows: 64,
         steps: options.steps.unwrap_or(steps),
         lengths: None,
+        zipf: false,
         task: Task::Classify { classes: 2 },
         loss_scale: LossScale::Mean,
         optimizer: OptimizerOptions::new(Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }),
@@ -184,6 +218,7 @@ fn nnlm(name: &str, rows: usize) -> Result<Case> {
         rows,
         steps: 6,
         lengths: None,
+        zipf: false,
         task: Task::Classify { classes: WORDS },
         loss_scale: LossScale::Mean,
         optimizer: OptimizerOptions::new(Rule::Sgd),

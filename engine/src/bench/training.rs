@@ -8,19 +8,27 @@ use crate::train::{Optimizer, StepAt, Stepped, step};
 use std::sync::Arc;
 use unroll_kernels::profile::{self, Phase};
 
-/// The tokens of a bench: N endless streams drawn uniformly at random.
+/// The tokens of a bench: N endless streams drawn at random, uniformly or by Zipf's law.
 ///
 /// Token `p` of stream `n` is a function of the two, so that a corpus with the same tokens can be written and trained on.
 #[derive(Clone, Copy, Debug)]
 pub struct Stream {
     /// Tokens are below this.
     pub vocabulary: usize,
+    /// Token r comes with probability ln((r + 2) / (r + 1)) / ln(V + 1) rather than 1 / V.
+    pub zipf: bool,
 }
 
 impl Stream {
     /// Token `position` of stream `row`.
     pub fn token(self, row: usize, position: u64) -> u32 {
-        Key::new(1, Purpose::Bench).layer(row).below(position, self.vocabulary as u64) as u32
+        let key = Key::new(1, Purpose::Bench).layer(row);
+        if !self.zipf {
+            return key.below(position, self.vocabulary as u64) as u32;
+        }
+        // The inverse of the distribution's sum, ln(r + 2) / ln(V + 1).
+        let rank = (key.uniform_f64(position) * (self.vocabulary as f64 + 1.0).ln()).exp() - 1.0;
+        (rank as u32).min(self.vocabulary as u32 - 1)
     }
 
     /// Fills inputs and next tokens, each (T, N), of batch `index`.

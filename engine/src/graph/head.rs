@@ -2,75 +2,11 @@
 
 use super::config::{HeadKind, Initializer, LayerConfig, Loss};
 use super::params::{ParamList, Role, positive};
+use super::parting::{Parting, TailShape, adaptive, cluster_step, clusters};
 use super::shape::Shape;
 use super::{Graph, Source};
 use crate::error::{Error, Result};
-use std::ops::Range;
 use std::sync::Arc;
-
-/// How the words are parted, by rank: the most frequent word has rank 0.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) enum Parting {
-    /// Not at all.
-    #[default]
-    Whole,
-    /// How many words stand in the first softmax, and the clusters of the others.
-    Clusters(usize, Vec<Cluster>),
-    /// Where each class begins, and the number of words.
-    Classes(Vec<u32>),
-}
-
-/// Words that have a softmax of their own.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Cluster {
-    /// Ranks.
-    pub(crate) words: Range<usize>,
-    /// Inputs of its softmax.
-    pub(crate) inputs: usize,
-}
-
-/// Nanoseconds that a logit, a multiplication of it, and a parameter in a step of so many rows cost: of the order that a core of
-/// a server has, which is what cut-offs need.
-const LOGIT_NS: f64 = 1.5;
-const PRODUCT_NS: f64 = 0.05;
-const PARAMETER_NS: f64 = 1.6;
-const ROWS: f64 = 512.0;
-
-/// Most clusters that are chosen.
-const MOST_CLUSTERS: usize = 5;
-
-/// Words and their order by frequency.
-#[derive(Clone, Debug)]
-pub(crate) struct Ranks {
-    /// The word of each rank; empty where words stand in that order.
-    words: Vec<u32>,
-    /// The rank of each word; empty alike.
-    ranks: Vec<u32>,
-}
-
-impl Ranks {
-    /// The most frequent word first; of words that are as frequent, the one with the lower number.
-    pub(crate) fn new(counts: &[u64]) -> Self {
-        if counts.is_sorted_by(|a, b| a >= b) {
-            return Self { words: Vec::new(), ranks: Vec::new() };
-        }
-        let mut words: Vec<u32> = (0..counts.len() as u32).collect();
-        words.sort_by_key(|&word| std::cmp::Reverse(counts[word as usize]));
-        let mut ranks = vec![0; words.len()];
-        words.iter().enumerate().for_each(|(rank, &word)| ranks[word as usize] = rank as u32);
-        Self { words, ranks }
-    }
-
-    /// The rank of a word.
-    pub(crate) fn of(&self, word: u32) -> u32 {
-        self.ranks.get(word as usize).copied().unwrap_or(word)
-    }
-
-    /// The word of a rank.
-    pub(crate) fn word(&self, rank: usize) -> usize {
-        self.words.get(rank).map_or(rank, |&word| word as usize)
-    }
-}
 
 impl Graph {
     /// How often each word comes: as the graph was told, else by Zipf's law, the words in the order of their frequency.
@@ -129,7 +65,7 @@ impl Graph {
             return Err(Error::usage(what).mend("leave units out, and reshape its input first if it has more axes"));
         }
         positive(name, "the number of inputs", width)?;
-        self.parting = self.part_words(width)?;
+        self.parting = self.part_words(width);
         let bias = layer.use_bias.unwrap_or(true);
         let drawn = layer.kernel_initializer.or(self.config.initializer).unwrap_or(Initializer::GlorotUniform);
         let start = layer.bias_initializer.or(self.config.initializer).unwrap_or(Initializer::Zeros);
@@ -141,21 +77,24 @@ impl Graph {
             list.push(format!("{name}/{what}"), role, shape, if is_bias { start } else { drawn }).map(|_| ())
         };
         match &self.parting {
-            Parting::Clusters(first, clusters) => {
-                let columns = first + clusters.len();
-                push("kernel", Role::Kernel, &[width, columns])?;
-                push("bias", Role::Bias, &[columns])?;
-                for (i, Cluster { words, inputs }) in clusters.iter().enumerate() {
-                    push(&format!("cluster_{i}_projection"), Role::Kernel, &[width, *inputs])?;
-                    push(&format!("cluster_{i}_kernel"), Role::Kernel, &[*inputs, words.len()])?;
-                    push(&format!("cluster_{i}_bias"), Role::Bias, &[words.len()])?;
+            Parting::Clusters(first, tails) => {
+                let columns = first + tails.len();
+                if columns > 1 {
+                    push("kernel", Role::Kernel, &[width, columns])?;
+                    push("bias", Role::Bias, &[columns])?;
                 }
-            }
-            Parting::Classes(starts) => {
-                push("class_kernel", Role::Kernel, &[width, starts.len() - 1])?;
-                push("class_bias", Role::Bias, &[starts.len() - 1])?;
-                push("kernel", Role::WordKernel, &[words, width])?;
-                push("bias", Role::WordBias, &[words])?;
+                for (i, tail) in tails.iter().enumerate() {
+                    let inputs = tail.inputs.unwrap_or(width);
+                    if tail.inputs.is_some() {
+                        push(&format!("tail_{i}_projection"), Role::Kernel, &[width, inputs])?;
+                    }
+                    if tail.clusters() > 1 {
+                        push(&format!("tail_{i}_clusters_kernel"), Role::Kernel, &[inputs, tail.clusters()])?;
+                        push(&format!("tail_{i}_clusters_bias"), Role::Bias, &[tail.clusters()])?;
+                    }
+                    push(&format!("tail_{i}_kernel"), Role::WordKernel, &[tail.words(), inputs])?;
+                    push(&format!("tail_{i}_bias"), Role::WordBias, &[tail.words()])?;
+                }
             }
             Parting::Whole => {
                 // Of a tree, one fewer decisions than words; of one word, one that is never asked for.
@@ -167,24 +106,31 @@ impl Graph {
         Ok(input.with_dims(vec![words]))
     }
 
-    /// Parts the words among clusters or classes.
-    fn part_words(&self, width: usize) -> Result<Parting> {
-        let (head, words) = (&self.config.head, self.classes);
+    /// Parts the words among clusters.
+    fn part_words(&self, width: usize) -> Parting {
+        let (head, words) = (&self.config.head, self.classes as u32);
         match head.kind {
             HeadKind::AdaptiveSoftmax => {
-                let reduction = head.reduction.unwrap_or(4.0);
+                let reduction = head.reduction.unwrap_or(if head.cutoffs.is_empty() { 2.0 } else { 4.0 });
                 let inputs = |i: usize| ((width as f64 / reduction.powi(i as i32 + 1)) as usize).max(1);
-                let cutoffs = match &head.cutoffs[..] {
-                    [] => cheapest(&self.masses(), width, inputs),
-                    given => given.to_vec(),
-                };
-                let ends = cutoffs[1..].iter().copied().chain([words]);
-                let ranges = cutoffs.iter().zip(ends).map(|(&start, end)| start..end);
-                let clusters = ranges.enumerate().map(|(i, words)| Cluster { words, inputs: inputs(i) });
-                Ok(Parting::Clusters(cutoffs[0], clusters.filter(|cluster| !cluster.words.is_empty()).collect()))
+                if head.cutoffs.is_empty() {
+                    return adaptive(&self.masses(), inputs);
+                }
+                let bounds: Vec<u32> = head.cutoffs.iter().map(|&cut| cut as u32).chain([words]).collect();
+                let tails = bounds.windows(2).enumerate();
+                let tails = tails.map(|(i, bounds)| TailShape { starts: bounds.to_vec(), inputs: Some(inputs(i)) });
+                Parting::Clusters(head.cutoffs[0], tails.collect())
             }
-            HeadKind::ClassSoftmax => Ok(Parting::Classes(classes(&self.masses(), head.classes))),
-            _ => Ok(Parting::Whole),
+            HeadKind::ClassSoftmax => {
+                let masses = self.masses();
+                let step = match head.classes {
+                    Some(count) => masses.iter().map(|mass| mass.sqrt()).sum::<f64>() / count as f64,
+                    None => cluster_step(&masses, 0..masses.len(), width),
+                };
+                let starts = clusters(&masses, 0..masses.len(), step);
+                Parting::Clusters(0, vec![TailShape { starts, inputs: None }])
+            }
+            _ => Parting::Whole,
         }
     }
 
@@ -230,141 +176,5 @@ impl Graph {
             return Err(wrong(format!("classes must be from 1 to the {words} words, got {given}")));
         }
         Ok(())
-    }
-}
-
-/// The cut-offs of an adaptive softmax that cost least, of at most [`MOST_CLUSTERS`] clusters.
-///
-/// Each is moved along a grid of ranks a fifth apart while that makes a row cheaper, from ranks that are evenly apart by their
-/// logarithms.
-fn cheapest(masses: &[f64], width: usize, inputs: impl Fn(usize) -> usize) -> Vec<usize> {
-    let words = masses.len();
-    let mut grid: Vec<usize> = Vec::new();
-    let mut at = 1.0f64;
-    while (at as usize) < words {
-        if grid.last() != Some(&(at as usize)) {
-            grid.push(at as usize);
-        }
-        at *= 1.2;
-    }
-    if grid.is_empty() {
-        // One word.
-        return vec![words];
-    }
-    let mut sums = vec![0.0];
-    masses.iter().for_each(|mass| sums.push(sums[sums.len() - 1] + mass));
-    let part = |share: f64, words: usize, inputs: usize| {
-        let (words, inputs) = (words as f64, inputs as f64);
-        share * words * (inputs * PRODUCT_NS + LOGIT_NS) + words * inputs * PARAMETER_NS / ROWS
-    };
-    let cost = |places: &[usize]| {
-        let ends = places[1..].iter().map(|&place| grid[place]).chain([words]);
-        let clusters = places.iter().zip(ends).enumerate().map(|(i, (&place, end))| {
-            let (start, inputs) = (grid[place], inputs(i));
-            let share = sums[end] - sums[start];
-            part(share, end - start, inputs) + part(share, inputs, width)
-        });
-        part(1.0, grid[places[0]] + places.len(), width) + clusters.sum::<f64>()
-    };
-    let descend = |count: usize| {
-        let mut places: Vec<usize> = (1..=count).map(|i| grid.len() * i / (count + 1)).collect();
-        places.dedup();
-        let mut best = cost(&places);
-        loop {
-            let before = best;
-            for i in 0..places.len() {
-                let from = if i == 0 { 0 } else { places[i - 1] + 1 };
-                let to = places.get(i + 1).copied().unwrap_or(grid.len());
-                for place in from..to {
-                    let old = std::mem::replace(&mut places[i], place);
-                    let new = cost(&places);
-                    if new < best {
-                        best = new;
-                    } else {
-                        places[i] = old;
-                    }
-                }
-            }
-            if best >= before {
-                return (best, places);
-            }
-        }
-    };
-    let tried = (1..=MOST_CLUSTERS.min(grid.len())).map(descend);
-    let best = tried.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, places)| places).unwrap_or_default();
-    best.into_iter().map(|place| grid[place]).collect()
-}
-
-/// Where classes begin that have about the same sum of square roots of their words' shares: those for which the logits of a row,
-/// one a class and one a word of the target's class, are fewest. As many as that says, or so many at most.
-fn classes(masses: &[f64], count: Option<usize>) -> Vec<u32> {
-    let total: f64 = masses.iter().map(|mass| mass.sqrt()).sum();
-    let step = count.map_or(1.0, |count| total / count as f64);
-    let (mut starts, mut sum, mut class) = (vec![0], 0.0, 0);
-    for (rank, mass) in masses.iter().enumerate() {
-        let now = (sum / step) as usize;
-        if now > class && rank > 0 {
-            starts.push(rank as u32);
-            class = now;
-        }
-        sum += mass.sqrt();
-    }
-    starts.push(masses.len() as u32);
-    starts
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn zipf(words: usize) -> Vec<f64> {
-        let total: f64 = (1..=words).map(|rank| 1.0 / rank as f64).sum();
-        (1..=words).map(|rank| 1.0 / rank as f64 / total).collect()
-    }
-
-    #[test]
-    fn ranks_follow_the_counts() {
-        let ranks = Ranks::new(&[5, 9, 5, 7]);
-        assert_eq!([0, 1, 2, 3].map(|word| ranks.of(word)), [2, 0, 3, 1]);
-        assert_eq!([0, 1, 2, 3].map(|rank| ranks.word(rank)), [1, 3, 0, 2]);
-        let sorted = Ranks::new(&[4, 4, 1]);
-        assert_eq!(([0, 1, 2].map(|word| sorted.of(word)), sorted.word(2)), ([0, 1, 2], 2));
-    }
-
-    #[test]
-    fn classes_cover_the_words_and_cost_about_the_least() {
-        for words in [1, 2, 10, 10_000] {
-            for count in [None, Some(1), Some(words.min(100))] {
-                let masses = zipf(words);
-                let starts = classes(&masses, count);
-                assert!(
-                    starts.is_sorted_by(|a, b| a < b) && starts[0] == 0 && starts[starts.len() - 1] as usize == words
-                );
-                assert!(count.is_none_or(|count| starts.len() - 1 <= count), "{} of {count:?}", starts.len() - 1);
-            }
-        }
-        let masses = zipf(10_000);
-        let cost = |starts: &[u32]| {
-            let class = |c: &[u32]| {
-                let share: f64 = masses[c[0] as usize..c[1] as usize].iter().sum();
-                share * f64::from(c[1] - c[0])
-            };
-            starts.len() as f64 - 1.0 + starts.windows(2).map(class).sum::<f64>()
-        };
-        let best = cost(&classes(&masses, None));
-        for count in [5, 20, 40, 200, 500] {
-            assert!(best <= cost(&classes(&masses, Some(count))), "{count} classes");
-        }
-        // 4 sqrt(V / ln V) by the integral of the square root of Zipf's law.
-        assert!((best / (4.0 * (10_000.0f64 / 9.79).sqrt()) - 1.0).abs() < 0.1, "{best}");
-    }
-
-    #[test]
-    fn cut_offs_ascend_and_are_no_worse_than_others() {
-        for words in [1, 2, 3, 50, 10_000, 1_000_000] {
-            let cutoffs = cheapest(&zipf(words), 256, |i| (256 >> (2 * i + 2)).max(1));
-            assert!(cutoffs.is_sorted_by(|a, b| a < b) && cutoffs[0] > 0 && cutoffs[cutoffs.len() - 1] <= words);
-            assert!(words < 10_000 || cutoffs.len() > 1, "{cutoffs:?}");
-        }
     }
 }

@@ -7,6 +7,7 @@ mod config;
 mod head;
 mod mask;
 mod params;
+mod parting;
 mod parts;
 mod shape;
 mod sums;
@@ -16,9 +17,9 @@ pub use config::{
     Embedding, HeadConfig, HeadKind, Initializer, Input, LayerConfig, LayerNormalization, Loss, Masking, MergeMode,
     ModelConfig, Noise, OneHot, Part, Reading, Recurrent, RecurrentConfig, RepeatVector, Reshape, TimeDistributed,
 };
-pub(crate) use head::{Parting, Ranks};
 pub use mask::MaskRule;
 pub use params::{ParamSpec, Role};
+pub(crate) use parting::{Parting, Ranks, TailShape};
 pub use shape::{Shape, Time};
 
 use crate::error::{Error, Result};

@@ -6,23 +6,20 @@
 //! ```text
 //! softmax/      every logit of a vocabulary of any size                          exact
 //! sampled.rs    the target and a sample: sampled softmax, NCE                    evaluations are exact
-//! adaptive.rs   the frequent words, then clusters with fewer inputs              exact
-//! classes.rs    classes, then the words of one                                   exact
+//! clusters.rs   frequent words and clusters, then the words of one               exact
 //! tree.rs       decisions along a Huffman tree                                   exact
 //! binary.rs     the binary cross-entropy of one logit
 //! ```
 
-mod adaptive;
 mod binary;
-mod classes;
+mod clusters;
 mod sampled;
 mod softmax;
 mod tree;
 mod words;
 
-pub(crate) use adaptive::{AdaptiveHead, ClusterHead};
 pub(crate) use binary::BinaryHead;
-pub(crate) use classes::ClassHead;
+pub(crate) use clusters::{ClusterHead, Tail};
 pub(crate) use sampled::{Estimate, SampledHead, Sampler};
 pub(crate) use softmax::{LOGITS, SoftmaxHead};
 pub(crate) use tree::TreeHead;
@@ -61,8 +58,7 @@ impl Into<'_> {
 pub(crate) enum Head {
     Softmax(SoftmaxHead),
     Sampled(SampledHead),
-    Adaptive(AdaptiveHead),
-    Classes(ClassHead),
+    Clusters(ClusterHead),
     Tree(TreeHead),
     Binary(BinaryHead),
 }
@@ -73,8 +69,7 @@ impl Head {
         match self {
             Self::Softmax(head) => head.run(cx, scored, losses, into),
             Self::Sampled(head) => head.run(cx, scored, losses, into),
-            Self::Adaptive(head) => head.run(cx, scored, losses, into),
-            Self::Classes(head) => head.run(cx, scored, losses, into),
+            Self::Clusters(head) => head.run(cx, scored, losses, into),
             Self::Tree(head) => head.run(cx, scored, losses, into),
             Self::Binary(head) => head.run(cx, scored, losses, into),
         }
@@ -86,8 +81,7 @@ impl Head {
         match self {
             Self::Softmax(head) => head.logits(cx, x),
             Self::Sampled(head) => head.logits(cx, x),
-            Self::Adaptive(head) => head.logits(cx, x),
-            Self::Classes(head) => head.logits(cx, x),
+            Self::Clusters(head) => head.logits(cx, x),
             Self::Tree(head) => head.logits(cx, x),
             Self::Binary(_) => x,
         }

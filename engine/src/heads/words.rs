@@ -42,4 +42,14 @@ impl WordParams {
         let bias = grads.add_rows(bias, words);
         words.iter().zip(d).for_each(|(&word, d)| bias[word as usize] += d);
     }
+
+    /// Adds `d`, element after element of these spans of words, which ascend, to the gradient of the bias.
+    pub(crate) fn add_bias_spans(&self, grads: &mut Gradient, spans: &[Range<u32>], d: &[f32]) {
+        let Some(bias) = &self.bias else { return };
+        let (bias, mut rest) = (grads.add_spans(bias, spans), d);
+        for span in spans {
+            let own = rest.split_off(..span.len()).unwrap_or_default();
+            bias[span.start as usize..span.end as usize].iter_mut().zip(own).for_each(|(sum, d)| *sum += d);
+        }
+    }
 }

@@ -19,6 +19,9 @@ enum Content {
     All,
 }
 
+/// Rows that room is made for when a table is first written to: what a step lists. Later steps allocate only where one lists more.
+const LISTED: usize = 1 << 16;
+
 /// One tensor of the gradient.
 #[derive(Debug)]
 struct Tensor {
@@ -28,45 +31,61 @@ struct Tensor {
     /// Whether this step has written to it.
     written: bool,
     content: Content,
-    /// Ascending, each once; with [`Content::Rows`].
-    rows: Vec<u32>,
+    /// Ascending, none touching another; with [`Content::Rows`].
+    spans: Vec<Range<u32>>,
 }
 
 impl Tensor {
-    /// The elements of row `row` in the arena.
-    fn row(&self, row: u32) -> Range<usize> {
-        let start = self.range.start + row as usize * self.width;
-        start..start + self.width
+    /// The elements of some rows in the arena.
+    fn elements(&self, span: &Range<u32>) -> Range<usize> {
+        let at = |row: u32| self.range.start + row as usize * self.width;
+        at(span.start)..at(span.end)
     }
 
     /// Sets what the step before left to zero.
     fn clear(&mut self, values: &mut [f32]) {
         match self.content {
             Content::Nothing => {}
-            Content::Rows => self.rows.iter().for_each(|&row| values[self.row(row)].fill(0.0)),
+            Content::Rows => self.clear_within(&(0..self.range.len()), &mut values[self.range.clone()]),
             Content::All => values[self.range.clone()].fill(0.0),
         }
         self.content = Content::Nothing;
     }
 
-    /// Notes that `rows`, ascending, may differ from zero from now on.
-    fn include(&mut self, rows: &[u32]) {
+    /// Sets what the step before left in a part of the tensor, whose elements are counted from its first, to zero.
+    fn clear_within(&self, range: &Range<usize>, part: &mut [f32]) {
+        let at = |row: u32| row as usize * self.width;
+        let begin = self.spans.partition_point(|span| at(span.end) <= range.start);
+        for span in self.spans[begin..].iter().take_while(|span| at(span.start) < range.end) {
+            let (from, to) = (at(span.start).max(range.start), at(span.end).min(range.end));
+            part[from - range.start..to - range.start].fill(0.0);
+        }
+    }
+
+    /// Notes that rows, in ascending spans, may differ from zero from now on.
+    fn include(&mut self, spans: impl Iterator<Item = Range<u32>>) {
         match self.content {
             Content::All => return,
             Content::Rows => {}
             Content::Nothing => {
-                // Room for two lists as long as the table, so that no later step allocates.
-                self.rows.clear();
-                self.rows.reserve(2 * self.range.len() / self.width.max(1));
+                self.spans.clear();
+                self.spans.reserve((2 * self.range.len() / self.width.max(1)).min(LISTED));
             }
         }
         self.content = Content::Rows;
-        let several = !self.rows.is_empty();
-        self.rows.extend_from_slice(rows);
+        let several = !self.spans.is_empty();
+        self.spans.extend(spans);
         if several {
-            self.rows.sort_unstable();
-            self.rows.dedup();
+            self.spans.sort_unstable_by_key(|span| span.start);
         }
+        // Those that touch become one.
+        self.spans.dedup_by(|next, last| {
+            let touch = next.start <= last.end;
+            if touch {
+                last.end = last.end.max(next.end);
+            }
+            touch
+        });
     }
 }
 
@@ -87,14 +106,21 @@ impl Gradient {
             width: if spec.role == Role::WordBias { 1 } else { spec.shape.last().copied().unwrap_or(1) },
             written: false,
             content: Content::Nothing,
-            rows: Vec::new(),
+            spans: Vec::new(),
         });
         Self { values: Buffer::new(len), tensors: tensors.collect() }
     }
 
-    /// Begins a step.
-    pub(super) fn begin(&mut self) {
-        self.tensors.iter_mut().for_each(|tensor| tensor.written = false);
+    /// Begins a step. What rows of the step before have left is cleared here, by all threads.
+    pub(super) fn begin(&mut self, products: Products<'_>) {
+        for tensor in &mut self.tensors {
+            tensor.written = false;
+            if tensor.content == Content::Rows {
+                let own = &mut self.values[tensor.range.clone()];
+                products.by_blocks(own, 4096, |range, part| tensor.clear_within(&range, part));
+                tensor.content = Content::Nothing;
+            }
+        }
     }
 
     /// Ends a step: what nobody wrote is zero.
@@ -168,12 +194,21 @@ impl Gradient {
 
     /// A tensor, to add to these rows only; they ascend.
     pub(crate) fn add_rows(&mut self, range: &Range<usize>, rows: &[u32]) -> &mut [f32] {
+        self.add_to(range, rows.iter().map(|&row| row..row + 1))
+    }
+
+    /// A tensor, to add to the rows of these spans only; they ascend.
+    pub(crate) fn add_spans(&mut self, range: &Range<usize>, spans: &[Range<u32>]) -> &mut [f32] {
+        self.add_to(range, spans.iter().cloned())
+    }
+
+    fn add_to(&mut self, range: &Range<usize>, spans: impl Iterator<Item = Range<u32>>) -> &mut [f32] {
         let (tensor, values) = self.tensor(range);
         assert_eq!(*range, tensor.range, "a whole tensor");
         if !std::mem::replace(&mut tensor.written, true) {
             tensor.clear(values);
         }
-        tensor.include(rows);
+        tensor.include(spans);
         &mut values[range.clone()]
     }
 
@@ -183,11 +218,10 @@ impl Gradient {
             match from.content {
                 Content::Nothing => {}
                 Content::Rows => {
-                    for &row in &from.rows {
-                        let row = from.row(row);
-                        add(&mut self.values[row.clone()], &other.values[row]);
+                    for span in from.spans.iter().map(|span| from.elements(span)) {
+                        add(&mut self.values[span.clone()], &other.values[span]);
                     }
-                    tensor.include(&from.rows);
+                    tensor.include(from.spans.iter().cloned());
                 }
                 Content::All => {
                     let from = &other.values[tensor.range.clone()];
@@ -251,12 +285,12 @@ impl<'a> GradientRef<'a> {
             body(at, tensor.range.start);
             at = tensor.range.end;
             if tensor.content == Content::Rows {
-                let begin = tensor.rows.partition_point(|&row| tensor.row(row).end <= range.start);
-                for row in tensor.rows[begin..].iter().map(|&row| tensor.row(row)) {
-                    if row.start >= range.end {
+                let begin = tensor.spans.partition_point(|span| tensor.elements(span).end <= range.start);
+                for span in tensor.spans[begin..].iter().map(|span| tensor.elements(span)) {
+                    if span.start >= range.end {
                         break;
                     }
-                    body(row.start.max(range.start), row.end.min(range.end));
+                    body(span.start.max(range.start), span.end.min(range.end));
                 }
             }
         }
@@ -267,7 +301,10 @@ impl<'a> GradientRef<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exec::{Crew, Scratch};
     use crate::graph::Initializer;
+    use unroll_kernels::Isa;
+    use unroll_kernels::gemm::Precision;
 
     /// A table of 5 rows of 3, a bias of 4 and a kernel of 2 x 3, each from a multiple of 16 on.
     fn gradient() -> Gradient {
@@ -282,6 +319,13 @@ mod tests {
         Gradient::new(&[spec(&[5, 3], 0), spec(&[4], 16), spec(&[2, 3], 32)], 48)
     }
 
+    /// Begins a step on one thread.
+    fn begin(gradient: &mut Gradient) {
+        let (crew, scratch) = (Crew::posing(1), Scratch::new(1));
+        let team = crew.team();
+        gradient.begin(Products { team: &team, isa: Isa::best(), precision: Precision::F32, scratch: &scratch });
+    }
+
     fn extents(gradient: &Gradient, range: Range<usize>) -> Vec<Range<usize>> {
         let mut all = Vec::new();
         gradient.view().for_each_extent(range, |extent| all.push(extent));
@@ -292,7 +336,7 @@ mod tests {
     fn the_first_to_write_overwrites_and_the_others_add() {
         let mut gradient = gradient();
         for step in 0..3 {
-            gradient.begin();
+            begin(&mut gradient);
             let (start, kernel) = gradient.write(&(32..38));
             assert!(matches!(start, Start::Zero));
             kernel.fill(1.0);
@@ -305,7 +349,7 @@ mod tests {
             assert_eq!(gradient.add(&(16..18)), [0.0, 7.0]);
             gradient.finish();
         }
-        gradient.begin();
+        begin(&mut gradient);
         gradient.finish();
         assert!(gradient.view().values().iter().all(|&x| x == 0.0), "what nobody wrote is zero");
         assert_eq!(extents(&gradient, 0..48), [15..16, 20..32, 38..48], "only the room between tensors is left");
@@ -314,22 +358,30 @@ mod tests {
     #[test]
     fn rows_of_the_step_before_are_cleared_and_the_others_passed_over() {
         let mut gradient = gradient();
-        gradient.begin();
+        begin(&mut gradient);
         gradient.add_rows(&(0..15), &[1, 4])[3..6].fill(2.0);
         // A second look-up in the same table.
         gradient.add_rows(&(0..15), &[0, 1])[0..3].fill(3.0);
         gradient.finish();
-        assert_eq!(extents(&gradient, 0..16), [0..3, 3..6, 12..15, 15..16]);
+        assert_eq!(extents(&gradient, 0..16), [0..6, 12..15, 15..16]);
         assert_eq!(extents(&gradient, 4..13), [4..6, 12..13]);
 
-        gradient.begin();
+        begin(&mut gradient);
         gradient.add_rows(&(0..15), &[2])[6..9].fill(5.0);
         gradient.finish();
         assert_eq!(gradient.view().values()[..9], [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 5.0, 5.0, 5.0]);
         assert_eq!(extents(&gradient, 0..15), vec![6..9]);
 
+        begin(&mut gradient);
+        gradient.add_spans(&(0..15), &[0..2, 3..4])[9..12].fill(1.0);
+        gradient.add_rows(&(0..15), &[2]);
+        gradient.add_spans(&(0..15), &[1..3]);
+        gradient.finish();
+        assert_eq!(extents(&gradient, 0..15), vec![0..12]);
+        assert_eq!(gradient.view().values()[6..9], [0.0; 3], "of the step before");
+
         // A table that is also a kernel: whole, then rows on top.
-        gradient.begin();
+        begin(&mut gradient);
         gradient.write(&(0..15)).1.fill(1.0);
         gradient.add_rows(&(0..15), &[2]);
         gradient.finish();

@@ -2,14 +2,14 @@
 
 use super::plan::Plan;
 use crate::error::Result;
-use crate::graph::{Graph, HeadKind, LayerConfig, Loss, Noise, Parting, Ranks, Role};
+use crate::graph::{Graph, HeadKind, Loss, Noise, Parting, Ranks, Role, TailShape};
 use crate::heads::{
-    AdaptiveHead, BinaryHead, ClassHead, ClusterHead, Estimate, Head, SampledHead, Sampler, SoftmaxHead, TreeHead,
-    WordParams,
+    BinaryHead, ClusterHead, Estimate, Head, SampledHead, Sampler, SoftmaxHead, Tail, TreeHead, WordParams,
 };
 use crate::huffman::Huffman;
 use crate::layers::DenseParams;
 use crate::noise::Alias;
+use std::ops::Range;
 
 /// Words drawn for a training step unless the head says otherwise.
 const SAMPLES: usize = 1024;
@@ -28,7 +28,7 @@ pub(crate) fn sampler(graph: &Graph) -> Result<Sampler> {
     };
     let estimate = match head.kind {
         HeadKind::Nce => Estimate::Nce {
-            log_partition: head.log_partition.unwrap_or(0.0),
+            log_partition: head.log_partition.unwrap_or((counts.len() as f64).ln()),
             remove_hits: head.remove_hits.unwrap_or(true),
         },
         _ => Estimate::Softmax,
@@ -54,30 +54,34 @@ impl Plan<'_> {
                 let dense = self.dense(self.graph.logits()).filter(|_| self.has_fused_head());
                 Head::Softmax(SoftmaxHead::new(dense, words, weights, room))
             }
-            (_, Parting::Clusters(frequent, clusters)) => {
-                let heads = clusters.iter().enumerate().map(|(i, cluster)| {
-                    let projection = self.cluster_dense(1 + 2 * i, usize::MAX, [self.head_width(), cluster.inputs]);
-                    let dense = self.cluster_dense(2 + 2 * i, 1 + i, [cluster.inputs, cluster.words.len()]);
-                    ClusterHead::new(cluster.words.clone(), projection, softmax(Some(dense), cluster.words.len()))
-                });
-                let columns = frequent + clusters.len();
-                let first = softmax(Some(self.cluster_dense(0, 0, [self.head_width(), columns])), columns);
+            (_, Parting::Clusters(frequent, tails)) => {
                 let ranks = Ranks::new(&self.graph.frequencies());
-                Head::Adaptive(AdaptiveHead::new(first, *frequent, heads.collect(), ranks))
-            }
-            (_, Parting::Classes(starts)) => {
-                let classes = starts.len() - 1;
-                let first = softmax(Some(self.cluster_dense(0, 0, [self.head_width(), classes])), classes);
-                let ranks = Ranks::new(&self.graph.frequencies());
-                Head::Classes(ClassHead::new(first, self.word_params(), starts.clone(), ranks))
+                let (width, columns) = (self.head_width(), frequent + tails.len());
+                let first = (columns > 1).then(|| softmax(Some(self.head_dense("", [width, columns])), columns));
+                let tail = |(i, tail): (usize, &TailShape)| {
+                    let inputs = tail.inputs.unwrap_or(width);
+                    let projection = DenseParams {
+                        kernel: self.head_range(&format!("tail_{i}_projection")).unwrap_or_default(),
+                        tied: false,
+                        bias: None,
+                        inputs: width,
+                        units: inputs,
+                    };
+                    let over = || self.head_dense(&format!("tail_{i}_clusters_"), [inputs, tail.clusters()]);
+                    let clusters = (tail.clusters() > 1).then(|| softmax(Some(over()), tail.clusters()));
+                    let projection = tail.inputs.map(|_| projection);
+                    Tail::new(tail.starts.clone(), clusters, projection, self.word_params(i, inputs))
+                };
+                let tails = tails.iter().enumerate().map(tail).collect();
+                Head::Clusters(ClusterHead::new(first, *frequent, tails, ranks))
             }
             (HeadKind::HierarchicalSoftmax, _) => {
                 let tree = Huffman::new(&self.graph.frequencies())?;
-                Head::Tree(TreeHead::new(self.word_params(), tree))
+                Head::Tree(TreeHead::new(self.word_params(0, self.head_width()), tree))
             }
             _ => {
                 let exact = softmax(self.dense(self.graph.logits()), words);
-                Head::Sampled(SampledHead::new(self.word_params(), sampler(self.graph)?, exact))
+                Head::Sampled(SampledHead::new(self.word_params(0, self.head_width()), sampler(self.graph)?, exact))
             }
         })
     }
@@ -87,26 +91,27 @@ impl Plan<'_> {
         self.graph.shape_of(self.graph.nodes()[self.graph.logits()].inputs[0]).width()
     }
 
-    /// A dense layer within the head: its kernel and its bias are the so-manieth of the node's.
-    fn cluster_dense(&self, kernel: usize, bias: usize, [inputs, units]: [usize; 2]) -> DenseParams {
+    /// A parameter of the head, by its name within the layer.
+    fn head_range(&self, name: &str) -> Option<Range<usize>> {
         let node = &self.graph.nodes()[self.graph.logits()];
-        let range = |role, nth| self.spec(node, role, nth).map(|spec| spec.range.clone());
-        let kernel = range(Role::Kernel, kernel).unwrap_or_default();
-        DenseParams { kernel, tied: false, bias: range(Role::Bias, bias), inputs, units }
+        let name = format!("{}/{name}", node.name);
+        let specs = &self.graph.params()[node.params.clone()];
+        specs.iter().find(|spec| spec.name == name).map(|spec| spec.range.clone())
     }
 
-    /// The parameters of the head that have a row a word: its own, or the table that it is tied to.
-    fn word_params(&self) -> WordParams {
+    /// A dense layer within the head.
+    fn head_dense(&self, prefix: &str, [inputs, units]: [usize; 2]) -> DenseParams {
+        let kernel = self.head_range(&format!("{prefix}kernel")).unwrap_or_default();
+        DenseParams { kernel, tied: false, bias: self.head_range(&format!("{prefix}bias")), inputs, units }
+    }
+
+    /// The so-manieth parameters of the head that have a row a word: its own, or the table that it is tied to.
+    fn word_params(&self, nth: usize, inputs: usize) -> WordParams {
         let node = &self.graph.nodes()[self.graph.logits()];
-        let tied = match &node.config {
-            LayerConfig::Dense(dense) if dense.tied_to.is_some() => {
-                self.dense(self.graph.logits()).map(|dense| (dense.kernel, dense.bias))
-            }
-            _ => None,
-        };
-        let own = |role| self.spec(node, role, 0).map(|spec| spec.range.clone());
-        let (kernel, bias) = tied.unwrap_or_else(|| (own(Role::WordKernel).unwrap_or_default(), own(Role::WordBias)));
-        WordParams { kernel, bias, inputs: self.head_width() }
+        let own = |role| self.spec(node, role, nth).map(|spec| spec.range.clone());
+        let tied = || self.dense(self.graph.logits()).map(|dense| dense.kernel);
+        let kernel = own(Role::WordKernel).or_else(tied).unwrap_or_default();
+        WordParams { kernel, bias: own(Role::WordBias), inputs }
     }
 
     /// Bytes that the losses of so many positions need.

@@ -364,11 +364,7 @@ impl Network {
             replica.take(batch, rows.clone(), &mut extent, there);
             let extent = &*extent;
             replica.sum = LossSum::default();
-            if rows.is_empty() {
-                replica.grads.begin();
-                replica.grads.finish();
-                return;
-            }
+            let nothing = rows.is_empty();
             let cx = Cx {
                 team,
                 isa: o.isa,
@@ -384,6 +380,9 @@ impl Network {
                 batch_rows: batch.rows,
                 objective,
             };
+            if nothing {
+                return replica.rest(&cx);
+            }
             replica.forward(&cx, carried);
             replica.finish(&cx, scale);
         });

@@ -120,7 +120,7 @@ impl Replica {
         };
         {
             let _span = profile::enter(Phase::ElementWise);
-            self.grads.begin();
+            self.grads.begin(cx.products());
         }
         for slot in &mut self.slots {
             slot.clear_gradient(cx.products(), dims);
@@ -136,6 +136,12 @@ impl Replica {
         }
         self.grads.finish();
         self.tally();
+    }
+
+    /// A step without rows: no gradient.
+    pub(super) fn rest(&mut self, cx: &Cx<'_>) {
+        self.grads.begin(cx.products());
+        self.grads.finish();
     }
 
     /// Adds the losses up in the order of the positions.

@@ -22,7 +22,8 @@ use crate::plan;
     after_help = "Examples:\n  unroll bench\n  unroll bench char256 --json\n  unroll bench gemm:700x650x10000 --threads 1\n  \
     unroll bench --plan word650 --cores 16\n\
     \nCases: char256, char512, word650, gru650 (language models), minchar (min-char-rnn), bilstm (a classifier),\n\
-    ragged (the same on texts of very different lengths, words), nnlm32, nnlm256 (Bengio's model), gen512, gen650 (text, one token at a time), gemm:MxKxN (one product)."
+    ragged (the same on texts of very different lengths, words), nnlm32, nnlm256 (Bengio's model), gen512, gen650 (text, one token at a time), \n\
+    zipf:WORDS:HEAD:RULE (a word model of 256 units with Zipf's words), gemm:MxKxN (one product)."
 )]
 pub(crate) struct Bench {
     /// The case; without one: sets found, peak of multiply-adds, memory rate, and each product's share of the peak

@@ -24,17 +24,19 @@ pub struct HeadConfig {
     /// unigram noise: the power of the counts; 0.75 unless given (Mikolov et al. 2013).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub power: Option<f64>,
-    /// nce: what ln Z is taken to be of every row; 0 unless given (Mnih and Teh 2012), ln V to begin where a uniform softmax does.
+    /// nce: what ln Z is taken to be of every row; ln V unless given, with which training begins where a uniform softmax does. 0
+    /// has scores be logarithms of probabilities (Mnih and Teh 2012), which begin far from that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_partition: Option<f64>,
     /// nce: whether a sampled word that is a row's target is no noise for it; true unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remove_hits: Option<bool>,
-    /// adaptive_softmax: how many of the most frequent words stand in the first softmax, then where each cluster but the last ends;
-    /// those that cost least unless given.
+    /// adaptive_softmax: how many of the most frequent words stand in the first softmax, then where each cluster but the last ends.
+    /// Unless given, words that are two fifths of the text, and four tails of the others in as many clusters as cost a step the least.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cutoffs: Vec<usize>,
-    /// adaptive_softmax: each cluster has so many times fewer inputs than the one before it; 4 unless given.
+    /// adaptive_softmax: each cluster, or each tail, has so many times fewer inputs than the one before it; unless given 4 with
+    /// cutoffs (as PyTorch's `div_value`), 2 without.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reduction: Option<f64>,
     /// class_softmax: how many classes; as many as cost least unless given.

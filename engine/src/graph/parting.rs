@@ -1,0 +1,186 @@
+//! How a head parts the words by their frequency: ranks, clusters, and what they cost.
+
+use std::ops::Range;
+
+/// Nanoseconds that a logit, a multiplication of it, and a parameter cost in a step of so many rows: of the order that a core of a
+/// server has, which is what a parting needs.
+const LOGIT_NS: f64 = 1.5;
+const PRODUCT_NS: f64 = 0.05;
+const PARAMETER_NS: f64 = 1.6;
+const ROWS: f64 = 512.0;
+
+/// The share of a text that the words before each tail have, where the tails are chosen.
+const COVERED: [f64; 4] = [0.4, 0.75, 0.92, 0.98];
+
+/// How the words are parted, by rank: the most frequent word has rank 0.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) enum Parting {
+    /// Not at all.
+    #[default]
+    Whole,
+    /// How many words stand in the first softmax, beside one column a tail; and the tails.
+    Clusters(usize, Vec<TailShape>),
+}
+
+/// Words in clusters, which have a softmax each of the same number of inputs; and where there are several, one over them.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TailShape {
+    /// Where each begins by rank, and where the last ends.
+    pub(crate) starts: Vec<u32>,
+    /// What a projection gives them; `None`: they take what the head takes.
+    pub(crate) inputs: Option<usize>,
+}
+
+impl TailShape {
+    pub(crate) fn clusters(&self) -> usize {
+        self.starts.len() - 1
+    }
+    pub(super) fn words(&self) -> usize {
+        (self.starts[self.starts.len() - 1] - self.starts[0]) as usize
+    }
+}
+
+/// Words and their order by frequency.
+#[derive(Clone, Debug)]
+pub(crate) struct Ranks {
+    /// The word of each rank; empty where words stand in that order.
+    words: Vec<u32>,
+    /// The rank of each word; empty alike.
+    ranks: Vec<u32>,
+}
+
+impl Ranks {
+    /// The most frequent word first; of words that are as frequent, the one with the lower number.
+    pub(crate) fn new(counts: &[u64]) -> Self {
+        if counts.is_sorted_by(|a, b| a >= b) {
+            return Self { words: Vec::new(), ranks: Vec::new() };
+        }
+        let mut words: Vec<u32> = (0..counts.len() as u32).collect();
+        words.sort_by_key(|&word| std::cmp::Reverse(counts[word as usize]));
+        let mut ranks = vec![0; words.len()];
+        words.iter().enumerate().for_each(|(rank, &word)| ranks[word as usize] = rank as u32);
+        Self { words, ranks }
+    }
+
+    /// The rank of a word.
+    pub(crate) fn of(&self, word: u32) -> u32 {
+        self.ranks.get(word as usize).copied().unwrap_or(word)
+    }
+
+    /// The word of a rank.
+    pub(crate) fn word(&self, rank: usize) -> usize {
+        self.words.get(rank).map_or(rank, |&word| word as usize)
+    }
+}
+
+/// The parting of an adaptive softmax: the most frequent words, and tails of the others with fewer and fewer inputs, in as many
+/// clusters as cost a step the least.
+pub(super) fn adaptive(masses: &[f64], inputs: impl Fn(usize) -> usize) -> Parting {
+    let words = masses.len();
+    let (mut bounds, mut sum) = (Vec::new(), 0.0);
+    for (rank, mass) in masses.iter().enumerate() {
+        // The first word stands in the first softmax in any case.
+        if rank > 0 && COVERED.get(bounds.len()).is_some_and(|&covered| sum >= covered) {
+            bounds.push(rank);
+        }
+        sum += mass;
+    }
+    let frequent = bounds.first().copied().unwrap_or(words);
+    let ends = bounds.iter().skip(1).copied().chain([words]);
+    let tails = bounds.iter().zip(ends).enumerate().map(|(i, (&start, end))| {
+        let inputs = inputs(i);
+        TailShape {
+            starts: clusters(masses, start..end, cluster_step(masses, start..end, inputs)),
+            inputs: Some(inputs),
+        }
+    });
+    Parting::Clusters(frequent, tails.collect())
+}
+
+/// The sum of the square roots of shares at which a cluster of these words ends: that for which one cluster more, a column of the
+/// softmax over them, costs what it saves in the softmax over their words.
+pub(super) fn cluster_step(masses: &[f64], ranks: Range<usize>, inputs: usize) -> f64 {
+    let rows = ROWS * masses[ranks].iter().sum::<f64>();
+    let (logit, parameters) = (inputs as f64 * PRODUCT_NS + LOGIT_NS, inputs as f64 * PARAMETER_NS);
+    let (column, word) = (rows * logit + parameters, ROWS * (logit + parameters));
+    (column / word).sqrt()
+}
+
+/// Where clusters begin that have about the same sum of square roots of their words' shares, which is where the softmax over them and
+/// those over their words together cost least (Mikolov et al. 2011); and where the last ends.
+pub(super) fn clusters(masses: &[f64], ranks: Range<usize>, step: f64) -> Vec<u32> {
+    let (mut starts, mut sum, mut cluster) = (vec![ranks.start as u32], 0.0, 0);
+    for rank in ranks.clone() {
+        let now = (sum / step) as usize;
+        if now > cluster && rank > ranks.start {
+            starts.push(rank as u32);
+            cluster = now;
+        }
+        sum += masses[rank].sqrt();
+    }
+    starts.push(ranks.end as u32);
+    starts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zipf(words: usize) -> Vec<f64> {
+        let total: f64 = (1..=words).map(|rank| 1.0 / rank as f64).sum();
+        (1..=words).map(|rank| 1.0 / rank as f64 / total).collect()
+    }
+
+    #[test]
+    fn ranks_follow_the_counts() {
+        let ranks = Ranks::new(&[5, 9, 5, 7]);
+        assert_eq!([0, 1, 2, 3].map(|word| ranks.of(word)), [2, 0, 3, 1]);
+        assert_eq!([0, 1, 2, 3].map(|rank| ranks.word(rank)), [1, 3, 0, 2]);
+        let sorted = Ranks::new(&[4, 4, 1]);
+        assert_eq!(([0, 1, 2].map(|word| sorted.of(word)), sorted.word(2)), ([0, 1, 2], 2));
+    }
+
+    #[test]
+    fn clusters_cover_the_words_and_cost_about_the_least() {
+        for words in [1, 2, 10, 10_000] {
+            let masses = zipf(words);
+            let total: f64 = masses.iter().map(|mass| mass.sqrt()).sum();
+            for step in [total, total / 7.0, 0.3] {
+                let starts = clusters(&masses, 0..words, step);
+                assert!(starts.is_sorted_by(|a, b| a < b), "{starts:?}");
+                assert_eq!((starts[0], starts[starts.len() - 1]), (0, words as u32));
+                assert!(starts.len() - 1 <= (total / step) as usize + 1, "{} of {}", starts.len() - 1, total / step);
+            }
+        }
+        let masses = zipf(10_000);
+        let cost = |step: f64| {
+            let starts = clusters(&masses, 0..10_000, step);
+            let cluster = |c: &[u32]| {
+                let share: f64 = masses[c[0] as usize..c[1] as usize].iter().sum();
+                share * f64::from(c[1] - c[0])
+            };
+            starts.len() as f64 - 1.0 + starts.windows(2).map(cluster).sum::<f64>()
+        };
+        let best = cost(1.0);
+        for step in [0.2, 0.5, 2.0, 5.0] {
+            assert!(best <= cost(step), "{step}");
+        }
+        // 4 sqrt(V / ln V) by the integral of the square root of Zipf's law.
+        assert!((best / (4.0 * (10_000.0f64 / 9.79).sqrt()) - 1.0).abs() < 0.1, "{best}");
+    }
+
+    #[test]
+    fn the_parting_of_an_adaptive_softmax_covers_the_words() {
+        for words in [1, 2, 3, 50, 10_000, 1_000_000] {
+            let Parting::Clusters(frequent, tails) = adaptive(&zipf(words), |i| 128 >> i) else { panic!("not parted") };
+            let mut end = frequent as u32;
+            for (i, tail) in tails.iter().enumerate() {
+                assert_eq!((tail.starts[0], tail.inputs), (end, Some(128 >> i)));
+                assert!(tail.starts.is_sorted_by(|a, b| a < b));
+                end = tail.starts[tail.clusters()];
+            }
+            assert_eq!(end as usize, words);
+            assert!(words < 10_000 || tails.len() == COVERED.len());
+        }
+    }
+}
