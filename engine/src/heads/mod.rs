@@ -57,9 +57,9 @@ impl Into<'_> {
 /// A head, by its kind.
 pub(crate) enum Head {
     Softmax(SoftmaxHead),
-    Sampled(SampledHead),
+    Sampled(Box<SampledHead>),
     Clusters(ClusterHead),
-    Tree(TreeHead),
+    Tree(Box<TreeHead>),
     Binary(BinaryHead),
 }
 

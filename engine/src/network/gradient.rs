@@ -375,7 +375,7 @@ mod tests {
         begin(&mut gradient);
         gradient.add_spans(&(0..15), &[0..2, 3..4])[9..12].fill(1.0);
         gradient.add_rows(&(0..15), &[2]);
-        gradient.add_spans(&(0..15), &[1..3]);
+        gradient.add_spans(&(0..15), &[1..2, 2..3]);
         gradient.finish();
         assert_eq!(extents(&gradient, 0..15), vec![0..12]);
         assert_eq!(gradient.view().values()[6..9], [0.0; 3], "of the step before");

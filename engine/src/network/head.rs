@@ -77,11 +77,15 @@ impl Plan<'_> {
             }
             (HeadKind::HierarchicalSoftmax, _) => {
                 let tree = Huffman::new(&self.graph.frequencies())?;
-                Head::Tree(TreeHead::new(self.word_params(0, self.head_width()), tree))
+                Head::Tree(Box::new(TreeHead::new(self.word_params(0, self.head_width()), tree)))
             }
             _ => {
                 let exact = softmax(self.dense(self.graph.logits()), words);
-                Head::Sampled(SampledHead::new(self.word_params(0, self.head_width()), sampler(self.graph)?, exact))
+                Head::Sampled(Box::new(SampledHead::new(
+                    self.word_params(0, self.head_width()),
+                    sampler(self.graph)?,
+                    exact,
+                )))
             }
         })
     }
