@@ -36,7 +36,8 @@ PEERS = ROOT / "benches/peers"
 CORES = os.cpu_count() or 1
 
 LARGE = ["char256", "char512", "word650", "gru650"]
-CASES = [*LARGE, "bilstm", "minchar", "gen512", "gen650"]
+IN_KERAS = [*LARGE, "bilstm", "nnlm32", "nnlm256"]
+CASES = [*IN_KERAS, "minchar", "gen512", "gen650"]
 PRODUCTS = ["gemm:700x650x10000", "gemm:3200x512x2048", "gemm:20x650x2600", "gemm:64x512x2048"]
 # A size, and the round one beside it.
 ODD = [("hidden", 500, 512), ("hidden", 333, 336), ("hidden", 97, 96), ("batch", 7, 8), ("batch", 33, 32)]
@@ -124,7 +125,7 @@ def peers_of(case, precision):
         return [("numpy", "f32")] if precision == "f32" else []
     if precision != "f32":
         return [] if case.startswith("gen") else [("torch", "bf16")]
-    return [("torch", "f32")] + ([("keras", "f32")] if case in [*LARGE, "bilstm"] else [])
+    return [("torch", "f32")] + ([("keras", "f32")] if case in IN_KERAS else [])
 
 
 def peer(options, name, case, precision, *words):
@@ -160,7 +161,7 @@ def speed(options):
                 say = [case, "--precision", precision, "--seconds", options.seconds]
                 for threads in sorted({1, CORES} if case != "minchar" else {1}):
                     keep("ours", run=bench(*say, "--threads", threads))
-                    if case in [*LARGE, "bilstm"]:
+                    if case in IN_KERAS:
                         keep("profiled", run=bench(*say, "--threads", threads, "--profile"))
                 for name, its in peers_of(case, precision):
                     setting = chosen.get((case, name, its))

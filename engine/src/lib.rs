@@ -30,7 +30,7 @@
 //! let batch = Batch { steps, rows, inputs: &inputs, targets: &targets, ..Batch::default() };
 //! let mut state = network.new_state(rows);
 //! for number in 1..=200 {
-//!     let at = StepAt { number, lr: 0.05, average: None };
+//!     let at = StepAt { number, lr: 0.05, average: None, norm: false };
 //!     let done = step(&mut network, &mut optimizer, &batch, &mut state, at)?;
 //!     assert!(matches!(done, Stepped::Done { .. }));
 //! }

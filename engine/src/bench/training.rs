@@ -127,7 +127,7 @@ impl<'a> Training<'a> {
         if let Task::Gradient { .. } = self.case.task {
             return self.network.train_step(&batch, &mut self.state, self.done).mean();
         }
-        let at = StepAt { number: self.done, lr: self.case.lr, average: None };
+        let at = StepAt { number: self.done, lr: self.case.lr, average: None, norm: false };
         match step(&mut self.network, &mut self.optimizer, &batch, &mut self.state, at) {
             Ok(Stepped::Done { loss, .. } | Stepped::LossNotFinite(loss)) => loss.mean(),
             Ok(Stepped::GradientNotFinite) | Err(_) => f64::NAN,

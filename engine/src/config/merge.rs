@@ -82,7 +82,7 @@ const FAMILIES: &[Family] = &[
         head: "rule",
         members: &["lr", "momentum", "decay", "beta1", "beta2", "epsilon", "epsilon_inside", "weight_decay"],
     },
-    Family { section: "schedule", head: "kind", members: &["factor", "after", "every", "patience", "min_lr"] },
+    Family { section: "schedule", head: "kind", members: &["factor", "after", "every", "patience", "min_lr", "decay"] },
     Family {
         section: "model",
         head: "cell",

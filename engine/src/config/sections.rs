@@ -359,6 +359,9 @@ pub struct ScheduleConfig {
     /// plateau, cosine: the rate never falls below; 0 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_lr: Option<f64>,
+    /// inverse: the share of the steps before that is added to 1 in the divisor; 1e-8 unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decay: Option<f64>,
     /// Steps over which the rate first rises from 0.
     pub warmup: u64,
 }
@@ -372,6 +375,7 @@ impl Default for ScheduleConfig {
             every: None,
             patience: None,
             min_lr: None,
+            decay: None,
             warmup: 0,
         }
     }

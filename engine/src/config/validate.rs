@@ -300,9 +300,10 @@ impl Check<'_> {
     }
 
     fn schedule(&self, config: &RunConfig) -> Result<()> {
-        use ScheduleName::{Cosine, Decay, Plateau};
+        use ScheduleName::{Cosine, Decay, Inverse, Plateau};
         let schedule = &config.schedule;
-        let members: [(&str, bool, &[ScheduleName]); 5] = [
+        let members: [(&str, bool, &[ScheduleName]); 6] = [
+            ("schedule.decay", schedule.decay.is_some(), &[Inverse]),
             ("schedule.factor", schedule.factor.is_some(), &[Decay, Plateau]),
             ("schedule.after", schedule.after.is_some(), &[Decay]),
             ("schedule.every", schedule.every.is_some(), &[Decay]),
@@ -320,6 +321,7 @@ impl Check<'_> {
             )?;
         }
         self.holds(schedule.every != Some(0), "schedule.every", "must be at least 1, got 0")?;
+        self.not_negative("schedule.decay", schedule.decay.unwrap_or(0.0))?;
         self.not_negative("schedule.min_lr", schedule.min_lr.unwrap_or(0.0))
     }
 

@@ -164,6 +164,8 @@ words! {
         Decay = "decay",
         /// Multiplied by `factor` when the validation loss has not improved for `patience` evaluations.
         Plateau = "plateau",
+        /// `lr` / (1 + `decay` t), t the steps before, as Bengio and others (2003) have it.
+        Inverse = "inverse",
         /// Half a cosine from `lr` down to `min_lr` over the whole run.
         Cosine = "cosine",
     }

@@ -36,7 +36,12 @@ impl DenseParams {
     /// The gradients of kernel and bias, for [`Self::backward`] of every unit once.
     pub(crate) fn gradients<'g>(&self, grads: &'g mut Gradient) -> DenseGradients<'g> {
         let (start, kernel, bias) = grads.write_and_add(&self.kernel, self.bias.as_ref());
-        DenseGradients { start, kernel, bias }
+        DenseGradients { start, kernel: Some(kernel), bias }
+    }
+
+    /// The same without that of the kernel, which stays as its factors, x and dz.
+    pub(crate) fn gradient_of_bias<'g>(&self, grads: &'g mut Gradient) -> DenseGradients<'g> {
+        DenseGradients { start: Start::Keep, kernel: None, bias: self.bias.as_ref().map(|bias| grads.add(bias)) }
     }
 
     /// Adds the gradients of kernel and bias of some units, and x's to `dx`, from the gradient `dz` of x W + b, (R, units).
@@ -55,11 +60,15 @@ impl DenseParams {
         let weights = &cx.params[self.kernel.clone()];
         if self.tied {
             let weights = Mat::dense(weights, self.units, self.inputs).rows_range(units.clone());
-            products.outer(dz, x, *start, MatMut::dense(kernel, self.units, self.inputs).rows_range(units));
+            if let Some(kernel) = kernel {
+                products.outer(dz, x, *start, MatMut::dense(kernel, self.units, self.inputs).rows_range(units));
+            }
             products.product(dz, Right::Plain(weights), Start::Keep, dx);
         } else {
             let weights = Mat::dense(weights, self.inputs, self.units).cols_range(units.clone());
-            products.outer(x, dz, *start, MatMut::dense(kernel, self.inputs, self.units).cols_range(units));
+            if let Some(kernel) = kernel {
+                products.outer(x, dz, *start, MatMut::dense(kernel, self.inputs, self.units).cols_range(units));
+            }
             products.product(dz, Right::Transposed(weights), Start::Keep, dx);
         }
     }
@@ -69,7 +78,8 @@ impl DenseParams {
 pub(crate) struct DenseGradients<'g> {
     /// What the kernel's starts from.
     start: Start<'static>,
-    kernel: &'g mut [f32],
+    /// Absent where it stays as its factors.
+    kernel: Option<&'g mut [f32]>,
     bias: Option<&'g mut [f32]>,
 }
 

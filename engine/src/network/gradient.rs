@@ -212,6 +212,14 @@ impl Gradient {
         &mut values[range.clone()]
     }
 
+    /// Nobody has written these tensors, for whoever wrote them for a moment.
+    pub(super) fn forget(&mut self, range: &Range<usize>) {
+        for tensor in self.tensors.iter_mut().filter(|t| range.start <= t.range.start && t.range.end <= range.end) {
+            tensor.clear(&mut self.values);
+            tensor.written = false;
+        }
+    }
+
     /// Adds another gradient of the same parameters.
     pub(super) fn add_all(&mut self, products: Products<'_>, other: &Self) {
         for (tensor, from) in self.tensors.iter_mut().zip(&other.tensors) {

@@ -210,20 +210,66 @@ impl Network {
         self.stale = true;
         &mut self.params
     }
+    /// From now on a training step may leave the gradient of the head's kernel, x^T dz, as its two factors: where there is one
+    /// replica, and the kernel is the head's own. Whoever asks for the gradient has it written out then; [`Self::descend`] has
+    /// no need to.
+    pub fn want_factors(&mut self, want: bool) {
+        let want = want && self.options.replicas == 1;
+        self.replicas.iter_mut().for_each(|replica| lock_mut(replica).want_factors(want));
+    }
+
+    /// Writes the gradient out that the last step left as its factors; says which elements these are.
+    fn write_factors(&mut self) -> Option<Range<usize>> {
+        let (isa, precision) = (self.options.isa, self.options.precision);
+        let Self { crew, scratch, replicas, extents, .. } = self;
+        let products = Products { team: &crew.team(), isa, precision, scratch: &scratch[0] };
+        lock_mut(&mut replicas[0]).write_factors(products, lock_mut(&mut extents[0]).dims())
+    }
+
+    /// Makes the gradient whole for good.
+    pub(crate) fn settle(&mut self) {
+        self.write_factors();
+        lock_mut(&mut self.replicas[0]).settle_factors();
+    }
+
+    /// The norm that `norm` finds of the gradient: of all of it, or without what the last step left as its factors.
+    pub(crate) fn norm_of(&mut self, whole: bool, norm: impl FnOnce(&Team<'_>, GradientRef<'_>) -> f64) -> f64 {
+        let written = if whole { self.write_factors() } else { None };
+        let (team, first) = (self.crew.team(), lock_mut(&mut self.replicas[0]));
+        let norm = norm(&team, first.grads.view());
+        if let Some(written) = written {
+            first.grads.forget(&written);
+        }
+        norm
+    }
+
+    /// Adds `factor` times the gradient that the last step left as its factors, if it did, to the parameters.
+    pub(crate) fn descend(&mut self, factor: f32) {
+        let (isa, precision) = (self.options.isa, self.options.precision);
+        let Self { crew, scratch, replicas, extents, params, .. } = self;
+        let products = Products { team: &crew.team(), isa, precision, scratch: &scratch[0] };
+        let dims = lock_mut(&mut extents[0]).dims();
+        lock_mut(&mut replicas[0]).add_factors(products, dims, factor, params);
+        self.stale = true;
+    }
+
     /// The gradient of the last [`Self::train_step`], laid out as the parameters.
     pub fn gradient(&mut self) -> &[f32] {
+        self.settle();
         let first = self.replicas[0].get_mut().unwrap_or_else(PoisonError::into_inner);
         first.grads.view().values()
     }
     /// Parameters and the gradient of the last step.
     pub fn params_and_gradient(&mut self) -> (&mut [f32], &mut [f32]) {
         self.stale = true;
+        self.settle();
         let first = self.replicas[0].get_mut().unwrap_or_else(PoisonError::into_inner);
         (&mut self.params, first.grads.values_mut())
     }
     /// All threads, parameters and the gradient of the last step, for passes over the arenas.
     pub fn team_and_arenas(&mut self) -> (Team<'_>, &mut [f32], GradientRef<'_>) {
         self.stale = true;
+        self.settle();
         let first = self.replicas[0].get_mut().unwrap_or_else(PoisonError::into_inner);
         (self.crew.team(), &mut self.params, first.grads.view())
     }

@@ -3,6 +3,7 @@
 use super::state::State;
 use super::there::There;
 use super::{Batch, Gradient, LossSum, NetworkOptions};
+use crate::exec::{Products, Start};
 use crate::graph::{Graph, Source};
 use crate::heads::{Head, Into, Scored};
 use crate::layers::{Cx, Dims, Extent, Inputs, Run, Slot, Upstream};
@@ -27,6 +28,8 @@ pub(crate) struct Replica {
     pub(super) rows: Range<usize>,
     /// The values of which the logits are asked for, where they do not stand together.
     last: Buffer,
+    /// A factor of a gradient, scaled.
+    scaled: Buffer,
 }
 
 impl Replica {
@@ -53,6 +56,7 @@ impl Replica {
             sum: LossSum::default(),
             rows: 0..0,
             last: Buffer::default(),
+            scaled: Buffer::default(),
         }
     }
 
@@ -142,6 +146,43 @@ impl Replica {
     pub(super) fn rest(&mut self, cx: &Cx<'_>) {
         self.grads.begin(cx.products());
         self.grads.finish();
+    }
+
+    /// Whether the gradient of the head's kernel may be left as its factors.
+    pub(super) fn want_factors(&mut self, want: bool) {
+        if let Head::Softmax(head) = &mut self.head {
+            head.want_factors(want);
+        }
+    }
+
+    /// Writes the gradient out that the last step left as its factors; its elements, if there is one.
+    pub(super) fn write_factors(&mut self, products: Products<'_>, dims: Dims) -> Option<Range<usize>> {
+        let Head::Softmax(head) = &self.head else { return None };
+        let kernel = head.left()?.kernel.clone();
+        let (start, values) = self.grads.write(&kernel);
+        head.add_factors(products, self.slots[self.head_input].act.y(dims), start, values);
+        Some(kernel)
+    }
+
+    /// The gradient that was written out is one as any other from now on.
+    pub(super) fn settle_factors(&mut self) {
+        if let Head::Softmax(head) = &mut self.head {
+            head.settle();
+        }
+    }
+
+    /// Adds `factor` times the gradient that the last step left as its factors to the parameters: no number of it is ever
+    /// written but as a part of them.
+    pub(super) fn add_factors(&mut self, products: Products<'_>, dims: Dims, factor: f32, params: &mut [f32]) {
+        let Head::Softmax(head) = &self.head else { return };
+        let Some(dense) = head.left() else { return };
+        let x = self.slots[self.head_input].act.y(dims);
+        self.scaled.reserve(x.rows() * x.cols());
+        let mut scaled = MatMut::dense(&mut self.scaled, x.rows(), x.cols());
+        for r in 0..x.rows() {
+            scaled.row_mut(r).iter_mut().zip(x.row(r)).for_each(|(to, x)| *to = factor * x);
+        }
+        head.add_factors(products, scaled.as_ref(), Start::Keep, &mut params[dense.kernel.clone()]);
     }
 
     /// Adds the losses up in the order of the positions.

@@ -50,6 +50,8 @@ pub const RECIPES: &[Recipe] = &[
     Recipe { name: "tied-650", text: include_str!("tied-650.toml") },
     Recipe { name: "awd-lstm", text: include_str!("awd-lstm.toml") },
     Recipe { name: "nnlm", text: include_str!("nnlm.toml") },
+    Recipe { name: "nnlm-brown", text: include_str!("nnlm-brown.toml") },
+    Recipe { name: "nnlm-brown-direct", text: include_str!("nnlm-brown-direct.toml") },
     Recipe { name: "sms-spam", text: include_str!("sms-spam.toml") },
     Recipe { name: "imdb", text: include_str!("imdb.toml") },
     Recipe { name: "ud-ewt", text: include_str!("ud-ewt.toml") },

@@ -97,6 +97,9 @@ impl RunConfig {
     }
 }
 
+/// What `schedule.decay` is where the configuration does not say: that of Bengio and others (2003) for each example.
+const INVERSE_DECAY: f64 = 1e-8;
+
 /// A killed run loses at most about this much time, however long an epoch is.
 const SAVE_MINUTES: f64 = 10.0;
 
@@ -153,6 +156,7 @@ impl ScheduleConfig {
             ScheduleName::Plateau => {
                 ScheduleKind::Plateau { factor, patience: self.patience.unwrap_or(1), min_delta: 0.0 }
             }
+            ScheduleName::Inverse => ScheduleKind::Inverse { decay: self.decay.unwrap_or(INVERSE_DECAY) },
             ScheduleName::Cosine => ScheduleKind::Cosine { steps: last_step.unwrap_or(u64::MAX) },
         };
         Schedule { lr, kind, min_lr: self.min_lr.unwrap_or(0.0), warmup_steps: self.warmup }

@@ -45,8 +45,13 @@ pub trait Learner {
     /// Computes the losses of a batch as in use: no dropout, no gradient.
     fn evaluate(&mut self, batch: &Batch, state: &mut Self::State) -> Result<LossSum>;
 
-    /// The Euclidean norm of the gradient. By default on the calling thread.
-    fn gradient_norm(&mut self, optimizer: &mut Optimizer) -> f64 {
+    /// Whether the optimiser needs no number of the gradient but as a part of the parameters: steps may then leave some of it as
+    /// the factors of a product.
+    fn want_factors(&mut self, _want: bool) {}
+
+    /// The Euclidean norm of the gradient, or where not the `whole` is asked for, of what is not left as factors. By default on
+    /// the calling thread.
+    fn gradient_norm(&mut self, optimizer: &mut Optimizer, _whole: bool) -> f64 {
         optimizer.norm(self.arenas().1)
     }
 

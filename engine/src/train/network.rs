@@ -2,6 +2,7 @@
 
 use unroll_kernels::Isa;
 use unroll_kernels::gemm::Precision;
+use unroll_kernels::profile::{self, Phase};
 
 use crate::Result;
 use crate::graph::ParamSpec;
@@ -50,11 +51,19 @@ impl Learner for Network {
     fn evaluate(&mut self, batch: &Batch, state: &mut State) -> Result<LossSum> {
         Ok(Network::evaluate(self, batch, state))
     }
-    fn gradient_norm(&mut self, optimizer: &mut Optimizer) -> f64 {
-        let (team, _, gradient) = self.team_and_arenas();
-        optimizer.norm_by(&team, gradient)
+    fn want_factors(&mut self, want: bool) {
+        Network::want_factors(self, want);
+    }
+    fn gradient_norm(&mut self, optimizer: &mut Optimizer, whole: bool) -> f64 {
+        self.norm_of(whole, |team, gradient| optimizer.norm_by(team, gradient))
     }
     fn update(&mut self, optimizer: &mut Optimizer, step: UpdateStep) {
+        if optimizer.takes_factors() {
+            let _span = profile::enter(Phase::HeadGradient);
+            self.descend(-step.lr);
+        } else {
+            self.settle();
+        }
         self.change(|team, params, gradient, packing| optimizer.update_by(team, params, gradient, step, packing));
     }
     fn first_non_finite_layer(&self) -> Option<String> {

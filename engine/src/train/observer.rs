@@ -113,8 +113,8 @@ pub struct StepReport {
     pub smooth_loss: f64,
     /// The learning rate.
     pub lr: f64,
-    /// The norm of the gradient before clipping.
-    pub grad_norm: f64,
+    /// The norm of the gradient before clipping; absent between two lines of the metrics where the update does not need it.
+    pub grad_norm: Option<f64>,
     /// Scored targets so far, over all sessions.
     pub tokens: u64,
     /// Scored targets a second, smoothed.
@@ -163,7 +163,7 @@ pub(crate) enum Metric<'a> {
         loss: Option<f64>,
         smooth_loss: f64,
         lr: f64,
-        grad_norm: f64,
+        grad_norm: Option<f64>,
     },
     /// An evaluation.
     Valid { step: u64, epoch: u64, loss: f64, tokens: u64, best: bool },

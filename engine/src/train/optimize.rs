@@ -121,6 +121,13 @@ impl Optimizer {
         Self { isa, options, slots, averages, sums: vec![0.0; len.div_ceil(BLOCK)] }
     }
 
+    /// Whether an update is nothing but the gradient times the rate, so that a part of the gradient may come as the factors of a
+    /// product and be added as it is computed: plain descent without clipping, decay or averages.
+    pub fn takes_factors(&self) -> bool {
+        let OptimizerOptions { rule, clip_norm, clip_value, weight_decay, average } = &self.options;
+        *rule == Rule::Sgd && clip_norm.is_none() && clip_value.is_none() && *weight_decay == 0.0 && average.is_none()
+    }
+
     /// The averages of the parameters, laid out as these; empty where nothing is averaged.
     pub fn averages(&self) -> &[f32] {
         self.averages.as_slice()

@@ -7,11 +7,12 @@
 //! | constant | b |
 //! | decay | b factor^k, k = ceil((e - after) / every) for e > after, else 0 |
 //! | plateau | b factor^p, p = how often the validation loss failed to improve `patience` times in a row |
+//! | inverse | b / (1 + d (s - 1)) |
 //! | cosine | m + (b - m) (1 + cos(pi (s - w) / (n - w))) / 2, m = `min_lr`, n = `steps`; m from step n on |
 //!
 //! and, whatever the kind, times s / w while s < w; never below `min_lr` once warm. `decay` with factor 0.97 and after
 //! = 10 is char-rnn's, 0.5 and 4 is that of Zaremba et al. (2014) for the small model, 0.5 with after = every = 5 is
-//! torch-rnn's; `plateau` with factor 0.25 and patience 1 is that of PyTorch's word language model; `cosine` is Loshchilov
+//! torch-rnn's; `inverse` is that of Bengio, Ducharme, Vincent and Jauvin (2003), with d = 1e-8 for each example; `plateau` with factor 0.25 and patience 1 is that of PyTorch's word language model; `cosine` is Loshchilov
 //! and Hutter's (2017) without restarts.
 
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,11 @@ pub enum ScheduleKind {
         patience: u64,
         /// What counts as an improvement, in nats.
         min_delta: f64,
+    },
+    /// The full rate over 1 and a share of the steps before.
+    Inverse {
+        /// The share.
+        decay: f64,
     },
     /// Half a cosine wave from the full rate to the lowest.
     Cosine {
@@ -99,6 +105,9 @@ impl Schedule {
                 wrong("factor", format!("{factor} must lie between 0 and 1"))
             }
             ScheduleKind::Decay { every: 0, .. } => wrong("every", "must be at least 1, got 0".into()),
+            ScheduleKind::Inverse { decay } if !(decay.is_finite() && decay >= 0.0) => {
+                wrong("decay", format!("{decay} must be 0 or more"))
+            }
             ScheduleKind::Plateau { patience: 0, .. } => wrong("patience", "must be at least 1, got 0".into()),
             ScheduleKind::Plateau { min_delta, .. } if !(min_delta.is_finite() && min_delta >= 0.0) => {
                 wrong("min_delta", format!("{min_delta} must be 0 or more"))
@@ -122,6 +131,7 @@ impl Schedule {
                 self.lr * power(factor, (epoch + 1).saturating_sub(after).div_ceil(every))
             }
             ScheduleKind::Plateau { factor, .. } => self.lr * power(factor, state.reductions),
+            ScheduleKind::Inverse { decay } => self.lr / (1.0 + decay * step.saturating_sub(1) as f64),
             ScheduleKind::Cosine { steps } => {
                 let done = step.clamp(self.warmup_steps, steps) - self.warmup_steps;
                 let phase = done as f64 / (steps - self.warmup_steps) as f64;
@@ -188,6 +198,15 @@ mod tests {
         assert_eq!(rates(&small, &[1, 4, 5, 6, 13]), [1.0, 1.0, 0.5, 0.25, 0.5f64.powi(9)]);
         let torch_rnn = schedule(1.0, ScheduleKind::Decay { factor: 0.5, after: 5, every: 5 });
         assert_eq!(rates(&torch_rnn, &[5, 6, 10, 11]), [1.0, 0.5, 0.5, 0.25]);
+    }
+
+    #[test]
+    fn the_inverse_halves_after_one_over_its_decay() {
+        let schedule = schedule(1e-3, ScheduleKind::Inverse { decay: 0.01 });
+        let rate = |step| schedule.rate(&ScheduleState::default(), step, 0);
+        assert_eq!([rate(1), rate(101), rate(301)], [1e-3, 0.5e-3, 0.25e-3]);
+        let wrong = Schedule { kind: ScheduleKind::Inverse { decay: -1.0 }, ..schedule };
+        assert!(wrong.check(true).is_err());
     }
 
     #[test]

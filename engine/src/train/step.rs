@@ -17,6 +17,8 @@ pub struct StepAt {
     pub lr: f32,
     /// How far the averages of the weights move towards those after this step ([`AverageState::weight`](super::AverageState::weight)).
     pub average: Option<f32>,
+    /// Whether the norm of the gradient is asked for where the update does not need it.
+    pub norm: bool,
 }
 
 /// How a step ended.
@@ -26,8 +28,8 @@ pub enum Stepped {
     Done {
         /// The losses before the update.
         loss: LossSum,
-        /// The Euclidean norm of the gradient, before clipping.
-        norm: f64,
+        /// The Euclidean norm of the gradient, before clipping; where the optimiser takes factors of it, only if it was asked for.
+        norm: Option<f64>,
     },
     /// The loss is not finite; parameters are as they were.
     LossNotFinite(LossSum),
@@ -36,6 +38,10 @@ pub enum Stepped {
 }
 
 /// Forward, loss, backward, clipping and update. `state` is carried on.
+///
+/// Where the optimiser takes factors of a gradient ([`Optimizer::takes_factors`]), the kernel of the head is changed without its
+/// gradient ever being written: its factors, the input of the head and the gradient of the logits, are finite where the loss and
+/// the rest of the gradient, the logits' sums among it, are.
 ///
 /// # Errors
 ///
@@ -47,18 +53,20 @@ pub fn step<L: Learner>(
     state: &mut L::State,
     at: StepAt,
 ) -> Result<Stepped> {
+    let factors = optimizer.takes_factors();
+    learner.want_factors(factors);
     let loss = learner.train_step(batch, state, at.number)?;
     if !loss.nats.is_finite() {
         return Ok(Stepped::LossNotFinite(loss));
     }
     let norm = {
         let _span = profile::enter(Phase::Norm);
-        learner.gradient_norm(optimizer)
+        learner.gradient_norm(optimizer, at.norm || !factors)
     };
     if !norm.is_finite() {
         return Ok(Stepped::GradientNotFinite);
     }
     let _span = profile::enter(Phase::Update);
     learner.update(optimizer, UpdateStep { lr: at.lr, step: at.number, norm, average: at.average });
-    Ok(Stepped::Done { loss, norm })
+    Ok(Stepped::Done { loss, norm: Some(norm).filter(|_| at.norm || !factors) })
 }

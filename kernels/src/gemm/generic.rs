@@ -61,6 +61,8 @@ pub(super) struct Operands {
     pub(super) cols: usize,
     /// What to fetch into the second-level cache meanwhile, `k` lines a tile: the block that comes next.
     pub(super) ahead: *const f32,
+    /// From the line that is fetched at a term to that of the next, and from the first of a tile to that of the next.
+    pub(super) ahead_by: [usize; 2],
 }
 
 /// Rows of the panel that are fetched into the first-level cache before they are needed. Without it, blocks of more
@@ -68,7 +70,7 @@ pub(super) struct Operands {
 const ROWS_AHEAD: usize = 8;
 
 /// Elements of a cache line.
-const LINE: usize = 16;
+pub(super) const LINE: usize = 16;
 
 /// `acc[i][v] += sum over k of A[i][k] B[k][v]`, one chain of multiply-adds an element, in the order of k.
 ///
@@ -81,7 +83,7 @@ unsafe fn accumulate<S: Simd, const MR: usize, const NV: usize>(
     mut acc: [[S::F32; NV]; MR],
     o: Operands,
 ) -> [[S::F32; NV]; MR] {
-    let Operands { k, mut a, lda, next, mut b, ldb, mut ahead, .. } = o;
+    let Operands { k, mut a, lda, next, mut b, ldb, mut ahead, ahead_by, .. } = o;
     for _ in 0..k {
         prefetch::<FAR, _>(ahead);
         for line in 0..(NV * S::LANES).div_ceil(LINE) {
@@ -116,7 +118,7 @@ unsafe fn accumulate<S: Simd, const MR: usize, const NV: usize>(
         // After the last term these may leave the slices, hence `wrapping_add`.
         a = a.wrapping_add(next);
         b = b.wrapping_add(ldb);
-        ahead = ahead.wrapping_add(LINE);
+        ahead = ahead.wrapping_add(ahead_by[0]);
     }
     acc
 }
@@ -325,9 +327,9 @@ unsafe fn tiles<S: Simd, const NV: usize>(s: S, rows: usize, mut o: Operands) {
         unsafe { tile::<S, NV>(s, height, o) };
         o.a = o.a.wrapping_add(height * o.lda);
         o.c = o.c.wrapping_add(height * o.ldc);
-        // The next block has NV * LANES / LINE times `k` lines: the first tiles fetch them, a share each.
-        let whole = (t + 1) * LINE >= NV * S::LANES;
-        o.ahead = if whole { o.b } else { o.ahead.wrapping_add(LINE * o.k) };
+        // The next block of a packed B has NV * LANES / LINE times `k` lines: the first tiles fetch them, a share each.
+        let whole = o.ahead_by[0] == LINE && (t + 1) * LINE >= NV * S::LANES;
+        o.ahead = if whole { o.b } else { o.ahead.wrapping_add(o.ahead_by[1]) };
     }
 }
 

@@ -23,11 +23,16 @@ impl SoftmaxHead {
         let _span = profile::enter(Phase::HeadGradient);
         let (x, count, all) = (scored.x, scored.x.rows(), 0..self.vocabulary);
         match &self.dense {
-            Some(dense) if self.narrows(cx) => {
-                dense.backward(cx, (x, dx), self.view::<Bf16>(count, all.len()), &mut dense.gradients(grads), all);
-            }
             Some(dense) => {
-                dense.backward(cx, (x, dx), self.view::<f32>(count, all.len()), &mut dense.gradients(grads), all);
+                let mut gradients = match self.left() {
+                    Some(_) => dense.gradient_of_bias(grads),
+                    None => dense.gradients(grads),
+                };
+                if self.narrows(cx) {
+                    dense.backward(cx, (x, dx), self.view::<Bf16>(count, all.len()), &mut gradients, all);
+                } else {
+                    dense.backward(cx, (x, dx), self.view::<f32>(count, all.len()), &mut gradients, all);
+                }
             }
             None => {
                 let dz = self.view(count, all.len());

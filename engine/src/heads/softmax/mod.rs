@@ -13,12 +13,13 @@ mod blocks;
 mod slices;
 
 use super::{Into, Scored};
+use crate::exec::{Products, Start};
 use crate::layers::{Cx, DenseParams};
 use std::ops::Range;
 use unroll_kernels::gemm::Precision;
 use unroll_kernels::mat::padded;
 use unroll_kernels::softmax::Tally;
-use unroll_kernels::{Buffer, Element, Mat, MatMut, rows};
+use unroll_kernels::{Bf16, Buffer, Element, Mat, MatMut, rows};
 
 /// Elements of logits that are kept at a time unless the network's options say otherwise: 28 MiB.
 pub(crate) const LOGITS: usize = 7 << 20;
@@ -42,6 +43,19 @@ pub(crate) struct SoftmaxHead {
     logits: Buffer,
     /// Of each row, where the vocabulary is cut.
     tallies: Vec<Tally>,
+    factors: Factors,
+}
+
+/// Whether the gradient of the kernel, x^T dz, is left as its two factors, which take far less memory than it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Factors {
+    /// It is written out.
+    #[default]
+    Never,
+    /// It is left where all rows are there at once.
+    Wanted,
+    /// It was left in the last step, of so many rows; in bf16 or not.
+    Left { rows: usize, narrow: bool },
 }
 
 /// How the logits of some rows are cut.
@@ -94,7 +108,50 @@ fn least_rows(precision: Precision, gradient: bool) -> usize {
 
 impl SoftmaxHead {
     pub(crate) fn new(dense: Option<DenseParams>, vocabulary: usize, weights: Vec<f32>, room: usize) -> Self {
-        Self { dense, vocabulary, weights, room, logits: Buffer::default(), tallies: Vec::new() }
+        Self {
+            dense,
+            vocabulary,
+            weights,
+            room,
+            logits: Buffer::default(),
+            tallies: Vec::new(),
+            factors: Factors::Never,
+        }
+    }
+
+    /// Whether the gradient of the kernel may be left as its factors from now on.
+    pub(crate) fn want_factors(&mut self, want: bool) {
+        let own = self.dense.as_ref().is_some_and(|dense| !dense.tied);
+        self.factors = if want && own { Factors::Wanted } else { Factors::Never };
+    }
+
+    /// The dense layer whose kernel's gradient the last step left as its factors.
+    pub(crate) fn left(&self) -> Option<&DenseParams> {
+        self.dense.as_ref().filter(|_| matches!(self.factors, Factors::Left { .. }))
+    }
+
+    /// What was left has been written out.
+    pub(crate) fn settle(&mut self) {
+        if self.left().is_some() {
+            self.factors = Factors::Wanted;
+        }
+    }
+
+    /// `kernel` = start + x^T dz, where dz is the factor that the last step left and x the other, perhaps scaled.
+    ///
+    /// # Panics
+    ///
+    /// Where none was left.
+    pub(crate) fn add_factors(&self, products: Products<'_>, x: Mat<'_>, start: Start<'_>, kernel: &mut [f32]) {
+        let (Factors::Left { rows, narrow }, Some(dense)) = (self.factors, &self.dense) else {
+            panic!("no factors of a gradient were left")
+        };
+        let kernel = MatMut::dense(kernel, dense.inputs, dense.units);
+        if narrow {
+            products.outer(x, self.view::<Bf16>(rows, dense.units), start, kernel);
+        } else {
+            products.outer(x, self.view::<f32>(rows, dense.units), start, kernel);
+        }
     }
 
     /// Bytes that the losses of `rows` rows need at most.
@@ -114,6 +171,11 @@ impl SoftmaxHead {
         let cut = self.cut(total, cx.precision, into.is_some());
         self.logits.reserve(cut.elements(self.vocabulary));
         let (Cut::Rows(block) | Cut::Words(block, _)) = cut;
+        if self.factors != Factors::Never {
+            let leave = matches!(cut, Cut::Rows(_)) && block >= total && into.is_some();
+            self.factors =
+                if leave { Factors::Left { rows: total, narrow: self.narrows(cx) } } else { Factors::Wanted };
+        }
         for first in (0..total).step_by(block.max(1)) {
             let range = first..total.min(first + block);
             let Scored { x, targets, scale } = *scored;

@@ -3,6 +3,7 @@
 mod average;
 mod damage;
 mod endings;
+mod factors;
 mod faults;
 mod network;
 mod resume;

@@ -269,7 +269,9 @@ impl<'a, L: Learner> Trainer<'a, L> {
         let batch = Batch { steps, rows, inputs, targets, vectors, mask: None };
         let number = self.state.step + 1;
         let lr = self.config.schedule.rate(&self.state.schedule, number, self.state.epoch) * train.rate(steps);
-        let at = StepAt { number, lr: lr as f32, average: self.state.average.weight(number) };
+        let log = self.config.log_every;
+        let logs = log > 0 && number.is_multiple_of(log);
+        let at = StepAt { number, lr: lr as f32, average: self.state.average.weight(number), norm: logs };
         let done = step(self.session.learner, &mut self.optimizer, &batch, &mut self.carry, at)?;
         let (loss, norm) = match done {
             Stepped::Done { loss, norm } => (loss, norm),
@@ -282,8 +284,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
         let batches = train.batches_in(self.state.epoch);
         self.count(loss, rows);
         self.pace.step(start.elapsed(), loss.count);
-        let log = self.config.log_every;
-        let logged = if log > 0 && number.is_multiple_of(log) { self.log_training(lr, norm) } else { None };
+        let logged = if logs { self.log_training(lr, norm) } else { None };
         let report = StepReport {
             step: number,
             epoch,
@@ -322,7 +323,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
         }
     }
 
-    fn log_training(&mut self, lr: f64, grad_norm: f64) -> Option<f64> {
+    fn log_training(&mut self, lr: f64, grad_norm: Option<f64>) -> Option<f64> {
         let loss = self.state.report.mean();
         self.state.report = Tally::default();
         let TrainerState { step, epoch, batch, tokens, smooth_loss, .. } = self.state;
