@@ -211,8 +211,8 @@ impl Network {
         &mut self.params
     }
     /// From now on a training step may leave the gradient of the head's kernel, x^T dz, as its two factors: where there is one
-    /// replica, and the kernel is the head's own. Whoever asks for the gradient has it written out then; [`Self::descend`] has
-    /// no need to.
+    /// replica, and the kernel is the head's own. Whoever asks for the gradient has it written out then; an update that takes
+    /// factors has no need of that.
     pub fn want_factors(&mut self, want: bool) {
         let want = want && self.options.replicas == 1;
         self.replicas.iter_mut().for_each(|replica| lock_mut(replica).want_factors(want));
