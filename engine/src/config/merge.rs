@@ -80,7 +80,7 @@ const FAMILIES: &[Family] = &[
     Family {
         section: "optimizer",
         head: "rule",
-        members: &["lr", "momentum", "decay", "beta1", "beta2", "epsilon", "epsilon_inside", "weight_decay"],
+        members: &["lr", "momentum", "decay", "beta1", "beta2", "epsilon", "epsilon_inside", "weight_decay", "lazy"],
     },
     Family { section: "schedule", head: "kind", members: &["factor", "after", "every", "patience", "min_lr", "decay"] },
     Family {

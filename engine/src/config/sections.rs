@@ -301,6 +301,10 @@ pub struct OptimizerConfig {
     /// times this are added to the gradient, after it was clipped (L2, torch's weight_decay); 0 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
+    /// momentum, nesterov, rmsprop, adam, adamw: the vectors of words that are not in a batch keep their weights and what the rule
+    /// remembers of them, instead of going on as before (as PyTorch's SparseAdam); a weight decay reaches them when they come.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub lazy: bool,
     /// The weights are averaged over the steps, and the averages evaluated, saved and used, while training goes on from the weights
     /// themselves: asgd, nt_asgd; not at all unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -329,6 +333,7 @@ impl Default for OptimizerConfig {
             epsilon: None,
             epsilon_inside: None,
             weight_decay: None,
+            lazy: false,
             average: None,
             t0: None,
             nonmono: None,

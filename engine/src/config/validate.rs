@@ -256,13 +256,14 @@ impl Check<'_> {
     fn optimizer(&self, config: &RunConfig) -> Result<()> {
         use OptimizerName::{Adagrad, Adam, AdamW, Momentum, Nesterov, RmsProp};
         let optimizer = &config.optimizer;
-        let members: [(&str, bool, &[OptimizerName]); 6] = [
+        let members: [(&str, bool, &[OptimizerName]); 7] = [
             ("optimizer.momentum", optimizer.momentum.is_some(), &[Momentum, Nesterov]),
             ("optimizer.decay", optimizer.decay.is_some(), &[RmsProp]),
             ("optimizer.beta1", optimizer.beta1.is_some(), &[Adam, AdamW]),
             ("optimizer.beta2", optimizer.beta2.is_some(), &[Adam, AdamW]),
             ("optimizer.epsilon", optimizer.epsilon.is_some(), &[Adagrad, RmsProp, Adam, AdamW]),
             ("optimizer.epsilon_inside", optimizer.epsilon_inside.is_some(), &[Adagrad]),
+            ("optimizer.lazy", optimizer.lazy, &[Momentum, Nesterov, RmsProp, Adam, AdamW]),
         ];
         self.holds(
             optimizer.weight_decay.is_none() || optimizer.rule != Adam,

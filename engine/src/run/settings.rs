@@ -136,6 +136,7 @@ impl OptimizerConfig {
             clip_norm: given(self.clip_norm),
             clip_value: given(self.clip_value).map(|value| value as f32),
             weight_decay: if self.rule == OptimizerName::AdamW { 0.0 } else { number(self.weight_decay, 0.0) as f32 },
+            lazy: self.lazy,
             average: self.average.map(|average| match average {
                 AverageName::Asgd => Averaging::After { t0: self.t0.unwrap_or(0) },
                 AverageName::NtAsgd => Averaging::NonMonotonic { nonmono: self.nonmono.unwrap_or(5) },

@@ -3,7 +3,7 @@
 //! The global norm is summed in f64 over fixed blocks of [`BLOCK`] gradients, then over the blocks in order: its bits do
 //! not depend on who sums which block. The update is element-wise, so it may be cut anywhere; [`Optimizer::parts`] cuts it
 //! at blocks for the members of a team. Elements whose gradient is known to be zero, the rows of tokens that are not in
-//! the batch, are passed over where that changes nothing: exactly, and in the norm always.
+//! the batch, are passed over where that changes nothing, in the norm always; and where the options say so.
 
 use std::ops::Range;
 
@@ -34,12 +34,16 @@ pub struct OptimizerOptions {
     pub weight_decay: f32,
     /// The weights are averaged from here on.
     pub average: Option<Averaging>,
+    /// Rows of tables without a gradient in a step keep their weights and their slots, as in PyTorch's `SparseAdam`, although the rule
+    /// would go on moving them by what it remembers: a step then costs what its own words cost. Nothing changes for rules that a zero
+    /// gradient leaves alone, SGD and Adagrad; a weight decay then reaches rows when they have a gradient.
+    pub lazy: bool,
 }
 
 impl OptimizerOptions {
     /// The rule alone.
     pub fn new(rule: Rule) -> Self {
-        Self { rule, clip_norm: None, clip_value: None, weight_decay: 0.0, average: None }
+        Self { rule, clip_norm: None, clip_value: None, weight_decay: 0.0, average: None, lazy: false }
     }
 }
 
@@ -70,6 +74,8 @@ pub struct UpdateStep {
 pub struct Part<'a, P = ()> {
     isa: Isa,
     rule: Rule,
+    /// Whether elements whose gradient is known to be zero are passed over.
+    passes_over: bool,
     pieces: &'a P,
     gradient: GradientRef<'a>,
     /// The part's elements in the arena.
@@ -82,7 +88,7 @@ pub struct Part<'a, P = ()> {
 impl<P: Pieces> Part<'_, P> {
     /// Updates the parameters of this part, piece by piece.
     pub fn run(self) {
-        let Self { isa, rule, pieces, gradient, range, update: all, mut averages } = self;
+        let Self { isa, rule, passes_over, pieces, gradient, range, update: all, mut averages } = self;
         let Update { param, grad, slots: [first, second], .. } = all;
         let mut at = range.start;
         while at < range.end {
@@ -92,7 +98,7 @@ impl<P: Pieces> Part<'_, P> {
                 let slots = [&mut *first, &mut *second].map(|slot| slot.get_mut(part.clone()).unwrap_or_default());
                 update(isa, rule, Update { param: &mut param[part.clone()], grad: &grad[part], slots, ..all });
             };
-            if rule.ignores_zero_gradients() && all.weight_decay == 0.0 {
+            if passes_over {
                 gradient.for_each_extent(at..end, change);
             } else {
                 change(at..end);
@@ -225,6 +231,7 @@ impl Optimizer {
         let grad_scale = self.scale(step.norm);
         let (isa, rule, clip_value) = (self.isa, self.options.rule, self.options.clip_value);
         let weight_decay = self.options.weight_decay;
+        let passes_over = self.options.lazy || rule.ignores_zero_gradients() && weight_decay == 0.0;
         let moved = step.average.filter(|_| self.options.average.is_some());
         let blocks = len.div_ceil(BLOCK);
         let [first, second] = &mut self.slots;
@@ -241,7 +248,7 @@ impl Optimizer {
             let UpdateStep { lr, step, .. } = step;
             let update = Update { param, grad, slots, lr, grad_scale, clip_value, weight_decay, step };
             let averages = moved.map(|weight| (take(&mut averages, n), weight));
-            Part { isa, rule, pieces, gradient, range, update, averages }
+            Part { isa, rule, passes_over, pieces, gradient, range, update, averages }
         })
     }
 

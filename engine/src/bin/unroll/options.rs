@@ -203,6 +203,13 @@ const OPTIMIZER: &[Setting] = &[
         Number,
         "Decay of the weights; of all rules but adam",
     ),
+    setting(
+        "lazy",
+        &[],
+        "optimizer.lazy",
+        Nothing,
+        "Leave the vectors of words alone that are not in a batch; of all rules but sgd and adagrad, which do",
+    ),
     setting("average", &[], "optimizer.average", Word(AverageName::WORDS), "Average the weights, and use the averages"),
     setting("nonmono", &[], "optimizer.nonmono", Whole, "nt_asgd: latest evaluations that do not count [default: 5]"),
     setting("clip-norm", &["clip"], "optimizer.clip_norm", Number, "Scale the gradient down to this norm, 0 for off"),

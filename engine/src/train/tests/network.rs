@@ -158,6 +158,43 @@ fn an_update_packs_what_packing_apart_packs() {
     }
 }
 
+/// A table and a sampled head under Adam: what is told of a word depends on whether it is in the batch.
+#[test]
+fn lazy_rules_leave_words_alone_that_are_not_in_the_batch() {
+    let text = "head = { kind = \"sampled_softmax\", samples = 2 }\nlayers = [{ type = \"embedding\", output_dim = 5 }, { type = \"dense\" }]";
+    let graph = Graph::new(&toml::from_str(text).unwrap(), 40).unwrap();
+    let run = |rule: Rule, lazy: bool, steps: usize| {
+        let options = NetworkOptions { rows: 3, ..Default::default() };
+        let mut network = Network::new(&graph, options).unwrap();
+        let options = OptimizerOptions { lazy, weight_decay: 0.01, ..OptimizerOptions::new(rule) };
+        let mut optimizer = Optimizer::new(network.isa(), options, network.params().len());
+        let mut state = network.new_state(3);
+        for (i, words) in [[3, 7, 3], [7, 9, 9]][..steps].iter().enumerate() {
+            let batch = Batch { steps: 1, rows: 3, inputs: words, vectors: &[], targets: words, mask: None };
+            let step = i as u64 + 1;
+            network.train_step(&batch, &mut state, step);
+            let norm = network.gradient_norm(&mut optimizer);
+            Learner::update(&mut network, &mut optimizer, UpdateStep { lr: 0.1, step, norm, average: None });
+        }
+        let table = graph.params()[0].range.clone();
+        network.params()[table].chunks_exact(5).map(|row| row.to_vec()).collect::<Vec<_>>()
+    };
+    for rule in [
+        Rule::Momentum { momentum: 0.9 },
+        Rule::Nesterov { momentum: 0.9 },
+        Rule::RmsProp { decay: 0.9, epsilon: 1e-8 },
+        Rule::Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8 },
+        Rule::AdamW { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay: 0.1 },
+    ] {
+        let [dense, lazy] = [false, true].map(|lazy| [0, 1, 2].map(|steps| run(rule, lazy, steps)));
+        let same = |a: &[Vec<Vec<f32>>; 3], word: usize, steps: [usize; 2]| a[steps[0]][word] == a[steps[1]][word];
+        assert!(lazy[1][3] == dense[1][3] && lazy[1][7] == dense[1][7], "{rule:?}: the first step is the rule's own");
+        assert!(same(&lazy, 3, [1, 2]) && !same(&dense, 3, [1, 2]), "{rule:?}: word 3 is not in the second batch");
+        assert!(same(&lazy, 20, [0, 2]) && !same(&dense, 20, [0, 2]), "{rule:?}: word 20 is in none");
+        assert!(!same(&lazy, 7, [1, 2]) && !same(&lazy, 9, [1, 2]), "{rule:?}: these are");
+    }
+}
+
 /// AWD-LSTM's loop: batches of different lengths, decay of the weights, averages.
 #[test]
 fn variable_steps_and_averages_end_in_the_same_bytes() {
