@@ -91,7 +91,18 @@ const FAMILIES: &[Family] = &[
     Family {
         section: "model.head",
         head: "kind",
-        members: &["samples", "noise", "power", "log_partition", "remove_hits", "cutoffs", "reduction", "classes"],
+        members: &[
+            "label_smoothing",
+            "z_loss",
+            "samples",
+            "noise",
+            "power",
+            "log_partition",
+            "remove_hits",
+            "cutoffs",
+            "reduction",
+            "classes",
+        ],
     },
     Family { section: "model", head: "init", members: &["init_scale", "init_biases", "unit_forget_bias"] },
     Family {

@@ -51,12 +51,28 @@ impl Model<'_> {
         }
     }
 
-    /// -ln p of every target, 0 where it is not scored.
+    /// The factors of label smoothing and of ln^2 Z.
+    fn shaping(&self) -> [f64; 2] {
+        let head = &self.graph.config().head;
+        // As numbers that f32 has too.
+        [head.label_smoothing, head.z_loss].map(|factor| f64::from(factor.unwrap_or(0.0) as f32))
+    }
+
+    /// -ln p of every target and what the head adds to it, 0 where it is not scored.
     pub(super) fn losses(&self, step: &Step<'_>, logits: &[f64]) -> Vec<f64> {
         match self.graph.config().loss {
             Loss::CrossEntropy => {
                 let width = self.graph.nodes()[self.graph.logits()].shape.width();
-                softmax::reference::cross_entropy(logits, width, step.targets)
+                let mut losses = softmax::reference::cross_entropy(logits, width, step.targets);
+                let [s, c] = self.shaping();
+                for ((loss, row), _) in
+                    losses.iter_mut().zip(logits.chunks_exact(width)).zip(step.targets).filter(is_scored)
+                {
+                    let z = row[0] - softmax::reference::log_softmax(row)[0];
+                    let mean = row.iter().sum::<f64>() / width as f64;
+                    *loss = (1.0 - s) * *loss + s * (z - mean) + c * z * z;
+                }
+                losses
             }
             Loss::BinaryCrossEntropy => {
                 let losses = softmax::reference::binary_cross_entropy(logits, &binary_targets(step.targets));
@@ -72,7 +88,17 @@ impl Model<'_> {
         match self.graph.config().loss {
             Loss::CrossEntropy => {
                 let width = self.graph.nodes()[self.graph.logits()].shape.width();
-                softmax::reference::cross_entropy_backward(logits, width, step.targets, factor)
+                let mut d = softmax::reference::cross_entropy_backward(logits, width, step.targets, factor);
+                let [s, c] = self.shaping();
+                let rows = d.chunks_exact_mut(width).zip(logits.chunks_exact(width)).zip(step.targets);
+                for ((d, row), &target) in rows.filter(is_scored) {
+                    let (z, p) = (row[0] - softmax::reference::log_softmax(row)[0], softmax::reference::softmax(row));
+                    for (j, d) in d.iter_mut().enumerate() {
+                        let wanted = if j == target as usize { s } else { 0.0 } - s / width as f64;
+                        *d += factor * (wanted + 2.0 * c * z * p[j]);
+                    }
+                }
+                d
             }
             Loss::BinaryCrossEntropy => {
                 let targets = binary_targets(step.targets);
@@ -81,6 +107,11 @@ impl Model<'_> {
             }
         }
     }
+}
+
+/// Whether a position is scored, the target of which stands last.
+fn is_scored<T>((_, target): &(T, &u32)) -> bool {
+    **target != IGNORE
 }
 
 /// The positions and the pairs of positions that an activation regularisation looks at, and the factor of each square.

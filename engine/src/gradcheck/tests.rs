@@ -99,6 +99,15 @@ const MERGES: &str = r#"
 "#;
 
 #[test]
+fn label_smoothing_and_z_loss_are_in_the_gradient() {
+    for head in ["label_smoothing = 0.3", "z_loss = 0.05", "label_smoothing = 0.1, z_loss = 0.2"] {
+        let report = assert_passes(&graph(&format!("head = {{ {head} }}\n{LANGUAGE}"), 7), &options());
+        let plain = assert_passes(&graph(LANGUAGE, 7), &options());
+        assert_ne!(report.comparisons[0].loss, plain.comparisons[0].loss);
+    }
+}
+
+#[test]
 fn right_gradients_pass() {
     let cases = [
         (LANGUAGE, 11, LossScale::Mean),

@@ -149,7 +149,15 @@ impl Graph {
         if let Some(key) = head.stray() {
             return Err(wrong(format!("{key} has no meaning for {}", head.kind.name())).mend("leave it out"));
         }
-        if head.kind == HeadKind::Softmax {
+        let smoothing = head.label_smoothing.unwrap_or(0.0);
+        if !(0.0..1.0).contains(&smoothing) {
+            return Err(wrong(format!("label_smoothing must be at least 0 and less than 1, got {smoothing}")));
+        }
+        let z_loss = head.z_loss.unwrap_or(0.0);
+        if !(z_loss >= 0.0 && z_loss.is_finite()) {
+            return Err(wrong(format!("z_loss must be at least 0, got {z_loss}")));
+        }
+        if head.is_default() {
             return Ok(());
         }
         if self.config.loss != Loss::CrossEntropy {

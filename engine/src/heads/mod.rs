@@ -21,7 +21,7 @@ mod words;
 pub(crate) use binary::BinaryHead;
 pub(crate) use clusters::{ClusterHead, Tail};
 pub(crate) use sampled::{Estimate, SampledHead, Sampler};
-pub(crate) use softmax::{LOGITS, SoftmaxHead};
+pub(crate) use softmax::{LOGITS, Shaping, SoftmaxHead};
 pub(crate) use tree::TreeHead;
 pub(crate) use words::WordParams;
 

@@ -4,7 +4,7 @@ use super::plan::Plan;
 use crate::error::Result;
 use crate::graph::{Graph, HeadKind, Loss, Noise, Parting, Ranks, Role, TailShape};
 use crate::heads::{
-    BinaryHead, ClusterHead, Estimate, Head, SampledHead, Sampler, SoftmaxHead, Tail, TreeHead, WordParams,
+    BinaryHead, ClusterHead, Estimate, Head, SampledHead, Sampler, Shaping, SoftmaxHead, Tail, TreeHead, WordParams,
 };
 use crate::huffman::Huffman;
 use crate::layers::DenseParams;
@@ -52,7 +52,9 @@ impl Plan<'_> {
         Ok(match (head.kind, self.graph.parting()) {
             (HeadKind::Softmax, _) => {
                 let dense = self.dense(self.graph.logits()).filter(|_| self.has_fused_head());
-                Head::Softmax(SoftmaxHead::new(dense, words, weights, room))
+                let factor = |given: Option<f64>| given.unwrap_or(0.0) as f32;
+                let shaping = Shaping { smoothing: factor(head.label_smoothing), z_loss: factor(head.z_loss) };
+                Head::Softmax(SoftmaxHead::new(dense, words, weights, room).shaped(shaping))
             }
             (_, Parting::Clusters(frequent, tails)) => {
                 let ranks = Ranks::new(&self.graph.frequencies());

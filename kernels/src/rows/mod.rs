@@ -5,6 +5,7 @@
 //! convert:          y = x, rounded where y is kept in bf16
 //! add:              y = y + x
 //! add_column_sums:  s[j] = s[j] + sum over r of x[r][j], rows in ascending order
+//! add_row_sums:     s[r] = s[r] + sum over j of x[r][j], in f64 over blocks of 1024 in sixteen lanes
 //! ```
 //!
 //! Each column's sum is one chain of additions in f32, so it does not depend on how columns are split; its error is at
@@ -12,7 +13,7 @@
 
 use crate::faults::{Fault, spoil};
 use crate::profile::{self, Phase};
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, Simd, Wide16};
 use crate::{Bf16, Element, Isa, Mat, MatMut};
 
 /// y = x.
@@ -69,6 +70,40 @@ pub fn add_column_sums<E: Element>(isa: Isa, x: Mat<'_, E>, sums: &mut [f32]) {
     let _span = profile::enter(Phase::ElementWise);
     isa.run(ColumnSums { x, sums: &mut *sums });
     spoil(Fault::ColumnSums, sums);
+}
+
+/// `s[r] = s[r] + the sum of row r`; a row's error is at most 64 2^-24 of the sum of its magnitudes.
+///
+/// # Panics
+///
+/// When `sums` is not one element a row.
+#[track_caller]
+pub fn add_row_sums(isa: Isa, x: Mat<'_>, sums: &mut [f64]) {
+    assert_eq!(x.rows(), sums.len(), "{} rows, {} sums", x.rows(), sums.len());
+    let _span = profile::enter(Phase::ElementWise);
+    isa.run(RowSums { x, sums });
+}
+
+struct RowSums<'a> {
+    x: Mat<'a>,
+    sums: &'a mut [f64],
+}
+
+impl Kernel for RowSums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for (r, sum) in self.sums.iter_mut().enumerate() {
+            for block in self.x.row(r).chunks(1024) {
+                let mut lanes = Wide16::splat(s, 0.0);
+                for piece in block.chunks(16) {
+                    lanes = lanes.plus(s, Wide16::load_or(s, piece, 0.0));
+                }
+                *sum += f64::from(lanes.sum(s));
+            }
+        }
+    }
 }
 
 #[track_caller]

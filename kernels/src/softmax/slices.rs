@@ -38,6 +38,11 @@ impl Tally {
         f64::from(self.max) + self.score().total.ln()
     }
 
+    /// The target's logit, once its slice has come.
+    pub fn target(&self) -> f32 {
+        self.target
+    }
+
     fn score(&self) -> Score {
         Score::new(self.max, self.target, self.others)
     }

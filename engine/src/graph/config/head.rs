@@ -15,6 +15,13 @@ use serde::{Deserialize, Serialize};
 pub struct HeadConfig {
     /// Which one.
     pub kind: HeadKind,
+    /// softmax: the part of each target's weight, in [0, 1), that training gives to all words alike (Szegedy et al. 2016).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_smoothing: Option<f64>,
+    /// softmax: the factor of ln^2 Z, which training adds to each loss to keep the partition sum Z near 1 (Chowdhery et al. 2022:
+    /// 1e-4).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub z_loss: Option<f64>,
     /// sampled_softmax, nce: words drawn for each training step, with replacement, shared by all of its rows; 1024 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub samples: Option<usize>,
@@ -99,9 +106,11 @@ impl HeadConfig {
 
     /// The key of an option that is given and has no meaning beside the kind.
     pub(in crate::graph) fn stray(&self) -> Option<&'static str> {
-        use HeadKind::{AdaptiveSoftmax, ClassSoftmax, Nce, SampledSoftmax};
+        use HeadKind::{AdaptiveSoftmax, ClassSoftmax, Nce, SampledSoftmax, Softmax};
         let sampled = matches!(self.kind, SampledSoftmax | Nce);
         let given = [
+            ("label_smoothing", self.label_smoothing.is_some(), self.kind == Softmax),
+            ("z_loss", self.z_loss.is_some(), self.kind == Softmax),
             ("samples", self.samples.is_some(), sampled),
             ("noise", self.noise.is_some(), sampled),
             ("power", self.power.is_some(), sampled && self.noise == Some(Noise::Unigram)),

@@ -2,14 +2,15 @@
 //! for the gradients of x, W and b before the next block takes their room. Nothing is computed twice. Where products round to
 //! bf16, the gradient is rounded once, while a few rows of it are in the cache.
 
+use super::shaping::Row;
 use super::{CACHED, MOST_ROWS, SoftmaxHead, for_chunks};
 use crate::heads::{Into, Scored};
 use crate::layers::Cx;
 use std::sync::{Mutex, PoisonError};
 use unroll_kernels::mat::padded;
 use unroll_kernels::profile::{self, Phase};
-use unroll_kernels::softmax::{self, CrossEntropy};
-use unroll_kernels::{Bf16, MatMut, rows};
+use unroll_kernels::softmax::{self, CrossEntropy, IGNORE};
+use unroll_kernels::{Bf16, Mat, MatMut, rows};
 
 impl SoftmaxHead {
     /// The losses of some rows and, with `into`, their gradients.
@@ -46,7 +47,8 @@ impl SoftmaxHead {
         let &Scored { targets, scale, .. } = scored;
         let (rows, stride, narrows) = (targets.len(), padded(self.vocabulary), gradient && self.narrows(cx));
         let at_once = (CACHED / stride).clamp(1, MOST_ROWS);
-        let Self { logits, weights, vocabulary, .. } = self;
+        let Self { logits, weights, vocabulary, shaping, .. } = self;
+        let (words, shaping) = (*vocabulary, Some(*shaping).filter(|shaping| gradient && !shaping.is_nothing()));
         let logits = MatMut::new(logits, rows, *vocabulary, stride);
         // Losses travel as a column beside the logits, so that one split by rows serves both.
         let column = Mutex::new(losses);
@@ -56,8 +58,18 @@ impl SoftmaxHead {
                 let targets = &targets[range.clone()];
                 let chunk = &mut local[..targets.len()];
                 if gradient {
+                    let mut rows = [Row::default(); MOST_ROWS];
+                    if shaping.is_some() {
+                        look(cx, part.as_ref(), targets, &mut rows[..targets.len()]);
+                    }
                     let logits = part.reborrow();
                     softmax::cross_entropy(cx.isa, CrossEntropy { logits, targets, scale, losses: chunk });
+                    for (r, &target) in targets.iter().enumerate().filter(|&(_, &t)| t != IGNORE) {
+                        let Some(shaping) = shaping else { break };
+                        let row = Row { log_partition: f64::from(chunk[r]) + rows[r].target, ..rows[r] };
+                        shaping.gradient(part.row_mut(r), Some(target as usize), (row, words, scale));
+                        chunk[r] = shaping.loss(row, words);
+                    }
                 } else {
                     softmax::cross_entropy_forward(cx.isa, part.as_ref(), targets, chunk);
                 }
@@ -73,5 +85,16 @@ impl SoftmaxHead {
                 all[range].copy_from_slice(chunk);
             });
         });
+    }
+}
+
+/// Takes down of each row what its gradient will have been written over.
+fn look(cx: &Cx<'_>, logits: Mat<'_>, targets: &[u32], rows: &mut [Row]) {
+    let mut sums = [0.0; MOST_ROWS];
+    let sums = &mut sums[..rows.len()];
+    rows::add_row_sums(cx.isa, logits, sums);
+    for (r, ((row, &sum), &target)) in rows.iter_mut().zip(&*sums).zip(targets).enumerate() {
+        let target = if target == IGNORE { 0.0 } else { f64::from(logits.row(r)[target as usize]) };
+        *row = Row { sum, target, log_partition: 0.0 };
     }
 }

@@ -10,7 +10,10 @@
 //! words, so that no gradient of weights is ever added up between them, and no bit depends on how many there are.
 
 mod blocks;
+mod shaping;
 mod slices;
+
+pub(crate) use shaping::Shaping;
 
 use super::{Into, Scored};
 use crate::exec::{Products, Start};
@@ -38,11 +41,13 @@ pub(crate) struct SoftmaxHead {
     vocabulary: usize,
     /// The factor of each class; empty: 1.
     weights: Vec<f32>,
+    shaping: Shaping,
     /// Elements of logits that may be kept at a time.
     room: usize,
     logits: Buffer,
-    /// Of each row, where the vocabulary is cut.
+    /// Of each row, where the vocabulary is cut: the softmax's sums, and that of the logits.
     tallies: Vec<Tally>,
+    sums: Vec<f64>,
     factors: Factors,
 }
 
@@ -112,9 +117,11 @@ impl SoftmaxHead {
             dense,
             vocabulary,
             weights,
+            shaping: Shaping::default(),
             room,
             logits: Buffer::default(),
             tallies: Vec::new(),
+            sums: Vec::new(),
             factors: Factors::Never,
         }
     }
@@ -152,6 +159,11 @@ impl SoftmaxHead {
         } else {
             products.outer(x, self.view::<f32>(rows, dense.units), start, kernel);
         }
+    }
+
+    /// The same with what training adds to the losses.
+    pub(crate) fn shaped(self, shaping: Shaping) -> Self {
+        Self { shaping, ..self }
     }
 
     /// Bytes that the losses of `rows` rows need at most.

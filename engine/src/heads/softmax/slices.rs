@@ -2,6 +2,7 @@
 //! gradients, from the last slice back to the first for the gradients of x, W and b. The logits of the last slice are still
 //! there; those of the others are computed again, from the same numbers in the same order, so that they are the same.
 
+use super::shaping::Row;
 use super::{CACHED, MOST_ROWS as MOST_CACHED, SoftmaxHead, for_chunks};
 use crate::heads::{Into, Scored};
 use crate::layers::{Cx, DenseParams};
@@ -33,6 +34,8 @@ impl SoftmaxHead {
         let slice = |i: usize| i * words..vocabulary.min((i + 1) * words);
         self.tallies.clear();
         self.tallies.resize(scored.targets.len(), Tally::default());
+        self.sums.clear();
+        self.sums.resize(scored.targets.len(), 0.0);
         for i in 0..count {
             self.slice_logits(cx, dense, scored, slice(i));
             self.tally(cx, scored.targets, slice(i));
@@ -40,6 +43,13 @@ impl SoftmaxHead {
         for ((loss, tally), &target) in losses.iter_mut().zip(&self.tallies).zip(scored.targets) {
             let weight = if into.is_some() { self.weight(target) } else { 1.0 };
             *loss = if target == IGNORE { 0.0 } else { tally.loss() * weight };
+        }
+        if into.is_some() && !self.shaping.is_nothing() {
+            let rows = losses.iter_mut().zip(scored.targets).enumerate();
+            for (r, (loss, &target)) in rows.filter(|(_, (_, target))| **target != IGNORE) {
+                let row = shaped_row(&self.tallies[r], self.sums[r]);
+                *loss = self.shaping.loss(row, vocabulary) * self.weight(target);
+            }
         }
         let Some(Into { mut dx, grads }) = into else { return };
         let mut gradients = dense.gradients(grads);
@@ -68,15 +78,20 @@ impl SoftmaxHead {
     fn tally(&mut self, cx: &Cx<'_>, targets: &[u32], words: Range<usize>) {
         let (rows, cols) = (targets.len(), words.len());
         let logits = MatMut::new(&mut self.logits, rows, cols, padded(cols));
-        let tallies = Mutex::new(&mut self.tallies[..]);
+        let (tallies, shaped) = (Mutex::new((&mut self.tallies[..], &mut self.sums[..])), !self.shaping.is_nothing());
         cx.products().by_rows(logits, |range, part| {
             let mut local = [Tally::default(); MOST_CACHED];
             for_chunks(range, MOST_CACHED, part, |range, part| {
                 let chunk = &mut local[..range.len()];
                 let all = || tallies.lock().unwrap_or_else(PoisonError::into_inner);
-                chunk.copy_from_slice(&all()[range.clone()]);
+                chunk.copy_from_slice(&all().0[range.clone()]);
                 softmax::tally(cx.isa, part.as_ref(), words.start, &targets[range.clone()], chunk);
-                all()[range].copy_from_slice(chunk);
+                all().0[range.clone()].copy_from_slice(chunk);
+                if shaped {
+                    let mut sums = [0.0; MOST_CACHED];
+                    rows::add_row_sums(cx.isa, part.as_ref(), &mut sums[..range.len()]);
+                    all().1[range].iter_mut().zip(sums).for_each(|(all, sum)| *all += sum);
+                }
             });
         });
     }
@@ -85,16 +100,22 @@ impl SoftmaxHead {
     fn slice_gradient(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, words: Range<usize>) {
         let (rows, cols, narrows) = (scored.targets.len(), words.len(), self.narrows(cx));
         let at_once = (CACHED / padded(cols)).clamp(1, MOST_CACHED);
-        let Self { logits, tallies, weights, .. } = self;
+        let Self { logits, tallies, sums, weights, shaping, vocabulary, .. } = self;
         let logits = MatMut::new(logits, rows, cols, padded(cols));
         cx.products().by_rows(logits, |range, part| {
             for_chunks(range, at_once, part, |range, mut part| {
-                let (targets, tallies) = (&scored.targets[range.clone()], &tallies[range]);
+                let (targets, tallies, sums) = (&scored.targets[range.clone()], &tallies[range.clone()], &sums[range]);
                 let (first, scale) = (words.start, scored.scale);
                 softmax::slice_gradient(
                     cx.isa,
                     SliceGradient { logits: part.reborrow(), first, targets, tallies, scale },
                 );
+                let scored = targets.iter().enumerate().filter(|&(_, &target)| target != IGNORE);
+                for (r, &target) in scored.filter(|_| !shaping.is_nothing()) {
+                    let target = (target as usize).checked_sub(first).filter(|&at| at < cols);
+                    let row = shaped_row(&tallies[r], sums[r]);
+                    shaping.gradient(part.row_mut(r), target, (row, *vocabulary, scale));
+                }
                 for (r, &target) in targets.iter().enumerate().filter(|_| !weights.is_empty()) {
                     let weight = weights.get(target as usize).copied().unwrap_or(1.0);
                     part.row_mut(r).iter_mut().for_each(|g| *g *= weight);
@@ -105,4 +126,8 @@ impl SoftmaxHead {
             });
         });
     }
+}
+
+fn shaped_row(tally: &Tally, sum: f64) -> Row {
+    Row { log_partition: tally.log_partition(), target: f64::from(tally.target()), sum }
 }
