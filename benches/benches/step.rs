@@ -28,6 +28,7 @@ fn steps(criterion: &mut Criterion) {
                 steps: None,
                 profile: false,
                 pin: false,
+                home: unroll::arena::Home::Memory,
             };
             let (case, outputs) = match Case::new(name, &options) {
                 Ok(case) if name == "bilstm" => (case, 2),

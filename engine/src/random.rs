@@ -79,6 +79,11 @@ impl Key {
         (self.word(index) >> 8) as f32 * (1.0 / 16_777_216.0)
     }
 
+    /// Numbers `4 block .. 4 block + 4` of [`Self::uniform`].
+    pub fn uniforms(self, block: u64) -> [f32; 4] {
+        self.block(block).map(|word| (word >> 8) as f32 * (1.0 / 16_777_216.0))
+    }
+
     /// Uniform in [0, 1) with 53 bits, from words `2 index` and `2 index + 1`.
     pub fn uniform_f64(self, index: u64) -> f64 {
         let bits = u64::from(self.word(2 * index)) << 32 | u64::from(self.word(2 * index + 1));

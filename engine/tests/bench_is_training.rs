@@ -55,6 +55,7 @@ fn a_case_has_the_losses_of_training_on_the_same_tokens() {
         steps: Some(7),
         profile: false,
         pin: false,
+        home: Default::default(),
     };
     let precisions = [Precision::F32, Precision::Bf16];
     for (name, precision) in ["char256", "gru650", "minchar"].into_iter().flat_map(|name| precisions.map(|p| (name, p)))

@@ -109,3 +109,19 @@ fn training_that_does_not_fit_in_memory_is_refused_and_what_fits_is_not() {
     let smaller = unroll_within(folder, MEMORY, &format!("{train} --rnn-size 1000 --out smaller"));
     assert!(smaller.status.success(), "{}", error(&smaller));
 }
+
+/// Two tables of 500,000 x 64, 256 MB, and as much for their gradients.
+#[cfg(target_os = "linux")]
+#[test]
+fn tables_larger_than_memory_train_in_files_to_the_same_losses() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let bench = "bench zipf:500000:sampled_softmax:adagrad --hidden 64 --batch 4 --steps 3 --threads 2 --losses 3";
+    let refused = unroll_within(folder, MEMORY, bench);
+    assert_eq!(refused.status.code(), Some(2), "{}", error(&refused));
+    let within = unroll_within(folder, MEMORY, &format!("{bench} --memory-map ."));
+    assert!(within.status.success(), "{}", error(&within));
+    let free = unroll(folder, bench);
+    assert!(free.status.success() && free.stdout == within.stdout && free.stdout.split(|&b| b == b'\n').count() == 4);
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 0, "nothing is left of the files");
+}

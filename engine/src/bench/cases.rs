@@ -3,6 +3,7 @@
 use super::models;
 use super::training::{Stream, Training};
 use super::{median, peak_memory};
+use crate::arena::Home;
 use crate::error::{Error, Result};
 use crate::exec::Profile;
 use crate::graph::{Graph, ModelConfig, Role};
@@ -88,6 +89,8 @@ pub struct CaseOptions {
     pub profile: bool,
     /// Whether each thread is kept on one core.
     pub pin: bool,
+    /// Where the arenas live.
+    pub home: Home,
 }
 
 /// What was measured.
@@ -199,6 +202,7 @@ impl Case {
         NetworkOptions {
             threads: options.threads,
             pin: options.pin,
+            home: options.home.clone(),
             isa: options.isa,
             precision: options.precision,
             steps: self.steps,
@@ -218,7 +222,7 @@ impl Case {
     pub(super) fn posing(&self, options: &CaseOptions) -> Result<Training<'_>> {
         self.check_trains()?;
         let graph = Graph::new(&self.model, self.vocabulary)?;
-        Ok(Training::new(self, Network::posing(&graph, self.network_options(options))?))
+        Training::new(self, Network::posing(&graph, self.network_options(options))?)
     }
 
     fn check_trains(&self) -> Result<()> {
@@ -267,7 +271,7 @@ impl Case {
                 (time, count, network.take_profile())
             }
             _ => {
-                let mut training = Training::new(self, network);
+                let mut training = Training::new(self, network)?;
                 // After two steps everything has its place in memory; then the profile begins anew.
                 training.step();
                 training.step();
@@ -302,7 +306,7 @@ impl Case {
     /// As [`Network::new`]; [`Error::Usage`] for a case that does not train.
     pub fn training(&self, options: &CaseOptions) -> Result<Training<'_>> {
         self.check_trains()?;
-        let mut training = Training::new(self, self.network(options)?);
+        let mut training = Training::new(self, self.network(options)?)?;
         training.start_profile(options);
         Ok(training)
     }

@@ -259,6 +259,7 @@ mod tests {
             steps: Some(5),
             profile: true,
             pin: false,
+            home: Default::default(),
         }
     }
 

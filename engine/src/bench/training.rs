@@ -1,6 +1,7 @@
 //! A case in training, and the tokens that it trains on.
 
 use super::cases::{Case, CaseOptions, Task};
+use crate::error::Result;
 use crate::exec::{Meeting, Profile};
 use crate::network::{Batch, Network, State};
 use crate::random::{Key, Purpose};
@@ -64,13 +65,14 @@ pub struct Training<'a> {
 }
 
 impl<'a> Training<'a> {
-    pub(super) fn new(case: &'a Case, network: Network) -> Self {
+    pub(super) fn new(case: &'a Case, network: Network) -> Result<Self> {
         let tokens = case.steps * case.rows;
         let key = Key::new(1, Purpose::Bench);
         let numbers = if let Task::Gradient { width } = case.task { case.rows * width } else { 0 };
-        Self {
+        let (isa, home) = (network.options().isa, network.options().home.clone());
+        Ok(Self {
             vectors: (0..numbers as u64).map(|i| key.uniform(i) - 0.5).collect(),
-            optimizer: Optimizer::new(network.options().isa, case.optimizer.clone(), network.params().len()),
+            optimizer: Optimizer::new_in(&home, isa, case.optimizer.clone(), network.params().len())?,
             state: network.new_state(case.rows),
             inputs: vec![0; tokens],
             targets: vec![0; if matches!(case.task, Task::Classify { .. }) { case.rows } else { tokens }],
@@ -81,7 +83,7 @@ impl<'a> Training<'a> {
             network,
             case,
             done: 0,
-        }
+        })
     }
 
     pub(super) fn start_profile(&mut self, options: &CaseOptions) {

@@ -96,8 +96,8 @@ pub(crate) struct Gradient {
 }
 
 impl Gradient {
-    /// Zero, for these parameters in an arena of `len` elements.
-    pub(super) fn new(specs: &[ParamSpec], len: usize) -> Self {
+    /// For these parameters, in an arena that is zero.
+    pub(super) fn new(specs: &[ParamSpec], values: Buffer) -> Self {
         let mut specs: Vec<&ParamSpec> = specs.iter().collect();
         specs.sort_unstable_by_key(|spec| spec.range.start);
         let tensors = specs.into_iter().map(|spec| Tensor {
@@ -108,7 +108,7 @@ impl Gradient {
             content: Content::Nothing,
             spans: Vec::new(),
         });
-        Self { values: Buffer::new(len), tensors: tensors.collect() }
+        Self { values, tensors: tensors.collect() }
     }
 
     /// Begins a step. What rows of the step before have left is cleared here, by all threads.
@@ -324,7 +324,7 @@ mod tests {
             initializer: Initializer::Zeros,
             ones: None,
         };
-        Gradient::new(&[spec(&[5, 3], 0), spec(&[4], 16), spec(&[2, 3], 32)], 48)
+        Gradient::new(&[spec(&[5, 3], 0), spec(&[4], 16), spec(&[2, 3], 32)], Buffer::new(48))
     }
 
     /// Begins a step on one thread.

@@ -1,14 +1,17 @@
 //! The initial values of parameters.
 
+use crate::exec::Products;
 use crate::graph::{Initializer, ParamSpec, Role};
 use crate::random::Key;
 
 /// The standard deviation of a normal distribution with deviation 1 that is cut at ±2.
 const CUT_DEVIATION: f32 = 0.879_625_7;
 
-/// Draws the initial values of a parameter.
-pub(super) fn initialize(spec: &ParamSpec, key: Key, values: &mut [f32]) {
-    let uniform = |limit: f32, i: usize| (2.0 * key.uniform(i as u64) - 1.0) * limit;
+/// Elements that are drawn at a time: a multiple of the four that a block of random words makes.
+const BLOCK: usize = 4096;
+
+/// Draws the initial values of a parameter. A value follows from its key and place alone, so all threads draw.
+pub(super) fn initialize(products: Products<'_>, spec: &ParamSpec, key: Key, values: &mut [f32]) {
     let (rows, cols) = match spec.role {
         // Each is a vector, whose fan in and fan out are both its length.
         Role::Peephole => (spec.shape[1], spec.shape[1]),
@@ -16,41 +19,49 @@ pub(super) fn initialize(spec: &ParamSpec, key: Key, values: &mut [f32]) {
         Role::WordKernel => (spec.shape[1], spec.shape[0]),
         _ => (spec.shape[0], spec.shape.last().copied().unwrap_or(1)),
     };
-    let normal = |deviation: f32, i: usize| deviation * key.normal(i as u64);
-    // Drawn again where it is too far out, from numbers that no other element has.
     let count = values.len();
-    let cut = |deviation: f32, i: usize| {
-        let draws = (0..).map(|again| key.normal((i + again * count) as u64));
-        draws.take(64).find(|x| x.abs() <= 2.0).unwrap_or_default() * deviation
-    };
-    let mut fill = |draw: &dyn Fn(usize) -> f32| values.iter_mut().enumerate().for_each(|(i, x)| *x = draw(i));
     let (fan_in, mean) = (rows as f32, (rows + cols) as f32 / 2.0);
-    let root = |variance: f32| variance.sqrt();
+    // Drawn again where it is too far out, from numbers that no other element has.
+    let cut = |i: usize| {
+        let draws = (0..).map(|again| key.normal((i + again * count) as u64));
+        draws.take(64).find(|x| x.abs() <= 2.0).unwrap_or_default()
+    };
+    let fill = |values: &mut [f32], draw: &(dyn Fn(usize) -> f32 + Sync)| {
+        products.by_blocks(values, BLOCK, |range, part| part.iter_mut().zip(range).for_each(|(x, i)| *x = draw(i)));
+    };
+    let cut_normal = |values: &mut [f32], deviation: f32| fill(values, &|i| cut(i) * deviation);
     match spec.initializer {
-        Initializer::Zeros => fill(&|_| 0.0),
-        Initializer::Ones => fill(&|_| 1.0),
-        Initializer::Constant(x) => fill(&|_| x),
-        Initializer::Uniform(limit) => fill(&|i| uniform(limit, i)),
-        Initializer::Normal(deviation) => fill(&|i| normal(deviation, i)),
-        Initializer::TruncatedNormal(deviation) => fill(&|i| cut(deviation, i)),
-        Initializer::GlorotUniform => {
-            let limit = (6.0 / (rows + cols) as f32).sqrt();
-            fill(&|i| uniform(limit, i));
-        }
-        Initializer::HeUniform => fill(&|i| uniform(root(6.0 / fan_in), i)),
-        Initializer::LecunUniform => fill(&|i| uniform(root(3.0 / fan_in), i)),
-        Initializer::GlorotNormal => fill(&|i| cut(root(1.0 / mean) / CUT_DEVIATION, i)),
-        Initializer::HeNormal => fill(&|i| cut(root(2.0 / fan_in) / CUT_DEVIATION, i)),
-        Initializer::LecunNormal => fill(&|i| cut(root(1.0 / fan_in) / CUT_DEVIATION, i)),
-        Initializer::Identity => fill(&|i| if i / cols == i % cols { 1.0 } else { 0.0 }),
+        Initializer::Zeros => fill(values, &|_| 0.0),
+        Initializer::Ones => fill(values, &|_| 1.0),
+        Initializer::Constant(x) => fill(values, &|_| x),
+        Initializer::Uniform(limit) => uniform(products, key, limit, values),
+        Initializer::Normal(deviation) => fill(values, &|i| deviation * key.normal(i as u64)),
+        Initializer::TruncatedNormal(deviation) => cut_normal(values, deviation),
+        Initializer::GlorotUniform => uniform(products, key, (6.0 / (rows + cols) as f32).sqrt(), values),
+        Initializer::HeUniform => uniform(products, key, (6.0 / fan_in).sqrt(), values),
+        Initializer::LecunUniform => uniform(products, key, (3.0 / fan_in).sqrt(), values),
+        Initializer::GlorotNormal => cut_normal(values, (1.0 / mean).sqrt() / CUT_DEVIATION),
+        Initializer::HeNormal => cut_normal(values, (2.0 / fan_in).sqrt() / CUT_DEVIATION),
+        Initializer::LecunNormal => cut_normal(values, (1.0 / fan_in).sqrt() / CUT_DEVIATION),
+        Initializer::Identity => fill(values, &|i| if i / cols == i % cols { 1.0 } else { 0.0 }),
         Initializer::Orthogonal => {
-            fill(&|i| normal(1.0, i));
+            fill(values, &|i| key.normal(i as u64));
             orthogonalize(values, rows, cols);
         }
     }
     if let Some(ones) = &spec.ones {
         values[ones.clone()].fill(1.0);
     }
+}
+
+/// Values uniform in ±limit, four from each block of random words.
+fn uniform(products: Products<'_>, key: Key, limit: f32, values: &mut [f32]) {
+    products.by_blocks(values, BLOCK, |range, part| {
+        for (block, four) in part.chunks_mut(4).enumerate() {
+            let draws = key.uniforms((range.start / 4 + block) as u64);
+            four.iter_mut().zip(draws).for_each(|(x, draw)| *x = (2.0 * draw - 1.0) * limit);
+        }
+    });
 }
 
 /// Makes the rows (or, of a tall matrix, the columns) orthonormal by the modified Gram-Schmidt process, in f64.
@@ -74,7 +85,10 @@ fn orthogonalize(values: &mut [f32], rows: usize, cols: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exec::{Crew, Scratch};
     use crate::random::Purpose;
+    use unroll_kernels::Isa;
+    use unroll_kernels::gemm::Precision;
 
     /// Values of a (40, 90) kernel.
     fn draw(initializer: Initializer, role: Role, shape: &[usize]) -> Vec<f32> {
@@ -82,7 +96,10 @@ mod tests {
         let spec =
             ParamSpec { name: String::new(), role, shape: shape.to_vec(), range: 0..len, initializer, ones: None };
         let mut values = vec![f32::NAN; len];
-        initialize(&spec, Key::new(1, Purpose::Init), &mut values);
+        let (crew, scratch) = (Crew::posing(1), Scratch::new(1));
+        let (team, isa, precision) = (crew.team(), Isa::best(), Precision::F32);
+        let products = Products { team: &team, isa, precision, scratch: &scratch };
+        initialize(products, &spec, Key::new(1, Purpose::Init), &mut values);
         values
     }
 

@@ -162,7 +162,7 @@ impl Network {
         let crew = crew(&options)?;
         let members = options.threads.div_ceil(options.replicas.min(options.threads));
         let mut network = Self {
-            params: Buffer::new(graph.arena()),
+            params: options.home.arena(graph.arena())?,
             scratch: (0..options.replicas).map(|_| Scratch::new(members)).collect(),
             graph: graph.clone(),
             packs,
@@ -187,9 +187,11 @@ impl Network {
     /// Draws all parameters anew from the seed.
     pub fn initialize(&mut self) {
         self.stale = true;
+        let (team, isa, precision) = (self.crew.team(), self.options.isa, self.options.precision);
+        let products = Products { team: &team, isa, precision, scratch: &self.scratch[0] };
         for (i, spec) in self.graph.params().iter().enumerate() {
             let key = Key::new(self.options.seed, Purpose::Init).layer(i);
-            initial::initialize(spec, key, &mut self.params[spec.range.clone()]);
+            initial::initialize(products, spec, key, &mut self.params[spec.range.clone()]);
         }
     }
 

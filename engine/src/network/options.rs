@@ -1,5 +1,6 @@
 //! How a network is run: threads, precision, room, and what its gradient is of.
 
+use crate::arena::Home;
 use crate::heads;
 use unroll_kernels::Isa;
 use unroll_kernels::gemm::Precision;
@@ -31,6 +32,8 @@ pub struct NetworkOptions {
     /// Logits over the vocabulary that are kept at a time at most, in elements of 4 bytes: more than these are computed by blocks
     /// of rows or of words, and in training a second time where blocks of rows would be small.
     pub logits: usize,
+    /// Where parameters, gradients and what an optimiser remembers live.
+    pub home: Home,
     /// Whether each thread is kept on one core, and writes first what it will work on, so that its memory is near.
     pub pin: bool,
     /// Fusions that are switched off, by name ([`FUSIONS`](super::FUSIONS)).
@@ -51,6 +54,7 @@ impl Default for NetworkOptions {
             loss_scale: LossScale::Mean,
             class_weights: Vec::new(),
             logits: heads::LOGITS,
+            home: Home::default(),
             pin: false,
             no_fuse: Vec::new(),
         }

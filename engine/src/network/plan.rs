@@ -422,13 +422,13 @@ impl<'a> Plan<'a> {
                 .mend("put an embedding, one_hot or input layer before it"));
         };
         let sources = nodes.map(|i| self.sources(i)).collect();
-        Ok(Replica::new((slots, sources), self.head()?, head_input, self.graph, self.capacity, self.options))
+        Replica::new((slots, sources), self.head()?, head_input, self.graph, self.capacity, self.options)
     }
 
     /// Bytes that the network takes: parameters, gradients, packed weights, activations and logits.
     pub(super) fn bytes(&self) -> u64 {
         let (nodes, replicas) = (self.graph.nodes(), self.options.replicas as u64);
-        let arena = 4 * self.graph.arena() as u64;
+        let arena = if self.options.home.is_memory() { 4 * self.graph.arena() as u64 } else { 0 };
         let gradients = if self.options.training { replicas * arena } else { 0 };
         let per = |cell: &CellParams| if cell.drop.is_some() { 12 } else { 8 };
         let packs: u64 = self.packs().iter().map(|p| per(p) * p.recurrent_kernel.len() as u64).sum();

@@ -3,6 +3,7 @@
 use super::state::State;
 use super::there::There;
 use super::{Batch, Gradient, LossSum, NetworkOptions};
+use crate::error::Result;
 use crate::exec::{Products, Start};
 use crate::graph::{Graph, Source};
 use crate::heads::{Head, Into, Scored};
@@ -40,10 +41,11 @@ impl Replica {
         graph: &Graph,
         capacity: Dims,
         options: &NetworkOptions,
-    ) -> Self {
+    ) -> Result<Self> {
         let sequence = graph.is_sequence();
         let positions = if sequence { capacity.tokens } else { capacity.rows };
-        Self {
+        let arena = options.home.arena(if options.training { graph.arena() } else { 0 })?;
+        Ok(Self {
             slots,
             sources,
             head,
@@ -52,12 +54,12 @@ impl Replica {
             tokens: Vec::with_capacity(capacity.tokens),
             targets: Vec::with_capacity(positions),
             losses: vec![0.0; positions],
-            grads: Gradient::new(graph.params(), if options.training { graph.arena() } else { 0 }),
+            grads: Gradient::new(graph.params(), arena),
             sum: LossSum::default(),
             rows: 0..0,
             last: Buffer::default(),
             scaled: Buffer::default(),
-        }
+        })
     }
 
     /// Copies what is there of this replica's rows of the batch.

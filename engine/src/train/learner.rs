@@ -4,6 +4,7 @@ use unroll_kernels::Isa;
 use unroll_kernels::gemm::Precision;
 
 use crate::Result;
+use crate::arena::Home;
 use crate::corpus::{Streams, TokenSource, VariableStreams, Windows};
 use crate::graph::ParamSpec;
 use crate::network::{Batch, GradientRef, LossSum};
@@ -27,6 +28,11 @@ pub trait Learner {
     /// What the operands of its products are rounded to.
     fn precision(&self) -> Precision {
         Precision::F32
+    }
+
+    /// Where its arenas live.
+    fn home(&self) -> Home {
+        Home::Memory
     }
 
     /// The zero state of `rows` streams.

@@ -5,6 +5,7 @@ use unroll_kernels::gemm::Precision;
 use unroll_kernels::profile::{self, Phase};
 
 use crate::Result;
+use crate::arena::Home;
 use crate::graph::ParamSpec;
 use crate::network::{Batch, GradientRef, LossSum, Network, State};
 
@@ -30,6 +31,10 @@ impl Learner for Network {
     }
     fn precision(&self) -> Precision {
         self.options().precision
+    }
+
+    fn home(&self) -> Home {
+        self.options().home.clone()
     }
 
     fn new_state(&self, rows: usize) -> State {

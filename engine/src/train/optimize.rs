@@ -10,6 +10,8 @@ use std::ops::Range;
 use unroll_kernels::optimizer::{Rule, Update, average, clip_factor, sum_of_squares, update};
 use unroll_kernels::{Buffer, Isa};
 
+use crate::arena::Home;
+use crate::error::Result;
 use crate::exec::{Pieces, Team, Work};
 use crate::graph::ParamSpec;
 use crate::network::GradientRef;
@@ -121,10 +123,28 @@ impl Optimizer {
 
     /// A rule for an arena of `len` parameters, its slots zero.
     pub fn new(isa: Isa, options: OptimizerOptions, len: usize) -> Self {
-        let slot = |i| Buffer::new(if i < options.rule.slots() { len } else { 0 });
-        let slots = [slot(0), slot(1)];
-        let averages = Buffer::new(if options.average.is_some() { len } else { 0 });
-        Self { isa, options, slots, averages, sums: vec![0.0; len.div_ceil(BLOCK)] }
+        let arenas = Self::lens(&options, len).map(Buffer::new);
+        Self::of_arenas(isa, options, len, arenas)
+    }
+
+    /// The same, its slots in their own place.
+    ///
+    /// # Errors
+    ///
+    /// As [`Home::arena`].
+    pub fn new_in(home: &Home, isa: Isa, options: OptimizerOptions, len: usize) -> Result<Self> {
+        let [first, second, averages] = Self::lens(&options, len).map(|len| home.arena(len));
+        Ok(Self::of_arenas(isa, options, len, [first?, second?, averages?]))
+    }
+
+    /// The lengths of the slots and of the averages.
+    fn lens(options: &OptimizerOptions, len: usize) -> [usize; 3] {
+        let slots = options.rule.slots();
+        [slots > 0, slots > 1, options.average.is_some()].map(|there| if there { len } else { 0 })
+    }
+
+    fn of_arenas(isa: Isa, options: OptimizerOptions, len: usize, [first, second, averages]: [Buffer; 3]) -> Self {
+        Self { isa, options, slots: [first, second], averages, sums: vec![0.0; len.div_ceil(BLOCK)] }
     }
 
     /// Whether an update is nothing but the gradient times the rate, so that a part of the gradient may come as the factors of a

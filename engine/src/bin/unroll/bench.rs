@@ -1,9 +1,11 @@
 //! `unroll bench`: the standard cases, and what this machine can do.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
+use unroll::arena::Home;
 use unroll::bench::{Case, CaseOptions, Machine, Shape, peak_memory, time_product};
 use unroll::error::{Error, Result};
 use unroll::report::{self, Align, Out, Table, json_line};
@@ -64,6 +66,9 @@ pub(crate) struct Bench {
     /// Keep each thread on one core
     #[arg(long)]
     pin: bool,
+    /// Keep parameters, gradients and what the optimiser remembers in files on the disk of this folder
+    #[arg(long, value_name = "DIR")]
+    memory_map: Option<PathBuf>,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -118,6 +123,7 @@ impl Bench {
             steps: self.steps,
             profile: self.profile,
             pin: self.pin,
+            home: self.memory_map.clone().map_or(Home::Memory, Home::Files),
         })
     }
 

@@ -125,7 +125,8 @@ impl<'a, L: Learner> Trainer<'a, L> {
             return Err(Error::usage("the training text is shorter than one step of its streams")
                 .mend("use fewer streams (--batch-size), shorter steps (--seq-length), or more text"));
         }
-        let optimizer = Optimizer::new(learner.isa(), config.optimizer.clone(), learner.params().len());
+        let optimizer =
+            Optimizer::new_in(&learner.home(), learner.isa(), config.optimizer.clone(), learner.params().len())?;
         let tokens = train.steps() * train.rows();
         let state = TrainerState {
             writer: concat!("unroll ", env!("CARGO_PKG_VERSION")).into(),

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
+use unroll::arena::Home;
 use unroll::config::{Origin, Origins, RunConfig, SampleState, TOKENS};
 use unroll::corpus::install_sigbus_handler;
 use unroll::error::{Error, Result};
@@ -74,6 +75,9 @@ pub(crate) struct Train {
     /// Keep each thread on one core
     #[arg(long, help_heading = "Run")]
     pub(crate) pin: bool,
+    /// Keep parameters, gradients and what the optimiser remembers in files on the disk of this folder: for tables larger than memory
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    memory_map: Option<PathBuf>,
     /// Say at the end where the time went: each phase's share of all threads' time
     #[arg(long, help_heading = "Run")]
     pub(crate) profile: bool,
@@ -233,12 +237,14 @@ impl Train {
             training: true,
             loss_scale: config.loss_scale(),
             pin: self.pin,
+            home: self.memory_map.clone().map_or(Home::Memory, Home::Files),
             no_fuse: self.no_fuse.clone(),
             ..NetworkOptions::default()
         };
         // The checkpoint of a run that goes on is read whole before it is copied.
         let checkpoints = if self.resume.is_some() { 2 } else { 1 };
-        let slots = Optimizer::bytes(&settings.optimizer, graph.arena());
+        let in_memory = |bytes: u64| if options.home.is_memory() { bytes } else { 0 };
+        let slots = in_memory(Optimizer::bytes(&settings.optimizer, graph.arena()));
         let parameters = 4 * graph.arena() as u64;
         let needed = Network::bytes(&graph, &options)?
             + checkpoints * slots
