@@ -63,6 +63,7 @@ fn a_step_allocates_nothing_after_the_first() {
         steps: Some(7),
         profile: false,
         pin: false,
+        home: unroll::arena::Home::Memory,
     };
     let names = ["char256", "word650", "gru650", "minchar", "bilstm", "ragged"];
     let ways = [(Precision::F32, false), (Precision::F32, true), (Precision::Bf16, false), (Precision::Bf16, true)];

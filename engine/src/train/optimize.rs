@@ -150,7 +150,7 @@ impl Optimizer {
     /// Whether an update is nothing but the gradient times the rate, so that a part of the gradient may come as the factors of a
     /// product and be added as it is computed: plain descent without clipping, decay or averages.
     pub fn takes_factors(&self) -> bool {
-        let OptimizerOptions { rule, clip_norm, clip_value, weight_decay, average } = &self.options;
+        let OptimizerOptions { rule, clip_norm, clip_value, weight_decay, average, lazy: _ } = &self.options;
         *rule == Rule::Sgd && clip_norm.is_none() && clip_value.is_none() && *weight_decay == 0.0 && average.is_none()
     }
 
