@@ -4,6 +4,7 @@
 
 use unroll::gradcheck::{Options, check};
 use unroll::graph::Graph;
+use unroll::{Batch, LossScale, Network, NetworkOptions};
 use unroll_kernels::faults::{Fault, inject};
 
 /// Layers of every kind that has a kernel of its own, in three models.
@@ -66,7 +67,7 @@ fn a_fault_in_the_backward_pass_of_any_kernel_is_found() {
         let report = check(graph, &options).unwrap();
         assert!(report.passed, "without a fault: {:?}", report.worst());
     }
-    for fault in Fault::ALL {
+    for fault in Fault::ALL.into_iter().filter(|fault| *fault != Fault::AddWeighted) {
         let mut found = 0;
         for (model, graph) in graphs.iter().enumerate() {
             inject(Some(fault));
@@ -80,4 +81,35 @@ fn a_fault_in_the_backward_pass_of_any_kernel_is_found() {
         }
         assert!(found > 0, "no model runs the backward pass of {fault:?}");
     }
+    // Gradients of heads that read few rows are not among those that `check` knows.
+    for kind in ["sampled_softmax", "nce", "hierarchical_softmax"] {
+        let text = format!(
+            "head = {{ kind = \"{kind}\" }}\nlayers = [{{ type = \"embedding\", output_dim = 5 }}, {{ type = \"dense\" }}]"
+        );
+        let graph = Graph::new(&toml::from_str(&text).unwrap(), 9).unwrap();
+        assert!(is_difference(&graph), "{kind} without a fault");
+        inject(Some(Fault::AddWeighted));
+        let passed = is_difference(&graph);
+        assert!(inject(None).unwrap() > 0 && !passed, "{kind} with a fault");
+    }
+}
+
+/// Whether the gradient of a training step is the difference of its losses.
+fn is_difference(graph: &Graph) -> bool {
+    let options = NetworkOptions { rows: 4, loss_scale: LossScale::Sum, ..NetworkOptions::default() };
+    let Ok(mut network) = Network::new(graph, options) else { return false };
+    let batch = Batch { steps: 1, rows: 4, inputs: &[1, 2, 3, 2], targets: &[4, 5, 6, 4], ..Batch::default() };
+    let mut state = network.new_state(4);
+    network.train_step(&batch, &mut state, 1);
+    let gradient = network.gradient().to_vec();
+    let mut loss = |i: usize, by: f32| {
+        let before = network.params()[i];
+        network.params_mut()[i] = before + by;
+        let sum = network.train_step(&batch, &mut state, 1).nats;
+        network.params_mut()[i] = before;
+        sum
+    };
+    // A loss of about 10 has an error of 1e-6; a fault is a hundredth.
+    let near = |i: usize| (f64::from(gradient[i]) - (loss(i, 0.01) - loss(i, -0.01)) / 0.02).abs() < 1e-3;
+    graph.params().iter().flat_map(|spec| spec.range.clone()).all(near)
 }
