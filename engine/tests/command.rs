@@ -240,3 +240,23 @@ fn benches_say_where_time_goes_and_plan_for_other_machines() {
         assert!(place.refused(&["bench", what]).contains(what));
     }
 }
+
+#[test]
+fn a_vocabulary_is_counted_on_its_own_and_used_again() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    let args = ["corpus", "vocabulary", "verses.txt", "--level", "word", "--out", "words.json"];
+    let told = &place.json(&[&args[..], &["--memory", "1M", "--threads", "2", "--json"]].concat())[0];
+    assert_eq!((&told["tokens"], &told["vocabulary"], &told["unknown"]), (&3000.into(), &10.into(), &0.into()));
+    assert!(told["megabytes_per_second"].as_f64().unwrap() > 0.0);
+    let first = place.read("words.json");
+    let shown = place.ok(&args);
+    assert!(shown.starts_with("words.json: 10 different of 3,000 tokens, 0 unknown, from "), "{shown}");
+    assert_eq!(place.read("words.json"), first);
+    // The token file of the text is the same, whether it is made with this vocabulary or with its own.
+    place.ok(&["corpus", "build", "verses.txt", "--vocabulary", "words.json", "--out", "a.tokens"]);
+    place.ok(&["corpus", "build", "verses.txt", "--level", "word", "--memory", "2M", "--out", "b.tokens"]);
+    assert!(place.read("a.tokens") == place.read("b.tokens"));
+    insta::assert_snapshot!(place.refused(&[&args[..], &["--memory", "1K"]].concat()), @"2: error: --memory: must be at least 1048576 bytes");
+    assert!(place.refused(&[&args[..], &["--memory", "lots"]].concat()).contains("a number of bytes"));
+}

@@ -21,6 +21,7 @@ fn child() {
         output: &output,
         encoding: Encoding::New(&TextOptions::new(Level::Byte)),
         threads: 1,
+        memory: None,
         entropy_rate: None,
         progress: None,
         cancel: None,

@@ -6,9 +6,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, PoisonError};
 
-use super::chunks::{Chunk, Chunks, Reading};
+use super::chunks::{Chunk, Chunks};
+use super::count::{Tables, count, no_tokens, reading};
 use super::format;
 use super::parallel::each_chunk;
 use super::source::{Input, Source, resolve};
@@ -27,6 +27,9 @@ pub struct Build<'a> {
     pub encoding: Encoding<'a>,
     /// Threads to work with, at least 1. The file does not depend on it.
     pub threads: usize,
+    /// Bytes that tables of words may take while they are counted; what there is in the machine unless set. The file does not
+    /// depend on it.
+    pub memory: Option<u64>,
     /// True entropy rate of the text's source in nats a token, if it is known; kept in the file.
     pub entropy_rate: Option<f64>,
     /// Told after each piece of text how far the work is.
@@ -73,7 +76,7 @@ pub struct BuildReport {
 /// Makes a token file from text.
 ///
 /// What cannot be read twice (standard input, a pipe) is copied, as it comes, to a file beside the output that vanishes
-/// by itself. The text itself is never held in memory; the different tokens are.
+/// by itself. The text itself is never held in memory; the tokens of the vocabulary are.
 ///
 /// # Errors
 /// [`Error::Input`] if the text cannot be read, is not valid, has no token, or changes between the passes;
@@ -92,7 +95,9 @@ pub fn build(args: Build<'_>) -> Result<BuildReport> {
             if options.level == Level::Byte {
                 (Tokenizer::new(Counter::new(options).vocabulary()?), None)
             } else {
-                let counter = count(&args, options, &mut inputs)?;
+                let reading = reading(options, 1, Some(args.output), (args.progress, args.cancel));
+                let tables = Tables { beside: args.output, threads: args.threads, memory: args.memory };
+                let (counter, ..) = count(options, &mut inputs, reading, tables)?;
                 if counter.total() == 0 {
                     return Err(no_tokens(&inputs));
                 }
@@ -102,38 +107,6 @@ pub fn build(args: Build<'_>) -> Result<BuildReport> {
     };
     let report = encode(&args, tokenizer, &mut inputs, expected)?;
     Ok(report)
-}
-
-fn no_tokens(inputs: &[Input]) -> Error {
-    let what = match inputs {
-        [_] => "the text is empty".to_owned(),
-        _ => format!("the text is empty, and so are the {} others", inputs.len() - 1),
-    };
-    Error::input(&inputs[0].name, what).mend("give a file with text")
-}
-
-/// When a thread has this many different strings it adds them to the common counter and starts anew, so that threads
-/// do not each hold the whole vocabulary.
-const FLUSH: usize = 1 << 18;
-
-fn count(args: &Build<'_>, options: &TextOptions, inputs: &mut [Input]) -> Result<Counter> {
-    let reading = args.reading(options, 1, Some(args.output));
-    let common = Mutex::new(Counter::new(options));
-    let take = |counter: &mut Counter| common.lock().unwrap_or_else(PoisonError::into_inner).take(counter);
-    let work = |counter: &mut Counter, chunk: &Chunk| {
-        counter.text(&chunk.text);
-        if chunk.open_line && options.has_eos() {
-            counter.end_of_line();
-        }
-        if counter.strings() > FLUSH {
-            take(counter);
-        }
-        Ok(())
-    };
-    let counters = (0..args.threads).map(|_| Counter::new(options)).collect();
-    let mut counters = each_chunk(Chunks::new(inputs, reading), counters, work, |_, _| Ok(()))?;
-    counters.iter_mut().for_each(take);
-    Ok(common.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// What a thread makes of a chunk.
@@ -151,7 +124,7 @@ fn encode(args: &Build<'_>, tokenizer: Tokenizer, inputs: &mut [Input], expected
     let names: Vec<PathBuf> = inputs.iter().map(|input| input.name.clone()).collect();
     let width = format::width(tokenizer.vocabulary().len() as u64);
     let pass = if expected.is_some() { 2 } else { 1 };
-    let reading = args.reading(tokenizer.options(), pass, None);
+    let reading = reading(tokenizer.options(), pass, None, (args.progress, args.cancel));
     let mut writer = Writer::create(args.output)?;
     let mut report = BuildReport { tokens: 0, unknown: 0, text_bytes: 0, text_chars: 0, inputs: names, tokenizer };
     let (tokenizer, names) = (&report.tokenizer, &report.inputs);
@@ -218,12 +191,4 @@ fn unknown_token(
         false => Error::input(name, what),
     };
     error.mend("build the vocabulary from a text that has it, or with `<unk>`")
-}
-
-impl<'a> Build<'a> {
-    fn reading(&self, options: &TextOptions, pass: u32, again: Option<&'a Path>) -> Reading<'a> {
-        let TextOptions { level, errors, .. } = *options;
-        let cleans = !options.clean.is_nothing();
-        Reading { level, errors, cleans, again, pass, progress: self.progress, cancel: self.cancel }
-    }
 }

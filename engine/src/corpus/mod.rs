@@ -39,12 +39,14 @@
 
 mod build;
 mod chunks;
+mod count;
 mod draft;
 mod format;
 mod map;
 mod memory;
 mod open;
 mod parallel;
+mod runs;
 mod source;
 mod streams;
 pub mod synthetic;
@@ -54,6 +56,7 @@ mod windows;
 mod write;
 
 pub use build::{Build, BuildReport, Encoding, Progress, build};
+pub use count::{Counted, Counting, vocabulary};
 pub(crate) use draft::Draft;
 pub use map::install_sigbus_handler;
 pub use memory::MemoryTokens;

@@ -297,7 +297,12 @@ struct SpoolError(io::ErrorKind, String);
 /// A file for a copy of the text, on the disk that the output goes to. Where the system allows it, the file has no
 /// name any more, so that nothing is left of it however the process ends.
 fn spool_file(output: &Path) -> Result<File> {
-    let path = beside(output, &format!("text-{}", std::process::id()))?;
+    nameless_file(output, "text")
+}
+
+/// The same for what else is worked on.
+pub(super) fn nameless_file(output: &Path, what: &str) -> Result<File> {
+    let path = beside(output, &format!("{what}-{}", std::process::id()))?;
     let options = fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).clone();
     let file = options.open(&path).map_err(|e| Error::write(&path, e))?;
     if cfg!(unix) {

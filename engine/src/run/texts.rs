@@ -353,6 +353,7 @@ impl Reading<'_> {
             output: &output,
             encoding,
             threads: self.threads,
+            memory: None,
             entropy_rate: None,
             progress: self.progress,
             cancel: self.cancel,

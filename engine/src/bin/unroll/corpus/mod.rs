@@ -1,4 +1,7 @@
-//! `unroll corpus`: token files from text, what is in them, and text whose entropy is known.
+//! `unroll corpus`: token files and vocabularies from text, what is in them, and text whose entropy is known.
+
+mod text;
+mod vocabulary;
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -11,12 +14,13 @@ use unroll::corpus::synthetic::{Brackets, Markov, SyntheticSource};
 use unroll::corpus::{Build, Corpus, Encoding, Progress, Source, TokenSource, build};
 use unroll::error::{Error, Result};
 use unroll::report::{Align, Out, Table, bytes, count, json_line};
-use unroll::text::{CleanOptions, EncodingErrors, Level, TextOptions, Tokenizer, Vocabulary};
+use unroll::text::{Level, TextOptions, Tokenizer, Vocabulary};
 
 use crate::interrupt;
 use crate::train::threads;
+use text::Tokens;
 
-/// Makes token files, shows what is in them, and writes text whose entropy is known.
+/// Makes token files and vocabularies, shows what is in them, and writes text whose entropy is known.
 #[derive(Debug, Args)]
 pub(crate) struct CorpusCommand {
     #[command(subcommand)]
@@ -26,6 +30,7 @@ pub(crate) struct CorpusCommand {
 #[derive(Debug, Subcommand)]
 enum What {
     Build(BuildFile),
+    Vocabulary(vocabulary::VocabularyFile),
     Info(Info),
     Synthesize(Synthesize),
 }
@@ -34,6 +39,7 @@ impl CorpusCommand {
     pub(crate) fn run(self) -> Result<()> {
         match self.what {
             What::Build(build) => build.run(),
+            What::Vocabulary(vocabulary) => vocabulary.run(),
             What::Info(info) => info.run(),
             What::Synthesize(synthesize) => synthesize.run(),
         }
@@ -53,33 +59,10 @@ struct BuildFile {
     /// The token file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// What a token is
-    #[arg(long, default_value = "char", value_parser = ["byte", "char", "grapheme", "word"])]
-    level: String,
-    /// What is done to the text first, and to every prompt: nfc, nfkc, ascii, join_lines, strip_punctuation, lower, with commas
-    /// between them
-    #[arg(long, default_value = "", value_name = "WORDS")]
-    prepare: String,
-    /// Words: lower-case the text first
-    #[arg(long)]
-    lower: bool,
-    /// Words: punctuation marks are tokens of their own
-    #[arg(long)]
-    split_punctuation: bool,
-    /// Words: lines have no <eos> at their end
-    #[arg(long)]
-    no_eos: bool,
-    /// Rarer tokens become <unk>
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    min_count: u64,
-    /// At most so many tokens in the vocabulary, 0 for no limit
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    max_vocab: u64,
-    /// What happens on text that is not UTF-8
-    #[arg(long, default_value = "strict", value_parser = ["strict", "replace", "skip"])]
-    encoding_errors: String,
+    #[command(flatten)]
+    tokens: Tokens,
     /// Use the vocabulary of this vocabulary file, token file or run instead of the text's own
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["level", "prepare", "lower", "split_punctuation", "no_eos", "min_count", "max_vocab", "encoding_errors"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["level", "prepare", "lower", "split_punctuation", "no_eos", "min_count", "max_vocab", "encoding_errors", "memory"])]
     vocabulary: Option<PathBuf>,
     /// Threads [default: all cores]; the file does not depend on it
     #[arg(long, value_name = "N")]
@@ -92,19 +75,7 @@ struct BuildFile {
 impl BuildFile {
     fn run(self) -> Result<()> {
         let stop = interrupt::flag("stopping")?;
-        let level: Level = self.level.parse()?;
-        let limited = self.min_count > 1 || self.max_vocab != 0;
-        let options = TextOptions {
-            level,
-            clean: self.prepare.parse::<CleanOptions>()?,
-            lowercase: self.lower,
-            punctuation: self.split_punctuation,
-            eos: self.no_eos.then_some(false),
-            unknown: (limited && level != Level::Byte).then_some(true),
-            errors: self.encoding_errors.parse::<EncodingErrors>()?,
-            min_count: self.min_count,
-            max_size: self.max_vocab,
-        };
+        let options = self.tokens.options()?;
         let known = self.vocabulary.as_deref().map(read_vocabulary).transpose()?;
         let sources: Vec<Source> = self.text.iter().map(Source::from_argument).collect();
         let progress = |progress: Progress| {
@@ -116,6 +87,7 @@ impl BuildFile {
             output: &self.out,
             encoding: known.as_ref().map_or(Encoding::New(&options), Encoding::Known),
             threads: threads(self.threads)?,
+            memory: self.tokens.memory,
             entropy_rate: None,
             progress: live.then_some(&progress),
             cancel: Some(&*stop),
@@ -313,6 +285,7 @@ impl Synthesize {
                 output: out,
                 encoding: Encoding::New(&options),
                 threads: threads(None)?,
+                memory: None,
                 entropy_rate: Some(rate.nats),
                 progress: None,
                 cancel: Some(&*stop),

@@ -1,0 +1,87 @@
+//! `unroll corpus vocabulary`: the vocabulary of a text.
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use serde_json::json;
+use unroll::corpus::{Counting, Progress, Source, vocabulary};
+use unroll::error::{Error, Result};
+use unroll::report::{Out, bytes, count, json_line};
+use unroll::train::storage::{Disk, replace_file};
+
+use super::text::Tokens;
+use crate::interrupt;
+use crate::train::threads;
+
+/// Counts the tokens of a text on all cores and writes its vocabulary: the most frequent first, and of those as frequent the one
+/// whose bytes come first.
+///
+/// Every count is exact, whatever the memory: words that tables of that size do not hold go to the disk for a while, beside the
+/// file that is written. The vocabulary depends neither on the memory nor on the threads.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    unroll corpus vocabulary books/ --level word --min-count 5 --out words.json\n  \
+    zcat huge.gz | unroll corpus vocabulary - --level word --max-vocab 1000000 --memory 500M --out words.json\n  \
+    unroll corpus build more.txt --vocabulary words.json --out more.tokens")]
+pub(super) struct VocabularyFile {
+    /// Files, folders, gzip, or - for standard input
+    #[arg(required = true)]
+    text: Vec<PathBuf>,
+    /// The vocabulary file to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    tokens: Tokens,
+    /// Threads [default: all cores]; the vocabulary does not depend on it
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl VocabularyFile {
+    pub(super) fn run(self) -> Result<()> {
+        let stop = interrupt::flag("stopping")?;
+        let options = self.tokens.options()?;
+        let sources: Vec<Source> = self.text.iter().map(Source::from_argument).collect();
+        let progress = |progress: Progress| eprint!("\r{}        ", bytes(progress.bytes));
+        let live = io::stderr().is_terminal();
+        let started = Instant::now();
+        let counted = vocabulary(Counting {
+            sources: &sources,
+            options: &options,
+            beside: &self.out,
+            threads: threads(self.threads)?,
+            memory: self.tokens.memory,
+            progress: live.then_some(&progress),
+            cancel: Some(&*stop),
+        });
+        let seconds = started.elapsed().as_secs_f64();
+        if live {
+            eprintln!();
+        }
+        let counted = counted?;
+        // A name alone is a file of this folder.
+        let path = std::path::absolute(&self.out).map_err(|error| Error::io(&self.out, "cannot find", error))?;
+        let file = counted.vocabulary.to_file();
+        replace_file(&Disk, &path, file.as_bytes()).map_err(|error| Error::write(&self.out, error))?;
+        let (vocabulary, unknown) = (&counted.vocabulary, counted.vocabulary.unknown());
+        let (words, unknown) = (vocabulary.len() as u64, unknown.map_or(0, |unknown| vocabulary.count(unknown)));
+        let rate = counted.text_bytes as f64 / 1e6 / seconds;
+        let mut out = Out::stdout();
+        if self.json {
+            return out.line(&json_line(&json!({
+                "file": self.out, "tokens": counted.tokens, "vocabulary": words, "unknown": unknown,
+                "text_bytes": counted.text_bytes, "inputs": counted.inputs.len(), "lists_on_disk": counted.lists,
+                "seconds": seconds, "megabytes_per_second": rate,
+            }))?);
+        }
+        let (tokens, words, unknown) = (count(counted.tokens), count(words), count(unknown));
+        let (text, file) = (bytes(counted.text_bytes), self.out.display());
+        out.line(&format!("{file}: {words} different of {tokens} tokens, {unknown} unknown, from {text} of text"))?;
+        out.line(&format!("{seconds:.2} s, {rate:.0} MB/s"))
+    }
+}
