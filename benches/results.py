@@ -8,6 +8,7 @@
     python3 benches/results.py speed --rounds 3     # every case here and in its peers, in turn; again adds rounds
     python3 benches/results.py plan                 # sets the model of `bench --plan` beside what it predicts
     python3 benches/results.py odd                  # sizes that are no multiple of anything
+    python3 benches/results.py growth               # a step of each head over more and more words
     python3 benches/results.py result char-rnn input.txt    # the time to a loss, see peers/time_to_result.py
     python3 benches/results.py write                # this machine's part of benches/RESULTS.md
 
@@ -41,6 +42,9 @@ CASES = [*IN_KERAS, "minchar", "gen512", "gen650"]
 PRODUCTS = ["gemm:700x650x10000", "gemm:3200x512x2048", "gemm:20x650x2600", "gemm:64x512x2048"]
 # A size, and the round one beside it.
 ODD = [("hidden", 500, 512), ("hidden", 333, 336), ("hidden", 97, 96), ("batch", 7, 8), ("batch", 33, 32)]
+# Heads over vocabularies; the exact one where a step does not take minutes.
+HEADS = ["softmax", "sampled_softmax", "nce", "adaptive_softmax", "class_softmax", "hierarchical_softmax"]
+WORDS = [10_000, 30_000, 100_000, 300_000, 1_000_000]
 
 
 # ---- running
@@ -193,6 +197,17 @@ def odd(options):
                 keep("odd", what=what, size=size, beside=beside, precision=precision, rates=rates)
 
 
+def growth(options):
+    """A training step on Zipf's words over larger and larger vocabularies, in turn, so that a slow moment is everyone's."""
+    for _ in range(options.rounds):
+        for rule in ("sgd", "adagrad"):
+            for words in WORDS:
+                for head in HEADS:
+                    found = bench(f"zipf:{words}:{head}:{rule}", "--seconds", options.seconds)
+                    keep("growth", words=words, head=head, rule=rule, step_s=found["step_s"], per_s=found["per_s"],
+                         peak_mb=found["peak_mb"])
+
+
 def result(options):
     """The time to a loss."""
     python = pathlib.Path(options.peers) / "torch/bin/python"
@@ -204,7 +219,7 @@ def result(options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["settings", "peaks", "speed", "plan", "odd", "result", "write"])
+    parser.add_argument("what", choices=["settings", "peaks", "speed", "plan", "odd", "growth", "result", "write"])
     parser.add_argument("recipe", nargs="*", help="result: a recipe and its texts")
     parser.add_argument("--cases", nargs="+", default=CASES + PRODUCTS, choices=CASES + PRODUCTS)
     parser.add_argument("--precisions", nargs="+", default=["f32", "bf16"], choices=["f32", "bf16"])

@@ -160,6 +160,23 @@ def odd(kinds):
     return table(head, rows)
 
 
+def growth(kinds):
+    lines = kinds["growth"]
+    words = sorted({line["words"] for line in lines})
+    rows = []
+    for (head, rule), of_head in grouped(lines, "head", "rule").items():
+        steps = {n: [line["step_s"] for line in of_head if line["words"] == n] for n in words}
+        times = [1000 * median(steps[n]) if steps[n] else None for n in words]
+        row = [f"`{head}`", rule, *(f"{time:,.1f}" if time else "" for time in times)]
+        grown = f"{times[-1] / times[0]:.2f}" if times[0] and times[-1] else ""
+        peak = max(line["peak_mb"] for line in of_head)
+        rows.append([*row, grown, f"{peak:,.0f}", str(min(len(found) for found in steps.values()))])
+    head = ["head", "rule", *(f"{n:,} words, ms" for n in words), "last over first", "at most, MiB", "runs"]
+    return paragraph("`unroll bench zipf:WORDS:HEAD:RULE`: a whole training step (look-ups, LSTM of 256 units, head, clipping to "
+                     "a norm of 5, update) of 20 streams of 35 words that follow Zipf's law, in f32 on all threads. "
+                     "`sampled_softmax` and `nce` draw 1,024 words a step.") + table(head, rows)
+
+
 def results(kinds):
     rows = []
     found = ({**line["found"], "commit": line["commit"]} for line in kinds["result"])
@@ -199,6 +216,7 @@ def write(lines, folder):
             ("Where the time goes", "profiled", lambda k: phases(k, notes)),
             ("The plan's model beside the measured step", "plan", plans),
             ("Odd sizes", "odd", odd),
+            ("Steps over growing vocabularies", "growth", growth),
             ("Time to a result", "result", results),
         ]
         part = [f"## {name}", ""]
