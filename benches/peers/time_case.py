@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Times one of Unroll's standard cases in PyTorch, Keras or NumPy, and prints one line of JSON.
+"""Times one of Unroll's standard cases in PyTorch, Keras, NumPy or gensim, and prints one line of JSON.
 
-usage: time_case.py CASE [--peer torch|keras|numpy] [--precision f32|bf16] [--threads N] [--seconds S] [--setting N,on|off]
+usage: time_case.py CASE [--peer torch|keras|numpy|gensim] [--precision f32|bf16] [--threads N] [--seconds S] [--setting N,on|off] [--corpus FILE]
 
 CASE: see README.md beside this file. The best of the library's own settings counts: one thread and N (PyTorch and Keras
 also with and without oneDNN), each tried for a moment in a process of its own; the fastest is then timed for S seconds.
 `--setting 2,off` is two threads without oneDNN and tries nothing else. `per_s` is from the median step after two that
 are not counted. A step is a whole training step: forward, loss, backward, clipping, update; or, for gen512 and gen650,
 the choice of 50 tokens one after the other; or, for gemm:MxKxN, one product, counted in GFLOP/s. Tokens are drawn anew
-for every step. bf16 is PyTorch's autocast, and in gemm cases operands and result of that type.
+for every step. cbow and skipgram are gensim's word vectors after two passes over the text --corpus, a sentence a line, the
+vocabulary made beforehand; they count words read and have no steps. bf16 is PyTorch's autocast, and in gemm cases operands and result of that type.
 """
 
 import argparse
@@ -245,6 +246,18 @@ def minchar_case(*_):
     return step, STEPS
 
 
+def gensim_words_per_second(case, corpus, threads):
+    from gensim.models import Word2Vec
+    from gensim.models.word2vec import LineSentence
+
+    model = Word2Vec(vector_size=100, window=5, min_count=5, workers=threads, sg=int(case == "skipgram"), negative=5, sample=1e-3)
+    sentences = list(LineSentence(corpus))
+    model.build_vocab(sentences)
+    start = time.perf_counter()
+    _, words = model.train(sentences, total_examples=len(sentences), epochs=2)
+    return words / (time.perf_counter() - start)
+
+
 def make(peer, case, precision):
     """The step of a case, and how many of its units a step does."""
     makers = {"keras": keras_case, "numpy": minchar_case}
@@ -260,6 +273,8 @@ def make(peer, case, precision):
 def here(args):
     """Times the case in this process, by the setting that it was started with."""
     threads, onednn = args.setting
+    if args.peer == "gensim":
+        return gensim_words_per_second(args.case, args.corpus, threads)
     if args.peer == "torch":
         import torch
 
@@ -279,6 +294,7 @@ def apart(args, setting, seconds):
     threads, onednn = setting
     command = [sys.executable, __file__, args.case, "--here", "--setting", f"{threads},{onednn}"]
     command += ["--peer", args.peer, "--precision", args.precision, "--seconds", str(seconds)]
+    command += ["--corpus", args.corpus] if args.corpus else []
     variables = {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "MKL", "OPENBLAS")}
     variables |= {"TF_ENABLE_ONEDNN_OPTS": "1" if onednn == "on" else "0", "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
@@ -296,8 +312,14 @@ def parse_setting(text):
 
 def check(parser, args):
     """Refuses what no peer has."""
-    args.peer = args.peer or ("numpy" if args.case == "minchar" else "torch")
-    known = {"torch": [*TRAINED_IN_BF16, *GENERATION], "keras": KERAS, "numpy": ["minchar"]}[args.peer]
+    args.peer = args.peer or {"minchar": "numpy", "cbow": "gensim", "skipgram": "gensim"}.get(args.case, "torch")
+    known = {"torch": [*TRAINED_IN_BF16, *GENERATION], "keras": KERAS, "numpy": ["minchar"], "gensim": ["cbow", "skipgram"]}
+    known = known[args.peer]
+    if args.peer == "gensim":
+        if not args.corpus:
+            parser.error("gensim needs --corpus FILE: a sentence a line")
+        # All of its threads are its fastest setting; a run is too long to try others.
+        args.setting = args.setting or (args.threads, "off")
     gemm = args.peer == "torch" and args.case.startswith("gemm:")
     if not gemm and args.case not in known:
         parser.error(f"{args.peer} has the cases {', '.join(known)}{', gemm:MxKxN' * (args.peer == 'torch')}")
@@ -308,11 +330,12 @@ def check(parser, args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case")
-    parser.add_argument("--peer", choices=["torch", "keras", "numpy"])
+    parser.add_argument("--peer", choices=["torch", "keras", "numpy", "gensim"])
     parser.add_argument("--precision", choices=["f32", "bf16"], default="f32")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--setting", type=parse_setting)
+    parser.add_argument("--corpus", help="the text of cbow and skipgram")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     check(parser, args)

@@ -145,3 +145,45 @@ fn the_embedding_of_a_run_has_neighbours_too() {
     insta::assert_snapshot!(place.refused(&["vectors", "near", "letters", "a"]), @"3: error: letters: the model has no embedding: its tokens have no vectors (train one that has: --emsize N)");
     insta::assert_snapshot!(place.refused(&["vectors", "near", "run", "fox", "--words", "list"]), @"2: error: --words: run is a run, whose tokens are known (leave it out, or name a file)");
 }
+
+/// Sentences of two topics, which share no word.
+fn sentences() -> String {
+    let topics = [["ship", "sail", "wind", "harbour", "deck"], ["bread", "oven", "flour", "salt", "crust"]];
+    let line = |i: usize| (0..6).map(|j| topics[i % 2][(i * 7 + j * j + i * j) % 5]).collect::<Vec<_>>().join(" ");
+    (0..400).map(|i| line(i) + "\n").collect()
+}
+
+#[test]
+fn vectors_are_trained_and_do_not_depend_on_threads() {
+    let place = Place::new();
+    place.file("text.txt", sentences());
+    let train =
+        ["vectors", "train", "text.txt", "--size", "12", "--sample", "0", "--epochs", "6", "--batch-words", "128"];
+    for model in ["cbow", "skipgram"] {
+        let run = |threads: &str, out: &str| {
+            let more = ["--model", model, "--threads", threads, "--out", out];
+            let shown = place.ok(&[&train[..], &more].concat());
+            assert!(shown.starts_with("14,400 words to read, vectors of 10 different\n"), "{shown}");
+            assert!(shown.contains("epoch 6/6 | loss "), "{shown}");
+            std::fs::read(place.path().join(out)).unwrap()
+        };
+        assert_eq!(run("1", "one.bin"), run("3", "three.bin"), "{model}");
+        let near = place.json(&["vectors", "near", "one.bin", "ship", "-k", "4", "--json"]);
+        let words: Vec<&str> =
+            near[0]["nearest"].as_array().unwrap().iter().map(|near| near["word"].as_str().unwrap()).collect();
+        assert!(words.iter().all(|word| ["sail", "wind", "harbour", "deck"].contains(word)), "{model}: {words:?}");
+    }
+    let lines = place.json(&[&train[..], &["--json", "--out", "v.safetensors"]].concat());
+    assert_eq!(lines.last().unwrap()["event"], "written");
+}
+
+#[test]
+fn a_training_that_cannot_be_is_refused_before_it_begins() {
+    let place = Place::new();
+    place.file("text.txt", sentences());
+    let refused = |more: &[&str]| place.refused(&[&["vectors", "train", "text.txt"][..], more].concat());
+    insta::assert_snapshot!(refused(&["--out", "none/v.bin"]), @"2: error: --out: there is no folder none (name a file in a folder that exists)");
+    insta::assert_snapshot!(refused(&["--out", "v.bin", "--window", "0"]), @"2: error: --window: must be from 1 to 1000, got 0");
+    insta::assert_snapshot!(refused(&["--out", "v.bin", "--min-count", "1000"]), @"2: error: --min-count: no word of the text comes 1000 times (give a longer text, or a smaller number)");
+    insta::assert_snapshot!(refused(&["--out", "v.bin", "--learning-rate", "1e30"]), @"");
+}

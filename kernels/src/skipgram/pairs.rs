@@ -161,7 +161,7 @@ impl Columns for Spread<'_> {
 }
 
 /// Gradients that are on their way while one is added.
-const AHEAD: usize = 4;
+const AHEAD: usize = 8;
 
 impl Kernel for Descend<'_> {
     type Output = ();

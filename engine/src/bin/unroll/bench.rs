@@ -6,14 +6,16 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 use unroll::arena::Home;
-use unroll::bench::{Case, CaseOptions, Machine, Shape, peak_memory, time_product};
+use unroll::bench::{Case, CaseOptions, Machine, Outcome, Shape, peak_memory, time_product, time_word_vectors};
 use unroll::error::{Error, Result};
 use unroll::report::{self, Align, Out, Table, json_line};
+use unroll::vectors::train::Model;
 use unroll_kernels::Isa;
 use unroll_kernels::gemm::Precision;
 
 use crate::options::precision;
 use crate::plan;
+use crate::scratch::Scratch;
 
 /// Times a standard case, or shows what this machine can do.
 ///
@@ -25,7 +27,8 @@ use crate::plan;
     unroll bench --plan word650 --cores 16\n\
     \nCases: char256, char512, word650, gru650 (language models), minchar (min-char-rnn), bilstm (a classifier),\n\
     ragged (the same on texts of very different lengths, words), nnlm32, nnlm256 (Bengio's model), gen512, gen650 (text, one token at a time), \n\
-    zipf:WORDS:HEAD:RULE (a word model of 256 units with Zipf's words), gemm:MxKxN (one product)."
+    zipf:WORDS:HEAD:RULE (a word model of 256 units with Zipf's words), gemm:MxKxN (one product),\n\
+    cbow, skipgram (word vectors: two passes over --corpus with word2vec's defaults, words read a second)."
 )]
 pub(crate) struct Bench {
     /// The case; without one: sets found, peak of multiply-adds, memory rate, and each product's share of the peak
@@ -48,6 +51,9 @@ pub(crate) struct Bench {
     /// Time steps in place of the case's own
     #[arg(long, value_name = "T")]
     steps: Option<usize>,
+    /// The text that cbow and skipgram train on, a sentence a line
+    #[arg(long, value_name = "FILE")]
+    corpus: Option<PathBuf>,
     /// Print the losses of the first steps instead of timing [default count: 20]
     #[arg(long, value_name = "COUNT", num_args = 0..=1, default_missing_value = "20")]
     losses: Option<usize>,
@@ -84,6 +90,12 @@ impl Bench {
             // Each of many splits is timed: less than a single case would be.
             let options = CaseOptions { length: options.length.min(Duration::from_millis(1500)), ..options };
             return plan::show(&plan::find(name, self.vocabulary, &options)?.plan(cores, &options)?, cores, self.json);
+        }
+        if let Some(model) = self.case.as_ref().and_then(|case| case.parse::<Model>().ok()) {
+            return self.word_vectors(model, &options);
+        }
+        if self.corpus.is_some() {
+            return Err(Error::option("--corpus", "is for word vectors").mend("name the case cbow or skipgram"));
         }
         match &self.case {
             None if self.profile => Err(Error::option("--profile", "needs a case").mend("such as char256")),
@@ -139,9 +151,24 @@ impl Bench {
             }
             return Ok(());
         }
-        let outcome = case.run(options)?;
+        self.tell(&case.run(options)?, &mut out)
+    }
+
+    fn word_vectors(&self, model: Model, options: &CaseOptions) -> Result<()> {
+        let changed = [self.hidden, self.batch, self.steps].iter().any(Option::is_some);
+        if changed || self.losses.is_some() || self.profile || self.pin || self.precision != Precision::F32 {
+            return Err(Error::usage(format!("{model} takes --corpus, --threads and --json only")));
+        }
+        let Some(corpus) = &self.corpus else {
+            return Err(Error::option("--corpus", "no text is named").mend("name one, a sentence a line"));
+        };
+        let scratch = Scratch::make("bench")?;
+        self.tell(&time_word_vectors(model, corpus, scratch.path(), options)?, &mut Out::stdout())
+    }
+
+    fn tell(&self, outcome: &Outcome, out: &mut Out<std::io::Stdout>) -> Result<()> {
         if self.json {
-            return out.line(&json_line(&outcome)?);
+            return out.line(&json_line(outcome)?);
         }
         if let Some(profile) = &outcome.profile {
             let lines = report::profile(profile, Some(Duration::from_secs_f64(outcome.step_s)));

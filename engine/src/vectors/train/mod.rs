@@ -10,6 +10,9 @@
 //! CBOW        h = mean of v_n:   L = -ln sigmoid(h . u_w)   - sum over the noise, ln sigmoid(-h . u_k)
 //! ```
 //!
+//! With the hierarchical softmax L is instead the sum over the nodes of the word's path in [Huffman's tree](crate::huffman),
+//! -ln sigmoid(v_n . u_node) where it goes on to the first child and -ln sigmoid(-v_n . u_node) to the second.
+//!
 //! A step subtracts the learning rate times the gradient; to each v_n of a mean word2vec adds the gradient of h, not its share, and
 //! so does this. The rate falls in a straight line with the words read, to 1/10,000 of what it was.
 //!
@@ -48,7 +51,8 @@ use self::sampling::{GROUP, Sampler, Text};
 use super::{Fault, WordVectors};
 use crate::corpus::TokenSource;
 use crate::error::{Error, Result};
-use crate::exec::{Crew, Work};
+use crate::exec::Crew;
+use crate::huffman::Huffman;
 use crate::random::{Key, Purpose};
 use crate::text::Vocabulary;
 
@@ -89,11 +93,14 @@ pub struct Trainer<'a> {
     inputs: Rows,
     outputs: Rows,
     groups: Vec<Group>,
+    /// The gradients of all groups, of inputs and of outputs.
+    gradients: [Buffer; 2],
     text: Text,
     /// Tokens of the text before the next batch of this pass.
     at: u64,
-    /// Words read so far.
+    /// Words read so far, and multiply-adds of products.
     read: u64,
+    products: u64,
     /// This pass's loss and predictions so far.
     tally: (f64, u64),
     losses: Vec<f64>,
@@ -113,20 +120,24 @@ impl<'a> Trainer<'a> {
         let (stripes, dim) = (crew.team().parts(), options.size);
         let mut inputs = Rows::zeros(vocabulary.len(), dim, stripes);
         inputs.randomize(Key::new(options.seed, Purpose::Init));
-        let TrainOptions { isa, model, negative, .. } = options;
+        let TrainOptions { isa, model, loss, negative, .. } = options;
         let groups = options.batch.div_ceil(GROUP);
+        let depth = sampler.depth();
+        let shape = Shape { isa, model, loss, depth, dim, negative, window: options.window, stripes };
         Ok(Self {
             tokens,
             vocabulary,
-            shape: Shape { isa, model, dim, negative, stripes },
-            sampler,
+            shape,
             crew,
             inputs,
-            outputs: Rows::zeros(vocabulary.len(), dim, stripes),
+            outputs: Rows::zeros(sampler.tree().map_or(vocabulary.len(), Huffman::nodes), dim, stripes),
             groups: (0..groups).map(|_| Group::default()).collect(),
+            sampler,
+            gradients: shape.rows().map(|rows| Buffer::new(groups * rows * padded(dim))),
             text: Text { first: 0, tokens: Vec::new(), epoch: 0 },
             at: 0,
             read: 0,
+            products: 0,
             tally: (0.0, 0),
             losses: Vec::new(),
             options,
@@ -148,6 +159,11 @@ impl<'a> Trainer<'a> {
     /// How many words get a vector.
     pub fn words(&self) -> usize {
         self.sampler.words()
+    }
+
+    /// Multiply-adds of products of vectors so far, for values and gradients.
+    pub fn products(&self) -> u64 {
+        self.products
     }
 
     /// The mean loss of a prediction in each pass that has ended, in nats.
@@ -182,6 +198,7 @@ impl<'a> Trainer<'a> {
         self.tally.0 += loss;
         self.tally.1 += self.groups.iter().map(|group| group.predictions).sum::<u64>();
         self.read += self.groups.iter().map(|group| group.sample.read).sum::<u64>();
+        self.products += self.groups.iter().map(|group| group.products).sum::<u64>() * self.options.size as u64;
         self.at += (self.groups.len() * GROUP) as u64;
         if self.at >= self.tokens.len() {
             self.losses.push(self.tally.0 / self.tally.1.max(1) as f64);
@@ -204,20 +221,23 @@ impl<'a> Trainer<'a> {
 
     /// The gradients of all groups.
     fn compute(&mut self) {
-        let Self { text, sampler, shape, crew, inputs, outputs, groups, at, tokens, .. } = self;
+        let Self { text, sampler, shape, crew, inputs, outputs, groups, gradients, at, tokens, .. } = self;
         let (team, len, start) = (crew.team(), tokens.len(), *at);
-        // Some forty vectors, each multiplied with thirty others for the value and for two gradients.
-        let work = Work { flops: groups.len() * 40 * 40 * 6 * shape.dim, bytes: groups.len() * 400 * shape.dim };
         let size = groups.len().div_ceil(team.parts());
-        let mut pieces = groups.chunks_mut(size).enumerate();
+        let [a, b] = shape.rows().map(|rows| rows * padded(shape.dim));
+        let work = shape.work(groups.len());
+        let [dinputs, doutputs] = gradients;
+        let parts = dinputs.chunks_mut(size * a).zip(doutputs.chunks_mut(size * b));
+        let mut pieces = groups.chunks_mut(size).zip(parts).enumerate();
         team.share_out(
             work,
             |_| pieces.next(),
-            |(piece, groups)| {
-                for (i, group) in groups.iter_mut().enumerate() {
+            |(piece, (groups, (dinputs, doutputs)))| {
+                let gradients = dinputs.chunks_mut(a).zip(doutputs.chunks_mut(b));
+                for (i, (group, (dinputs, doutputs))) in groups.iter_mut().zip(gradients).enumerate() {
                     let first = start + ((piece * size + i) * GROUP) as u64;
                     sampler.draw(text, first.min(len)..(first + GROUP as u64).min(len), &mut group.sample);
-                    group.compute(*shape, [&*inputs, &*outputs]);
+                    group.compute(*shape, sampler, [&*inputs, &*outputs], [dinputs, doutputs]);
                 }
             },
         );
@@ -225,18 +245,17 @@ impl<'a> Trainer<'a> {
 
     /// Adds `scale` times the gradients to the vectors.
     fn update(&mut self, scale: f32) {
-        let Self { shape, crew, inputs, outputs, groups, .. } = self;
-        let work = Work { flops: groups.len() * 100 * shape.dim, bytes: groups.len() * 800 * shape.dim };
+        let Self { shape, crew, inputs, outputs, groups, gradients, .. } = self;
         let mut pieces = inputs.stripes_mut().iter_mut().zip(outputs.stripes_mut()).enumerate();
-        let (groups, isa) = (&*groups, shape.isa);
+        let (groups, isa, [a, b], [dinputs, doutputs]) = (&*groups, shape.isa, shape.rows(), &*gradients);
         crew.team().share_out(
-            work,
+            shape.work(groups.len()),
             |_| pieces.next(),
             |(number, (inputs, outputs))| {
-                for group in groups {
-                    inputs.add(isa, number, &group.input_slots, &group.dinputs, scale);
-                    outputs.add(isa, number, &group.output_slots, &group.doutputs, scale);
-                }
+                let of = |i: usize| &groups[i];
+                let all = 0..groups.len();
+                inputs.add(isa, number, all.clone().map(|i| (&of(i).input_slots, i * a)), dinputs, scale);
+                outputs.add(isa, number, all.map(|i| (&of(i).output_slots, i * b)), doutputs, scale);
             },
         );
     }

@@ -21,6 +21,8 @@ pub enum Model {
 pub enum Loss {
     /// Words are told from noise words (negative sampling).
     Negative,
+    /// A word's probability is that of its path through Huffman's tree (hierarchical softmax).
+    Hierarchical,
 }
 
 impl FromStr for Model {
@@ -41,7 +43,8 @@ impl FromStr for Loss {
     fn from_str(name: &str) -> Result<Self> {
         match name {
             "negative" => Ok(Self::Negative),
-            _ => Err(Error::option("--loss", format!("`{name}` is not known")).mend("choose negative")),
+            "hierarchical" => Ok(Self::Hierarchical),
+            _ => Err(Error::option("--loss", format!("`{name}` is not known")).mend("choose negative or hierarchical")),
         }
     }
 }
@@ -66,7 +69,7 @@ pub struct TrainOptions {
     pub size: usize,
     /// The most neighbours on each side; a word has from one to so many, drawn anew each time.
     pub window: usize,
-    /// Noise words that a pair counts against.
+    /// Noise words that a pair counts against, of [`Loss::Negative`].
     pub negative: usize,
     /// Words of a larger share of the text than this are left out now and then; 0 leaves none out.
     pub sample: f64,

@@ -18,6 +18,8 @@ pub(super) struct Stripe {
     values: Buffer,
     rows: usize,
     dim: usize,
+    /// The gradients of a batch that are added to rows of this stripe, and these rows.
+    picks: Vec<(u32, u32)>,
 }
 
 impl Rows {
@@ -25,7 +27,7 @@ impl Rows {
     pub(super) fn zeros(rows: usize, dim: usize, stripes: usize) -> Self {
         let stripe = |p: usize| {
             let rows = (rows + stripes - 1 - p) / stripes;
-            Stripe { values: Buffer::new(rows * padded(dim)), rows, dim }
+            Stripe { values: Buffer::new(rows * padded(dim)), rows, dim, picks: Vec::new() }
         };
         Self { stripes: (0..stripes).map(stripe).collect(), dim }
     }
@@ -101,12 +103,24 @@ impl Slots {
 }
 
 impl Stripe {
-    /// Adds `scale` times the gradients whose rows are in this stripe, number `number`, in the order of their slots.
-    pub(super) fn add(&mut self, isa: Isa, number: usize, slots: &Slots, gradients: &[f32], scale: f32) {
-        let stride = padded(self.dim);
-        let gradients = Mat::new(gradients, gradients.len() / stride, self.dim, stride);
-        let table = MatMut::new(&mut self.values, self.rows, self.dim, stride);
-        descend(isa, Descend { gradients, picks: slots.of(number), scale, table });
+    /// Adds `scale` times the gradients of all groups whose rows are in this stripe, number `number`, in the order of groups and of
+    /// their slots. `groups`: each group's slots, and the row of `gradients` where its own begin.
+    pub(super) fn add<'a>(
+        &mut self,
+        isa: Isa,
+        number: usize,
+        groups: impl Iterator<Item = (&'a Slots, usize)>,
+        gradients: &[f32],
+        scale: f32,
+    ) {
+        let Self { values, rows, dim, picks } = self;
+        picks.clear();
+        for (slots, first) in groups {
+            picks.extend(slots.of(number).iter().map(|&(slot, row)| (first as u32 + slot, row)));
+        }
+        let stride = padded(*dim);
+        let gradients = Mat::new(gradients, gradients.len() / stride, *dim, stride);
+        descend(isa, Descend { gradients, picks, scale, table: MatMut::new(values, *rows, *dim, stride) });
     }
 }
 
@@ -138,7 +152,7 @@ mod tests {
             let (mut rows, mut slots) = (Rows::zeros(20, dim, count), Slots::default());
             slots.sort(&list, count);
             for (p, stripe) in rows.stripes_mut().iter_mut().enumerate() {
-                stripe.add(Isa::best(), p, &slots, &gradients, -0.5);
+                stripe.add(Isa::best(), p, [(&slots, 0)].into_iter(), &gradients, -0.5);
             }
             let first: Vec<f32> = (0..20).map(|r| rows.row(r)[2]).collect();
             for (r, x) in first.iter().enumerate() {

@@ -5,17 +5,19 @@
 
 use unroll_kernels::skipgram::Window;
 
-use super::options::TrainOptions;
+use super::options::{Loss, TrainOptions};
 use crate::error::{Error, Result};
+use crate::huffman::Huffman;
 use crate::noise::Alias;
 use crate::random::{Key, Purpose};
 use crate::text::Vocabulary;
 
-/// Words of the text that a group is responsible for, kept or not. A multiple of 4.
+/// Words of the text that a group is responsible for, kept or not. A multiple of 4, so that no two groups share a block of
+/// random numbers.
 pub(super) const GROUP: usize = 32;
 
-/// Noise words of a group.
-pub(super) const NOISE: usize = 32;
+/// Noise words of a group, an even number: a vector's worth.
+pub(super) const NOISE: usize = 16;
 
 /// Words beyond a group's that are looked at for its neighbours, for each word of the window.
 const REACH: usize = 16;
@@ -29,9 +31,15 @@ pub(super) struct Sampler {
     keep: Vec<u32>,
     /// The end of a sentence.
     eos: Option<u32>,
-    noise: Alias,
+    words: Words,
     window: usize,
-    pub(super) key: Key,
+    key: Key,
+}
+
+/// What words are predicted by.
+enum Words {
+    Noise(Alias),
+    Tree(Huffman),
 }
 
 /// A batch's part of the text, with what stands around it.
@@ -88,7 +96,10 @@ impl Sampler {
         Ok(Self {
             keep: counts.iter().map(keep).collect(),
             eos: vocabulary.eos(),
-            noise: Alias::unigram(&counts, 0.75)?,
+            words: match options.loss {
+                Loss::Negative => Words::Noise(Alias::unigram(&counts, 0.75)?),
+                Loss::Hierarchical => Words::Tree(Huffman::new(&counts)?),
+            },
             window: options.window,
             key: Key::new(options.seed, Purpose::Vectors),
         })
@@ -97,6 +108,20 @@ impl Sampler {
     /// How many words have a vector.
     pub(super) fn words(&self) -> usize {
         self.keep.iter().filter(|&&keep| keep > 0).count()
+    }
+
+    /// The tree, where words are its leaves.
+    pub(super) fn tree(&self) -> Option<&Huffman> {
+        match &self.words {
+            Words::Tree(tree) => Some(tree),
+            Words::Noise(_) => None,
+        }
+    }
+
+    /// The nodes of the longest path of a word's; 0 without a tree.
+    pub(super) fn depth(&self) -> usize {
+        let words = (0..self.keep.len() as u32).filter(|&word| self.is_word(word));
+        self.tree().map_or(0, |tree| words.map(|word| tree.path(word).count()).max().unwrap_or(0))
     }
 
     /// Words around a group that are looked at.
@@ -109,7 +134,7 @@ impl Sampler {
         self.keep[word as usize] > 0
     }
 
-    pub(super) fn keeps(&self, key: Key, at: u64, word: u32) -> bool {
+    fn keeps(&self, key: Key, at: u64, word: u32) -> bool {
         let limit = self.keep[word as usize];
         limit == ALWAYS || limit > 0 && key.word(at) >> 1 < limit
     }
@@ -129,37 +154,54 @@ impl Sampler {
         sentences.clear();
         *read = range.end - range.start;
         let mut first = 0;
-        for p in range.clone() {
-            let word = at(p);
-            if ends(word) {
-                close(sentences, words.len());
-                first = words.len();
-                *read -= 1;
-            } else if self.keeps(key, p, word) {
-                words.push(word);
-                sentences.push((first, usize::MAX));
+        for block in range.clone().step_by(4) {
+            let draws = key.words_at(block / 4);
+            for (p, draw) in (block..range.end).zip(draws) {
+                let word = at(p);
+                if ends(word) {
+                    close(sentences, words.len());
+                    first = words.len();
+                    *read -= 1;
+                } else if draw >> 1 < self.keep[word as usize] {
+                    words.push(word);
+                    sentences.push((first, usize::MAX));
+                }
             }
         }
         own.end = words.len();
-        let last = text.first + text.tokens.len() as u64;
-        let after = (range.end..last).map(|p| (p, at(p))).take_while(|&(_, word)| !ends(word));
-        words.extend(after.filter(|&(p, word)| self.keeps(key, p, word)).map(|(_, word)| word).take(self.window));
-        close(sentences, words.len());
+        if sentences.last().is_some_and(|sentence| sentence.1 == usize::MAX) {
+            let last = text.first + text.tokens.len() as u64;
+            let after = (range.end..last).map(|p| (p, at(p))).take_while(|&(_, word)| !ends(word));
+            words.extend(after.filter(|&(p, word)| self.keeps(key, p, word)).map(|(_, word)| word).take(self.window));
+            close(sentences, words.len());
+        }
         windows.clear();
         let widths = key.layer(1);
-        for (i, &(first, end)) in sentences.iter().enumerate() {
-            let (own, draw) = (own.start + i, widths.word(range.start + i as u64));
-            let width = 1 + ((u64::from(draw) * self.window as u64) >> 32) as usize;
-            let window = [first.max(own.saturating_sub(width)), own, own + 1, end.min(own + 1 + width)];
-            let [first, own, after, end] = window.map(|i| i as u32);
-            windows.push(Window { first, own, after, end });
+        for (block, sentences) in sentences.chunks(4).enumerate() {
+            let draws = widths.words_at(range.start / 4 + block as u64);
+            for (&(first, end), draw) in sentences.iter().zip(draws) {
+                let own = own.start + windows.len();
+                let width = 1 + ((u64::from(draw) * self.window as u64) >> 32) as usize;
+                let window = [first.max(own.saturating_sub(width)), own, own + 1, end.min(own + 1 + width)];
+                let [first, own, after, end] = window.map(|i| i as u32);
+                windows.push(Window { first, own, after, end });
+            }
         }
         noise.clear();
+        let Words::Noise(alias) = &self.words else { return };
         let (key, number) = (key.layer(2), range.start / GROUP as u64);
         for block in 0..NOISE as u64 / 2 {
             let [a, b, c, d] = key.words_at(number * (NOISE as u64 / 2) + block);
-            noise.extend([(a, b), (c, d)].map(|(a, b)| self.noise.sample(u64::from(a) << 32 | u64::from(b))));
+            noise.extend([(a, b), (c, d)].map(|(a, b)| alias.sample(u64::from(a) << 32 | u64::from(b))));
         }
+    }
+}
+
+#[cfg(test)]
+impl Sampler {
+    /// Whether the word at this place of the text is kept in this pass.
+    pub(super) fn would_keep(&self, epoch: u64, at: u64, word: u32) -> bool {
+        self.keeps(self.key.step(epoch), at, word)
     }
 }
 

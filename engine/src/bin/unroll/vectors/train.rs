@@ -46,8 +46,8 @@ pub(crate) struct Train {
     /// cbow predicts a word from the mean of its neighbours, skipgram from each of them
     #[arg(long, default_value = "cbow", value_parser = ["cbow", "skipgram"])]
     model: String,
-    /// negative tells words from noise
-    #[arg(long, default_value = "negative", value_parser = ["negative"])]
+    /// negative tells words from noise, hierarchical goes through Huffman's tree
+    #[arg(long, default_value = "negative", value_parser = ["negative", "hierarchical"])]
     loss: String,
     /// Elements of a vector
     #[arg(long, visible_alias = "dim", default_value_t = 100, value_name = "N")]
@@ -55,7 +55,7 @@ pub(crate) struct Train {
     /// Neighbours on each side: from one to so many, drawn anew for each word
     #[arg(long, default_value_t = 5, value_name = "N")]
     window: usize,
-    /// Words of noise that a prediction counts against
+    /// Words of noise that a prediction counts against, of --loss negative
     #[arg(long, default_value_t = 5, value_name = "N")]
     negative: usize,
     /// Words of a larger share of the text are left out now and then; 0 keeps all
