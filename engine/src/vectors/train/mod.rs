@@ -25,7 +25,7 @@
 //!
 //! # Where the speed comes from
 //!
-//! A batch consists of *groups* of 32 words, which share 32 noise words, each counted K/32 times: the expected
+//! A batch consists of *groups* of 32 words, which share 16 noise words, each counted K/16 times: the expected
 //! gradient is that of K words of noise for each pair, its work two small matrix products, and the vectors of neighbours, words and noise are
 //! fetched once a group. (Ji et al. 2016 share K noise words among the neighbours of one word.)
 //!
@@ -121,7 +121,8 @@ impl<'a> Trainer<'a> {
         let mut inputs = Rows::zeros(vocabulary.len(), dim, stripes);
         inputs.randomize(Key::new(options.seed, Purpose::Init));
         let TrainOptions { isa, model, loss, negative, .. } = options;
-        let groups = options.batch.div_ceil(GROUP);
+        let batch = options.batch.min(sampler.most(options.learning_rate));
+        let groups = (batch / GROUP).max(1);
         let depth = sampler.depth();
         let shape = Shape { isa, model, loss, depth, dim, negative, window: options.window, stripes };
         Ok(Self {

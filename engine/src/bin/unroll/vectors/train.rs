@@ -70,7 +70,7 @@ pub(crate) struct Train {
     /// The first learning rate; it falls in a straight line
     #[arg(long, visible_alias = "alpha", default_value_t = 0.025, value_name = "RATE")]
     learning_rate: f64,
-    /// Words of a batch, whose gradients belong to the same vectors: a small vocabulary may need fewer
+    /// Words of a batch at most, whose gradients belong to the same vectors; a small vocabulary or a high rate has fewer
     #[arg(long, default_value_t = TrainOptions::default().batch, value_name = "N")]
     batch_words: usize,
     /// What all random numbers follow from
