@@ -20,7 +20,7 @@ mod words;
 
 pub(crate) use binary::BinaryHead;
 pub(crate) use clusters::{ClusterHead, Tail};
-pub(crate) use sampled::{Estimate, SampledHead, Sampler};
+pub(crate) use sampled::{Estimate, Partition, SampledHead, Sampler};
 pub(crate) use softmax::{LOGITS, Shaping, SoftmaxHead};
 pub(crate) use tree::TreeHead;
 pub(crate) use words::WordParams;
@@ -54,6 +54,38 @@ impl Into<'_> {
     }
 }
 
+/// The largest of many numbers.
+#[derive(Clone, Debug)]
+pub(crate) struct Best {
+    k: usize,
+    /// The largest first; of equal ones the first.
+    found: Vec<(u32, f32)>,
+}
+
+impl Best {
+    pub(crate) fn new(k: usize) -> Self {
+        Self { k, found: Vec::with_capacity(k.min(1 << 16) + 1) }
+    }
+
+    /// Looks at the numbers from number `first` on. NaN is never among the largest.
+    pub(crate) fn take(&mut self, first: u32, numbers: &[f32]) {
+        for (i, &x) in numbers.iter().enumerate() {
+            let least = self.found.last().map_or(f32::NEG_INFINITY, |&(_, least)| least);
+            if x.is_nan() || self.found.len() >= self.k && x <= least {
+                continue;
+            }
+            let at = self.found.partition_point(|&(_, other)| other >= x);
+            self.found.insert(at, (first + i as u32, x));
+            self.found.truncate(self.k);
+        }
+    }
+
+    /// What was found, less a number.
+    pub(crate) fn finish(self, less: f64) -> Vec<(u32, f32)> {
+        self.found.into_iter().map(|(at, x)| (at, (f64::from(x) - less) as f32)).collect()
+    }
+}
+
 /// A head, by its kind.
 pub(crate) enum Head {
     Softmax(SoftmaxHead),
@@ -73,6 +105,28 @@ impl Head {
             Self::Tree(head) => head.run(cx, scored, losses, into),
             Self::Binary(head) => head.run(cx, scored, losses, into),
         }
+    }
+
+    /// The `k` most probable of V words for each row of `x`, and ln p of each. The exact softmax never has all logits at once.
+    pub(crate) fn best(&mut self, cx: &Cx<'_>, x: Mat<'_>, k: usize) -> Vec<Vec<(u32, f32)>> {
+        match self {
+            Self::Softmax(head) => head.best(cx, x, k),
+            Self::Sampled(head) => head.best(cx, x, k),
+            _ => {
+                let logits = self.logits(cx, x);
+                let row = |r: usize| {
+                    let mut best = Best::new(k);
+                    best.take(0, logits.row(r));
+                    best.finish(0.0)
+                };
+                (0..logits.rows()).map(row).collect()
+            }
+        }
+    }
+
+    /// What ln Z was in the evaluations since the last training step, of a head that learns without it.
+    pub(crate) fn partition(&self) -> Option<Partition> {
+        if let Self::Sampled(head) = self { Some(head.partition()) } else { None }
     }
 
     /// The logits of the rows of `x`: (R, V), or (R, 1) of a binary head. Those of a head that has none of its own are the

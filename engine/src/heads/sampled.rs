@@ -128,6 +128,15 @@ pub(crate) struct SampledHead {
     /// The words whose rows of the gradient are not zero, ascending; and sums of their gradients.
     touched: Vec<u32>,
     sums: Vec<f32>,
+    partition: Partition,
+}
+
+/// What ln Z was of the rows that were evaluated since the last training step: their number, sum, and sum of squares.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Partition {
+    pub(crate) count: u64,
+    pub(crate) sum: f64,
+    pub(crate) squares: f64,
 }
 
 impl SampledHead {
@@ -150,6 +159,7 @@ impl SampledHead {
             grouped: (Vec::new(), Vec::new(), Vec::new()),
             touched: Vec::new(),
             sums: Vec::new(),
+            partition: Partition::default(),
         }
     }
 
@@ -164,8 +174,16 @@ impl SampledHead {
         self.exact.logits(cx, x)
     }
 
+    pub(crate) fn best(&mut self, cx: &Cx<'_>, x: Mat<'_>, k: usize) -> Vec<Vec<(u32, f32)>> {
+        self.exact.best(cx, x, k)
+    }
+
     pub(crate) fn run(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], into: Option<Into<'_>>) {
-        let Some(into) = into else { return self.exact.run(cx, scored, losses, None) };
+        let Some(into) = into else {
+            self.exact.run(cx, scored, losses, None);
+            return self.note_partition(cx, scored, losses);
+        };
+        self.partition = Partition::default();
         let Some(&some) = scored.targets.iter().find(|&&target| target != IGNORE) else {
             return losses.fill(0.0);
         };
@@ -177,6 +195,24 @@ impl SampledHead {
         }
         let _span = profile::enter(Phase::HeadGradient);
         self.backward(cx, scored.x, into);
+    }
+
+    /// What ln Z was in the evaluations since the last training step.
+    pub(crate) fn partition(&self) -> Partition {
+        self.partition
+    }
+
+    /// Takes down ln Z of each row: its loss and the score of its target.
+    fn note_partition(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &[f32]) {
+        let kernel = self.params.kernel(cx);
+        for (r, (&target, &loss)) in scored.targets.iter().zip(losses).enumerate().filter(|(_, (t, _))| **t != IGNORE) {
+            let mut score = [0.0];
+            pairs::dots(cx.isa, scored.x, kernel, Pairs { left: &[r as u32], right: &[target] }, &mut score);
+            let log = f64::from(loss) + f64::from(score[0]) + f64::from(self.params.bias(cx, target));
+            self.partition.count += 1;
+            self.partition.sum += log;
+            self.partition.squares += log * log;
+        }
     }
 
     /// Draws the sample and looks its rows up.

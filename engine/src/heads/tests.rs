@@ -261,13 +261,24 @@ proptest! {
         let sum = network.evaluate(&case.batch(), &mut state);
         prop_assert!((sum.nats - want).abs() <= 4e-6 * (1.0 + want), "{}: {} {want}", HEADS[head], sum.nats);
         let exact = !HEADS[head].contains("sampled") && !HEADS[head].contains("nce");
+        let partition = network.log_partition();
         let logits = network.logits(&case.inputs, 6, &mut state);
-        let mut again = 0.0;
+        let (mut again, mut wholes) = (0.0, Vec::new());
         for (r, &target) in case.targets.iter().enumerate() {
             let row: Vec<f64> = logits.row(r)[..words].iter().map(|&x| f64::from(x)).collect();
             let whole = ln_sum_exp(&row);
             prop_assert!(!exact || whole.abs() <= 1e-5, "{}: probabilities add up to e^{whole}", HEADS[head]);
-            again += if target == IGNORE { 0.0 } else { whole - row[target as usize] };
+            if target != IGNORE {
+                again += whole - row[target as usize];
+                wholes.push(whole);
+            }
+        }
+        prop_assert_eq!(partition.is_some(), !exact);
+        if let Some((mean, deviation)) = partition {
+            let n = wholes.len() as f64;
+            let want = wholes.iter().sum::<f64>() / n;
+            let spread = (wholes.iter().map(|w| (w - want).powi(2)).sum::<f64>() / n).sqrt();
+            prop_assert!((mean - want).abs() < 1e-5 && (deviation - spread).abs() < 1e-3, "{} {}", mean, deviation);
         }
         prop_assert!((again - want).abs() <= 1e-5 * (1.0 + want), "{}: {again} {want}", HEADS[head]);
     }
@@ -319,6 +330,35 @@ fn the_expected_gradient_of_a_sample_is_that_of_the_softmax() {
         let difference: Vec<f64> = mean[table].iter().zip(&want).map(|(a, b)| a - b).collect();
         assert!(norm(&difference) <= tolerance * norm(&want), "{head}: {} of {}", norm(&difference), norm(&want));
         assert!(norm(&difference) > 0.0);
+    }
+}
+
+#[test]
+fn the_most_probable_words_are_those_of_all_logits() {
+    for head in HEADS.into_iter().chain(["kind = 'softmax'"]) {
+        let case = Case::new(graph(head, 700, 5, false), 3, 9);
+        // Room for 256 words of each row at a time, and for all.
+        for logits in [700, 1 << 20] {
+            let options = NetworkOptions { logits, ..options(Isa::best(), 2, 3) };
+            let mut network = Network::new(&case.graph, options).unwrap();
+            network.params_mut().copy_from_slice(&case.params);
+            let mut state = network.new_state(3);
+            let all: Vec<Vec<f32>> =
+                (0..3).map(|r| network.logits(&case.inputs, 3, &mut state).row(r)[..700].to_vec()).collect();
+            for k in [1, 4, 700, 1000] {
+                let best = network.top_k(&Batch { targets: &[], ..case.batch() }, &mut state, k);
+                for (row, best) in all.iter().zip(best) {
+                    let whole = ln_sum_exp(&row.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
+                    let mut order: Vec<u32> = (0..700).collect();
+                    order.sort_by(|&a, &b| row[b as usize].total_cmp(&row[a as usize]).then(a.cmp(&b)));
+                    order.truncate(k);
+                    assert_eq!(best.iter().map(|&(word, _)| word).collect::<Vec<_>>(), order, "{head}, {k}");
+                    let near =
+                        |&(word, lp): &(u32, f32)| (f64::from(row[word as usize]) - whole - f64::from(lp)).abs() < 2e-5;
+                    assert!(best.iter().all(near), "{head}");
+                }
+            }
+        }
     }
 }
 

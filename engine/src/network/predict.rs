@@ -26,6 +26,19 @@ impl Network {
         self.forward(batch, state, |replica, cx| replica.logits(cx))
     }
 
+    /// The `k` most probable tokens after each row's last step, the most probable first, and ln p of each; `state` is carried on.
+    /// Where the head is a softmax over a large vocabulary, its logits are never all there at once. ln p of given tokens is what
+    /// [`Self::evaluate`] and [`Self::losses`] give.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::logits`]; and of a model whose loss is binary.
+    pub fn top_k(&mut self, batch: &Batch<'_>, state: &mut State, k: usize) -> Vec<Vec<(u32, f32)>> {
+        let binary = self.graph.config().loss == crate::graph::Loss::BinaryCrossEntropy;
+        assert!(!binary, "the most probable of the tokens of a model that has none");
+        self.forward(batch, state, |replica, cx| replica.best(cx, k))
+    }
+
     /// The logits of every position of a batch that is there: `found` is called with the time, the row and the logits (V) of
     /// each. Of a model with one output a row it is called once a row, with time 0. `state` is carried on; targets have no
     /// part in it.

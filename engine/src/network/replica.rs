@@ -6,7 +6,7 @@ use super::{Batch, Gradient, LossSum, NetworkOptions};
 use crate::error::Result;
 use crate::exec::{Products, Start};
 use crate::graph::{Graph, Source};
-use crate::heads::{Head, Into, Scored};
+use crate::heads::{Head, Into, Partition, Scored};
 use crate::layers::{Cx, Dims, Extent, Inputs, Run, Slot, Upstream};
 use std::ops::Range;
 use unroll_kernels::profile::{self, Phase};
@@ -144,6 +144,11 @@ impl Replica {
         self.tally();
     }
 
+    /// The head's [`Head::partition`].
+    pub(super) fn partition(&self) -> Option<Partition> {
+        self.head.partition()
+    }
+
     /// A step without rows: no gradient.
     pub(super) fn rest(&mut self, cx: &Cx<'_>) {
         self.grads.begin(cx.products());
@@ -244,6 +249,18 @@ impl Replica {
 
     /// The logits of each row's last step: (N, V).
     pub(super) fn logits<'s>(&'s mut self, cx: &Cx<'_>) -> Mat<'s> {
+        let (head, last) = self.head_and_last(cx);
+        head.logits(cx, last)
+    }
+
+    /// The most probable tokens after each row's last step.
+    pub(super) fn best(&mut self, cx: &Cx<'_>, k: usize) -> Vec<Vec<(u32, f32)>> {
+        let (head, last) = self.head_and_last(cx);
+        head.best(cx, last, k)
+    }
+
+    /// The head, and what it takes of each row's last step.
+    fn head_and_last<'s>(&'s mut self, cx: &Cx<'_>) -> (&'s mut Head, Mat<'s>) {
         let y = self.slots[self.head_input].act.y(cx.dims);
         let Dims { rows, tokens, .. } = cx.dims;
         let last = if !self.sequence {
@@ -261,7 +278,7 @@ impl Replica {
             }
             Mat::dense(&self.last, rows, y.cols())
         };
-        self.head.logits(cx, last)
+        (&mut self.head, last)
     }
 
     /// The logits of all positions, packed, or of all rows: (P, V) or (N, V).

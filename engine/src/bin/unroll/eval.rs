@@ -68,6 +68,9 @@ struct Beside {
     /// The share by which the perplexity is higher.
     #[serde(skip_serializing_if = "Option::is_none")]
     perplexity_lost: Option<f64>,
+    /// Of a head that learns without it: the mean and the standard deviation of ln Z.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_partition: Option<(f64, f64)>,
     /// Of a script.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     speakers: Vec<SpeakerScore>,
@@ -172,24 +175,34 @@ impl Eval {
         let (name, cut, entropy_rate) = self.cut(trained, &scratch)?;
         let score = |precision| {
             let mut network = self.network(trained, NetworkOptions { precision, ..options.clone() })?;
-            Ok(Score::new(evaluate(&mut network, cut.batches(), &AtomicBool::new(false))?, entropy_rate))
+            let sum = evaluate(&mut network, cut.batches(), &AtomicBool::new(false))?;
+            Ok((Score::new(sum, entropy_rate), network.log_partition()))
         };
         let exact = match options.precision {
-            Precision::Int8 => Some(score(Precision::F32)?.perplexity),
+            Precision::Int8 => Some(score(Precision::F32)?.0.perplexity),
             _ => None,
         };
-        let score = score(options.precision)?;
+        let (score, log_partition) = score(options.precision)?;
         let lost = exact.map(|exact| score.perplexity / exact - 1.0);
         let speakers = self.speakers(&options, trained, &cut)?;
         let mut out = Out::stdout();
         if self.json {
-            return out.line(&json_line(&Beside { score, f32_perplexity: exact, perplexity_lost: lost, speakers })?);
+            return out.line(&json_line(&Beside {
+                score,
+                f32_perplexity: exact,
+                perplexity_lost: lost,
+                log_partition,
+                speakers,
+            })?);
         }
         let level = trained.tokenizer.options().level;
         out.line(&format!("text: {name}, {} tokens scored", count(score.tokens)))?;
         out.line(&format!("loss: {:.6} nats a token", score.loss))?;
         out.line(&format!("perplexity: {:.4}", score.perplexity))?;
         out.line(&format!("bits: {:.6} a token ({})", score.bits_per_token, in_units(level, score.loss)))?;
+        if let Some((mean, deviation)) = log_partition {
+            out.line(&format!("ln Z of the scores: {mean:.3} on average, standard deviation {deviation:.3}"))?;
+        }
         if let (Some(exact), Some(lost)) = (exact, lost) {
             out.line(&format!("perplexity in f32: {exact:.4}; int8 costs {:.3} % of it", 100.0 * lost))?;
         }

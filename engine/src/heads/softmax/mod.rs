@@ -9,11 +9,13 @@
 //! are chosen where a block would have too few rows to repay reading the weights for it. Threads share each product by the
 //! words, so that no gradient of weights is ever added up between them, and no bit depends on how many there are.
 
+mod best;
 mod blocks;
 mod shaping;
 mod slices;
 
 pub(crate) use shaping::Shaping;
+use slices::GRANULE;
 
 use super::{Into, Scored};
 use crate::exec::{Products, Start};
@@ -86,10 +88,10 @@ impl Cut {
             return Self::Rows(rows.div_ceil(rows.div_ceil(fit).max(1)).next_multiple_of(16).min(fit));
         }
         let rows = rows.min(slices::MOST_ROWS);
-        let words = (room / rows / slices::GRANULE * slices::GRANULE).max(slices::GRANULE);
+        let words = (room / rows / GRANULE * GRANULE).max(GRANULE);
         // Slices of about the same size.
         let slices = vocabulary.div_ceil(words);
-        Self::Words(rows, vocabulary.div_ceil(slices).next_multiple_of(slices::GRANULE))
+        Self::Words(rows, vocabulary.div_ceil(slices).next_multiple_of(GRANULE))
     }
 
     /// Elements of logits that are kept at a time.

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use unroll_kernels::mat::padded;
 use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::softmax::{self, IGNORE, SliceGradient, Tally};
-use unroll_kernels::{Bf16, MatMut, rows};
+use unroll_kernels::{Bf16, Mat, MatMut, rows};
 
 /// Words of a slice are a multiple of this: whole panels of packed weights on any set.
 pub(super) const GRANULE: usize = 256;
@@ -37,7 +37,7 @@ impl SoftmaxHead {
         self.sums.clear();
         self.sums.resize(scored.targets.len(), 0.0);
         for i in 0..count {
-            self.slice_logits(cx, dense, scored, slice(i));
+            self.slice_logits(cx, dense, scored.x, slice(i));
             self.tally(cx, scored.targets, slice(i));
         }
         for ((loss, tally), &target) in losses.iter_mut().zip(&self.tallies).zip(scored.targets) {
@@ -55,7 +55,7 @@ impl SoftmaxHead {
         let mut gradients = dense.gradients(grads);
         for i in (0..count).rev() {
             if i + 1 < count {
-                self.slice_logits(cx, dense, scored, slice(i));
+                self.slice_logits(cx, dense, scored.x, slice(i));
             }
             self.slice_gradient(cx, scored, slice(i));
             let _span = profile::enter(Phase::HeadGradient);
@@ -68,10 +68,10 @@ impl SoftmaxHead {
         }
     }
 
-    fn slice_logits(&mut self, cx: &Cx<'_>, dense: &DenseParams, scored: &Scored<'_>, words: Range<usize>) {
+    pub(super) fn slice_logits(&mut self, cx: &Cx<'_>, dense: &DenseParams, x: Mat<'_>, words: Range<usize>) {
         let _span = profile::enter(Phase::Head);
-        let (rows, cols) = (scored.x.rows(), words.len());
-        dense.forward(cx, scored.x, words, MatMut::new(&mut self.logits, rows, cols, padded(cols)));
+        let (rows, cols) = (x.rows(), words.len());
+        dense.forward(cx, x, words, MatMut::new(&mut self.logits, rows, cols, padded(cols)));
     }
 
     /// Adds the logits of a slice to the tallies.

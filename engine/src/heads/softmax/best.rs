@@ -1,0 +1,39 @@
+//! The most probable words of each row, without the logits of the others: slice after slice of the vocabulary, of which each row
+//! keeps its best so far and the sum that makes probabilities of them.
+
+use super::{GRANULE, SoftmaxHead};
+use crate::heads::Best;
+use crate::layers::Cx;
+use unroll_kernels::Mat;
+use unroll_kernels::mat::padded;
+use unroll_kernels::softmax::{self, Tally};
+
+impl SoftmaxHead {
+    /// The `k` most probable words of each row of `x` (R, D) and ln p of each, the most probable first; of words that are as
+    /// probable, the one with the lower number.
+    pub(crate) fn best(&mut self, cx: &Cx<'_>, x: Mat<'_>, k: usize) -> Vec<Vec<(u32, f32)>> {
+        let (rows, words) = (x.rows(), self.vocabulary);
+        let width = match &self.dense {
+            Some(_) => (self.room / rows.max(1) / GRANULE * GRANULE).max(GRANULE).min(words),
+            None => words,
+        };
+        let (mut best, mut tallies) = (vec![Best::new(k); rows], vec![Tally::default(); rows]);
+        // A tally is of some target; of which does not matter to its sum.
+        let targets = vec![0; rows];
+        for first in (0..words).step_by(width) {
+            let slice = first..words.min(first + width);
+            self.logits.reserve(rows * padded(slice.len()));
+            let logits = match &self.dense {
+                Some(dense) => {
+                    let dense = dense.clone();
+                    self.slice_logits(cx, &dense, x, slice.clone());
+                    self.view(rows, slice.len())
+                }
+                None => x,
+            };
+            softmax::tally(cx.isa, logits, first, &targets, &mut tallies);
+            best.iter_mut().enumerate().for_each(|(r, best)| best.take(first as u32, logits.row(r)));
+        }
+        best.into_iter().zip(tallies).map(|(best, tally)| best.finish(tally.log_partition())).collect()
+    }
+}
