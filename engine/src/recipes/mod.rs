@@ -51,6 +51,7 @@ pub const RECIPES: &[Recipe] = &[
     Recipe { name: "awd-lstm", text: include_str!("awd-lstm.toml") },
     Recipe { name: "nnlm", text: include_str!("nnlm.toml") },
     Recipe { name: "nnlm-brown", text: include_str!("nnlm-brown.toml") },
+    Recipe { name: "nnlm-brown-adam", text: include_str!("nnlm-brown-adam.toml") },
     Recipe { name: "nnlm-brown-direct", text: include_str!("nnlm-brown-direct.toml") },
     Recipe { name: "sms-spam", text: include_str!("sms-spam.toml") },
     Recipe { name: "imdb", text: include_str!("imdb.toml") },
