@@ -16,8 +16,8 @@ use unroll_kernels::softmax::IGNORE;
 const HEADS: [&str; 9] = [
     "kind = 'sampled_softmax'\nsamples = 6",
     "kind = 'sampled_softmax'\nsamples = 40\nnoise = 'unigram'\npower = 0.5",
-    "kind = 'nce'\nsamples = 7\nlog_partition = 1.5",
-    "kind = 'nce'\nsamples = 5\nnoise = 'uniform'\nremove_hits = false",
+    "kind = 'nce'\nsamples = 7\nlog_partition = 1.5\nremove_hits = true",
+    "kind = 'nce'\nsamples = 5\nnoise = 'uniform'",
     "kind = 'adaptive_softmax'\ncutoffs = [3, 6]\nreduction = 2.0",
     "kind = 'adaptive_softmax'",
     "kind = 'class_softmax'\nclasses = 4",

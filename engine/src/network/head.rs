@@ -29,7 +29,7 @@ pub(crate) fn sampler(graph: &Graph) -> Result<Sampler> {
     let estimate = match head.kind {
         HeadKind::Nce => Estimate::Nce {
             log_partition: head.log_partition.unwrap_or((counts.len() as f64).ln()),
-            remove_hits: head.remove_hits.unwrap_or(true),
+            remove_hits: head.remove_hits.unwrap_or(false),
         },
         _ => Estimate::Softmax,
     };

@@ -35,7 +35,8 @@ pub struct HeadConfig {
     /// has scores be logarithms of probabilities (Mnih and Teh 2012), which begin far from that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_partition: Option<f64>,
-    /// nce: whether a sampled word that is a row's target is no noise for it; true unless given.
+    /// nce: whether a sampled word that is a row's target is no noise for it; false unless given. Where few words are most of the text,
+    /// as in every text, such a word is then told from no noise, and its score grows without bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remove_hits: Option<bool>,
     /// adaptive_softmax: how many of the most frequent words stand in the first softmax, then where each cluster but the last ends.
