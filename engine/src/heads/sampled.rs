@@ -18,7 +18,7 @@
 //! "On using very large target vocabulary for neural machine translation", 2015; M. Gutmann and A. Hyvärinen, "Noise-contrastive
 //! estimation", 2010; A. Mnih and Y. W. Teh, "A fast and simple algorithm for training neural probabilistic language models", 2012.
 
-use super::words::WordParams;
+use super::words::{Grouped, WordParams};
 use super::{Into, Scored, SoftmaxHead};
 use crate::exec::{Right, Start};
 use crate::layers::Cx;
@@ -122,9 +122,9 @@ pub(crate) struct SampledHead {
     logits: Buffer,
     /// How often each word of the sample was drawn, and 1 for the target.
     times: Vec<f32>,
-    /// Of each row: the gradient by the target's logit. Those of the rows of each target together, and which rows they are.
+    /// Of each row: the gradient by the target's logit. Those of the rows of each target together.
     d: Vec<f32>,
-    grouped: (Vec<u32>, Vec<u32>, Vec<f32>),
+    grouped: Grouped,
     /// The words whose rows of the gradient are not zero, ascending; and sums of their gradients.
     touched: Vec<u32>,
     sums: Vec<f32>,
@@ -156,7 +156,7 @@ impl SampledHead {
             logits: Buffer::default(),
             times: Vec::new(),
             d: Vec::new(),
-            grouped: (Vec::new(), Vec::new(), Vec::new()),
+            grouped: Grouped::default(),
             touched: Vec::new(),
             sums: Vec::new(),
             partition: Partition::default(),
@@ -297,11 +297,11 @@ impl SampledHead {
     fn backward(&mut self, cx: &Cx<'_>, x: Mat<'_>, Into { mut dx, grads }: Into<'_>) {
         let products = cx.products();
         let (rows, inputs) = (x.rows(), self.params.inputs);
-        let (count, several) = (self.sample.tokens().len(), self.targets.tokens().len());
+        let count = self.sample.tokens().len();
         let all = Mat::new(&self.logits, rows, count + 1, padded(count + 1));
         self.d.iter_mut().enumerate().for_each(|(r, d)| *d = all.row(r)[count]);
-        self.group();
-        let Self { sample, targets, places, scored, d, grouped: (starts, rows_of, weights), .. } = self;
+        let Self { sample, targets, places, scored, d, grouped, .. } = self;
+        grouped.build(targets, |r| (r, d[r as usize]));
         let (chosen, dz) =
             (sample.tokens(), Mat::new(&self.logits, rows, count + 1, padded(count + 1)).cols_range(0..count));
         let kernel = Mat::new(&self.kernel, count, inputs, padded(inputs));
@@ -316,42 +316,17 @@ impl SampledHead {
         self.touched.sort_unstable();
         self.touched.dedup();
         let mut gradient = self.params.kernel_gradient(grads, &self.touched);
-        self.dkernel.reserve(count.max(several) * padded(inputs));
+        self.dkernel.reserve(count * padded(inputs));
         let mut dkernel = MatMut::new(&mut self.dkernel, count, inputs, padded(inputs));
         products.outer(dz, x, Start::Zero, dkernel.reborrow());
         products.add_rows(dkernel.as_ref(), chosen, gradient.reborrow());
-        let mut dkernel = MatMut::new(&mut self.dkernel, several, inputs, padded(inputs));
-        products.by_rows(dkernel.reborrow(), |range, mut part| {
-            (0..range.len()).for_each(|u| part.row_mut(u).fill(0.0));
-            let weighted = Weighted { starts: &starts[range.start..=range.end], sources: rows_of, weights };
-            pairs::add_weighted(cx.isa, x, weighted, part);
-        });
-        products.add_rows(dkernel.as_ref(), targets.tokens(), gradient);
+        grouped.add_rows(cx, x, targets.tokens(), gradient);
         if self.params.bias.is_some() {
             self.sums.clear();
             self.sums.resize(count, 0.0);
             products.add_column_sums(dz, &mut self.sums);
             self.params.add_bias_gradient(grads, chosen, &self.sums);
-            self.sums.clear();
-            let of = |group: &[u32]| weights[group[0] as usize..group[1] as usize].iter().sum::<f32>();
-            self.sums.extend(starts.windows(2).map(of));
-            self.params.add_bias_gradient(grads, targets.tokens(), &self.sums);
-        }
-    }
-
-    /// Puts the rows of each target together.
-    fn group(&mut self) {
-        let (starts, rows_of, weights) = &mut self.grouped;
-        starts.clear();
-        rows_of.clear();
-        weights.clear();
-        starts.push(0);
-        for u in 0..self.targets.tokens().len() {
-            for &r in self.targets.positions(u) {
-                rows_of.push(r);
-                weights.push(self.d[r as usize]);
-            }
-            starts.push(rows_of.len() as u32);
+            self.params.add_bias_gradient(grads, targets.tokens(), grouped.sums());
         }
     }
 }

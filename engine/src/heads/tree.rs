@@ -11,7 +11,7 @@
 //! Sources: F. Morin and Y. Bengio, "Hierarchical probabilistic neural network language model", 2005; T. Mikolov et al., "Distributed
 //! representations of words and phrases and their compositionality", 2013.
 
-use super::words::WordParams;
+use super::words::{Grouped, WordParams};
 use super::{Into, Scored};
 use crate::exec::{Right, Start};
 use crate::huffman::{Child, Huffman};
@@ -35,11 +35,9 @@ pub(crate) struct TreeHead {
     second: Vec<f32>,
     logits: Vec<f32>,
     losses: Vec<f32>,
-    /// The nodes without repeats; the pairs of each together: where they begin, their rows, the gradients by their logits.
+    /// The nodes without repeats; the pairs of each together, with the gradients by their logits.
     distinct: Distinct,
-    grouped: (Vec<u32>, Vec<u32>, Vec<f32>),
-    dkernel: Buffer,
-    sums: Vec<f32>,
+    grouped: Grouped,
     /// For whole distributions: the logits of the nodes, and those of the words.
     decisions: Buffer,
     words: Buffer,
@@ -57,9 +55,7 @@ impl TreeHead {
             logits: Vec::new(),
             losses: Vec::new(),
             distinct: Distinct::default(),
-            grouped: (Vec::new(), Vec::new(), Vec::new()),
-            dkernel: Buffer::default(),
-            sums: Vec::new(),
+            grouped: Grouped::default(),
             decisions: Buffer::default(),
             words: Buffer::default(),
         }
@@ -126,46 +122,16 @@ impl TreeHead {
 
     /// The gradients of x, V and b.
     fn backward(&mut self, cx: &Cx<'_>, x: Mat<'_>, Into { dx, grads }: Into<'_>) {
-        let (products, inputs) = (cx.products(), self.params.inputs);
-        self.group();
         let (kernel, nodes, d, ways) = (self.params.kernel(cx), &self.nodes, &self.logits, &self.starts);
-        products.by_rows(dx, |range, part| {
+        cx.products().by_rows(dx, |range, part| {
             let weighted = Weighted { starts: &ways[range.start..=range.end], sources: nodes, weights: d };
             pairs::add_weighted(cx.isa, kernel, weighted, part);
         });
-        let (count, (starts, rows_of, weights)) = (self.distinct.tokens().len(), &self.grouped);
-        self.dkernel.reserve(count * padded(inputs));
-        let mut dkernel = MatMut::new(&mut self.dkernel, count, inputs, padded(inputs));
-        products.by_rows(dkernel.reborrow(), |range, mut part| {
-            (0..range.len()).for_each(|u| part.row_mut(u).fill(0.0));
-            let weighted = Weighted { starts: &starts[range.start..=range.end], sources: rows_of, weights };
-            pairs::add_weighted(cx.isa, x, weighted, part);
-        });
-        let touched = self.distinct.tokens();
-        products.add_rows(dkernel.as_ref(), touched, self.params.kernel_gradient(grads, touched));
-        if self.params.bias.is_some() {
-            self.sums.clear();
-            let of = |group: &[u32]| weights[group[0] as usize..group[1] as usize].iter().sum::<f32>();
-            self.sums.extend(starts.windows(2).map(of));
-            self.params.add_bias_gradient(grads, touched, &self.sums);
-        }
-    }
-
-    /// Puts the pairs of each node together.
-    fn group(&mut self) {
-        self.distinct.build(&self.nodes, self.params.words());
-        let (starts, rows_of, weights) = &mut self.grouped;
-        starts.clear();
-        rows_of.clear();
-        weights.clear();
-        starts.push(0);
-        for u in 0..self.distinct.tokens().len() {
-            for &pair in self.distinct.positions(u) {
-                rows_of.push(self.rows[pair as usize]);
-                weights.push(self.logits[pair as usize]);
-            }
-            starts.push(rows_of.len() as u32);
-        }
+        self.distinct.build(nodes, self.params.words());
+        let (rows, touched) = (&self.rows, self.distinct.tokens());
+        self.grouped.build(&self.distinct, |pair| (rows[pair as usize], d[pair as usize]));
+        self.grouped.add_rows(cx, x, touched, self.params.kernel_gradient(grads, touched));
+        self.params.add_bias_gradient(grads, touched, self.grouped.sums());
     }
 
     /// The logarithms of the probabilities of every word, (R, V): from the root down.

@@ -3,7 +3,10 @@
 use crate::layers::Cx;
 use crate::network::Gradient;
 use std::ops::Range;
-use unroll_kernels::{Mat, MatMut};
+use unroll_kernels::embedding::Distinct;
+use unroll_kernels::mat::padded;
+use unroll_kernels::pairs::{self, Weighted};
+use unroll_kernels::{Buffer, Mat, MatMut};
 
 /// A kernel (V, D) and a bias (V), each of whose rows belongs to one word, class or node.
 #[derive(Clone, Debug)]
@@ -51,5 +54,56 @@ impl WordParams {
             let own = rest.split_off(..span.len()).unwrap_or_default();
             bias[span.start as usize..span.end as usize].iter_mut().zip(own).for_each(|(sum, d)| *sum += d);
         }
+    }
+}
+
+/// Rows with weights in groups, one for each of some words: what the gradients of these words' rows are sums of.
+#[derive(Default)]
+pub(crate) struct Grouped {
+    starts: Vec<u32>,
+    rows: Vec<u32>,
+    weights: Vec<f32>,
+    sums: Vec<f32>,
+    kernel: Buffer,
+}
+
+impl Grouped {
+    /// Groups the positions of each distinct word; `entry` tells the row and the weight of a position.
+    pub(crate) fn build(&mut self, distinct: &Distinct, entry: impl Fn(u32) -> (u32, f32)) {
+        self.starts.clear();
+        self.rows.clear();
+        self.weights.clear();
+        self.starts.push(0);
+        for u in 0..distinct.tokens().len() {
+            for &position in distinct.positions(u) {
+                let (row, weight) = entry(position);
+                self.rows.push(row);
+                self.weights.push(weight);
+            }
+            self.starts.push(self.rows.len() as u32);
+        }
+    }
+
+    /// Adds the weighted sums of the rows of `x` to the rows of `gradient` that the words name, one a group.
+    pub(crate) fn add_rows(&mut self, cx: &Cx<'_>, x: Mat<'_>, words: &[u32], gradient: MatMut<'_>) {
+        let (count, inputs) = (words.len(), x.cols());
+        self.kernel.reserve(count * padded(inputs));
+        let mut sums = MatMut::new(&mut self.kernel, count, inputs, padded(inputs));
+        let (starts, sources, weights) = (&self.starts, &self.rows, &self.weights);
+        cx.products().by_rows(sums.reborrow(), |range, mut part| {
+            (0..range.len()).for_each(|u| part.row_mut(u).fill(0.0));
+            let starts = &starts[range.start..=range.end];
+            pairs::add_weighted(cx.isa, x, Weighted { starts, sources, weights }, part);
+        });
+        cx.products().add_rows(sums.as_ref(), words, gradient);
+    }
+
+    /// The sum of the weights of each group.
+    pub(crate) fn sums(&mut self) -> &[f32] {
+        let weights = &self.weights;
+        let of = |group: &[u32]| weights[group[0] as usize..group[1] as usize].iter().sum::<f32>();
+        self.sums.clear();
+        self.sums.extend(self.starts.windows(2).map(of));
+        &self.sums
     }
 }
