@@ -4,11 +4,11 @@
 //! system keeps those pages in memory that are used and writes the others back. The files bear no name, so nobody else can reach
 //! them, and they are gone with the process; what lasts are checkpoints.
 
-use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 
 use unroll_kernels::Buffer;
 
+use crate::corpus::Own;
 use crate::error::{Error, Result};
 
 /// Where arenas live.
@@ -35,44 +35,11 @@ impl Home {
     pub fn arena(&self, len: usize) -> Result<Buffer> {
         match self {
             Self::Files(folder) if len > 0 => {
-                let map = Mapped::new(folder, len).map_err(|error| Error::write(folder, error))?;
+                let map = Own::new(folder, len).map_err(|error| Error::write(folder, error))?;
                 Ok(Buffer::elsewhere(Box::new(map)))
             }
             _ => Ok(Buffer::new(len)),
         }
-    }
-}
-
-/// A file without a name, mapped.
-struct Mapped {
-    map: memmap2::MmapMut,
-}
-
-impl Mapped {
-    fn new(folder: &std::path::Path, len: usize) -> std::io::Result<Self> {
-        let (file, bytes) = (tempfile::tempfile_in(folder)?, 4 * len as u64);
-        // Room is taken now: a disk that is full is an error here, and the end of the process later.
-        #[cfg(target_os = "linux")]
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)?;
-        #[cfg(not(target_os = "linux"))]
-        file.set_len(bytes)?;
-        // SAFETY: the file has no name and this is its only handle, so that nobody else changes or cuts it while it is mapped.
-        let map = unsafe { memmap2::MmapMut::map_mut(&file)? };
-        Ok(Self { map })
-    }
-}
-
-impl Deref for Mapped {
-    type Target = [f32];
-    fn deref(&self) -> &[f32] {
-        // A map begins on a page and has a multiple of four bytes.
-        bytemuck::cast_slice(&self.map)
-    }
-}
-
-impl DerefMut for Mapped {
-    fn deref_mut(&mut self) -> &mut [f32] {
-        bytemuck::cast_slice_mut(&mut self.map)
     }
 }
 

@@ -58,6 +58,7 @@ mod write;
 pub use build::{Build, BuildReport, Encoding, Progress, build};
 pub use count::{Counted, Counting, vocabulary};
 pub(crate) use draft::Draft;
+pub(crate) use map::Own;
 pub use map::install_sigbus_handler;
 pub use memory::MemoryTokens;
 pub use open::{Corpus, Info};

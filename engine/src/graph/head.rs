@@ -177,7 +177,7 @@ impl Graph {
         let ascend = head.cutoffs.is_sorted_by(|a, b| a < b) && head.cutoffs.first() != Some(&0);
         if !ascend || head.cutoffs.last().is_some_and(|&last| last >= words) {
             let what = format!("cutoffs {:?} must ascend between 0 and the {words} words", head.cutoffs);
-            return Err(wrong(what).mend("leave them out for those that cost least"));
+            return Err(wrong(what).mend("leave them out to have them chosen"));
         }
         if head.classes.is_some_and(|classes| classes == 0 || classes > words) {
             let given = head.classes.unwrap_or_default();

@@ -6,7 +6,7 @@
 //! ```text
 //! softmax/      every logit of a vocabulary of any size                          exact
 //! sampled.rs    the target and a sample: sampled softmax, NCE                    evaluations are exact
-//! clusters.rs   frequent words and clusters, then the words of one               exact
+//! clusters/     frequent words and clusters, then the words of one               exact
 //! tree.rs       decisions along a Huffman tree                                   exact
 //! binary.rs     the binary cross-entropy of one logit
 //! ```

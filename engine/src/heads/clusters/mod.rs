@@ -16,22 +16,21 @@
 //! "Classes for fast maximum entropy training", 2001; T. Mikolov et al., "Extensions of recurrent neural network language model",
 //! 2011. Biases, and many clusters a tail, are ours.
 
+mod job;
+
 use super::words::WordParams;
 use super::{Into, Scored, SoftmaxHead};
-use crate::exec::{Products, Right, Start, Work};
+use crate::exec::{Products, Right, Start};
 use crate::graph::Ranks;
 use crate::layers::{Cx, DenseParams};
+use job::{Job, Room, cluster_kernel};
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use unroll_kernels::embedding::{self, Distinct};
-use unroll_kernels::gemm::{self, DirectProduct, Init, OuterProduct};
 use unroll_kernels::mat::padded;
 use unroll_kernels::profile::{self, Phase};
-use unroll_kernels::softmax::{self, CrossEntropy, IGNORE};
+use unroll_kernels::softmax::{self, IGNORE};
 use unroll_kernels::{Buffer, Mat, MatMut, rows};
-
-/// Rows of a cluster that are computed at a time.
-const ROWS: usize = 256;
 
 /// The head; see the top of the file.
 pub(crate) struct ClusterHead {
@@ -141,13 +140,6 @@ pub(crate) struct Tail {
     dbias: Vec<f32>,
     /// What threads work in.
     rooms: Mutex<Vec<Room>>,
-}
-
-/// What a thread works in.
-#[derive(Default)]
-struct Room {
-    logits: Buffer,
-    scratch: Buffer,
 }
 
 impl Tail {
@@ -320,138 +312,4 @@ fn cleared<'b>(products: Products<'_>, buffer: &'b mut Buffer, rows: usize, cols
     let mut zeros = MatMut::new(buffer, rows, cols, padded(cols));
     products.by_rows(zeros.reborrow(), |range, mut part| (0..range.len()).for_each(|r| part.row_mut(r).fill(0.0)));
     zeros
-}
-
-/// K of the cluster of these words, counted from the tail's first: (inputs, |c|).
-fn cluster_kernel<'a>(params: &WordParams, cx: &Cx<'a>, words: Range<usize>) -> Mat<'a> {
-    let (inputs, start) = (params.inputs, params.kernel.start);
-    let own = start + words.start * inputs..start + words.end * inputs;
-    Mat::dense(&cx.params[own], inputs, words.len())
-}
-
-/// The gradients of what has not been given to a piece yet, and the first word that they are of: of the kernels, of the biases of
-/// the step's words, and of the rows of x.
-type Gradients<'a> = (usize, &'a mut [f32], &'a mut [f32], MatMut<'a>);
-
-/// Some clusters that follow one another, and what is computed of them.
-struct Piece<'a> {
-    /// Numbers among the distinct clusters.
-    groups: Range<usize>,
-    losses: &'a mut [f32],
-    gradients: Option<Gradients<'a>>,
-}
-
-/// What is computed of every cluster of a tail.
-struct Job<'a> {
-    cx: &'a Cx<'a>,
-    scale: f32,
-    params: &'a WordParams,
-    starts: &'a [u32],
-    distinct: &'a Distinct,
-    wanted: &'a [u32],
-    x: Mat<'a>,
-    rooms: &'a Mutex<Vec<Room>>,
-}
-
-impl Job<'_> {
-    /// The words of group `u`, counted from the tail's first.
-    fn words(&self, u: usize) -> Range<usize> {
-        let (cluster, base) = (self.distinct.tokens()[u] as usize, self.starts[0]);
-        (self.starts[cluster] - base) as usize..(self.starts[cluster + 1] - base) as usize
-    }
-
-    /// What group `u` costs: its logits, and the weights that they come from.
-    fn cost(&self, u: usize) -> usize {
-        self.words(u).len() * (self.distinct.positions(u).len() + 2)
-    }
-
-    /// Cuts the groups into pieces of about the same cost.
-    fn share(&self, mut losses: &mut [f32], mut rest: Option<Gradients<'_>>) {
-        let (team, groups, inputs) = (self.cx.team, self.distinct.tokens().len(), self.params.inputs);
-        let all: usize = (0..groups).map(|u| self.cost(u)).sum();
-        let (pieces, mut done, mut next) = (team.parts(), 0, 0);
-        let total = Work::product(if rest.is_some() { 3 } else { 1 } * all, inputs, 1);
-        let cut = |i: usize| {
-            let (first, mut rows) = (next, 0);
-            while next < groups && (i + 1 == pieces || done < all * (i + 1) / pieces) {
-                rows += self.distinct.positions(next).len();
-                done += self.cost(next);
-                next += 1;
-            }
-            if first == next {
-                return None;
-            }
-            let of_rows = losses.split_off_mut(..rows).unwrap_or_default();
-            let gradients = rest.take().map(|(base, kernel, bias, dx)| {
-                let end = self.words(next - 1).end;
-                let words: usize = (first..next).map(|u| self.words(u).len()).sum();
-                let (own, kernel) = kernel.split_at_mut((end - base) * inputs);
-                let (own_bias, bias) = bias.split_at_mut(words);
-                let (own_dx, dx) = dx.split_rows_at(rows);
-                rest = Some((end, kernel, bias, dx));
-                (base, own, own_bias, own_dx)
-            });
-            Some(Piece { groups: first..next, losses: of_rows, gradients })
-        };
-        team.share_out(total, cut, |piece| self.run(piece));
-    }
-
-    fn run(&self, mut piece: Piece<'_>) {
-        let lock = || self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut room = lock().pop().unwrap_or_default();
-        room.scratch.reserve(gemm::SCRATCH);
-        let mut row = self.distinct.first_position(piece.groups.start);
-        let (mut at, mut word) = (0, 0);
-        for u in piece.groups.clone() {
-            let (words, count) = (self.words(u), self.distinct.positions(u).len());
-            for first in (0..count).step_by(ROWS) {
-                let n = (count - first).min(ROWS);
-                let (rows, own) = (row + first..row + first + n, at + first..at + first + n);
-                self.some_rows((words.clone(), word), (rows, own, first == 0), &mut piece, &mut room);
-            }
-            row += count;
-            at += count;
-            word += words.len();
-        }
-        lock().push(room);
-    }
-
-    /// Some rows of a cluster: numbers `rows` among all, `own` in the piece; its words are those of the piece from `word` on.
-    fn some_rows(
-        &self,
-        (words, word): (Range<usize>, usize),
-        (rows, own, first): (Range<usize>, Range<usize>, bool),
-        piece: &mut Piece<'_>,
-        Room { logits, scratch }: &mut Room,
-    ) {
-        let (isa, precision, inputs) = (self.cx.isa, self.cx.precision, self.params.inputs);
-        let (n, width) = (rows.len(), words.len());
-        logits.reserve(n * padded(width));
-        // Beside a row's end there may be what is left of a wider cluster.
-        (0..n).for_each(|r| logits[r * padded(width) + width..(r + 1) * padded(width)].fill(0.0));
-        let mut z = MatMut::new(logits, n, width, padded(width));
-        let (a, b) = (self.x.rows_range(rows.clone()), cluster_kernel(self.params, self.cx, words.clone()));
-        let init = match &self.params.bias {
-            Some(bias) => Init::Bias(&self.cx.params[bias.clone()][words.clone()]),
-            None => Init::Zero,
-        };
-        gemm::direct_product(
-            isa,
-            DirectProduct { a, b, b_transposed: false, precision, init, c: z.reborrow(), scratch },
-        );
-        let (targets, losses, scale) = (&self.wanted[rows], &mut piece.losses[own.clone()], self.scale);
-        let Some((base, kernel, dbias, dx)) = &mut piece.gradients else {
-            return softmax::cross_entropy_forward(isa, z.as_ref(), targets, losses);
-        };
-        softmax::cross_entropy(isa, CrossEntropy { logits: z.reborrow(), targets, scale, losses });
-        let (dz, c) = (z.as_ref(), dx.reborrow().rows_range(own));
-        gemm::direct_product(
-            isa,
-            DirectProduct { a: dz, b, b_transposed: true, precision, init: Init::Keep, c, scratch },
-        );
-        let c = MatMut::dense(&mut kernel[(words.start - *base) * inputs..(words.end - *base) * inputs], inputs, width);
-        let init = if first { Init::Zero } else { Init::Keep };
-        gemm::outer_product(isa, OuterProduct { a, b: dz, precision, init, c, scratch });
-        rows::add_column_sums(isa, dz, &mut dbias[word..word + width]);
-    }
 }
