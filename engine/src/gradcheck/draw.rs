@@ -2,8 +2,8 @@
 
 use super::model::{Model, Params, Step};
 use crate::graph::{
-    Graph, Initializer, Input, LayerConfig, Loss, MaskRule, ModelConfig, ParamSpec, Recurrent, RecurrentConfig, Role,
-    Source,
+    Graph, Initializer, Input, LayerConfig, Loss, MaskRule, ModelConfig, Output, ParamSpec, Recurrent, RecurrentConfig,
+    Role, Source,
 };
 use crate::random::{Key, Purpose};
 use unroll_kernels::softmax::IGNORE;
@@ -18,7 +18,7 @@ pub(super) struct Tokens {
     /// Of each input layer, (T, N, width) or (N, width): f32 numbers, in either precision.
     pub(super) vectors: Vec<Vec<f64>>,
     pub(super) narrow: Vec<Vec<f32>>,
-    /// (T, N), or (N) where the model gives one output a row.
+    /// (T, N), or (N) where the model gives one output a row; of several outputs one after another.
     pub(super) targets: Vec<u32>,
     /// The targets without those of masked steps.
     pub(super) scored: Vec<u32>,
@@ -28,11 +28,7 @@ pub(super) struct Tokens {
 /// not scored. Where token 0 is masked, a third of the tokens is, and of several rows one wholly; so are vectors.
 pub(super) fn tokens(graph: &Graph, steps: usize, rows: usize, batches: usize, seed: u64) -> Vec<Tokens> {
     let key = Key::new(seed, Purpose::Check);
-    let outputs = if graph.is_sequence() { steps * rows } else { rows };
-    let classes = match graph.config().loss {
-        Loss::CrossEntropy => graph.nodes()[graph.logits()].shape.width(),
-        Loss::BinaryCrossEntropy => 2,
-    };
+    let outputs = graph.outputs()[0].positions(steps, rows);
     let batch = |b: usize| {
         let (new, again) = (key.layer(4 * b), key.layer(4 * b + 1));
         let mut inputs: Vec<u32> = Vec::with_capacity(steps * rows);
@@ -64,19 +60,33 @@ pub(super) fn tokens(graph: &Graph, steps: usize, rows: usize, batches: usize, s
                 masked = inputs.iter().map(|&token| token == 0).collect();
             }
         }
-        let target = |i: usize| {
-            let ignore = i != scored && ignored.below(i as u64, 6) == 0;
-            if ignore { IGNORE } else { target.below(i as u64, classes as u64) as u32 }
-        };
-        let targets: Vec<u32> = (0..outputs).map(target).collect();
-        let ignored = |i: usize| graph.is_sequence() && masked[i];
-        let scored = (0..outputs).map(|i| if ignored(i) { IGNORE } else { targets[i] }).collect();
+        let (mut targets, mut kept) = (Vec::new(), Vec::new());
+        for (o, (output, range)) in graph.targets(steps, rows).enumerate() {
+            let (target, ignored) = (target.step(o as u64), ignored.step(o as u64));
+            // The one that is surely scored is there in every output.
+            let scored = if output.is_sequence() && graph.is_sequence() { scored } else { scored % rows };
+            for i in 0..range.len() {
+                let ignore = i != scored && ignored.below(i as u64, 6) == 0;
+                let drawn = if ignore { IGNORE } else { draw_target(graph, output, target, i as u64) };
+                targets.push(drawn);
+                kept.push(if output.is_sequence() && masked[i] { IGNORE } else { drawn });
+            }
+        }
         let narrow = vectors(graph, [steps, rows], key.layer(4 * b), &masked);
         let wide = narrow.iter().map(|v| v.iter().map(|&x| f64::from(x)).collect()).collect();
         inputs.truncate(if graph.takes_tokens() { steps * rows } else { 0 });
-        Tokens { steps, inputs, vectors: wide, narrow, targets, scored }
+        Tokens { steps, inputs, vectors: wide, narrow, targets, scored: kept }
     };
     (0..batches).map(batch).collect()
+}
+
+/// A target of an output: a class, or a number in ±1.
+fn draw_target(graph: &Graph, output: &Output, key: Key, i: u64) -> u32 {
+    match output.loss() {
+        Loss::CrossEntropy => key.below(i, graph.nodes()[output.logits()].shape.width() as u64) as u32,
+        Loss::BinaryCrossEntropy => key.below(i, 2) as u32,
+        Loss::MeanSquaredError => (2.0 * key.uniform(i) - 1.0).to_bits(),
+    }
 }
 
 /// Draws the vectors of every input layer, uniform in ±1; where a vector of one value is masked, `masked` ones have it.

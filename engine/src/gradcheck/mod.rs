@@ -49,7 +49,7 @@ pub use report::{Comparison, Finding, Report, TensorRow};
 
 use crate::error::{Error, Result};
 use crate::exec::Crew;
-use crate::graph::{Graph, ParamSpec};
+use crate::graph::{Graph, Output, ParamSpec};
 use crate::network::{Batch, FUSIONS, LossScale, Network, NetworkOptions, State, available_memory};
 use crate::random::{Key, Purpose};
 use backward::{Flow, Gradient, backward};
@@ -149,7 +149,8 @@ fn run(graph: &Graph, options: &Options, progress: &mut dyn FnMut(usize, &str), 
     let crew = Crew::new(options.threads, 1);
     let crew = crew.map_err(|e| Error::run(format!("cannot start {} threads: {e}", options.threads)))?;
     let plain = |graph: &Graph| {
-        Graph::with_classes(&draw::without_initializers(graph.config()), graph.vocabulary(), graph.classes())
+        let classes: Vec<usize> = graph.outputs().iter().map(Output::classes).collect();
+        Graph::with_outputs(&draw::without_initializers(graph.config()), graph.vocabulary(), &classes)
     };
     let mut sets = Sets::new(plain(faults.graph.unwrap_or(graph))?, options, steps)?;
     let model = Model { graph, loss_scale: options.loss_scale };
@@ -165,9 +166,9 @@ fn run(graph: &Graph, options: &Options, progress: &mut dyn FnMut(usize, &str), 
     for (b, batch) in batches.iter().enumerate() {
         let step = step(options, batch, b, &before);
         let values = model.forward(&step, params);
-        let loss = model.loss(&step, &values[graph.logits()].y);
+        let loss = model.loss(&step, |n| &values[n]);
         let mut gradient = backward(&model, &step, params, &values, faults.flow);
-        sets.compare(graph, batch, (b, loss, model.factor(&step)), &gradient, single, faults.narrow)?;
+        sets.compare(graph, batch, (b, loss, model.largest_factor(&step)), &gradient, single, faults.narrow)?;
         if b + 1 == batches.len() {
             (faults.wide)(&mut gradient.tensors);
             floor = tolerance::floor(gradient.noise);

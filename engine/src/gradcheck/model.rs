@@ -6,7 +6,7 @@
 
 use super::drops::{drop, drop_words, dropout};
 use super::recurrent::{Carried, Trace, pattern};
-use crate::graph::{Activation, Graph, LayerConfig, Node, Role, Source};
+use crate::graph::{Activation, Graph, LayerConfig, Node, Output, Role, Source};
 use crate::layers::Mask;
 use crate::network::LossScale;
 use crate::random::Key;
@@ -78,8 +78,9 @@ impl<'a> Model<'a> {
     /// The values of every node up to the logits.
     pub(super) fn forward(&self, step: &Step<'_>, params: Params<'_>) -> Vec<Value> {
         let mut values: Vec<Value> = Vec::with_capacity(self.graph.nodes().len());
-        for i in 0..=self.graph.logits() {
-            let value = self.node(i, step, params, |n| &values[n]);
+        for i in 0..self.graph.nodes().len() {
+            let bare = self.graph.is_bare(i);
+            let value = if bare { Value::default() } else { self.node(i, step, params, |n| &values[n]) };
             values.push(value);
         }
         values
@@ -96,19 +97,18 @@ impl<'a> Model<'a> {
         let mut again: Vec<Option<Value>> = Vec::with_capacity(base.len());
         let mut same = true;
         for i in 0..base.len() {
-            let value = affected[i].then(|| self.node(i, step, params, |n| again[n].as_ref().unwrap_or(&base[n])));
+            let value = (affected[i] && !self.graph.is_bare(i)).then(|| self.node(i, step, params, |n| again[n].as_ref().unwrap_or(&base[n])));
             same &= value.as_ref().is_none_or(|value| value.pattern == base[i].pattern);
             again.push(value);
         }
-        let logits = self.graph.logits();
         let value = |n: usize| again[n].as_ref().unwrap_or(&base[n]);
-        (self.loss(step, &value(logits).y) + self.penalty(step, params, value), same)
+        (self.loss(step, value) + self.penalty(step, params, value), same)
     }
 
     /// The nodes that a change of this tensor reaches.
     pub(super) fn affected(&self, tensor: usize) -> Vec<bool> {
         let mut affected: Vec<bool> = Vec::new();
-        for node in &self.graph.nodes()[..=self.graph.logits()] {
+        for node in self.graph.nodes() {
             let own = node.params.contains(&tensor) || self.dense_tensors(node).is_some_and(|d| d.kernel == tensor);
             let before = node.inputs.iter().any(|&s| matches!(s, Source::Node(n) if affected[n]));
             affected.push(own || before);
@@ -146,7 +146,11 @@ impl<'a> Model<'a> {
 
     /// The function of a dense node; the one that the loss contains is left to it.
     pub(super) fn dense_function(&self, i: usize, function: Activation) -> activation::Activation {
-        if i == self.graph.logits() { activation::Activation::Linear } else { element_wise(function) }
+        let contained = |output: &Output| output.logits() == i && output.loss().ending() == Some(function);
+        match self.graph.outputs().iter().any(contained) {
+            true => activation::Activation::Linear,
+            false => element_wise(function),
+        }
     }
 
     /// One node.

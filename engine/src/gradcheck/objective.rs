@@ -1,15 +1,24 @@
 //! The number whose gradient is taken: the losses of a batch, their mean or sum, and what layers add to it.
 
 use super::model::{Model, Params, Step, Value, row};
-use crate::graph::{LayerConfig, Loss};
+use super::sizes::mean_square;
+use crate::graph::{LayerConfig, Loss, Output};
 use crate::network::LossScale;
 use unroll_kernels::softmax::{self, IGNORE};
+
+/// An output of a model, and its targets in a step.
+pub(super) struct Scored<'a> {
+    pub(super) output: &'a Output,
+    pub(super) targets: &'a [u32],
+    /// The factor of each loss, the output's weight in it.
+    pub(super) factor: f64,
+    width: usize,
+}
 
 impl Model<'_> {
     /// What layers add to the objective.
     pub(super) fn penalty<'v>(&self, step: &Step<'_>, params: Params<'_>, value: impl Fn(usize) -> &'v Value) -> f64 {
-        let nodes = self.graph.nodes()[..=self.graph.logits()].iter().enumerate();
-        let penalties = nodes.map(|(i, node)| match &node.config {
+        let penalties = self.graph.nodes().iter().enumerate().map(|(i, node)| match &node.config {
             LayerConfig::ActivationRegularization(_) => self.regularized(i, step, params).of(&value(i).y).0,
             _ => 0.0,
         });
@@ -32,41 +41,71 @@ impl Model<'_> {
         // Steps that follow one another in a row, whatever is masked between them.
         let next = |at: usize| (1..).map(|t| at + t * rows).take_while(|&next| next < count).find(|&next| there(next));
         let pairs: Vec<[usize; 2]> = places.iter().filter_map(|&at| Some([at, next(at)?])).collect();
-        let scored = step.targets.iter().filter(|&&t| t != IGNORE).count() as f64;
-        let over = |rate: f32, n: usize| f64::from(rate) * self.factor(step) * scored / (n.max(1) * width) as f64;
+        let first = self.graph.targets(step.steps, rows).next().map_or(0..0, |(_, range)| range);
+        let scored = count_of(&step.targets[first]) as f64;
+        let over = |rate: f32, n: usize| {
+            f64::from(rate) * self.factor(rows, scored as usize) * scored / (n.max(1) * width) as f64
+        };
         Regularized { alpha: over(alpha, places.len()), beta: over(beta, pairs.len()), width, places, pairs }
     }
 
-    /// The mean, or sum, of the losses that is reported.
-    pub(super) fn loss(&self, step: &Step<'_>, logits: &[f64]) -> f64 {
-        self.factor(step) * self.losses(step, logits).iter().sum::<f64>()
+    /// The outputs and their targets.
+    pub(super) fn scored<'a>(&'a self, step: &Step<'a>) -> impl Iterator<Item = Scored<'a>> {
+        let (targets, rows) = (step.targets, step.rows);
+        self.graph.targets(step.steps, rows).map(move |(output, range)| {
+            let targets = &targets[range];
+            let factor = f64::from(output.weight()) * self.factor(rows, count_of(targets));
+            Scored { output, targets, factor, width: self.graph.nodes()[output.logits()].shape.width() }
+        })
     }
 
-    /// The factor of each loss.
-    pub(super) fn factor(&self, step: &Step<'_>) -> f64 {
+    /// The mean, or sum, of the losses that is reported.
+    pub(super) fn loss<'v>(&self, step: &Step<'_>, value: impl Fn(usize) -> &'v Value) -> f64 {
+        let of = |scored: Scored<'_>| {
+            scored.factor * scored.losses(&value(scored.output.logits()).y).iter().sum::<f64>()
+        };
+        self.scored(step).map(of).sum()
+    }
+
+    /// The factor of each of so many losses.
+    fn factor(&self, rows: usize, count: usize) -> f64 {
         match self.loss_scale {
-            LossScale::Mean => 1.0 / step.targets.iter().filter(|&&t| t != IGNORE).count() as f64,
+            LossScale::Mean => 1.0 / count.max(1) as f64,
             LossScale::Sum => 1.0,
-            LossScale::SumOverTime => 1.0 / step.rows as f64,
+            LossScale::SumOverTime => 1.0 / rows as f64,
         }
     }
 
+    /// The factor of the losses of the output that has most, by which a network's sum becomes the loss that is reported.
+    pub(super) fn largest_factor(&self, step: &Step<'_>) -> f64 {
+        let most = self.scored(step).map(|scored| count_of(scored.targets)).max();
+        self.factor(step.rows, most.unwrap_or_default())
+    }
+
+    /// Whether a dense layer gives logits whose sizes nothing asks for.
+    pub(super) fn is_untaken(&self, i: usize) -> bool {
+        let is = |output: &Output| output.logits() == i && output.loss() != Loss::MeanSquaredError;
+        let taken = self.graph.consumers(i).any(|consumer| !self.graph.is_bare(consumer));
+        self.graph.outputs().iter().any(is) && !taken
+    }
+}
+
+impl Scored<'_> {
     /// The factors of label smoothing and of ln^2 Z.
     fn shaping(&self) -> [f64; 2] {
-        let head = &self.graph.config().head;
+        let head = self.output.head();
         // As numbers that f32 has too.
         [head.label_smoothing, head.z_loss].map(|factor| f64::from(factor.unwrap_or(0.0) as f32))
     }
 
-    /// -ln p of every target and what the head adds to it, 0 where it is not scored.
-    pub(super) fn losses(&self, step: &Step<'_>, logits: &[f64]) -> Vec<f64> {
-        match self.graph.config().loss {
+    /// The loss of every target and what the head adds to it, 0 where it is not scored.
+    fn losses(&self, logits: &[f64]) -> Vec<f64> {
+        let Scored { targets, width, .. } = *self;
+        match self.output.loss() {
             Loss::CrossEntropy => {
-                let width = self.graph.nodes()[self.graph.logits()].shape.width();
-                let mut losses = softmax::reference::cross_entropy(logits, width, step.targets);
+                let mut losses = softmax::reference::cross_entropy(logits, width, targets);
                 let [s, c] = self.shaping();
-                for ((loss, row), _) in
-                    losses.iter_mut().zip(logits.chunks_exact(width)).zip(step.targets).filter(is_scored)
+                for ((loss, row), _) in losses.iter_mut().zip(logits.chunks_exact(width)).zip(targets).filter(is_scored)
                 {
                     let z = row[0] - softmax::reference::log_softmax(row)[0];
                     let mean = row.iter().sum::<f64>() / width as f64;
@@ -75,22 +114,22 @@ impl Model<'_> {
                 losses
             }
             Loss::BinaryCrossEntropy => {
-                let losses = softmax::reference::binary_cross_entropy(logits, &binary_targets(step.targets));
-                let scored = losses.into_iter().zip(step.targets);
+                let losses = softmax::reference::binary_cross_entropy(logits, &binary_targets(targets));
+                let scored = losses.into_iter().zip(targets);
                 scored.map(|(loss, &t)| if t == IGNORE { 0.0 } else { loss }).collect()
             }
+            Loss::MeanSquaredError => logits.iter().zip(targets).map(|(y, &t)| error(*y, t).powi(2)).collect(),
         }
     }
 
     /// The gradient of the logits.
-    pub(super) fn losses_backward(&self, step: &Step<'_>, logits: &[f64]) -> Vec<f64> {
-        let factor = self.factor(step);
-        match self.graph.config().loss {
+    pub(super) fn losses_backward(&self, logits: &[f64]) -> Vec<f64> {
+        let Scored { targets, factor, width, .. } = *self;
+        match self.output.loss() {
             Loss::CrossEntropy => {
-                let width = self.graph.nodes()[self.graph.logits()].shape.width();
-                let mut d = softmax::reference::cross_entropy_backward(logits, width, step.targets, factor);
+                let mut d = softmax::reference::cross_entropy_backward(logits, width, targets, factor);
                 let [s, c] = self.shaping();
-                let rows = d.chunks_exact_mut(width).zip(logits.chunks_exact(width)).zip(step.targets);
+                let rows = d.chunks_exact_mut(width).zip(logits.chunks_exact(width)).zip(targets);
                 for ((d, row), &target) in rows.filter(is_scored) {
                     let (z, p) = (row[0] - softmax::reference::log_softmax(row)[0], softmax::reference::softmax(row));
                     for (j, d) in d.iter_mut().enumerate() {
@@ -101,12 +140,42 @@ impl Model<'_> {
                 d
             }
             Loss::BinaryCrossEntropy => {
-                let targets = binary_targets(step.targets);
-                let d = softmax::reference::binary_cross_entropy_backward(logits, &targets, factor);
-                d.into_iter().zip(step.targets).map(|(d, &t)| if t == IGNORE { 0.0 } else { d }).collect()
+                let d = softmax::reference::binary_cross_entropy_backward(logits, &binary_targets(targets), factor);
+                d.into_iter().zip(targets).map(|(d, &t)| if t == IGNORE { 0.0 } else { d }).collect()
+            }
+            Loss::MeanSquaredError => {
+                logits.iter().zip(targets).map(|(y, &t)| 2.0 * factor * error(*y, t)).collect()
             }
         }
     }
+
+    /// The sizes of the gradient of the logits, whose own are `sizes`.
+    pub(super) fn gradient_sizes(&self, dlogits: &[f64], sizes: &[f64]) -> Vec<f64> {
+        if self.output.loss() == Loss::MeanSquaredError {
+            // The difference of two numbers, both of which err.
+            let size = |(size, &t): (&f64, &u32)| {
+                let target = || f64::from(f32::from_bits(t)).abs();
+                if t == IGNORE { 0.0 } else { 2.0 * self.factor * (size + target()) }
+            };
+            return sizes.iter().zip(self.targets).map(size).collect();
+        }
+        // A logit's error moves every probability of its row.
+        let row = |row: &[f64]| -> Vec<f64> {
+            let rms = mean_square(row).sqrt();
+            row.iter().map(|d| d.abs() + rms).collect()
+        };
+        dlogits.chunks_exact(self.width).flat_map(row).collect()
+    }
+}
+
+/// y - t, 0 where it is not scored.
+fn error(y: f64, target: u32) -> f64 {
+    if target == IGNORE { 0.0 } else { y - f64::from(f32::from_bits(target)) }
+}
+
+/// How many targets are scored.
+fn count_of(targets: &[u32]) -> usize {
+    targets.iter().filter(|&&target| target != IGNORE).count()
 }
 
 /// Whether a position is scored, the target of which stands last.

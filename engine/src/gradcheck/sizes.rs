@@ -11,11 +11,12 @@ use super::recurrent::Trace;
 use crate::graph::{Activation, LayerConfig, MergeMode, Part, Source};
 use unroll_kernels::{activation, gemm, layer_norm};
 
-/// The sizes of every node's values, laid out as they are; none of a dense layer's logits, which nothing takes.
+/// The sizes of every node's values, laid out as they are; none of a dense layer's logits that nothing takes.
 pub(super) fn sizes(model: &Model<'_>, step: &Step<'_>, params: Params<'_>, values: &[Value]) -> Vec<Vec<f64>> {
     let mut sizes: Vec<Vec<f64>> = Vec::with_capacity(values.len());
-    for i in 0..=model.graph.logits() {
-        let size = node(model, i, step, params, (values, &sizes));
+    for i in 0..model.graph.nodes().len() {
+        let bare = model.graph.is_bare(i);
+        let size = if bare { Vec::new() } else { node(model, i, step, params, (values, &sizes)) };
         sizes.push(size);
     }
     sizes
@@ -53,7 +54,7 @@ fn node(
             let absolute = state_size(model, i, step, params, (&inputs, &values[i].traces));
             y.iter().map(|y| y.abs() + absolute).collect()
         }
-        LayerConfig::Dense(_) if i == model.graph.logits() => Vec::new(),
+        LayerConfig::Dense(_) if model.is_untaken(i) => Vec::new(),
         LayerConfig::Dense(layer) => {
             let Some(tensors) = model.dense_tensors(node) else { return Vec::new() };
             let x = squares(input(0));

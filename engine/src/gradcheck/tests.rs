@@ -6,6 +6,7 @@ use unroll_kernels::isa::sets_under_test;
 mod drops;
 mod held;
 mod masks;
+mod outputs;
 mod parts;
 mod random;
 mod vectors;

@@ -25,7 +25,7 @@
 //! |g32 - g64| <= lambda u32 sqrt(n) size
 //! ```
 
-use crate::graph::{Graph, LayerConfig, Source};
+use crate::graph::{Graph, LayerConfig, Output, Source};
 
 /// The relative tolerance of central differences.
 pub(super) const RTOL: f64 = 1e-5;
@@ -50,7 +50,7 @@ pub(super) fn single(roundings: f64) -> f64 {
 /// The length of the longest chain of roundings from a parameter to the loss and back to its gradient.
 pub(super) fn roundings(graph: &Graph, steps: usize, rows: usize) -> f64 {
     let mut longest: Vec<f64> = Vec::new();
-    for node in &graph.nodes()[..=graph.logits()] {
+    for node in graph.nodes() {
         let before = node.inputs.iter().map(|&s| if let Source::Node(n) = s { longest[n] } else { 0.0 });
         let before = before.fold(0.0, f64::max);
         let inputs = graph.shape_of(node.inputs[0]).width() as f64;
@@ -75,7 +75,9 @@ pub(super) fn roundings(graph: &Graph, steps: usize, rows: usize) -> f64 {
         longest.push(before + own);
     }
     // The loss: sums in 16 lanes over blocks, and a few functions. The sum over positions comes last.
-    let width = graph.nodes()[graph.logits()].shape.width() as f64;
-    let loss = 16.0 + width.min(1024.0) / 16.0;
-    2.0 * (longest[graph.logits()] + loss) + (steps * rows) as f64
+    let chain = |output: &Output| {
+        let width = graph.nodes()[output.logits()].shape.width() as f64;
+        longest[output.logits()] + 16.0 + width.min(1024.0) / 16.0
+    };
+    2.0 * graph.outputs().iter().map(chain).fold(0.0, f64::max) + (steps * rows) as f64
 }

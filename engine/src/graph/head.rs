@@ -1,6 +1,7 @@
 //! What stands in the place of the last dense layer: the parameters of each head, and how words are parted among them.
 
-use super::config::{HeadKind, Initializer, LayerConfig, Loss};
+use super::config::{HeadConfig, HeadKind, Initializer, LayerConfig, Loss, OutputConfig};
+use super::output::Declared;
 use super::params::{ParamList, Role, positive};
 use super::parting::{Parting, TailShape, adaptive, cluster_step, clusters};
 use super::shape::Shape;
@@ -9,38 +10,33 @@ use crate::error::{Error, Result};
 use std::sync::Arc;
 
 impl Graph {
-    /// How often each word comes: as the graph was told, else by Zipf's law, the words in the order of their frequency.
-    pub(crate) fn frequencies(&self) -> Arc<[u64]> {
+    /// How often each of so many words comes: as the graph was told, else by Zipf's law, the words in the order of their frequency.
+    pub(crate) fn frequencies(&self, classes: usize) -> Arc<[u64]> {
         match &self.counts {
             // A word that was never seen may come all the same.
-            Some(counts) => counts.iter().map(|&count| count.max(1)).collect(),
-            None => (1..=self.classes as u64).map(|rank| (1 << 40) / rank).collect(),
+            Some(counts) if counts.len() == classes => counts.iter().map(|&count| count.max(1)).collect(),
+            _ => (1..=classes as u64).map(|rank| (1 << 40) / rank).collect(),
         }
     }
 
     /// Refuses a head that `who` knows nothing of.
     pub(crate) fn require_softmax(&self, who: &str) -> Result<()> {
-        match self.config.head.kind {
-            HeadKind::Softmax => Ok(()),
-            other => Err(Error::usage(format!("{who} the head softmax, and the model's is {}", other.name()))
+        match self.outputs.iter().map(|output| output.head().kind).find(|&kind| kind != HeadKind::Softmax) {
+            None => Ok(()),
+            Some(other) => Err(Error::usage(format!("{who} the head softmax, and the model's is {}", other.name()))
                 .mend("use a model with the head softmax for it")),
         }
     }
 
-    /// How the head parts the words.
-    pub(crate) fn parting(&self) -> &Parting {
-        &self.parting
-    }
-
-    /// The parameters of the head, in the place of those of the dense layer that is declared.
+    /// The parameters of the head of an output, in the place of those of the dense layer that is declared.
     pub(super) fn resolve_head(
         &mut self,
         name: &str,
         config: &LayerConfig,
-        inputs: &[Source],
+        (inputs, output): (&[Source], &mut Declared),
         list: &mut ParamList,
     ) -> Result<Shape> {
-        let head = self.config.head.clone();
+        let (head, classes) = (output.config.head.clone(), output.classes);
         let LayerConfig::Dense(layer) = config else {
             let what =
                 format!("layer `{name}`: a head of kind {} ends a model in place of a dense layer", head.kind.name());
@@ -58,14 +54,14 @@ impl Graph {
             return Err(Error::usage(what).mend("leave tied_to out, or use the head softmax, sampled_softmax or nce"));
         }
         let input = inputs.first().map_or_else(|| Shape::tokens(None), |&source| self.shape_of(source));
-        let (words, width) = (layer.units.unwrap_or(self.classes), input.width());
-        if words != self.classes || input.is_tokens() || input.dims.len() != 1 {
+        let (words, width) = (layer.units.unwrap_or(classes), input.width());
+        if words != classes || input.is_tokens() || input.dims.len() != 1 {
             let what =
-                format!("layer `{name}`: the head takes one axis after time and gives the {} words", self.classes);
+                format!("layer `{name}`: the head takes one axis after time and gives the {classes} words");
             return Err(Error::usage(what).mend("leave units out, and reshape its input first if it has more axes"));
         }
         positive(name, "the number of inputs", width)?;
-        self.parting = self.part_words(width);
+        output.parting = self.part_words(&head, classes, width);
         let bias = layer.use_bias.unwrap_or(true);
         let drawn = layer.kernel_initializer.or(self.config.initializer).unwrap_or(Initializer::GlorotUniform);
         let start = layer.bias_initializer.or(self.config.initializer).unwrap_or(Initializer::Zeros);
@@ -76,7 +72,7 @@ impl Graph {
             }
             list.push(format!("{name}/{what}"), role, shape, if is_bias { start } else { drawn }).map(|_| ())
         };
-        match &self.parting {
+        match &output.parting {
             Parting::Clusters(first, tails) => {
                 let columns = first + tails.len();
                 if columns > 1 {
@@ -107,14 +103,14 @@ impl Graph {
     }
 
     /// Parts the words among clusters.
-    fn part_words(&self, width: usize) -> Parting {
-        let (head, words) = (&self.config.head, self.classes as u32);
+    fn part_words(&self, head: &HeadConfig, classes: usize, width: usize) -> Parting {
+        let words = classes as u32;
         match head.kind {
             HeadKind::AdaptiveSoftmax => {
                 let reduction = head.reduction.unwrap_or(if head.cutoffs.is_empty() { 2.0 } else { 4.0 });
                 let inputs = |i: usize| ((width as f64 / reduction.powi(i as i32 + 1)) as usize).max(1);
                 if head.cutoffs.is_empty() {
-                    return adaptive(&self.masses(), inputs);
+                    return adaptive(&self.masses(classes), inputs);
                 }
                 let bounds: Vec<u32> = head.cutoffs.iter().map(|&cut| cut as u32).chain([words]).collect();
                 let tails = bounds.windows(2).enumerate();
@@ -122,7 +118,7 @@ impl Graph {
                 Parting::Clusters(head.cutoffs[0], tails.collect())
             }
             HeadKind::ClassSoftmax => {
-                let masses = self.masses();
+                let masses = self.masses(classes);
                 let step = match head.classes {
                     Some(count) => masses.iter().map(|mass| mass.sqrt()).sum::<f64>() / count as f64,
                     None => cluster_step(&masses, 0..masses.len(), width),
@@ -135,54 +131,53 @@ impl Graph {
     }
 
     /// The share of each rank, the largest first.
-    fn masses(&self) -> Vec<f64> {
-        let mut counts = self.frequencies().to_vec();
+    fn masses(&self, classes: usize) -> Vec<f64> {
+        let mut counts = self.frequencies(classes).to_vec();
         counts.sort_unstable_by(|a, b| b.cmp(a));
         let total = counts.iter().map(|&count| count as f64).sum::<f64>();
         counts.into_iter().map(|count| count as f64 / total).collect()
     }
+}
 
-    /// Refuses options of the head that are out of range or have no meaning.
-    pub(super) fn check_head(&self) -> Result<()> {
-        let (head, words) = (&self.config.head, self.classes);
-        let wrong = |what: String| Error::usage(format!("head: {what}"));
-        if let Some(key) = head.stray() {
-            return Err(wrong(format!("{key} has no meaning for {}", head.kind.name())).mend("leave it out"));
-        }
-        let smoothing = head.label_smoothing.unwrap_or(0.0);
-        if !(0.0..1.0).contains(&smoothing) {
-            return Err(wrong(format!("label_smoothing must be at least 0 and less than 1, got {smoothing}")));
-        }
-        let z_loss = head.z_loss.unwrap_or(0.0);
-        if !(z_loss >= 0.0 && z_loss.is_finite()) {
-            return Err(wrong(format!("z_loss must be at least 0, got {z_loss}")));
-        }
-        if head.is_default() {
-            return Ok(());
-        }
-        if self.config.loss != Loss::CrossEntropy {
-            return Err(wrong(format!("{} is of the loss cross_entropy", head.kind.name())));
-        }
-        if head.samples == Some(0) {
-            return Err(wrong("samples must be at least 1".into()));
-        }
-        for (key, value) in [("power", head.power), ("log_partition", head.log_partition)] {
-            if value.is_some_and(|value| !value.is_finite() || (key == "power" && value < 0.0)) {
-                return Err(wrong(format!("{key} = {} is out of range", value.unwrap_or_default())));
-            }
-        }
-        if head.reduction.is_some_and(|reduction| !(reduction.is_finite() && reduction >= 1.0)) {
-            return Err(wrong(format!("reduction must be at least 1, got {}", head.reduction.unwrap_or_default())));
-        }
-        let ascend = head.cutoffs.is_sorted_by(|a, b| a < b) && head.cutoffs.first() != Some(&0);
-        if !ascend || head.cutoffs.last().is_some_and(|&last| last >= words) {
-            let what = format!("cutoffs {:?} must ascend between 0 and the {words} words", head.cutoffs);
-            return Err(wrong(what).mend("leave them out to have them chosen"));
-        }
-        if head.classes.is_some_and(|classes| classes == 0 || classes > words) {
-            let given = head.classes.unwrap_or_default();
-            return Err(wrong(format!("classes must be from 1 to the {words} words, got {given}")));
-        }
-        Ok(())
+/// Refuses options of the head of an output that are out of range or have no meaning.
+pub(super) fn check_head(OutputConfig { head, loss, .. }: &OutputConfig, words: usize) -> Result<()> {
+    let wrong = |what: String| Error::usage(format!("head: {what}"));
+    if let Some(key) = head.stray() {
+        return Err(wrong(format!("{key} has no meaning for {}", head.kind.name())).mend("leave it out"));
     }
+    let smoothing = head.label_smoothing.unwrap_or(0.0);
+    if !(0.0..1.0).contains(&smoothing) {
+        return Err(wrong(format!("label_smoothing must be at least 0 and less than 1, got {smoothing}")));
+    }
+    let z_loss = head.z_loss.unwrap_or(0.0);
+    if !(z_loss >= 0.0 && z_loss.is_finite()) {
+        return Err(wrong(format!("z_loss must be at least 0, got {z_loss}")));
+    }
+    if head.is_default() {
+        return Ok(());
+    }
+    if *loss != Loss::CrossEntropy {
+        return Err(wrong(format!("{} is of the loss cross_entropy", head.kind.name())));
+    }
+    if head.samples == Some(0) {
+        return Err(wrong("samples must be at least 1".into()));
+    }
+    for (key, value) in [("power", head.power), ("log_partition", head.log_partition)] {
+        if value.is_some_and(|value| !value.is_finite() || (key == "power" && value < 0.0)) {
+            return Err(wrong(format!("{key} = {} is out of range", value.unwrap_or_default())));
+        }
+    }
+    if head.reduction.is_some_and(|reduction| !(reduction.is_finite() && reduction >= 1.0)) {
+        return Err(wrong(format!("reduction must be at least 1, got {}", head.reduction.unwrap_or_default())));
+    }
+    let ascend = head.cutoffs.is_sorted_by(|a, b| a < b) && head.cutoffs.first() != Some(&0);
+    if !ascend || head.cutoffs.last().is_some_and(|&last| last >= words) {
+        let what = format!("cutoffs {:?} must ascend between 0 and the {words} words", head.cutoffs);
+        return Err(wrong(what).mend("leave them out to have them chosen"));
+    }
+    if head.classes.is_some_and(|classes| classes == 0 || classes > words) {
+        let given = head.classes.unwrap_or_default();
+        return Err(wrong(format!("classes must be from 1 to the {words} words, got {given}")));
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@
 mod config;
 mod head;
 mod mask;
+mod output;
 mod params;
 mod parting;
 mod parts;
@@ -15,14 +16,16 @@ mod sums;
 pub use config::{
     Activation, ActivationLayer, ActivationRegularization, Add, Bidirectional, Cell, Concatenate, Dense, Dropout,
     Embedding, HeadConfig, HeadKind, Initializer, Input, LayerConfig, LayerNormalization, Loss, Masking, MergeMode,
-    ModelConfig, Noise, OneHot, Part, Reading, Recurrent, RecurrentConfig, RepeatVector, Reshape, TimeDistributed,
+    ModelConfig, Noise, OneHot, OutputConfig, Part, Reading, Recurrent, RecurrentConfig, RepeatVector, Reshape, TimeDistributed,
 };
 pub use mask::MaskRule;
+pub use output::Output;
 pub use params::{ParamSpec, Role};
 pub(crate) use parting::{Parting, Ranks, TailShape};
 pub use shape::{Shape, Time};
 
 use crate::error::{Error, Result};
+use output::Declared;
 use params::ParamList;
 use std::sync::Arc;
 pub(crate) use sums::{JointParams, Sum};
@@ -84,25 +87,21 @@ pub struct SummaryRow {
     pub connected_to: Vec<String>,
 }
 
-/// Resolves the shape and the parameters of a layer.
-type Resolve = fn(&mut Graph, &str, &LayerConfig, &[Source], &mut ParamList) -> Result<Shape>;
-
 /// A model's layers, shapes and parameters, resolved and checked.
 #[derive(Clone, Debug)]
 pub struct Graph {
     config: ModelConfig,
     vocabulary: usize,
-    /// What a target may be: the vocabulary's tokens, or classes of their own.
+    /// What a target of the first output may be: the vocabulary's tokens, or classes of their own.
     classes: usize,
+    outputs: Vec<Output>,
     nodes: Vec<Node>,
     params: Vec<ParamSpec>,
     arena: usize,
-    logits: usize,
     /// What masks steps, and the first layer that does.
     mask: Option<(MaskRule, String)>,
     /// How often each token comes, where that is known.
     counts: Option<Arc<[u64]>>,
-    parting: Parting,
     /// Dense layers that are added.
     sums: Vec<Sum>,
 }
@@ -115,7 +114,17 @@ impl Graph {
     /// [`Error::Usage`] that names the layer: unknown or repeated names, shapes that do not fit, values out of range,
     /// a last layer that does not fit the loss.
     pub fn new(config: &ModelConfig, vocabulary: usize) -> Result<Self> {
-        Self::with_classes(config, vocabulary, vocabulary)
+        Self::build(config, vocabulary, None, None)
+    }
+
+    /// Resolves a declaration for a vocabulary of this size and targets of each output that are one of so many classes. Without them
+    /// they are as many as the units of the layers that are named as outputs, or as the vocabulary has tokens.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`]; and where there are not as many numbers as outputs.
+    pub fn with_outputs(config: &ModelConfig, vocabulary: usize, classes: &[usize]) -> Result<Self> {
+        Self::build(config, vocabulary, Some(classes), None)
     }
 
     /// Resolves a declaration for a vocabulary of this size and targets that are one of so many classes.
@@ -124,7 +133,7 @@ impl Graph {
     ///
     /// As [`Self::new`].
     pub fn with_classes(config: &ModelConfig, vocabulary: usize, classes: usize) -> Result<Self> {
-        Self::build(config, [vocabulary, classes], None)
+        Self::build(config, vocabulary, Some(&[classes]), None)
     }
 
     /// Resolves a declaration for a vocabulary whose tokens come so often: heads order words by it and draw noise from it. Without
@@ -134,40 +143,45 @@ impl Graph {
     ///
     /// As [`Self::new`].
     pub fn with_counts(config: &ModelConfig, counts: Arc<[u64]>) -> Result<Self> {
-        Self::build(config, [counts.len(); 2], Some(counts))
+        Self::build(config, counts.len(), None, Some(counts))
     }
 
-    fn build(config: &ModelConfig, [vocabulary, classes]: [usize; 2], counts: Option<Arc<[u64]>>) -> Result<Self> {
+    fn build(
+        config: &ModelConfig,
+        vocabulary: usize,
+        classes: Option<&[usize]>,
+        counts: Option<Arc<[u64]>>,
+    ) -> Result<Self> {
         if config.layers.is_empty() {
             return Err(Error::usage("the model has no layers").mend("add [[model.layers]] entries"));
         }
         if vocabulary == 0 {
             return Err(Error::usage("the vocabulary is empty").mend("give a text with at least one token"));
         }
+        let mut declared = Declared::all(config, vocabulary, classes)?;
         let mut graph = Self {
             config: config.clone(),
             vocabulary,
-            classes,
+            classes: declared[0].classes,
+            outputs: Vec::new(),
             nodes: Vec::with_capacity(config.layers.len()),
             params: Vec::new(),
             arena: 0,
-            logits: 0,
             mask: None,
             counts,
-            parting: Parting::Whole,
             sums: Vec::new(),
         };
-        graph.check_head()?;
-        let mut list = ParamList::default();
-        let head = graph.head_layer();
+        let (mut list, mut nodes) = (ParamList::default(), Vec::with_capacity(config.layers.len()));
         for (i, layer) in config.layers.iter().enumerate() {
-            graph.add(layer, if head == Some(i) { Self::resolve_head } else { Self::resolve }, &mut list)?;
+            let output = declared.iter_mut().find(|output| output.layer == i);
+            graph.add(layer, output, &mut list)?;
+            nodes.push(graph.nodes.len() - 1);
         }
         (graph.params, graph.arena) = list.finish();
         graph.sums = graph.find_sums();
         let joint: Vec<Vec<usize>> = graph.sums.iter().map(|sum| sum.joint(&graph)).collect();
         graph.arena = params::lay_out(&mut graph.params, &joint);
-        graph.logits = graph.find_logits()?;
+        graph.outputs = graph.find_outputs(declared, &nodes)?;
         graph.check_masks()?;
         Ok(graph)
     }
@@ -180,7 +194,7 @@ impl Graph {
     pub fn vocabulary(&self) -> usize {
         self.vocabulary
     }
-    /// What a target may be: less than this.
+    /// What a target of the first output may be: less than this.
     pub fn classes(&self) -> usize {
         self.classes
     }
@@ -200,13 +214,13 @@ impl Graph {
     pub fn parameter_count(&self) -> u64 {
         self.params.iter().map(|p| p.len() as u64).sum()
     }
-    /// The node whose output (before its softmax or sigmoid) the loss takes.
+    /// The node whose output (before its softmax or sigmoid) the loss of the first output takes.
     pub fn logits(&self) -> usize {
-        self.logits
+        self.outputs[0].logits()
     }
-    /// Whether the model gives an output for each step (rather than one a sequence).
+    /// Whether the first output is one for each step (rather than one a sequence).
     pub fn is_sequence(&self) -> bool {
-        self.nodes[self.logits].shape.time.is_some()
+        self.outputs[0].is_sequence()
     }
 
     /// The input layers, in the order in which a batch brings their vectors: each one's node and declaration.
@@ -255,7 +269,8 @@ impl Graph {
                 options.stateful = true;
             }
         }
-        Self::build(&config, [self.vocabulary, self.classes], self.counts.clone())
+        let classes: Vec<usize> = self.outputs.iter().map(Output::classes).collect();
+        Self::build(&config, self.vocabulary, Some(&classes), self.counts.clone())
     }
 
     /// The nodes that take the output of `node`.
@@ -312,17 +327,8 @@ impl Graph {
         input.into_iter().chain(declared.map(layer)).collect()
     }
 
-    /// The declared layer in whose place a head of its own kind stands.
-    fn head_layer(&self) -> Option<usize> {
-        let layers = &self.config.layers;
-        let softmax =
-            |layer: &LayerConfig| matches!(layer, LayerConfig::Activation(a) if a.activation == Activation::Softmax);
-        let last = layers.len() - 1;
-        let last = if softmax(&layers[last]) { last.saturating_sub(1) } else { last };
-        (self.config.head.kind != HeadKind::Softmax).then_some(last)
-    }
-
-    fn add(&mut self, config: &LayerConfig, resolve: Resolve, list: &mut ParamList) -> Result<()> {
+    /// Adds a layer, which may give the logits of an output.
+    fn add(&mut self, config: &LayerConfig, output: Option<&mut Declared>, list: &mut ParamList) -> Result<()> {
         let (name, inputs) = config.name_and_inputs();
         let name = self.choose_name(name, config.kind())?;
         let inputs = match config {
@@ -338,7 +344,12 @@ impl Graph {
         let first = list.len();
         let class = config.class();
         let config = self.each_step(&name, config, &inputs)?;
-        let shape = resolve(self, &name, config, &inputs, list)?;
+        let with_units = output.as_ref().filter(|_| !self.config.outputs.is_empty()).and_then(|o| o.with_units(config));
+        let config = with_units.as_ref().unwrap_or(config);
+        let shape = match output.filter(|output| output.config.head.kind != HeadKind::Softmax) {
+            Some(output) => self.resolve_head(&name, config, (&inputs, output), list)?,
+            None => self.resolve(&name, config, &inputs, list)?,
+        };
         let node = Node { name, config: config.clone(), class, inputs, shape, params: first..list.len() };
         self.note_mask(&node)?;
         self.nodes.push(node);
@@ -436,49 +447,6 @@ impl Graph {
         let known: Vec<&str> = std::iter::once(INPUT).chain(declared.map(|n| n.name.as_str())).collect();
         Err(Error::usage(format!("layer `{name}` takes `{input}`, which does not stand before it"))
             .mend(format!("layers before it are {}", known.join(", "))))
-    }
-
-    /// The logits' node: the last, or the one before a softmax (sigmoid) that ends the model.
-    fn find_logits(&self) -> Result<usize> {
-        let mut at = self.nodes.len() - 1;
-        let ending = match self.config.loss {
-            Loss::CrossEntropy => Activation::Softmax,
-            Loss::BinaryCrossEntropy => Activation::Sigmoid,
-        };
-        if let (LayerConfig::Activation(layer), [Source::Node(before)]) =
-            (&self.nodes[at].config, &self.nodes[at].inputs[..])
-            && layer.activation == ending
-        {
-            at = *before;
-        }
-        for (i, node) in self.nodes.iter().enumerate() {
-            if i < at && self.consumers(i).next().is_none() {
-                return Err(Error::usage(format!("nothing takes the output of layer `{}`", node.name))
-                    .mend("name it in another layer's `inputs`, or remove it"));
-            }
-        }
-        self.whole(at)?;
-        let node = &self.nodes[at];
-        let want = match self.config.loss {
-            Loss::CrossEntropy => self.classes,
-            Loss::BinaryCrossEntropy => 1,
-        };
-        let width = node.shape.width();
-        if node.shape.is_tokens() || node.shape.dims.len() != 1 || (width != want && want == 1) || width < want {
-            return Err(Error::usage(format!("the model ends in shape {}, the loss needs {want} outputs", node.shape))
-                .mend("end it in a dense layer of that many units"));
-        }
-        if let LayerConfig::Dense(dense) = &node.config
-            && dense.activation != Activation::Linear
-            && dense.activation != ending
-        {
-            return Err(Error::usage(format!(
-                "the last layer `{}` has an activation that the loss cannot take",
-                node.name
-            ))
-            .mend("use softmax for cross_entropy, sigmoid for binary_cross_entropy, or linear"));
-        }
-        Ok(at)
     }
 }
 

@@ -9,12 +9,14 @@
 //! clusters/     frequent words and clusters, then the words of one               exact
 //! tree.rs       decisions along a Huffman tree                                   exact
 //! binary.rs     the binary cross-entropy of one logit
+//! squared.rs    the squared error of one number
 //! ```
 
 mod binary;
 mod clusters;
 mod sampled;
 mod softmax;
+mod squared;
 mod tree;
 mod words;
 
@@ -22,6 +24,7 @@ pub(crate) use binary::BinaryHead;
 pub(crate) use clusters::{ClusterHead, Tail};
 pub(crate) use sampled::{Estimate, Partition, SampledHead, Sampler};
 pub(crate) use softmax::{LOGITS, Shaping, SoftmaxHead};
+pub(crate) use squared::SquaredHead;
 pub(crate) use tree::TreeHead;
 pub(crate) use words::WordParams;
 
@@ -93,6 +96,7 @@ pub(crate) enum Head {
     Clusters(ClusterHead),
     Tree(Box<TreeHead>),
     Binary(BinaryHead),
+    Squared(SquaredHead),
 }
 
 impl Head {
@@ -104,6 +108,7 @@ impl Head {
             Self::Clusters(head) => head.run(cx, scored, losses, into),
             Self::Tree(head) => head.run(cx, scored, losses, into),
             Self::Binary(head) => head.run(cx, scored, losses, into),
+            Self::Squared(head) => head.run(scored, losses, into),
         }
     }
 
@@ -129,7 +134,7 @@ impl Head {
         if let Self::Sampled(head) = self { Some(head.partition()) } else { None }
     }
 
-    /// The logits of the rows of `x`: (R, V), or (R, 1) of a binary head. Those of a head that has none of its own are the
+    /// The logits of the rows of `x`: (R, V), or (R, 1) of a binary head and of a squared error. Those of a head that has none of its own are the
     /// logarithms of the probabilities.
     pub(crate) fn logits<'s>(&'s mut self, cx: &Cx<'_>, x: Mat<'s>) -> Mat<'s> {
         match self {
@@ -137,7 +142,7 @@ impl Head {
             Self::Sampled(head) => head.logits(cx, x),
             Self::Clusters(head) => head.logits(cx, x),
             Self::Tree(head) => head.logits(cx, x),
-            Self::Binary(_) => x,
+            Self::Binary(_) | Self::Squared(_) => x,
         }
     }
 }

@@ -152,10 +152,10 @@ impl Meaning<'_> {
     }
 
     fn loss(&self, x: &[f64], target: u32, training: bool) -> f64 {
-        let (counts, words) = (self.graph.frequencies(), self.graph.classes());
+        let (counts, words) = (self.graph.frequencies(self.graph.classes()), self.graph.classes());
         let ranks = Ranks::new(&counts);
         let rank = ranks.of(target) as usize;
-        match (self.graph.parting(), self.graph.config().head.kind) {
+        match (self.graph.outputs()[0].parting(), self.graph.config().head.kind) {
             (Parting::Clusters(frequent, tails), _) => {
                 // Of one column, which has no parameters: ln 1.
                 let choose = |columns: &[f64], at: usize| {
@@ -213,7 +213,7 @@ impl Meaning<'_> {
 
 /// What a graph's head draws at a step.
 fn sample(graph: &Graph, step: u64) -> (Sampler, Vec<u32>) {
-    let sampler = crate::network::sampler(graph).unwrap_or_else(|error| panic!("{error}"));
+    let sampler = crate::network::sampler(graph, &graph.outputs()[0]).unwrap_or_else(|error| panic!("{error}"));
     let mut drawn = Vec::new();
     sampler.draw(Key::new(NetworkOptions::default().seed, Purpose::Dropout).step(step), &mut drawn);
     (sampler, drawn)
@@ -394,7 +394,7 @@ fn one_word_nothing_scored_and_what_is_not_finite() {
 fn words_without_an_order_are_ranked_and_the_noise_follows() {
     let graph = graph("kind = 'nce'\nsamples = 20000", 12, 2, false);
     let (sampler, drawn) = sample(&graph, 1);
-    let counts = graph.frequencies();
+    let counts = graph.frequencies(graph.classes());
     let most = (0..12).max_by_key(|&word| (counts[word], std::cmp::Reverse(word))).unwrap();
     let times = |word: usize| drawn.iter().filter(|&&w| w as usize == word).count() as f64 / 20000.0;
     for word in 0..12 {

@@ -15,7 +15,8 @@ pub struct Batch<'a> {
     pub inputs: &'a [u32],
     /// Of each input layer, in the order of the layers: (T, N, width), or (N, width) where there is one vector a row.
     pub vectors: &'a [&'a [f32]],
-    /// (T, N) targets, or (N) where the model gives one output a row; [`unroll_kernels::softmax::IGNORE`] is not scored.
+    /// (T, N) targets, or (N) where the model gives one output a row; [`unroll_kernels::softmax::IGNORE`] is not scored. Of a model
+    /// with several outputs, those of each in turn; of a mean squared error the bits of the numbers ([`f32::to_bits`]).
     pub targets: &'a [u32],
     /// (T, N), `false` where a position is padding: no layer sees it, every state passes it unchanged, and its target is not
     /// scored. Padding may stand anywhere and takes no time. Absent: every position is there, but for those that a layer of
@@ -50,7 +51,7 @@ impl Batch<'_> {
             return Err(Error::usage(format!("{} tokens for {}, the model takes {want}", inputs.len(), sizes())));
         }
         self.check_vectors(graph)?;
-        let want = if graph.is_sequence() { steps * rows } else { rows };
+        let want = graph.outputs().iter().map(|output| output.positions(steps, rows)).sum::<usize>();
         if !targets.is_empty() && targets.len() != want {
             return Err(Error::usage(format!("{} targets, {want} outputs", targets.len())));
         }

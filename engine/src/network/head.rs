@@ -1,10 +1,11 @@
-//! The head of a plan: what its kind and the graph's frequencies make of it.
+//! The heads of a plan: what the kind of each and the graph's frequencies make of it.
 
 use super::plan::Plan;
 use crate::error::Result;
-use crate::graph::{Graph, HeadKind, Loss, Noise, Parting, Ranks, Role, TailShape};
+use crate::graph::{Graph, HeadKind, Loss, Node, Noise, Output, Parting, Ranks, Role, TailShape};
 use crate::heads::{
-    BinaryHead, ClusterHead, Estimate, Head, SampledHead, Sampler, Shaping, SoftmaxHead, Tail, TreeHead, WordParams,
+    BinaryHead, ClusterHead, Estimate, Head, SampledHead, Sampler, Shaping, SoftmaxHead, SquaredHead, Tail, TreeHead,
+    WordParams,
 };
 use crate::huffman::Huffman;
 use crate::layers::DenseParams;
@@ -14,9 +15,9 @@ use std::ops::Range;
 /// Words drawn for a training step unless the head says otherwise.
 const SAMPLES: usize = 1024;
 
-/// Which words the head of a graph draws, and how often.
-pub(crate) fn sampler(graph: &Graph) -> Result<Sampler> {
-    let (counts, head) = (graph.frequencies(), &graph.config().head);
+/// Which words the head of an output draws, and how often.
+pub(crate) fn sampler(graph: &Graph, output: &Output) -> Result<Sampler> {
+    let (counts, head) = (graph.frequencies(output.classes()), output.head());
     let noise = match head.noise.unwrap_or_default() {
         Noise::Uniform => Alias::new(&vec![1.0; counts.len()])?,
         Noise::Unigram => Alias::unigram(&counts, head.power.unwrap_or(0.75))?,
@@ -37,93 +38,96 @@ pub(crate) fn sampler(graph: &Graph) -> Result<Sampler> {
 }
 
 impl Plan<'_> {
-    /// The head.
-    pub(super) fn head(&self) -> Result<Head> {
-        let logits = &self.graph.nodes()[self.graph.logits()];
-        let weights = self.options.class_weights.clone();
-        if self.graph.config().loss == Loss::BinaryCrossEntropy {
-            return Ok(Head::Binary(BinaryHead::new(weights)));
+    /// The head of output `o`.
+    pub(super) fn head(&self, o: usize, output: &Output) -> Result<Head> {
+        let logits = &self.graph.nodes()[output.logits()];
+        let weights = self.options.class_weights.get(o).cloned().unwrap_or_default();
+        match output.loss() {
+            Loss::BinaryCrossEntropy => return Ok(Head::Binary(BinaryHead::new(weights))),
+            Loss::MeanSquaredError => return Ok(Head::Squared(SquaredHead)),
+            Loss::CrossEntropy => {}
         }
         if !weights.is_empty() {
             self.graph.require_softmax("class weights are for")?;
         }
-        let (head, words, room) = (&self.graph.config().head, logits.shape.width(), self.options.logits);
+        let (head, words, room) = (output.head(), logits.shape.width(), self.options.logits);
         let softmax = |dense, words| SoftmaxHead::new(dense, words, Vec::new(), room);
-        Ok(match (head.kind, self.graph.parting()) {
+        let frequencies = || self.graph.frequencies(output.classes());
+        Ok(match (head.kind, output.parting()) {
             (HeadKind::Softmax, _) => {
-                let dense = self.dense(self.graph.logits()).filter(|_| self.has_fused_head());
+                let dense = self.dense(output.logits()).filter(|_| self.fuses_head(output));
                 let factor = |given: Option<f64>| given.unwrap_or(0.0) as f32;
                 let shaping = Shaping { smoothing: factor(head.label_smoothing), z_loss: factor(head.z_loss) };
                 Head::Softmax(SoftmaxHead::new(dense, words, weights, room).shaped(shaping))
             }
             (_, Parting::Clusters(frequent, tails)) => {
-                let ranks = Ranks::new(&self.graph.frequencies());
-                let (width, columns) = (self.head_width(), frequent + tails.len());
-                let first = (columns > 1).then(|| softmax(Some(self.head_dense("", [width, columns])), columns));
+                let ranks = Ranks::new(&frequencies());
+                let (width, columns) = (self.head_width(output), frequent + tails.len());
+                let first = (columns > 1).then(|| softmax(Some(self.head_dense(logits, "", [width, columns])), columns));
                 let tail = |(i, tail): (usize, &TailShape)| {
                     let inputs = tail.inputs.unwrap_or(width);
                     let projection = DenseParams {
-                        kernel: self.head_range(&format!("tail_{i}_projection")).unwrap_or_default(),
+                        kernel: self.head_range(logits, &format!("tail_{i}_projection")).unwrap_or_default(),
                         tied: false,
                         bias: None,
                         inputs: width,
                         units: inputs,
                     };
-                    let over = || self.head_dense(&format!("tail_{i}_clusters_"), [inputs, tail.clusters()]);
+                    let over = || self.head_dense(logits, &format!("tail_{i}_clusters_"), [inputs, tail.clusters()]);
                     let clusters = (tail.clusters() > 1).then(|| softmax(Some(over()), tail.clusters()));
                     let projection = tail.inputs.map(|_| projection);
-                    Tail::new(tail.starts.clone(), clusters, projection, self.word_params(i, inputs))
+                    Tail::new(tail.starts.clone(), clusters, projection, self.word_params(output, i, inputs))
                 };
                 let tails = tails.iter().enumerate().map(tail).collect();
                 Head::Clusters(ClusterHead::new(first, *frequent, tails, ranks))
             }
             (HeadKind::HierarchicalSoftmax, _) => {
-                let tree = Huffman::new(&self.graph.frequencies())?;
-                Head::Tree(Box::new(TreeHead::new(self.word_params(0, self.head_width()), tree)))
+                let tree = Huffman::new(&frequencies())?;
+                Head::Tree(Box::new(TreeHead::new(self.word_params(output, 0, self.head_width(output)), tree)))
             }
             _ => {
-                let exact = softmax(self.dense(self.graph.logits()), words);
+                let exact = softmax(self.dense(output.logits()), words);
                 Head::Sampled(Box::new(SampledHead::new(
-                    self.word_params(0, self.head_width()),
-                    sampler(self.graph)?,
+                    self.word_params(output, 0, self.head_width(output)),
+                    sampler(self.graph, output)?,
                     exact,
                 )))
             }
         })
     }
 
-    /// Inputs of the head.
-    fn head_width(&self) -> usize {
-        self.graph.shape_of(self.graph.nodes()[self.graph.logits()].inputs[0]).width()
+    /// Inputs of the head of an output.
+    fn head_width(&self, output: &Output) -> usize {
+        self.graph.shape_of(self.graph.nodes()[output.logits()].inputs[0]).width()
     }
 
-    /// A parameter of the head, by its name within the layer.
-    fn head_range(&self, name: &str) -> Option<Range<usize>> {
-        let node = &self.graph.nodes()[self.graph.logits()];
+    /// A parameter of a head, by its name within the layer.
+    fn head_range(&self, node: &Node, name: &str) -> Option<Range<usize>> {
         let name = format!("{}/{name}", node.name);
         let specs = &self.graph.params()[node.params.clone()];
         specs.iter().find(|spec| spec.name == name).map(|spec| spec.range.clone())
     }
 
-    /// A dense layer within the head.
-    fn head_dense(&self, prefix: &str, [inputs, units]: [usize; 2]) -> DenseParams {
-        let kernel = self.head_range(&format!("{prefix}kernel")).unwrap_or_default();
-        DenseParams { kernel, tied: false, bias: self.head_range(&format!("{prefix}bias")), inputs, units }
+    /// A dense layer within a head.
+    fn head_dense(&self, node: &Node, prefix: &str, [inputs, units]: [usize; 2]) -> DenseParams {
+        let kernel = self.head_range(node, &format!("{prefix}kernel")).unwrap_or_default();
+        DenseParams { kernel, tied: false, bias: self.head_range(node, &format!("{prefix}bias")), inputs, units }
     }
 
-    /// The so-manieth parameters of the head that have a row a word: its own, or the table that it is tied to.
-    fn word_params(&self, nth: usize, inputs: usize) -> WordParams {
-        let node = &self.graph.nodes()[self.graph.logits()];
+    /// The so-manieth parameters of a head that have a row a word: its own, or the table that it is tied to.
+    fn word_params(&self, output: &Output, nth: usize, inputs: usize) -> WordParams {
+        let node = &self.graph.nodes()[output.logits()];
         let own = |role| self.spec(node, role, nth).map(|spec| spec.range.clone());
-        let tied = || self.dense(self.graph.logits()).map(|dense| dense.kernel);
+        let tied = || self.dense(output.logits()).map(|dense| dense.kernel);
         let kernel = own(Role::WordKernel).or_else(tied).unwrap_or_default();
         WordParams { kernel, bias: own(Role::WordBias), inputs }
     }
 
-    /// Bytes that the losses of so many positions need.
-    pub(super) fn head_bytes(&self, positions: usize) -> u64 {
-        let (room, words) = (self.options.logits, self.graph.nodes()[self.graph.logits()].shape.width());
-        let (head, inputs) = (&self.graph.config().head, self.head_width());
+    /// Bytes that the losses of an output need.
+    pub(super) fn head_bytes(&self, output: &Output) -> u64 {
+        let positions = output.positions(self.capacity.steps, self.capacity.rows);
+        let (room, words) = (self.options.logits, self.graph.nodes()[output.logits()].shape.width());
+        let (head, inputs) = (output.head(), self.head_width(output));
         let exact = SoftmaxHead::bytes(words, positions, room);
         match head.kind {
             HeadKind::Softmax | HeadKind::AdaptiveSoftmax | HeadKind::ClassSoftmax => exact,

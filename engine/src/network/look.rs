@@ -40,9 +40,9 @@ impl Network {
         assert!(self.options.training, "this network was made without room for gradients");
         assert_eq!(self.options.replicas, 1, "gradients of states are given by one replica");
         self.check(batch, state);
-        let scale = self.options.loss_scale.factor(batch.rows, self.scored(batch));
+        self.set_scales(batch);
         let objective = Objective::default();
-        let sum = self.run(batch, state, Pass { step: 0, scale: Some(scale), objective, drops: false });
+        let sum = self.run(batch, state, Pass { step: 0, backward: true, objective, drops: false });
         let nodes = self.graph.nodes();
         let (replica, extent) = (lock_mut(&mut self.replicas[0]), lock_mut(&mut self.extents[0]));
         replica.state_gradients(extent, |node, direction, reverse, [time, row], gradient| {

@@ -33,7 +33,7 @@ pub use state::{State, StateTensor};
 
 use crate::error::{Error, Result};
 use crate::exec::{Crew, Meeting, Packing, Products, Profile, Scratch, Team};
-use crate::graph::Graph;
+use crate::graph::{Graph, Output};
 use crate::heads::Partition;
 use crate::layers::{Cx, Extent, Objective};
 use crate::random::{Key, Purpose};
@@ -72,8 +72,8 @@ impl std::ops::AddAssign for LossSum {
 struct Pass {
     /// Keys what is dropped.
     step: u64,
-    /// The factor of each loss's gradient; `None` where there is no backward pass.
-    scale: Option<f32>,
+    /// Whether there is a backward pass, with the factors that [`Network::set_scales`] found.
+    backward: bool,
     objective: Objective,
     /// Whether anything is dropped.
     drops: bool,
@@ -93,6 +93,11 @@ pub struct Network {
     extents: Vec<Mutex<Extent>>,
     scratch: Vec<Scratch>,
     crew: Crew,
+    /// The factor of each output's losses in the gradient, and their sums in the last step.
+    scales: Vec<f32>,
+    sums: Vec<LossSum>,
+    /// Steps and rows of the last batch.
+    last: [usize; 2],
 }
 
 impl Network {
@@ -164,6 +169,9 @@ impl Network {
         let members = options.threads.div_ceil(options.replicas.min(options.threads));
         let mut network = Self {
             params: options.home.arena(graph.arena())?,
+            scales: vec![0.0; graph.outputs().len()],
+            sums: vec![LossSum::default(); graph.outputs().len()],
+            last: [0; 2],
             scratch: (0..options.replicas).map(|_| Scratch::new(members)).collect(),
             graph: graph.clone(),
             packs,
@@ -323,11 +331,9 @@ impl Network {
     pub fn train_step(&mut self, batch: &Batch<'_>, state: &mut State, step: u64) -> LossSum {
         assert!(self.options.training, "this network was made without room for gradients");
         self.check(batch, state);
-        let count = self.scored(batch);
-        let scale = self.options.loss_scale.factor(batch.rows, count);
-        let mean = scale * count as f32;
+        let mean = self.set_scales(batch);
         let objective = self.objective(batch, mean);
-        let sum = self.run(batch, state, Pass { step, scale: Some(scale), objective, drops: true });
+        let sum = self.run(batch, state, Pass { step, backward: true, objective, drops: true });
         self.reduce();
         sum
     }
@@ -339,7 +345,14 @@ impl Network {
     /// As [`Self::train_step`].
     pub fn evaluate(&mut self, batch: &Batch<'_>, state: &mut State) -> LossSum {
         self.check(batch, state);
-        self.run(batch, state, Pass { step: 0, scale: None, objective: Objective::default(), drops: false })
+        self.run(batch, state, Pass { step: 0, backward: false, objective: Objective::default(), drops: false })
+    }
+
+    /// The sums of the losses of each output in the last step or evaluation, without the outputs' weights. What those give of a
+    /// model with several is the one number that is minimised: the sum of their means (or sums) by their weights, times the number
+    /// of targets of the output that has most.
+    pub fn output_losses(&self) -> &[LossSum] {
+        &self.sums
     }
 
     /// The mean and the standard deviation of ln Z, Z the sum of the exponentials of a row's scores over the vocabulary, in the
@@ -352,13 +365,31 @@ impl Network {
         (count > 0.0).then(|| (mean, (squares / count - mean * mean).max(0.0).sqrt()))
     }
 
-    /// How many targets of a batch are scored.
-    fn scored(&self, batch: &Batch<'_>) -> u64 {
-        let targets = batch.targets.iter().enumerate().filter(|&(_, &t)| t != unroll_kernels::softmax::IGNORE);
-        match self.there(batch).filter(|_| self.graph.is_sequence()) {
-            Some(there) => targets.filter(|&(at, _)| there.at(at)).count() as u64,
-            None => targets.count() as u64,
+    /// Sets the factor of each output's losses in the gradient of a batch; what turns the first's into their mean, or sum.
+    fn set_scales(&mut self, batch: &Batch<'_>) -> f32 {
+        let mut scales = std::mem::take(&mut self.scales);
+        let factor = |count| self.options.loss_scale.factor(batch.rows, count);
+        let mut first = None;
+        for (scale, (output, count)) in scales.iter_mut().zip(self.scored(batch)) {
+            *scale = output.weight() * factor(count);
+            first.get_or_insert(factor(count) * count as f32);
         }
+        self.scales = scales;
+        first.unwrap_or_default()
+    }
+
+    /// How many targets of each output are scored in a batch.
+    fn scored<'a>(&'a self, batch: &'a Batch<'a>) -> impl Iterator<Item = (&'a Output, u64)> {
+        let there = self.there(batch);
+        self.graph.targets(batch.steps, batch.rows).map(move |(output, range)| {
+            let targets = batch.targets.get(range).unwrap_or_default().iter().enumerate();
+            let targets = targets.filter(|&(_, &t)| t != unroll_kernels::softmax::IGNORE);
+            let count = match there.filter(|_| output.is_sequence()) {
+                Some(there) => targets.filter(|&(at, _)| there.at(at)).count(),
+                None => targets.count(),
+            };
+            (output, count as u64)
+        })
     }
 
     /// Which positions of a batch are there; `None` where all are.
@@ -369,9 +400,9 @@ impl Network {
     /// The losses of the last step, one a target in the batch's order, 0 where not scored.
     pub fn losses(&mut self, out: &mut [f32]) {
         out.fill(0.0);
-        let total: usize = self.replicas.iter_mut().map(|r| lock_mut(r).rows.len()).sum();
+        let last = self.last;
         for (replica, extent) in self.replicas.iter_mut().zip(&mut self.extents) {
-            lock_mut(replica).losses(lock_mut(extent), total, out);
+            lock_mut(replica).losses(lock_mut(extent), last, out);
         }
     }
 
@@ -414,15 +445,16 @@ impl Network {
     }
 
     fn run(&mut self, batch: &Batch<'_>, state: &mut State, pass: Pass) -> LossSum {
-        let Pass { step, scale, objective, drops } = pass;
+        let Pass { step, backward, objective, drops } = pass;
         self.refresh(drops.then_some(step));
+        self.last = [batch.steps, batch.rows];
         let (o, carried, there) = (&self.options, &*state, self.there(batch));
+        let scales = backward.then_some(&self.scales[..]);
         self.crew.replicas(o.replicas, |r, team| {
             let (mut replica, mut extent) = (lock(&self.replicas[r]), lock(&self.extents[r]));
             let rows = part(batch.rows, o.replicas, r);
             replica.take(batch, rows.clone(), &mut extent, there);
             let extent = &*extent;
-            replica.sum = LossSum::default();
             let nothing = rows.is_empty();
             let cx = Cx {
                 team,
@@ -443,17 +475,29 @@ impl Network {
                 return replica.rest(&cx);
             }
             replica.forward(&cx, carried);
-            replica.finish(&cx, scale);
+            replica.finish(&cx, scales);
         });
-        let mut sum = LossSum::default();
+        self.sums.fill(LossSum::default());
         for (replica, extent) in self.replicas.iter_mut().zip(&mut self.extents) {
             let replica = lock_mut(replica);
-            sum += replica.sum;
+            self.sums.iter_mut().zip(replica.sums()).for_each(|(sum, of_replica)| *sum += of_replica);
             if !replica.rows.is_empty() {
                 replica.carry(lock_mut(extent), state);
             }
         }
-        sum
+        self.total(batch.rows)
+    }
+
+    /// The losses of all outputs as one: see [`Self::output_losses`].
+    fn total(&self, rows: usize) -> LossSum {
+        let outputs = self.graph.outputs();
+        if let ([sum], [output]) = (&self.sums[..], outputs) {
+            return LossSum { nats: sum.nats * f64::from(output.weight()), count: sum.count };
+        }
+        let factor = |count| f64::from(self.options.loss_scale.factor(rows, count));
+        let count = self.sums.iter().map(|sum| sum.count).max().unwrap_or(0);
+        let part = |(sum, output): (&LossSum, &Output)| f64::from(output.weight()) * factor(sum.count) * sum.nats;
+        LossSum { nats: self.sums.iter().zip(outputs).map(part).sum::<f64>() / factor(count), count }
     }
 
     /// Adds the gradients of all replicas into that of the first, in their order.

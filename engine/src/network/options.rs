@@ -26,9 +26,9 @@ pub struct NetworkOptions {
     pub training: bool,
     /// What the gradient is of.
     pub loss_scale: LossScale,
-    /// The factor of the losses of each class in training, and of their gradients; empty: 1 for all. A mean stays one over the
-    /// number of scored positions, and evaluations are not weighted, as in Keras.
-    pub class_weights: Vec<f32>,
+    /// Of each output the factor of the losses of each class in training, and of their gradients; empty: 1 for all. A mean stays
+    /// one over the number of scored positions, and evaluations are not weighted, as in Keras.
+    pub class_weights: Vec<Vec<f32>>,
     /// Logits over the vocabulary that are kept at a time at most, in elements of 4 bytes: more than these are computed by blocks
     /// of rows or of words, and in training a second time where blocks of rows would be small.
     pub logits: usize,

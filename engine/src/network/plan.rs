@@ -1,10 +1,11 @@
 //! The plan: what each node of a graph runs as, which nodes are fused, and how much memory that takes.
 
+use super::replica::Scoring;
 use super::{NetworkOptions, Replica};
 use crate::error::{Error, Result};
 use crate::exec::{Banded, Packing, PackingRoom, Products, Target};
 use crate::graph::{
-    self, Cell, Graph, HeadKind, JointParams, LayerConfig, Loss, Node, ParamSpec, Reading, Recurrent, Role, Shape,
+    self, Cell, Graph, HeadKind, JointParams, LayerConfig, Loss, Node, Output, ParamSpec, Reading, Recurrent, Role, Shape,
     Source, Sum,
 };
 use crate::layers::{
@@ -92,7 +93,7 @@ pub(super) struct Plan<'a> {
     pub(super) graph: &'a Graph,
     pub(super) options: &'a NetworkOptions,
     /// Rows of one replica at most.
-    capacity: Dims,
+    pub(super) capacity: Dims,
 }
 
 impl<'a> Plan<'a> {
@@ -145,22 +146,22 @@ impl<'a> Plan<'a> {
         sum.terms.iter().copied().max().unwrap_or(sum.node)
     }
 
-    /// Whether the dense layer that gives the logits, or the sum of several, is part of the head.
-    pub(super) fn has_fused_head(&self) -> bool {
-        let softmax = self.graph.config().loss == Loss::CrossEntropy;
-        if self.graph.config().head.kind != HeadKind::Softmax {
+    /// Whether the dense layer that gives the logits of an output, or the sum of several, is part of its head.
+    pub(super) fn fuses_head(&self, output: &Output) -> bool {
+        if output.head().kind != HeadKind::Softmax {
             return true;
         }
-        let logits = self.graph.logits();
+        let logits = output.logits();
         let dense = matches!(self.graph.nodes()[logits].config, LayerConfig::Dense(_)) || self.sum(logits).is_some();
-        softmax && self.fuses("softmax_head") && dense
+        let alone = self.graph.consumers(logits).all(|i| output.bare() == Some(i));
+        output.loss() == Loss::CrossEntropy && self.fuses("softmax_head") && dense && alone
     }
 
-    /// Whether node `i` is computed as part of another, or after the loss's logits.
+    /// Whether node `i` is computed as part of another, or as part of a loss.
     fn is_fused(&self, i: usize) -> bool {
-        let logits = self.graph.logits();
+        let in_head = |output: &Output| output.logits() == i && self.fuses_head(output);
         let term = self.sum_of(i).is_some() && self.joint(i).is_none();
-        i > logits || (i == logits && self.has_fused_head()) || self.is_fused_lookup(i) || term
+        self.graph.is_bare(i) || self.graph.outputs().iter().any(in_head) || self.is_fused_lookup(i) || term
     }
 
     /// What node `i` takes.
@@ -298,9 +299,11 @@ impl<'a> Plan<'a> {
 
     /// The activation of a dense node; the one that the loss contains is left to it.
     fn dense_activation(&self, i: usize, activation: graph::Activation) -> DenseEnd {
-        let last = i == self.graph.logits();
+        let mut outputs = self.graph.outputs().iter();
         match activation {
-            graph::Activation::Softmax | graph::Activation::Sigmoid if last => DenseEnd::Function(Activation::Linear),
+            function if outputs.any(|output| output.logits() == i && output.loss().ending() == Some(function)) => {
+                DenseEnd::Function(Activation::Linear)
+            }
             other => other.element_wise().map_or(DenseEnd::Softmax, DenseEnd::Function),
         }
     }
@@ -397,10 +400,15 @@ impl<'a> Plan<'a> {
         Run::Recurrent(RecurrentRun::new(plan, || self.origin(node.inputs[0])))
     }
 
-    /// The node whose output the head takes.
-    fn head_input(&self) -> Source {
-        let logits = self.graph.logits();
-        if self.has_fused_head() { self.sources(logits)[0] } else { Source::Node(logits) }
+    /// The node whose output the head of an output takes.
+    fn head_input(&self, output: &Output) -> Result<usize> {
+        let logits = output.logits();
+        let source = if self.fuses_head(output) { self.sources(logits)[0] } else { Source::Node(logits) };
+        match source {
+            Source::Node(node) => Ok(node),
+            Source::Input => Err(Error::usage("the model's last layer takes tokens")
+                .mend("put an embedding, one_hot or input layer before it")),
+        }
     }
 
     /// Which positions there are, for batches of one replica.
@@ -417,12 +425,13 @@ impl<'a> Plan<'a> {
             let run = self.run(i, &mut pack)?;
             slots.push(Slot { run, act: Act::new(&self.shape(i), self.capacity, self.options.training) });
         }
-        let Source::Node(head_input) = self.head_input() else {
-            return Err(Error::usage("the model's last layer takes tokens")
-                .mend("put an embedding, one_hot or input layer before it"));
-        };
         let sources = nodes.map(|i| self.sources(i)).collect();
-        Replica::new((slots, sources), self.head()?, head_input, self.graph, self.capacity, self.options)
+        let heads = self.graph.outputs().iter().enumerate();
+        let heads = heads.map(|(o, output)| {
+            let positions = output.positions(self.capacity.steps, self.capacity.rows);
+            Ok(Scoring::new(self.head(o, output)?, self.head_input(output)?, output.is_sequence(), positions))
+        });
+        Replica::new((slots, sources), heads.collect::<Result<_>>()?, self.graph, self.capacity, self.options)
     }
 
     /// Bytes that the network takes: parameters, gradients, packed weights, activations and logits.
@@ -439,8 +448,7 @@ impl<'a> Plan<'a> {
         let normal: u64 = normal.map(|node| LayerNormRun::bytes(&node.shape, self.capacity)).sum();
         let ragged = self.options.training && self.graph.mask_rule().is_some();
         let cells: u64 = self.packs().iter().map(|p| p.bytes(self.options.precision, self.capacity, ragged)).sum();
-        let positions = if self.graph.is_sequence() { self.capacity.tokens } else { self.capacity.rows };
-        let logits = self.head_bytes(positions);
+        let logits: u64 = self.graph.outputs().iter().map(|output| self.head_bytes(output)).sum();
         arena + gradients + packs + replicas * (acts + normal + cells + logits)
     }
 }

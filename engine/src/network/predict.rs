@@ -3,12 +3,13 @@
 use super::replica::Replica;
 use super::there::There;
 use super::{Batch, Network, State, lock_mut};
+use crate::graph::Output;
 use crate::layers::{Cx, Objective};
 use crate::random::{Key, Purpose};
 use unroll_kernels::Mat;
 
 impl Network {
-    /// The logits after the last step of `inputs` (T, N): (N, V). `state` is carried on.
+    /// The logits of the first output after the last step of `inputs` (T, N): (N, V). `state` is carried on.
     ///
     /// # Panics
     ///
@@ -17,7 +18,7 @@ impl Network {
         self.predict(&Batch { steps: inputs.len() / rows.max(1), rows, inputs, ..Batch::default() }, state)
     }
 
-    /// The logits of a batch, after each row's last step: (N, V). `state` is carried on; targets have no part in it.
+    /// The logits of the first output of a batch, after each row's last step: (N, V). `state` is carried on; targets have no part in it.
     ///
     /// # Panics
     ///
@@ -32,14 +33,14 @@ impl Network {
     ///
     /// # Panics
     ///
-    /// As [`Self::logits`]; and of a model whose loss is binary.
+    /// As [`Self::logits`]; and of a model whose loss is no cross-entropy over words.
     pub fn top_k(&mut self, batch: &Batch<'_>, state: &mut State, k: usize) -> Vec<Vec<(u32, f32)>> {
-        let binary = self.graph.config().loss == crate::graph::Loss::BinaryCrossEntropy;
-        assert!(!binary, "the most probable of the tokens of a model that has none");
+        let words = self.graph.outputs()[0].loss() == crate::graph::Loss::CrossEntropy;
+        assert!(words, "the most probable of the tokens of a model that has none");
         self.forward(batch, state, |replica, cx| replica.best(cx, k))
     }
 
-    /// The logits of every position of a batch that is there: `found` is called with the time, the row and the logits (V) of
+    /// The logits of the first output at every position of a batch that is there: `found` is called with the time, the row and the logits (V) of
     /// each. Of a model with one output a row it is called once a row, with time 0. `state` is carried on; targets have no
     /// part in it.
     ///
@@ -47,12 +48,32 @@ impl Network {
     ///
     /// As [`Self::logits`].
     pub fn predict_each(&mut self, batch: &Batch<'_>, state: &mut State, mut found: impl FnMut(usize, usize, &[f32])) {
-        let sequence = self.graph.is_sequence();
+        self.predict_outputs(batch, state, |output, t, n, logits| {
+            if output == 0 {
+                found(t, n, logits);
+            }
+        });
+    }
+
+    /// The same of every output: `found` is called with its number first. Of a mean squared error it gets the one number.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::logits`].
+    pub fn predict_outputs(
+        &mut self,
+        batch: &Batch<'_>,
+        state: &mut State,
+        mut found: impl FnMut(usize, usize, usize, &[f32]),
+    ) {
+        let sequences: Vec<bool> = self.graph.outputs().iter().map(Output::is_sequence).collect();
         self.forward(batch, state, |replica, cx| {
-            let logits = replica.all_logits(cx);
-            for p in 0..logits.rows() {
-                let (t, n) = if sequence { cx.extent.position(p) } else { (0, p) };
-                found(t, n, logits.row(p));
+            for (o, sequence) in sequences.into_iter().enumerate() {
+                let logits = replica.all_logits(cx, o);
+                for p in 0..logits.rows() {
+                    let (t, n) = if sequence { cx.extent.position(p) } else { (0, p) };
+                    found(o, t, n, logits.row(p));
+                }
             }
         });
     }

@@ -16,15 +16,10 @@ use unroll_kernels::{Buffer, Mat, MatMut};
 pub(crate) struct Replica {
     slots: Vec<Slot>,
     sources: Vec<Vec<Source>>,
-    head: Head,
-    head_input: usize,
-    /// Whether there is a target for each step.
-    sequence: bool,
+    /// One an output.
+    heads: Vec<Scoring>,
     tokens: Vec<u32>,
-    targets: Vec<u32>,
-    pub(super) losses: Vec<f32>,
     pub(super) grads: Gradient,
-    pub(super) sum: LossSum,
     /// The rows of the last batch that this replica took.
     pub(super) rows: Range<usize>,
     /// The values of which the logits are asked for, where they do not stand together.
@@ -33,29 +28,63 @@ pub(crate) struct Replica {
     scaled: Buffer,
 }
 
+/// The head of an output, and what it scores.
+pub(super) struct Scoring {
+    head: Head,
+    /// The node whose output it takes.
+    input: usize,
+    /// Whether there is a target for each step.
+    sequence: bool,
+    targets: Vec<u32>,
+    losses: Vec<f32>,
+    sum: LossSum,
+}
+
+impl Scoring {
+    /// With room for the targets of so many positions.
+    pub(super) fn new(head: Head, input: usize, sequence: bool, positions: usize) -> Self {
+        let (targets, losses) = (Vec::with_capacity(positions), vec![0.0; positions]);
+        Self { head, input, sequence, targets, losses, sum: LossSum::default() }
+    }
+
+    /// The losses; with `scale` and `grads` the gradients too.
+    fn run(&mut self, cx: &Cx<'_>, slots: &mut [Slot], training: Option<(f32, &mut Gradient)>) {
+        let Self { head, targets, losses, .. } = self;
+        let act = &mut slots[self.input].act;
+        let losses = &mut losses[..targets.len()];
+        match training {
+            None => head.run(cx, &Scored { x: act.y(cx.dims), targets, scale: 0.0 }, losses, None),
+            Some((scale, grads)) => {
+                let (x, dx) = act.both(cx.dims);
+                head.run(cx, &Scored { x, targets, scale }, losses, Some(Into { dx, grads }));
+            }
+        }
+        self.tally();
+    }
+
+    /// Adds the losses up in the order of the positions.
+    fn tally(&mut self) {
+        let count = self.targets.iter().filter(|&&t| t != unroll_kernels::softmax::IGNORE).count() as u64;
+        let nats = self.losses[..self.targets.len()].iter().map(|&loss| f64::from(loss)).sum();
+        self.sum = LossSum { nats, count };
+    }
+}
+
 impl Replica {
     pub(super) fn new(
         (slots, sources): (Vec<Slot>, Vec<Vec<Source>>),
-        head: Head,
-        head_input: usize,
+        heads: Vec<Scoring>,
         graph: &Graph,
         capacity: Dims,
         options: &NetworkOptions,
     ) -> Result<Self> {
-        let sequence = graph.is_sequence();
-        let positions = if sequence { capacity.tokens } else { capacity.rows };
         let arena = options.home.arena(if options.training { graph.arena() } else { 0 })?;
         Ok(Self {
             slots,
             sources,
-            head,
-            head_input,
-            sequence,
+            heads,
             tokens: Vec::with_capacity(capacity.tokens),
-            targets: Vec::with_capacity(positions),
-            losses: vec![0.0; positions],
             grads: Gradient::new(graph.params(), arena),
-            sum: LossSum::default(),
             rows: 0..0,
             last: Buffer::default(),
             scaled: Buffer::default(),
@@ -75,7 +104,6 @@ impl Replica {
         let there = there.map(|there| move |at: usize| there.at(at / width * all + first + at % width));
         extent.build(batch.steps, width, there);
         self.tokens.clear();
-        self.targets.clear();
         let copy = |from: &[u32], to: &mut Vec<u32>| {
             if extent.is_whole() {
                 return (0..batch.steps).for_each(|t| to.extend_from_slice(&from[t * all + first..][..width]));
@@ -88,10 +116,17 @@ impl Replica {
         if !batch.inputs.is_empty() {
             copy(batch.inputs, &mut self.tokens);
         }
-        if self.sequence && !batch.targets.is_empty() {
-            copy(batch.targets, &mut self.targets);
-        } else if !batch.targets.is_empty() {
-            self.targets.extend_from_slice(&batch.targets[rows.clone()]);
+        let mut given = batch.targets;
+        for scoring in &mut self.heads {
+            scoring.targets.clear();
+            scoring.sum = LossSum::default();
+            let count = if scoring.sequence { batch.steps * all } else { all };
+            let Some(own) = given.split_off(..count) else { continue };
+            if scoring.sequence {
+                copy(own, &mut scoring.targets);
+            } else {
+                scoring.targets.extend_from_slice(&own[rows.clone()]);
+            }
         }
         let inputs = self.slots.iter_mut().filter_map(|Slot { run, act }| match run {
             Run::Input(input) => Some((*input, act)),
@@ -113,17 +148,13 @@ impl Replica {
         }
     }
 
-    /// The losses of the last forward pass and, with `scale`, the whole backward pass.
-    pub(super) fn finish(&mut self, cx: &Cx<'_>, scale: Option<f32>) {
-        let dims = cx.dims;
-        let positions = self.targets.len();
-        let losses = &mut self.losses[..positions];
-        let Some(scale) = scale else {
-            let x = self.slots[self.head_input].act.y(dims);
-            self.head.run(cx, &Scored { x, targets: &self.targets, scale: 0.0 }, losses, None);
-            self.tally();
+    /// The losses of the last forward pass and, with the factor of each output's losses, the whole backward pass.
+    pub(super) fn finish(&mut self, cx: &Cx<'_>, scales: Option<&[f32]>) {
+        let Some(scales) = scales else {
+            self.heads.iter_mut().for_each(|scoring| scoring.run(cx, &mut self.slots, None));
             return;
         };
+        let dims = cx.dims;
         {
             let _span = profile::enter(Phase::ElementWise);
             self.grads.begin(cx.products());
@@ -131,9 +162,9 @@ impl Replica {
         for slot in &mut self.slots {
             slot.clear_gradient(cx.products(), dims);
         }
-        let (x, dx) = self.slots[self.head_input].act.both(dims);
-        let into = Into { dx, grads: &mut self.grads };
-        self.head.run(cx, &Scored { x, targets: &self.targets, scale }, losses, Some(into));
+        for (scoring, &scale) in self.heads.iter_mut().zip(scales) {
+            scoring.run(cx, &mut self.slots, Some((scale, &mut self.grads)));
+        }
         for i in (0..self.slots.len()).rev() {
             let (before, rest) = self.slots.split_at_mut(i);
             let Slot { run, act } = &mut rest[0];
@@ -141,12 +172,16 @@ impl Replica {
             run.backward(cx, up, act, &mut self.grads);
         }
         self.grads.finish();
-        self.tally();
     }
 
-    /// The head's [`Head::partition`].
+    /// The sums of each output's losses.
+    pub(super) fn sums(&self) -> impl Iterator<Item = LossSum> {
+        self.heads.iter().map(|scoring| scoring.sum)
+    }
+
+    /// The [`Head::partition`] of the first head that has one.
     pub(super) fn partition(&self) -> Option<Partition> {
-        self.head.partition()
+        self.heads.iter().find_map(|scoring| scoring.head.partition())
     }
 
     /// A step without rows: no gradient.
@@ -155,25 +190,25 @@ impl Replica {
         self.grads.finish();
     }
 
-    /// Whether the gradient of the head's kernel may be left as its factors.
+    /// Whether the gradient of the head's kernel may be left as its factors: of a model with one output.
     pub(super) fn want_factors(&mut self, want: bool) {
-        if let Head::Softmax(head) = &mut self.head {
+        if let [Scoring { head: Head::Softmax(head), .. }] = self.heads.as_mut_slice() {
             head.want_factors(want);
         }
     }
 
     /// Writes the gradient out that the last step left as its factors; its elements, if there is one.
     pub(super) fn write_factors(&mut self, products: Products<'_>, dims: Dims) -> Option<Range<usize>> {
-        let Head::Softmax(head) = &self.head else { return None };
+        let [Scoring { head: Head::Softmax(head), input, .. }] = self.heads.as_slice() else { return None };
         let kernel = head.left()?.kernel.clone();
         let (start, values) = self.grads.write(&kernel);
-        head.add_factors(products, self.slots[self.head_input].act.y(dims), start, values);
+        head.add_factors(products, self.slots[*input].act.y(dims), start, values);
         Some(kernel)
     }
 
     /// The gradient that was written out is one as any other from now on.
     pub(super) fn settle_factors(&mut self) {
-        if let Head::Softmax(head) = &mut self.head {
+        if let [Scoring { head: Head::Softmax(head), .. }] = self.heads.as_mut_slice() {
             head.settle();
         }
     }
@@ -181,22 +216,15 @@ impl Replica {
     /// Adds `factor` times the gradient that the last step left as its factors to the parameters: no number of it is ever
     /// written but as a part of them.
     pub(super) fn add_factors(&mut self, products: Products<'_>, dims: Dims, factor: f32, params: &mut [f32]) {
-        let Head::Softmax(head) = &self.head else { return };
+        let [Scoring { head: Head::Softmax(head), input, .. }] = self.heads.as_slice() else { return };
         let Some(dense) = head.left() else { return };
-        let x = self.slots[self.head_input].act.y(dims);
+        let x = self.slots[*input].act.y(dims);
         self.scaled.reserve(x.rows() * x.cols());
         let mut scaled = MatMut::dense(&mut self.scaled, x.rows(), x.cols());
         for r in 0..x.rows() {
             scaled.row_mut(r).iter_mut().zip(x.row(r)).for_each(|(to, x)| *to = factor * x);
         }
         head.add_factors(products, scaled.as_ref(), Start::Keep, &mut params[dense.kernel.clone()]);
-    }
-
-    /// Adds the losses up in the order of the positions.
-    fn tally(&mut self) {
-        let count = self.targets.iter().filter(|&&t| t != unroll_kernels::softmax::IGNORE).count() as u64;
-        let nats = self.losses[..self.targets.len()].iter().map(|&loss| f64::from(loss)).sum();
-        self.sum = LossSum { nats, count };
     }
 
     /// The first node whose output in the last forward pass is not finite.
@@ -239,15 +267,19 @@ impl Replica {
         }
     }
 
-    /// Writes the losses of the last step to their places in a batch of `all` rows.
-    pub(super) fn losses(&self, extent: &Extent, all: usize, out: &mut [f32]) {
-        for (p, &loss) in self.losses[..self.targets.len()].iter().enumerate() {
-            let (t, n) = if self.sequence { extent.position(p) } else { (0, p) };
-            out[t * all + self.rows.start + n] = loss;
+    /// Writes the losses of the last step to their places in a batch of `steps` x `all` rows.
+    pub(super) fn losses(&self, extent: &Extent, [steps, all]: [usize; 2], mut out: &mut [f32]) {
+        for scoring in &self.heads {
+            let count = if scoring.sequence { steps * all } else { all };
+            let own = out.split_off_mut(..count.min(out.len())).unwrap_or_default();
+            for (p, &loss) in scoring.losses[..scoring.targets.len()].iter().enumerate() {
+                let (t, n) = if scoring.sequence { extent.position(p) } else { (0, p) };
+                own[t * all + self.rows.start + n] = loss;
+            }
         }
     }
 
-    /// The logits of each row's last step: (N, V).
+    /// The logits of the first output after each row's last step: (N, V).
     pub(super) fn logits<'s>(&'s mut self, cx: &Cx<'_>) -> Mat<'s> {
         let (head, last) = self.head_and_last(cx);
         head.logits(cx, last)
@@ -259,11 +291,12 @@ impl Replica {
         head.best(cx, last, k)
     }
 
-    /// The head, and what it takes of each row's last step.
+    /// The head of the first output, and what it takes of each row's last step.
     fn head_and_last<'s>(&'s mut self, cx: &Cx<'_>) -> (&'s mut Head, Mat<'s>) {
-        let y = self.slots[self.head_input].act.y(cx.dims);
+        let Scoring { head, input, sequence, .. } = &mut self.heads[0];
+        let y = self.slots[*input].act.y(cx.dims);
         let Dims { rows, tokens, .. } = cx.dims;
-        let last = if !self.sequence {
+        let last = if !*sequence {
             y
         } else if cx.extent.is_whole() {
             y.rows_range(tokens - rows..tokens)
@@ -278,11 +311,12 @@ impl Replica {
             }
             Mat::dense(&self.last, rows, y.cols())
         };
-        (&mut self.head, last)
+        (head, last)
     }
 
-    /// The logits of all positions, packed, or of all rows: (P, V) or (N, V).
-    pub(super) fn all_logits<'s>(&'s mut self, cx: &Cx<'_>) -> Mat<'s> {
-        self.head.logits(cx, self.slots[self.head_input].act.y(cx.dims))
+    /// The logits of output `o` of all positions, packed, or of all rows: (P, V) or (N, V).
+    pub(super) fn all_logits<'s>(&'s mut self, cx: &Cx<'_>, o: usize) -> Mat<'s> {
+        let Scoring { head, input, .. } = &mut self.heads[o];
+        head.logits(cx, self.slots[*input].act.y(cx.dims))
     }
 }

@@ -85,7 +85,7 @@ impl Train {
             rows,
             seed: config.seed,
             loss_scale: LABELLED_LOSS,
-            class_weights: data.class_weights(&task),
+            class_weights: vec![data.class_weights(&task)],
             pin: self.pin,
             no_fuse: self.no_fuse.clone(),
             ..NetworkOptions::default()

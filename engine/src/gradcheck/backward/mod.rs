@@ -92,18 +92,15 @@ pub(super) fn backward(
         result: Gradient { tensors: zeros(), sizes: zeros(), noise: 0.0 },
         flow,
     };
-    let logits = model.graph.logits();
-    let dlogits = model.losses_backward(step, &values[logits].y);
-    // A logit's error moves every probability of its row.
-    let width = model.graph.nodes()[logits].shape.width();
-    let row_sizes = |row: &[f64]| -> Vec<f64> {
-        let rms = mean_square(row).sqrt();
-        row.iter().map(|d| d.abs() + rms).collect()
-    };
-    let dsizes = dlogits.chunks_exact(width).flat_map(row_sizes).collect();
-    pass.dy[logits] = (dlogits, dsizes);
-    pass.loss_noise(&values[logits].y);
-    for i in (0..=logits).rev() {
+    for scored in model.scored(step) {
+        let logits = scored.output.logits();
+        let dlogits = scored.losses_backward(&values[logits].y);
+        let dsizes = scored.gradient_sizes(&dlogits, &pass.value_sizes[logits]);
+        add(&mut pass.dy[logits].0, &dlogits);
+        add(&mut pass.dy[logits].1, &dsizes);
+        pass.loss_noise(&scored, &values[logits].y);
+    }
+    for i in (0..values.len()).rev().filter(|&i| !model.graph.is_bare(i)) {
         pass.node(i);
     }
     pass.result

@@ -1,5 +1,6 @@
 //! The noise of a gradient: what the roundings of each operation of the forward pass do to the loss.
 
+use super::super::objective::Scored;
 use super::super::sizes::square;
 use super::{Pass, Rows};
 use crate::graph::Loss;
@@ -29,21 +30,22 @@ impl Pass<'_> {
     }
 
     /// Notes the operations of the loss.
-    pub(super) fn loss_noise(&mut self, logits: &[f64]) {
-        let factor = self.model.factor(self.step);
-        let width = match self.model.graph.config().loss {
-            Loss::CrossEntropy => logits.len() / self.step.targets.len(),
-            Loss::BinaryCrossEntropy => 1,
-        };
+    pub(super) fn loss_noise(&mut self, scored: &Scored<'_>, logits: &[f64]) {
+        let (factor, width, loss) = (scored.factor, logits.len() / scored.targets.len(), scored.output.loss());
         let mut total = 0.0;
-        for (logits, &target) in logits.chunks_exact(width).zip(self.step.targets) {
-            if target != IGNORE {
+        for (logits, &target) in logits.chunks_exact(width).zip(scored.targets) {
+            if target != IGNORE && loss == Loss::MeanSquaredError {
+                // A difference of two numbers, and its square.
+                let error = logits[0] - f64::from(f32::from_bits(target));
+                self.result.noise += factor * factor * 5.0 * error.powi(4);
+                total += factor * error * error;
+            } else if target != IGNORE {
                 // Each exponential and each partial sum is at most the whole sum; eight more operations on logits.
                 let largest = logits.iter().fold(1.0, |max: f64, z| max.max(z.abs()));
                 self.result.noise += factor * factor * (2.0 * width as f64 + 8.0 * largest * largest);
                 total += factor * (largest + (width as f64).ln());
             }
         }
-        self.result.noise += (self.step.targets.len() as f64 + 1.0) * total * total;
+        self.result.noise += (scored.targets.len() as f64 + 1.0) * total * total;
     }
 }

@@ -19,6 +19,7 @@
 
 mod head;
 mod layers;
+mod output;
 mod words;
 
 pub use head::{HeadConfig, HeadKind, Noise};
@@ -26,6 +27,7 @@ pub use layers::{
     ActivationLayer, ActivationRegularization, Add, Bidirectional, Concatenate, Dense, Dropout, Embedding, Input,
     LayerNormalization, Masking, OneHot, Recurrent, RecurrentConfig, RepeatVector, Reshape, TimeDistributed,
 };
+pub use output::OutputConfig;
 pub use words::{Activation, Cell, Initializer, Loss, MergeMode};
 
 use serde::{Deserialize, Serialize};
@@ -47,6 +49,10 @@ pub struct ModelConfig {
     /// How the cross-entropy is computed, and with which parameters in the place of the last dense layer's.
     #[serde(default, skip_serializing_if = "HeadConfig::is_default")]
     pub head: HeadConfig,
+    /// Where a model has several outputs, these, each with a loss and a head of its own, instead of the two above; absent: the last
+    /// layer is the one output.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<OutputConfig>,
     /// The layers; each takes the one before it unless `inputs` names others.
     pub layers: Vec<LayerConfig>,
 }

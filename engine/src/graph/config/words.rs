@@ -12,6 +12,19 @@ pub enum Loss {
     CrossEntropy,
     /// Binary cross-entropy of one logit a sample against targets 0 and 1.
     BinaryCrossEntropy,
+    /// (y - t)^2 of one number y a sample against a number t.
+    MeanSquaredError,
+}
+
+impl Loss {
+    /// The function behind the logits that the loss contains, so that it takes what stands before it.
+    pub fn ending(self) -> Option<Activation> {
+        match self {
+            Self::CrossEntropy => Some(Activation::Softmax),
+            Self::BinaryCrossEntropy => Some(Activation::Sigmoid),
+            Self::MeanSquaredError => None,
+        }
+    }
 }
 
 /// How initial values are drawn.

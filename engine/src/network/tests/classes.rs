@@ -38,7 +38,7 @@ fn graph(text: &str, classes: usize) -> Graph {
 
 fn network(graph: &Graph, class_weights: Vec<f32>, no_fuse: &[&str]) -> Network {
     let no_fuse = no_fuse.iter().map(|&name| name.to_owned()).collect();
-    Network::new(graph, NetworkOptions { class_weights, no_fuse, ..options(6, 4) }).unwrap()
+    Network::new(graph, NetworkOptions { class_weights: vec![class_weights], no_fuse, ..options(6, 4) }).unwrap()
 }
 
 /// Six steps of four rows, the second padded in front and the third wholly padding.

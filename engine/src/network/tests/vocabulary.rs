@@ -70,7 +70,7 @@ fn a_vocabulary_that_is_cut_gives_the_same_losses_and_gradients() {
 
 #[test]
 fn classes_are_weighted_in_slices_as_in_blocks() {
-    let weights = |o: &mut NetworkOptions| o.class_weights = (0..V).map(|i| 0.5 + (i % 3) as f32).collect();
+    let weights = |o: &mut NetworkOptions| o.class_weights = vec![(0..V).map(|i| 0.5 + (i % 3) as f32).collect()];
     let [whole, sliced] = [1 << 20, 7 << 10].map(|logits| step(&model(""), logits, weights));
     assert_near("loss", &sliced.0, &whole.0, 2e-6);
     assert_near("gradient", &sliced.2, &whole.2, 2e-6);

@@ -1,0 +1,256 @@
+//! What a model is trained on: its outputs, each with a loss and a head of its own. Nearly every model has one.
+
+use super::config::{Activation, Dense, HeadConfig, HeadKind, LayerConfig, Loss, ModelConfig, OutputConfig};
+use super::head::check_head;
+use super::parting::Parting;
+use super::{Graph, Source};
+use crate::error::{Error, Result};
+use std::ops::Range;
+
+/// An output of a model: what its loss is taken of.
+#[derive(Clone, Debug)]
+pub struct Output {
+    config: OutputConfig,
+    classes: usize,
+    logits: usize,
+    /// The softmax or sigmoid behind the logits where nothing else takes it: the loss contains it.
+    bare: Option<usize>,
+    sequence: bool,
+    parting: Parting,
+}
+
+impl Output {
+    /// The name of the layer that gives it.
+    pub fn name(&self) -> &str {
+        &self.config.layer
+    }
+    /// What is minimised of it.
+    pub fn loss(&self) -> Loss {
+        self.config.loss
+    }
+    /// The factor of its loss in what is minimised of the whole model.
+    pub fn weight(&self) -> f32 {
+        self.config.weight
+    }
+    /// How its cross-entropy is computed.
+    pub fn head(&self) -> &HeadConfig {
+        &self.config.head
+    }
+    /// What a target may be: less than this. Of a mean squared error it is 1, and a target is the bits of an f32.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+    /// The node whose output, before its softmax or sigmoid, the loss takes.
+    pub fn logits(&self) -> usize {
+        self.logits
+    }
+    /// Whether there is an output for each step (rather than one a sequence).
+    pub fn is_sequence(&self) -> bool {
+        self.sequence
+    }
+    /// How the head parts the words.
+    pub(crate) fn parting(&self) -> &Parting {
+        &self.parting
+    }
+    /// The node that is not computed, since the loss contains it.
+    pub(crate) fn bare(&self) -> Option<usize> {
+        self.bare
+    }
+    /// Outputs of a batch of so many steps and rows.
+    pub fn positions(&self, steps: usize, rows: usize) -> usize {
+        if self.sequence { steps * rows } else { rows }
+    }
+}
+
+/// An output before the nodes are made.
+pub(super) struct Declared {
+    pub(super) config: OutputConfig,
+    pub(super) classes: usize,
+    /// The layer that it names, and the one that gives the logits: places in [`ModelConfig::layers`].
+    last: usize,
+    pub(super) layer: usize,
+    pub(super) parting: Parting,
+}
+
+impl Declared {
+    /// The outputs of a model of a vocabulary of this size; `classes` says of each what a target may be, where that is known.
+    pub(super) fn all(config: &ModelConfig, vocabulary: usize, classes: Option<&[usize]>) -> Result<Vec<Self>> {
+        let outputs = outputs(config)?;
+        if let Some(given) = classes.filter(|given| given.len() != outputs.len()) {
+            let what = format!("the model has {} outputs, the data have labels for {}", outputs.len(), given.len());
+            return Err(Error::usage(what).mend("declare one output for each label: [[model.graph.outputs]]"));
+        }
+        let all = outputs.into_iter().enumerate().map(|(i, (last, config_of))| {
+            let layer = logits_of(config, last, config_of.loss);
+            let units = match &config.layers[layer] {
+                LayerConfig::Dense(dense) if !config.outputs.is_empty() => dense.units,
+                _ => None,
+            };
+            let classes = classes.map(|classes| classes[i]).or(units).unwrap_or(vocabulary);
+            check_head(&config_of, classes)?;
+            Ok(Self { config: config_of, classes, last, layer, parting: Parting::Whole })
+        });
+        all.collect()
+    }
+
+    /// The declaration of the layer that gives the logits, with as many units as there are classes unless it says how many.
+    pub(super) fn with_units(&self, config: &LayerConfig) -> Option<LayerConfig> {
+        match config {
+            LayerConfig::Dense(dense) if dense.units.is_none() => {
+                let units = if self.config.loss == Loss::CrossEntropy { self.classes } else { 1 };
+                Some(LayerConfig::Dense(Dense { units: Some(units), ..dense.clone() }))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The place of the layer of each output, and its declaration.
+fn outputs(config: &ModelConfig) -> Result<Vec<(usize, OutputConfig)>> {
+    if config.outputs.is_empty() {
+        let last = config.layers.len() - 1;
+        let one = OutputConfig { loss: config.loss, head: config.head.clone(), ..OutputConfig::default() };
+        return Ok(vec![(last, one)]);
+    }
+    if config.loss != Loss::default() || config.head != HeadConfig::default() {
+        let what = "the model has `outputs`, and a loss or a head beside them";
+        return Err(Error::usage(what).mend("give each output its own loss and head"));
+    }
+    let mut all: Vec<(usize, OutputConfig)> = Vec::with_capacity(config.outputs.len());
+    for output in &config.outputs {
+        let named = |layer: &LayerConfig| layer.name_and_inputs().0 == Some(output.layer.as_str());
+        let Some(last) = config.layers.iter().position(named) else {
+            let what = format!("an output is layer `{}`, and no layer has this name", output.layer);
+            return Err(Error::usage(what).mend("give the layer a `name`, and the output that name as its `layer`"));
+        };
+        if all.iter().any(|&(other, _)| other == last) {
+            return Err(Error::usage(format!("layer `{}` is two outputs", output.layer)).mend("name it once"));
+        }
+        if !(output.weight.is_finite() && output.weight >= 0.0) {
+            let what = format!("output `{}`: weight must be at least 0, got {}", output.layer, output.weight);
+            return Err(Error::usage(what));
+        }
+        all.push((last, output.clone()));
+    }
+    Ok(all)
+}
+
+/// Whether a layer is the function that a loss contains.
+fn is_ending(layer: &LayerConfig, loss: Loss) -> bool {
+    matches!(layer, LayerConfig::Activation(layer) if Some(layer.activation) == loss.ending())
+}
+
+/// The place of the layer before the function that the loss contains, where that is a layer of its own.
+fn logits_of(config: &ModelConfig, last: usize, loss: Loss) -> usize {
+    let layer = &config.layers[last];
+    if !is_ending(layer, loss) {
+        return last;
+    }
+    let named = |name: &String| config.layers.iter().position(|l| l.name_and_inputs().0 == Some(name));
+    match layer.name_and_inputs().1.first() {
+        Some(name) => named(name).unwrap_or(last),
+        None => last.saturating_sub(1),
+    }
+}
+
+impl Graph {
+    /// The outputs, in the order in which a batch has their targets.
+    pub fn outputs(&self) -> &[Output] {
+        &self.outputs
+    }
+
+    /// Where the targets of each output stand in those of a batch of so many steps and rows.
+    pub fn targets(&self, steps: usize, rows: usize) -> impl Iterator<Item = (&Output, Range<usize>)> {
+        self.outputs.iter().scan(0, move |first, output| {
+            let range = *first..*first + output.positions(steps, rows);
+            *first = range.end;
+            Some((output, range))
+        })
+    }
+
+    /// Whether node `i` is a function that a loss contains and that nothing else takes.
+    pub(crate) fn is_bare(&self, i: usize) -> bool {
+        self.outputs.iter().any(|output| output.bare == Some(i))
+    }
+
+    /// Refuses a model with several outputs, for those that know of one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] that names the outputs.
+    pub fn require_one_output(&self, who: &str) -> Result<()> {
+        match self.outputs.as_slice() {
+            [_] => Ok(()),
+            several => {
+                let names: Vec<&str> = several.iter().map(Output::name).collect();
+                Err(Error::usage(format!("{who} models with one output, this one has {}", names.join(", ")))
+                    .mend("use a model with one output for it"))
+            }
+        }
+    }
+
+    /// Finds the logits of every output among the nodes; `nodes` are those of the declared layers.
+    pub(super) fn find_outputs(&self, declared: Vec<Declared>, nodes: &[usize]) -> Result<Vec<Output>> {
+        let ends: Vec<usize> = declared.iter().map(|output| nodes[output.last]).collect();
+        let unused = |i: &usize| self.consumers(*i).next().is_none() && !ends.contains(i);
+        if let Some(i) = (0..self.nodes.len()).find(unused) {
+            let name = &self.nodes[i].name;
+            return Err(Error::usage(format!("nothing takes the output of layer `{name}`"))
+                .mend("name it in another layer's `inputs`, or remove it"));
+        }
+        let several = declared.len() > 1;
+        declared.into_iter().zip(ends).map(|(output, end)| self.find_output(output, end, several)).collect()
+    }
+
+    /// The logits' node of an output: its last, or the one before a softmax (sigmoid) that ends it.
+    fn find_output(&self, declared: Declared, end: usize, several: bool) -> Result<Output> {
+        let Declared { mut config, classes, parting, .. } = declared;
+        let loss = config.loss;
+        config.layer.clone_from(&self.nodes[end].name);
+        let (mut logits, mut bare) = (end, None);
+        if let (true, [Source::Node(before)]) = (is_ending(&self.nodes[end].config, loss), &self.nodes[end].inputs[..])
+        {
+            logits = *before;
+            bare = Some(end).filter(|&end| self.consumers(end).next().is_none());
+        }
+        self.whole(logits)?;
+        let node = &self.nodes[logits];
+        let want = if loss == Loss::CrossEntropy { classes } else { 1 };
+        let width = node.shape.width();
+        if node.shape.is_tokens() || node.shape.dims.len() != 1 || (width != want && want == 1) || width < want {
+            let what = if several { format!("output `{}`", config.layer) } else { "the model".to_owned() };
+            return Err(Error::usage(format!("{what} ends in shape {}, the loss needs {want} outputs", node.shape))
+                .mend("end it in a dense layer of that many units"));
+        }
+        let contained = |function: Activation| function == Activation::Linear || Some(function) == loss.ending();
+        if let LayerConfig::Dense(dense) = &node.config
+            && !contained(dense.activation)
+            && loss != Loss::MeanSquaredError
+        {
+            let what = format!("the last layer `{}` has an activation that the loss cannot take", node.name);
+            return Err(Error::usage(what)
+                .mend("use softmax for cross_entropy, sigmoid for binary_cross_entropy, or linear"));
+        }
+        self.check_taken(logits, bare, &config)?;
+        Ok(Output { sequence: node.shape.time.is_some(), config, classes, logits, bare, parting })
+    }
+
+    /// Refuses an output that other layers take and that is not computed as they would see it.
+    fn check_taken(&self, logits: usize, bare: Option<usize>, config: &OutputConfig) -> Result<()> {
+        if self.consumers(logits).all(|i| Some(i) == bare) {
+            return Ok(());
+        }
+        let name = &self.nodes[logits].name;
+        if config.head.kind != HeadKind::Softmax {
+            let what = format!("layer `{name}` is a head of kind {}, and other layers take it", config.head.kind.name());
+            return Err(Error::usage(what).mend("let them take the layer before it, or use the head softmax"));
+        }
+        match &self.nodes[logits].config {
+            LayerConfig::Dense(dense) if dense.activation != Activation::Linear && config.loss.ending().is_some() => {
+                let what = format!("layer `{name}` is an output with a function that its loss contains, and layers take it");
+                Err(Error::usage(what).mend("make the function an activation layer of its own behind it"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
