@@ -75,6 +75,11 @@ pub struct TaskConfig {
     /// unless given) or `xpos`. npy: the array of the labels in an archive; `y` unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// Several labels, one for each output of the model (`model.graph.outputs`) in their order: their columns, instead of `label`.
+    /// CoNLL-U: also `lemma`, `feats` and `deprel`. npy: the arrays in an archive. Those of an output whose loss is
+    /// `mean_squared_error` are numbers, as the one of `label` then is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
     /// The column of the text: its name or its number from 0. Unless given `text`, without a header 1, or 0 where there is no
     /// label. Captions of tsv and csv: the numbers of all other columns are the vector. npy: the array of the samples in an archive,
     /// `x` unless given; of captions that of their token ids, `y` unless given.
@@ -118,6 +123,7 @@ impl Default for TaskConfig {
             format: None,
             header: false,
             label: None,
+            labels: Vec::new(),
             text: None,
             vector: None,
             vector_scale: 1.0,
@@ -131,6 +137,16 @@ impl Default for TaskConfig {
             split_seed: 1,
             word_dropout: 0.0,
             prepare: PrepareOptions::default(),
+        }
+    }
+}
+
+impl TaskConfig {
+    /// The columns of the labels as they are given, one for each output; none where the usual one is meant.
+    pub fn label_columns(&self) -> Vec<Option<&str>> {
+        match self.labels.as_slice() {
+            [] => vec![self.label.as_deref()],
+            several => several.iter().map(|name| Some(name.as_str())).collect(),
         }
     }
 }

@@ -156,7 +156,14 @@ impl Check<'_> {
         only("task.class_weights", task.class_weights == ClassWeights::None, kind == TaskKind::Classify)?;
         only("task.threshold", task.threshold == ThresholdName::Half, kind == TaskKind::Classify)?;
         only("task.label", task.label.is_none(), kind.has_labels())?;
+        only("task.labels", task.labels.is_empty(), kind.has_labels())?;
         only("task.classes", task.classes.is_empty(), kind.has_labels())?;
+        let one = task.labels.is_empty() || task.label.is_none();
+        self.holds(one, "task.labels", "and task.label are both given: name all labels in task.labels")?;
+        let one = task.labels.len() < 2 || task.classes.is_empty();
+        self.holds(one, "task.classes", "is of one label; of several the classes are in the order of the alphabet")?;
+        let twice = task.labels.iter().enumerate().any(|(i, label)| task.labels[..i].contains(label));
+        self.holds(!twice, "task.labels", "names a label twice")?;
         let caption = kind == TaskKind::Caption;
         only("task.vector", task.vector.is_none(), caption)?;
         only("task.vector_scale", task.vector_scale == 1.0, caption)?;

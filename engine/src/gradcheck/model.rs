@@ -97,7 +97,8 @@ impl<'a> Model<'a> {
         let mut again: Vec<Option<Value>> = Vec::with_capacity(base.len());
         let mut same = true;
         for i in 0..base.len() {
-            let value = (affected[i] && !self.graph.is_bare(i)).then(|| self.node(i, step, params, |n| again[n].as_ref().unwrap_or(&base[n])));
+            let value = (affected[i] && !self.graph.is_bare(i))
+                .then(|| self.node(i, step, params, |n| again[n].as_ref().unwrap_or(&base[n])));
             same &= value.as_ref().is_none_or(|value| value.pattern == base[i].pattern);
             again.push(value);
         }

@@ -61,9 +61,8 @@ impl Model<'_> {
 
     /// The mean, or sum, of the losses that is reported.
     pub(super) fn loss<'v>(&self, step: &Step<'_>, value: impl Fn(usize) -> &'v Value) -> f64 {
-        let of = |scored: Scored<'_>| {
-            scored.factor * scored.losses(&value(scored.output.logits()).y).iter().sum::<f64>()
-        };
+        let of =
+            |scored: Scored<'_>| scored.factor * scored.losses(&value(scored.output.logits()).y).iter().sum::<f64>();
         self.scored(step).map(of).sum()
     }
 
@@ -143,9 +142,7 @@ impl Scored<'_> {
                 let d = softmax::reference::binary_cross_entropy_backward(logits, &binary_targets(targets), factor);
                 d.into_iter().zip(targets).map(|(d, &t)| if t == IGNORE { 0.0 } else { d }).collect()
             }
-            Loss::MeanSquaredError => {
-                logits.iter().zip(targets).map(|(y, &t)| 2.0 * factor * error(*y, t)).collect()
-            }
+            Loss::MeanSquaredError => logits.iter().zip(targets).map(|(y, &t)| 2.0 * factor * error(*y, t)).collect(),
         }
     }
 

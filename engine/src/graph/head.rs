@@ -56,8 +56,7 @@ impl Graph {
         let input = inputs.first().map_or_else(|| Shape::tokens(None), |&source| self.shape_of(source));
         let (words, width) = (layer.units.unwrap_or(classes), input.width());
         if words != classes || input.is_tokens() || input.dims.len() != 1 {
-            let what =
-                format!("layer `{name}`: the head takes one axis after time and gives the {classes} words");
+            let what = format!("layer `{name}`: the head takes one axis after time and gives the {classes} words");
             return Err(Error::usage(what).mend("leave units out, and reshape its input first if it has more axes"));
         }
         positive(name, "the number of inputs", width)?;

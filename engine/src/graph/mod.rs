@@ -16,7 +16,8 @@ mod sums;
 pub use config::{
     Activation, ActivationLayer, ActivationRegularization, Add, Bidirectional, Cell, Concatenate, Dense, Dropout,
     Embedding, HeadConfig, HeadKind, Initializer, Input, LayerConfig, LayerNormalization, Loss, Masking, MergeMode,
-    ModelConfig, Noise, OneHot, OutputConfig, Part, Reading, Recurrent, RecurrentConfig, RepeatVector, Reshape, TimeDistributed,
+    ModelConfig, Noise, OneHot, OutputConfig, Part, Reading, Recurrent, RecurrentConfig, RepeatVector, Reshape,
+    TimeDistributed,
 };
 pub use mask::MaskRule;
 pub use output::Output;

@@ -77,7 +77,7 @@ impl Declared {
     pub(super) fn all(config: &ModelConfig, vocabulary: usize, classes: Option<&[usize]>) -> Result<Vec<Self>> {
         let outputs = outputs(config)?;
         if let Some(given) = classes.filter(|given| given.len() != outputs.len()) {
-            let what = format!("the model has {} outputs, the data have labels for {}", outputs.len(), given.len());
+            let what = format!("the data have labels for {} outputs, the model has {}", given.len(), outputs.len());
             return Err(Error::usage(what).mend("declare one output for each label: [[model.graph.outputs]]"));
         }
         let all = outputs.into_iter().enumerate().map(|(i, (last, config_of))| {
@@ -228,8 +228,9 @@ impl Graph {
             && loss != Loss::MeanSquaredError
         {
             let what = format!("the last layer `{}` has an activation that the loss cannot take", node.name);
-            return Err(Error::usage(what)
-                .mend("use softmax for cross_entropy, sigmoid for binary_cross_entropy, or linear"));
+            return Err(
+                Error::usage(what).mend("use softmax for cross_entropy, sigmoid for binary_cross_entropy, or linear")
+            );
         }
         self.check_taken(logits, bare, &config)?;
         Ok(Output { sequence: node.shape.time.is_some(), config, classes, logits, bare, parting })
@@ -242,12 +243,14 @@ impl Graph {
         }
         let name = &self.nodes[logits].name;
         if config.head.kind != HeadKind::Softmax {
-            let what = format!("layer `{name}` is a head of kind {}, and other layers take it", config.head.kind.name());
+            let what =
+                format!("layer `{name}` is a head of kind {}, and other layers take it", config.head.kind.name());
             return Err(Error::usage(what).mend("let them take the layer before it, or use the head softmax"));
         }
         match &self.nodes[logits].config {
             LayerConfig::Dense(dense) if dense.activation != Activation::Linear && config.loss.ending().is_some() => {
-                let what = format!("layer `{name}` is an output with a function that its loss contains, and layers take it");
+                let what =
+                    format!("layer `{name}` is an output with a function that its loss contains, and layers take it");
                 Err(Error::usage(what).mend("make the function an activation layer of its own behind it"))
             }
             _ => Ok(()),

@@ -19,9 +19,9 @@ use super::{Content, Push};
 const LARGEST: f32 = 16_777_216.0;
 
 /// The arrays of a file and their names in messages.
-struct Pair {
+struct Arrays {
     samples: (Array, String),
-    labels: (Array, String),
+    labels: Vec<(Array, String)>,
     fingerprint: u64,
 }
 
@@ -36,10 +36,13 @@ fn wrong_row(path: &Path, row: usize, what: impl Into<String>, mend: &str) -> Er
 }
 
 /// The names in an archive of what the samples and the labels are.
-fn names(task: &TaskConfig) -> (&str, &str) {
+fn names(task: &TaskConfig) -> (&str, Vec<&str>) {
     match task.kind {
-        TaskKind::Caption => (task.vector.as_deref().unwrap_or("x"), task.text.as_deref().unwrap_or("y")),
-        _ => (task.text.as_deref().unwrap_or("x"), task.label.as_deref().unwrap_or("y")),
+        TaskKind::Caption => (task.vector.as_deref().unwrap_or("x"), vec![task.text.as_deref().unwrap_or("y")]),
+        _ => {
+            let labels = task.label_columns().into_iter().map(|name| name.unwrap_or("y"));
+            (task.text.as_deref().unwrap_or("x"), labels.collect())
+        }
     }
 }
 
@@ -101,18 +104,23 @@ pub fn read_array(task: &TaskConfig, encoder: &Encoder, path: &Path) -> Result<V
         let encoded = encoder.array(&ids, steps);
         let tokens = encoded.map_err(|what| wrong_row(path, row, what, "give samples like those of the training"))?;
         let vector = if !encoder.has_tokens() { array.scaled(row, task.vector_scale) } else { Vec::new() };
-        Ok(Sample { targets: vec![IGNORE; tokens.len().max(1)], tokens, vector })
+        Ok(Sample { targets: vec![IGNORE; encoder.outputs().len() * tokens.len().max(1)], tokens, vector })
     };
     (0..array.rows).map(sample).collect()
 }
 
-impl Pair {
-    fn read(task: &TaskConfig, path: &Path) -> Result<Pair> {
+impl Arrays {
+    fn read(task: &TaskConfig, path: &Path) -> Result<Arrays> {
         let bytes = read_file(path)?;
         if is_archive(path) {
             let (samples, labels) = names(task);
             let of = |name: &str| Ok::<_, Error>((member(path, &bytes, name)?, format!("`{name}`")));
-            return Ok(Pair { samples: of(samples)?, labels: of(labels)?, fingerprint: hash(&bytes) });
+            let labels = labels.into_iter().map(of).collect::<Result<_>>()?;
+            return Ok(Arrays { samples: of(samples)?, labels, fingerprint: hash(&bytes) });
+        }
+        if task.labels.len() > 1 {
+            let what = "has one array, and the samples have several labels";
+            return Err(wrong(path, what, "save all arrays in one file by numpy.savez(file, x=..., y=..., z=...)"));
         }
         let beside: PathBuf = path.with_extension("labels.npy");
         if !beside.exists() {
@@ -120,45 +128,54 @@ impl Pair {
             return Err(wrong(path, what, "save them there, or both in one file by numpy.savez(file, x=..., y=...)"));
         }
         let own = read_file(&beside)?;
-        Ok(Pair {
+        Ok(Arrays {
             samples: (array(path, "", &bytes)?, "the array".to_owned()),
-            labels: (array(&beside, "", &own)?, beside.display().to_string()),
+            labels: vec![(array(&beside, "", &own)?, beside.display().to_string())],
             fingerprint: hash(&bytes).rotate_left(7) ^ hash(&own),
         })
     }
 }
 
-/// Reads the samples of a file. Returns a hash of its bytes.
-pub(super) fn read(task: &TaskConfig, path: &Path, push: Push<'_>) -> Result<u64> {
-    let Pair { samples: (samples, name), labels: (labels, of_labels), fingerprint } = Pair::read(task, path)?;
+/// Refuses labels of another shape than the task's, or of another number than the samples'.
+fn check_labels(task: &TaskConfig, path: &Path, samples: (&Array, &str), labels: (&Array, &str)) -> Result<()> {
+    let ((samples, name), (labels, of_labels)) = (samples, labels);
     if samples.rows != labels.rows {
         let what = format!("{name} has {} rows, {of_labels} has {}", samples.rows, labels.rows);
         return Err(wrong(path, what, "give a label for each sample"));
     }
-    let axes = |array: &Array| array.shape.len();
-    let (caption, tag) = (task.kind == TaskKind::Caption, task.kind == TaskKind::Tag);
-    let expected = if tag || caption { 2 } else { 1 };
-    if axes(&labels) != expected || !labels.integers {
+    let (axes, tag) = (labels.shape.len(), task.kind == TaskKind::Tag);
+    let expected = if tag || task.kind == TaskKind::Caption { 2 } else { 1 };
+    if axes != expected || task.kind == TaskKind::Caption && !labels.integers {
         let (shape, kind) = (labels.shown(), if labels.integers { "whole numbers" } else { "numbers with a fraction" });
         let what = format!("{of_labels} has the shape {shape} and {kind}, the labels of the task {} are ", task.kind);
         let what = what + if expected == 1 { "whole numbers of shape (N)" } else { "whole numbers of shape (N, T)" };
-        let mend = if axes(&labels) == 2 && expected == 1 {
+        let mend = if axes == 2 && expected == 1 {
             "give the number of the class, such as y.argmax(axis=1) of one-hot rows, or learn tags: task.kind = \"tag\""
         } else {
-            "give whole numbers, such as y.astype(\"int64\")"
+            WHOLE
         };
         return Err(wrong(path, what, mend));
     }
-    let tokens = samples.integers && axes(&samples) == 2 && !caption && task.vector.is_none();
-    samples.check(task, path, (&name, tokens))?;
     if tag && samples.shape[1] != labels.width {
         let what = format!("{name} has {} steps a row, {of_labels} has {}", samples.shape[1], labels.width);
         return Err(wrong(path, what, "give a tag for each step; -1 is not scored"));
     }
+    Ok(())
+}
+
+/// Reads the samples of a file. Returns a hash of its bytes.
+pub(super) fn read(task: &TaskConfig, path: &Path, push: Push<'_>) -> Result<u64> {
+    let Arrays { samples: (samples, name), labels, fingerprint } = Arrays::read(task, path)?;
+    let (caption, tag) = (task.kind == TaskKind::Caption, task.kind == TaskKind::Tag);
+    let axes = samples.shape.len();
+    let tokens = samples.integers && axes == 2 && !caption && task.vector.is_none();
+    samples.check(task, path, (&name, tokens))?;
+    for (array, of_labels) in &labels {
+        check_labels(task, path, (&samples, &name), (array, of_labels))?;
+    }
     for row in 0..samples.rows {
-        let own = labels.row(row);
         if caption {
-            let words = token_ids(path, row, own)?;
+            let words = token_ids(path, row, labels[0].0.row(row))?;
             let words: Vec<String> = words.1.iter().map(u32::to_string).collect();
             if words.is_empty() {
                 return Err(wrong_row(path, row, "the caption has no token but padding", "remove the row"));
@@ -167,26 +184,12 @@ pub(super) fn read(task: &TaskConfig, path: &Path, push: Push<'_>) -> Result<u64
             push(row as u64 + 1, Content::Words(words.join(" ")), vector);
             continue;
         }
-        let least = if tag { -1.0 } else { 0.0 };
-        if let Some(label) = own.iter().find(|&&label| !(least..LARGEST).contains(&label)) {
-            let may = if tag {
-                "the numbers of classes, from 0, or -1, which is not scored"
-            } else {
-                "the numbers of classes, from 0"
-            };
-            return Err(wrong_row(
-                path,
-                row,
-                format!("the label {label} is none: labels are {may}"),
-                "mend the labels",
-            ));
-        }
-        let label = if tag { String::new() } else { own[0].to_string() };
-        let mut labels: Vec<i64> = own.iter().map(|&label| label as i64).collect();
+        let mut own: Vec<Vec<f32>> = labels.iter().map(|(labels, _)| labels.row(row).to_vec()).collect();
+        let label = if tag { String::new() } else { own[0][0].to_string() };
         let (tokens, vector) = if tokens {
             let (first, ids) = token_ids(path, row, samples.row(row))?;
             if tag {
-                labels = labels[first..first + ids.len()].to_vec();
+                own.iter_mut().for_each(|labels| *labels = labels[first..first + ids.len()].to_vec());
             }
             (ids, Vec::new())
         } else {
@@ -195,10 +198,39 @@ pub(super) fn read(task: &TaskConfig, path: &Path, push: Push<'_>) -> Result<u64
         if tokens.is_empty() && vector.is_empty() {
             return Err(wrong_row(path, row, "the sample has no token but padding (0)", "remove the row"));
         }
-        let steps = if axes(&samples) == 3 { samples.shape[1] } else { 0 };
-        push(row as u64 + 1, Content::Array { tokens, steps, labels, label }, vector);
+        let steps = if axes == 3 { samples.shape[1] } else { 0 };
+        push(row as u64 + 1, Content::Array { tokens, steps, labels: own, label }, vector);
     }
     Ok(fingerprint)
+}
+
+/// How labels are made whole numbers.
+const WHOLE: &str =
+    "give whole numbers, such as y.astype(\"int64\"), or learn the numbers themselves by loss = \"mean_squared_error\"";
+
+/// The class, by its number, that a label of an array names; `None` where it is not scored. Only steps of a sequence, `tag`, may
+/// be so.
+///
+/// # Errors
+/// What it is instead, and how to mend it.
+pub(super) fn class_of(label: f32, tag: bool) -> Result<Option<usize>, (String, &'static str)> {
+    if label.fract() != 0.0 {
+        return Err((
+            format!("the label {label} is none: the labels are numbers with a fraction, classes whole ones"),
+            WHOLE,
+        ));
+    }
+    match label {
+        -1.0 if tag => Ok(None),
+        label if (0.0..LARGEST).contains(&label) => Ok(Some(label as usize)),
+        _ => {
+            let more = if tag { ", or -1, which is not scored" } else { "" };
+            Err((
+                format!("the label {label} is none: labels are the numbers of classes, from 0{more}"),
+                "mend the labels",
+            ))
+        }
+    }
 }
 
 /// The token ids of a row without the padding before and behind them, and how much was before.

@@ -26,6 +26,8 @@ pub struct BatchOptions {
     pub padding: Side,
     /// Whether there is a target a token rather than one a sample.
     pub sequence: bool,
+    /// Outputs, each with targets of its own.
+    pub outputs: usize,
     /// The seed by which samples are put in another order each epoch; none: they stay in their order, and no word is hidden.
     pub shuffle: Option<u64>,
     /// How often words are hidden: [`crate::config::TaskConfig::word_dropout`].
@@ -110,11 +112,11 @@ impl Batches for SampleBatches<'_> {
         self.options.rows
     }
     fn targets(&self, steps: usize) -> usize {
-        if self.options.sequence { steps * self.options.rows } else { self.options.rows }
+        self.options.outputs * if self.options.sequence { steps * self.options.rows } else { self.options.rows }
     }
     /// Rows that the last batch lacks are padding and are not scored.
     fn batch(&self, epoch: u64, index: u64, inputs: &mut [u32], targets: &mut [u32]) -> Result<usize> {
-        let BatchOptions { rows, steps, fixed, padding, sequence, shuffle, word_dropout } = self.options;
+        let BatchOptions { rows, steps, fixed, padding, sequence, outputs, shuffle, word_dropout } = self.options;
         let chosen = self.of_batch(epoch, index);
         let longest = chosen.iter().map(|&sample| self.samples[sample].tokens.len()).max().unwrap_or(0);
         let steps = if fixed { steps } else { longest.max(1) };
@@ -135,10 +137,13 @@ impl Batches for SampleBatches<'_> {
                     _ => token,
                 };
             }
-            if sequence {
-                own.iter().enumerate().for_each(|(i, &target)| targets[(first + i) * rows + n] = target);
-            } else {
-                targets[n] = own[0];
+            let of_output = targets[..count].chunks_exact_mut(count / outputs).zip(own.chunks(own.len() / outputs));
+            for (targets, own) in of_output {
+                if sequence {
+                    own.iter().enumerate().for_each(|(i, &target)| targets[(first + i) * rows + n] = target);
+                } else {
+                    targets[n] = own[0];
+                }
             }
         }
         Ok(steps)

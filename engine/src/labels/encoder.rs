@@ -24,7 +24,8 @@ use crate::corpus::IGNORE;
 use crate::error::{Error, Result};
 use crate::text::{PrepareOptions, WordIndex, truncate};
 
-use super::{Content, Record, Records};
+use super::arrays::class_of;
+use super::{Content, Record, Records, Word};
 
 /// The file of a run that keeps its encoder.
 pub const TASK: &str = "task.json";
@@ -37,7 +38,8 @@ const FORMAT: u32 = 1;
 pub struct Sample {
     /// Its tokens.
     pub tokens: Vec<u32>,
-    /// Its class or next word alone, or a target a token, [`IGNORE`] where none is scored.
+    /// Its class or next word alone, or a target a token, [`IGNORE`] where none is scored. Of several outputs those of each in turn;
+    /// a number is the bits of an f32.
     pub targets: Vec<u32>,
     /// What a caption is of, or the numbers of all steps of a row of an array; empty of others.
     pub vector: Vec<f32>,
@@ -53,6 +55,51 @@ struct Arrays {
     steps: usize,
 }
 
+/// What one output of a model is learned from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Labels {
+    /// What the configuration calls it, where it names several.
+    pub name: String,
+    /// The classes in their order; none where the labels are numbers, or words of the texts.
+    pub classes: Vec<String>,
+}
+
+/// [`Encoder::outputs`] as a run keeps them: the classes alone where there is one output.
+mod stored {
+    use super::Labels;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        One(Vec<String>),
+        Several(Vec<Labels>),
+    }
+
+    pub(super) fn one() -> Vec<Labels> {
+        vec![Labels::default()]
+    }
+
+    pub(super) fn is_plain(outputs: &[Labels]) -> bool {
+        outputs == one()
+    }
+
+    pub(super) fn serialize<S: Serializer>(outputs: &[Labels], serializer: S) -> Result<S::Ok, S::Error> {
+        match outputs {
+            [one] => one.classes.serialize(serializer),
+            several => several.serialize(serializer),
+        }
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Vec<Labels>, D::Error> {
+        Ok(match Stored::deserialize(deserializer)? {
+            Stored::One(classes) => vec![Labels { name: String::new(), classes }],
+            Stored::Several(outputs) => outputs,
+        })
+    }
+}
+
 /// Stands for a step of numbers, which has no token.
 const STEP: u32 = 1;
 
@@ -62,8 +109,11 @@ const STEP: u32 = 1;
 pub struct Encoder {
     format: u32,
     kind: TaskKind,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    classes: Vec<String>,
+    #[serde(rename = "classes", default = "stored::one", skip_serializing_if = "stored::is_plain", with = "stored")]
+    outputs: Vec<Labels>,
+    /// Whether the labels of the one output are numbers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    numbers: bool,
     words: WordIndex,
     /// Words of the longest training text, or of the longest that is let be; 0 of sentences.
     #[serde(default)]
@@ -85,21 +135,26 @@ impl Encoder {
     /// [`Error::Usage`] where there are fewer than two classes or no words; [`Error::Input`] with file and line where a label is
     /// none of `task.classes`.
     pub fn new(task: &TaskConfig, records: &Records, train: &[bool]) -> Result<Encoder> {
+        Encoder::with_numbers(task, records, train, &[])
+    }
+
+    /// The same, where `numbers` says of outputs whether their labels are numbers rather than classes.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_numbers(task: &TaskConfig, records: &Records, train: &[bool], numbers: &[bool]) -> Result<Encoder> {
         let arrays = Arrays::of(task, records)?;
-        let mut classes = task.classes.clone();
-        if let (true, Some(_)) = (classes.is_empty(), arrays) {
-            let most =
-                records.records.iter().filter_map(|record| record.content.array()?.2.iter().max().copied()).max();
-            classes = (0..=most.unwrap_or(0)).map(|class| class.to_string()).collect();
-        }
-        if classes.is_empty() {
-            let labels = records.records.iter().flat_map(|record| record.content.labels());
-            classes = labels.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect();
-        }
-        if classes.len() < 2 && task.kind.has_labels() {
-            return Err(Error::usage(format!("all samples are of one class, `{}`", classes.concat()))
-                .mend("give samples of two classes at least, or choose another column by task.label"));
-        }
+        let is_number = |o: usize| numbers.get(o).copied().unwrap_or(false);
+        let outputs = (0..task.labels.len().max(1)).map(|o| {
+            let name = task.labels.get(o).cloned().unwrap_or_default();
+            let classes = match task.kind.has_labels() && !is_number(o) {
+                true => classes(task, records, o)?,
+                false => Vec::new(),
+            };
+            Ok(Labels { name, classes })
+        });
+        let outputs = outputs.collect::<Result<Vec<_>>>()?;
+        let numbers = outputs.len() == 1 && is_number(0);
         let prepare = task.prepare.clone();
         let chosen =
             || records.records.iter().zip(train).filter(|(_, train)| **train).map(|(record, _)| &record.content);
@@ -126,7 +181,7 @@ impl Encoder {
             (_, most) => most,
         };
         let characters = characters.into_iter().collect();
-        Ok(Encoder { format: FORMAT, kind: task.kind, classes, words, longest, characters, arrays, prepare })
+        Ok(Encoder { format: FORMAT, kind: task.kind, outputs, numbers, words, longest, characters, arrays, prepare })
     }
 
     /// The encoder that a run keeps.
@@ -138,7 +193,9 @@ impl Encoder {
         if encoder.format != FORMAT {
             return Err(format!("has format {}, this version reads format {FORMAT}", encoder.format));
         }
-        let labels = encoder.classes.len() >= 2 || !task.kind.has_labels();
+        let labels = !task.kind.has_labels()
+            || encoder.outputs.len() == task.labels.len().max(1)
+                && (0..encoder.outputs.len()).all(|o| encoder.outputs[o].classes.len() >= 2 || encoder.is_number(o));
         if encoder.kind != task.kind || !labels || encoder.words.is_empty() && encoder.arrays.is_none() {
             return Err("does not belong to this run's configuration".to_owned());
         }
@@ -158,9 +215,9 @@ impl Encoder {
     pub fn kind(&self) -> TaskKind {
         self.kind
     }
-    /// The classes in their order.
+    /// The classes of the first output in their order.
     pub fn classes(&self) -> &[String] {
-        &self.classes
+        &self.outputs[0].classes
     }
     /// The words of the training samples.
     pub fn words(&self) -> &WordIndex {
@@ -220,14 +277,31 @@ impl Encoder {
         }
     }
 
-    /// What a target may be: less than this.
+    /// What each output is learned from.
+    pub fn outputs(&self) -> &[Labels] {
+        &self.outputs
+    }
+
+    /// Whether the labels of an output are numbers.
+    pub fn is_number(&self, output: usize) -> bool {
+        let named = self.outputs.len() > 1 && self.outputs[output].classes.is_empty();
+        self.numbers || named
+    }
+
+    /// What a target of each output may be: less than this; 1 of numbers.
+    pub fn all_targets(&self) -> Vec<usize> {
+        let of = |o: usize| if self.is_number(o) { 1 } else { self.outputs[o].classes.len() };
+        if self.kind.has_labels() { (0..self.outputs.len()).map(of).collect() } else { vec![self.vocabulary()] }
+    }
+
+    /// What a target of the first output may be: less than this.
     pub fn targets(&self) -> usize {
-        if self.kind.has_labels() { self.classes.len() } else { self.vocabulary() }
+        self.all_targets()[0]
     }
 
     /// What a target is called: a class or a word; nothing for padding, and for the tokens around a caption.
     pub fn name(&self, target: u32) -> &str {
-        let class = self.classes.get(target as usize).map(String::as_str);
+        let class = self.classes().get(target as usize).map(String::as_str);
         class.or_else(|| self.words.word(target)).unwrap_or_default()
     }
 
@@ -311,15 +385,42 @@ impl Encoder {
     ///
     /// # Errors
     /// [`Error::Input`] with file and line where it is none of the model's.
-    fn class(&self, label: &str, wrong: impl FnOnce(String) -> Error) -> Result<u32> {
-        match self.classes.iter().position(|class| class == label) {
+    fn class(&self, output: usize, label: &str, wrong: impl FnOnce(String) -> Error) -> Result<u32> {
+        let classes = &self.outputs[output].classes;
+        match classes.iter().position(|class| class == label) {
             Some(place) => Ok(place as u32),
             None => {
-                let shown: Vec<&str> = self.classes.iter().take(20).map(String::as_str).collect();
-                let more = if self.classes.len() > shown.len() { ", ..." } else { "" };
+                let shown: Vec<&str> = classes.iter().take(20).map(String::as_str).collect();
+                let more = if classes.len() > shown.len() { ", ..." } else { "" };
                 Err(wrong(format!("the label `{label}` is none of the model's"))
                     .mend(format!("the model has {}{more}; mend the label, or train with it", shown.join(", "))))
             }
+        }
+    }
+
+    /// The target that a label of an output is: a class, or the bits of a number.
+    fn target(&self, output: usize, label: &str, wrong: impl FnOnce(String) -> Error) -> Result<u32> {
+        if !self.is_number(output) {
+            return self.class(output, label, wrong);
+        }
+        match label.parse::<f32>().ok().filter(|number| number.is_finite()) {
+            Some(number) => Ok(number.to_bits()),
+            None => Err(wrong(format!("the label `{label}` is no number")).mend(
+                "the output's loss is mean_squared_error, whose labels are numbers; choose another column or loss",
+            )),
+        }
+    }
+
+    /// The target that a label of an array is.
+    fn array_target(&self, output: usize, label: f32, wrong: impl Fn(String) -> Error) -> Result<u32> {
+        if self.is_number(output) {
+            return Ok(label.to_bits());
+        }
+        match class_of(label, self.kind == TaskKind::Tag).map_err(|(what, mend)| wrong(what).mend(mend))? {
+            Some(class) if class < self.outputs[output].classes.len() => Ok(class as u32),
+            // One of a class that nothing is known of is told by its number.
+            Some(class) => self.class(output, &format!("number {class}"), wrong),
+            None => Ok(IGNORE),
         }
     }
 
@@ -339,16 +440,21 @@ impl Encoder {
     /// [`Error::Input`] with file and line where a label, or a word of a caption, is none of the model's.
     pub fn samples_of(&self, records: &Records, record: &Record, samples: &mut Vec<Sample>) -> Result<()> {
         match &record.content {
-            Content::Text { text, label } => {
-                let class = self.class(label, |what| records.wrong(record, record.line, what))?;
-                samples.push(Sample { tokens: self.text(text), targets: vec![class], ..Sample::default() });
+            Content::Text { text, labels } => {
+                let target = |(o, label): (usize, &String)| {
+                    self.target(o, label, |what| records.wrong(record, record.line, what))
+                };
+                let targets = labels.iter().enumerate().map(target).collect::<Result<Vec<u32>>>()?;
+                samples.push(Sample { tokens: self.text(text), targets, ..Sample::default() });
             }
             Content::Sentence(words) => {
-                let tokens = self.sentence(words.iter().map(|(word, ..)| word.as_str()));
-                let mut targets = vec![IGNORE; tokens.len()];
-                let places = tokens.iter().zip(&mut targets).filter(|(token, _)| self.is_word(**token));
-                for ((_, tag, line), (_, target)) in words.iter().zip(places) {
-                    *target = self.class(tag, |what| records.wrong(record, *line, what))?;
+                let tokens = self.sentence(words.iter().map(|word| word.text.as_str()));
+                let mut targets = vec![IGNORE; self.outputs.len() * tokens.len()];
+                for (o, targets) in targets.chunks_exact_mut(tokens.len().max(1)).enumerate() {
+                    let places = tokens.iter().zip(targets).filter(|(token, _)| self.is_word(**token));
+                    for (Word { tags, line, .. }, (_, target)) in words.iter().zip(places) {
+                        *target = self.target(o, &tags[o], |what| records.wrong(record, *line, what))?;
+                    }
                 }
                 samples.push(Sample { tokens, targets, ..Sample::default() });
             }
@@ -359,13 +465,8 @@ impl Encoder {
                         "give samples like those of the training; task.prepare.num_words sets how many ids there are",
                     )
                 })?;
-                let target = |&label: &i64| match usize::try_from(label) {
-                    Ok(class) if class < self.classes.len() => Ok(class as u32),
-                    // One of a class that nothing is known of is told by its number.
-                    Ok(class) => self.class(&format!("number {class}"), wrong),
-                    Err(_) => Ok(IGNORE),
-                };
-                let targets = labels.iter().map(target).collect::<Result<Vec<u32>>>()?;
+                let each = labels.iter().enumerate().flat_map(|(o, own)| own.iter().map(move |&label| (o, label)));
+                let targets = each.map(|(o, label)| self.array_target(o, label, wrong)).collect::<Result<_>>()?;
                 samples.push(Sample { tokens, targets, vector: record.vector.clone() });
             }
             Content::Words(text) if self.kind == TaskKind::Caption => {
@@ -400,14 +501,42 @@ impl Encoder {
     pub fn hash(&self) -> u64 {
         let words: String = self.words.iter().map(|(word, count)| format!("{word}\t{count}\n")).collect();
         let rest: String = self
-            .classes
+            .outputs
             .iter()
+            .flat_map(|output| &output.classes)
             .map(|class| format!("{class}\n"))
             .chain(self.characters.iter().map(char::to_string))
             .chain(self.arrays.map(|arrays| format!("{} {}", arrays.vocabulary, arrays.steps)))
             .collect();
         u64::from(crc32c::crc32c(words.as_bytes())) << 32 | u64::from(crc32c::crc32c(rest.as_bytes()))
     }
+}
+
+/// The classes of an output, in their order.
+fn classes(task: &TaskConfig, records: &Records, output: usize) -> Result<Vec<String>> {
+    let mut classes = task.classes.clone();
+    if classes.is_empty() {
+        let mut most: Option<f32> = None;
+        for record in &records.records {
+            let Some((.., labels)) = record.content.array() else { continue };
+            for &label in &labels[output] {
+                let wrong = |(what, mend): (String, &str)| records.wrong(record, record.line, what).mend(mend);
+                class_of(label, task.kind == TaskKind::Tag).map_err(wrong)?;
+                most = Some(most.map_or(label, |most| most.max(label)));
+            }
+        }
+        classes = most.map_or_else(Vec::new, |most| (0..=most.max(0.0) as u32).map(|c| c.to_string()).collect());
+    }
+    if classes.is_empty() {
+        let labels = records.records.iter().flat_map(|record| record.content.labels(output));
+        classes = labels.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect();
+    }
+    if classes.len() < 2 {
+        let label = task.labels.get(output).map_or_else(String::new, |name| format!(" by the label `{name}`"));
+        return Err(Error::usage(format!("all samples are of one class{label}, `{}`", classes.concat()))
+            .mend("give samples of two classes at least, or choose another column by task.label"));
+    }
+    Ok(classes)
 }
 
 impl Arrays {
@@ -420,8 +549,7 @@ impl Arrays {
                 Error::usage("some samples are rows of arrays and some are texts").mend("give files of one kind")
             );
         }
-        let other =
-            |(tokens, of_steps, _): (&[u32], usize, &[i64])| tokens.is_empty() != first.is_empty() || of_steps != steps;
+        let other = |(tokens, of_steps, _): OfArray<'_>| tokens.is_empty() != first.is_empty() || of_steps != steps;
         if rows.clone().any(other) {
             return Err(Error::usage("the arrays of the files have different axes").mend("give files of one kind"));
         }
@@ -435,24 +563,27 @@ impl Arrays {
     }
 }
 
+/// Tokens, steps and labels of a row of an array.
+type OfArray<'a> = (&'a [u32], usize, &'a [Vec<f32>]);
+
 impl Content {
     /// Tokens, steps and labels of a row of an array.
-    pub(super) fn array(&self) -> Option<(&[u32], usize, &[i64])> {
+    pub(super) fn array(&self) -> Option<OfArray<'_>> {
         match self {
             Content::Array { tokens, steps, labels, .. } => Some((tokens, *steps, labels)),
             _ => None,
         }
     }
 
-    /// Its labels.
-    pub fn labels(&self) -> impl Iterator<Item = &str> {
+    /// Its labels of an output.
+    pub fn labels(&self, output: usize) -> impl Iterator<Item = &str> {
         let (one, many) = match self {
-            Content::Text { label, .. } => (Some(label.as_str()), &[][..]),
+            Content::Text { labels, .. } => (labels.get(output).map(String::as_str), &[][..]),
             Content::Array { label, .. } => (Some(label.as_str()).filter(|label| !label.is_empty()), &[][..]),
             Content::Sentence(words) => (None, words.as_slice()),
             Content::Words(_) => (None, &[][..]),
         };
-        one.into_iter().chain(many.iter().map(|(_, tag, _)| tag.as_str()))
+        one.into_iter().chain(many.iter().filter_map(move |word| word.tags.get(output)).map(String::as_str))
     }
 
     /// The text, of what is no sentence of single words.
@@ -469,7 +600,7 @@ impl Content {
             Content::Text { .. } | Content::Words(_) | Content::Array { .. } => &[][..],
             Content::Sentence(words) => words.as_slice(),
         };
-        words.iter().map(|(word, ..)| word.as_str())
+        words.iter().map(|word| word.text.as_str())
     }
 
     /// What two samples share that are the same text once they are prepared.
@@ -480,8 +611,8 @@ impl Content {
                 key.push_str(word);
                 key.push('\n');
             }),
-            Content::Sentence(words) => words.iter().for_each(|(word, ..)| {
-                key.push_str(&prepare.clean(word));
+            Content::Sentence(words) => words.iter().for_each(|word| {
+                key.push_str(&prepare.clean(&word.text));
                 key.push('\n');
             }),
             Content::Array { tokens, .. } => tokens.iter().for_each(|token| key.push_str(&format!("{token} "))),

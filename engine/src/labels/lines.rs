@@ -33,7 +33,7 @@ pub(super) fn read(task: &TaskConfig, path: &Path, text: &str, push: Push<'_>) -
             continue;
         }
         let vector = vectors.as_ref().map_or_else(Vec::new, |array| scaled(array.row(place), task.vector_scale));
-        sample(task, path, Row { line: place as u64 + 1, label: None, text: line, vector }, push)?;
+        sample(task, path, Row { line: place as u64 + 1, labels: Vec::new(), text: line, vector }, push)?;
     }
     Ok(hash)
 }

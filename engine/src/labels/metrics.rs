@@ -130,20 +130,77 @@ pub struct TagScores {
     pub known_accuracy: f64,
 }
 
+/// Numbers beside what is true.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct NumberScores {
+    /// How many there are.
+    pub count: u64,
+    /// The mean of the squared errors: the loss.
+    pub mean_squared_error: f64,
+    /// The mean of the errors' magnitudes.
+    pub mean_absolute_error: f64,
+    /// 1 - the squared errors' sum by that of what always says the mean; 0 where all numbers are the same.
+    pub r2: f64,
+}
+
+impl NumberScores {
+    /// The scores of pairs of a prediction and what is true.
+    fn new(pairs: &[(f64, f64)]) -> NumberScores {
+        let over = |sum: f64| sum / pairs.len().max(1) as f64;
+        let mean = over(pairs.iter().map(|(_, truth)| truth).sum());
+        let squares: f64 = pairs.iter().map(|(y, truth)| (y - truth).powi(2)).sum();
+        let around: f64 = pairs.iter().map(|(_, truth)| (truth - mean).powi(2)).sum();
+        NumberScores {
+            count: pairs.len() as u64,
+            mean_squared_error: over(squares),
+            mean_absolute_error: over(pairs.iter().map(|(y, truth)| (y - truth).abs()).sum()),
+            r2: if around > 0.0 { 1.0 - squares / around } else { 0.0 },
+        }
+    }
+
+    /// Scores an output whose labels are numbers.
+    pub fn of(encoder: &Encoder, output: usize, samples: &[Sample], predictions: &Predictions) -> NumberScores {
+        let mut pairs = Vec::new();
+        for (place, sample) in samples.iter().enumerate() {
+            let predicted = predicted(encoder, output, sample).zip(predictions.probabilities(place));
+            let scored = predicted.filter(|((_, target), _)| *target != IGNORE);
+            pairs.extend(scored.map(|((_, t), row)| (f64::from(row[0]), f64::from(f32::from_bits(t)))));
+        }
+        NumberScores::new(&pairs)
+    }
+}
+
+/// The targets of an output that there are predictions for, with the place of the token of each: one for each word of a sentence, and
+/// for each step of a row that is tagged.
+fn predicted<'a>(encoder: &'a Encoder, output: usize, sample: &'a Sample) -> impl Iterator<Item = (usize, u32)> + 'a {
+    let tags = encoder.kind() == TaskKind::Tag;
+    let is_word = |at: usize| sample.tokens.get(at).is_some_and(|&token| encoder.is_word(token));
+    let each = sample.targets.len() / encoder.outputs().len();
+    let own = sample.targets[output * each..][..each].iter().copied().enumerate();
+    own.filter(move |&(at, _)| !tags || is_word(at))
+}
+
 impl Scored {
-    /// Scores predictions of samples.
+    /// Scores predictions of samples by the first output.
     pub fn new(encoder: &Encoder, samples: &[Sample], predictions: &Predictions, threshold: f32) -> Scored {
-        let mut confusion = Confusion::new(encoder.classes());
+        Scored::of(encoder, 0, samples, (predictions, threshold))
+    }
+
+    /// Scores an output whose labels are classes.
+    pub fn of(
+        encoder: &Encoder,
+        output: usize,
+        samples: &[Sample],
+        (predictions, threshold): (&Predictions, f32),
+    ) -> Scored {
+        let mut confusion = Confusion::new(&encoder.outputs()[output].classes);
         let (mut nats, mut unknown, mut right) = (0.0, [0u64; 2], [0u64; 2]);
         let mut words = false;
         for (place, sample) in samples.iter().enumerate() {
-            // There is a prediction for each word of a sentence, and for each step of a row that is tagged.
             let tags = encoder.kind() == TaskKind::Tag;
-            let is_word = |at: usize| sample.tokens.get(at).is_some_and(|&token| encoder.is_word(token));
-            let predicted = sample.targets.iter().enumerate().filter(|&(at, _)| !tags || is_word(at));
             let rows = predictions.probabilities(place).zip(predictions.of(place, threshold));
-            for ((at, &target), (row, prediction)) in predicted.zip(rows).filter(|((_, target), _)| **target != IGNORE)
-            {
+            let predicted = predicted(encoder, output, sample).zip(rows);
+            for ((at, target), (row, prediction)) in predicted.filter(|((_, target), _)| *target != IGNORE) {
                 confusion.add(target, prediction.class);
                 nats -= f64::from(row[target as usize]).max(f64::MIN_POSITIVE).ln();
                 if tags && !encoder.is_of_arrays() {
@@ -224,6 +281,16 @@ mod tests {
         ham                 90      2
         spam                 3      5
         ");
+    }
+
+    #[test]
+    fn numbers_are_scored_by_their_errors() {
+        let scores = NumberScores::new(&[(1.0, 2.0), (3.0, 3.0), (7.0, 4.0)]);
+        assert_eq!((scores.count, scores.mean_squared_error), (3, 10.0 / 3.0));
+        assert_eq!(scores.mean_absolute_error, 4.0 / 3.0);
+        assert_eq!(scores.r2, 1.0 - 10.0 / 2.0);
+        assert_eq!(NumberScores::new(&[(1.0, 2.0), (1.0, 2.0)]).r2, 0.0);
+        assert_eq!(NumberScores::new(&[]), NumberScores::default());
     }
 
     #[test]

@@ -24,9 +24,9 @@ mod words;
 pub use arrays::read_array;
 pub use batches::{BatchOptions, SampleBatches};
 pub use captions::{Caption, Search, captions, exact};
-pub use encoder::{Encoder, Sample, TASK};
+pub use encoder::{Encoder, Labels, Sample, TASK};
 pub use lines::read_vectors;
-pub use metrics::{ClassScore, Confusion, Scored, TagScores, best_threshold};
+pub use metrics::{ClassScore, Confusion, NumberScores, Scored, TagScores, best_threshold};
 pub use next::{NextWord, WordDecoder};
 pub(crate) use npy::header as npy_header;
 pub use npy::{Array, parse_npy, read_npy};
@@ -57,17 +57,17 @@ pub struct Record {
 }
 
 /// A text and its labels.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Content {
-    /// A text of one class.
+    /// A text with a label for each output.
     Text {
         /// The text.
         text: String,
-        /// Its class.
-        label: String,
+        /// Its labels.
+        labels: Vec<String>,
     },
-    /// A sentence with a tag a word: (word, tag, line).
-    Sentence(Vec<(String, String, u64)>),
+    /// A sentence whose words have tags.
+    Sentence(Vec<Word>),
     /// A text whose own words are learned.
     Words(String),
     /// A row of an array.
@@ -76,11 +76,22 @@ pub enum Content {
         tokens: Vec<u32>,
         /// Steps of the numbers; 0: they are one vector, or there are none.
         steps: usize,
-        /// Its class alone, or one a step, -1 where none is scored.
-        labels: Vec<i64>,
+        /// For each output its label alone, or one a step: the number of a class, -1 where none is scored, or any number.
+        labels: Vec<Vec<f32>>,
         /// Its class, of a row that has one.
         label: String,
     },
+}
+
+/// A word of a sentence that is tagged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word {
+    /// The word as it stands.
+    pub text: String,
+    /// A tag for each output.
+    pub tags: Vec<String>,
+    /// Its line.
+    pub line: u64,
 }
 
 /// Labelled samples from files.

@@ -18,7 +18,7 @@ pub struct Prediction {
     pub probability: f32,
 }
 
-/// The probabilities of every class for each sample: one row a text, or one a word of a sentence.
+/// What one output says of each sample: the probabilities of every class, or a number, one row a text, or one a word of a sentence.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Predictions {
     classes: usize,
@@ -53,7 +53,7 @@ fn decide(row: &[f32], threshold: f32) -> Prediction {
     Prediction { class: class as u32, probability: row[class] }
 }
 
-/// Predicts samples; their targets have no part in it. `options.shuffle` has none either.
+/// Predicts samples, and gives what each output says of them; their targets have no part in it. `options.shuffle` has none either.
 ///
 /// # Errors
 /// What the batches return.
@@ -65,18 +65,21 @@ pub fn predict(
     encoder: &Encoder,
     samples: &[Sample],
     options: BatchOptions,
-) -> Result<Predictions> {
-    let classes = encoder.targets();
+) -> Result<Vec<Predictions>> {
     let batches = SampleBatches::new(samples, encoder, BatchOptions { shuffle: None, ..options });
     let (rows, most) = (options.rows, options.steps);
-    let (mut inputs, mut targets) = (vec![0; rows * most], vec![IGNORE; rows * most]);
+    let (mut inputs, mut targets) = (vec![0; rows * most], vec![IGNORE; batches.targets(most)]);
     let mut vectors = vec![0.0; rows * batches.width()];
     let mut state = network.new_state(rows);
     let words = |sample: &Sample| match encoder.kind() {
         TaskKind::Tag => sample.tokens.iter().filter(|&&token| encoder.is_word(token)).count(),
         _ => 1,
     };
-    let mut of_sample: Vec<Vec<f32>> = samples.iter().map(|sample| vec![0.0; classes * words(sample)]).collect();
+    let empty = |classes: usize| {
+        let of_sample = samples.iter().map(|sample| vec![0.0; classes * words(sample)]).collect();
+        Predictions { classes, of_sample }
+    };
+    let mut outputs: Vec<Predictions> = encoder.all_targets().into_iter().map(empty).collect();
     // The place of each word among the words of its sentence.
     let mut places = vec![usize::MAX; rows * most];
     for index in 0..batches.batches() {
@@ -95,19 +98,18 @@ pub fn predict(
         let vectors = [vectors.as_slice()];
         let vectors = &vectors[..usize::from(batches.width() > 0)];
         let inputs = if batches.takes_tokens() { inputs } else { &[] };
-        network.predict_each(
-            &Batch { steps, rows, inputs, vectors, ..Batch::default() },
-            &mut state,
-            |t, n, logits| {
-                let Some(&sample) = chosen.get(n) else { return };
-                let place = places[t * rows + n];
-                if place != usize::MAX {
-                    probabilities(logits, &mut of_sample[sample][place * classes..][..classes]);
-                }
-            },
-        );
+        let batch = Batch { steps, rows, inputs, vectors, ..Batch::default() };
+        network.predict_outputs(&batch, &mut state, |o, t, n, logits| {
+            let Some(&sample) = chosen.get(n) else { return };
+            let place = places[t * rows + n];
+            if place != usize::MAX {
+                let Predictions { classes, of_sample } = &mut outputs[o];
+                let row = &mut of_sample[sample][place * *classes..][..*classes];
+                if encoder.is_number(o) { row[0] = logits[0] } else { probabilities(logits, row) }
+            }
+        });
     }
-    Ok(Predictions { classes, of_sample })
+    Ok(outputs)
 }
 
 /// The softmax of a row of logits, or of one logit the sigmoid: its complement, then itself.

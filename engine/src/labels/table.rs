@@ -41,11 +41,11 @@ struct Rows<'a> {
     columns: Option<Columns>,
 }
 
-/// Fields of the first row, and the places of the label, where there is one, and of the text among them.
-#[derive(Clone, Copy)]
+/// Fields of the first row, and the places of the labels, where there are any, and of the text among them.
+#[derive(Clone)]
 struct Columns {
     count: usize,
-    label: Option<usize>,
+    labels: Vec<usize>,
     text: usize,
 }
 
@@ -55,18 +55,19 @@ impl<'a> Rows<'a> {
     }
 
     fn row(&mut self, line: u64, fields: &[&str], push: Push<'_>) -> Result<()> {
-        let columns = match self.columns {
+        let columns = match &self.columns {
             Some(columns) => columns,
             None => {
                 let columns = self.columns(line, fields)?;
-                self.columns = Some(columns);
+                let columns = self.columns.insert(columns);
                 if self.task.header {
                     return Ok(());
                 }
                 columns
             }
         };
-        let Columns { count, label, text } = columns;
+        let (count, text) = (columns.count, columns.text);
+        let labels: Vec<usize> = columns.labels.clone();
         if fields.len() != count {
             let what = format!("the row has {} fields, the first row has {count}", fields.len());
             return Err(Error::input_at(self.path, At::Line(line), what)
@@ -79,20 +80,28 @@ impl<'a> Rows<'a> {
         } else {
             Vec::new()
         };
-        let row = Row { line, label: label.map(|label| fields[label]), text: fields[text], vector };
+        let labels = labels.into_iter().map(|label| fields.get(label).copied().unwrap_or_default()).collect();
+        let row = Row { line, labels, text: fields[text], vector };
         sample(self.task, self.path, row, push)
     }
 
     fn columns(&self, line: u64, fields: &[&str]) -> Result<Columns> {
         let header = self.task.header.then_some(fields);
-        let column = |key, given: &Option<String>, usual: [&str; 2]| {
-            let name = given.as_deref().unwrap_or(usual[usize::from(header.is_none())]);
+        let column = |key, given: Option<&str>, usual: [&str; 2]| {
+            let name = given.unwrap_or(usual[usize::from(header.is_none())]);
             self.column(line, key, name, header, fields.len())
         };
-        let labels = self.task.kind.has_labels();
-        let label = labels.then(|| column("label", &self.task.label, ["label", "0"])).transpose()?;
-        let text = column("text", &self.task.text, ["text", if labels { "1" } else { "0" }])?;
-        Ok(Columns { count: fields.len(), label, text })
+        let has_labels = self.task.kind.has_labels();
+        let labels = match self.task.label_columns() {
+            _ if !has_labels => Vec::new(),
+            columns => {
+                let key = if self.task.labels.is_empty() { "label" } else { "labels" };
+                let place = |given: Option<&str>| column(key, given, ["label", "0"]);
+                columns.into_iter().map(place).collect::<Result<_>>()?
+            }
+        };
+        let text = column("text", self.task.text.as_deref(), ["text", if has_labels { "1" } else { "0" }])?;
+        Ok(Columns { count: fields.len(), labels, text })
     }
 
     /// A number of a vector.
@@ -127,8 +136,11 @@ impl<'a> Rows<'a> {
 }
 
 fn json_lines(task: &TaskConfig, path: &Path, text: &str, push: Push<'_>) -> Result<()> {
-    let keys = [&task.label, &task.text].map(|key| key.as_deref());
-    let (label, content) = (keys[0].unwrap_or("label"), keys[1].unwrap_or("text"));
+    let labels: Vec<&str> = match task.kind.has_labels() {
+        true => task.label_columns().into_iter().map(|label| label.unwrap_or("label")).collect(),
+        false => Vec::new(),
+    };
+    let content = task.text.as_deref().unwrap_or("text");
     for (line, row) in (1..).zip(text.lines()).filter(|(_, row)| !row.trim().is_empty()) {
         let wrong = |what: String| Error::input_at(path, At::Line(line), what);
         let object: serde_json::Value =
@@ -143,8 +155,9 @@ fn json_lines(task: &TaskConfig, path: &Path, text: &str, push: Push<'_>) -> Res
             TaskKind::Caption => json_vector(task, &object).map_err(&wrong)?,
             _ => Vec::new(),
         };
-        let label = task.kind.has_labels().then(|| field(label)).transpose()?;
-        let row = Row { line, label: label.as_deref(), text: &field(content)?, vector };
+        let own = labels.iter().map(|label| field(label)).collect::<Result<Vec<String>>>()?;
+        let labels = own.iter().map(String::as_str).collect();
+        let row = Row { line, labels, text: &field(content)?, vector };
         sample(task, path, row, push)?;
     }
     Ok(())
@@ -168,14 +181,14 @@ pub(super) fn json_vector(task: &TaskConfig, object: &serde_json::Value) -> Resu
 /// A row whose fields were found.
 pub(super) struct Row<'a> {
     pub(super) line: u64,
-    pub(super) label: Option<&'a str>,
+    pub(super) labels: Vec<&'a str>,
     pub(super) text: &'a str,
     pub(super) vector: Vec<f32>,
 }
 
 /// Hands on what a row says, unless its text is one that is dropped.
 pub(super) fn sample(task: &TaskConfig, path: &Path, row: Row<'_>, push: Push<'_>) -> Result<()> {
-    let Row { line, label, text, vector } = row;
+    let Row { line, labels, text, vector } = row;
     if task.drop.iter().any(|value| value == text) {
         return Ok(());
     }
@@ -185,10 +198,13 @@ pub(super) fn sample(task: &TaskConfig, path: &Path, row: Row<'_>, push: Push<'_
             empty("the text is empty").mend("remove the row, or leave such rows out by --set task.drop='[\"\"]'")
         );
     }
-    let content = match label.map(str::trim) {
-        Some("") => return Err(empty("the label is empty").mend("give the row a label, or remove it")),
-        Some(label) => Content::Text { text: text.to_owned(), label: label.to_owned() },
-        None => Content::Words(text.to_owned()),
+    let labels: Vec<String> = labels.into_iter().map(|label| label.trim().to_owned()).collect();
+    if labels.iter().any(String::is_empty) {
+        return Err(empty("the label is empty").mend("give the row a label, or remove it"));
+    }
+    let content = match labels.is_empty() {
+        false => Content::Text { text: text.to_owned(), labels },
+        true => Content::Words(text.to_owned()),
     };
     push(line, content, vector);
     Ok(())

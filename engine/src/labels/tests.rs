@@ -25,7 +25,7 @@ fn refused(task: &TaskConfig, name: &str, contents: impl AsRef<[u8]>) -> String 
 
 fn texts(records: &Records) -> Vec<(u64, String, String)> {
     let one = |record: &Record| match &record.content {
-        Content::Text { text, label } => (record.line, label.clone(), text.clone()),
+        Content::Text { text, labels } => (record.line, labels.concat(), text.clone()),
         _ => panic!("no class"),
     };
     records.records.iter().map(one).collect()
@@ -174,12 +174,12 @@ fn sentences_are_read_from_conllu() {
     );
     let records = read(&tags(), "x.conllu", &text).unwrap();
     let found: Vec<Vec<&str>> =
-        records.records.iter().map(|r| r.content.words().chain(r.content.labels()).collect()).collect();
+        records.records.iter().map(|r| r.content.words().chain(r.content.labels(0)).collect()).collect();
     assert_eq!(found, [vec!["He", "do", "n't", "PRON", "AUX", "PART"], vec!["Stop", "VERB"]]);
     assert_eq!(records.records.iter().map(|r| r.line).collect::<Vec<_>>(), [2, 8]);
     let xpos = TaskConfig { label: Some("xpos".into()), ..tags() };
     let records = read(&xpos, "x.conllu", word("1", "Stop", "VERB", "VB")).unwrap();
-    assert_eq!(records.records[0].content.labels().collect::<Vec<_>>(), ["VB"]);
+    assert_eq!(records.records[0].content.labels(0).collect::<Vec<_>>(), ["VB"]);
 }
 
 #[test]
@@ -272,6 +272,7 @@ const OPTIONS: BatchOptions = BatchOptions {
     steps: 12,
     fixed: false,
     padding: Side::Pre,
+    outputs: 1,
     sequence: false,
     shuffle: Some(3),
     word_dropout: 0.0,

@@ -63,7 +63,8 @@ impl Plan<'_> {
             (_, Parting::Clusters(frequent, tails)) => {
                 let ranks = Ranks::new(&frequencies());
                 let (width, columns) = (self.head_width(output), frequent + tails.len());
-                let first = (columns > 1).then(|| softmax(Some(self.head_dense(logits, "", [width, columns])), columns));
+                let first =
+                    (columns > 1).then(|| softmax(Some(self.head_dense(logits, "", [width, columns])), columns));
                 let tail = |(i, tail): (usize, &TailShape)| {
                     let inputs = tail.inputs.unwrap_or(width);
                     let projection = DenseParams {

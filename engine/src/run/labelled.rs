@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{ClassWeights, RunConfig, TaskConfig, TaskKind, ThresholdName, VALID_SAMPLES};
 use crate::corpus::IGNORE;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Input};
+use crate::graph::{Graph, Input, Loss, ModelConfig};
 use crate::labels::{
     BatchOptions, Encoder, Part, Predictions, Record, Records, Sample, SampleBatches, Shares, TASK, best_threshold,
     share_out,
@@ -37,16 +37,19 @@ pub struct Labelled {
 }
 
 /// What was chosen on the validation data after training.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Decision {
     /// Of two classes: the probability from which on a text is of the second.
     pub threshold: f32,
+    /// The same of each output behind the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further: Vec<f32>,
 }
 
 impl Default for Decision {
     fn default() -> Decision {
-        Decision { threshold: 0.5 }
+        Decision { threshold: 0.5, further: Vec::new() }
     }
 }
 
@@ -77,7 +80,7 @@ impl Labelled {
         }
         let parts = parts(config, task, &records);
         let is_train: Vec<bool> = parts.iter().map(|part| *part == Part::Train).collect();
-        let encoder = Encoder::new(task, &records, &is_train)?;
+        let encoder = Encoder::with_numbers(task, &records, &is_train, &numbers(&config.model.graph()))?;
         let mut of_part = [Vec::new(), Vec::new(), Vec::new()];
         for (record, part) in records.records.iter().zip(parts) {
             encoder.samples_of(&records, record, &mut of_part[part as usize])?;
@@ -115,16 +118,27 @@ impl Labelled {
         all.map(|sample| sample.tokens.len()).max().unwrap_or(0).max(self.encoder.longest()).max(1)
     }
 
-    /// Factors of the classes' losses.
-    pub fn class_weights(&self, task: &TaskConfig) -> Vec<f32> {
+    /// Factors of the losses of the classes of each output.
+    pub fn class_weights(&self, task: &TaskConfig) -> Vec<Vec<f32>> {
         if task.class_weights == ClassWeights::None {
             return Vec::new();
         }
-        let mut counts = vec![0u64; self.encoder.targets()];
-        let targets = self.train.iter().flat_map(|sample| &sample.targets).filter(|target| **target != IGNORE);
-        targets.for_each(|&target| counts[target as usize] += 1);
-        let all = counts.iter().sum::<u64>() as f64 / counts.len() as f64;
-        counts.iter().map(|&count| if count == 0 { 1.0 } else { (all / count as f64) as f32 }).collect()
+        let targets = self.encoder.all_targets();
+        let of_output = |(o, &classes): (usize, &usize)| {
+            if self.encoder.is_number(o) {
+                return Vec::new();
+            }
+            let mut counts = vec![0u64; classes];
+            let own = |sample: &Sample| {
+                let each = sample.targets.len() / targets.len();
+                sample.targets[o * each..][..each].to_vec()
+            };
+            let of_samples = self.train.iter().flat_map(own).filter(|&target| target != IGNORE);
+            of_samples.for_each(|target| counts[target as usize] += 1);
+            let all = counts.iter().sum::<u64>() as f64 / counts.len() as f64;
+            counts.iter().map(|&count| if count == 0 { 1.0 } else { (all / count as f64) as f32 }).collect()
+        };
+        targets.iter().enumerate().map(of_output).collect()
     }
 
     /// The training samples as batches.
@@ -140,6 +154,14 @@ impl Labelled {
     }
 }
 
+/// Whether the labels of each output are numbers.
+fn numbers(model: &ModelConfig) -> Vec<bool> {
+    match model.outputs.as_slice() {
+        [] => vec![model.loss == Loss::MeanSquaredError],
+        outputs => outputs.iter().map(|output| output.loss == Loss::MeanSquaredError).collect(),
+    }
+}
+
 /// The part of each sample of the training files.
 fn parts(config: &RunConfig, task: &TaskConfig, records: &Records) -> Vec<Part> {
     // Equal pictures stand on one side, as equal texts do.
@@ -149,12 +171,15 @@ fn parts(config: &RunConfig, task: &TaskConfig, records: &Records) -> Vec<Part> 
     };
     let keys: Vec<String> = records.records.iter().map(key).collect();
     let mut labels: Vec<&str> =
-        records.records.iter().flat_map(|r| r.content.labels()).collect::<HashSet<_>>().into_iter().collect();
+        records.records.iter().flat_map(|r| r.content.labels(0)).collect::<HashSet<_>>().into_iter().collect();
     labels.sort_unstable();
     let class = |label: &str| labels.binary_search(&label).unwrap_or(0) as u32;
     let classes: Vec<u32> = match task.kind {
-        TaskKind::Classify => records.records.iter().filter_map(|r| r.content.labels().next()).map(class).collect(),
-        TaskKind::Tag | TaskKind::Next | TaskKind::Caption => vec![0; keys.len()],
+        // Numbers are no classes, and are shared out as they come.
+        TaskKind::Classify if !numbers(&config.model.graph())[0] => {
+            records.records.iter().filter_map(|r| r.content.labels(0).next()).map(class).collect()
+        }
+        TaskKind::Classify | TaskKind::Tag | TaskKind::Next | TaskKind::Caption => vec![0; keys.len()],
     };
     let valid = if config.data.valid.is_some() { 0.0 } else { config.data.valid_fraction.unwrap_or(VALID_SAMPLES) };
     let TaskConfig { test_fraction, folds, fold, split_seed, .. } = *task;
@@ -168,8 +193,8 @@ fn parts(config: &RunConfig, task: &TaskConfig, records: &Records) -> Vec<Part> 
 /// # Errors
 /// As [`Graph::with_classes`]; [`Error::Usage`] where the model does not fit the task.
 pub fn labelled_graph(config: &RunConfig, encoder: &Encoder) -> Result<Graph> {
-    let (kind, targets) = (encoder.kind(), encoder.targets());
-    let graph = Graph::with_classes(&config.model.graph(), encoder.vocabulary(), targets)?;
+    let (kind, targets) = (encoder.kind(), encoder.all_targets());
+    let graph = Graph::with_outputs(&config.model.graph(), encoder.vocabulary(), &targets)?;
     let wrong = |what: String, mend: &str| Err(Error::usage(what).mend(mend));
     if kind == TaskKind::Caption {
         one_vector(&graph)?;
@@ -177,6 +202,15 @@ pub fn labelled_graph(config: &RunConfig, encoder: &Encoder) -> Result<Graph> {
         numbers_alone(&graph, encoder.vector_steps() > 0)?;
     } else {
         graph.require_text_alone()?;
+    }
+    let first = graph.is_sequence();
+    if let Some(other) = graph.outputs().iter().find(|output| output.is_sequence() != first) {
+        let [each, one] = ["an output for each word", "one for each text"];
+        let (one, other_is) = if first { (each, one) } else { (one, each) };
+        return wrong(
+            format!("output `{}` is {one}, output `{}` {other_is}", graph.outputs()[0].name(), other.name()),
+            "let all outputs of a task be alike",
+        );
     }
     match (kind, graph.is_sequence()) {
         (TaskKind::Classify | TaskKind::Next, true) => {
@@ -195,12 +229,20 @@ pub fn labelled_graph(config: &RunConfig, encoder: &Encoder) -> Result<Graph> {
         }
         _ => {}
     }
-    if graph.config().loss == crate::graph::Loss::BinaryCrossEntropy && (targets != 2 || !kind.has_labels()) {
-        let found = if kind.has_labels() { format!("there are {targets}") } else { "these are words".to_owned() };
-        return wrong(
-            format!("binary_cross_entropy is for two classes, {found}"),
-            "leave the loss out, and end the model in a dense layer without units",
-        );
+    for (output, targets) in graph.outputs().iter().zip(targets) {
+        let of_labels = output.loss() != Loss::CrossEntropy;
+        let two = output.loss() != Loss::BinaryCrossEntropy || targets == 2;
+        if of_labels && !(two && kind.has_labels()) {
+            let found = if kind.has_labels() { format!("there are {targets}") } else { "these are words".to_owned() };
+            let what = match output.loss() {
+                Loss::MeanSquaredError => "mean_squared_error is for numbers",
+                _ => "binary_cross_entropy is for two classes",
+            };
+            return wrong(
+                format!("{what}, {found}"),
+                "leave the loss out, and end the model in a dense layer without units",
+            );
+        }
     }
     if let Some(node) = graph.nodes().iter().find(|node| node.config.recurrence().is_some_and(|(_, o, _)| o.stateful)) {
         return wrong(
@@ -276,6 +318,7 @@ pub fn sample_batches(graph: &Graph, task: &TaskConfig, rows: usize, steps: usiz
         fixed: graph.mask_rule().is_none() && matches!(task.kind, TaskKind::Classify | TaskKind::Next),
         padding: if task.kind == TaskKind::Caption { Side::Post } else { task.prepare.padding },
         sequence: graph.is_sequence(),
+        outputs: graph.outputs().len(),
         shuffle: None,
         word_dropout: 0.0,
     }
@@ -285,18 +328,29 @@ pub fn sample_batches(graph: &Graph, task: &TaskConfig, rows: usize, steps: usiz
 pub const LABELLED_LOSS: LossScale = LossScale::Mean;
 
 impl Decision {
-    /// The threshold that the configuration asks for, on predictions of validation samples.
-    pub fn choose(task: &TaskConfig, samples: &[Sample], predictions: &Predictions) -> Decision {
-        let two = |sample: usize| predictions.probabilities(sample).next().filter(|row| row.len() == 2);
-        let pairs: Vec<(f32, bool)> =
-            samples.iter().enumerate().filter_map(|(i, s)| Some((two(i)?[1], *s.targets.first()? == 1))).collect();
+    /// The thresholds that the configuration asks for, on predictions of validation samples by each output.
+    pub fn choose(task: &TaskConfig, samples: &[Sample], predictions: &[Predictions]) -> Decision {
         let share = |part: u64, of: u64| if of == 0 { 0.0 } else { part as f64 / of as f64 };
-        let threshold = match task.threshold {
-            ThresholdName::Half => 0.5,
-            ThresholdName::Accuracy => best_threshold(&pairs, |[tp, _, _, tn]| share(tp + tn, pairs.len() as u64)),
-            ThresholdName::F1 => best_threshold(&pairs, |[tp, fp, fne, _]| share(2 * tp, 2 * tp + fp + fne)),
+        let choose = |(o, predictions): (usize, &Predictions)| {
+            let two = |sample: usize| predictions.probabilities(sample).next().filter(|row| row.len() == 2);
+            let pair = |(i, sample): (usize, &Sample)| Some((two(i)?[1], *sample.targets.get(o)? == 1));
+            let pairs: Vec<(f32, bool)> = samples.iter().enumerate().filter_map(pair).collect();
+            match task.threshold {
+                ThresholdName::Half => 0.5,
+                ThresholdName::Accuracy => best_threshold(&pairs, |[tp, _, _, tn]| share(tp + tn, pairs.len() as u64)),
+                ThresholdName::F1 => best_threshold(&pairs, |[tp, fp, fne, _]| share(2 * tp, 2 * tp + fp + fne)),
+            }
         };
-        Decision { threshold }
+        let mut chosen = predictions.iter().enumerate().map(choose);
+        Decision { threshold: chosen.next().unwrap_or(0.5), further: chosen.collect() }
+    }
+
+    /// The threshold of an output.
+    pub fn of(&self, output: usize) -> f32 {
+        match output.checked_sub(1) {
+            None => self.threshold,
+            Some(place) => self.further.get(place).copied().unwrap_or(0.5),
+        }
     }
 
     /// Keeps it with the run.
@@ -321,8 +375,9 @@ impl Decision {
         let bytes = std::fs::read(&path).map_err(|error| Error::read(&path, error))?;
         let decision: Decision =
             serde_json::from_slice(&bytes).map_err(|error| Error::input(&path, format!("does not parse: {error}")))?;
-        if !(0.0..=1.0).contains(&decision.threshold) {
-            return Err(Error::input(&path, format!("{} is no probability", decision.threshold)));
+        let mut all = std::iter::once(&decision.threshold).chain(&decision.further);
+        if let Some(other) = all.find(|threshold| !(0.0..=1.0).contains(*threshold)) {
+            return Err(Error::input(&path, format!("{other} is no probability")));
         }
         Ok(decision)
     }

@@ -18,7 +18,7 @@ use std::path::Path;
 
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
-use crate::graph::Graph;
+use crate::graph::{Graph, Loss};
 use crate::text::Vocabulary;
 use crate::train::storage::{Storage, replace_file};
 use crate::train::{CONFIG, VOCABULARY};
@@ -41,6 +41,11 @@ pub fn text_graph(config: &RunConfig, vocabulary: &Vocabulary) -> Result<Graph> 
     let counts = vocabulary.iter().map(|(_, count)| count).collect();
     let graph = Graph::with_counts(&config.model.graph(), counts)?;
     graph.require_text_alone()?;
+    graph.require_one_output("the next token of a text is learned by")?;
+    if graph.outputs()[0].loss() != Loss::CrossEntropy {
+        return Err(Error::usage("the next token of a text is learned by the loss cross_entropy")
+            .mend("leave `loss` out of the model, or learn from labelled samples by [task]"));
+    }
     Ok(graph)
 }
 

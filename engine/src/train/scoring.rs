@@ -27,7 +27,7 @@ impl<'a, L: Learner> Scoring<'a, L> {
         Ok(Scoring {
             state: learner.new_state(data.rows()),
             inputs: vec![0; size],
-            targets: vec![0; size],
+            targets: vec![0; size.max(data.targets(data.steps()))],
             vectors: vec![0.0; data.rows() * data.width()],
             next: 0,
             sum: LossSum::default(),

@@ -70,9 +70,13 @@ fn tell(all: &[Figures], json: bool) -> Result<()> {
     columns.extend(names.iter().map(|name| (name.replace('_', " "), Align::Right)));
     let columns: Vec<(&str, Align)> = columns.iter().map(|(name, align)| (name.as_str(), *align)).collect();
     let mut table = Table::new(&columns);
-    let percent = |value: f64| format!("{:.2} %", 100.0 * value);
-    let mut row = |name: String, value: &dyn Fn(&str) -> f64| {
-        table.row(std::iter::once(name).chain(names.iter().map(|name| percent(value(name)))));
+    // An error is in the units of the labels, all else a share.
+    let shown = |name: &str, value: f64| match name.ends_with("_error") {
+        true => format!("{value:.4}"),
+        false => format!("{:.2} %", 100.0 * value),
+    };
+    let mut row = |first: String, value: &dyn Fn(&str) -> f64| {
+        table.row(std::iter::once(first).chain(names.iter().map(|name| shown(name, value(name)))));
     };
     for (fold, figures) in all.iter().enumerate() {
         row(fold.to_string(), &|name| figures.get(name).and_then(Value::as_f64).unwrap_or(f64::NAN));

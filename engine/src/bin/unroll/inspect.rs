@@ -20,7 +20,7 @@ use unroll::run::Texts;
 use unroll::text::{Level, Tokenizer};
 
 use crate::labels::TrainedTask;
-use crate::summary::{name_of, sizes};
+use crate::summary::{name_of, untrained};
 use crate::trained::{Opened, Trained, Using, load};
 
 /// Shows what a network has learned: how far back its gradients reach, and what its units do over a text.
@@ -173,8 +173,7 @@ impl GradientCommand {
                 resolver.set("cells", "model.cell", cell.into())?;
             }
             let (config, _) = resolver.finish()?;
-            let (vocabulary, classes) = sizes(&config, self.vocab)?;
-            let graph = Graph::with_classes(&config.model.graph(), vocabulary, classes)?;
+            let graph = untrained(&config, self.vocab)?;
             let title = cell.map_or(name.clone(), |cell| format!("{name}, {cell}"));
             Ok(Subject { title, config, graph, run: None })
         };

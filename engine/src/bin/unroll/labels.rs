@@ -10,7 +10,7 @@ use serde_json::json;
 use unroll::config::{RunConfig, TaskConfig, TaskKind};
 use unroll::error::{Error, Result};
 use unroll::graph::Graph;
-use unroll::labels::{BatchOptions, Encoder, Records, Sample, SampleBatches, TASK, predict};
+use unroll::labels::{BatchOptions, Encoder, Labels, Records, Sample, SampleBatches, TASK, predict};
 use unroll::network::{Network, NetworkOptions, require_memory};
 use unroll::report::{Out, bytes, count, duration, json_line};
 use unroll::run::{
@@ -85,7 +85,7 @@ impl Train {
             rows,
             seed: config.seed,
             loss_scale: LABELLED_LOSS,
-            class_weights: vec![data.class_weights(&task)],
+            class_weights: data.class_weights(&task),
             pin: self.pin,
             no_fuse: self.no_fuse.clone(),
             ..NetworkOptions::default()
@@ -133,7 +133,8 @@ impl Train {
         let last_step = settings.last_step(|epochs| train.batches_of(epochs));
         let mut show = Show::new(config, unit(task), last_step, self.json);
         lines.iter().for_each(|line| show.line(line));
-        let mut measure = |network: &mut Network| Ok(measuring.scores(network, &data.valid, 0.5)?.figures());
+        let mut measure =
+            |network: &mut Network| Ok(measuring.scores(network, &data.valid, &Decision::default())?.figures());
         let session = Session {
             learner: &mut *network,
             vocabulary: graph.classes(),
@@ -165,13 +166,15 @@ impl Train {
         }
         let decision = self.decide(task, data, network, scoring)?;
         decision.write(&*storage, run.path())?;
-        if encoder.classes().len() == 2 {
-            show.line(&format!("`{}` from probability {:.4} on", encoder.classes()[1], decision.threshold));
+        for (o, labels) in encoder.outputs().iter().enumerate() {
+            if let [_, second] = labels.classes.as_slice() {
+                show.line(&format!("`{second}` from probability {:.4} on", decision.of(o)));
+            }
         }
         let mut figures = Figures::new();
         for (name, samples) in [("validation", &data.valid), ("test", &data.test)] {
             if !samples.is_empty() {
-                let scores = measuring.scores(network, samples, decision.threshold)?;
+                let scores = measuring.scores(network, samples, &decision)?;
                 tell(&mut show, name, &scores);
                 figures = scores.figures();
             }
@@ -222,15 +225,25 @@ fn known(encoder: &Encoder) -> String {
     }
 }
 
+/// The classes of an output.
+fn shown_classes(encoder: &Encoder, o: usize) -> String {
+    let Labels { name, classes } = &encoder.outputs()[o];
+    let name = if name.is_empty() { "classes" } else { name };
+    if encoder.is_number(o) {
+        return format!("{name}: numbers; ");
+    }
+    let shown = classes.iter().take(20).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = if classes.len() > 20 { ", ..." } else { "" };
+    if classes.is_empty() { String::new() } else { format!("{name}: {shown}{more}; ") }
+}
+
 /// What is trained on what.
 fn introduction(prepared: &Prepared) -> Vec<String> {
     let Prepared { config, data, graph, network, .. } = prepared;
     let layers: Vec<String> = graph.rows().iter().skip(1).map(|row| format!("{} ({})", row.name, row.class)).collect();
     let memory = Network::bytes(graph, network.options()).map_or_else(|_| String::new(), |n| format!(", {}", bytes(n)));
-    let (options, classes) = (network.options(), data.encoder.classes());
-    let shown = classes.iter().take(20).map(String::as_str).collect::<Vec<_>>().join(", ");
-    let more = if classes.len() > 20 { ", ..." } else { "" };
-    let classes = if classes.is_empty() { String::new() } else { format!("classes: {shown}{more}; ") };
+    let options = network.options();
+    let classes: String = (0..data.encoder.outputs().len()).map(|o| shown_classes(&data.encoder, o)).collect();
     let [train, valid, test] = [&data.train, &data.valid, &data.test].map(|samples| count(samples.len() as u64));
     vec![
         format!("samples: {train} to train on, {valid} to validate, {test} to test"),
@@ -374,7 +387,7 @@ pub(crate) fn eval(trained: &TrainedTask, data: Option<&Path>, how: &Scoring<'_>
     };
     let (mut network, batches) = trained.network(&samples, (how.using, how.rows))?;
     let measuring = Measuring { encoder, batches, beam: how.beam, length_power: how.length_power };
-    let scores = measuring.scores(&mut network, &samples, decision.threshold)?;
+    let scores = measuring.scores(&mut network, &samples, decision)?;
     let mut out = Out::stdout();
     if how.json {
         let mut object = scores.json();

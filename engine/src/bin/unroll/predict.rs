@@ -4,7 +4,7 @@ use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 use unicode_segmentation::UnicodeSegmentation;
 use unroll::config::TaskKind;
 use unroll::error::{Error, Result};
@@ -117,7 +117,8 @@ impl Predict {
         };
         let sample = |i| {
             let tokens = tokens(i);
-            Sample { targets: vec![unroll::corpus::IGNORE; tokens.len().max(1)], tokens, ..Sample::default() }
+            let targets = vec![unroll::corpus::IGNORE; encoder.outputs().len() * tokens.len().max(1)];
+            Sample { targets, tokens, ..Sample::default() }
         };
         let samples: Vec<Sample> = (0..texts.len()).map(sample).collect();
         let (mut network, batches) = trained.network(&samples, (&self.using, self.batch.min(samples.len())))?;
@@ -134,34 +135,37 @@ impl Predict {
 
     /// The class, or the tags, of each row of an array.
     fn rows(&self, trained: &TrainedTask, path: &Path, out: &mut Out<std::io::Stdout>) -> Result<()> {
-        let encoder = &trained.encoder;
-        let samples = read_array(&trained.task, encoder, path)?;
+        let samples = read_array(&trained.task, &trained.encoder, path)?;
         let (mut network, batches) = trained.network(&samples, (&self.using, self.batch.min(samples.len())))?;
-        let predictions = predict(&mut network, encoder, &samples, batches)?;
+        let predictions = predict(&mut network, &trained.encoder, &samples, batches)?;
         for row in 0..samples.len() {
-            let found: Vec<Prediction> = predictions.of(row, trained.decision.threshold).collect();
-            let named = found.iter().map(|found| (encoder.name(found.class), found.probability));
-            let line = match (self.json, trained.task.kind) {
-                (false, TaskKind::Tag) => named.map(|(name, _)| name).collect::<Vec<_>>().join(" "),
-                (false, _) => named.map(|(name, p)| format!("{name}\t{p:.4}")).collect(),
-                (true, TaskKind::Tag) => {
-                    let tags: Vec<_> = named.map(|(tag, p)| json!({ "tag": tag, "probability": p })).collect();
-                    json_line(&json!({ "row": row, "tags": tags }))?
-                }
-                (true, _) => {
-                    let rows = predictions.probabilities(row).flatten();
-                    let of_each: Map<_, _> =
-                        (0..).zip(rows).map(|(c, p)| (encoder.name(c).to_owned(), json!(p))).collect();
-                    let one = found.first().map(|found| (encoder.name(found.class), found.probability));
-                    let (class, probability) = one.unwrap_or_default();
-                    json_line(
-                        &json!({ "row": row, "class": class, "probability": probability, "probabilities": of_each }),
-                    )?
-                }
-            };
-            out.line(&line)?;
+            let mut object = Map::from_iter([("row".to_owned(), json!(row))]);
+            let mut shown = Vec::new();
+            for (o, all) in predictions.iter().enumerate() {
+                let (text, value) = match trained.task.kind {
+                    TaskKind::Tag => {
+                        let each: Vec<(String, Value)> = said(trained, o, all, row).collect();
+                        let (texts, values): (Vec<String>, Vec<Value>) = each.into_iter().unzip();
+                        let tag = |text: &String| text.split('\t').next().unwrap_or_default().to_owned();
+                        (texts.iter().map(tag).collect::<Vec<_>>().join(" "), json!({ "tags": values }))
+                    }
+                    _ => said(trained, o, all, row).next().unwrap_or_default(),
+                };
+                shown.push(text);
+                self.include(trained, o, value, &mut object);
+            }
+            out.line(&if self.json { json_line(&Value::Object(object))? } else { shown.join("\t") })?;
         }
         Ok(())
+    }
+
+    /// Puts what an output says into the object of a sample: by the name of its label where there are several.
+    fn include(&self, trained: &TrainedTask, o: usize, value: Value, object: &mut Map<String, Value>) {
+        let name = &trained.encoder.outputs()[o].name;
+        match value {
+            Value::Object(own) if name.is_empty() => object.extend(own),
+            value => _ = object.insert(name.clone(), value),
+        }
     }
 
     /// The words of a sentence.
@@ -172,30 +176,42 @@ impl Predict {
         text.split_word_bounds().filter(|word| !word.trim().is_empty()).collect()
     }
 
-    /// The class of a text, or its next word.
-    fn class(&self, trained: &TrainedTask, all: &Predictions, i: usize, text: &str, words: usize) -> Result<String> {
+    /// What each output says of a text: a class or a number, or the next word.
+    fn class(&self, trained: &TrainedTask, all: &[Predictions], i: usize, text: &str, words: usize) -> Result<String> {
+        if trained.task.kind == TaskKind::Next {
+            return self.next(trained, &all[0], i, (text, words));
+        }
+        let mut object = Map::from_iter([("text".to_owned(), json!(text)), ("known_words".to_owned(), json!(words))]);
+        let mut shown = Vec::new();
+        for (o, all) in all.iter().enumerate() {
+            let Some((text, value)) = said(trained, o, all, i).next() else {
+                return Err(Error::run("a text has no prediction"));
+            };
+            shown.push(text);
+            self.include(trained, o, value, &mut object);
+        }
+        if self.json { json_line(&Value::Object(object)) } else { Ok(format!("{}\t{text}", shown.join("\t"))) }
+    }
+
+    /// The next word of a text.
+    fn next(&self, trained: &TrainedTask, all: &Predictions, i: usize, (text, known): (&str, usize)) -> Result<String> {
         let encoder = &trained.encoder;
-        let Some(Prediction { class, probability }) = all.of(i, trained.decision.threshold).next() else {
+        let Some(Prediction { class, probability }) = all.of(i, 0.5).next() else {
             return Err(Error::run("a text has no prediction"));
         };
-        let class = encoder.name(class);
+        let word = encoder.name(class);
         if !self.json {
-            return Ok(format!("{class}\t{probability:.4}\t{text}"));
+            return Ok(format!("{word}\t{probability:.4}\t{text}"));
         }
         let mut likely: Vec<(&str, f32)> =
             (0..).zip(all.probabilities(i).next().into_iter().flatten()).map(|(c, p)| (encoder.name(c), *p)).collect();
-        let what = if trained.task.kind == TaskKind::Next {
-            likely.sort_by(|a, b| b.1.total_cmp(&a.1));
-            "word"
-        } else {
-            "class"
-        };
+        likely.sort_by(|a, b| b.1.total_cmp(&a.1));
         // Padding has no name and is never meant.
         likely.retain(|(name, _)| !name.is_empty());
-        let most = if what == "word" { MOST_WORDS } else { likely.len() };
-        let of_each: Map<_, _> = likely.into_iter().take(most).map(|(name, p)| (name.to_owned(), json!(p))).collect();
+        let of_each: Map<_, _> =
+            likely.into_iter().take(MOST_WORDS).map(|(name, p)| (name.to_owned(), json!(p))).collect();
         json_line(&json!({
-            "text": text, (what): class, "probability": probability, "probabilities": of_each, "known_words": words,
+            "text": text, "word": word, "probability": probability, "probabilities": of_each, "known_words": known,
         }))
     }
 
@@ -228,15 +244,44 @@ impl Predict {
         Ok(())
     }
 
-    fn tags(&self, trained: &TrainedTask, all: &Predictions, i: usize, words: &[&str]) -> Result<String> {
-        let classes = trained.encoder.classes();
-        let tagged = words.iter().zip(all.of(i, 0.5));
-        let tagged = tagged.map(|(word, found)| (*word, &classes[found.class as usize], found.probability));
-        if self.json {
-            let words: Vec<_> =
-                tagged.map(|(word, tag, p)| json!({ "word": word, "tag": tag, "probability": p })).collect();
-            return json_line(&json!({ "words": words }));
+    /// The words of a sentence with what each output says of them.
+    fn tags(&self, trained: &TrainedTask, all: &[Predictions], i: usize, words: &[&str]) -> Result<String> {
+        let mut objects: Vec<Map<String, Value>> =
+            words.iter().map(|word| Map::from_iter([("word".to_owned(), json!(word))])).collect();
+        let mut shown: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        for (o, all) in all.iter().enumerate() {
+            for ((text, value), (object, shown)) in said(trained, o, all, i).zip(objects.iter_mut().zip(&mut shown)) {
+                shown.push('/');
+                shown.push_str(text.split('\t').next().unwrap_or_default());
+                self.include(trained, o, value, object);
+            }
         }
-        Ok(tagged.map(|(word, tag, _)| format!("{word}/{tag}")).collect::<Vec<_>>().join(" "))
+        if self.json { json_line(&json!({ "words": objects })) } else { Ok(shown.join(" ")) }
     }
+}
+
+/// What an output says of each text or word of a sample: for people the class and its probability, apart by a tab, or the number;
+/// for programs an object.
+fn said<'a>(
+    trained: &'a TrainedTask,
+    o: usize,
+    all: &'a Predictions,
+    sample: usize,
+) -> impl Iterator<Item = (String, Value)> + 'a {
+    let (encoder, tag) = (&trained.encoder, trained.task.kind == TaskKind::Tag);
+    let classes = &encoder.outputs()[o].classes;
+    let rows = all.probabilities(sample).zip(all.of(sample, trained.decision.of(o)));
+    rows.map(move |(row, Prediction { class, probability })| {
+        if encoder.is_number(o) {
+            return (format!("{:.4}", row[0]), json!({ "number": row[0] }));
+        }
+        let class = &classes[class as usize];
+        let value = if tag {
+            json!({ "tag": class, "probability": probability })
+        } else {
+            let of_each: Map<_, _> = classes.iter().cloned().zip(row.iter().map(|p| json!(p))).collect();
+            json!({ "class": class, "probability": probability, "probabilities": of_each })
+        };
+        (format!("{class}\t{probability:.4}"), value)
+    })
 }

@@ -1,13 +1,14 @@
 //! The figures of labelled samples, for people and for programs.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use unroll::config::{RunConfig, TaskKind};
 use unroll::error::{Error, Result};
 use unroll::labels::{
-    BatchOptions, Encoder, Sample, Scored, Search, WordScores, captions, exact, predict, score_words,
+    BatchOptions, Encoder, NumberScores, Sample, Scored, Search, WordScores, captions, exact, predict, score_words,
 };
 use unroll::network::Network;
 use unroll::report::count;
+use unroll::run::Decision;
 use unroll::train::Figures;
 
 /// How samples are measured.
@@ -23,10 +24,18 @@ pub(crate) struct Measuring<'a> {
 
 /// What was measured.
 pub(crate) enum Scores {
-    /// Of classes and tags.
-    Classes(Box<Scored>),
+    /// Of labels: of each output, with the name of its label where there are several.
+    Labels(Vec<(String, OutputScores)>),
     /// Of words, and of captions how many texts were found word by word, of how many, by a beam of this width.
     Words(WordScores, Option<(u64, u64, usize)>),
+}
+
+/// What was measured of one output.
+pub(crate) enum OutputScores {
+    /// Of classes and tags.
+    Classes(Box<Scored>),
+    /// Of numbers.
+    Numbers(NumberScores),
 }
 
 impl Measuring<'_> {
@@ -36,11 +45,19 @@ impl Measuring<'_> {
     }
 
     /// The figures of samples.
-    pub(crate) fn scores(&self, network: &mut Network, samples: &[Sample], threshold: f32) -> Result<Scores> {
+    pub(crate) fn scores(&self, network: &mut Network, samples: &[Sample], decision: &Decision) -> Result<Scores> {
         let Measuring { encoder, batches, beam, length_power } = *self;
         if encoder.kind().has_labels() {
             let predictions = predict(network, encoder, samples, batches)?;
-            return Ok(Scores::Classes(Box::new(Scored::new(encoder, samples, &predictions, threshold))));
+            let of = |(o, found)| {
+                let scores = if encoder.is_number(o) {
+                    OutputScores::Numbers(NumberScores::of(encoder, o, samples, found))
+                } else {
+                    OutputScores::Classes(Box::new(Scored::of(encoder, o, samples, (found, decision.of(o)))))
+                };
+                (encoder.outputs()[o].name.clone(), scores)
+            };
+            return Ok(Scores::Labels(predictions.iter().enumerate().map(of).collect()));
         }
         let words = score_words(network, encoder, samples, batches)?;
         if encoder.kind() != TaskKind::Caption {
@@ -61,15 +78,12 @@ pub(crate) fn longest_caption(encoder: &Encoder) -> usize {
 /// Refuses to choose the best evaluation by a figure that there will not be.
 pub(crate) fn check_best_by(config: &RunConfig, encoder: &Encoder, validates: bool) -> Result<()> {
     let Some(name) = &config.train.best_by else { return Ok(()) };
-    let names: &[&str] = match (encoder.kind(), encoder.classes().len()) {
-        (TaskKind::Classify, 2) => &["accuracy", "f1", "precision", "recall"],
-        (TaskKind::Classify, _) => &["accuracy", "macro_f1"],
-        (TaskKind::Tag, 2) => &["accuracy", "f1", "precision", "recall", "known_accuracy", "unknown_accuracy"],
-        (TaskKind::Tag, _) => &["accuracy", "macro_f1", "known_accuracy", "unknown_accuracy"],
-        (TaskKind::Next, _) => &["accuracy", "top_5"],
-        (TaskKind::Caption, _) => &["accuracy", "exact", "top_5"],
+    let names: Vec<String> = match encoder.kind() {
+        TaskKind::Next => ["accuracy", "top_5"].map(str::to_owned).to_vec(),
+        TaskKind::Caption => ["accuracy", "exact", "top_5"].map(str::to_owned).to_vec(),
+        TaskKind::Classify | TaskKind::Tag => (0..encoder.outputs().len()).flat_map(|o| names_of(encoder, o)).collect(),
     };
-    if !names.contains(&name.as_str()) {
+    if !names.contains(name) {
         return Err(Error::option("train.best_by", format!("the evaluations have no figure `{name}`"))
             .mend(format!("they have {}", names.join(", "))));
     }
@@ -80,12 +94,35 @@ pub(crate) fn check_best_by(config: &RunConfig, encoder: &Encoder, validates: bo
     Ok(())
 }
 
+/// The figures of an output that are the better the larger they are.
+fn names_of(encoder: &Encoder, o: usize) -> Vec<String> {
+    let output = &encoder.outputs()[o];
+    let mut names = match output.classes.len() {
+        _ if encoder.is_number(o) => vec!["r2"],
+        2 => vec!["accuracy", "f1", "precision", "recall"],
+        _ => vec!["accuracy", "macro_f1"],
+    };
+    if encoder.kind() == TaskKind::Tag && !encoder.is_of_arrays() && !encoder.is_number(o) {
+        names.extend(["known_accuracy", "unknown_accuracy"]);
+    }
+    names.into_iter().map(|name| full_name(&output.name, name)).collect()
+}
+
+/// The name of a figure, behind that of the label where there are several.
+fn full_name(label: &str, figure: &str) -> String {
+    if label.is_empty() { figure.to_owned() } else { format!("{label}.{figure}") }
+}
+
 impl Scores {
     /// By name.
     pub(crate) fn figures(&self) -> Figures {
         let mut figures = Figures::new();
         match self {
-            Scores::Classes(scored) => classes(scored, &mut figures),
+            Scores::Labels(outputs) => {
+                for (label, scores) in outputs {
+                    figures.extend(scores.figures().into_iter().map(|(name, value)| (full_name(label, &name), value)));
+                }
+            }
             Scores::Words(words, texts) => {
                 if let Some((right, of, _)) = texts {
                     figures.insert("exact".into(), (*right as f64 / (*of).max(1) as f64).into());
@@ -100,9 +137,13 @@ impl Scores {
     /// For programs.
     pub(crate) fn json(&self) -> Value {
         match self {
-            Scores::Classes(scored) => {
-                json!({ "loss": scored.loss, "figures": self.figures(), "confusion": scored.confusion })
-            }
+            Scores::Labels(outputs) => match outputs.as_slice() {
+                [(_, scores)] => scores.json(),
+                several => {
+                    let of_each = several.iter().map(|(name, scores)| (name.clone(), scores.json()));
+                    json!({ "figures": self.figures(), "outputs": of_each.collect::<Map<_, _>>() })
+                }
+            },
             Scores::Words(words, texts) => {
                 let mut object = json!({
                     "loss": words.loss, "figures": self.figures(), "words": words.words, "perplexity": words.perplexity(),
@@ -119,7 +160,13 @@ impl Scores {
     /// For people, an empty line first.
     pub(crate) fn lines(&self, name: &str) -> Vec<String> {
         match self {
-            Scores::Classes(scored) => class_lines(name, scored),
+            Scores::Labels(outputs) => {
+                let lines = |(label, scores): &(String, OutputScores)| {
+                    let name = if label.is_empty() { name.to_owned() } else { format!("{name}, {label}") };
+                    scores.lines(&name)
+                };
+                outputs.iter().flat_map(lines).collect()
+            }
             Scores::Words(words, texts) => {
                 let mut lines = vec![
                     String::new(),
@@ -140,6 +187,51 @@ impl Scores {
                 }
                 lines
             }
+        }
+    }
+}
+
+impl OutputScores {
+    /// By name.
+    fn figures(&self) -> Figures {
+        let mut figures = Figures::new();
+        match self {
+            OutputScores::Classes(scored) => classes(scored, &mut figures),
+            OutputScores::Numbers(scores) => {
+                figures.insert("mean_squared_error".into(), scores.mean_squared_error.into());
+                figures.insert("mean_absolute_error".into(), scores.mean_absolute_error.into());
+                figures.insert("r2".into(), scores.r2.into());
+            }
+        }
+        figures
+    }
+
+    /// For programs.
+    fn json(&self) -> Value {
+        match self {
+            OutputScores::Classes(scored) => {
+                json!({ "loss": scored.loss, "figures": self.figures(), "confusion": scored.confusion })
+            }
+            OutputScores::Numbers(scores) => {
+                json!({ "loss": scores.mean_squared_error, "figures": self.figures(), "samples": scores.count })
+            }
+        }
+    }
+
+    /// For people, an empty line first.
+    fn lines(&self, name: &str) -> Vec<String> {
+        match self {
+            OutputScores::Classes(scored) => class_lines(name, scored),
+            OutputScores::Numbers(scores) => vec![
+                String::new(),
+                format!(
+                    "{name}: {} scored, mean squared error {:.4}, mean absolute error {:.4}, R2 {:.4}",
+                    count(scores.count),
+                    scores.mean_squared_error,
+                    scores.mean_absolute_error,
+                    scores.r2
+                ),
+            ],
         }
     }
 }

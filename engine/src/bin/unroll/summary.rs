@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use unroll::config::RunConfig;
 use unroll::error::{Error, Result};
-use unroll::graph::{Graph, SummaryRow};
+use unroll::graph::{Graph, LayerConfig, SummaryRow};
 use unroll::report::{Out, json_line, summary};
 use unroll::run::{read_encoder, text_graph};
 use unroll::text::{Level, Vocabulary};
@@ -75,12 +75,11 @@ impl Model {
             _ => None,
         };
         let graph = match (&encoder, run) {
-            (Some(encoder), _) => Graph::with_classes(&config.model.graph(), encoder.vocabulary(), encoder.targets())?,
-            (None, Some(run)) => text_graph(&config, &Vocabulary::read(run.join(VOCABULARY))?)?,
-            (None, None) => {
-                let (vocabulary, classes) = sizes(&config, vocab)?;
-                Graph::with_classes(&config.model.graph(), vocabulary, classes)?
+            (Some(encoder), _) => {
+                Graph::with_outputs(&config.model.graph(), encoder.vocabulary(), &encoder.all_targets())?
             }
+            (None, Some(run)) => text_graph(&config, &Vocabulary::read(run.join(VOCABULARY))?)?,
+            (None, None) => untrained(&config, vocab)?,
         };
         let title = match run {
             Some(run) => name_of(run),
@@ -90,15 +89,26 @@ impl Model {
     }
 }
 
-/// The tokens of the vocabulary of a model that has not been trained, and what a target may be.
-pub(crate) fn sizes(config: &RunConfig, vocab: Option<usize>) -> Result<(usize, usize)> {
+/// The graph of a model that has not been trained, of so many tokens or as many as its level usually has.
+pub(crate) fn untrained(config: &RunConfig, vocab: Option<usize>) -> Result<Graph> {
     let vocabulary = vocab.unwrap_or_else(|| usual(config));
     if vocabulary > i32::MAX as usize {
         return Err(Error::option("--vocab", format!("must be at most {}, got {vocabulary}", i32::MAX)));
     }
     // Targets are the vocabulary's tokens, or classes; as few as there may be where nothing names them.
     let labels = config.task.as_ref().filter(|task| task.kind.has_labels());
-    Ok((vocabulary, labels.map_or(vocabulary, |task| task.classes.len().max(2))))
+    let classes = labels.map_or(vocabulary, |task| task.classes.len().max(2));
+    let mut model = config.model.graph();
+    if model.outputs.is_empty() {
+        return Graph::with_classes(&model, vocabulary, classes);
+    }
+    for layer in &mut model.layers {
+        let is_output = model.outputs.iter().any(|output| layer.name_and_inputs().0 == Some(&output.layer));
+        if let (true, LayerConfig::Dense(dense)) = (is_output, layer) {
+            dense.units.get_or_insert(classes);
+        }
+    }
+    Graph::new(&model, vocabulary)
 }
 
 /// Tokens of a vocabulary that nothing says.

@@ -31,6 +31,7 @@ use proto::{Attribute, Constant, Dim, Operation, Program, Type, Value};
 pub fn onnx(graph: &Graph, params: &[f32], name: &str) -> Result<Vec<u8>> {
     assert_eq!(params.len(), graph.arena(), "the arena of parameters");
     graph.require_softmax("ONNX files are written of")?;
+    graph.require_one_output("ONNX files are written of")?;
     let mut writer = Writer { graph, params, program: Program::default(), tokens: TOKENS.to_owned(), lengths: None };
     writer.begin()?;
     for (i, node) in graph.nodes().iter().enumerate() {

@@ -148,7 +148,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
             pace: Pace::new(),
             resumed: false,
             inputs: vec![0; tokens],
-            targets: vec![0; tokens],
+            targets: vec![0; tokens.max(session.train.targets(session.train.steps()))],
             vectors: vec![0.0; train.rows() * train.width()],
             session,
         };
