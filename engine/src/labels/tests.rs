@@ -189,9 +189,9 @@ fn bad_conllu_is_refused_with_file_and_line() {
     insta::assert_snapshot!(refused(&word("one", "He", "PRON", "X")), @"x.conllu, line 1: `one` is no number of a word (number the words of a sentence from 1)");
     insta::assert_snapshot!(refused(&word("1", "", "PRON", "X")), @"x.conllu, line 1: the word is empty (give it in the second column)");
     insta::assert_snapshot!(refused(&word("1", "He", "_", "X")), @"x.conllu, line 1: the word `He` has no UPOS tag (give it in column 4, or remove the sentence)");
-    let lemma = TaskConfig { label: Some("lemma".into()), ..tags() };
+    let form = TaskConfig { label: Some("form".into()), ..tags() };
     assert!(
-        read(&lemma, "x.conllu", word("1", "He", "PRON", "X")).unwrap_err().to_string().contains("use upos or xpos")
+        read(&form, "x.conllu", word("1", "He", "PRON", "X")).unwrap_err().to_string().contains("use upos or xpos")
     );
 }
 
