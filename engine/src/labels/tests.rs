@@ -191,7 +191,10 @@ fn bad_conllu_is_refused_with_file_and_line() {
     insta::assert_snapshot!(refused(&word("1", "He", "_", "X")), @"x.conllu, line 1: the word `He` has no UPOS tag (give it in column 4, or remove the sentence)");
     let form = TaskConfig { label: Some("form".into()), ..tags() };
     assert!(
-        read(&form, "x.conllu", word("1", "He", "PRON", "X")).unwrap_err().to_string().contains("use upos or xpos")
+        read(&form, "x.conllu", word("1", "He", "PRON", "X"))
+            .unwrap_err()
+            .to_string()
+            .contains("use upos, xpos, lemma")
     );
 }
 
