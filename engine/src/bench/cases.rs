@@ -283,7 +283,11 @@ impl Case {
             }
         };
         let (seconds, peak) = (time.as_secs_f64(), peak_memory());
-        let own = if self.task == Task::Generate { arena } else { 2 * arena };
+        let own = match self.task {
+            Task::Generate => arena,
+            Task::Gradient { width } => 2 * (arena + 4 * (self.rows * width) as u64),
+            _ => 2 * arena,
+        };
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         Ok(Outcome {
             case: self.name.clone(),

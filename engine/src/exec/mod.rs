@@ -18,7 +18,7 @@ mod recurrence;
 mod shared;
 
 pub(crate) use bands::{Banded, Packing, PackingRoom, Target};
-pub(crate) use products::{Products, Right, Scratch, Start};
+pub(crate) use products::{Finish, Products, Right, Scratch, Start, block_columns};
 pub(crate) use recurrence::{
     Gates, GruBackward, GruBeforeBackward, GruBeforeForward, GruForward, Held, Lookup, Loop, LstmBackward, LstmForward,
     RnnBackward, RnnForward, Sweep, run,

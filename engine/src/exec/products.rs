@@ -8,7 +8,7 @@ use super::crew::{Cut, Team};
 use super::member::Member;
 use super::shared::Shared;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use unroll_kernels::embedding::{self, Distinct};
 use unroll_kernels::gemm::{self, Init, Left, Packed, PackedRef, Precision};
 use unroll_kernels::profile::{self, Phase};
@@ -20,9 +20,21 @@ const GRANULE: usize = 64;
 /// Elements of a cache line.
 const LINE: usize = 16;
 
-/// Rows and columns of a block of C that is computed in f32 and kept in bf16: 256 KB, an eighth of the second-level cache.
+/// Rows and columns at most of a block of C that is computed in f32 and kept otherwise: 256 KB, an eighth of the second-level
+/// cache.
 const BLOCK_ROWS: usize = 256;
 const BLOCK_COLS: usize = 256;
+
+/// Elements of the right operand that are packed for such blocks, in f32's: the same again.
+const BLOCK_RIGHT: usize = 1 << 16;
+
+/// Elements of the left operand, in f32's, that serve all blocks of some rows: half of the second-level cache.
+const BLOCK_LEFT: usize = 1 << 18;
+
+/// Columns of a block where sums have so many terms.
+pub(crate) fn block_columns(terms: usize) -> usize {
+    (2 * BLOCK_RIGHT / terms.max(1) / GRANULE * GRANULE).clamp(GRANULE, BLOCK_COLS)
+}
 
 /// What products pack operands into.
 pub(crate) struct Scratch {
@@ -31,6 +43,8 @@ pub(crate) struct Scratch {
     members: Vec<Mutex<Buffer>>,
     /// The same for blocks of C.
     blocks: Vec<Mutex<Buffer>>,
+    /// The same for the part of a right operand that such blocks share.
+    rights: Vec<Mutex<Option<Packed>>>,
     /// For a left operand that the team has turned together.
     turned: Mutex<Buffer>,
 }
@@ -41,6 +55,7 @@ impl Scratch {
         Self {
             members: rooms(gemm::SCRATCH),
             blocks: rooms(BLOCK_ROWS * BLOCK_COLS),
+            rights: (0..members).map(|_| Mutex::new(None)).collect(),
             turned: Mutex::new(Buffer::new(0)),
         }
     }
@@ -51,7 +66,7 @@ impl Scratch {
     }
 
     fn with<R>(&self, member: Member<'_>, body: impl FnOnce(&mut Buffer) -> R) -> R {
-        body(&mut self.of(member).lock().unwrap_or_else(PoisonError::into_inner))
+        body(&mut lock(self.of(member)))
     }
 }
 
@@ -91,6 +106,44 @@ pub(crate) enum Right<'a> {
     Transposed(Mat<'a>),
     /// (K, N), packed with one group.
     Packed(PackedRef<'a>),
+}
+
+impl<'a> Right<'a> {
+    /// Some columns, packed into `room` unless they are.
+    fn packed<'p>(self, room: &'p mut Packed, cols: Range<usize>) -> PackedRef<'p>
+    where
+        'a: 'p,
+    {
+        match self {
+            Self::Packed(packed) => return packed.cols_range(cols),
+            Self::Plain(mat) => {
+                room.reshape(mat.rows(), cols.len());
+                room.pack(mat.cols_range(cols));
+            }
+            Self::Transposed(mat) => {
+                room.reshape(mat.cols(), cols.len());
+                room.pack_transposed(mat.rows_range(cols));
+            }
+        }
+        room.view()
+    }
+}
+
+/// A block of a product, to be turned into what is kept of it.
+pub(crate) struct Finish<'a, E> {
+    /// Its rows and columns in C.
+    pub(crate) rows: Range<usize>,
+    pub(crate) cols: Range<usize>,
+    /// The block itself, which nobody reads afterwards.
+    pub(crate) block: MatMut<'a>,
+    /// Its place in C, if there is one.
+    pub(crate) c: MatMut<'a, E>,
+    /// Its notes.
+    pub(crate) notes: MatMut<'a>,
+}
+
+fn lock<T>(room: &Mutex<T>) -> MutexGuard<'_, T> {
+    room.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a product starts from.
@@ -170,32 +223,67 @@ impl Products<'_> {
         start: Start<'_>,
         c: MatMut<'_, E>,
     ) {
-        let c = match E::plain_mut(c) {
-            Ok(c) => return self.product(a, b, start, c),
-            Err(c) => c,
+        match E::plain_mut(c) {
+            Ok(c) => self.product(a, b, start, c),
+            Err(c) => {
+                let (n, nothing) = (c.cols(), MatMut::dense(&mut [], c.rows(), 0));
+                self.product_through((a, b, start), n, (c, nothing), |Finish { block, c, .. }| {
+                    rows::convert(self.isa, block.as_ref(), c);
+                });
+            }
+        }
+    }
+
+    /// C = start + A B block after block, each of which `finish` turns into what is kept of it while it is in the second-level
+    /// cache. Blocks of columns are [`block_columns`] wide and begin at multiples of it.
+    ///
+    /// `c` is (M, N), or (M, 0) where nothing is kept; `notes` are (M, n) for each block of columns, side by side.
+    pub(crate) fn product_through<A: Element, E: Element>(
+        self,
+        (a, b, start): (Mat<'_, A>, Right<'_>, Start<'_>),
+        n: usize,
+        (c, notes): (MatMut<'_, E>, MatMut<'_>),
+        finish: impl Fn(Finish<'_, E>) + Sync,
+    ) {
+        let (m, k, wide) = (a.rows(), a.cols(), block_columns(a.cols()));
+        let (columns, note) = (c.cols(), notes.cols() / n.div_ceil(wide).max(1));
+        let (c, notes) = (Shared::new(c), Shared::new(notes));
+        let (parts, at_once) = match b {
+            Right::Packed(_) if note == 0 => (Parts::new(self.team.size(), self.precision, m, n), BLOCK_ROWS),
+            // What is not packed yet should be packed once, for as many rows as can be.
+            _ => {
+                let pieces = BLOCK_LEFT / Left::room(self.precision, BLOCK_ROWS, k).max(1);
+                let cut = Cut { len: n, granule: wide, parts: 1 };
+                (Parts { rows: m, cols: n, wide: true, cut }, BLOCK_ROWS * pieces.max(1))
+            }
         };
-        let Right::Packed(b) = b else { unreachable!("weights that are not packed, of a network in bf16") };
-        let (m, n) = (c.rows(), c.cols());
-        let wide = (BLOCK_COLS / b.granule()).max(1) * b.granule();
-        let (parts, c) = (Parts::new(self.team.size(), self.precision, m, n), Shared::new(c));
-        self.team.divide(Work::product(m, a.cols(), n).on(self.isa, self.precision), parts.cut, |member, part| {
+        self.team.divide(Work::product(m, k, n).on(self.isa, self.precision), parts.cut, |member, part| {
             let (rows, cols) = parts.of(part);
-            let mut block = self.scratch.blocks[member.rank()].lock().unwrap_or_else(PoisonError::into_inner);
-            self.scratch.with(member, |scratch| {
-                for m0 in rows.clone().step_by(BLOCK_ROWS) {
-                    let rows = m0..rows.end.min(m0 + BLOCK_ROWS);
-                    let a = Left::of(b, a.rows_range(rows.clone()), scratch);
-                    for n0 in cols.clone().step_by(wide) {
-                        let cols = n0..cols.end.min(n0 + wide);
-                        let mut part = MatMut::dense(&mut block, rows.len(), cols.len());
-                        let (b, init) = (b.cols_range(cols.clone()), start.columns(cols.clone()));
-                        gemm::product(gemm::Product { a, b, init, c: part.reborrow().into() });
-                        // SAFETY: parts do not overlap.
-                        let c = unsafe { c.write(rows.clone()) }.cols_range(cols);
-                        rows::convert(self.isa, part.as_ref(), c);
+            let mut block = lock(&self.scratch.blocks[member.rank()]);
+            let mut right = lock(&self.scratch.rights[member.rank()]);
+            let right = right.get_or_insert_with(|| Packed::new(self.isa, self.precision, 0, 1, 0));
+            let mut left = lock(self.scratch.of(member));
+            for m0 in rows.clone().step_by(at_once) {
+                let rows = m0..rows.end.min(m0 + at_once);
+                let a = Left::new(self.isa, self.precision, a.rows_range(rows.clone()), &mut left);
+                let high = BLOCK_ROWS / a.granule() * a.granule();
+                for n0 in cols.clone().step_by(wide) {
+                    let cols = n0..cols.end.min(n0 + wide);
+                    let b = b.packed(right, cols.clone());
+                    for r0 in (0..rows.len()).step_by(high) {
+                        let part = r0..rows.len().min(r0 + high);
+                        let rows = m0 + part.start..m0 + part.end;
+                        let mut block = MatMut::dense(&mut block, rows.len(), cols.len());
+                        let (a, init) = (a.rows_range(part), start.columns(cols.clone()));
+                        gemm::product(gemm::Product { a, b, init, c: block.reborrow().into() });
+                        // SAFETY: parts do not overlap, nor do blocks.
+                        let (c, notes) = unsafe { (c.write(rows.clone()), notes.write(rows.clone())) };
+                        let (c, at) = (c.cols_range(cols.start.min(columns)..cols.end.min(columns)), n0 / wide * note);
+                        let notes = notes.cols_range(at..at + note);
+                        finish(Finish { rows, cols: cols.clone(), block, c, notes });
                     }
                 }
-            });
+            }
         });
     }
 
@@ -204,7 +292,7 @@ impl Products<'_> {
         let (m, n) = (c.rows(), c.cols());
         let work = Work::product(m, a.rows(), n).on(self.isa, self.precision);
         if self.precision == Precision::F32 && self.isa != Isa::PORTABLE && self.team.shares(work) {
-            let mut turned = self.scratch.turned.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut turned = lock(&self.scratch.turned);
             let (Some(a), Some(b)) = (A::plain(a), B::plain(b)) else {
                 unreachable!("operands in bf16 of a product in f32")
             };
@@ -241,15 +329,15 @@ impl Products<'_> {
     }
 
     /// Calls `body(rows, part)` with disjoint row ranges of `c` that cover it.
-    pub(crate) fn by_rows(self, c: MatMut<'_>, body: impl Fn(Range<usize>, MatMut<'_>) + Sync) {
+    pub(crate) fn by_rows<E: Element>(self, c: MatMut<'_, E>, body: impl Fn(Range<usize>, MatMut<'_, E>) + Sync) {
         self.by_rows_of([c], |rows, [part]| body(rows, part));
     }
 
     /// The same for matrices of as many rows, cut alike.
-    pub(crate) fn by_rows_of<const C: usize>(
+    pub(crate) fn by_rows_of<const C: usize, E: Element>(
         self,
-        c: [MatMut<'_>; C],
-        body: impl Fn(Range<usize>, [MatMut<'_>; C]) + Sync,
+        c: [MatMut<'_, E>; C],
+        body: impl Fn(Range<usize>, [MatMut<'_, E>; C]) + Sync,
     ) {
         let (m, n) = (c[0].rows(), c.iter().map(MatMut::cols).sum::<usize>());
         assert!(c.iter().all(|c| c.rows() == m), "matrices of different numbers of rows");

@@ -1,7 +1,7 @@
 //! y = activation(x W + b)
 
 use super::{Act, Cx, Inputs, Upstream, Weights};
-use crate::exec::{Right, Start};
+use crate::exec::{Finish, Right, Start};
 use crate::network::Gradient;
 use std::ops::Range;
 use unroll_kernels::activation::{self, Activation};
@@ -26,11 +26,31 @@ impl DenseParams {
 
     /// x W + b of some units, into `y` (R, units).
     pub(crate) fn forward(&self, cx: &Cx<'_>, x: Mat<'_>, units: Range<usize>, y: MatMut<'_>) {
-        let start = match &self.bias {
-            Some(bias) => Start::Bias(&cx.params[bias.clone()][units.clone()]),
-            None => Start::Zero,
-        };
+        let start = self.start(cx, units.clone());
         cx.products().product(x, self.weights().right_of(cx, units), start, y);
+    }
+
+    /// x W + b of some units, (R, units), block after block: `finish` leaves of each what is kept, in its place in `kept` and
+    /// among the notes, as [`product_through`](crate::exec::Products::product_through) has it.
+    pub(crate) fn forward_through<E: Element>(
+        &self,
+        cx: &Cx<'_>,
+        x: Mat<'_>,
+        units: Range<usize>,
+        (kept, notes): (MatMut<'_, E>, MatMut<'_>),
+        finish: impl Fn(Finish<'_, E>) + Sync,
+    ) {
+        let (start, n) = (self.start(cx, units.clone()), units.len());
+        let right = self.weights().right_of(cx, units);
+        cx.products().product_through((x, right, start), n, (kept, notes), finish);
+    }
+
+    /// What x W + b of some units starts from.
+    fn start<'a>(&self, cx: &Cx<'a>, units: Range<usize>) -> Start<'a> {
+        match &self.bias {
+            Some(bias) => Start::Bias(&cx.params[bias.clone()][units]),
+            None => Start::Zero,
+        }
     }
 
     /// The gradients of kernel and bias, for [`Self::backward`] of every unit once.

@@ -5,6 +5,7 @@ use super::int8::Quantized;
 use super::pack::plain;
 use super::{PackedRef, Precision};
 use crate::{Buffer, Element, Isa, Mat};
+use std::ops::Range;
 
 /// The left operand of products, in the form that a precision reads.
 ///
@@ -47,6 +48,17 @@ impl<'a> Rounded<'a> {
     /// Words that [`Self::new`] needs for `rows` x `k`.
     pub(super) fn words(rows: usize, k: usize) -> usize {
         rows.div_ceil(SIDE) * blocks_of(k) * BLOCK_WORDS
+    }
+
+    /// Some of the rows; the first is the first of a tile.
+    #[track_caller]
+    fn rows_range(self, range: Range<usize>) -> Self {
+        assert!(
+            range.start.is_multiple_of(self.high) && range.end <= self.rows,
+            "rows {range:?} of tiles of {}",
+            self.high
+        );
+        Self { words: &self.words[range.start / self.high * self.tile()..], rows: range.len(), ..self }
     }
 
     /// Words from tile to tile.
@@ -97,6 +109,22 @@ impl<'a> Left<'a> {
             Precision::Bf16 => Rounded::words(rows, k),
             Precision::Int8 => Quantized::room(rows, k),
         }
+    }
+
+    /// Some of the rows. In bf16 the first must be a multiple of [`Left::granule`].
+    #[track_caller]
+    #[must_use]
+    pub fn rows_range(self, range: Range<usize>) -> Self {
+        Self(match self.0 {
+            Operand::F32(a) => Operand::F32(a.rows_range(range)),
+            Operand::Bf16(a) => Operand::Bf16(a.rows_range(range)),
+            Operand::Int8(a) => Operand::Int8(a.rows_range(range)),
+        })
+    }
+
+    /// Ranges of rows begin at multiples of this.
+    pub fn granule(self) -> usize {
+        if let Operand::Bf16(a) = self.0 { a.high } else { 1 }
     }
 
     /// M

@@ -134,6 +134,12 @@ impl Packed {
         Self { isa, layout, data: Buffer::new(layout.offset(layout.panels())) }
     }
 
+    /// Makes this room for B (k, cols) of one group instead, whose content is what it happens to be. It grows where it must.
+    pub fn reshape(&mut self, k: usize, cols: usize) {
+        self.layout = Layout { k, groups: 1, cols, ..self.layout };
+        self.data.reserve(self.layout.offset(self.layout.panels()));
+    }
+
     /// Packs B (K, groups * cols): column c of group g is column `g * cols + c`.
     #[track_caller]
     pub fn pack<E: Element>(&mut self, b: Mat<'_, E>) {

@@ -14,7 +14,7 @@
 use crate::faults::{Fault, spoil};
 use crate::profile::{self, Phase};
 use crate::simd::{Kernel, Simd, Wide16};
-use crate::{Bf16, Element, Isa, Mat, MatMut};
+use crate::{Element, Isa, Mat, MatMut};
 
 /// y = x.
 ///
@@ -39,13 +39,6 @@ pub fn convert<E: Element>(isa: Isa, x: Mat<'_>, y: MatMut<'_, E>) {
     assert_eq!((x.rows(), x.cols()), (y.rows(), y.cols()), "matrices of different shapes");
     let _span = profile::enter(Phase::ElementWise);
     isa.run(Convert { x, y });
-}
-
-/// Rounds every row to bf16, into the first half of its own place: a row of the matrix is then one of `cols` elements of
-/// bf16, two strides apart.
-pub fn narrow(isa: Isa, x: MatMut<'_>) {
-    let _span = profile::enter(Phase::ElementWise);
-    isa.run(Narrow(x));
 }
 
 /// y = y + x.
@@ -110,30 +103,6 @@ impl Kernel for RowSums<'_> {
 fn check(x: Mat<'_>, y: &MatMut<'_>) {
     let (a, b) = ((x.rows(), x.cols()), (y.rows(), y.cols()));
     assert_eq!(a, b, "matrices of different shapes");
-}
-
-struct Narrow<'a>(MatMut<'a>);
-
-impl Kernel for Narrow<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
-        const PIECE: usize = 512;
-        let mut piece = [Bf16::default(); PIECE];
-        for r in 0..self.0.rows() {
-            let row = self.0.row_mut(r);
-            for at in (0..row.len()).step_by(PIECE) {
-                let from = &row[at..row.len().min(at + PIECE)];
-                for c in (0..from.len()).step_by(S::LANES) {
-                    Bf16::store_partial(s, &mut piece[c..from.len()], s.load_partial(&from[c..]));
-                }
-                // What this overwrites has been read: two elements have the room of one.
-                let count = from.len();
-                bytemuck::cast_slice_mut::<f32, Bf16>(row)[at..at + count].copy_from_slice(&piece[..count]);
-            }
-        }
-    }
 }
 
 struct Convert<'a, E> {
@@ -291,27 +260,6 @@ mod tests {
                     let near = (got - fused(j)).abs() <= (rows as f32 + 1.0) * size * f32::EPSILON;
                     assert!(same && near, "{isa} {rows} x {cols}: {got}, not {}", fused(j));
                 }
-            }
-        }
-    }
-
-    #[test]
-    fn a_row_is_narrowed_in_its_own_place() {
-        for isa in sets_under_test() {
-            for cols in [1, 16, 37, 511, 513, 1500] {
-                let x = values(3 * cols);
-                let mut y = vec![f32::NAN; 3 * (cols + 2)];
-                copy(Mat::dense(&x, 3, cols), MatMut::new(&mut y, 3, cols, cols + 2));
-                narrow(isa, MatMut::new(&mut y, 3, cols, cols + 2));
-                let narrowed = Mat::<Bf16>::new(bytemuck::cast_slice(&y), 3, cols, 2 * (cols + 2));
-                for r in 0..3 {
-                    let want = x[r * cols..(r + 1) * cols].iter().map(|x| x.half());
-                    assert!(want.eq(narrowed.row(r).iter().copied()), "{isa}: row {r} of {cols}");
-                }
-                assert!(
-                    y.chunks(cols + 2).all(|row| row[cols..].iter().all(|m| m.is_nan())),
-                    "{isa} wrote beyond a row"
-                );
             }
         }
     }

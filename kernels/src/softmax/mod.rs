@@ -35,15 +35,20 @@
 //! the sum of the other exponentials below it and the target's logit; [`slice_gradient`] takes the slices a second time. A
 //! maximum that grows scales the sum in f64, so the bounds above hold for any number of slices up to 2^20.
 //!
+//! Where products round to bf16 anyway, [`keep`] takes a block of logits while it is in the cache and keeps their exponentials in
+//! bf16, of which [`kept_gradient`] makes the gradient in place (`kept.rs`).
+//!
 //! Source: J. S. Bridle, "Probabilistic Interpretation of Feedforward Classification Network Outputs", 1990; the safe
 //! form: N. J. Higham et al., "Accurately Computing the Log-Sum-Exp and Softmax Functions", 2021; the sum over slices: M. Milakov
 //! and N. Gimelshein, "Online normalizer calculation for softmax", 2018.
 
 mod generic;
+mod kept;
 pub mod reference;
 mod slices;
 
 pub(crate) use generic::softplus_of_minus_abs;
+pub use kept::{Keep, KeptGradient, NOTE, RowGradient, add_notes, keep, kept_gradient};
 pub use slices::{SliceGradient, Tally, slice_gradient, tally};
 
 use crate::faults::{Fault, spoil};

@@ -46,6 +46,35 @@ impl Tally {
     fn score(&self) -> Score {
         Score::new(self.max, self.target, self.others)
     }
+
+    /// The largest logit.
+    pub(super) fn max(&self) -> f32 {
+        self.max
+    }
+
+    /// The sum of e^(x - max) of all but the target.
+    pub(super) fn others(&self) -> f64 {
+        self.others
+    }
+
+    /// The same of all, after all slices.
+    pub(super) fn total(&self) -> f64 {
+        self.score().total
+    }
+
+    /// Adds a slice: its largest logit, the sum of e^(x - max) of its logits but the target's, and that one or -inf.
+    pub(super) fn add(&mut self, max: f32, others: f32, target: f32) {
+        if max > self.max {
+            self.others *= (f64::from(self.max) - f64::from(max)).exp();
+            self.max = max;
+        }
+        // Nothing that can come adds 0, or what a NaN made of it.
+        let factor = if max < self.max { (f64::from(max) - f64::from(self.max)).exp() } else { 1.0 };
+        self.others += f64::from(others) * factor;
+        if target != f32::NEG_INFINITY {
+            self.target = target;
+        }
+    }
 }
 
 /// The slice's column of a row's target, if it falls into the slice.

@@ -2,6 +2,7 @@ use super::reference as meaning;
 use super::*;
 use crate::check::{self, Claim, Framed, assert_close, narrow, numbers, on_every_set, wide};
 use crate::isa::sets_under_test;
+use crate::{Bf16, Element};
 use proptest::prelude::*;
 
 /// 2^-24
@@ -53,6 +54,40 @@ fn run_slices(isa: Isa, (x, v): (&[f32], usize), targets: &[u32], scale: f32, wi
     all
 }
 
+/// Through exponentials that are kept in bf16, in blocks of `width` columns: losses, then the gradient, in one list.
+fn run_kept(x: &[f32], v: usize, targets: &[u32], factors: RowGradient, width: usize) -> Vec<(Isa, Vec<f32>)> {
+    on_every_set("kept", |isa| {
+        let (rows, blocks) = (targets.len(), v.div_ceil(width));
+        let mut logits = Framed::new(rows, v, x);
+        let (mut kept, mut notes) = (vec![Bf16(0x7fc0); rows * v], vec![f32::NAN; rows * blocks * NOTE]);
+        for (i, first) in (0..v).step_by(width).enumerate() {
+            let (cols, own) = (first..v.min(first + width), NOTE * i..NOTE * (i + 1));
+            let mut block = Framed::new(rows, v, x);
+            for room in [true, false] {
+                let logits = if room { logits.mat_mut() } else { block.mat_mut() }.cols_range(cols.clone());
+                let kept = MatMut::dense(&mut kept, rows, v).cols_range(if room { cols.clone() } else { 0..0 });
+                let notes = MatMut::dense(&mut notes, rows, NOTE * blocks).cols_range(own.clone());
+                // The notes are those of the second, which keeps nothing else.
+                keep(isa, Keep { logits, first, targets, sums: room, kept, notes });
+            }
+        }
+        let (mut tallies, mut sums) = (vec![Tally::default(); rows], vec![0.0; rows]);
+        let notes = Mat::dense(&notes, rows, NOTE * blocks);
+        add_notes(notes, targets, &mut tallies, &mut sums);
+        let losses = tallies.iter().zip(targets).map(|(tally, &t)| if t == IGNORE { 0.0 } else { tally.loss() });
+        let mut all: Vec<f32> = losses.collect();
+        let (matrix, factors) = (MatMut::dense(&mut kept, rows, v), vec![factors; rows]);
+        kept_gradient(isa, KeptGradient { kept: matrix, notes, width, targets, tallies: &tallies, rows: &factors });
+        all.extend(kept.iter().map(|x| x.value()));
+        all
+    })
+}
+
+/// The gradient of a sum of the losses alone.
+fn of_scale(scale: f32) -> RowGradient {
+    RowGradient { probabilities: scale, every: 0.0, target: scale }
+}
+
 fn run_rows(x: &[f32], v: usize, targets: &[u32], scale: f32) -> Vec<(Isa, Vec<f32>)> {
     on_every_set("cross_entropy", |isa| {
         let mut logits = Framed::new(targets.len(), v, x);
@@ -97,6 +132,26 @@ fn compare(x: &[f32], v: usize, targets: &[u32], scale: f32) {
         assert_close(&format!("{isa} loss, V {v}"), got_losses, &losses, |i| loss_bounds[i]);
         assert_close(&format!("{isa} gradient, V {v}"), got_gradient, &gradient, |i| gradient_bounds[i]);
     }
+    let factors = [of_scale(scale), RowGradient { probabilities: scale, every: -scale / 50.0, target: 0.9 * scale }];
+    for (factors, width) in factors.into_iter().flat_map(|factors| [3, 64, 1024].map(|width| (factors, width))) {
+        let row = |i: usize| &x64[i / v * v..(i / v + 1) * v];
+        let all: Vec<Vec<f64>> = (0..targets.len()).map(|r| meaning::softmax(row(r * v))).collect();
+        let [a, b, c] = [factors.probabilities, factors.every, factors.target].map(f64::from);
+        let scored = |i: usize| f64::from(u8::from(targets[i / v] != IGNORE));
+        let is_target = |i: usize| f64::from(u8::from(targets[i / v] as usize == i % v));
+        // p - 1 of the reference has lost nothing where a is c.
+        let want: Vec<f64> = (0..x.len()).map(|i| gradient[i] + scored(i) * (b + is_target(i) * (a - c))).collect();
+        let bound = |i: usize| {
+            let p = all[i / v][i % v] * (1.0 - is_target(i));
+            let kept = a * p * (2f64.powi(-7) + 2f64.powi(-16)) + 2f64.powi(-8) * want[i].abs();
+            scored(i) * (gradient_bounds[i] + kept + (a + 1.0) * 2f64.powi(-126) + 4.0 * U * (a + c + b.abs()))
+        };
+        for (isa, got) in run_kept(x, v, targets, factors, width) {
+            let (got_losses, got_gradient) = got.split_at(targets.len());
+            assert_close(&format!("{isa} loss of notes, V {v}"), got_losses, &losses, |i| loss_bounds[i]);
+            assert_close(&format!("{isa} gradient of what is kept, V {v}"), got_gradient, &want, bound);
+        }
+    }
 }
 
 #[test]
@@ -137,7 +192,8 @@ fn awkward_rows() {
         [3e38, -3e38, 3e38],
     ];
     let targets = [0, 2, 0, 0, 2, IGNORE, 0];
-    for (isa, got) in run(&rows.concat(), 3, &targets, 1.0) {
+    let kept = [1, 2, 3].map(|width| run_kept(&rows.concat(), 3, &targets, of_scale(1.0), width)).concat();
+    for (isa, got) in run(&rows.concat(), 3, &targets, 1.0).into_iter().chain(kept) {
         let (losses, gradient) = got.split_at(rows.len());
         let row = |r: usize| &gradient[3 * r..3 * r + 3];
         for r in 0..3 {
@@ -153,7 +209,8 @@ fn awkward_rows() {
         assert_eq!((losses[5], row(5)), (0.0, &[0.0; 3][..]), "{isa}");
         assert_eq!((losses[6], row(6)), (std::f32::consts::LN_2, &[-0.5, 0.0, 0.5][..]), "{isa}");
     }
-    for (isa, got) in run(&[7.5, -1e30], 1, &[0, 0], 2.0) {
+    let kept = run_kept(&[7.5, -1e30], 1, &[0, 0], of_scale(2.0), 1);
+    for (isa, got) in run(&[7.5, -1e30], 1, &[0, 0], 2.0).into_iter().chain(kept) {
         assert_eq!(check::bits(&got), check::bits(&[0.0; 4]), "{isa}: one word");
     }
 }

@@ -1,6 +1,5 @@
 //! Block after block of rows: a block's logits are computed, turned into losses and their own gradient in place, and used
-//! for the gradients of x, W and b before the next block takes their room. Nothing is computed twice. Where products round to
-//! bf16, the gradient is rounded once, while a few rows of it are in the cache.
+//! for the gradients of x, W and b before the next block takes their room. Nothing is computed twice.
 
 use super::shaping::Row;
 use super::{CACHED, MOST_ROWS, SoftmaxHead, for_chunks};
@@ -10,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use unroll_kernels::mat::padded;
 use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::softmax::{self, CrossEntropy, IGNORE};
-use unroll_kernels::{Bf16, Mat, MatMut, rows};
+use unroll_kernels::{Mat, MatMut, rows};
 
 impl SoftmaxHead {
     /// The losses of some rows and, with `into`, their gradients.
@@ -22,30 +21,24 @@ impl SoftmaxHead {
         self.losses(cx, scored, losses, into.is_some());
         let Some(Into { dx, grads }) = into else { return };
         let _span = profile::enter(Phase::HeadGradient);
-        let (x, count, all) = (scored.x, scored.x.rows(), 0..self.vocabulary);
+        let (x, all) = (scored.x, 0..self.vocabulary);
+        let dz = self.view(x.rows(), all.len());
         match &self.dense {
             Some(dense) => {
                 let mut gradients = match self.left() {
                     Some(_) => dense.gradient_of_bias(grads),
                     None => dense.gradients(grads),
                 };
-                if self.narrows(cx) {
-                    dense.backward(cx, (x, dx), self.view::<Bf16>(count, all.len()), &mut gradients, all);
-                } else {
-                    dense.backward(cx, (x, dx), self.view::<f32>(count, all.len()), &mut gradients, all);
-                }
+                dense.backward(cx, (x, dx), dz, &mut gradients, all);
             }
-            None => {
-                let dz = self.view(count, all.len());
-                cx.products().by_rows(dx, |r, part| rows::add(cx.isa, dz.rows_range(r), part));
-            }
+            None => cx.products().by_rows(dx, |r, part| rows::add(cx.isa, dz.rows_range(r), part)),
         }
     }
 
     /// Turns the logits of a block into losses and, with `gradient`, into their gradient.
     fn losses(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], gradient: bool) {
         let &Scored { targets, scale, .. } = scored;
-        let (rows, stride, narrows) = (targets.len(), padded(self.vocabulary), gradient && self.narrows(cx));
+        let (rows, stride) = (targets.len(), padded(self.vocabulary));
         let at_once = (CACHED / stride).clamp(1, MOST_ROWS);
         let Self { logits, weights, vocabulary, shaping, .. } = self;
         let (words, shaping) = (*vocabulary, Some(*shaping).filter(|shaping| gradient && !shaping.is_nothing()));
@@ -77,9 +70,6 @@ impl SoftmaxHead {
                     let weight = weights.get(targets[r] as usize).copied().unwrap_or(1.0);
                     *loss *= weight;
                     part.row_mut(r).iter_mut().for_each(|g| *g *= weight);
-                }
-                if narrows {
-                    rows::narrow(cx.isa, part);
                 }
                 let mut all = column.lock().unwrap_or_else(PoisonError::into_inner);
                 all[range].copy_from_slice(chunk);

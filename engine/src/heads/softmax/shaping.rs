@@ -8,6 +8,8 @@
 //! Sources: C. Szegedy et al., "Rethinking the inception architecture for computer vision", 2016; A. Chowdhery et al., "PaLM", 2022,
 //! section 5.
 
+use unroll_kernels::softmax::{RowGradient, Tally};
+
 /// The two factors.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Shaping {
@@ -28,7 +30,22 @@ pub(super) struct Row {
     pub(super) sum: f64,
 }
 
+impl Row {
+    pub(super) fn of(tally: &Tally, sum: f64) -> Self {
+        Self { log_partition: tally.log_partition(), target: f64::from(tally.target()), sum }
+    }
+}
+
 impl Shaping {
+    /// What makes the gradient of a row of `words` logits of their probabilities.
+    pub(super) fn of_row(self, row: Row, words: usize, scale: f32) -> RowGradient {
+        RowGradient {
+            probabilities: scale * (1.0 + 2.0 * f64::from(self.z_loss) * row.log_partition) as f32,
+            every: 0.0 - self.smoothing * scale / words as f32,
+            target: scale * (1.0 - self.smoothing),
+        }
+    }
+
     /// Whether the cross-entropy stays as it is.
     pub(super) fn is_nothing(self) -> bool {
         self == Self::default()

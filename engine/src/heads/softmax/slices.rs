@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use unroll_kernels::mat::padded;
 use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::softmax::{self, IGNORE, SliceGradient, Tally};
-use unroll_kernels::{Bf16, Mat, MatMut, rows};
+use unroll_kernels::{Mat, MatMut, rows};
 
 /// Words of a slice are a multiple of this: whole panels of packed weights on any set.
 pub(super) const GRANULE: usize = 256;
@@ -36,9 +36,14 @@ impl SoftmaxHead {
         self.tallies.resize(scored.targets.len(), Tally::default());
         self.sums.clear();
         self.sums.resize(scored.targets.len(), 0.0);
+        let narrows = self.narrows(cx);
         for i in 0..count {
-            self.slice_logits(cx, dense, scored.x, slice(i));
-            self.tally(cx, scored.targets, slice(i));
+            if narrows {
+                self.tally_through(cx, dense, scored, slice(i));
+            } else {
+                self.slice_logits(cx, dense, scored.x, slice(i));
+                self.tally(cx, scored.targets, slice(i));
+            }
         }
         for ((loss, tally), &target) in losses.iter_mut().zip(&self.tallies).zip(scored.targets) {
             let weight = if into.is_some() { self.weight(target) } else { 1.0 };
@@ -47,23 +52,25 @@ impl SoftmaxHead {
         if into.is_some() && !self.shaping.is_nothing() {
             let rows = losses.iter_mut().zip(scored.targets).enumerate();
             for (r, (loss, &target)) in rows.filter(|(_, (_, target))| **target != IGNORE) {
-                let row = shaped_row(&self.tallies[r], self.sums[r]);
+                let row = Row::of(&self.tallies[r], self.sums[r]);
                 *loss = self.shaping.loss(row, vocabulary) * self.weight(target);
             }
         }
         let Some(Into { mut dx, grads }) = into else { return };
         let mut gradients = dense.gradients(grads);
         for i in (0..count).rev() {
-            if i + 1 < count {
-                self.slice_logits(cx, dense, scored.x, slice(i));
-            }
-            self.slice_gradient(cx, scored, slice(i));
-            let _span = profile::enter(Phase::HeadGradient);
             let (x, dx, rows, words) = (scored.x, dx.reborrow(), scored.x.rows(), slice(i));
-            if self.narrows(cx) {
-                dense.backward(cx, (x, dx), self.view::<Bf16>(rows, words.len()), &mut gradients, words);
+            if narrows {
+                self.gradient_through(cx, dense, scored, words.clone());
+                let _span = profile::enter(Phase::HeadGradient);
+                dense.backward(cx, (x, dx), self.kept(rows, words.len()), &mut gradients, words);
             } else {
-                dense.backward(cx, (x, dx), self.view::<f32>(rows, words.len()), &mut gradients, words);
+                if i + 1 < count {
+                    self.slice_logits(cx, dense, x, words.clone());
+                }
+                self.slice_gradient(cx, scored, words.clone());
+                let _span = profile::enter(Phase::HeadGradient);
+                dense.backward(cx, (x, dx), self.view(rows, words.len()), &mut gradients, words);
             }
         }
     }
@@ -98,7 +105,7 @@ impl SoftmaxHead {
 
     /// Turns the logits of a slice into their gradient.
     fn slice_gradient(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, words: Range<usize>) {
-        let (rows, cols, narrows) = (scored.targets.len(), words.len(), self.narrows(cx));
+        let (rows, cols) = (scored.targets.len(), words.len());
         let at_once = (CACHED / padded(cols)).clamp(1, MOST_CACHED);
         let Self { logits, tallies, sums, weights, shaping, vocabulary, .. } = self;
         let logits = MatMut::new(logits, rows, cols, padded(cols));
@@ -113,21 +120,14 @@ impl SoftmaxHead {
                 let scored = targets.iter().enumerate().filter(|&(_, &target)| target != IGNORE);
                 for (r, &target) in scored.filter(|_| !shaping.is_nothing()) {
                     let target = (target as usize).checked_sub(first).filter(|&at| at < cols);
-                    let row = shaped_row(&tallies[r], sums[r]);
+                    let row = Row::of(&tallies[r], sums[r]);
                     shaping.gradient(part.row_mut(r), target, (row, *vocabulary, scale));
                 }
                 for (r, &target) in targets.iter().enumerate().filter(|_| !weights.is_empty()) {
                     let weight = weights.get(target as usize).copied().unwrap_or(1.0);
                     part.row_mut(r).iter_mut().for_each(|g| *g *= weight);
                 }
-                if narrows {
-                    rows::narrow(cx.isa, part);
-                }
             });
         });
     }
-}
-
-fn shaped_row(tally: &Tally, sum: f64) -> Row {
-    Row { log_partition: tally.log_partition(), target: f64::from(tally.target()), sum }
 }
