@@ -26,8 +26,11 @@ pub(super) fn format(input: &mut Input<'_>) -> Result<Format> {
     }
     let line_end = start.iter().position(|&byte| byte == b'\n');
     let line = &start[..line_end.unwrap_or(start.len())];
-    if let (Some((_, dim)), Some(end)) = (sizes(line), line_end) {
-        let text = is_text(&start[end + 1..], dim);
+    if let (Some(sizes), Some(end)) = (sizes(line), line_end) {
+        let rest = &start[end + 1..];
+        // A few binary values can look like text; a file that is all there is one of the two from its beginning to its end.
+        let binary = start.len() < LOOKED_AT && is_whole_binary(rest, sizes) && !is_whole_text(rest, sizes);
+        let text = !binary && is_text(rest, sizes.1);
         return Ok(if text { Format::Word2VecText } else { Format::Word2VecBinary });
     }
     if start.starts_with(&FASTTEXT) || is_old_fasttext(start) {
@@ -57,6 +60,24 @@ fn is_text(record: &[u8], dim: u64) -> bool {
     let values = line.get(space + 1..).unwrap_or_default().iter().take(bytes);
     let mut length = 0;
     values.inspect(|_| length += 1).all(|byte| b"0123456789+-.eE \t\rnaifNAIFty".contains(byte)) && length > 0
+}
+
+/// Whether these bytes are as many lines as there are words, each with the numbers of its vector.
+fn is_whole_text(bytes: &[u8], (words, dim): (u64, u64)) -> bool {
+    let lines = bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+    let mut count = 0;
+    lines.inspect(|_| count += 1).all(|line| numbers_at_end(line) as u64 >= dim) && count == words
+}
+
+/// Whether these bytes are as many binary records as there are words, with a line feed behind each or not.
+fn is_whole_binary(mut bytes: &[u8], (words, dim): (u64, u64)) -> bool {
+    let values = usize::try_from(dim).map_or(usize::MAX, |dim| dim.saturating_mul(4));
+    for _ in 0..words {
+        let Some(space) = bytes.iter().position(|&byte| byte == b' ') else { return false };
+        let Some(rest) = bytes.get((space + 1).saturating_add(values)..) else { return false };
+        bytes = rest.strip_prefix(b"\n").unwrap_or(rest);
+    }
+    bytes.is_empty()
 }
 
 /// Whether the file begins with the settings of a model of fastText from before its files had a magic number: twelve numbers

@@ -3,6 +3,7 @@ use std::path::Path;
 use flate2::{Compression, write::GzEncoder};
 use proptest::prelude::*;
 
+use super::input::Input;
 use super::matrix::{List, numpy, safetensors};
 use super::*;
 use crate::interop::WeightFile;
@@ -37,6 +38,10 @@ fn there_and_back(vectors: &WordVectors, format: Format) -> Result<Loaded> {
     let bytes = write_bytes(vectors, format)?;
     let read = match format {
         Format::NumPy | Format::Safetensors => of_matrix(format, &bytes, &words_of(vectors)?)?,
+        // Four bytes that are digits, say, are a file of either kind.
+        Format::Word2VecBinary | Format::GensimBinary => {
+            read_bytes(path(), &bytes, &ReadOptions { format: Some(format), ..ReadOptions::default() })?
+        }
         _ => parse(&bytes)?,
     };
     assert_eq!(write_bytes(&read.vectors, format)?, bytes, "{format}: written again");
@@ -257,6 +262,19 @@ fn words_that_a_format_cannot_hold_are_refused_by_name() {
         };
         assert_eq!(refused.exit_code(), 2);
         assert!(refused.to_string().starts_with("word 2 is "), "{refused}");
+    }
+}
+
+#[test]
+fn small_binaries_that_begin_like_text_are_known_by_their_end() {
+    let kind = |bytes: &[u8]| detect::format(&mut Input::of_bytes(path(), bytes)).unwrap();
+    // A value of the bytes `a`, line feed, `?`, `?`; of `1`, line feed, and so on; and two values that are dots and digits.
+    for bytes in [&b"1 1\na a\n??"[..], b"1 1\na a\n??\n", b"1 1\na 1\n??\n", b"2 1\na 1\n..b 0\n21"] {
+        assert_eq!(kind(bytes), Format::Word2VecBinary, "{}", String::from_utf8_lossy(bytes));
+    }
+    // What is text from beginning to end is text; so is what is damaged and no binary file either.
+    for bytes in [&b"1 1\na 1234\n"[..], b"2 1\na 1\nb 2\n", b"2 2\na 1 2\nb 1", b"1 2\na 0.5 e\n"] {
+        assert_eq!(kind(bytes), Format::Word2VecText, "{}", String::from_utf8_lossy(bytes));
     }
 }
 
