@@ -95,6 +95,7 @@ fn exchange(
         vectors: &vectors,
         targets: &tensors.targets,
         mask: tensors.mask.as_deref(),
+        ..Batch::default()
     };
     let options = NetworkOptions { steps, rows, ..NetworkOptions::default() };
     batch.check(&graph, &options)?;

@@ -125,7 +125,15 @@ impl<'a> Training<'a> {
         } else {
             &[]
         };
-        let batch = Batch { steps, rows, inputs, vectors, targets: &self.targets, mask: self.mask.as_deref() };
+        let batch = Batch {
+            steps,
+            rows,
+            inputs,
+            vectors,
+            targets: &self.targets,
+            mask: self.mask.as_deref(),
+            ..Batch::default()
+        };
         if let Task::Gradient { .. } = self.case.task {
             return self.network.train_step(&batch, &mut self.state, self.done).mean();
         }

@@ -16,6 +16,8 @@ words! {
         Next = "next",
         /// A text for a vector, word by word.
         Caption = "caption",
+        /// A text for a text, word by word.
+        Translate = "translate",
     }
 }
 
@@ -80,8 +82,11 @@ pub struct TaskConfig {
     /// `mean_squared_error` are numbers, as the one of `label` then is.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
+    /// translate: the column of the text that is read, its name or its number from 0; `source` unless given, without a header 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// The column of the text: its name or its number from 0. Unless given `text`, without a header 1, or 0 where there is no
-    /// label. Captions of tsv and csv: the numbers of all other columns are the vector. npy: the array of the samples in an archive,
+    /// label nor source. Captions of tsv and csv: the numbers of all other columns are the vector. npy: the array of the samples in an archive,
     /// `x` unless given; of captions that of their token ids, `y` unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
@@ -124,6 +129,7 @@ impl Default for TaskConfig {
             header: false,
             label: None,
             labels: Vec::new(),
+            source: None,
             text: None,
             vector: None,
             vector_scale: 1.0,
@@ -155,6 +161,11 @@ impl TaskKind {
     /// Whether the samples have labels of their own: the classes that a model chooses from. Else it chooses words.
     pub fn has_labels(self) -> bool {
         matches!(self, TaskKind::Classify | TaskKind::Tag)
+    }
+
+    /// Whether texts are written word by word, from a token that begins them to one that ends them.
+    pub fn writes(self) -> bool {
+        matches!(self, TaskKind::Caption | TaskKind::Translate)
     }
 }
 

@@ -164,6 +164,7 @@ impl Check<'_> {
         self.holds(one, "task.classes", "is of one label; of several the classes are in the order of the alphabet")?;
         let twice = task.labels.iter().enumerate().any(|(i, label)| task.labels[..i].contains(label));
         self.holds(!twice, "task.labels", "names a label twice")?;
+        only("task.source", task.source.is_none(), kind == TaskKind::Translate)?;
         let caption = kind == TaskKind::Caption;
         only("task.vector", task.vector.is_none(), caption)?;
         only("task.vector_scale", task.vector_scale == 1.0, caption)?;
@@ -175,9 +176,9 @@ impl Check<'_> {
         )?;
         let usual = task.prepare.padding == PrepareOptions::default().padding;
         self.holds(
-            usual || !caption,
+            usual || !kind.writes(),
             "task.prepare.padding",
-            "has no meaning for captions, which are filled at their end",
+            "has no meaning for texts that are written, which are filled at their end",
         )
     }
 

@@ -4,7 +4,7 @@ use super::model::{Model, Params, Step, Value};
 use super::report::{Finding, TensorRow};
 use super::tolerance::RTOL;
 use crate::exec::{Team, Work};
-use crate::graph::{Role, Source};
+use crate::graph::{Axis, Role, Source};
 use crate::random::{Key, Purpose};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -83,7 +83,9 @@ impl Differences<'_> {
         }
         let key = Key::new(self.seed, Purpose::Check).step(3).layer(tensor);
         let width = spec.shape.last().copied().unwrap_or(1);
-        let mut present: Vec<u32> = self.step.tokens.to_vec();
+        // A table of the source has its tokens.
+        let owner = self.model.graph.nodes().iter().find(|node| node.params.contains(&tensor));
+        let mut present = self.step.on(owner.map_or(Axis::Main, |node| node.axis)).tokens.to_vec();
         present.sort_unstable();
         present.dedup();
         let (mut chosen, mut seen) = (Vec::with_capacity(want), BTreeSet::new());

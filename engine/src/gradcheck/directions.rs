@@ -98,7 +98,7 @@ impl Model<'_> {
         let nodes = self.graph.nodes().iter().enumerate();
         let carried = nodes.map(|(i, node)| match node.config.recurrence() {
             Some((_, options, _)) if options.stateful => {
-                let directions = self.directions(i, step, params, &[]);
+                let directions = self.directions(i, &step.on(node.axis), params, &[]);
                 directions.iter().zip(&values[i].traces).map(|(direction, trace)| direction.after(trace)).collect()
             }
             _ => Vec::new(),
@@ -126,7 +126,7 @@ impl Model<'_> {
 
     /// Which steps (T, N) are there, if the graph masks any.
     pub(super) fn there(&self, step: &Step<'_>, params: Params<'_>) -> Option<Vec<bool>> {
-        let rule = self.graph.mask_rule()?;
+        let rule = self.graph.mask_rule_of(step.axis)?;
         let other = |vector: &[f64], value: f32| vector.iter().any(|&x| x != f64::from(value));
         let there = |at: usize| match rule {
             MaskRule::TokenZero => step.tokens[at] != 0,

@@ -2,8 +2,8 @@
 
 use super::model::{Model, Params, Step};
 use crate::graph::{
-    Graph, Initializer, Input, LayerConfig, Loss, MaskRule, ModelConfig, Output, ParamSpec, Recurrent, RecurrentConfig,
-    Role, Source,
+    Axis, Graph, Initializer, Input, LayerConfig, Loss, MaskRule, ModelConfig, Output, ParamSpec, Recurrent,
+    RecurrentConfig, Role, Source,
 };
 use crate::random::{Key, Purpose};
 use unroll_kernels::softmax::IGNORE;
@@ -20,8 +20,27 @@ pub(super) struct Tokens {
     pub(super) narrow: Vec<Vec<f32>>,
     /// (T, N), or (N) where the model gives one output a row; of several outputs one after another.
     pub(super) targets: Vec<u32>,
+    /// Steps and tokens of the source, where the model reads one; else 0 and none.
+    pub(super) source_steps: usize,
+    pub(super) source: Vec<u32>,
     /// The targets without those of masked steps.
     pub(super) scored: Vec<u32>,
+}
+
+/// Steps of the source beside a sequence of so many.
+pub(super) fn source_steps(steps: usize) -> usize {
+    steps + 2
+}
+
+/// Draws the tokens of the source; where token 0 is masked, every row keeps its first step.
+fn source(graph: &Graph, steps: usize, rows: usize, key: Key) -> Vec<u32> {
+    let masks = graph.mask_rule_of(Axis::Source) == Some(MaskRule::TokenZero);
+    let token = |i: usize| {
+        let masked = masks && i >= rows && key.step(2).below(i as u64, 3) == 0;
+        let drawn = 1 + key.step(1).below(i as u64, graph.source_vocabulary() as u64 - 1) as u32;
+        if masked { 0 } else { drawn }
+    };
+    (0..steps * rows).map(token).collect()
 }
 
 /// Draws `batches` batches of T steps and N rows: a third of the tokens repeat an earlier one, a sixth of the targets is
@@ -74,8 +93,14 @@ pub(super) fn tokens(graph: &Graph, steps: usize, rows: usize, batches: usize, s
         }
         let narrow = vectors(graph, [steps, rows], key.layer(4 * b), &masked);
         let wide = narrow.iter().map(|v| v.iter().map(|&x| f64::from(x)).collect()).collect();
+        let source_steps = if graph.has_source() { source_steps(steps) } else { 0 };
+        let source = if graph.takes_source_tokens() {
+            source(graph, source_steps, rows, key.layer(4 * b).step(9))
+        } else {
+            Vec::new()
+        };
         inputs.truncate(if graph.takes_tokens() { steps * rows } else { 0 });
-        Tokens { steps, inputs, vectors: wide, narrow, targets, scored: kept }
+        Tokens { steps, inputs, vectors: wide, narrow, targets, source_steps, source, scored: kept }
     };
     (0..batches).map(batch).collect()
 }
@@ -93,14 +118,18 @@ fn draw_target(graph: &Graph, output: &Output, key: Key, i: u64) -> u32 {
 fn vectors(graph: &Graph, [steps, rows]: [usize; 2], key: Key, masked: &[bool]) -> Vec<Vec<f32>> {
     let draw = |(k, (node, input)): (usize, (usize, &Input))| {
         let key = key.step(2 + k as u64);
+        let of_source = graph.nodes()[node].axis == Axis::Source;
+        let steps = if of_source { source_steps(steps) } else { steps };
         let count = if graph.nodes()[node].shape.time.is_some() { steps * rows } else { rows };
         let values = (0..(count * input.width) as u64).map(|i| 2.0 * key.uniform(i) - 1.0);
         let mut values: Vec<f32> = values.collect();
-        if let Some(MaskRule::Vectors { input: ruling, value }) = graph.mask_rule()
+        if let Some(MaskRule::Vectors { input: ruling, value }) = graph.mask_rule_of(graph.nodes()[node].axis)
             && ruling == k
         {
-            let vectors = values.chunks_exact_mut(input.width).zip(masked);
-            vectors.filter(|(_, masked)| **masked).for_each(|(vector, _)| vector.fill(value));
+            // Of the source every third but those of the first step.
+            let masked = |i: &usize| if of_source { *i >= rows && i.is_multiple_of(3) } else { masked[*i] };
+            let vectors = values.chunks_exact_mut(input.width).enumerate();
+            vectors.filter(|(i, _)| masked(i)).for_each(|(_, vector)| vector.fill(value));
         }
         values
     };

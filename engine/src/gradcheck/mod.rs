@@ -49,7 +49,7 @@ pub use report::{Comparison, Finding, Report, TensorRow};
 
 use crate::error::{Error, Result};
 use crate::exec::Crew;
-use crate::graph::{Graph, Output, ParamSpec};
+use crate::graph::{Axis, Graph, Output, ParamSpec};
 use crate::network::{Batch, FUSIONS, LossScale, Network, NetworkOptions, State, available_memory};
 use crate::random::{Key, Purpose};
 use backward::{Flow, Gradient, backward};
@@ -150,7 +150,11 @@ fn run(graph: &Graph, options: &Options, progress: &mut dyn FnMut(usize, &str), 
     let crew = crew.map_err(|e| Error::run(format!("cannot start {} threads: {e}", options.threads)))?;
     let plain = |graph: &Graph| {
         let classes: Vec<usize> = graph.outputs().iter().map(Output::classes).collect();
-        Graph::with_outputs(&draw::without_initializers(graph.config()), graph.vocabulary(), &classes)
+        let config = draw::without_initializers(graph.config());
+        match graph.has_source() {
+            true => Graph::with_source(&config, graph.vocabulary(), graph.source_vocabulary()),
+            false => Graph::with_outputs(&config, graph.vocabulary(), &classes),
+        }
     };
     let mut sets = Sets::new(plain(faults.graph.unwrap_or(graph))?, options, steps)?;
     let model = Model { graph, loss_scale: options.loss_scale };
@@ -229,7 +233,8 @@ fn fits(graph: &Graph, options: &Options, steps: usize) -> Result<()> {
     let outputs: u64 = graph.nodes().iter().map(|node| node.shape.width() as u64).sum();
     let tokens = steps as u64 * options.rows as u64;
     let f64s = 3 * graph.parameter_count() + options.threads as u64 * largest as u64;
-    let network = NetworkOptions { steps, rows: options.rows, ..NetworkOptions::default() };
+    let source_steps = draw::source_steps(steps);
+    let network = NetworkOptions { steps, source_steps, rows: options.rows, ..NetworkOptions::default() };
     let bytes = Network::bytes(graph, &network)? + 8 * (f64s + (2 + options.threads as u64) * tokens * outputs);
     match available_memory() {
         Some(available) if bytes > available => {
@@ -250,6 +255,8 @@ fn step<'a>(options: &Options, batch: &'a Tokens, b: usize, before: &'a [Vec<Car
         steps: batch.steps,
         rows: options.rows,
         tokens: &batch.inputs,
+        axis: Axis::Main,
+        other: (batch.source_steps, &batch.source),
         vectors: &batch.vectors,
         targets: &batch.scored,
         key: Key::new(options.seed, Purpose::Dropout).step(b as u64),
@@ -285,6 +292,7 @@ impl Sets {
         let network = NetworkOptions {
             threads: options.threads,
             steps,
+            source_steps: draw::source_steps(steps),
             rows: options.rows,
             seed: options.seed,
             loss_scale: options.loss_scale,
@@ -330,7 +338,9 @@ impl Sets {
             inputs: &batch.inputs,
             vectors: &vectors,
             targets: &batch.targets,
-            mask: None,
+            source_steps: batch.source_steps,
+            source: &batch.source,
+            ..Batch::default()
         };
         for ((isa, fused, state), comparison) in self.runs.iter_mut().zip(&mut self.comparisons) {
             let no_fuse = if *fused { Vec::new() } else { FUSIONS.map(String::from).to_vec() };

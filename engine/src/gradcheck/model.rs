@@ -6,7 +6,7 @@
 
 use super::drops::{drop, drop_words, dropout};
 use super::recurrent::{Carried, Trace, pattern};
-use crate::graph::{Activation, Graph, LayerConfig, Node, Output, Role, Source};
+use crate::graph::{Activation, Axis, Graph, LayerConfig, Node, Output, Role, Source};
 use crate::layers::Mask;
 use crate::network::LossScale;
 use crate::random::Key;
@@ -29,6 +29,10 @@ pub(super) struct Step<'a> {
     pub(super) rows: usize,
     /// (T, N); empty where no layer takes tokens.
     pub(super) tokens: &'a [u32],
+    /// Which of the two sequences these are.
+    pub(super) axis: Axis,
+    /// Steps and tokens of the other one.
+    pub(super) other: (usize, &'a [u32]),
     /// Of each input layer: (T, N, width), or (N, width) where there is one vector a row.
     pub(super) vectors: &'a [Vec<f64>],
     /// (T, N), or (N) where the model gives one output a row.
@@ -36,6 +40,17 @@ pub(super) struct Step<'a> {
     pub(super) key: Key,
     /// One a direction of each node that carries a state, none of others.
     pub(super) before: &'a [Vec<Carried>],
+}
+
+impl Step<'_> {
+    /// The same as a layer sees it that works along this sequence.
+    pub(super) fn on(&self, axis: Axis) -> Self {
+        if axis == self.axis {
+            return *self;
+        }
+        let (steps, tokens) = self.other;
+        Self { steps, tokens, axis, other: (self.steps, self.tokens), ..*self }
+    }
 }
 
 /// The parameters, one tensor each, of which one may be changed.
@@ -157,10 +172,11 @@ impl<'a> Model<'a> {
     /// One node.
     fn node<'v>(&self, i: usize, step: &Step<'_>, params: Params<'_>, value: impl Fn(usize) -> &'v Value) -> Value {
         let node = &self.graph.nodes()[i];
+        let step = &step.on(node.axis);
         // Lookups take tokens, input layers the vectors of the batch; every other layer takes nodes.
         let input = |k: usize| match node.inputs[k] {
             Source::Node(n) => &value(n).y[..],
-            Source::Input => &[],
+            Source::Input | Source::Second => &[],
         };
         let width = node.shape.width();
         let y = match &node.config {
@@ -206,7 +222,7 @@ impl<'a> Model<'a> {
             LayerConfig::Reshape(_) => self.reshape(node, step, input(0)),
             LayerConfig::Part(part) => match node.inputs[0] {
                 Source::Node(of) => self.part(of, *part, (step, params), value(of)),
-                Source::Input => Vec::new(),
+                Source::Input | Source::Second => Vec::new(),
             },
             // A node has the layer within.
             LayerConfig::TimeDistributed(_) => Vec::new(),

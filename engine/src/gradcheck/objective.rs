@@ -2,7 +2,7 @@
 
 use super::model::{Model, Params, Step, Value, row};
 use super::sizes::mean_square;
-use crate::graph::{LayerConfig, Loss, Output};
+use crate::graph::{Axis, LayerConfig, Loss, Output};
 use crate::network::LossScale;
 use unroll_kernels::softmax::{self, IGNORE};
 
@@ -28,6 +28,7 @@ impl Model<'_> {
     /// What activation regularisation `i` looks at.
     pub(super) fn regularized(&self, i: usize, step: &Step<'_>, params: Params<'_>) -> Regularized {
         let node = &self.graph.nodes()[i];
+        let (main, step) = (step.on(Axis::Main), &step.on(node.axis));
         let (rows, width) = (step.rows, node.shape.width());
         let (alpha, beta) = match &node.config {
             LayerConfig::ActivationRegularization(layer) => (layer.alpha, layer.beta),
@@ -41,7 +42,7 @@ impl Model<'_> {
         // Steps that follow one another in a row, whatever is masked between them.
         let next = |at: usize| (1..).map(|t| at + t * rows).take_while(|&next| next < count).find(|&next| there(next));
         let pairs: Vec<[usize; 2]> = places.iter().filter_map(|&at| Some([at, next(at)?])).collect();
-        let first = self.graph.targets(step.steps, rows).next().map_or(0..0, |(_, range)| range);
+        let first = self.graph.targets(main.steps, rows).next().map_or(0..0, |(_, range)| range);
         let scored = count_of(&step.targets[first]) as f64;
         let over = |rate: f32, n: usize| {
             f64::from(rate) * self.factor(rows, scored as usize) * scored / (n.max(1) * width) as f64

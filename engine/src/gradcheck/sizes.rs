@@ -30,9 +30,10 @@ fn node(
     (values, sizes): (&[Value], &[Vec<f64>]),
 ) -> Vec<f64> {
     let (node, y) = (&model.graph.nodes()[i], &values[i].y);
+    let step = &step.on(node.axis);
     let input = |k: usize| match node.inputs[k] {
         Source::Node(n) => &sizes[n][..],
-        Source::Input => &[],
+        Source::Input | Source::Second => &[],
     };
     let width = node.shape.width();
     match &node.config {

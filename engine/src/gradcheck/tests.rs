@@ -9,6 +9,7 @@ mod masks;
 mod outputs;
 mod parts;
 mod random;
+mod source;
 mod vectors;
 
 fn graph(text: &str, vocabulary: usize) -> Graph {

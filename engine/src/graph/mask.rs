@@ -1,10 +1,10 @@
 //! Masks in a graph: which layer begins one, which pass it on, and what a model may not do with it.
 //!
-//! A model has one rule by which steps are masked, and all of its sequences lack the same steps. Keras lets sequences with
+//! Each sequence of a model has one rule by which steps are masked, and all of its sequences lack the same steps. Keras lets sequences with
 //! different masks meet, and then takes the steps that any of them has; here that is refused, since the other's values at
 //! such steps mean nothing. Vectors that come with a batch beside tokens that are masked lack the steps that these lack.
 
-use super::{Graph, LayerConfig, Node, Source};
+use super::{Axis, Graph, LayerConfig, Node, Source};
 use crate::error::{Error, Result};
 
 /// What masks a step, besides a mask that a batch brings.
@@ -31,14 +31,24 @@ pub enum MaskRule {
 impl Graph {
     /// What masks a step; `None` where no layer does.
     pub fn mask_rule(&self) -> Option<MaskRule> {
-        self.mask.as_ref().map(|(rule, _)| *rule)
+        self.mask_rule_of(Axis::Main)
+    }
+
+    /// What masks a step of this sequence; `None` where no layer does.
+    pub fn mask_rule_of(&self, axis: Axis) -> Option<MaskRule> {
+        self.masks[axis as usize].as_ref().map(|(rule, _)| *rule)
     }
 
     /// The first layer that joins all steps of a sequence that may be masked, in a way that says nothing of masked ones: a
     /// model with one takes no mask.
     pub fn refuses_masks(&self) -> Option<&str> {
+        self.joins_steps(Axis::Main)
+    }
+
+    /// The same of one sequence.
+    fn joins_steps(&self, axis: Axis) -> Option<&str> {
         let joins = |node: &&Node| {
-            let joins = matches!(node.config, LayerConfig::Reshape(_));
+            let joins = node.axis == axis && matches!(node.config, LayerConfig::Reshape(_));
             joins && matches!(node.inputs[0], Source::Node(n) if self.loses_masked(&self.nodes[n]))
         };
         self.nodes.iter().find(joins).map(|node| node.name.as_str())
@@ -75,14 +85,14 @@ impl Graph {
             }
             _ => return Ok(()),
         };
-        match &self.mask {
+        match &self.masks[node.axis as usize] {
             Some((other, first)) if *other != rule => {
                 let what = format!("layers `{first}` and `{}` mask different steps", node.name);
                 Err(Error::usage(what).mend("let one of them mask, or both by mask_zero"))
             }
             Some(_) => Ok(()),
             None => {
-                self.mask = Some((rule, node.name.clone()));
+                self.masks[node.axis as usize] = Some((rule, node.name.clone()));
                 Ok(())
             }
         }
@@ -94,9 +104,13 @@ impl Graph {
     ///
     /// [`Error::Usage`] that names the layers.
     pub(super) fn check_masks(&self) -> Result<()> {
-        let Some((rule, first)) = &self.mask else { return Ok(()) };
+        Axis::ALL.into_iter().try_for_each(|axis| self.check_masks_of(axis))
+    }
+
+    fn check_masks_of(&self, axis: Axis) -> Result<()> {
+        let Some((rule, first)) = &self.masks[axis as usize] else { return Ok(()) };
         let behind = |i: usize| self.consumers(i).any(|c| !matches!(self.nodes[c].config, LayerConfig::Masking(_)));
-        for (i, node) in self.nodes.iter().enumerate() {
+        for (i, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.axis == axis) {
             let unmasked = match (&node.config, rule) {
                 (LayerConfig::OneHot(_), _) | (LayerConfig::Embedding(_), MaskRule::Vectors { .. }) => true,
                 (LayerConfig::Embedding(layer), MaskRule::TokenZero) => !layer.mask_zero,
@@ -109,7 +123,7 @@ impl Graph {
                 return Err(Error::usage(what).mend("mask the sequences of a model all alike, or none"));
             }
         }
-        match self.refuses_masks() {
+        match self.joins_steps(axis) {
             Some(layer) => {
                 let what = format!("layer `{first}` masks steps, and layer `{layer}` joins all steps of its input");
                 Err(Error::usage(what).mend("put a recurrent layer between them, or let no step be masked"))

@@ -3,6 +3,7 @@
 //! [`Graph::new`] checks the declaration and resolves names, shapes and parameters, with errors in the user's terms.
 //! Nothing is allocated here: the graph of a model that would not fit in memory can be made and its sizes shown.
 
+mod axis;
 mod config;
 mod head;
 mod mask;
@@ -13,6 +14,7 @@ mod parts;
 mod shape;
 mod sums;
 
+pub use axis::{Axis, SOURCE};
 pub use config::{
     Activation, ActivationLayer, ActivationRegularization, Add, Bidirectional, Cell, Concatenate, Dense, Dropout,
     Embedding, HeadConfig, HeadKind, Initializer, Input, LayerConfig, LayerNormalization, Loss, Masking, MergeMode,
@@ -39,6 +41,8 @@ pub const INPUT: &str = "sequence";
 pub enum Source {
     /// What comes with the batch: its tokens, and of an input layer its vectors.
     Input,
+    /// The second sequence that comes with the batch.
+    Second,
     /// The output of node `i`.
     Node(usize),
 }
@@ -56,6 +60,8 @@ pub struct Node {
     pub inputs: Vec<Source>,
     /// The shape of its output.
     pub shape: Shape,
+    /// Along which sequence it works.
+    pub axis: Axis,
     /// Its parameters: indices into [`Graph::params`].
     pub params: std::ops::Range<usize>,
 }
@@ -93,14 +99,15 @@ pub struct SummaryRow {
 pub struct Graph {
     config: ModelConfig,
     vocabulary: usize,
+    source_vocabulary: usize,
     /// What a target of the first output may be: the vocabulary's tokens, or classes of their own.
     classes: usize,
     outputs: Vec<Output>,
     nodes: Vec<Node>,
     params: Vec<ParamSpec>,
     arena: usize,
-    /// What masks steps, and the first layer that does.
-    mask: Option<(MaskRule, String)>,
+    /// What masks steps of each sequence, and the first layer that does.
+    masks: [Option<(MaskRule, String)>; 2],
     /// How often each token comes, where that is known.
     counts: Option<Arc<[u64]>>,
     /// Dense layers that are added.
@@ -115,7 +122,7 @@ impl Graph {
     /// [`Error::Usage`] that names the layer: unknown or repeated names, shapes that do not fit, values out of range,
     /// a last layer that does not fit the loss.
     pub fn new(config: &ModelConfig, vocabulary: usize) -> Result<Self> {
-        Self::build(config, vocabulary, None, None)
+        Self::build(config, [vocabulary; 2], None, None)
     }
 
     /// Resolves a declaration for a vocabulary of this size and targets of each output that are one of so many classes. Without them
@@ -125,7 +132,17 @@ impl Graph {
     ///
     /// As [`Self::new`]; and where there are not as many numbers as outputs.
     pub fn with_outputs(config: &ModelConfig, vocabulary: usize, classes: &[usize]) -> Result<Self> {
-        Self::build(config, vocabulary, Some(classes), None)
+        Self::build(config, [vocabulary; 2], Some(classes), None)
+    }
+
+    /// Resolves a declaration for vocabularies of these sizes: that of the text, whose tokens are the targets, and that of the source
+    /// which an encoder reads.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub fn with_source(config: &ModelConfig, vocabulary: usize, source: usize) -> Result<Self> {
+        Self::build(config, [vocabulary, source], None, None)
     }
 
     /// Resolves a declaration for a vocabulary of this size and targets that are one of so many classes.
@@ -134,7 +151,7 @@ impl Graph {
     ///
     /// As [`Self::new`].
     pub fn with_classes(config: &ModelConfig, vocabulary: usize, classes: usize) -> Result<Self> {
-        Self::build(config, vocabulary, Some(&[classes]), None)
+        Self::build(config, [vocabulary; 2], Some(&[classes]), None)
     }
 
     /// Resolves a declaration for a vocabulary whose tokens come so often: heads order words by it and draw noise from it. Without
@@ -144,31 +161,32 @@ impl Graph {
     ///
     /// As [`Self::new`].
     pub fn with_counts(config: &ModelConfig, counts: Arc<[u64]>) -> Result<Self> {
-        Self::build(config, counts.len(), None, Some(counts))
+        Self::build(config, [counts.len(); 2], None, Some(counts))
     }
 
     fn build(
         config: &ModelConfig,
-        vocabulary: usize,
+        [vocabulary, source_vocabulary]: [usize; 2],
         classes: Option<&[usize]>,
         counts: Option<Arc<[u64]>>,
     ) -> Result<Self> {
         if config.layers.is_empty() {
             return Err(Error::usage("the model has no layers").mend("add [[model.layers]] entries"));
         }
-        if vocabulary == 0 {
+        if vocabulary == 0 || source_vocabulary == 0 {
             return Err(Error::usage("the vocabulary is empty").mend("give a text with at least one token"));
         }
         let mut declared = Declared::all(config, vocabulary, classes)?;
         let mut graph = Self {
             config: config.clone(),
             vocabulary,
+            source_vocabulary,
             classes: declared[0].classes,
             outputs: Vec::new(),
             nodes: Vec::with_capacity(config.layers.len()),
             params: Vec::new(),
             arena: 0,
-            mask: None,
+            masks: [None, None],
             counts,
             sums: Vec::new(),
         };
@@ -271,7 +289,7 @@ impl Graph {
             }
         }
         let classes: Vec<usize> = self.outputs.iter().map(Output::classes).collect();
-        Self::build(&config, self.vocabulary, Some(&classes), self.counts.clone())
+        Self::build(&config, [self.vocabulary, self.source_vocabulary], Some(&classes), self.counts.clone())
     }
 
     /// The nodes that take the output of `node`.
@@ -284,6 +302,7 @@ impl Graph {
     pub fn shape_of(&self, source: Source) -> Shape {
         match source {
             Source::Input => Shape::tokens(self.config.input_length),
+            Source::Second => Shape::tokens(None),
             Source::Node(i) => self.nodes[i].shape.clone(),
         }
     }
@@ -295,9 +314,11 @@ impl Graph {
         let source_name = |source: &Source| match *source {
             Source::Node(i) if within(&self.nodes[i]) => match self.nodes[i].inputs[0] {
                 Source::Input => INPUT.to_owned(),
+                Source::Second => SOURCE.to_owned(),
                 Source::Node(before) => self.nodes[before].name.clone(),
             },
             Source::Input => INPUT.to_owned(),
+            Source::Second => SOURCE.to_owned(),
             Source::Node(i) => self.nodes[i].name.clone(),
         };
         let rows = self.batch_size();
@@ -306,10 +327,10 @@ impl Graph {
             Some(rows) => shape.replace("(None,", &format!("({rows},")),
             None => shape,
         };
-        let input = SummaryRow {
-            name: INPUT.into(),
+        let input = |name: &str, length| SummaryRow {
+            name: name.into(),
             class: "InputLayer".into(),
-            output_shape: shape(Shape::tokens(self.config.input_length).to_string()),
+            output_shape: shape(Shape::tokens(length).to_string()),
             params: 0,
             connected_to: Vec::new(),
         };
@@ -323,9 +344,10 @@ impl Graph {
                 _ => node.inputs.iter().map(source_name).collect(),
             },
         };
-        let input = self.takes_tokens().then_some(input);
+        let source = self.takes_source_tokens().then(|| input(SOURCE, None));
+        let input = self.takes_tokens().then(|| input(INPUT, self.config.input_length));
         let declared = self.nodes.iter().filter(|node| !matches!(node.config, LayerConfig::Part(_)) && !within(node));
-        input.into_iter().chain(declared.map(layer)).collect()
+        source.into_iter().chain(input).chain(declared.map(layer)).collect()
     }
 
     /// Adds a layer, which may give the logits of an output.
@@ -334,9 +356,10 @@ impl Graph {
         let name = self.choose_name(name, config.kind())?;
         let inputs = match config {
             LayerConfig::Input(_) if inputs.is_empty() => vec![Source::Input],
+            LayerConfig::Input(_) if inputs == [SOURCE] => vec![Source::Second],
             LayerConfig::Input(_) => {
                 let what = format!("layer `{name}`: input takes what comes with the batch, no other layer's output");
-                return Err(Error::usage(what).mend("leave `inputs` out"));
+                return Err(Error::usage(what).mend(format!("leave `inputs` out, or name `{SOURCE}`")));
             }
             _ => self.resolve_inputs(&name, inputs)?,
         };
@@ -351,7 +374,8 @@ impl Graph {
             Some(output) => self.resolve_head(&name, config, (&inputs, output), list)?,
             None => self.resolve(&name, config, &inputs, list)?,
         };
-        let node = Node { name, config: config.clone(), class, inputs, shape, params: first..list.len() };
+        let axis = self.axis_of(&name, config, &inputs)?;
+        let node = Node { name, config: config.clone(), class, inputs, shape, axis, params: first..list.len() };
         self.note_mask(&node)?;
         self.nodes.push(node);
         Ok(())
@@ -373,7 +397,8 @@ impl Graph {
         let inner = format!("{name}/dropout");
         let (class, first) = (config.class(), list.len());
         let shape = self.resolve(&inner, &config, &inputs[..1], list)?;
-        let node = Node { name: inner, config, class, inputs: vec![inputs[0]], shape, params: first..first };
+        let axis = self.axis_of(&inner, &config, &inputs[..1])?;
+        let node = Node { name: inner, config, class, inputs: vec![inputs[0]], shape, axis, params: first..first };
         self.note_mask(&node)?;
         inputs[0] = Source::Node(self.nodes.len());
         self.nodes.push(node);
@@ -406,7 +431,7 @@ impl Graph {
     }
 
     fn choose_name(&self, given: Option<&str>, kind: &str) -> Result<String> {
-        let taken = |name: &str| name == INPUT || self.nodes.iter().any(|n| n.name == name);
+        let taken = |name: &str| name == INPUT || name == SOURCE || self.nodes.iter().any(|n| n.name == name);
         match given {
             Some(name) if taken(name) => {
                 Err(Error::usage(format!("two layers are named `{name}`")).mend("give each layer a name of its own"))
@@ -435,6 +460,9 @@ impl Graph {
     fn find(&mut self, name: &str, input: &str) -> Result<Source> {
         if input == INPUT {
             return Ok(Source::Input);
+        }
+        if input == SOURCE {
+            return Ok(Source::Second);
         }
         if let Some(node) = self.nodes.iter().position(|n| n.name == *input) {
             return self.whole(node);

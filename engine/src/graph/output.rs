@@ -3,7 +3,7 @@
 use super::config::{Activation, Dense, HeadConfig, HeadKind, LayerConfig, Loss, ModelConfig, OutputConfig};
 use super::head::check_head;
 use super::parting::Parting;
-use super::{Graph, Source};
+use super::{Axis, Graph, SOURCE, Source};
 use crate::error::{Error, Result};
 use std::ops::Range;
 
@@ -231,6 +231,10 @@ impl Graph {
             return Err(
                 Error::usage(what).mend("use softmax for cross_entropy, sigmoid for binary_cross_entropy, or linear")
             );
+        }
+        if node.shape.time.is_some() && node.axis == Axis::Source {
+            let what = format!("output `{}` is a sequence of the `{SOURCE}`, outputs are of the text", config.layer);
+            return Err(Error::usage(what).mend("let the encoder read `sequence`, or give its last output"));
         }
         self.check_taken(logits, bare, &config)?;
         Ok(Output { sequence: node.shape.time.is_some(), config, classes, logits, bare, parting })

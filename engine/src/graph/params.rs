@@ -126,6 +126,15 @@ pub(super) fn lay_out(specs: &mut [ParamSpec], joint: &[Vec<usize>]) -> usize {
     end
 }
 
+/// Refuses a table that has not a row for each token.
+fn fits_vocabulary(name: &str, key: &str, given: usize, tokens: usize) -> Result<()> {
+    if given < tokens {
+        let what = format!("layer `{name}`: {key} = {given} is less than the vocabulary's {tokens} tokens");
+        return Err(Error::usage(what).mend(format!("leave {key} out, or raise it")));
+    }
+    Ok(())
+}
+
 impl Graph {
     /// The output shape of a layer; its parameters go to `list`.
     pub(super) fn resolve(
@@ -159,8 +168,9 @@ impl Graph {
         match config {
             LayerConfig::Embedding(layer) => {
                 part(name, "dropout", layer.dropout)?;
-                let rows = layer.input_dim.unwrap_or(self.vocabulary);
-                self.fits_vocabulary(name, "input_dim", rows)?;
+                let tokens = self.tokens_of(inputs[0]);
+                let rows = layer.input_dim.unwrap_or(tokens);
+                fits_vocabulary(name, "input_dim", rows, tokens)?;
                 positive(name, "output_dim", layer.output_dim)?;
                 let init = initializer(layer.embeddings_initializer, Initializer::Uniform(0.05));
                 list.push(format!("{name}/embeddings"), Role::Embeddings, &[rows, layer.output_dim], init)?;
@@ -179,8 +189,9 @@ impl Graph {
                 Ok(Shape { time, dims: vec![layer.width] })
             }
             LayerConfig::OneHot(layer) => {
-                let width = layer.num_classes.unwrap_or(self.vocabulary);
-                self.fits_vocabulary(name, "num_classes", width)?;
+                let tokens = self.tokens_of(inputs[0]);
+                let width = layer.num_classes.unwrap_or(tokens);
+                fits_vocabulary(name, "num_classes", width, tokens)?;
                 Ok(input.with_dims(vec![width]))
             }
             LayerConfig::SimpleRnn(_) | LayerConfig::Lstm(_) | LayerConfig::Gru(_) => {
@@ -299,15 +310,6 @@ impl Graph {
                 Ok(Shape { time: None, dims: layer.target_shape.clone() })
             }
         }
-    }
-
-    fn fits_vocabulary(&self, name: &str, key: &str, given: usize) -> Result<()> {
-        if given < self.vocabulary {
-            let what =
-                format!("layer `{name}`: {key} = {given} is less than the vocabulary's {} tokens", self.vocabulary);
-            return Err(Error::usage(what).mend(format!("leave {key} out, or raise it")));
-        }
-        Ok(())
     }
 
     fn dense(&self, name: &str, layer: &Dense, input: &Shape, list: &mut ParamList) -> Result<Shape> {

@@ -64,13 +64,14 @@ impl Graph {
         };
         let units = from.config.recurrence().map_or(0, |(_, options, _)| options.units);
         let time = from.shape.time.filter(|_| matches!(part, Part::Output { .. }));
-        let end = from.params.end;
+        let (end, axis) = (from.params.end, from.axis);
         let node = Node {
             name,
             config: LayerConfig::Part(*part),
             class: LayerConfig::Part(*part).class(),
             inputs: vec![Source::Node(of)],
             shape: Shape { time, dims: vec![units] },
+            axis,
             params: end..end,
         };
         self.nodes.push(node);

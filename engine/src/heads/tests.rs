@@ -72,7 +72,7 @@ impl Case {
 
     fn batch(&self) -> Batch<'_> {
         let (rows, inputs, targets) = (self.targets.len(), &self.inputs[..], &self.targets[..]);
-        Batch { steps: 1, rows, inputs, vectors: &[], targets, mask: None }
+        Batch { steps: 1, rows, inputs, targets, ..Batch::default() }
     }
 
     /// The loss of step 5 and its gradient.

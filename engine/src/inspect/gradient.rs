@@ -66,6 +66,7 @@ pub fn measure(network: &mut Network, tokens: &[u32], targets: &[u32]) -> Result
     let steps = tokens.len() / rows.max(1);
     let graph = network.graph().clone();
     graph.require_text_alone()?;
+    graph.require_one_sequence("gradients over time are measured of")?;
     graph.require_one_output("gradients over time are measured of")?;
     if graph.nodes().iter().all(|node| node.config.recurrence().is_none()) {
         return Err(Error::usage("the model has no recurrent layer, and no state to look at")

@@ -104,7 +104,8 @@ pub fn read_array(task: &TaskConfig, encoder: &Encoder, path: &Path) -> Result<V
         let encoded = encoder.array(&ids, steps);
         let tokens = encoded.map_err(|what| wrong_row(path, row, what, "give samples like those of the training"))?;
         let vector = if !encoder.has_tokens() { array.scaled(row, task.vector_scale) } else { Vec::new() };
-        Ok(Sample { targets: vec![IGNORE; encoder.outputs().len() * tokens.len().max(1)], tokens, vector })
+        let targets = vec![IGNORE; encoder.outputs().len() * tokens.len().max(1)];
+        Ok(Sample { targets, tokens, vector, ..Sample::default() })
     };
     (0..array.rows).map(sample).collect()
 }
@@ -266,7 +267,7 @@ impl Array {
     fn check(&self, task: &TaskConfig, path: &Path, (name, tokens): (&str, bool)) -> Result<()> {
         let axes = self.shape.len();
         let fits = match task.kind {
-            TaskKind::Caption => axes == 2,
+            TaskKind::Caption => axes == 2 || axes == 3,
             TaskKind::Tag => tokens || axes == 3,
             _ => tokens || axes == 2 || axes == 3,
         };
@@ -274,7 +275,7 @@ impl Array {
             return Ok(());
         }
         let may = match task.kind {
-            TaskKind::Caption => "vectors (N, D)",
+            TaskKind::Caption => "vectors (N, D) or (N, S, D)",
             TaskKind::Tag => "token ids (N, T), whole numbers, or numbers (N, T, D)",
             _ => "token ids (N, T), whole numbers, or numbers (N, D) or (N, T, D)",
         };

@@ -28,6 +28,8 @@ pub struct BatchOptions {
     pub sequence: bool,
     /// Outputs, each with targets of its own.
     pub outputs: usize,
+    /// Of models that read a source: the numbers of a step of it, 0 where its steps are tokens.
+    pub source: Option<usize>,
     /// The seed by which samples are put in another order each epoch; none: they stay in their order, and no word is hidden.
     pub shuffle: Option<u64>,
     /// How often words are hidden: [`crate::config::TaskConfig::word_dropout`].
@@ -116,7 +118,7 @@ impl Batches for SampleBatches<'_> {
     }
     /// Rows that the last batch lacks are padding and are not scored.
     fn batch(&self, epoch: u64, index: u64, inputs: &mut [u32], targets: &mut [u32]) -> Result<usize> {
-        let BatchOptions { rows, steps, fixed, padding, sequence, outputs, shuffle, word_dropout } = self.options;
+        let BatchOptions { rows, steps, fixed, padding, sequence, outputs, shuffle, word_dropout, .. } = self.options;
         let chosen = self.of_batch(epoch, index);
         let longest = chosen.iter().map(|&sample| self.samples[sample].tokens.len()).max().unwrap_or(0);
         let steps = if fixed { steps } else { longest.max(1) };
@@ -157,12 +159,54 @@ impl Batches for SampleBatches<'_> {
     fn vectors(&self, epoch: u64, index: u64, out: &mut [f32]) {
         out.fill(0.0);
         let chosen = self.of_batch(epoch, index);
-        let (rows, steps) = (self.options.rows, self.encoder.vector_steps().max(1));
-        let width = self.width() / steps;
-        for (n, &sample) in chosen.iter().enumerate() {
-            for (t, vector) in self.samples[sample].vector.chunks_exact(width.max(1)).enumerate() {
-                out[(t * rows + n) * width..][..width].copy_from_slice(vector);
-            }
+        let width = match self.options.source {
+            Some(width) if width > 0 => width,
+            _ => self.width() / self.encoder.vector_steps().max(1),
+        };
+        vectors_by_step(chosen.iter().map(|&sample| &self.samples[sample].vector[..]), [self.options.rows, width], out);
+    }
+    fn source_steps(&self) -> usize {
+        self.samples.iter().map(|sample| steps_of_source(self.options.source, sample)).max().unwrap_or(0)
+    }
+    fn source(&self, epoch: u64, index: u64, out: &mut [u32]) -> (usize, usize) {
+        let chosen = self.of_batch(epoch, index);
+        let rows = self.options.rows;
+        let steps = chosen.iter().map(|&sample| steps_of_source(self.options.source, &self.samples[sample])).max();
+        let steps = steps.unwrap_or(0);
+        if self.options.source != Some(0) {
+            return (steps, 0);
         }
+        source_by_step(chosen.iter().map(|&sample| &self.samples[sample].source[..]), rows, &mut out[..steps * rows]);
+        (steps, steps * rows)
+    }
+}
+
+/// Steps of the source of a sample; 0 where the model reads none.
+fn steps_of_source(source: Option<usize>, sample: &Sample) -> usize {
+    match source {
+        None => 0,
+        Some(0) => sample.source.len().max(1),
+        Some(width) => sample.vector.len() / width,
+    }
+}
+
+/// Vectors (steps, N, width) of `rows` rows, each of whose own stand step after step.
+pub(super) fn vectors_by_step<'v>(
+    of_rows: impl Iterator<Item = &'v [f32]>,
+    [rows, width]: [usize; 2],
+    out: &mut [f32],
+) {
+    for (n, vectors) in of_rows.enumerate() {
+        for (t, vector) in vectors.chunks_exact(width.max(1)).enumerate() {
+            out[(t * rows + n) * width..][..width].copy_from_slice(vector);
+        }
+    }
+}
+
+/// Tokens (S, N) of the sources of `rows` rows, filled at their end.
+pub(super) fn source_by_step<'t>(of_rows: impl Iterator<Item = &'t [u32]>, rows: usize, out: &mut [u32]) {
+    out.fill(PADDING);
+    for (n, tokens) in of_rows.enumerate() {
+        tokens.iter().enumerate().for_each(|(t, &token)| out[t * rows + n] = token);
     }
 }

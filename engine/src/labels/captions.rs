@@ -1,13 +1,15 @@
-//! The text for a vector: greedy and beam search.
+//! The text for a vector, for vectors over time or for another text: greedy and beam search.
 //!
 //! A hypothesis is the start token and the words chosen so far. At each step every hypothesis is read whole and gives its next
 //! tokens; of all of them the `beam` likeliest go on, and one that ended in the end token is finished. With a beam of 1 that is
 //! the likeliest token at each step. No sequence is more than the longest that is asked for, and then stands unended.
 
 use crate::error::{Error, Result};
+use crate::graph::{Axis, Graph};
 use crate::network::{Batch, Network};
 use crate::text::PADDING;
 
+use super::batches::{source_by_step, vectors_by_step};
 use super::encoder::{Encoder, Sample};
 use super::words::log_sum;
 
@@ -49,7 +51,23 @@ struct Beam {
     found: Vec<Caption>,
 }
 
-/// The texts for some vectors, of each the best first, at most `search.beam`. The network has room for `rows` rows of
+/// What a text is searched for.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Given<'a> {
+    /// A vector, or those of all steps one after another; empty where there is none.
+    pub vector: &'a [f32],
+    /// The tokens of another text; empty where there is none.
+    pub source: &'a [u32],
+}
+
+impl Sample {
+    /// What this sample's text was written for.
+    pub fn given(&self) -> Given<'_> {
+        Given { vector: &self.vector, source: &self.source }
+    }
+}
+
+/// The texts for what is given, of each the best first, at most `search.beam`. The network has room for `rows` rows of
 /// `search.longest + 1` steps.
 ///
 /// # Errors
@@ -60,15 +78,15 @@ struct Beam {
 pub fn captions(
     network: &mut Network,
     encoder: &Encoder,
-    vectors: &[&[f32]],
+    given: &[Given<'_>],
     search: Search,
 ) -> Result<Vec<Vec<Caption>>> {
     let rows = network.options().rows;
     if search.beam == 0 || search.beam > rows {
         return Err(Error::option("--beam", format!("must be from 1 to {rows}, got {}", search.beam)));
     }
-    let mut all = Vec::with_capacity(vectors.len());
-    for group in vectors.chunks(rows / search.beam) {
+    let mut all = Vec::with_capacity(given.len());
+    for group in given.chunks(rows / search.beam) {
         let first = || Hypothesis { tokens: vec![encoder.start_and_end().0], log_probability: 0.0 };
         let mut beams: Vec<Beam> = group.iter().map(|_| Beam { alive: vec![first()], found: Vec::new() }).collect();
         for _ in 0..=search.longest {
@@ -86,7 +104,7 @@ pub fn captions(
 fn step(
     network: &mut Network,
     encoder: &Encoder,
-    vectors: &[&[f32]],
+    given: &[Given<'_>],
     beams: &mut [Beam],
     search: Search,
 ) -> Result<()> {
@@ -96,8 +114,17 @@ fn step(
     let (steps, rows) = (one.tokens.len(), alive.len());
     let inputs: Vec<u32> =
         (0..steps).flat_map(|t| alive.iter().map(move |(_, hypothesis)| hypothesis.tokens[t])).collect();
-    let of_rows: Vec<f32> = alive.iter().flat_map(|(i, _)| vectors[*i].iter().copied()).collect();
-    let batch = Batch { steps, rows, inputs: &inputs, vectors: &[&of_rows], ..Batch::default() };
+    let laid_out = LaidOut::new(network.graph(), alive.iter().map(|(i, _)| given[*i]), rows);
+    let vectors = [laid_out.vectors.as_slice()];
+    let batch = Batch {
+        steps,
+        rows,
+        inputs: &inputs,
+        vectors: &vectors[..network.graph().vector_inputs().count().min(1)],
+        source_steps: laid_out.source_steps,
+        source: &laid_out.source,
+        ..Batch::default()
+    };
     let mut state = network.new_state(rows);
     let logits = network.predict(&batch, &mut state);
     let (start, end) = encoder.start_and_end();
@@ -130,6 +157,31 @@ fn step(
         beam.settle(search);
     }
     Ok(())
+}
+
+/// What is given, of some rows side by side, as a batch has it.
+struct LaidOut {
+    vectors: Vec<f32>,
+    source_steps: usize,
+    source: Vec<u32>,
+}
+
+impl LaidOut {
+    fn new<'g>(graph: &Graph, given: impl Iterator<Item = Given<'g>> + Clone, rows: usize) -> LaidOut {
+        let of_steps = graph.vector_inputs().find(|(node, _)| graph.nodes()[*node].axis == Axis::Source);
+        let longest = given.clone().map(|given| given.vector.len()).max().unwrap_or(0);
+        let width = of_steps.map_or(longest, |(_, input)| input.width);
+        let mut vectors = vec![0.0; rows * longest];
+        vectors_by_step(given.clone().map(|given| given.vector), [rows, width], &mut vectors);
+        let source_steps = match (graph.has_source(), graph.takes_source_tokens()) {
+            (false, _) => 0,
+            (true, false) => longest / width.max(1),
+            (true, true) => given.clone().map(|given| given.source.len()).max().unwrap_or(0).max(1),
+        };
+        let mut source = vec![0; if graph.takes_source_tokens() { source_steps * rows } else { 0 }];
+        source_by_step(given.map(|given| given.source), rows, &mut source);
+        LaidOut { vectors, source_steps, source }
+    }
 }
 
 fn is_likeliest(logits: &[f32], token: u32) -> bool {
@@ -175,7 +227,7 @@ pub fn exact(encoder: &Encoder, samples: &[Sample], found: &[Vec<Caption>]) -> u
 mod tests {
     use super::*;
     use crate::config::{TaskConfig, TaskKind};
-    use crate::graph::{Graph, ModelConfig};
+    use crate::graph::ModelConfig;
     use crate::labels::{Content, Record, Records};
     use crate::network::NetworkOptions;
 
@@ -188,11 +240,16 @@ mod tests {
           { type = "dense", activation = "softmax", kernel_initializer = { uniform = 2.0 } },
         ]"#;
 
+    fn of(vector: &[f32]) -> Given<'_> {
+        Given { vector, source: &[] }
+    }
+
     /// ln p of a caption by the losses of its tokens.
     fn log_probability(network: &mut Network, sample: &Sample) -> f64 {
-        let Sample { tokens, targets, vector } = sample;
+        let Sample { tokens, targets, vector, .. } = sample;
         let mut state = network.new_state(1);
-        let batch = Batch { steps: tokens.len(), rows: 1, inputs: tokens, targets, vectors: &[vector], mask: None };
+        let batch =
+            Batch { steps: tokens.len(), rows: 1, inputs: tokens, targets, vectors: &[vector], ..Batch::default() };
         -network.evaluate(&batch, &mut state).nats
     }
 
@@ -225,13 +282,13 @@ mod tests {
                 let (best, sample) = scored.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
                 // Fifteen hypotheses of two vectors side by side: none is ever left out.
                 let search = Search { beam: 15, longest: 3, length_power };
-                let found = captions(&mut network, &encoder, &[&vector, &[0.1, 0.2]], search).unwrap();
+                let found = captions(&mut network, &encoder, &[of(&vector), of(&[0.1, 0.2])], search).unwrap();
                 assert!((found[0][0].score - best).abs() < 1e-5, "{seed}: {} {best}", found[0][0].score);
                 assert_eq!(exact(&encoder, &[sample], &found), 1, "{seed}");
                 lengths.insert(found[0][0].words.len());
             }
             let greedy = Search { beam: 1, longest: 3, length_power: 0.0 };
-            let found = &captions(&mut network, &encoder, &[&vector], greedy).unwrap()[0][0];
+            let found = &captions(&mut network, &encoder, &[of(&vector)], greedy).unwrap()[0][0];
             let text: Vec<&str> = found.words.iter().map(|&word| encoder.name(word)).collect();
             let (text, most) = (text.join(" "), encoder.start_and_end());
             let sample = encoder.caption(&text, vector.to_vec());

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! A text whose own words are learned is its words too: where the next word is, it gives a sample for each of its prefixes; a
-//! caption stands between two tokens behind those of the words, its start and its end.
+//! caption, or a translation, stands between two tokens behind those of the words, its start and its end.
 
 use std::collections::BTreeSet;
 
@@ -43,6 +43,8 @@ pub struct Sample {
     pub targets: Vec<u32>,
     /// What a caption is of, or the numbers of all steps of a row of an array; empty of others.
     pub vector: Vec<f32>,
+    /// The tokens of the text that is read before; empty of others.
+    pub source: Vec<u32>,
 }
 
 /// What the samples of arrays are.
@@ -122,6 +124,9 @@ pub struct Encoder {
     characters: Vec<char>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     arrays: Option<Arrays>,
+    /// The words of the texts that are read before others are written, and those of the longest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<(WordIndex, usize)>,
     /// Those of the configuration, which the run keeps too.
     #[serde(skip)]
     prepare: PrepareOptions,
@@ -181,7 +186,16 @@ impl Encoder {
             (_, most) => most,
         };
         let characters = characters.into_iter().collect();
-        Ok(Encoder { format: FORMAT, kind: task.kind, outputs, numbers, words, longest, characters, arrays, prepare })
+        let source = (task.kind == TaskKind::Translate).then(|| {
+            let words = WordIndex::of_texts(chosen().filter_map(Content::source), &prepare);
+            let longest = match prepare.maxlen {
+                0 => chosen().filter_map(Content::source).map(|text| words.encode(text, &prepare).len()).max(),
+                most => Some(most),
+            };
+            (words, longest.unwrap_or(0))
+        });
+        let kind = task.kind;
+        Ok(Encoder { format: FORMAT, kind, outputs, numbers, words, longest, characters, arrays, source, prepare })
     }
 
     /// The encoder that a run keeps.
@@ -196,7 +210,8 @@ impl Encoder {
         let labels = !task.kind.has_labels()
             || encoder.outputs.len() == task.labels.len().max(1)
                 && (0..encoder.outputs.len()).all(|o| encoder.outputs[o].classes.len() >= 2 || encoder.is_number(o));
-        if encoder.kind != task.kind || !labels || encoder.words.is_empty() && encoder.arrays.is_none() {
+        let source = encoder.source.is_some() == (task.kind == TaskKind::Translate);
+        if encoder.kind != task.kind || !labels || !source || encoder.words.is_empty() && encoder.arrays.is_none() {
             return Err("does not belong to this run's configuration".to_owned());
         }
         encoder.prepare = task.prepare.clone();
@@ -272,9 +287,29 @@ impl Encoder {
         }
         match self.kind {
             TaskKind::Classify | TaskKind::Next => self.words.vocabulary(&self.prepare),
-            TaskKind::Caption => self.words.vocabulary(&self.prepare) + 2,
+            TaskKind::Caption | TaskKind::Translate => self.words.vocabulary(&self.prepare) + 2,
             TaskKind::Tag => self.words.len() + 3 + self.characters.len(),
         }
+    }
+
+    /// Tokens of the texts that are read before others are written; those of the text where there are none.
+    pub fn source_vocabulary(&self) -> usize {
+        self.source.as_ref().map_or_else(|| self.vocabulary(), |(words, _)| words.vocabulary(&self.prepare))
+    }
+
+    /// Tokens of the longest text that is read before another is written; 0 where none is.
+    pub fn longest_source(&self) -> usize {
+        self.source.as_ref().map_or(0, |(_, longest)| *longest)
+    }
+
+    /// The tokens of a text that is read before another is written, cut as the configuration says.
+    pub fn source(&self, text: &str) -> Vec<u32> {
+        let Some((words, _)) = &self.source else { return Vec::new() };
+        let mut tokens = words.encode(text, &self.prepare);
+        if self.prepare.maxlen > 0 {
+            truncate(&mut tokens, self.prepare.maxlen, self.prepare.truncating);
+        }
+        tokens
     }
 
     /// What each output is learned from.
@@ -312,7 +347,7 @@ impl Encoder {
             // The last word is a target alone.
             TaskKind::Next => self.longest.saturating_sub(1),
             // The start stands before the first.
-            TaskKind::Caption => self.longest + 1,
+            TaskKind::Caption | TaskKind::Translate => self.longest + 1,
         }
     }
 
@@ -467,18 +502,19 @@ impl Encoder {
                 })?;
                 let each = labels.iter().enumerate().flat_map(|(o, own)| own.iter().map(move |&label| (o, label)));
                 let targets = each.map(|(o, label)| self.array_target(o, label, wrong)).collect::<Result<_>>()?;
-                samples.push(Sample { tokens, targets, vector: record.vector.clone() });
+                samples.push(Sample { tokens, targets, vector: record.vector.clone(), ..Sample::default() });
             }
-            Content::Words(text) if self.kind == TaskKind::Caption => {
+            Content::Pair { text, .. } | Content::Words(text) if self.kind.writes() => {
                 if let Some(word) = self.unknown(text) {
                     let what = format!("the word `{word}` is none of the model's");
                     return Err(records.wrong(record, record.line, what).mend(
                         "train with it, or set task.prepare.oov_token, which stands for all words that are not known",
                     ));
                 }
-                samples.push(self.caption(text, record.vector.clone()));
+                let source = record.content.source().map_or_else(Vec::new, |text| self.source(text));
+                samples.push(Sample { source, ..self.caption(text, record.vector.clone()) });
             }
-            Content::Words(text) => {
+            Content::Pair { text, .. } | Content::Words(text) => {
                 let words = self.words.encode(text, &self.prepare);
                 samples.extend((1..words.len()).map(|next| {
                     let mut tokens = words[..next].to_vec();
@@ -494,7 +530,7 @@ impl Encoder {
     pub fn caption(&self, text: &str, vector: Vec<f32>) -> Sample {
         let ((start, end), words) = (self.start_and_end(), self.text(text));
         let tokens = std::iter::once(start).chain(words.iter().copied()).collect();
-        Sample { tokens, targets: words.into_iter().chain([end]).collect(), vector }
+        Sample { tokens, targets: words.into_iter().chain([end]).collect(), vector, source: Vec::new() }
     }
 
     /// A hash of what decides the tokens of a text.
@@ -507,6 +543,11 @@ impl Encoder {
             .map(|class| format!("{class}\n"))
             .chain(self.characters.iter().map(char::to_string))
             .chain(self.arrays.map(|arrays| format!("{} {}", arrays.vocabulary, arrays.steps)))
+            .chain(
+                self.source
+                    .iter()
+                    .flat_map(|(words, _)| words.iter().map(|(word, count)| format!("{word}\t{count}\n"))),
+            )
             .collect();
         u64::from(crc32c::crc32c(words.as_bytes())) << 32 | u64::from(crc32c::crc32c(rest.as_bytes()))
     }
@@ -581,7 +622,7 @@ impl Content {
             Content::Text { labels, .. } => (labels.get(output).map(String::as_str), &[][..]),
             Content::Array { label, .. } => (Some(label.as_str()).filter(|label| !label.is_empty()), &[][..]),
             Content::Sentence(words) => (None, words.as_slice()),
-            Content::Words(_) => (None, &[][..]),
+            Content::Words(_) | Content::Pair { .. } => (None, &[][..]),
         };
         one.into_iter().chain(many.iter().filter_map(move |word| word.tags.get(output)).map(String::as_str))
     }
@@ -589,15 +630,20 @@ impl Content {
     /// The text, of what is no sentence of single words.
     pub fn text(&self) -> Option<&str> {
         match self {
-            Content::Text { text, .. } | Content::Words(text) => Some(text),
+            Content::Text { text, .. } | Content::Words(text) | Content::Pair { text, .. } => Some(text),
             Content::Sentence(_) | Content::Array { .. } => None,
         }
+    }
+
+    /// The text that is read before this one is written.
+    pub fn source(&self) -> Option<&str> {
+        if let Content::Pair { source, .. } = self { Some(source) } else { None }
     }
 
     /// The words of a sentence.
     pub fn words(&self) -> impl Iterator<Item = &str> {
         let words = match self {
-            Content::Text { .. } | Content::Words(_) | Content::Array { .. } => &[][..],
+            Content::Text { .. } | Content::Words(_) | Content::Pair { .. } | Content::Array { .. } => &[][..],
             Content::Sentence(words) => words.as_slice(),
         };
         words.iter().map(|word| word.text.as_str())
@@ -607,10 +653,13 @@ impl Content {
     pub fn key(&self, prepare: &PrepareOptions) -> String {
         let mut key = String::new();
         match self {
-            Content::Text { text, .. } | Content::Words(text) => prepare.words(text, |word| {
-                key.push_str(word);
-                key.push('\n');
-            }),
+            // Equal sources stand on one side, whatever is written for them.
+            Content::Text { text, .. } | Content::Words(text) | Content::Pair { source: text, .. } => {
+                prepare.words(text, |word| {
+                    key.push_str(word);
+                    key.push('\n');
+                });
+            }
             Content::Sentence(words) => words.iter().for_each(|word| {
                 key.push_str(&prepare.clean(&word.text));
                 key.push('\n');
@@ -619,7 +668,9 @@ impl Content {
         }
         // What is left of it is nothing: such texts are not all one.
         match (self, key.is_empty()) {
-            (Content::Text { text, .. } | Content::Words(text), true) => text.clone(),
+            (Content::Text { text, .. } | Content::Words(text) | Content::Pair { source: text, .. }, true) => {
+                text.clone()
+            }
             _ => key,
         }
     }

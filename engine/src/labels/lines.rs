@@ -33,7 +33,7 @@ pub(super) fn read(task: &TaskConfig, path: &Path, text: &str, push: Push<'_>) -
             continue;
         }
         let vector = vectors.as_ref().map_or_else(Vec::new, |array| scaled(array.row(place), task.vector_scale));
-        sample(task, path, Row { line: place as u64 + 1, labels: Vec::new(), text: line, vector }, push)?;
+        sample(task, path, Row { line: place as u64 + 1, labels: Vec::new(), source: None, text: line, vector }, push)?;
     }
     Ok(hash)
 }
@@ -52,8 +52,9 @@ fn scaled(row: &[f32], scale: f32) -> Vec<f32> {
 /// The vectors of a file that has nothing else: the rows of a NumPy array (`.npy`), of CSV or TSV, or the vectors of JSON lines.
 ///
 /// # Errors
-/// [`Error::Input`] with the line where something is no number, or a vector has not `width` numbers.
-pub fn read_vectors(task: &TaskConfig, path: &Path, width: usize) -> Result<Vec<Vec<f32>>> {
+/// [`Error::Input`] with the line where something is no number, or a vector has not `width` numbers, or not as many for each of some
+/// steps where `of_steps` says that it has several.
+pub fn read_vectors(task: &TaskConfig, path: &Path, (width, of_steps): (usize, bool)) -> Result<Vec<Vec<f32>>> {
     let vectors: Vec<(u64, Vec<f32>)> = if path.extension().is_some_and(|ending| ending == "npy" || ending == "npz") {
         let array = read_samples(task, path)?;
         (0..array.rows).map(|row| (row as u64 + 1, scaled(array.row(row), task.vector_scale))).collect()
@@ -63,8 +64,10 @@ pub fn read_vectors(task: &TaskConfig, path: &Path, width: usize) -> Result<Vec<
         rows.map(|(line, row)| Ok((line, numbers(task, format, row).map_err(|what| wrong(path, line, what))?)))
             .collect::<Result<_>>()?
     };
-    if let Some((line, vector)) = vectors.iter().find(|(_, vector)| vector.len() != width) {
-        let what = format!("the vector has {} numbers, the model takes {width}", vector.len());
+    let fits = |len: usize| if of_steps { len > 0 && len.is_multiple_of(width.max(1)) } else { len == width };
+    if let Some((line, vector)) = vectors.iter().find(|(_, vector)| !fits(vector.len())) {
+        let each = if of_steps { " for each step" } else { "" };
+        let what = format!("the vector has {} numbers, the model takes {width}{each}", vector.len());
         return Err(wrong(path, *line, what).mend("give vectors like those of the training"));
     }
     Ok(vectors.into_iter().map(|(_, vector)| vector).collect())

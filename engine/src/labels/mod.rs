@@ -23,7 +23,7 @@ mod words;
 
 pub use arrays::read_array;
 pub use batches::{BatchOptions, SampleBatches};
-pub use captions::{Caption, Search, captions, exact};
+pub use captions::{Caption, Given, Search, captions, exact};
 pub use encoder::{Encoder, Labels, Sample, TASK};
 pub use lines::read_vectors;
 pub use metrics::{ClassScore, Confusion, NumberScores, Scored, TagScores, best_threshold};
@@ -70,6 +70,13 @@ pub enum Content {
     Sentence(Vec<Word>),
     /// A text whose own words are learned.
     Words(String),
+    /// A text whose words are learned, and the one that is read before.
+    Pair {
+        /// What is read.
+        source: String,
+        /// What is written.
+        text: String,
+    },
     /// A row of an array.
     Array {
         /// Its token ids; none where it is numbers, the record's vector.
@@ -201,21 +208,21 @@ fn format_of(task: &TaskConfig, path: &Path) -> Result<FormatName> {
         Some("npy" | "npz") => FormatName::Npy,
         _ => match task.kind {
             TaskKind::Tag => FormatName::Conllu,
-            TaskKind::Classify => FormatName::Tsv,
+            TaskKind::Classify | TaskKind::Translate => FormatName::Tsv,
             TaskKind::Next | TaskKind::Caption => FormatName::Lines,
         },
     };
     let format = task.format.unwrap_or(by_name);
     let fits = match format {
         FormatName::Conllu => task.kind == TaskKind::Tag,
-        FormatName::Lines => !task.kind.has_labels(),
+        FormatName::Lines => matches!(task.kind, TaskKind::Next | TaskKind::Caption),
         FormatName::Tsv | FormatName::Csv | FormatName::JsonLines => task.kind != TaskKind::Tag,
-        FormatName::Npy => task.kind != TaskKind::Next,
+        FormatName::Npy => !matches!(task.kind, TaskKind::Next | TaskKind::Translate),
     };
     if !fits {
         return Err(Error::input(path, format!("samples of the task {} are not read from {format}", task.kind)).mend(
-            "tags are read from CoNLL-U and npy, classes from tsv, csv, jsonl and npy, texts without labels from tsv, csv, jsonl and \
-             lines: set task.format",
+            "tags are read from CoNLL-U and npy, classes from tsv, csv, jsonl and npy, pairs of texts from tsv, csv and jsonl, texts \
+             without labels from tsv, csv, jsonl and lines: set task.format",
         ));
     }
     Ok(format)

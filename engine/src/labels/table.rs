@@ -46,6 +46,7 @@ struct Rows<'a> {
 struct Columns {
     count: usize,
     labels: Vec<usize>,
+    source: Option<usize>,
     text: usize,
 }
 
@@ -66,7 +67,7 @@ impl<'a> Rows<'a> {
                 columns
             }
         };
-        let (count, text) = (columns.count, columns.text);
+        let (count, text, source) = (columns.count, columns.text, columns.source);
         let labels: Vec<usize> = columns.labels.clone();
         if fields.len() != count {
             let what = format!("the row has {} fields, the first row has {count}", fields.len());
@@ -81,7 +82,8 @@ impl<'a> Rows<'a> {
             Vec::new()
         };
         let labels = labels.into_iter().map(|label| fields.get(label).copied().unwrap_or_default()).collect();
-        let row = Row { line, labels, text: fields[text], vector };
+        let source = source.map(|source| fields[source]);
+        let row = Row { line, labels, source, text: fields[text], vector };
         sample(self.task, self.path, row, push)
     }
 
@@ -100,8 +102,12 @@ impl<'a> Rows<'a> {
                 columns.into_iter().map(place).collect::<Result<_>>()?
             }
         };
-        let text = column("text", self.task.text.as_deref(), ["text", if has_labels { "1" } else { "0" }])?;
-        Ok(Columns { count: fields.len(), labels, text })
+        let translates = self.task.kind == TaskKind::Translate;
+        let source = || column("source", self.task.source.as_deref(), ["source", "0"]);
+        let source = translates.then(source).transpose()?;
+        let second = has_labels || translates;
+        let text = column("text", self.task.text.as_deref(), ["text", if second { "1" } else { "0" }])?;
+        Ok(Columns { count: fields.len(), labels, source, text })
     }
 
     /// A number of a vector.
@@ -149,7 +155,10 @@ fn json_lines(task: &TaskConfig, path: &Path, text: &str, push: Push<'_>) -> Res
             Some(serde_json::Value::String(text)) => Ok(text.clone()),
             Some(value @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_))) => Ok(value.to_string()),
             Some(value) => Err(wrong(format!("`{key}` is {value}, not a text")).mend("give it as a string")),
-            None => Err(wrong(format!("the object has no `{key}`")).mend("set task.label and task.text to its keys")),
+            None => {
+                let label = if task.kind == TaskKind::Translate { "task.source" } else { "task.label" };
+                Err(wrong(format!("the object has no `{key}`")).mend(format!("set {label} and task.text to its keys")))
+            }
         };
         let vector = match task.kind {
             TaskKind::Caption => json_vector(task, &object).map_err(&wrong)?,
@@ -157,7 +166,9 @@ fn json_lines(task: &TaskConfig, path: &Path, text: &str, push: Push<'_>) -> Res
         };
         let own = labels.iter().map(|label| field(label)).collect::<Result<Vec<String>>>()?;
         let labels = own.iter().map(String::as_str).collect();
-        let row = Row { line, labels, text: &field(content)?, vector };
+        let translates = task.kind == TaskKind::Translate;
+        let source = translates.then(|| field(task.source.as_deref().unwrap_or("source"))).transpose()?;
+        let row = Row { line, labels, source: source.as_deref(), text: &field(content)?, vector };
         sample(task, path, row, push)?;
     }
     Ok(())
@@ -182,13 +193,14 @@ pub(super) fn json_vector(task: &TaskConfig, object: &serde_json::Value) -> Resu
 pub(super) struct Row<'a> {
     pub(super) line: u64,
     pub(super) labels: Vec<&'a str>,
+    pub(super) source: Option<&'a str>,
     pub(super) text: &'a str,
     pub(super) vector: Vec<f32>,
 }
 
 /// Hands on what a row says, unless its text is one that is dropped.
 pub(super) fn sample(task: &TaskConfig, path: &Path, row: Row<'_>, push: Push<'_>) -> Result<()> {
-    let Row { line, labels, text, vector } = row;
+    let Row { line, labels, source, text, vector } = row;
     if task.drop.iter().any(|value| value == text) {
         return Ok(());
     }
@@ -202,9 +214,14 @@ pub(super) fn sample(task: &TaskConfig, path: &Path, row: Row<'_>, push: Push<'_
     if labels.iter().any(String::is_empty) {
         return Err(empty("the label is empty").mend("give the row a label, or remove it"));
     }
-    let content = match labels.is_empty() {
-        false => Content::Text { text: text.to_owned(), labels },
-        true => Content::Words(text.to_owned()),
+    let text = text.to_owned();
+    let content = match source {
+        Some(source) if source.trim().is_empty() => {
+            return Err(empty("the source is empty").mend("remove the row, or give it a text that is read"));
+        }
+        Some(source) => Content::Pair { source: source.to_owned(), text },
+        None if labels.is_empty() => Content::Words(text),
+        None => Content::Text { text, labels },
     };
     push(line, content, vector);
     Ok(())

@@ -47,6 +47,7 @@ pub fn score_words(
     let (rows, size, of_words) = (options.rows, options.rows * options.steps, encoder.targets());
     let (mut inputs, mut targets) = (vec![0; size], vec![IGNORE; size]);
     let mut vectors = vec![0.0; rows * batches.width()];
+    let mut source = vec![0; rows * batches.source_steps()];
     let mut state = network.new_state(rows);
     let (mut words, mut nats, mut first, mut among_5) = (0, 0.0, 0, 0);
     for index in 0..batches.batches() {
@@ -54,7 +55,9 @@ pub fn score_words(
         batches.vectors(0, index, &mut vectors);
         let vectors = [vectors.as_slice()];
         let vectors = &vectors[..usize::from(batches.width() > 0)];
-        let batch = Batch { steps, rows, inputs: &inputs[..steps * rows], vectors, ..Batch::default() };
+        let (source_steps, tokens) = if source.is_empty() { (0, 0) } else { batches.source(0, index, &mut source) };
+        let (inputs, source) = (&inputs[..steps * rows], &source[..tokens]);
+        let batch = Batch { steps, rows, inputs, vectors, source_steps, source, ..Batch::default() };
         network.predict_each(&batch, &mut state, |t, n, logits| {
             let target = targets[t * rows + n];
             if target == IGNORE {

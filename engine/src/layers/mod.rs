@@ -41,7 +41,7 @@ pub(crate) use reshape::ReshapeRun;
 pub(crate) use weights::Weights;
 
 use crate::exec::{Products, Scratch, Team};
-use crate::graph::Shape;
+use crate::graph::{Axis, Shape};
 use crate::network::{Carried, Gradient, PackSet};
 use crate::random::Key;
 use std::ops::Range;
@@ -81,6 +81,8 @@ pub(crate) struct Cx<'a> {
     pub(crate) dims: Dims,
     /// Which positions of the batch there are.
     pub(crate) extent: &'a Extent,
+    /// The same of the sequence that the layer does not work along.
+    pub(crate) other: &'a Extent,
     /// The arena of parameters.
     pub(crate) params: &'a [f32],
     /// Recurrent weights packed for this step.
@@ -97,6 +99,14 @@ pub(crate) struct Cx<'a> {
 }
 
 impl<'a> Cx<'a> {
+    /// The same for a layer that works along this sequence, of a step whose own is the main one.
+    pub(crate) fn on(&self, axis: Axis) -> Self {
+        match axis {
+            Axis::Main => *self,
+            Axis::Source => Self { dims: self.other.dims(), extent: self.other, other: self.extent, ..*self },
+        }
+    }
+
     /// Products on this step's team.
     pub(crate) fn products(&self) -> Products<'a> {
         Products { team: self.team, isa: self.isa, precision: self.precision, scratch: self.scratch }
@@ -223,7 +233,7 @@ impl<'a> Inputs<'a> {
     pub(crate) fn get(&self, i: usize) -> Mat<'a> {
         match self.sources[i] {
             crate::graph::Source::Node(n) => self.before[n].act.y(self.dims),
-            crate::graph::Source::Input => panic!("the input is tokens, not numbers"),
+            crate::graph::Source::Input | crate::graph::Source::Second => panic!("the input is tokens, not numbers"),
         }
     }
     /// How many inputs there are.
@@ -246,7 +256,7 @@ impl Upstream<'_> {
     pub(crate) fn get(&mut self, i: usize) -> (Mat<'_>, MatMut<'_>) {
         match self.sources[i] {
             crate::graph::Source::Node(n) => self.before[n].act.both(self.dims),
-            crate::graph::Source::Input => panic!("the input is tokens, not numbers"),
+            crate::graph::Source::Input | crate::graph::Source::Second => panic!("the input is tokens, not numbers"),
         }
     }
     /// How many inputs there are.

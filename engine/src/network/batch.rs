@@ -2,7 +2,7 @@
 
 use super::NetworkOptions;
 use crate::error::{Error, Result};
-use crate::graph::Graph;
+use crate::graph::{Axis, Graph, SOURCE};
 
 /// Tokens, vectors and their targets: T steps of N rows, time-major.
 #[derive(Clone, Copy, Debug, Default)]
@@ -13,7 +13,12 @@ pub struct Batch<'a> {
     pub rows: usize,
     /// (T, N) tokens, each less than the vocabulary; empty where no layer takes tokens.
     pub inputs: &'a [u32],
-    /// Of each input layer, in the order of the layers: (T, N, width), or (N, width) where there is one vector a row.
+    /// S: steps of the second sequence, of models that read a `source`; else 0.
+    pub source_steps: usize,
+    /// (S, N) tokens of the second sequence; empty where no layer takes them.
+    pub source: &'a [u32],
+    /// Of each input layer, in the order of the layers: (T, N, width), or (S, N, width) of one that takes the source, or (N, width)
+    /// where there is one vector a row.
     pub vectors: &'a [&'a [f32]],
     /// (T, N) targets, or (N) where the model gives one output a row; [`unroll_kernels::softmax::IGNORE`] is not scored. Of a model
     /// with several outputs, those of each in turn; of a mean squared error the bits of the numbers ([`f32::to_bits`]).
@@ -50,6 +55,7 @@ impl Batch<'_> {
         if inputs.len() != want {
             return Err(Error::usage(format!("{} tokens for {}, the model takes {want}", inputs.len(), sizes())));
         }
+        self.check_source(graph, options)?;
         self.check_vectors(graph)?;
         let want = graph.outputs().iter().map(|output| output.positions(steps, rows)).sum::<usize>();
         if !targets.is_empty() && targets.len() != want {
@@ -69,8 +75,32 @@ impl Batch<'_> {
         }
     }
 
+    /// Checks the second sequence.
+    fn check_source(&self, graph: &Graph, options: &NetworkOptions) -> Result<()> {
+        let Self { source_steps: steps, rows, source, .. } = *self;
+        if graph.has_source() != (steps > 0) {
+            let what = if steps > 0 { "is given, the model reads none" } else { "is missing, which the model reads" };
+            return Err(Error::usage(format!("a `{SOURCE}` {what}")));
+        }
+        if steps > options.source_steps {
+            let what = format!("a `{SOURCE}` of {steps} steps, room for {}", options.source_steps);
+            return Err(Error::usage(what));
+        }
+        let want = if graph.takes_source_tokens() { steps * rows } else { 0 };
+        if source.len() != want {
+            let what =
+                format!("{} tokens of the `{SOURCE}` for {steps} x {rows}, the model takes {want}", source.len());
+            return Err(Error::usage(what));
+        }
+        let vocabulary = graph.source_vocabulary();
+        match source.iter().find(|&&token| token as usize >= vocabulary) {
+            Some(token) => Err(Error::usage(format!("token {token} in a vocabulary of {vocabulary}"))),
+            None => Ok(()),
+        }
+    }
+
     fn check_vectors(&self, graph: &Graph) -> Result<()> {
-        let Self { steps, rows, vectors, .. } = *self;
+        let Self { rows, vectors, .. } = *self;
         let want = graph.vector_inputs().count();
         if vectors.len() != want {
             let what = format!("vectors for {} input layers, the model has {want}", vectors.len());
@@ -79,6 +109,7 @@ impl Batch<'_> {
         for ((node, input), vectors) in graph.vector_inputs().zip(vectors) {
             let node = &graph.nodes()[node];
             let (found, name) = (vectors.len(), &node.name);
+            let steps = if node.axis == Axis::Source { self.source_steps } else { self.steps };
             let count = if node.shape.time.is_some() { steps * rows } else { rows };
             if found == count * input.width {
                 continue;

@@ -126,7 +126,7 @@ impl Plan<'_> {
 
     /// Bytes that the losses of an output need.
     pub(super) fn head_bytes(&self, output: &Output) -> u64 {
-        let positions = output.positions(self.capacity.steps, self.capacity.rows);
+        let positions = output.positions(self.capacities[0].steps, self.capacities[0].rows);
         let (room, words) = (self.options.logits, self.graph.nodes()[output.logits()].shape.width());
         let (head, inputs) = (output.head(), self.head_width(output));
         let exact = SoftmaxHead::bytes(words, positions, room);

@@ -44,8 +44,8 @@ impl Network {
         let objective = Objective::default();
         let sum = self.run(batch, state, Pass { step: 0, backward: true, objective, drops: false });
         let nodes = self.graph.nodes();
-        let (replica, extent) = (lock_mut(&mut self.replicas[0]), lock_mut(&mut self.extents[0]));
-        replica.state_gradients(extent, |node, direction, reverse, [time, row], gradient| {
+        let (replica, extents) = (lock_mut(&mut self.replicas[0]), lock_mut(&mut self.extents[0]));
+        replica.state_gradients(extents, |node, direction, reverse, [time, row], gradient| {
             found(&StateGradient { layer: &nodes[node].name, node, direction, reverse, time, row, gradient });
         });
         sum
@@ -76,13 +76,15 @@ impl Network {
                 .mend(format!("its layers are {}", names.join(", "))));
         };
         let sequence = nodes[node].shape.time.is_some() || nodes[node].config.recurrence().is_some();
+        let axis = nodes[node].axis;
         self.forward(batch, state, |replica, cx| {
-            let Some(y) = replica.output(node, cx.dims) else {
+            let Some(y) = replica.output(node, cx) else {
                 return Err(Error::usage(format!("layer `{layer}` is computed as a part of another, or not at all"))
                     .mend("look at a recurrent layer, or a layer before the last"));
             };
+            let extent = cx.on(axis).extent;
             for p in 0..y.rows() {
-                let (t, n) = if sequence { cx.extent.position(p) } else { (0, p) };
+                let (t, n) = if sequence { extent.position(p) } else { (0, p) };
                 found(t, n, y.row(p));
             }
             Ok(())

@@ -33,7 +33,7 @@ pub use state::{State, StateTensor};
 
 use crate::error::{Error, Result};
 use crate::exec::{Crew, Meeting, Packing, Products, Profile, Scratch, Team};
-use crate::graph::{Graph, Output};
+use crate::graph::{Axis, Graph, Output};
 use crate::heads::Partition;
 use crate::layers::{Cx, Extent, Objective};
 use crate::random::{Key, Purpose};
@@ -89,8 +89,8 @@ pub struct Network {
     /// The training step whose dropped weights are packed, where any are dropped.
     dropped: Option<u64>,
     replicas: Vec<Mutex<Replica>>,
-    /// One a replica: which positions there were in the last step.
-    extents: Vec<Mutex<Extent>>,
+    /// One a replica: which positions there were of each sequence in the last step.
+    extents: Vec<Mutex<[Extent; 2]>>,
     scratch: Vec<Scratch>,
     crew: Crew,
     /// The factor of each output's losses in the gradient, and their sums in the last step.
@@ -152,6 +152,7 @@ impl Network {
         at_least_one("replicas", options.replicas)?;
         at_least_one("the number of time steps", options.steps)?;
         at_least_one("the batch size", options.rows)?;
+        at_least_one("the number of time steps of the source", options.source_steps)?;
         if options.replicas > options.rows {
             let what = format!("{} replicas cannot share {} rows", options.replicas, options.rows);
             return Err(Error::usage(what).mend("use at most one replica a row"));
@@ -163,7 +164,7 @@ impl Network {
         let plan = Plan::new(graph, &options)?;
         require_memory("the model", plan.bytes())?;
         let replicas = (0..options.replicas).map(|_| Ok(Mutex::new(plan.replica()?))).collect::<Result<Vec<_>>>()?;
-        let extents = replicas.iter().map(|_| Mutex::new(plan.extent())).collect();
+        let extents = replicas.iter().map(|_| Mutex::new(plan.extents())).collect();
         let packs = PackSet::new(&plan);
         let crew = crew(&options)?;
         let members = options.threads.div_ceil(options.replicas.min(options.threads));
@@ -234,7 +235,7 @@ impl Network {
         let (isa, precision) = (self.options.isa, self.options.precision);
         let Self { crew, scratch, replicas, extents, .. } = self;
         let products = Products { team: &crew.team(), isa, precision, scratch: &scratch[0] };
-        lock_mut(&mut replicas[0]).write_factors(products, lock_mut(&mut extents[0]).dims())
+        lock_mut(&mut replicas[0]).write_factors(products, lock_mut(&mut extents[0])[0].dims())
     }
 
     /// Makes the gradient whole for good.
@@ -259,7 +260,7 @@ impl Network {
         let (isa, precision) = (self.options.isa, self.options.precision);
         let Self { crew, scratch, replicas, extents, params, .. } = self;
         let products = Products { team: &crew.team(), isa, precision, scratch: &scratch[0] };
-        let dims = lock_mut(&mut extents[0]).dims();
+        let dims = lock_mut(&mut extents[0])[0].dims();
         lock_mut(&mut replicas[0]).add_factors(products, dims, factor, params);
         self.stale = true;
     }
@@ -380,7 +381,7 @@ impl Network {
 
     /// How many targets of each output are scored in a batch.
     fn scored<'a>(&'a self, batch: &'a Batch<'a>) -> impl Iterator<Item = (&'a Output, u64)> {
-        let there = self.there(batch);
+        let there = self.there(batch)[0];
         self.graph.targets(batch.steps, batch.rows).map(move |(output, range)| {
             let targets = batch.targets.get(range).unwrap_or_default().iter().enumerate();
             let targets = targets.filter(|&(_, &t)| t != unroll_kernels::softmax::IGNORE);
@@ -392,9 +393,9 @@ impl Network {
         })
     }
 
-    /// Which positions of a batch are there; `None` where all are.
-    fn there<'a>(&'a self, batch: &Batch<'a>) -> Option<There<'a>> {
-        There::new(&self.graph, batch, &self.params)
+    /// Which positions of each sequence of a batch are there; `None` where all are.
+    fn there<'a>(&'a self, batch: &Batch<'a>) -> [Option<There<'a>>; 2] {
+        Axis::ALL.map(|axis| There::new(&self.graph, axis, batch, &self.params))
     }
 
     /// The losses of the last step, one a target in the batch's order, 0 where not scored.
@@ -402,7 +403,7 @@ impl Network {
         out.fill(0.0);
         let last = self.last;
         for (replica, extent) in self.replicas.iter_mut().zip(&mut self.extents) {
-            lock_mut(replica).losses(lock_mut(extent), last, out);
+            lock_mut(replica).losses(&lock_mut(extent)[0], last, out);
         }
     }
 
@@ -437,7 +438,7 @@ impl Network {
         if !self.graph.regularizes() {
             return Objective::default();
         }
-        let (steps, rows, there) = (batch.steps, batch.rows, self.there(batch));
+        let (steps, rows, [there, _]) = (batch.steps, batch.rows, self.there(batch));
         let length = |n: usize| (0..steps).filter(|t| there.is_none_or(|there| there.at(t * rows + n))).count();
         let (positions, pairs) =
             (0..rows).map(length).fold((0, 0), |(all, pairs), n| (all + n, pairs + n.saturating_sub(1)));
@@ -451,10 +452,10 @@ impl Network {
         let (o, carried, there) = (&self.options, &*state, self.there(batch));
         let scales = backward.then_some(&self.scales[..]);
         self.crew.replicas(o.replicas, |r, team| {
-            let (mut replica, mut extent) = (lock(&self.replicas[r]), lock(&self.extents[r]));
+            let (mut replica, mut extents) = (lock(&self.replicas[r]), lock(&self.extents[r]));
             let rows = part(batch.rows, o.replicas, r);
-            replica.take(batch, rows.clone(), &mut extent, there);
-            let extent = &*extent;
+            replica.take(batch, rows.clone(), &mut extents, there);
+            let [extent, other] = &*extents;
             let nothing = rows.is_empty();
             let cx = Cx {
                 team,
@@ -463,6 +464,7 @@ impl Network {
                 scratch: &self.scratch[r],
                 dims: extent.dims(),
                 extent,
+                other,
                 params: &self.params,
                 packs: &self.packs,
                 training: drops,
@@ -478,11 +480,11 @@ impl Network {
             replica.finish(&cx, scales);
         });
         self.sums.fill(LossSum::default());
-        for (replica, extent) in self.replicas.iter_mut().zip(&mut self.extents) {
+        for (replica, extents) in self.replicas.iter_mut().zip(&mut self.extents) {
             let replica = lock_mut(replica);
             self.sums.iter_mut().zip(replica.sums()).for_each(|(sum, of_replica)| *sum += of_replica);
             if !replica.rows.is_empty() {
-                replica.carry(lock_mut(extent), state);
+                replica.carry(lock_mut(extents), state);
             }
         }
         self.total(batch.rows)

@@ -18,6 +18,8 @@ pub struct NetworkOptions {
     pub precision: Precision,
     /// The most time steps T of a batch.
     pub steps: usize,
+    /// The most time steps of the second sequence of a batch.
+    pub source_steps: usize,
     /// The most rows N of a batch.
     pub rows: usize,
     /// The seed of initial weights and dropout.
@@ -48,6 +50,7 @@ impl Default for NetworkOptions {
             isa: Isa::best(),
             precision: Precision::F32,
             steps: 1,
+            source_steps: 1,
             rows: 1,
             seed: 123,
             training: true,

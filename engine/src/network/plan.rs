@@ -5,8 +5,8 @@ use super::{NetworkOptions, Replica};
 use crate::error::{Error, Result};
 use crate::exec::{Banded, Packing, PackingRoom, Products, Target};
 use crate::graph::{
-    self, Cell, Graph, HeadKind, JointParams, LayerConfig, Loss, Node, Output, ParamSpec, Reading, Recurrent, Role,
-    Shape, Source, Sum,
+    self, Axis, Cell, Graph, HeadKind, JointParams, LayerConfig, Loss, Node, Output, ParamSpec, Reading, Recurrent,
+    Role, Shape, Source, Sum,
 };
 use crate::layers::{
     Act, ActivationRun, AddRun, CellPack, CellParams, ConcatenateRun, DenseParams, DenseRun, Dims, DirectionPlan,
@@ -92,8 +92,8 @@ impl PackSet {
 pub(super) struct Plan<'a> {
     pub(super) graph: &'a Graph,
     pub(super) options: &'a NetworkOptions,
-    /// Rows of one replica at most.
-    pub(super) capacity: Dims,
+    /// Steps of each sequence and rows of one replica at most.
+    pub(super) capacities: [Dims; 2],
 }
 
 impl<'a> Plan<'a> {
@@ -104,7 +104,16 @@ impl<'a> Plan<'a> {
             );
         }
         let rows = options.rows.div_ceil(options.replicas.max(1));
-        Ok(Self { graph, options, capacity: Dims::full(options.steps, rows) })
+        Ok(Self {
+            graph,
+            options,
+            capacities: [options.steps, options.source_steps].map(|steps| Dims::full(steps, rows)),
+        })
+    }
+
+    /// The steps and rows of the sequence that node `i` works along.
+    fn capacity(&self, i: usize) -> Dims {
+        self.capacities[self.graph.nodes()[i].axis as usize]
     }
 
     fn fuses(&self, name: &str) -> bool {
@@ -354,7 +363,7 @@ impl<'a> Plan<'a> {
                 let range = |role| self.spec(node, role, 0).map(|p| p.range.clone());
                 let (gain, offset) = (range(Role::Gamma), range(Role::Beta));
                 let params = LayerNormParams { gain, offset, epsilon: layer.epsilon() };
-                Run::LayerNorm(LayerNormRun::new(params, &node.shape, self.capacity))
+                Run::LayerNorm(LayerNormRun::new(params, &node.shape, self.capacity(i)))
             }
             LayerConfig::Dropout(layer) => {
                 let mask = Mask::new(i, layer.rate, node.shape.width()).for_all_steps(layer.variational);
@@ -395,7 +404,8 @@ impl<'a> Plan<'a> {
         let first = *pack;
         *pack += cells.len();
         let NetworkOptions { precision, training, .. } = *self.options;
-        let room = DirectionPlan { precision, capacity: self.capacity, backward: training };
+        let capacity = self.capacities[node.axis as usize];
+        let room = DirectionPlan { precision, capacity, backward: training };
         let plan = RecurrentPlan { cells, reading, pack: first, return_sequences, room };
         Run::Recurrent(RecurrentRun::new(plan, || self.origin(node.inputs[0])))
     }
@@ -406,14 +416,14 @@ impl<'a> Plan<'a> {
         let source = if self.fuses_head(output) { self.sources(logits)[0] } else { Source::Node(logits) };
         match source {
             Source::Node(node) => Ok(node),
-            Source::Input => Err(Error::usage("the model's last layer takes tokens")
+            Source::Input | Source::Second => Err(Error::usage("the model's last layer takes tokens")
                 .mend("put an embedding, one_hot or input layer before it")),
         }
     }
 
-    /// Which positions there are, for batches of one replica.
-    pub(super) fn extent(&self) -> Extent {
-        Extent::with_capacity(self.capacity)
+    /// Which positions there are of each sequence, for batches of one replica.
+    pub(super) fn extents(&self) -> [Extent; 2] {
+        self.capacities.map(Extent::with_capacity)
     }
 
     /// Builds one replica.
@@ -423,15 +433,15 @@ impl<'a> Plan<'a> {
         let nodes = 0..self.graph.nodes().len();
         for i in nodes.clone() {
             let run = self.run(i, &mut pack)?;
-            slots.push(Slot { run, act: Act::new(&self.shape(i), self.capacity, self.options.training) });
+            slots.push(Slot { run, act: Act::new(&self.shape(i), self.capacity(i), self.options.training) });
         }
         let sources = nodes.map(|i| self.sources(i)).collect();
         let heads = self.graph.outputs().iter().enumerate();
         let heads = heads.map(|(o, output)| {
-            let positions = output.positions(self.capacity.steps, self.capacity.rows);
+            let positions = output.positions(self.capacities[0].steps, self.capacities[0].rows);
             Ok(Scoring::new(self.head(o, output)?, self.head_input(output)?, output.is_sequence(), positions))
         });
-        Replica::new((slots, sources), heads.collect::<Result<_>>()?, self.graph, self.capacity, self.options)
+        Replica::new((slots, sources), heads.collect::<Result<_>>()?, self.graph, self.capacities, self.options)
     }
 
     /// Bytes that the network takes: parameters, gradients, packed weights, activations and logits.
@@ -442,12 +452,17 @@ impl<'a> Plan<'a> {
         let per = |cell: &CellParams| if cell.drop.is_some() { 12 } else { 8 };
         let packs: u64 = self.packs().iter().map(|p| per(p) * p.recurrent_kernel.len() as u64).sum();
         let packs = packs + self.other_packs().iter().map(|w| 4 * w.range.len() as u64).sum::<u64>();
-        let acts = (0..nodes.len()).map(|i| Act::bytes(&self.shape(i), self.capacity, self.options.training));
+        let acts = (0..nodes.len()).map(|i| Act::bytes(&self.shape(i), self.capacity(i), self.options.training));
         let acts: u64 = acts.sum();
         let normal = nodes.iter().filter(|node| matches!(node.config, LayerConfig::LayerNormalization(_)));
-        let normal: u64 = normal.map(|node| LayerNormRun::bytes(&node.shape, self.capacity)).sum();
-        let ragged = self.options.training && self.graph.mask_rule().is_some();
-        let cells: u64 = self.packs().iter().map(|p| p.bytes(self.options.precision, self.capacity, ragged)).sum();
+        let normal: u64 =
+            normal.map(|node| LayerNormRun::bytes(&node.shape, self.capacities[node.axis as usize])).sum();
+        let cells = nodes.iter().flat_map(|node| self.cells(node).into_iter().map(|cell| (cell, node.axis)));
+        let bytes = |(cell, axis): (CellParams, Axis)| {
+            let ragged = self.options.training && self.graph.mask_rule_of(axis).is_some();
+            cell.bytes(self.options.precision, self.capacities[axis as usize], ragged)
+        };
+        let cells: u64 = cells.map(bytes).sum();
         let logits: u64 = self.graph.outputs().iter().map(|output| self.head_bytes(output)).sum();
         arena + gradients + packs + replicas * (acts + normal + cells + logits)
     }

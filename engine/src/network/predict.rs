@@ -3,7 +3,7 @@
 use super::replica::Replica;
 use super::there::There;
 use super::{Batch, Network, State, lock_mut};
-use crate::graph::Output;
+use crate::graph::{Axis, Output};
 use crate::layers::{Cx, Objective};
 use crate::random::{Key, Purpose};
 use unroll_kernels::Mat;
@@ -89,10 +89,11 @@ impl Network {
         self.check(batch, state);
         self.refresh(None);
         let rows = batch.rows;
-        let there = There::new(&self.graph, batch, &self.params);
-        let (replica, extent) = (lock_mut(&mut self.replicas[0]), lock_mut(&mut self.extents[0]));
-        replica.take(batch, 0..rows, extent, there);
-        let extent = &*extent;
+        let there = Axis::ALL.map(|axis| There::new(&self.graph, axis, batch, &self.params));
+        let (replica, extents) = (lock_mut(&mut self.replicas[0]), lock_mut(&mut self.extents[0]));
+        replica.take(batch, 0..rows, extents, there);
+        let extents = &*extents;
+        let [extent, other] = extents;
         let team = self.crew.team();
         let cx = Cx {
             team: &team,
@@ -101,6 +102,7 @@ impl Network {
             scratch: &self.scratch[0],
             dims: extent.dims(),
             extent,
+            other,
             params: &self.params,
             packs: &self.packs,
             training: false,
@@ -110,7 +112,7 @@ impl Network {
             objective: Objective::default(),
         };
         replica.forward(&cx, state);
-        replica.carry(extent, state);
+        replica.carry(extents, state);
         then(replica, &cx)
     }
 }

@@ -5,7 +5,7 @@ use super::there::There;
 use super::{Batch, Gradient, LossSum, NetworkOptions};
 use crate::error::Result;
 use crate::exec::{Products, Start};
-use crate::graph::{Graph, Source};
+use crate::graph::{Axis, Graph, Source};
 use crate::heads::{Head, Into, Partition, Scored};
 use crate::layers::{Cx, Dims, Extent, Inputs, Run, Slot, Upstream};
 use std::ops::Range;
@@ -16,9 +16,12 @@ use unroll_kernels::{Buffer, Mat, MatMut};
 pub(crate) struct Replica {
     slots: Vec<Slot>,
     sources: Vec<Vec<Source>>,
+    /// Along which sequence each node works.
+    axes: Vec<Axis>,
     /// One an output.
     heads: Vec<Scoring>,
-    tokens: Vec<u32>,
+    /// Of each sequence.
+    tokens: [Vec<u32>; 2],
     pub(super) grads: Gradient,
     /// The rows of the last batch that this replica took.
     pub(super) rows: Range<usize>,
@@ -75,7 +78,7 @@ impl Replica {
         (slots, sources): (Vec<Slot>, Vec<Vec<Source>>),
         heads: Vec<Scoring>,
         graph: &Graph,
-        capacity: Dims,
+        capacity: [Dims; 2],
         options: &NetworkOptions,
     ) -> Result<Self> {
         let arena = options.home.arena(if options.training { graph.arena() } else { 0 })?;
@@ -83,7 +86,8 @@ impl Replica {
             slots,
             sources,
             heads,
-            tokens: Vec::with_capacity(capacity.tokens),
+            tokens: capacity.map(|capacity| Vec::with_capacity(capacity.tokens)),
+            axes: graph.nodes().iter().map(|node| node.axis).collect(),
             grads: Gradient::new(graph.params(), arena),
             rows: 0..0,
             last: Buffer::default(),
@@ -96,25 +100,28 @@ impl Replica {
         &mut self,
         batch: &Batch<'_>,
         rows: Range<usize>,
-        extent: &mut Extent,
-        there: Option<There<'_>>,
+        extents: &mut [Extent; 2],
+        there: [Option<There<'_>>; 2],
     ) {
         let _span = profile::enter(Phase::Data);
         let (all, first, width) = (batch.rows, rows.start, rows.len());
-        let there = there.map(|there| move |at: usize| there.at(at / width * all + first + at % width));
-        extent.build(batch.steps, width, there);
-        self.tokens.clear();
-        let copy = |from: &[u32], to: &mut Vec<u32>| {
+        let sequences = [(batch.steps, batch.inputs), (batch.source_steps, batch.source)];
+        let copy = |extent: &Extent, from: &[u32], to: &mut Vec<u32>| {
             if extent.is_whole() {
-                return (0..batch.steps).for_each(|t| to.extend_from_slice(&from[t * all + first..][..width]));
+                return from.chunks_exact(all).for_each(|step| to.extend_from_slice(&step[first..first + width]));
             }
             for p in 0..extent.dims().tokens {
                 let (t, n) = extent.position(p);
                 to.push(from[t * all + first + n]);
             }
         };
-        if !batch.inputs.is_empty() {
-            copy(batch.inputs, &mut self.tokens);
+        for (axis, (steps, tokens)) in sequences.into_iter().enumerate() {
+            let there = there[axis].map(|there| move |at: usize| there.at(at / width * all + first + at % width));
+            extents[axis].build(steps, width, there);
+            self.tokens[axis].clear();
+            if !tokens.is_empty() {
+                copy(&extents[axis], tokens, &mut self.tokens[axis]);
+            }
         }
         let mut given = batch.targets;
         for scoring in &mut self.heads {
@@ -123,17 +130,18 @@ impl Replica {
             let count = if scoring.sequence { batch.steps * all } else { all };
             let Some(own) = given.split_off(..count) else { continue };
             if scoring.sequence {
-                copy(own, &mut scoring.targets);
+                copy(&extents[0], own, &mut scoring.targets);
             } else {
                 scoring.targets.extend_from_slice(&own[rows.clone()]);
             }
         }
-        let inputs = self.slots.iter_mut().filter_map(|Slot { run, act }| match run {
-            Run::Input(input) => Some((*input, act)),
+        let slots = self.slots.iter_mut().zip(&self.axes);
+        let inputs = slots.filter_map(|(Slot { run, act }, axis)| match run {
+            Run::Input(input) => Some((*input, act, *axis)),
             _ => None,
         });
-        for ((input, act), vectors) in inputs.zip(batch.vectors) {
-            input.take(vectors, all, &rows, extent, act);
+        for ((input, act, axis), vectors) in inputs.zip(batch.vectors) {
+            input.take(vectors, all, &rows, &extents[axis as usize], act);
         }
         self.rows = rows;
     }
@@ -141,9 +149,11 @@ impl Replica {
     /// The forward pass up to the head's input.
     pub(super) fn forward(&mut self, cx: &Cx<'_>, state: &State) {
         for i in 0..self.slots.len() {
+            let (axis, cx) = (self.axes[i], &cx.on(self.axes[i]));
             let (before, rest) = self.slots.split_at_mut(i);
             let Slot { run, act } = &mut rest[0];
-            let inputs = Inputs { tokens: &self.tokens, before, sources: &self.sources[i], dims: cx.dims };
+            let tokens = &self.tokens[axis as usize];
+            let inputs = Inputs { tokens, before, sources: &self.sources[i], dims: cx.dims };
             run.forward(cx, inputs, act, &state.carried[i]);
         }
     }
@@ -154,21 +164,22 @@ impl Replica {
             self.heads.iter_mut().for_each(|scoring| scoring.run(cx, &mut self.slots, None));
             return;
         };
-        let dims = cx.dims;
         {
             let _span = profile::enter(Phase::ElementWise);
             self.grads.begin(cx.products());
         }
-        for slot in &mut self.slots {
-            slot.clear_gradient(cx.products(), dims);
+        for (slot, &axis) in self.slots.iter_mut().zip(&self.axes) {
+            slot.clear_gradient(cx.products(), cx.on(axis).dims);
         }
         for (scoring, &scale) in self.heads.iter_mut().zip(scales) {
             scoring.run(cx, &mut self.slots, Some((scale, &mut self.grads)));
         }
         for i in (0..self.slots.len()).rev() {
+            let (axis, cx) = (self.axes[i], &cx.on(self.axes[i]));
             let (before, rest) = self.slots.split_at_mut(i);
             let Slot { run, act } = &mut rest[0];
-            let up = Upstream { tokens: &self.tokens, before, sources: &self.sources[i], dims };
+            let tokens = &self.tokens[axis as usize];
+            let up = Upstream { tokens, before, sources: &self.sources[i], dims: cx.dims };
             run.backward(cx, up, act, &mut self.grads);
         }
         self.grads.finish();
@@ -228,19 +239,21 @@ impl Replica {
     }
 
     /// The first node whose output in the last forward pass is not finite.
-    pub(super) fn first_non_finite(&self, extent: &Extent) -> Option<usize> {
+    pub(super) fn first_non_finite(&self, extents: &[Extent; 2]) -> Option<usize> {
         let isa = unroll_kernels::Isa::best();
-        let dims = extent.dims();
         let finite = |y: Mat<'_>| (0..y.rows()).all(|r| unroll_kernels::optimizer::is_finite(isa, y.row(r)));
-        self.slots.iter().position(|slot| !matches!(slot.run, Run::Fused) && !finite(slot.act.y(dims)))
+        let mut slots = self.slots.iter().zip(&self.axes);
+        slots.position(|(slot, &axis)| {
+            !matches!(slot.run, Run::Fused) && !finite(slot.act.y(extents[axis as usize].dims()))
+        })
     }
 
     /// Writes the state after the last step.
-    pub(super) fn carry(&mut self, extent: &Extent, state: &mut State) {
+    pub(super) fn carry(&mut self, extents: &[Extent; 2], state: &mut State) {
         let first = self.rows.start;
-        for (slot, carried) in self.slots.iter_mut().zip(&mut state.carried) {
+        for ((slot, &axis), carried) in self.slots.iter_mut().zip(&self.axes).zip(&mut state.carried) {
             if let Slot { run: Run::Recurrent(layer), act } = slot {
-                layer.carry(act, extent, first, carried);
+                layer.carry(act, &extents[axis as usize], first, carried);
             }
         }
     }
@@ -248,18 +261,20 @@ impl Replica {
     /// The gradients by h of the last backward pass: node, direction, whether it reads from the end, time and row.
     pub(super) fn state_gradients(
         &mut self,
-        extent: &Extent,
+        extents: &[Extent; 2],
         mut found: impl FnMut(usize, usize, bool, [usize; 2], &[f32]),
     ) {
         for (i, slot) in self.slots.iter_mut().enumerate() {
             if let Slot { run: Run::Recurrent(layer), act } = slot {
+                let extent = &extents[self.axes[i] as usize];
                 layer.state_gradients(act, extent, |direction, reverse, at, d| found(i, direction, reverse, at, d));
             }
         }
     }
 
     /// The output of a node in the last forward pass, (P, cols) or (N, cols); `None` of one that is not computed.
-    pub(super) fn output(&self, node: usize, dims: Dims) -> Option<Mat<'_>> {
+    pub(super) fn output(&self, node: usize, cx: &Cx<'_>) -> Option<Mat<'_>> {
+        let dims = cx.on(*self.axes.get(node)?).dims;
         match self.slots.get(node)? {
             Slot { run: Run::Fused | Run::Joint(_), .. } => None,
             Slot { run: Run::Recurrent(layer), act } => Some(layer.states(act, dims)),

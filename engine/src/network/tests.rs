@@ -11,6 +11,7 @@ mod held;
 mod masks;
 mod normal;
 mod parts;
+mod source;
 mod sums;
 mod vectors;
 mod vocabulary;

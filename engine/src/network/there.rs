@@ -1,7 +1,7 @@
 //! Which positions of a batch are there: those that neither its own mask nor the model's rule masks.
 
 use super::Batch;
-use crate::graph::{Graph, MaskRule};
+use crate::graph::{Axis, Graph, MaskRule};
 
 /// Says of the positions of a batch whether they are there.
 #[derive(Clone, Copy)]
@@ -20,23 +20,27 @@ enum Rule<'a> {
 }
 
 impl<'a> There<'a> {
-    /// Those of `batch`; `None` where every position is there. `params` is the arena of parameters.
-    pub(super) fn new(graph: &'a Graph, batch: &Batch<'a>, params: &'a [f32]) -> Option<Self> {
-        let rule = match graph.mask_rule() {
+    /// Those of a sequence of `batch`; `None` where every position is there. `params` is the arena of parameters.
+    pub(super) fn new(graph: &'a Graph, axis: Axis, batch: &Batch<'a>, params: &'a [f32]) -> Option<Self> {
+        let (tokens, given) = match axis {
+            Axis::Main => (batch.inputs, batch.mask),
+            Axis::Source => (batch.source, None),
+        };
+        let rule = match graph.mask_rule_of(axis) {
             None => Rule::Nothing,
-            Some(MaskRule::TokenZero) => Rule::Zero { tokens: batch.inputs },
+            Some(MaskRule::TokenZero) => Rule::Zero { tokens },
             Some(MaskRule::Rows { table, value }) => {
                 let spec = &graph.params()[table];
                 let table = &params[spec.range.clone()];
-                Rule::Rows { tokens: batch.inputs, table, width: spec.shape[1], value }
+                Rule::Rows { tokens, table, width: spec.shape[1], value }
             }
             Some(MaskRule::Vectors { input, value }) => match graph.vector_inputs().nth(input) {
                 Some((_, layer)) => Rule::Vectors { vectors: batch.vectors[input], width: layer.width, value },
                 None => Rule::Nothing,
             },
         };
-        let all = batch.mask.is_none() && matches!(rule, Rule::Nothing);
-        (!all).then_some(Self { given: batch.mask, rule })
+        let all = given.is_none() && matches!(rule, Rule::Nothing);
+        (!all).then_some(Self { given, rule })
     }
 
     /// Whether position `t N + n` is there.

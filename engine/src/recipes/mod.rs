@@ -62,6 +62,7 @@ pub const RECIPES: &[Recipe] = &[
     Recipe { name: "dialogue-char", text: include_str!("dialogue-char.toml") },
     Recipe { name: "dialogue-word", text: include_str!("dialogue-word.toml") },
     Recipe { name: "digit-captions", text: include_str!("digit-captions.toml") },
+    Recipe { name: "translate-char", text: include_str!("translate-char.toml") },
 ];
 
 /// The recipe that stands for `unroll train` without data.

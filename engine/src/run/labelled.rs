@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{ClassWeights, RunConfig, TaskConfig, TaskKind, ThresholdName, VALID_SAMPLES};
 use crate::corpus::IGNORE;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Input, Loss, ModelConfig};
+use crate::graph::{Axis, Graph, Input, Loss, ModelConfig, SOURCE};
 use crate::labels::{
     BatchOptions, Encoder, Part, Predictions, Record, Records, Sample, SampleBatches, Shares, TASK, best_threshold,
     share_out,
@@ -118,6 +118,12 @@ impl Labelled {
         all.map(|sample| sample.tokens.len()).max().unwrap_or(0).max(self.encoder.longest()).max(1)
     }
 
+    /// The most steps of a source, where the model reads one; at least 1.
+    pub fn longest_source(&self, batches: BatchOptions) -> usize {
+        let all = self.train.iter().chain(&self.valid).chain(&self.test);
+        longest_source(all, &self.encoder, batches)
+    }
+
     /// Factors of the losses of the classes of each output.
     pub fn class_weights(&self, task: &TaskConfig) -> Vec<Vec<f32>> {
         if task.class_weights == ClassWeights::None {
@@ -179,7 +185,7 @@ fn parts(config: &RunConfig, task: &TaskConfig, records: &Records) -> Vec<Part> 
         TaskKind::Classify if !numbers(&config.model.graph())[0] => {
             records.records.iter().filter_map(|r| r.content.labels(0).next()).map(class).collect()
         }
-        TaskKind::Classify | TaskKind::Tag | TaskKind::Next | TaskKind::Caption => vec![0; keys.len()],
+        _ => vec![0; keys.len()],
     };
     let valid = if config.data.valid.is_some() { 0.0 } else { config.data.valid_fraction.unwrap_or(VALID_SAMPLES) };
     let TaskConfig { test_fraction, folds, fold, split_seed, .. } = *task;
@@ -194,10 +200,24 @@ fn parts(config: &RunConfig, task: &TaskConfig, records: &Records) -> Vec<Part> 
 /// As [`Graph::with_classes`]; [`Error::Usage`] where the model does not fit the task.
 pub fn labelled_graph(config: &RunConfig, encoder: &Encoder) -> Result<Graph> {
     let (kind, targets) = (encoder.kind(), encoder.all_targets());
-    let graph = Graph::with_outputs(&config.model.graph(), encoder.vocabulary(), &targets)?;
+    let model = config.model.graph();
+    let graph = match kind {
+        TaskKind::Translate => Graph::with_source(&model, encoder.vocabulary(), encoder.source_vocabulary())?,
+        _ => Graph::with_outputs(&model, encoder.vocabulary(), &targets)?,
+    };
+    if !kind.has_labels() {
+        graph.require_one_output("words are learned by")?;
+    }
     let wrong = |what: String, mend: &str| Err(Error::usage(what).mend(mend));
     if kind == TaskKind::Caption {
         one_vector(&graph)?;
+    } else if kind == TaskKind::Translate {
+        two_texts(&graph)?;
+    } else if graph.has_source() {
+        return wrong(
+            format!("the model reads a `{SOURCE}`, which the samples of the task {kind} have not"),
+            "learn pairs of texts, or vectors over time, by task.kind = \"translate\" or \"caption\"",
+        );
     } else if !encoder.has_tokens() {
         numbers_alone(&graph, encoder.vector_steps() > 0)?;
     } else {
@@ -220,7 +240,7 @@ pub fn labelled_graph(config: &RunConfig, encoder: &Encoder) -> Result<Graph> {
                 "let the last recurrent layer give its last state: return_sequences = false",
             );
         }
-        (TaskKind::Tag | TaskKind::Caption, false) => {
+        (TaskKind::Tag | TaskKind::Caption | TaskKind::Translate, false) => {
             let each = if kind == TaskKind::Tag { "a tag a word" } else { "the next word after each" };
             return wrong(
                 format!("the model gives one output a text, the task is {each}"),
@@ -267,12 +287,26 @@ fn numbers_alone(graph: &Graph, steps: bool) -> Result<()> {
     }
 }
 
-/// Refuses a model that does not take a vector a text, and its words.
+/// Refuses a model that does not read one text and write another.
+fn two_texts(graph: &Graph) -> Result<()> {
+    let (takes, mend) = match graph.vector_inputs().next() {
+        Some(_) => ("vectors", "let an embedding take `inputs = [\"source\"]`, and no layer vectors"),
+        None if !graph.takes_source_tokens() => ("no source", "let an embedding take `inputs = [\"source\"]`"),
+        None if !graph.takes_tokens() => ("no text", "let an embedding take `inputs = [\"sequence\"]`"),
+        None if graph.mask_rule_of(Axis::Source).is_none() => {
+            ("the padding of its source", "set mask_zero = true on the embedding that takes `inputs = [\"source\"]`")
+        }
+        None => return Ok(()),
+    };
+    Err(Error::usage(format!("the model of translations takes {takes}")).mend(mend))
+}
+
+/// Refuses a model that does not take a vector a text, or several, and its words.
 fn one_vector(graph: &Graph) -> Result<()> {
     let inputs: Vec<_> = graph.vector_inputs().collect();
     let layer = "{ type = \"input\", name = \"image\", width = W, sequence = false }";
     match inputs.as_slice() {
-        [(node, input)] if input.sequence == Some(false) && graph.takes_tokens() => match input.batch_size {
+        [(node, input)] if (input.sequence == Some(false)) != graph.has_source() && graph.takes_tokens() => match input.batch_size {
             None => Ok(()),
             Some(_) => {
                 let what = format!(
@@ -282,8 +316,10 @@ fn one_vector(graph: &Graph) -> Result<()> {
                 Err(Error::usage(what).mend("leave it out"))
             }
         },
-        [_] => Err(Error::usage("the model of captions takes one vector a text, and its words")
-            .mend(format!("declare {layer} and an embedding of `inputs = [\"sequence\"]`"))),
+        [_] => Err(Error::usage("the model of captions takes one vector a text, or vectors over time, and its words")
+            .mend(format!(
+                "declare {layer}, or with inputs = [\"{SOURCE}\"] in place of sequence = false, and an embedding of `inputs = [\"sequence\"]`"
+            ))),
         _ => Err(Error::usage(format!("the model has {} input layers, captions have one vector", inputs.len()))
             .mend(format!("declare {layer}"))),
     }
@@ -296,7 +332,18 @@ fn one_vector(graph: &Graph) -> Result<()> {
 pub fn check_vectors(graph: &Graph, samples: &[Sample]) -> Result<()> {
     let found = samples.first().map_or(0, |sample| sample.vector.len());
     let steps = samples.first().map_or(0, |sample| sample.tokens.len()).max(1);
-    let of_steps = graph.vector_inputs().next().is_some_and(|(node, _)| graph.nodes()[node].shape.time.is_some());
+    let first = graph.vector_inputs().next().map(|(node, input)| (&graph.nodes()[node], input));
+    let of_steps = first.is_some_and(|(node, _)| node.shape.time.is_some());
+    if let Some((node, input)) = first.filter(|(node, _)| node.axis == Axis::Source) {
+        return match samples.iter().find(|sample| sample.vector.len() % input.width != 0 || sample.vector.is_empty()) {
+            None => Ok(()),
+            Some(sample) => {
+                let (name, width, found) = (&node.name, input.width, sample.vector.len());
+                let what = format!("layer `{name}` takes steps of {width} numbers, a sample has {found}");
+                Err(Error::usage(what).mend("set its width to the numbers of a step, or give other data"))
+            }
+        };
+    }
     let found = if of_steps { found / steps } else { found };
     match graph.vector_inputs().next() {
         Some((node, input)) if input.width != found && !samples.is_empty() => {
@@ -308,6 +355,17 @@ pub fn check_vectors(graph: &Graph, samples: &[Sample]) -> Result<()> {
     }
 }
 
+/// The most steps of a source of these samples, or of those of the training; at least 1.
+pub fn longest_source<'s>(
+    samples: impl Iterator<Item = &'s Sample>,
+    encoder: &Encoder,
+    batches: BatchOptions,
+) -> usize {
+    let width = batches.source.unwrap_or(0);
+    let steps = |sample: &Sample| sample.source.len().max(sample.vector.len().checked_div(width).unwrap_or(0));
+    samples.map(steps).max().unwrap_or(0).max(encoder.longest_source()).max(1)
+}
+
 /// How samples become batches that are evaluated or predicted, of `rows` samples of at most `steps` tokens.
 pub fn sample_batches(graph: &Graph, task: &TaskConfig, rows: usize, steps: usize) -> BatchOptions {
     let length = graph.config().input_length;
@@ -316,7 +374,8 @@ pub fn sample_batches(graph: &Graph, task: &TaskConfig, rows: usize, steps: usiz
         steps: length.unwrap_or(0).max(steps),
         // Padding that is not masked has a part in the result, as in Keras.
         fixed: graph.mask_rule().is_none() && matches!(task.kind, TaskKind::Classify | TaskKind::Next),
-        padding: if task.kind == TaskKind::Caption { Side::Post } else { task.prepare.padding },
+        padding: if task.kind.writes() { Side::Post } else { task.prepare.padding },
+        source: graph.has_source().then(|| graph.vector_inputs().next().map_or(0, |(_, input)| input.width)),
         sequence: graph.is_sequence(),
         outputs: graph.outputs().len(),
         shuffle: None,

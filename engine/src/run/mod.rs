@@ -6,7 +6,8 @@ mod settings;
 mod texts;
 
 pub use labelled::{
-    DECISION, Decision, LABELLED_LOSS, Labelled, check_vectors, labelled_graph, read_encoder, sample_batches,
+    DECISION, Decision, LABELLED_LOSS, Labelled, check_vectors, labelled_graph, longest_source, read_encoder,
+    sample_batches,
 };
 pub use model::{Speaker, load_weights};
 pub use settings::identity;
@@ -41,6 +42,7 @@ pub fn text_graph(config: &RunConfig, vocabulary: &Vocabulary) -> Result<Graph> 
     let counts = vocabulary.iter().map(|(_, count)| count).collect();
     let graph = Graph::with_counts(&config.model.graph(), counts)?;
     graph.require_text_alone()?;
+    graph.require_one_sequence("the next token of a text is learned by")?;
     graph.require_one_output("the next token of a text is learned by")?;
     if graph.outputs()[0].loss() != Loss::CrossEntropy {
         return Err(Error::usage("the next token of a text is learned by the loss cross_entropy")

@@ -113,6 +113,15 @@ pub trait Batches {
     }
     /// Fills the vectors, (N, width) or by steps (T, N, width / T), of the batch that was filled last, `index` of `epoch`. Called where there are any.
     fn vectors(&self, _epoch: u64, _index: u64, _out: &mut [f32]) {}
+    /// S, of the longest source that rows bring beside their tokens; 0: they bring none.
+    fn source_steps(&self) -> usize {
+        0
+    }
+    /// Fills the tokens (S, N) of the sources of the batch that was filled last, `index` of `epoch`, and says how many steps it has
+    /// and how many tokens. Called where there is a source.
+    fn source(&self, _epoch: u64, _index: u64, _out: &mut [u32]) -> (usize, usize) {
+        (0, 0)
+    }
     /// Looks whether the file behind it is still the one that was opened; called once an epoch.
     fn recheck(&self) -> Result<()> {
         Ok(())

@@ -12,6 +12,7 @@ pub struct Scoring<'a, L: Learner> {
     inputs: Vec<u32>,
     targets: Vec<u32>,
     vectors: Vec<f32>,
+    source: Vec<u32>,
     next: u64,
     sum: LossSum,
 }
@@ -29,6 +30,7 @@ impl<'a, L: Learner> Scoring<'a, L> {
             inputs: vec![0; size],
             targets: vec![0; size.max(data.targets(data.steps()))],
             vectors: vec![0.0; data.rows() * data.width()],
+            source: vec![0; data.rows() * data.source_steps()],
             next: 0,
             sum: LossSum::default(),
             data,
@@ -52,7 +54,11 @@ impl<'a, L: Learner> Scoring<'a, L> {
             self.data.vectors(0, self.next, vectors);
         }
         let vectors = [vectors.as_slice()];
-        let batch = Batch { steps, rows, inputs, targets, vectors: &vectors[..usize::from(any)], mask: None };
+        let vectors = &vectors[..usize::from(any)];
+        let (source_steps, tokens) =
+            if self.source.is_empty() { (0, 0) } else { self.data.source(0, self.next, &mut self.source) };
+        let source = &self.source[..tokens];
+        let batch = Batch { steps, rows, inputs, targets, vectors, source_steps, source, mask: None };
         self.sum += learner.evaluate(&batch, &mut self.state)?;
         self.next += 1;
         Ok(true)

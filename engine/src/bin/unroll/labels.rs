@@ -14,8 +14,8 @@ use unroll::labels::{BatchOptions, Encoder, Labels, Records, Sample, SampleBatch
 use unroll::network::{Network, NetworkOptions, require_memory};
 use unroll::report::{Out, bytes, count, duration, json_line};
 use unroll::run::{
-    Decision, LABELLED_LOSS, Labelled, check_vectors, config_file, labelled_graph, load_weights, make_absolute,
-    read_encoder, rewrite_config, sample_batches,
+    Decision, LABELLED_LOSS, Labelled, check_vectors, config_file, labelled_graph, load_weights, longest_source,
+    make_absolute, read_encoder, rewrite_config, sample_batches,
 };
 use unroll::train::storage::{Storage, replace_file};
 use unroll::train::{Batches, CONFIG, Ended, Figures, Optimizer, RunFolder, Session, TrainConfig, Trainer, Which};
@@ -82,6 +82,7 @@ impl Train {
             precision: config.train.precision.into(),
             // A caption that is searched may become longer than any that was read.
             steps: scoring.steps.max(Measuring::steps(&data.encoder)),
+            source_steps: data.longest_source(scoring),
             rows,
             seed: config.seed,
             loss_scale: LABELLED_LOSS,
@@ -196,6 +197,7 @@ fn use_of((kind, arrays): (TaskKind, bool), path: &str) -> String {
         TaskKind::Classify | TaskKind::Tag => format!("unroll predict {path} --text \"...\""),
         TaskKind::Next => format!("unroll generate {path} --prompt \"...\" --length 10 --temperature 0"),
         TaskKind::Caption => format!("unroll predict {path} --vectors FILE --beam 4"),
+        TaskKind::Translate => format!("unroll predict {path} --text \"...\" --beam 4"),
     }
 }
 
@@ -204,7 +206,7 @@ fn unit(task: &TaskConfig) -> Unit {
     match task.kind {
         TaskKind::Classify => Unit::Texts,
         TaskKind::Tag => Unit::Tags,
-        TaskKind::Next | TaskKind::Caption => Unit::Words,
+        TaskKind::Next | TaskKind::Caption | TaskKind::Translate => Unit::Words,
     }
 }
 
@@ -292,6 +294,7 @@ impl TrainedTask {
             threads: using.threads()?,
             precision: using.precision(&self.opened.config),
             steps: batches.steps.max(Measuring::steps(&self.encoder)),
+            source_steps: longest_source(samples.iter(), &self.encoder, batches),
             rows: batches.rows,
             training: false,
             ..NetworkOptions::default()
@@ -305,10 +308,10 @@ impl TrainedTask {
 /// How captions are searched, and by what texts of different lengths are ranked.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SearchOptions {
-    /// Of captions: hypotheses that are followed side by side, 1 takes the likeliest word at each step
+    /// Of captions and translations: hypotheses that are followed side by side, 1 takes the likeliest word at each step
     #[arg(long, value_name = "N")]
     beam: Option<usize>,
-    /// Captions that are searched and lists that are scored are ranked by ln p / tokens^X
+    /// Texts that are searched and lists that are scored are ranked by ln p / tokens^X
     #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
     length_power: f64,
 }
@@ -316,7 +319,7 @@ pub(crate) struct SearchOptions {
 impl SearchOptions {
     /// The width of the beam.
     pub(crate) fn beam(&self, trained: &TrainedTask) -> Result<usize> {
-        if trained.task.kind != TaskKind::Caption {
+        if !trained.task.kind.writes() {
             self.refuse("this run learned something else")?;
         }
         match self.beam {
@@ -338,7 +341,7 @@ impl SearchOptions {
     /// Refuses a beam where it has no meaning.
     pub(crate) fn refuse_beam(&self, why: &str) -> Result<()> {
         match self.beam {
-            Some(_) => Err(Error::option("--beam", format!("is for captions, {why}"))),
+            Some(_) => Err(Error::option("--beam", format!("is for captions and translations, {why}"))),
             None => Ok(()),
         }
     }
@@ -348,7 +351,7 @@ impl SearchOptions {
         self.refuse_beam(why)?;
         match self.length_power {
             0.0 => Ok(()),
-            _ => Err(Error::option("--length-power", format!("is for captions and n-best lists, {why}"))),
+            _ => Err(Error::option("--length-power", format!("is for captions, translations and n-best lists, {why}"))),
         }
     }
 }

@@ -8,7 +8,10 @@ use serde_json::{Map, Value, json};
 use unicode_segmentation::UnicodeSegmentation;
 use unroll::config::TaskKind;
 use unroll::error::{Error, Result};
-use unroll::labels::{Caption, Prediction, Predictions, Sample, Search, captions, predict, read_array, read_vectors};
+use unroll::graph::Axis;
+use unroll::labels::{
+    Caption, Given, Prediction, Predictions, Sample, Search, captions, predict, read_array, read_vectors,
+};
 use unroll::report::{Out, json_line};
 
 use crate::labels::{SearchOptions, TrainedTask};
@@ -69,7 +72,8 @@ impl Predict {
         let mut out = Out::stdout();
         match (&self.vectors, kind) {
             (Some(path), TaskKind::Caption) if self.text.is_empty() => {
-                return self.captions(&trained, path, beam, &mut out);
+                let samples = vector_samples(&trained, path)?;
+                return self.written(&trained, &samples, beam, &mut out);
             }
             (_, TaskKind::Caption) => {
                 return Err(Error::usage("a caption is found for a vector, not for a text").mend("give --vectors FILE"));
@@ -110,6 +114,11 @@ impl Predict {
 
     fn texts(&self, trained: &TrainedTask, texts: &[String], out: &mut Out<std::io::Stdout>) -> Result<()> {
         let encoder = &trained.encoder;
+        if trained.task.kind == TaskKind::Translate {
+            let sample = |text: &String| Sample { source: encoder.source(text), ..Sample::default() };
+            let samples: Vec<Sample> = texts.iter().map(sample).collect();
+            return self.written(trained, &samples, self.search.beam(trained)?, out);
+        }
         let parted: Vec<Vec<&str>> = texts.iter().map(|text| self.part(text)).collect();
         let tokens = |i: usize| match trained.task.kind {
             TaskKind::Tag => encoder.sentence(parted[i].iter().copied()),
@@ -215,25 +224,30 @@ impl Predict {
         }))
     }
 
-    /// A caption a line for each vector of a file.
-    fn captions(&self, trained: &TrainedTask, path: &Path, beam: usize, out: &mut Out<std::io::Stdout>) -> Result<()> {
-        let width = trained.graph.vector_inputs().next().map_or(0, |(_, input)| input.width);
-        let vectors = read_vectors(&trained.task, path, width)?;
-        let vectors: Vec<&[f32]> = vectors.iter().map(Vec::as_slice).collect();
+    /// A text a line for each vector or text that is given.
+    fn written(
+        &self,
+        trained: &TrainedTask,
+        samples: &[Sample],
+        beam: usize,
+        out: &mut Out<std::io::Stdout>,
+    ) -> Result<()> {
         let encoder = &trained.encoder;
-        let (mut network, _) = trained.network(&[], (&self.using, self.batch.max(beam)))?;
+        let given: Vec<Given<'_>> = samples.iter().map(Sample::given).collect();
+        let (mut network, _) = trained.network(samples, (&self.using, self.batch.max(beam)))?;
         let search = Search { beam, longest: longest_caption(encoder), length_power: self.search.length_power()? };
+        let which = if trained.task.kind == TaskKind::Caption { "vector" } else { "source" };
         let text = |caption: &Caption| {
             let between = if encoder.prepare().char_level { "" } else { " " };
             caption.words.iter().map(|&word| encoder.name(word)).collect::<Vec<_>>().join(between)
         };
-        for (place, found) in captions(&mut network, encoder, &vectors, search)?.iter().enumerate() {
-            let Some(best) = found.first() else { return Err(Error::run("a vector has no caption")) };
+        for (place, found) in captions(&mut network, encoder, &given, search)?.iter().enumerate() {
+            let Some(best) = found.first() else { return Err(Error::run("nothing was found to write")) };
             let line = if self.json {
                 let others =
                     found.iter().map(|c| json!({ "text": text(c), "ln_p": c.log_probability, "score": c.score }));
                 json_line(&json!({
-                    "vector": place, "text": text(best), "ln_p": best.log_probability, "ended": best.ended,
+                    (which): place, "text": text(best), "ln_p": best.log_probability, "ended": best.ended,
                     "beam": others.collect::<Vec<_>>(),
                 }))?
             } else {
@@ -258,6 +272,15 @@ impl Predict {
         }
         if self.json { json_line(&json!({ "words": objects })) } else { Ok(shown.join(" ")) }
     }
+}
+
+/// The vectors of a file as samples without texts.
+fn vector_samples(trained: &TrainedTask, path: &Path) -> Result<Vec<Sample>> {
+    let first = trained.graph.vector_inputs().next();
+    let of_steps = first.is_some_and(|(node, _)| trained.graph.nodes()[node].axis == Axis::Source);
+    let width = first.map_or(0, |(_, input)| input.width);
+    let vectors = read_vectors(&trained.task, path, (width, of_steps))?;
+    Ok(vectors.into_iter().map(|vector| Sample { vector, ..Sample::default() }).collect())
 }
 
 /// What an output says of each text or word of a sample: for people the class and its probability, apart by a tab, or the number;

@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 use unroll::config::{RunConfig, TaskKind};
 use unroll::error::{Error, Result};
 use unroll::labels::{
-    BatchOptions, Encoder, NumberScores, Sample, Scored, Search, WordScores, captions, exact, predict, score_words,
+    BatchOptions, Encoder, Given, NumberScores, Sample, Scored, Search, WordScores, captions, exact, predict,
+    score_words,
 };
 use unroll::network::Network;
 use unroll::report::count;
@@ -16,9 +17,9 @@ use unroll::train::Figures;
 pub(crate) struct Measuring<'a> {
     pub(crate) encoder: &'a Encoder,
     pub(crate) batches: BatchOptions,
-    /// Of captions: hypotheses that go on side by side.
+    /// Of texts that are written: hypotheses that go on side by side.
     pub(crate) beam: usize,
-    /// Of captions: [`Search::length_power`].
+    /// The same: [`Search::length_power`].
     pub(crate) length_power: f64,
 }
 
@@ -41,7 +42,7 @@ pub(crate) enum OutputScores {
 impl Measuring<'_> {
     /// The steps that a search of captions has room for.
     pub(crate) fn steps(encoder: &Encoder) -> usize {
-        if encoder.kind() == TaskKind::Caption { longest_caption(encoder) + 1 } else { 1 }
+        if encoder.kind().writes() { longest_caption(encoder) + 1 } else { 1 }
     }
 
     /// The figures of samples.
@@ -60,12 +61,12 @@ impl Measuring<'_> {
             return Ok(Scores::Labels(predictions.iter().enumerate().map(of).collect()));
         }
         let words = score_words(network, encoder, samples, batches)?;
-        if encoder.kind() != TaskKind::Caption {
+        if !encoder.kind().writes() {
             return Ok(Scores::Words(words, None));
         }
-        let vectors: Vec<&[f32]> = samples.iter().map(|sample| sample.vector.as_slice()).collect();
+        let given: Vec<Given<'_>> = samples.iter().map(Sample::given).collect();
         let search = Search { beam, longest: longest_caption(encoder), length_power };
-        let found = captions(network, encoder, &vectors, search)?;
+        let found = captions(network, encoder, &given, search)?;
         Ok(Scores::Words(words, Some((exact(encoder, samples, &found), samples.len() as u64, beam))))
     }
 }
@@ -80,7 +81,7 @@ pub(crate) fn check_best_by(config: &RunConfig, encoder: &Encoder, validates: bo
     let Some(name) = &config.train.best_by else { return Ok(()) };
     let names: Vec<String> = match encoder.kind() {
         TaskKind::Next => ["accuracy", "top_5"].map(str::to_owned).to_vec(),
-        TaskKind::Caption => ["accuracy", "exact", "top_5"].map(str::to_owned).to_vec(),
+        TaskKind::Caption | TaskKind::Translate => ["accuracy", "exact", "top_5"].map(str::to_owned).to_vec(),
         TaskKind::Classify | TaskKind::Tag => (0..encoder.outputs().len()).flat_map(|o| names_of(encoder, o)).collect(),
     };
     if !names.contains(name) {

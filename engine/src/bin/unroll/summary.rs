@@ -8,7 +8,7 @@ use unroll::config::RunConfig;
 use unroll::error::{Error, Result};
 use unroll::graph::{Graph, LayerConfig, SummaryRow};
 use unroll::report::{Out, json_line, summary};
-use unroll::run::{read_encoder, text_graph};
+use unroll::run::{labelled_graph, read_encoder, text_graph};
 use unroll::text::{Level, Vocabulary};
 use unroll::train::{CONFIG, VOCABULARY};
 
@@ -75,9 +75,7 @@ impl Model {
             _ => None,
         };
         let graph = match (&encoder, run) {
-            (Some(encoder), _) => {
-                Graph::with_outputs(&config.model.graph(), encoder.vocabulary(), &encoder.all_targets())?
-            }
+            (Some(encoder), _) => labelled_graph(&config, encoder)?,
             (None, Some(run)) => text_graph(&config, &Vocabulary::read(run.join(VOCABULARY))?)?,
             (None, None) => untrained(&config, vocab)?,
         };

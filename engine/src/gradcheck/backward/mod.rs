@@ -59,7 +59,8 @@ impl<'a> Rows<'a> {
 
 struct Pass<'a> {
     model: &'a Model<'a>,
-    step: &'a Step<'a>,
+    /// As the node sees it that is passed.
+    step: Step<'a>,
     params: Params<'a>,
     values: &'a [Value],
     /// The sizes of each node's values.
@@ -83,7 +84,7 @@ pub(super) fn backward(
     let zeros = || model.graph.params().iter().map(|p| vec![0.0; p.len()]).collect();
     let mut pass = Pass {
         model,
-        step,
+        step: *step,
         params,
         values,
         value_sizes: sizes(model, step, params, values),
@@ -108,8 +109,11 @@ pub(super) fn backward(
 
 impl Pass<'_> {
     fn node(&mut self, i: usize) {
-        let (model, step) = (self.model, self.step);
+        let model = self.model;
         let node = &model.graph.nodes()[i];
+        self.step = self.step.on(node.axis);
+        let step = self.step;
+        let step = &step;
         let (dy, size) = std::mem::take(&mut self.dy[i]);
         let y = &self.values[i].y[..];
         let width = node.shape.width();

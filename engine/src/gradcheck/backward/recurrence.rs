@@ -20,7 +20,7 @@ impl Pass<'_> {
         let values = self.values;
         let given: Vec<&[f64]> = states.iter().map(|&n| &values[n].y[..]).collect();
         let given_sizes: Vec<&[f64]> = states.iter().map(|&n| &self.value_sizes[n][..]).collect();
-        let directions = model.directions(i, self.step, self.params, &given);
+        let directions = model.directions(i, &self.step, self.params, &given);
         let units = options.units;
         let parts = model.outputs(i, &directions, options, &self.values[i].traces);
         let (x, x_size) = self.input(i);
@@ -28,7 +28,7 @@ impl Pass<'_> {
         let (x_all, x_size_all) = (x.data.to_vec(), x_size.data.to_vec());
         let traces = &self.values[i].traces[..];
         let sizes = [&[&x_size_all[..]], &given_sizes[..]].concat();
-        let absolute = state_size(self.model, i, self.step, self.params, (&sizes, traces));
+        let absolute = state_size(self.model, i, &self.step, self.params, (&sizes, traces));
         let after = std::mem::take(&mut self.after[i]);
         let mut dx_all = vec![0.0; x_all.len()];
         let mut dx_squares = vec![0.0; x_all.len()];

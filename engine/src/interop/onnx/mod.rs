@@ -32,6 +32,7 @@ pub fn onnx(graph: &Graph, params: &[f32], name: &str) -> Result<Vec<u8>> {
     assert_eq!(params.len(), graph.arena(), "the arena of parameters");
     graph.require_softmax("ONNX files are written of")?;
     graph.require_one_output("ONNX files are written of")?;
+    graph.require_one_sequence("ONNX files are written of")?;
     let mut writer = Writer { graph, params, program: Program::default(), tokens: TOKENS.to_owned(), lengths: None };
     writer.begin()?;
     for (i, node) in graph.nodes().iter().enumerate() {
@@ -223,7 +224,7 @@ impl Writer<'_> {
     /// The name of what a layer takes.
     fn source(&self, source: Source) -> String {
         match source {
-            Source::Input => self.tokens.clone(),
+            Source::Input | Source::Second => self.tokens.clone(),
             Source::Node(node) => self.graph.nodes()[node].name.clone(),
         }
     }

@@ -140,7 +140,7 @@ fn an_update_packs_what_packing_apart_packs() {
             let mut state = network.new_state(4);
             for step in 1..4 {
                 let (inputs, targets) = (tokens(step), tokens(step + 1));
-                let batch = Batch { steps: 5, rows: 4, inputs: &inputs, vectors: &[], targets: &targets, mask: None };
+                let batch = Batch { steps: 5, rows: 4, inputs: &inputs, targets: &targets, ..Batch::default() };
                 network.train_step(&batch, &mut state, step);
                 let norm = network.gradient_norm(&mut optimizer, true);
                 Learner::update(&mut network, &mut optimizer, UpdateStep { lr: 0.1, step, norm, average: None });
@@ -170,7 +170,7 @@ fn lazy_rules_leave_words_alone_that_are_not_in_the_batch() {
         let mut optimizer = Optimizer::new(network.isa(), options, network.params().len());
         let mut state = network.new_state(3);
         for (i, words) in [[3, 7, 3], [7, 9, 9]][..steps].iter().enumerate() {
-            let batch = Batch { steps: 1, rows: 3, inputs: words, vectors: &[], targets: words, mask: None };
+            let batch = Batch { steps: 1, rows: 3, inputs: words, targets: words, ..Batch::default() };
             let step = i as u64 + 1;
             network.train_step(&batch, &mut state, step);
             let norm = network.gradient_norm(&mut optimizer, true);

@@ -109,6 +109,7 @@ pub struct Trainer<'a, L: Learner> {
     inputs: Vec<u32>,
     targets: Vec<u32>,
     vectors: Vec<f32>,
+    source: Vec<u32>,
 }
 
 impl<'a, L: Learner> Trainer<'a, L> {
@@ -150,6 +151,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
             inputs: vec![0; tokens],
             targets: vec![0; tokens.max(session.train.targets(session.train.steps()))],
             vectors: vec![0.0; train.rows() * train.width()],
+            source: vec![0; train.rows() * train.source_steps()],
             session,
         };
         if let Some(folder) = trainer.session.folder {
@@ -253,21 +255,23 @@ impl<'a, L: Learner> Trainer<'a, L> {
                 self.session.learner.reset(&mut self.carry);
             }
         }
-        let steps = {
+        let (steps, (source_steps, source)) = {
             let _span = profile::enter(Phase::Data);
             let (epoch, batch) = (self.state.epoch, self.state.batch);
             let steps = train.batch(epoch, batch, &mut self.inputs, &mut self.targets)?;
             if train.width() > 0 {
                 train.vectors(epoch, batch, &mut self.vectors);
             }
-            steps
+            let any = !self.source.is_empty();
+            (steps, if any { train.source(epoch, batch, &mut self.source) } else { (0, 0) })
         };
+        let source = &self.source[..source];
         let rows = train.rows();
         let tokens = if train.takes_tokens() { steps * rows } else { 0 };
         let (inputs, targets) = (&self.inputs[..tokens], &self.targets[..train.targets(steps)]);
         let vectors = [self.vectors.as_slice()];
         let vectors = &vectors[..usize::from(train.width() > 0)];
-        let batch = Batch { steps, rows, inputs, targets, vectors, mask: None };
+        let batch = Batch { steps, rows, inputs, targets, vectors, source_steps, source, mask: None };
         let number = self.state.step + 1;
         let lr = self.config.schedule.rate(&self.state.schedule, number, self.state.epoch) * train.rate(steps);
         let log = self.config.log_every;
