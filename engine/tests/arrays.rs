@@ -200,6 +200,29 @@ fn captions_are_learned_from_arrays() {
 }
 
 #[test]
+fn captions_of_vectors_over_time_are_learned_from_arrays() {
+    let place = Place::new();
+    // Of five steps the first ones say which of three captions; the others, of 0.25s, are what shorter rows were filled with.
+    let number = |row: usize, t: usize, k: usize| {
+        if t > 1 + row % 4 { 0.25 } else { f32::from(u8::from(row % 3 == k)) + (row * 5 + t) as f32 / 2000.0 }
+    };
+    let x = (0..60).flat_map(|row| (0..5).flat_map(move |t| (0..3).map(move |k| number(row, t, k))));
+    let y = (0..60).flat_map(|row| [[11, 12, 0], [21, 0, 0], [31, 32, 33]][row % 3]);
+    place.file("films.npz", npz(&[("x", floats(&[60, 5, 3], x)), ("y", ints(&[60, 3], y))]));
+    let layers = "{ type = \"input\", name = \"frames\", inputs = [\"source\"], width = 3 }, \
+         { type = \"masking\", mask_value = 0.25 }, \
+         { type = \"gru\", name = \"encoder\", units = 16 }, \
+         { type = \"embedding\", inputs = [\"sequence\"], output_dim = 8, mask_zero = true }, \
+         { type = \"gru\", units = 16, return_sequences = true, initial_state = [\"encoder\"] }";
+    train(&place, &config("caption", layers), "films.npz", "run");
+    let found = place.ok(&["predict", "run", "--vectors", "films.npz", "--beam", "2"]);
+    assert_eq!(found.lines().take(3).collect::<Vec<_>>(), ["11 12", "21", "31 32 33"]);
+    place.file("few.npz", npz(&[("x", floats(&[1, 2], [0.5; 2]))]));
+    let few = place.refused(&["predict", "run", "--vectors", "few.npz"]);
+    assert!(few.contains("has 2 numbers, the model takes 3 for each step"), "{few}");
+}
+
+#[test]
 fn what_is_no_such_array_is_named() {
     let place = Place::new();
     let (tokens, classes, tags) = token_rows();
