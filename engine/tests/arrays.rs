@@ -223,6 +223,21 @@ fn captions_of_vectors_over_time_are_learned_from_arrays() {
 }
 
 #[test]
+fn the_next_token_is_learned_from_arrays() {
+    let place = Place::new();
+    // Each number is followed by the next one; rows begin anywhere and are filled with 0 before or behind.
+    let row = |row: usize| (0..6).map(move |t| if t > 2 + row % 4 { 0 } else { 1 + (row * 2 + t) as i64 % 7 });
+    place.file("rows.npy", ints(&[84, 6], (0..84).flat_map(row)));
+    let layers = "{ type = \"embedding\", output_dim = 8, mask_zero = true }, { type = \"simple_rnn\", units = 16 }";
+    train(&place, &config("next", layers), "rows.npy", "run");
+    let next = |text: &str| place.ok(&["predict", "run", "--text", text]).split('\t').next().unwrap().to_owned();
+    assert_eq!((next("2 3"), next("6 7"), next("5")), ("4".to_owned(), "1".to_owned(), "6".to_owned()));
+    place.file("numbers.npy", floats(&[2, 3], [0.5; 6]));
+    let numbers = place.refused(&["eval", "run", "--data", "numbers.npy"]);
+    assert!(numbers.contains("numbers.npy") && numbers.contains("token ids (N, T)"), "{numbers}");
+}
+
+#[test]
 fn what_is_no_such_array_is_named() {
     let place = Place::new();
     let (tokens, classes, tags) = token_rows();

@@ -2,7 +2,8 @@
 //!
 //! An archive (`.npz`) has both, as `x` and `y` unless the task says otherwise; the labels of `a.npy` are in `a.labels.npy`. Token
 //! 0 is padding: what stands of it before and behind a row is taken away, and put back as the configuration says. A label is the
-//! number of a class; of a tagged sequence -1 is not scored. Captions have vectors (N, D) and, as labels, token ids (N, T).
+//! number of a class; of a tagged sequence -1 is not scored. Captions have vectors (N, D), or over time (N, S, D), and, as labels,
+//! token ids (N, T). Where the next token is learned there are token ids alone, which are the words of texts.
 
 use std::path::{Path, PathBuf};
 
@@ -137,6 +138,29 @@ impl Arrays {
     }
 }
 
+/// Reads rows of token ids whose next ones are learned. Returns a hash of the file's bytes.
+fn read_next(task: &TaskConfig, path: &Path, push: Push<'_>) -> Result<u64> {
+    let bytes = read_file(path)?;
+    let samples = if is_archive(path) { member(path, &bytes, names(task).0)? } else { array(path, "", &bytes)? };
+    if samples.shape.len() != 2 || !samples.integers {
+        let what = format!("has the shape {}, the samples of the task next are token ids (N, T)", samples.shown());
+        return Err(wrong(path, what, "give whole numbers, rows filled with 0 to one length"));
+    }
+    for row in 0..samples.rows {
+        push(row as u64 + 1, Content::Words(words(path, row, samples.row(row))?), Vec::new());
+    }
+    Ok(hash(&bytes))
+}
+
+/// The token ids of a row as the words of a text.
+fn words(path: &Path, row: usize, numbers: &[f32]) -> Result<String> {
+    let words: Vec<String> = token_ids(path, row, numbers)?.1.iter().map(u32::to_string).collect();
+    match words.is_empty() {
+        true => Err(wrong_row(path, row, "the row has no token but padding (0)", "remove the row")),
+        false => Ok(words.join(" ")),
+    }
+}
+
 /// Refuses labels of another shape than the task's, or of another number than the samples'.
 fn check_labels(task: &TaskConfig, path: &Path, samples: (&Array, &str), labels: (&Array, &str)) -> Result<()> {
     let ((samples, name), (labels, of_labels)) = (samples, labels);
@@ -166,6 +190,9 @@ fn check_labels(task: &TaskConfig, path: &Path, samples: (&Array, &str), labels:
 
 /// Reads the samples of a file. Returns a hash of its bytes.
 pub(super) fn read(task: &TaskConfig, path: &Path, push: Push<'_>) -> Result<u64> {
+    if task.kind == TaskKind::Next {
+        return read_next(task, path, push);
+    }
     let Arrays { samples: (samples, name), labels, fingerprint } = Arrays::read(task, path)?;
     let (caption, tag) = (task.kind == TaskKind::Caption, task.kind == TaskKind::Tag);
     let axes = samples.shape.len();
@@ -176,13 +203,8 @@ pub(super) fn read(task: &TaskConfig, path: &Path, push: Push<'_>) -> Result<u64
     }
     for row in 0..samples.rows {
         if caption {
-            let words = token_ids(path, row, labels[0].0.row(row))?;
-            let words: Vec<String> = words.1.iter().map(u32::to_string).collect();
-            if words.is_empty() {
-                return Err(wrong_row(path, row, "the caption has no token but padding", "remove the row"));
-            }
             let vector = samples.scaled(row, task.vector_scale);
-            push(row as u64 + 1, Content::Words(words.join(" ")), vector);
+            push(row as u64 + 1, Content::Words(words(path, row, labels[0].0.row(row))?), vector);
             continue;
         }
         let mut own: Vec<Vec<f32>> = labels.iter().map(|(labels, _)| labels.row(row).to_vec()).collect();

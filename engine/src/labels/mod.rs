@@ -217,12 +217,12 @@ fn format_of(task: &TaskConfig, path: &Path) -> Result<FormatName> {
         FormatName::Conllu => task.kind == TaskKind::Tag,
         FormatName::Lines => matches!(task.kind, TaskKind::Next | TaskKind::Caption),
         FormatName::Tsv | FormatName::Csv | FormatName::JsonLines => task.kind != TaskKind::Tag,
-        FormatName::Npy => !matches!(task.kind, TaskKind::Next | TaskKind::Translate),
+        FormatName::Npy => task.kind != TaskKind::Translate,
     };
     if !fits {
         return Err(Error::input(path, format!("samples of the task {} are not read from {format}", task.kind)).mend(
             "tags are read from CoNLL-U and npy, classes from tsv, csv, jsonl and npy, pairs of texts from tsv, csv and jsonl, texts \
-             without labels from tsv, csv, jsonl and lines: set task.format",
+             without labels from tsv, csv, jsonl, npy and lines: set task.format",
         ));
     }
     Ok(format)

@@ -92,7 +92,7 @@ fn a_bad_table_is_refused_with_file_and_line() {
     insta::assert_snapshot!(refused(&task, "x.tsv", b"ham\thi\nspam\tcaf\xe9\n"), @"x.tsv, line 2: the byte 0xe9 is not valid UTF-8 here (convert the file to UTF-8)");
     insta::assert_snapshot!(refused(&task, "x.tsv", ""), @"x.tsv: no labelled sample is in it (give a file with samples)");
     let conllu = TaskConfig { format: Some(FormatName::Conllu), ..TaskConfig::default() };
-    insta::assert_snapshot!(refused(&conllu, "x.tsv", ""), @"x.tsv: samples of the task classify are not read from conllu (tags are read from CoNLL-U and npy, classes from tsv, csv, jsonl and npy, pairs of texts from tsv, csv and jsonl, texts without labels from tsv, csv, jsonl and lines: set task.format)");
+    insta::assert_snapshot!(refused(&conllu, "x.tsv", ""), @"x.tsv: samples of the task classify are not read from conllu (tags are read from CoNLL-U and npy, classes from tsv, csv, jsonl and npy, pairs of texts from tsv, csv and jsonl, texts without labels from tsv, csv, jsonl, npy and lines: set task.format)");
     insta::assert_snapshot!(Records::read(&task, &[PathBuf::from("-")]).unwrap_err(), @"--data: labelled samples are read again when a run goes on, standard input cannot be (write them to a file first)");
 }
 
@@ -119,7 +119,7 @@ fn texts_without_labels_are_read_from_every_form_and_give_a_sample_a_word() {
     let short = TaskConfig { prepare: PrepareOptions { maxlen: 3, ..PrepareOptions::default() }, ..task.clone() };
     let encoder = Encoder::new(&short, &records, &[true; 3]).unwrap();
     assert_eq!(encoder.samples(&records).unwrap()[10].tokens, [10, 1]);
-    insta::assert_snapshot!(refused(&task, "x.conllu", "a"), @"x.conllu: samples of the task next are not read from conllu (tags are read from CoNLL-U and npy, classes from tsv, csv, jsonl and npy, pairs of texts from tsv, csv and jsonl, texts without labels from tsv, csv, jsonl and lines: set task.format)");
+    insta::assert_snapshot!(refused(&task, "x.conllu", "a"), @"x.conllu: samples of the task next are not read from conllu (tags are read from CoNLL-U and npy, classes from tsv, csv, jsonl and npy, pairs of texts from tsv, csv and jsonl, texts without labels from tsv, csv, jsonl, npy and lines: set task.format)");
     insta::assert_snapshot!(refused(&task, "x.csv", "a b,1\n,2\n"), @r#"x.csv, line 2: the text is empty (remove the row, or leave such rows out by --set task.drop='[""]')"#);
 }
 
