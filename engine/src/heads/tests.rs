@@ -9,6 +9,7 @@ use crate::random::{Key, Purpose};
 use proptest::prelude::*;
 use std::sync::Arc;
 use unroll_kernels::Isa;
+use unroll_kernels::gemm::Precision;
 use unroll_kernels::isa::sets_under_test;
 use unroll_kernels::softmax::IGNORE;
 
@@ -357,6 +358,31 @@ fn the_most_probable_words_are_those_of_all_logits() {
                         |&(word, lp): &(u32, f32)| (f64::from(row[word as usize]) - whole - f64::from(lp)).abs() < 2e-5;
                     assert!(best.iter().all(near), "{head}");
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_learned_runs_in_every_precision() {
+    for (head, tied) in HEADS.into_iter().flat_map(|head| [(head, false), (head, true)]) {
+        // The others have no vector a word that a table could give.
+        if tied && !head.contains("sampled") && !head.contains("nce") {
+            continue;
+        }
+        let case = Case::new(graph(head, 300, 24, tied), 7, 4);
+        let run = |precision: Precision| {
+            let options = NetworkOptions { precision, training: false, ..options(Isa::best(), 2, 7) };
+            let mut network = Network::new(&case.graph, options).unwrap();
+            network.params_mut().copy_from_slice(&case.params);
+            let mut state = network.new_state(7);
+            let logits = network.logits(&case.inputs, 7, &mut state);
+            (0..7).flat_map(|r| logits.row(r)[..300].to_vec()).collect::<Vec<_>>()
+        };
+        let exact = run(Precision::F32);
+        for (precision, tolerance) in [(Precision::Bf16, 0.05), (Precision::Int8, 0.2)] {
+            for (got, want) in run(precision).iter().zip(&exact) {
+                assert!((got - want).abs() < tolerance, "{head}, tied {tied}, {precision}: {got}, not {want}");
             }
         }
     }

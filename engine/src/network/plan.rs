@@ -255,7 +255,10 @@ impl<'a> Plan<'a> {
             inputs: cell.inputs,
             transposed: false,
         });
-        let dense = (0..self.graph.nodes().len()).filter(|_| !training).filter_map(|i| self.dense(i));
+        // The heads that part their words multiply with some of the weights at a time.
+        let parts =
+            |i| self.graph.outputs().iter().any(|output| output.logits() == i && output.head().kind.parts_words());
+        let dense = (0..self.graph.nodes().len()).filter(|&i| !training && !parts(i)).filter_map(|i| self.dense(i));
         let dense = dense.map(|dense| dense.weights());
         projections.chain(dense).collect()
     }

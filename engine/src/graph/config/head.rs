@@ -84,6 +84,11 @@ impl HeadKind {
     pub fn name(self) -> &'static str {
         Self::WORDS[self as usize]
     }
+
+    /// Whether a word's probability is a product of several, each over a part of what there is.
+    pub(crate) fn parts_words(self) -> bool {
+        matches!(self, Self::AdaptiveSoftmax | Self::ClassSoftmax | Self::HierarchicalSoftmax)
+    }
 }
 
 /// What noise is drawn from.
