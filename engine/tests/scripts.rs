@@ -126,6 +126,6 @@ fn lists_are_scored_and_their_best_lines_told() {
 
     place.file("empty.tsv", "u1\tthe cat\nu1\t\n");
     insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "empty.tsv", "--n-best"]), @"3: error: empty.tsv, line 2: there is no text to score (give ID, a tab and a text)");
-    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "lists.tsv", "--length-power", "1"]), @"2: error: --length-power: is for captions and n-best lists, this is a language model");
-    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "lists.tsv", "--n-best", "--beam", "2"]), @"2: error: --beam: is for captions, this is a language model");
+    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "lists.tsv", "--length-power", "1"]), @"2: error: --length-power: is for captions, translations and n-best lists, this is a language model");
+    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "lists.tsv", "--n-best", "--beam", "2"]), @"2: error: --beam: is for captions and translations, this is a language model");
 }

@@ -33,7 +33,7 @@ fn the_tutorial_of_the_next_word_writes_its_three_lines() {
     assert_eq!((&scored["words"], &scored["figures"]["top_5"]), (&11.into(), &1.0.into()));
     insta::assert_snapshot!(place.refused(&["generate", "run", "--prompt", "그의 소"]), @"2: error: --prompt: the word `소` is none of the model's (leave it out, or use --unk skip)");
     insta::assert_snapshot!(place.refused(&["generate", "run"]), @"2: error: --prompt: has no word of the model's, and this model goes on from words (give --prompt TEXT)");
-    insta::assert_snapshot!(place.refused(&["predict", "run", "--text", "그의", "--beam", "2"]), @"2: error: --beam: is for captions, this run learned something else");
+    insta::assert_snapshot!(place.refused(&["predict", "run", "--text", "그의", "--beam", "2"]), @"2: error: --beam: is for captions and translations, this run learned something else");
     assert_eq!(
         place.ok(&["generate", "run", "--prompt", "그의 소", "--unk", "skip", "--length", "1"]).split(' ').count(),
         3
