@@ -4,6 +4,7 @@
 //! the other is loaded and multiplied by a number of each row of the left. The logits' right side is Y^T, so that no sum runs
 //! across a vector. Operands stay in the first-level cache, so nothing is packed.
 
+use super::Slopes;
 use crate::mat::{Mat, MatMut};
 use crate::math;
 use crate::simd::{Kernel, Simd, Wide16};
@@ -12,69 +13,99 @@ use crate::softmax::softplus_of_minus_abs;
 /// Rows of a tile.
 const ROWS: usize = 6;
 
-/// See [`super::shared`].
+/// See [`super::products`].
 pub(super) struct Products<'a> {
     pub(super) inputs: Mat<'a>,
-    pub(super) outputs: Mat<'a>,
     /// Y^T (D, S)
     pub(super) transposed: Mat<'a>,
-    pub(super) weights: Mat<'a>,
-    pub(super) labels: &'a [f32],
-    /// (N, S) Out: G.
     pub(super) logits: MatMut<'a>,
-    pub(super) dinputs: MatMut<'a>,
-    pub(super) doutputs: MatMut<'a>,
 }
 
 impl Kernel for Products<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { inputs: a, transposed: b, logits: out } = self;
+        columns(s, b.cols(), Product::<false, false> { a, b, out });
+    }
+}
+
+/// See [`super::gradients`].
+pub(super) struct Gradients<'a> {
+    pub(super) slopes: Mat<'a>,
+    pub(super) add: bool,
+    pub(super) args: super::Gradients<'a>,
+}
+
+impl Kernel for Gradients<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let super::Gradients { inputs, outputs, dinputs, doutputs } = self.args;
+        let d = outputs.cols();
+        if self.add {
+            columns(s, d, Product::<false, true> { a: self.slopes, b: outputs, out: dinputs });
+        } else {
+            columns(s, d, Product::<false, false> { a: self.slopes, b: outputs, out: dinputs });
+        }
+        columns(s, d, Product::<true, false> { a: self.slopes, b: inputs, out: doutputs });
+    }
+}
+
+impl Kernel for Slopes<'_> {
     type Output = f64;
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> f64 {
-        let Self { inputs, outputs, transposed, weights, labels, mut logits, dinputs, doutputs } = self;
-        columns(s, transposed.cols(), Product::<false, false> { a: inputs, b: transposed, out: logits.reborrow() });
-        let loss = slopes(s, weights, labels, logits.reborrow());
-        let d = outputs.cols();
-        columns(s, d, Product::<false, true> { a: logits.as_ref(), b: outputs, out: dinputs });
-        columns(s, d, Product::<true, false> { a: logits.as_ref(), b: inputs, out: doutputs });
-        loss
+        if self.loss { slopes::<S, true>(s, self) } else { slopes::<S, false>(s, self) }
     }
 }
 
-/// Logits to their gradients; returns the loss.
+/// The slopes, and the loss where it is wanted.
 #[inline(always)]
-fn slopes<S: Simd>(s: S, weights: Mat<'_>, labels: &[f32], mut logits: MatMut<'_>) -> f64 {
-    let mut sum = Wide16::splat(s, 0.0);
-    for r in 0..logits.rows() {
-        let weights = weights.row(r);
-        for (c, logits) in logits.row_mut(r).chunks_mut(16).enumerate() {
-            let at = 16 * c;
-            let (z, w) = (Wide16::load_or(s, logits, 0.0), Wide16::load_or(s, &weights[at..], 0.0));
-            let (slope, loss) = logistic(s, z, Wide16::load_or(s, &labels[at..], 0.0));
-            sum = sum.plus(s, loss.times(s, w));
-            slope.times(s, w).store_partial(s, logits);
+fn slopes<S: Simd, const LOSS: bool>(s: S, args: Slopes<'_>) -> f64 {
+    let Slopes { logits, weights, labels, scale, slopes, .. } = args;
+    let (scale, mut sum) = (Wide16::splat(s, scale), Wide16::splat(s, 0.0));
+    for (c, slopes) in slopes.chunks_mut(16).enumerate() {
+        let at = 16 * c..16 * c + slopes.len();
+        let mut z = Wide16::splat(s, 0.0);
+        for block in 0..logits.rows() {
+            z = z.plus(s, Wide16::load_or(s, &logits.row(block)[at.clone()], 0.0));
         }
+        let w = Wide16::load_or(s, &weights[at.clone()], 0.0);
+        let t = Wide16::load_or(s, &labels[at], 0.0);
+        if LOSS {
+            // What is not there has no weight, and so no loss.
+            sum = sum.plus_product(s, loss(s, z, t), w);
+        }
+        slope(s, z, t).times(s, w).times(s, scale).store_partial(s, slopes);
     }
     f64::from(sum.sum(s))
 }
 
-/// sigmoid(z) - t, and ln(1 + e^z) - t z.
+/// sigmoid(z) - t
 #[inline(always)]
-pub(super) fn logistic<S: Simd>(s: S, z: Wide16<S>, t: Wide16<S>) -> (Wide16<S>, Wide16<S>) {
-    let slope = z.zip(
+fn slope<S: Simd>(s: S, z: Wide16<S>, t: Wide16<S>) -> Wide16<S> {
+    z.zip(
         t,
         #[inline(always)]
         |z, t| s.sub(math::sigmoid(s, z), t),
-    );
-    let loss = z.zip(
+    )
+}
+
+/// ln(1 + e^z) - t z
+#[inline(always)]
+fn loss<S: Simd>(s: S, z: Wide16<S>, t: Wide16<S>) -> Wide16<S> {
+    z.zip(
         t,
         #[inline(always)]
         |z, t| {
             let linear = s.neg_mul_add(z, t, s.max(s.splat(0.0), z));
             s.add(linear, softplus_of_minus_abs(s, z))
         },
-    );
-    (slope, loss)
+    )
 }
 
 /// What is done to all rows, some columns at a time.
@@ -157,6 +188,13 @@ impl<const ACROSS: bool, const ADD: bool> Columns for Product<'_, ACROSS, ADD> {
     fn run<S: Simd, const C: usize>(&mut self, s: S, at: usize, width: usize) {
         let rows = self.out.rows();
         let mut r = 0;
+        if C == 1 {
+            // More chains, to hide the latency of a multiply-add.
+            while r + 2 * ROWS <= rows {
+                self.tile::<S, { 2 * ROWS }, C>(s, r, at, width);
+                r += 2 * ROWS;
+            }
+        }
         while r + ROWS <= rows {
             self.tile::<S, ROWS, C>(s, r, at, width);
             r += ROWS;

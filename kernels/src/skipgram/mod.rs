@@ -1,31 +1,39 @@
 //! The products of word2vec: pairs of words that are told from noise, by logistic regression on the product of their vectors.
 //!
 //! Inputs X (N, D) are vectors of words of the text, outputs Y vectors of the words (or of the nodes of a tree) that they
-//! predict. For a logit z with the label t, 1 for a word that is there and 0 for one that is not:
+//! predict. For a logit z with the label t, 1 for a word that is there and 0 for one that is not, and the weight w:
 //!
 //! ```text
-//! loss      l(z, t) = ln(1 + e^z) - t z           l'(z, t) = sigmoid(z) - t
+//! slopes          L = sum of w l(z, t)                  l(z, t) = ln(1 + e^z) - t z
+//!                 g = s w l'(z, t)                      l'(z, t) = sigmoid(z) - t          s a scale
 //!
-//! shared    Z = X Y^T                             Y (S, D), labels t (S), weights W (N, S)
-//!           L = sum over n, s of W[n][s] l(Z[n][s], t[s])
-//!           G = W l'(Z, t)        dX += G Y       dY = G^T X
-//! pairs     z = X[n] . Y[m]       for n in the window of m, with the label 1
-//!           L = sum l(z, 1)       g = l'(z, 1)    dX[n] += g Y[m]         dY[m] = sum over n, g X[n]
-//! means     H[m] = 1/c sum of X[n], n in the window of m, which has c inputs; 0 for c = 0
-//! spread    dX[n] += dH[m]        for n in the window of m
+//! products        Z = X Y^T                             Y (S, D), Z (N, S)
+//! gradients       dX += G Y          dY = G^T X
+//! pair_products   z = X[n] . Y[m]                       for n in the window of m
+//! pair_gradients  dX[n] += g Y[m]    dY[m] = sum over n, g X[n]
+//! row_products    z[n] = X[n] . Y[n]
+//! row_gradients   dX[n] += g Y[n]    Y'[n] += g X[n]
+//! means           H[m] = 1/c sum of X[n]                for n in the window of m, which has c inputs; 0 for c = 0
+//! spread          X'[n] += sum of dH[m]                 for m in whose window n is
 //! ```
 //!
-//! Skip-gram with negative sampling is `pairs` with the words of the text and `shared` with noise words that a group of
-//! inputs has in common, W telling how often each counts: two small matrix products for the gradients instead of one row after
-//! the other. CBOW is `means`, the same two on H, and `spread`, which is not the gradient of `means`: word2vec adds the
-//! whole error to each word of the window. A way through a tree is `shared` with the nodes' labels and W = 1.
+//! where X' and Y' are rows of the tables that X and Y are copies of. Products are cut between logits and slopes, so that each thread can
+//! do some of the columns: its logits are a part of a sum, and the gradients of its columns need those of no other.
+//!
+//! Skip-gram with negative sampling is `pair_products` with the words of the text and `products` with noise words that a group of
+//! inputs has in common, w telling how often each counts: two small matrix products for the gradients instead of one row after
+//! the other. CBOW is `means`, `row_products` and `products` on H, and `spread`, which is not the gradient of `means`: word2vec adds
+//! the whole error to each word of the window. A way through a tree is `products` with the nodes' labels and w = 1.
 //!
 //! # Error
 //!
 //! With u = 2^-24: products over D have |error| <= D u sum |x y|; a loss or its derivative 4 u relative to the terms that
 //! it is made of and the error of its logit (both have a slope of at most 1); the sum of losses is kept in sixteen f32 a call, of T terms
 //! each, T u sum |l|; the sums of dX and dY add N u and S u of the magnitudes that they add.
-//! Each element is one chain of multiply-adds in the order of its index, so AVX2 and AVX-512 give the same bits.
+//! A mean is a difference of sums over all inputs before the ends of its window: |error| <= 4 (N + 4) u / c sum over all inputs |x|;
+//! what is spread likewise, (4 M + 2 N + 2) u of 4 sum over all windows |dh|. Windows are some ten of fifty inputs that stand together,
+//! so that is a factor of five to what rounding costs anyway.
+//! Each element is one chain of operations in the order of its index, so AVX2 and AVX-512 give the same bits.
 //!
 //! Source: T. Mikolov et al., "Distributed Representations of Words and Phrases and their Compositionality", 2013; as small
 //! matrix products: S. Ji, N. Satish, S. Li and P. Dubey, "Parallelizing Word2Vec in Shared and Distributed Memory", 2016.
@@ -58,6 +66,12 @@ impl Window {
         (self.first as usize..self.own as usize).chain(self.after as usize..self.end as usize)
     }
 
+    /// Where inputs begin and end, twice.
+    #[inline(always)]
+    fn ends(self) -> [usize; 4] {
+        [self.first, self.own, self.after, self.end].map(|n| n as usize)
+    }
+
     /// How many inputs there are.
     #[inline]
     pub fn count(self) -> usize {
@@ -65,150 +79,266 @@ impl Window {
     }
 }
 
-/// What a call needs beside its arguments; grows to the largest call and is kept from call to call.
+/// What [`products`] needs beside its arguments; grows to the largest call and is kept from call to call.
 #[derive(Default)]
 pub struct Room {
-    /// Logits, then their gradients.
-    logits: Vec<f32>,
     /// Y^T, rows padded to whole vectors.
     transposed: Buffer,
 }
 
-/// The arguments of [`shared`].
-pub struct Shared<'a> {
-    /// X (N, D)
-    pub inputs: Mat<'a>,
-    /// Y (S, D)
-    pub outputs: Mat<'a>,
-    /// W (N, S)
-    pub weights: Mat<'a>,
-    /// t (S)
-    pub labels: &'a [f32],
-    /// dX (N, D) In and out: added to.
-    pub dinputs: MatMut<'a>,
-    /// dY (S, D) Out.
-    pub doutputs: MatMut<'a>,
-    /// Whatever earlier calls left.
-    pub room: &'a mut Room,
-}
-
-/// The arguments of [`pairs`].
-pub struct Pairs<'a> {
-    /// X (N, D)
-    pub inputs: Mat<'a>,
-    /// Y (M, D)
-    pub outputs: Mat<'a>,
-    /// (M) The window of each output.
-    pub windows: &'a [Window],
-    /// dX (N, D) In and out: added to.
-    pub dinputs: MatMut<'a>,
-    /// dY (M, D) Out.
-    pub doutputs: MatMut<'a>,
-    /// Whatever earlier calls left.
-    pub room: &'a mut Room,
-}
-
-/// Every input with every output: the gradients; returns the loss.
+/// Z = X Y^T: the logits of every input X (N, D) with every output Y (S, D), out (N, S).
 ///
 /// # Panics
 ///
 /// When the shapes differ from these.
 #[track_caller]
-pub fn shared(isa: Isa, args: Shared<'_>) -> f64 {
-    let Shared { inputs, outputs, weights, labels, mut dinputs, mut doutputs, room } = args;
+pub fn products(isa: Isa, inputs: Mat<'_>, outputs: Mat<'_>, logits: MatMut<'_>, room: &mut Room) {
     let (n, s, d) = (inputs.rows(), outputs.rows(), inputs.cols());
-    check(inputs, outputs, &dinputs, &doutputs);
-    assert_eq!((weights.rows(), weights.cols()), (n, s), "weights of {n} inputs and {s} outputs");
-    assert_eq!(labels.len(), s, "{} labels of {s} outputs", labels.len());
+    assert_eq!(d, outputs.cols(), "inputs of {d} columns, outputs of {}", outputs.cols());
+    assert_eq!((logits.rows(), logits.cols()), (n, s), "logits of {n} inputs and {s} outputs");
     let width = s.next_multiple_of(16);
     room.transposed.reserve(d * width);
-    if room.logits.len() < n * width {
-        room.logits.resize(n * width, 0.0);
-    }
     transpose(isa, outputs, MatMut::dense(&mut room.transposed[..d * width], d, width));
-    let transposed = Mat::new(&room.transposed, d, s, width);
-    let logits = MatMut::new(&mut room.logits, n, s, width);
-    let (dinputs, doutputs) = (dinputs.reborrow(), doutputs.reborrow());
-    isa.run(generic::Products { inputs, outputs, transposed, weights, labels, logits, dinputs, doutputs })
+    isa.run(generic::Products { inputs, transposed: Mat::new(&room.transposed, d, s, width), logits });
 }
 
-/// Each output with the inputs of its window, all of which are there: the gradients; returns the loss.
+/// The logits of each output Y (M, D) with the inputs X (N, D) of its window, in the order of the outputs and their inputs.
 ///
 /// # Panics
 ///
-/// When the shapes differ from these, or a window is not within the inputs.
+/// When the shapes differ, a window is not within the inputs, or the logits are not one a pair.
 #[track_caller]
-pub fn pairs(isa: Isa, args: Pairs<'_>) -> f64 {
-    let Pairs { inputs, outputs, windows, dinputs, doutputs, room } = args;
-    check(inputs, outputs, &dinputs, &doutputs);
-    check_windows(windows, inputs.rows(), outputs.rows());
-    let count: usize = windows.iter().map(|w| w.count()).sum();
-    room.logits.resize(count.max(room.logits.len()), 0.0);
-    let logits = &mut room.logits[..count];
-    isa.run(pairs::Bands { inputs, outputs, windows, logits, dinputs, doutputs })
+pub fn pair_products(isa: Isa, inputs: Mat<'_>, outputs: Mat<'_>, windows: &[Window], logits: &mut [f32]) {
+    assert_eq!(inputs.cols(), outputs.cols(), "inputs of {} columns, outputs of {}", inputs.cols(), outputs.cols());
+    check_windows(windows, inputs.rows(), outputs.rows(), Some(logits.len()));
+    isa.run(pairs::Bands { inputs, outputs, windows, logits });
 }
 
-/// Writes the mean of each window's inputs to a row of `means` (M, D).
-///
-/// # Panics
-///
-/// When the shapes differ, or a window is not within the inputs.
-#[track_caller]
-pub fn means(isa: Isa, inputs: Mat<'_>, windows: &[Window], means: MatMut<'_>) {
-    assert_eq!(inputs.cols(), means.cols(), "inputs of {} columns, means of {}", inputs.cols(), means.cols());
-    check_windows(windows, inputs.rows(), means.rows());
-    isa.run(pairs::Means { inputs, windows, means });
-}
-
-/// Adds row m of `errors` (M, D) to each row of `dinputs` (N, D) in the window of m, in the order of m.
-///
-/// # Panics
-///
-/// When the shapes differ, or a window is not within `dinputs`.
-#[track_caller]
-pub fn spread(isa: Isa, errors: Mat<'_>, windows: &[Window], dinputs: MatMut<'_>) {
-    assert_eq!(errors.cols(), dinputs.cols(), "errors of {} columns, inputs of {}", errors.cols(), dinputs.cols());
-    check_windows(windows, dinputs.rows(), errors.rows());
-    isa.run(pairs::Spread { errors, windows, dinputs });
-}
-
-/// The arguments of [`descend`].
-pub struct Descend<'a> {
-    /// (R, D)
-    pub gradients: Mat<'a>,
-    /// Rows of the gradients and of the table that they are added to, in this order.
-    pub picks: &'a [(u32, u32)],
-    /// What gradients are multiplied with: the learning rate, negative.
+/// The arguments of [`slopes`].
+pub struct Slopes<'a> {
+    /// (B, P) The logits of some of the columns each, which are summed in this order.
+    pub logits: Mat<'a>,
+    /// W (P)
+    pub weights: &'a [f32],
+    /// t (P)
+    pub labels: &'a [f32],
+    /// What slopes are multiplied with.
     pub scale: f32,
+    /// Whether the loss is wanted.
+    pub loss: bool,
+    /// (P) Out: scale W l'(Z, t).
+    pub slopes: &'a mut [f32],
+}
+
+/// The slopes of the losses of P logits; returns the sum of W l(Z, t), 0 where it is not wanted.
+///
+/// # Panics
+///
+/// When the lengths differ.
+#[track_caller]
+pub fn slopes(isa: Isa, args: Slopes<'_>) -> f64 {
+    let count = args.logits.cols();
+    assert_eq!([args.weights.len(), args.labels.len(), args.slopes.len()], [count; 3], "of {count} logits");
+    isa.run(args)
+}
+
+/// The arguments of [`gradients`] and [`pair_gradients`].
+pub struct Gradients<'a> {
+    /// X (N, D)
+    pub inputs: Mat<'a>,
+    /// Y, (S, D) or (M, D)
+    pub outputs: Mat<'a>,
+    /// dX (N, D) In where it is added to, and out.
+    pub dinputs: MatMut<'a>,
+    /// dY, as Y. Out.
+    pub doutputs: MatMut<'a>,
+}
+
+/// dX = G Y, or added to where `add` says so, and dY = G^T X, where G (N, S) are the slopes of every input with every output.
+///
+/// # Panics
+///
+/// When the shapes differ from these.
+#[track_caller]
+pub fn gradients(isa: Isa, slopes: Mat<'_>, add: bool, args: Gradients<'_>) {
+    args.check();
+    let shape = (args.inputs.rows(), args.outputs.rows());
+    assert_eq!((slopes.rows(), slopes.cols()), shape, "slopes of {} inputs and {} outputs", shape.0, shape.1);
+    isa.run(generic::Gradients { slopes, add, args });
+}
+
+/// dX\[n\] += g Y\[m\] and dY\[m\] = sum of g X\[n\] for each pair of an output and an input of its window, `slopes` in the order
+/// of [`pair_products`].
+///
+/// # Panics
+///
+/// When the shapes differ, a window is not within the inputs, or the slopes are not one a pair.
+#[track_caller]
+pub fn pair_gradients(isa: Isa, slopes: &[f32], windows: &[Window], args: Gradients<'_>) {
+    args.check();
+    check_windows(windows, args.inputs.rows(), args.outputs.rows(), Some(slopes.len()));
+    isa.run(pairs::Gradients { slopes, windows, args });
+}
+
+/// The arguments of [`means`].
+pub struct Means<'a> {
+    /// (V, D)
+    pub table: Mat<'a>,
+    /// (N) The rows of the table that are X.
+    pub rows: &'a [u32],
+    /// Rows that the next call asks for, and so are sent for.
+    pub ahead: &'a [u32],
+    /// (M) Of each mean, the inputs.
+    pub windows: &'a [Window],
+    /// (N + 1, D) Whatever earlier calls left.
+    pub sums: MatMut<'a>,
+    /// H (M, D) Out.
+    pub means: MatMut<'a>,
+}
+
+/// The mean of each window's inputs, 0 where there are none: the difference of the sums of the inputs before its end and before its
+/// beginning, so that each input is added once however many windows it is in.
+///
+/// # Panics
+///
+/// When the shapes differ, or a window is not within the inputs, or a row not within the table.
+#[track_caller]
+pub fn means(isa: Isa, args: Means<'_>) {
+    let (n, d) = (args.rows.len(), args.table.cols());
+    assert_eq!((args.sums.rows(), args.sums.cols()), (n + 1, d), "sums of {n} inputs of {d} columns");
+    assert_eq!(args.means.cols(), d, "means of {} columns, inputs of {d}", args.means.cols());
+    check_windows(args.windows, n, args.means.rows(), None);
+    isa.run(args);
+}
+
+/// The arguments of [`spread`].
+pub struct Spread<'a> {
+    /// dH (M, D)
+    pub errors: Mat<'a>,
+    /// (M) Of each error, the inputs.
+    pub windows: &'a [Window],
+    /// (N) The rows of the table that are X.
+    pub rows: &'a [u32],
+    /// (N + 1, D) Whatever earlier calls left.
+    pub sums: MatMut<'a>,
     /// (V, D) In and out.
     pub table: MatMut<'a>,
 }
 
-/// Adds `scale` times row g of the gradients to row r of the table, for each (g, r) one after the other.
+/// Adds to each input's row the errors of all windows that it is in, one input after the other.
 ///
 /// # Panics
 ///
-/// When a row is not there, or the widths differ.
+/// When the shapes differ, or a window is not within the inputs, or a row not within the table.
 #[track_caller]
-pub fn descend(isa: Isa, args: Descend<'_>) {
-    let (d, width) = (args.gradients.cols(), args.table.cols());
-    assert_eq!(d, width, "gradients of {d} columns, a table of {width}");
+pub fn spread(isa: Isa, args: Spread<'_>) {
+    let (n, d) = (args.rows.len(), args.table.cols());
+    assert_eq!((args.sums.rows(), args.sums.cols()), (n + 1, d), "sums of {n} inputs of {d} columns");
+    assert_eq!(args.errors.cols(), d, "errors of {} columns, inputs of {d}", args.errors.cols());
+    check_windows(args.windows, n, args.errors.rows(), None);
     isa.run(args);
 }
 
+/// The scalar products of rows of X (N, D) and Y (N, D) with the same number.
+///
+/// # Panics
+///
+/// When the shapes differ.
 #[track_caller]
-fn check(inputs: Mat<'_>, outputs: Mat<'_>, dinputs: &MatMut<'_>, doutputs: &MatMut<'_>) {
-    assert_eq!(inputs.cols(), outputs.cols(), "inputs of {} columns, outputs of {}", inputs.cols(), outputs.cols());
+pub fn row_products(isa: Isa, inputs: Mat<'_>, outputs: Mat<'_>, logits: &mut [f32]) {
     let shapes = [(inputs.rows(), inputs.cols()), (outputs.rows(), outputs.cols())];
-    assert_eq!([(dinputs.rows(), dinputs.cols()), (doutputs.rows(), doutputs.cols())], shapes, "gradients' shapes");
+    assert_eq!(shapes, [(logits.len(), inputs.cols()); 2], "shapes of {} logits", logits.len());
+    isa.run(pairs::RowProducts { inputs, outputs, logits });
 }
 
+/// The arguments of [`row_gradients`].
+pub struct RowGradients<'a> {
+    /// X (N, D)
+    pub inputs: Mat<'a>,
+    /// Y (N, D)
+    pub outputs: Mat<'a>,
+    /// (N) The slope of each row's product.
+    pub slopes: &'a [f32],
+    /// dX (N, D) In and out: added to.
+    pub dinputs: MatMut<'a>,
+    /// (N) The rows of the table that are Y.
+    pub rows: &'a [u32],
+    /// (V, D) In and out: its rows have dY added, one after the other.
+    pub table: MatMut<'a>,
+}
+
+/// dX\[n\] += g\[n\] Y\[n\], and adds dY\[n\] = g\[n\] X\[n\] to row `rows[n]` of the table.
+///
+/// # Panics
+///
+/// When the shapes differ, or a row is not within the table.
 #[track_caller]
-fn check_windows(windows: &[Window], inputs: usize, outputs: usize) {
+pub fn row_gradients(isa: Isa, args: RowGradients<'_>) {
+    let RowGradients { inputs, outputs, slopes, dinputs, rows, table } = &args;
+    let shape = (inputs.rows(), inputs.cols());
+    assert_eq!([(outputs.rows(), outputs.cols()), (dinputs.rows(), dinputs.cols())], [shape; 2], "gradients' shapes");
+    assert_eq!([slopes.len(), rows.len(), table.cols()], [shape.0, shape.0, shape.1], "slopes, rows and columns");
+    isa.run(args);
+}
+
+/// The arguments of [`gather`].
+pub struct Gather<'a> {
+    /// (V, D)
+    pub table: Mat<'a>,
+    /// (N) Rows of the table.
+    pub rows: &'a [u32],
+    /// Rows that the next call asks for, and so are sent for.
+    pub ahead: &'a [u32],
+    /// (N, D) Out.
+    pub to: MatMut<'a>,
+}
+
+/// Copies rows of a table.
+///
+/// # Panics
+///
+/// When a row is not there, or the shapes differ.
+#[track_caller]
+pub fn gather(isa: Isa, args: Gather<'_>) {
+    let shape = (args.rows.len(), args.table.cols());
+    assert_eq!((args.to.rows(), args.to.cols()), shape, "{} rows of {} columns", shape.0, shape.1);
+    isa.run(args);
+}
+
+/// Adds row i of the changes (N, D) to row `rows[i]` of the table (V, D), for each i one after the other.
+///
+/// # Panics
+///
+/// When a row is not there, or the shapes differ.
+#[track_caller]
+pub fn add_rows(isa: Isa, changes: Mat<'_>, rows: &[u32], table: MatMut<'_>) {
+    let shape = (rows.len(), table.cols());
+    assert_eq!((changes.rows(), changes.cols()), shape, "changes of {} rows of {} columns", shape.0, shape.1);
+    isa.run(pairs::AddRows { changes, rows, table });
+}
+
+impl Gradients<'_> {
+    #[track_caller]
+    fn check(&self) {
+        let Self { inputs, outputs, dinputs, doutputs } = self;
+        assert_eq!(inputs.cols(), outputs.cols(), "inputs of {} columns, outputs of {}", inputs.cols(), outputs.cols());
+        let shapes = [(inputs.rows(), inputs.cols()), (outputs.rows(), outputs.cols())];
+        assert_eq!([(dinputs.rows(), dinputs.cols()), (doutputs.rows(), doutputs.cols())], shapes, "gradients' shapes");
+    }
+}
+
+/// Refuses windows that are not within the inputs, are not one an output, or are not of so many pairs.
+#[track_caller]
+fn check_windows(windows: &[Window], inputs: usize, outputs: usize, pairs: Option<usize>) {
     assert_eq!(windows.len(), outputs, "{} windows for {outputs} outputs", windows.len());
     let within = |w: &Window| w.first <= w.own && w.own <= w.after && w.after <= w.end && w.end as usize <= inputs;
-    if let Some(w) = windows.iter().find(|w| !within(w)) {
-        panic!("{w:?} of {inputs} inputs");
+    let mut count = 0;
+    for w in windows {
+        assert!(within(w), "{w:?} of {inputs} inputs");
+        count += w.count();
+    }
+    if let Some(pairs) = pairs {
+        assert_eq!(pairs, count, "{pairs} of {count} pairs");
     }
 }
 

@@ -33,6 +33,8 @@ pub(super) struct Sampler {
     eos: Option<u32>,
     words: Words,
     window: usize,
+    /// How much an input counts against each noise word of its group, for each word that it is compared with.
+    share: f32,
     key: Key,
     /// How much of a step's gradients goes to the vector that gets the most.
     heaviest: f64,
@@ -116,8 +118,14 @@ impl Sampler {
                 Loss::Hierarchical => Words::Tree(Huffman::new(&counts)?),
             },
             window: options.window,
+            share: options.negative as f32 / NOISE as f32,
             key: Key::new(options.seed, Purpose::Vectors),
         })
+    }
+
+    /// How much an input counts against each noise word of its group, for each word that it is compared with.
+    pub(super) fn share(&self) -> f32 {
+        self.share
     }
 
     /// How many words have a vector.
@@ -140,12 +148,6 @@ impl Sampler {
             Words::Tree(tree) => Some(tree),
             Words::Noise(_) => None,
         }
-    }
-
-    /// The nodes of the longest path of a word's; 0 without a tree.
-    pub(super) fn depth(&self) -> usize {
-        let words = (0..self.keep.len() as u32).filter(|&word| self.is_word(word));
-        self.tree().map_or(0, |tree| words.map(|word| tree.path(word).count()).max().unwrap_or(0))
     }
 
     /// Words around a group that are looked at.
