@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use unroll_kernels::skipgram::Window;
 
 use super::options::Model;
-use super::sampling::{NOISE, Sample, Sampler};
+use super::sampling::{NOISE, Sample, Sampler, TILES};
 
 /// How many rows of inputs and of outputs, and how many logits; or where those of a group begin among those of a batch.
 #[derive(Clone, Copy, Debug, Default)]
@@ -94,7 +94,7 @@ impl Group {
         self.sizes = Sizes { inputs, outputs: self.targets.len(), logits: self.weights.len() };
     }
 
-    /// Words with the inputs of their windows, all inputs with the noise.
+    /// Words with the inputs of their windows, the inputs of each tile with its noise.
     fn aim_at_words(&mut self, model: Model, share: f32) {
         let Sample { words, own, noise, windows, .. } = &self.sample;
         self.targets.extend_from_slice(&words[own.clone()]);
@@ -114,23 +114,23 @@ impl Group {
         };
         self.weights.resize(self.pairs + inputs * NOISE, 0.0);
         let (rows, _) = self.weights[self.pairs..].as_chunks_mut::<NOISE>();
+        let (noise, size) = (noise.as_chunks::<NOISE>().0, inputs.div_ceil(TILES));
         for (i, (word, window)) in words[own.clone()].iter().zip(windows).enumerate() {
-            let mut counts = [share; NOISE];
-            for (count, noise) in counts.iter_mut().zip(noise) {
-                if noise == word {
-                    *count = 0.0;
-                }
-            }
-            let add = |row: &mut [f32; NOISE]| row.iter_mut().zip(counts).for_each(|(w, count)| *w += count);
+            let counts: [[f32; NOISE]; TILES] =
+                std::array::from_fn(|tile| noise[tile].map(|noise| if noise == *word { 0.0 } else { share }));
+            let mut add = |n: usize| rows[n].iter_mut().zip(counts[n / size]).for_each(|(w, count)| *w += count);
             match model {
-                Model::SkipGram => window.inputs().for_each(|n| add(&mut rows[n])),
-                Model::Cbow if window.count() > 0 => add(&mut rows[i]),
+                Model::SkipGram => window.inputs().for_each(add),
+                Model::Cbow if window.count() > 0 => add(i),
                 Model::Cbow => {}
             }
         }
         self.labels.resize(self.weights.len(), 0.0);
-        let centres = own.len();
-        self.tiles.push(Tile { inputs: 0..inputs, outputs: centres..centres + NOISE });
+        let first = own.len();
+        self.tiles.extend((0..TILES).map(|tile| Tile {
+            inputs: (tile * size).min(inputs)..((tile + 1) * size).min(inputs),
+            outputs: first + tile * NOISE..first + (tile + 1) * NOISE,
+        }));
     }
 
     /// Each word's path with the inputs of its window.

@@ -257,8 +257,8 @@ impl Part {
         let (pairs, rest) = slopes.split_at(group.pairs);
         self.changes[0].reserve(means * padded(cols));
         self.changes[1].reserve(targets.len() * padded(cols));
-        if group.tiles.len() > 1 {
-            // Some means may be in no tile.
+        if paired == 0 {
+            // Some means may be on no path.
             self.changes[0][..means * padded(cols)].fill(0.0);
         }
         self.tiles(group, rest, false);

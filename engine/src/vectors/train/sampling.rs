@@ -14,9 +14,12 @@ use crate::text::Vocabulary;
 
 /// Words of the text that a group is responsible for, kept or not. A multiple of 4, so that no two groups share a block of
 /// random numbers.
-pub(super) const GROUP: usize = 32;
+pub(super) const GROUP: usize = 64;
 
-/// Noise words of a group, an even number: a vector's worth.
+/// Tiles of a group, each of which has noise words of its own.
+pub(super) const TILES: usize = 2;
+
+/// Noise words of a tile, an even number: a vector's worth.
 pub(super) const NOISE: usize = 16;
 
 /// Words beyond a group's that are looked at for its neighbours, for each word of the window.
@@ -33,7 +36,7 @@ pub(super) struct Sampler {
     eos: Option<u32>,
     words: Words,
     window: usize,
-    /// How much an input counts against each noise word of its group, for each word that it is compared with.
+    /// How much an input counts against each noise word of its tile, for each word that it is compared with.
     share: f32,
     key: Key,
     /// How much of a step's gradients goes to the vector that gets the most.
@@ -66,7 +69,7 @@ pub(super) struct Sample {
     pub(super) windows: Vec<Window>,
     /// Words of the text that the group has, known and kept or not.
     pub(super) read: u64,
-    /// Words that are none of the neighbours.
+    /// Words that are none of the neighbours, tile after tile.
     pub(super) noise: Vec<u32>,
     /// Of each of its own, where its sentence begins and ends.
     sentences: Vec<(usize, usize)>,
@@ -123,7 +126,7 @@ impl Sampler {
         })
     }
 
-    /// How much an input counts against each noise word of its group, for each word that it is compared with.
+    /// How much an input counts against each noise word of its tile, for each word that it is compared with.
     pub(super) fn share(&self) -> f32 {
         self.share
     }
@@ -216,8 +219,9 @@ impl Sampler {
         noise.clear();
         let Words::Noise(alias) = &self.words else { return };
         let (key, number) = (key.layer(2), range.start / GROUP as u64);
-        for block in 0..NOISE as u64 / 2 {
-            let [a, b, c, d] = key.words_at(number * (NOISE as u64 / 2) + block);
+        let blocks = (TILES * NOISE / 2) as u64;
+        for block in 0..blocks {
+            let [a, b, c, d] = key.words_at(number * blocks + block);
             noise.extend([(a, b), (c, d)].map(|(a, b)| alias.sample(u64::from(a) << 32 | u64::from(b))));
         }
     }
