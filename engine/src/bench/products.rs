@@ -55,7 +55,7 @@ pub fn time_product(shape: Shape, options: &CaseOptions) -> Result<Duration> {
     let (a, b, mut c) = (values(m * k, 1), values(k * n, 2), Buffer::new(m * n));
     let crew = if options.pin { Crew::pinned(threads, 1) } else { Crew::new(threads, 1) };
     let crew = crew.map_err(|e| Error::run(format!("cannot start {threads} threads: {e}")))?;
-    let (team, scratch) = (crew.team(), Scratch::new(threads));
+    let (team, scratch) = (crew.team(), Scratch::new(threads, isa, precision));
     let products = Products { team: &team, isa, precision, scratch: &scratch };
     let mut packed = Packed::new(isa, precision, k, 1, n);
     if m > PREPACKED_ROWS && precision == Precision::Bf16 {

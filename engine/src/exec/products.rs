@@ -44,18 +44,22 @@ pub(crate) struct Scratch {
     /// The same for blocks of C.
     blocks: Vec<Mutex<Buffer>>,
     /// The same for the part of a right operand that such blocks share.
-    rights: Vec<Mutex<Option<Packed>>>,
+    rights: Vec<Mutex<Packed>>,
     /// For a left operand that the team has turned together.
     turned: Mutex<Buffer>,
 }
 
 impl Scratch {
-    pub(crate) fn new(members: usize) -> Self {
+    /// For products of `members` on `isa` in `precision`.
+    pub(crate) fn new(members: usize, isa: Isa, precision: Precision) -> Self {
         let rooms = |len| (0..members).map(|_| Mutex::new(Buffer::new(len))).collect();
+        // In other precisions nothing is kept otherwise than in f32.
+        let terms = if precision == Precision::Bf16 { 2 * BLOCK_RIGHT / BLOCK_COLS } else { 0 };
+        let right = || Mutex::new(Packed::new(isa, precision, terms, 1, BLOCK_COLS));
         Self {
             members: rooms(gemm::SCRATCH),
             blocks: rooms(BLOCK_ROWS * BLOCK_COLS),
-            rights: (0..members).map(|_| Mutex::new(None)).collect(),
+            rights: (0..members).map(|_| right()).collect(),
             turned: Mutex::new(Buffer::new(0)),
         }
     }
@@ -261,7 +265,6 @@ impl Products<'_> {
             let (rows, cols) = parts.of(part);
             let mut block = lock(&self.scratch.blocks[member.rank()]);
             let mut right = lock(&self.scratch.rights[member.rank()]);
-            let right = right.get_or_insert_with(|| Packed::new(self.isa, self.precision, 0, 1, 0));
             let mut left = lock(self.scratch.of(member));
             for m0 in rows.clone().step_by(at_once) {
                 let rows = m0..rows.end.min(m0 + at_once);
@@ -269,7 +272,7 @@ impl Products<'_> {
                 let high = BLOCK_ROWS / a.granule() * a.granule();
                 for n0 in cols.clone().step_by(wide) {
                     let cols = n0..cols.end.min(n0 + wide);
-                    let b = b.packed(right, cols.clone());
+                    let b = b.packed(&mut right, cols.clone());
                     for r0 in (0..rows.len()).step_by(high) {
                         let part = r0..rows.len().min(r0 + high);
                         let rows = m0 + part.start..m0 + part.end;

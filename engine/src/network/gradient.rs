@@ -329,7 +329,7 @@ mod tests {
 
     /// Begins a step on one thread.
     fn begin(gradient: &mut Gradient) {
-        let (crew, scratch) = (Crew::posing(1), Scratch::new(1));
+        let (crew, scratch) = (Crew::posing(1), Scratch::new(1, Isa::best(), Precision::F32));
         let team = crew.team();
         gradient.begin(Products { team: &team, isa: Isa::best(), precision: Precision::F32, scratch: &scratch });
     }

@@ -173,7 +173,7 @@ impl Network {
             scales: vec![0.0; graph.outputs().len()],
             sums: vec![LossSum::default(); graph.outputs().len()],
             last: [0; 2],
-            scratch: (0..options.replicas).map(|_| Scratch::new(members)).collect(),
+            scratch: (0..options.replicas).map(|_| Scratch::new(members, options.isa, options.precision)).collect(),
             graph: graph.clone(),
             packs,
             stale: true,

@@ -46,7 +46,7 @@ impl<'a> Neighbours<'a> {
         let crew = Crew::new(threads, 1).map_err(|e| Error::run(format!("cannot start {threads} threads: {e}")))?;
         let words = words.map_or(vectors.len(), |words| words.min(vectors.len()));
         let mut inverse = vec![0.0; words];
-        let scratch = Scratch::new(threads);
+        let scratch = Scratch::new(threads, Isa::best(), Precision::F32);
         let products = Products { team: &crew.team(), isa: Isa::best(), precision: Precision::F32, scratch: &scratch };
         products.by_rows(MatMut::dense(&mut inverse, words, 1), |rows, mut part| {
             for (i, row) in rows.enumerate() {
