@@ -38,7 +38,7 @@ CORES = os.cpu_count() or 1
 
 LARGE = ["char256", "char512", "word650", "gru650"]
 IN_KERAS = [*LARGE, "bilstm", "nnlm32", "nnlm256"]
-CASES = [*IN_KERAS, "minchar", "gen512", "gen650"]
+CASES = [*IN_KERAS, "head10k", "head100k", "minchar", "gen512", "gen650"]
 PRODUCTS = ["gemm:700x650x10000", "gemm:3200x512x2048", "gemm:20x650x2600", "gemm:64x512x2048"]
 # A size, and the round one beside it.
 ODD = [("hidden", 500, 512), ("hidden", 333, 336), ("hidden", 97, 96), ("batch", 7, 8), ("batch", 33, 32)]

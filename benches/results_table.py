@@ -5,7 +5,7 @@ import statistics
 import textwrap
 
 COUNTED = {"bilstm": "texts", "nnlm32": "samples", "nnlm256": "samples", "word650": "words", "gru650": "words",
-           "gen650": "tokens", "gen512": "tokens"}
+           "gen650": "tokens", "gen512": "tokens", "head10k": "rows", "head100k": "rows"}
 PEERS = {("torch", "f32"): "PyTorch f32", ("keras", "f32"): "Keras f32", ("torch", "bf16"): "PyTorch bf16"}
 HEAD = """# Results
 

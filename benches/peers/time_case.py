@@ -29,8 +29,9 @@ LANGUAGE = {
 }
 GENERATION = {"gen512": "char512", "gen650": "word650"}
 NNLM = {"nnlm32": 32, "nnlm256": 256}
+HEADS = {"head10k": 10_000, "head100k": 100_000}
 KERAS = [*LANGUAGE, "bilstm", *NNLM]
-TRAINED_IN_BF16 = [*LANGUAGE, "bilstm", *NNLM]
+TRAINED_IN_BF16 = [*LANGUAGE, "bilstm", *NNLM, *HEADS]
 
 
 def median_seconds(step, seconds):
@@ -142,6 +143,25 @@ def bilstm_case(_, precision):
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
+
+    return step, rows
+
+
+def head_case(case, precision):
+    """A linear layer over the words and its softmax, forward and backward; no optimiser."""
+    import torch
+    from torch import nn
+
+    rows, width, words = 1024, 512, HEADS[case]
+    x, dense = torch.randn(rows, width, requires_grad=True), nn.Linear(width, words)
+    targets = torch.randint(words, (rows,))
+
+    def step():
+        dense.zero_grad(set_to_none=False)
+        x.grad = None
+        with low(precision):
+            logits = dense(x)
+        nn.functional.cross_entropy(logits.float(), targets).backward()
 
     return step, rows
 
@@ -262,7 +282,8 @@ def make(peer, case, precision):
     """The step of a case, and how many of its units a step does."""
     makers = {"keras": keras_case, "numpy": minchar_case}
     if peer == "torch":
-        groups = [(LANGUAGE, language_case), (GENERATION, generation_case), (NNLM, nnlm_case), (["bilstm"], bilstm_case)]
+        groups = [(LANGUAGE, language_case), (GENERATION, generation_case), (NNLM, nnlm_case), (HEADS, head_case)]
+        groups.append((["bilstm"], bilstm_case))
         makers["torch"] = next((maker for cases, maker in groups if case in cases), gemm_case)
     return makers[peer](case, precision)
 

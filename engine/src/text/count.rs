@@ -4,6 +4,8 @@ use std::cmp::Reverse;
 use std::convert::Infallible;
 use std::io;
 
+use rayon::slice::ParallelSliceMut;
+
 use super::table::Table;
 use super::tokenizer::clusters;
 use super::words::{Piece, Splitter};
@@ -266,7 +268,8 @@ impl Counter {
         if self.options.has_eos() {
             kept.push(Kept::new(END_OF_SENTENCE, lines));
         }
-        kept.sort_unstable();
+        // No two are equal, so that the order is the same for any number of threads.
+        kept.par_sort_unstable();
         Ok(Vocabulary::from_ordered(&self.options, kept.into_iter().map(|kept| (kept.text, kept.count()))))
     }
 }
