@@ -2,14 +2,15 @@
 //!
 //! [`Isa`] names a set. It can only be obtained for a set that the processor has ([`Isa::best`], [`Isa::available`],
 //! [`Isa::from_name`]), so a kernel that receives one may use it. The environment variable `UNROLL_ISA` (`portable`,
-//! `avx2`, `avx512`, `amx`) caps the choice; `UNROLL_REQUIRE_ISA` (a comma-separated list) makes the tests fail, rather than
+//! `avx2`, `avx512`, `avx512_bf16`, `amx`) caps the choice; `UNROLL_REQUIRE_ISA` (a comma-separated list) makes the tests fail, rather than
 //! skip, where a set is missing.
 //!
-//! `amx` is AVX-512 with the tile products of bf16 beside it: whatever is not a product in bf16 runs as on `avx512`, to the
-//! same bits.
+//! `avx512_bf16` is AVX-512 with the dot products of bf16 beside it, `amx` that with the tile products: whatever is not a
+//! product in bf16 runs on both as on `avx512`, to the same bits.
 
+use crate::gemm::Precision;
 #[cfg(target_arch = "x86_64")]
-use crate::simd::{Amx, Avx2, Avx512};
+use crate::simd::{Amx, Avx2, Avx512, Avx512Bf16};
 use crate::simd::{Kernel, Portable, Simd};
 use std::fmt;
 use std::sync::OnceLock;
@@ -27,11 +28,13 @@ enum Set {
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
     #[cfg(target_arch = "x86_64")]
+    Avx512Bf16(Avx512Bf16),
+    #[cfg(target_arch = "x86_64")]
     Amx(Amx),
 }
 
 /// Names of every set this crate has kernels for, the plainest first.
-pub const NAMES: [&str; 4] = ["portable", "avx2", "avx512", "amx"];
+pub const NAMES: [&str; 5] = ["portable", "avx2", "avx512", "avx512_bf16", "amx"];
 
 impl Isa {
     /// The portable set, which every processor has.
@@ -71,12 +74,14 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             "avx512" => Avx512::detect().map(|token| Self(Set::Avx512(token))),
             #[cfg(target_arch = "x86_64")]
+            "avx512_bf16" => Avx512Bf16::detect().map(|token| Self(Set::Avx512Bf16(token))),
+            #[cfg(target_arch = "x86_64")]
             "amx" => Amx::detect().map(|token| Self(Set::Amx(token))),
             _ => None,
         }
     }
 
-    /// `portable`, `avx2`, `avx512` or `amx`.
+    /// `portable`, `avx2`, `avx512`, `avx512_bf16` or `amx`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Set::Portable => "portable",
@@ -85,8 +90,19 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Set::Avx512(_) => "avx512",
             #[cfg(target_arch = "x86_64")]
+            Set::Avx512Bf16(_) => "avx512_bf16",
+            #[cfg(target_arch = "x86_64")]
             Set::Amx(_) => "amx",
         }
+    }
+
+    /// The set that everything but a product in bf16 runs on: `avx512` for those that only have more products.
+    pub fn vectors(self) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(token) = self.avx512() {
+            return Self(Set::Avx512(token));
+        }
+        self
     }
 
     /// f32 lanes of one register of this set.
@@ -96,7 +112,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(_) => Avx2::LANES,
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512(_) | Set::Amx(_) => Avx512::LANES,
+            Set::Avx512(_) | Set::Avx512Bf16(_) | Set::Amx(_) => Avx512::LANES,
         }
     }
 
@@ -105,7 +121,18 @@ impl Isa {
     pub(crate) fn avx512(self) -> Option<Avx512> {
         match self.0 {
             Set::Avx512(token) => Some(token),
+            Set::Avx512Bf16(token) => Some(token.avx512()),
             Set::Amx(token) => Some(token.avx512()),
+            _ => None,
+        }
+    }
+
+    /// The token of AVX-512 with bf16, if this set includes it.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn avx512_bf16(self) -> Option<Avx512Bf16> {
+        match self.0 {
+            Set::Avx512Bf16(token) => Some(token),
+            Set::Amx(token) => Some(token.avx512_bf16()),
             _ => None,
         }
     }
@@ -119,12 +146,22 @@ impl Isa {
         }
     }
 
+    /// Whether both sets promise the same bits of products in this precision: all but the portable one, and in bf16 those that add
+    /// up in blocks (see [`crate::gemm`]), as long as no sum is subnormal.
+    pub fn agrees(self, other: Self, precision: Precision) -> bool {
+        let fused = |isa: Self| isa != Self::PORTABLE;
+        let dots = |isa: Self| precision == Precision::Bf16 && isa.name() == "avx512_bf16";
+        self == other || fused(self) && fused(other) && dots(self) == dots(other)
+    }
+
     /// Runs a kernel's one generic body compiled for this set. This is the ladder that every operation goes through.
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             Set::Amx(token) => token.avx512().vectorize(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512Bf16(token) => token.avx512().vectorize(kernel),
             #[cfg(target_arch = "x86_64")]
             Set::Avx512(token) => token.vectorize(kernel),
             #[cfg(target_arch = "x86_64")]
@@ -155,6 +192,13 @@ pub fn sets_under_test() -> Vec<Isa> {
         }
     }
     Isa::available()
+}
+
+/// Of results of several sets, two that differ although the sets agree in this precision.
+pub fn who_differs<T: PartialEq>(precision: Precision, results: &[(Isa, T)]) -> Option<[Isa; 2]> {
+    let pairs = results.iter().flat_map(|first| results.iter().map(move |second| [first, second]));
+    let differs = |[(a, x), (b, y)]: &[&(Isa, T); 2]| a.agrees(*b, precision) && x != y;
+    pairs.filter(differs).map(|pair| pair.map(|&(isa, _)| isa)).next()
 }
 
 #[cfg(test)]

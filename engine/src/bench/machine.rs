@@ -118,18 +118,18 @@ impl Machine {
             });
             (2 * turns * REGISTERS * isa.lanes() * members) as f64 / time.as_secs_f64() / 1e9
         };
-        let tiles = |isa: Isa, crew: &Crew, members: usize| {
+        let bf16 = |isa: Isa, crew: &Crew, members: usize| {
             let time = median(length, || {
                 crew.team().run(ALL, |_| {
-                    black_box(gemm::spin_tiles(isa, turns / 10));
+                    black_box(gemm::spin_bf16(isa, turns / 10));
                 });
             });
-            (gemm::spin_tiles(isa, 1) * (turns / 10) * members) as f64 / time.as_secs_f64() / 1e9
+            (gemm::spin_bf16(isa, 1) * (turns / 10) * members) as f64 / time.as_secs_f64() / 1e9
         };
         let sets = Isa::available().into_iter().map(|isa| {
-            let has_tiles = gemm::spin_tiles(isa, 1) > 0;
-            let rate = |crew, members| if has_tiles { tiles(isa, crew, members) } else { peak(isa, crew, members) };
-            let precision = if has_tiles { Precision::Bf16 } else { Precision::F32 };
+            let has_bf16 = gemm::spin_bf16(isa, 1) > 0;
+            let rate = |crew, members| if has_bf16 { bf16(isa, crew, members) } else { peak(isa, crew, members) };
+            let precision = if has_bf16 { Precision::Bf16 } else { Precision::F32 };
             KernelRate {
                 isa: isa.name().to_owned(),
                 precision: precision.to_string(),

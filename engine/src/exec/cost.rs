@@ -35,11 +35,12 @@ impl Work {
         Self { flops: 2 * m * k * n, bytes: 4 * k * n }
     }
     /// The work of a product of f32 as that of one in this precision: bf16 has half the bytes; tiles multiply about eight times
-    /// as fast as f32 vectors, the emulation half as fast. Integers have a quarter and are multiplied four at a time.
+    /// as fast as f32 vectors, dot products twice, the emulation half as fast. Integers have a quarter and are multiplied four at a time.
     pub fn on(self, isa: Isa, precision: Precision) -> Self {
         match precision {
             Precision::F32 => self,
             Precision::Bf16 if isa.name() == "amx" => Self { flops: self.flops / 8, bytes: self.bytes / 2 },
+            Precision::Bf16 if isa.name() == "avx512_bf16" => Self { flops: self.flops / 2, bytes: self.bytes / 2 },
             Precision::Bf16 => Self { flops: 2 * self.flops, bytes: self.bytes / 2 },
             Precision::Int8 => Self { flops: self.flops / 2, bytes: self.bytes / 4 },
         }

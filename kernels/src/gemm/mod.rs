@@ -329,9 +329,9 @@ pub fn transpose(isa: Isa, a: Mat, to: MatMut) {
     transpose::transpose(isa, to.into_slice(), width, a);
 }
 
-/// Computes tile products that touch no memory, to measure what the processor can do; returns how many floating-point
-/// operations that were: 0 on a set without tiles, else 65,536 a turn.
-pub fn spin_tiles(isa: Isa, turns: usize) -> usize {
+/// Computes the products that a set has for bf16, on registers alone, to measure what the processor can do; returns how many
+/// floating-point operations that were: 0 on a set that has none, else a constant a turn.
+pub fn spin_bf16(isa: Isa, turns: usize) -> usize {
     bf16::spin(isa, turns)
 }
 

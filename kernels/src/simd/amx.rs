@@ -7,7 +7,7 @@
 //! Documentation/arch/x86/xstate.rst). It is asked for once, when the set is first looked for. Where it is refused, or
 //! there is another system, the set is missing like one that the processor lacks.
 
-use super::Avx512;
+use super::{Avx512, Avx512Bf16};
 use std::arch::asm;
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -15,20 +15,24 @@ use std::marker::PhantomData;
 /// The token of AMX: holding one proves that the processor has the tiles with their bf16 product, AVX-512 with its bf16
 /// conversions, and that the process may use them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Amx(Avx512);
+pub struct Amx(Avx512Bf16);
 
 impl Amx {
     /// The token, if the processor and the system offer the set.
     pub fn detect() -> Option<Self> {
         use std::sync::OnceLock;
         static PERMITTED: OnceLock<bool> = OnceLock::new();
-        let avx512 = Avx512::detect()?;
-        let permitted = || is_x86_feature_detected!("avx512bf16") && has_tiles() && request_permission();
-        PERMITTED.get_or_init(permitted).then_some(Self(avx512))
+        let avx512 = Avx512Bf16::detect()?;
+        PERMITTED.get_or_init(|| has_tiles() && request_permission()).then_some(Self(avx512))
     }
 
     /// The token of the vector set that goes with it.
     pub fn avx512(self) -> Avx512 {
+        self.0.avx512()
+    }
+
+    /// That of its conversions to bf16.
+    pub fn avx512_bf16(self) -> Avx512Bf16 {
         self.0
     }
 }

@@ -25,6 +25,22 @@ impl Avx512 {
     }
 }
 
+/// The token of AVX-512 with the conversions and dot products of bf16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Avx512Bf16(Avx512);
+
+impl Avx512Bf16 {
+    /// The token, if the processor has AVX-512 F, BW, DQ, VL and BF16.
+    pub fn detect() -> Option<Self> {
+        Avx512::detect().filter(|avx512| avx512.bf16).map(Self)
+    }
+
+    /// The token of the vector set that goes with it.
+    pub fn avx512(self) -> Avx512 {
+        self.0
+    }
+}
+
 /// Compiles the kernel with the set's features on.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
 fn with_features<K: Kernel>(token: Avx512, kernel: K) -> K::Output {

@@ -25,7 +25,7 @@ pub use amx::Amx;
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
-pub use avx512::Avx512;
+pub use avx512::{Avx512, Avx512Bf16};
 pub use portable::Portable;
 
 /// A counter that rises steadily with time, read in about ten nanoseconds: the processor's time stamp counter, which

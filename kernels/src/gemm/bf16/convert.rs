@@ -79,7 +79,7 @@ pub(in crate::gemm) fn convert<E: Element>(isa: Isa, from: Mat<'_, E>, terms: Te
     assert!(last <= to.len(), "no room for {below} x {right} blocks: {last} words, not {}", to.len());
     let _span = profile::enter(Phase::Packing);
     #[cfg(target_arch = "x86_64")]
-    if let Some(token) = isa.amx() {
+    if let Some(token) = isa.avx512_bf16() {
         return native::convert(token, from, terms, to, places);
     }
     isa.run(Plain { from, terms, to, places });
@@ -153,11 +153,17 @@ fn block_along<E: Element>(from: Mat<'_, E>) -> [[u32; SIDE]; SIDE] {
 mod native {
     use super::{Places, SIDE, Terms, part};
     use crate::simd::fetch::NEAR;
-    use crate::simd::{Amx, prefetch};
+    use crate::simd::{Avx512Bf16, prefetch};
     use crate::{Element, Mat};
     use std::arch::x86_64::*;
 
-    pub(super) fn convert<E: Element>(_proof: Amx, from: Mat<'_, E>, terms: Terms, to: &mut [u32], places: Places) {
+    pub(super) fn convert<E: Element>(
+        _proof: Avx512Bf16,
+        from: Mat<'_, E>,
+        terms: Terms,
+        to: &mut [u32],
+        places: Places,
+    ) {
         // SAFETY: the token proves AVX-512 with BF16; the caller has checked that all blocks fit into `to`.
         unsafe {
             match terms {

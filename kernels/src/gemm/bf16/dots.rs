@@ -1,0 +1,167 @@
+//! The products by the dot products of AVX-512 BF16 (VDPBF16PS), on processors without tiles.
+//!
+//! A register tile holds some rows of C by one, two or four column tiles. For each word of terms the column tiles' vectors
+//! are loaded, and each row's word, the same in every lane, is multiplied with all of them: two terms an instruction, twice
+//! the rate of f32 on Zen 4 (226 of 113 GFLOP/s a core, 2026-11-22).
+
+use super::{BLOCK_WORDS, Operands, SIDE};
+use crate::simd::Avx512Bf16;
+use std::arch::x86_64::*;
+
+/// The most blocks of terms between two visits to C where there are more rows than one register tile has: the column tiles'
+/// part should stay in the first-level cache (32 KB) beside that of the rows.
+const DEPTH: usize = 8;
+/// The tallest register tiles beside four column tiles, and beside two: 24 and 28 sums.
+const FEW_ROWS: usize = 6;
+const MOST_ROWS: usize = 14;
+
+/// # Safety
+///
+/// As for [`super::Runner::run`].
+pub(super) unsafe fn run(_proof: Avx512Bf16, o: &Operands) {
+    // SAFETY: the token proves the features; the caller's promise is the same.
+    unsafe { all(o) };
+}
+
+/// # Safety
+///
+/// As for [`run`], which proves the features.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn all(o: &Operands) {
+    let [first, end] = o.rows;
+    let high = o.high.min(end - first);
+    // Rows of a tile of A in as few register tiles as hold them, parted evenly.
+    let step = high.div_ceil(high.div_ceil(MOST_ROWS).max(1)).max(1);
+    let wide = if step <= FEW_ROWS { 4 } else { 2 };
+    let visits = if end - first <= step { 1 } else { o.blocks.div_ceil(DEPTH).max(1) };
+    let mut at = 0;
+    while at < o.tiles {
+        let wide = match o.tiles - at {
+            1 => 1,
+            2 | 3 => 2,
+            _ => wide,
+        };
+        for visit in 0..visits {
+            let [k0, k1] = [visit, visit + 1].map(|v| o.blocks * v / visits);
+            for tile in (first..end).step_by(o.high) {
+                let rows = (end - tile).min(o.high);
+                for r in (0..rows).step_by(step) {
+                    let part = Part { o, row: tile + r, at, k0, blocks: k1 - k0 };
+                    // SAFETY: the caller's promise covers these rows, tiles and blocks.
+                    unsafe { part.dispatch((rows - r).min(step), wide) };
+                }
+            }
+        }
+        at += wide;
+    }
+}
+
+/// Rows of one tile of A, from `row` on, by neighbouring column tiles from `at` on, over the blocks `k0..k0 + blocks`.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    o: &'a Operands,
+    row: usize,
+    at: usize,
+    k0: usize,
+    blocks: usize,
+}
+
+impl Part<'_> {
+    /// # Safety
+    ///
+    /// As for [`run`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+    unsafe fn dispatch(self, rows: usize, wide: usize) {
+        macro_rules! ladder {
+            ($($mr:literal: $($nt:literal)*;)*) => {
+                match (rows, wide) {
+                    // SAFETY: the caller's promise is the same.
+                    $($(($mr, $nt) => unsafe { self.sums::<$mr, $nt>() },)*)*
+                    _ => unreachable!("a register tile of {rows} rows by {wide} tiles"),
+                }
+            };
+        }
+        ladder! {
+            1: 1 2 4; 2: 1 2 4; 3: 1 2 4; 4: 1 2 4; 5: 1 2 4; 6: 1 2 4;
+            7: 1 2; 8: 1 2; 9: 1 2; 10: 1 2; 11: 1 2; 12: 1 2; 13: 1 2; 14: 1 2;
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`run`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+    unsafe fn sums<const MR: usize, const NT: usize>(self) {
+        let Self { o, row, at, k0, blocks } = self;
+        let masks: [__mmask16; NT] = std::array::from_fn(|j| ((1u32 << o.columns(at + j)) - 1) as u16);
+        let mut c = [[_mm512_setzero_ps(); NT]; MR];
+        for i in 0..MR {
+            for j in 0..NT {
+                let from = if k0 == 0 { o.initial(row + i, at + j) } else { Some(o.c(row + i, at + j).cast_const()) };
+                if let Some(from) = from {
+                    // SAFETY: the mask keeps the tile's columns, which the caller promises.
+                    c[i][j] = unsafe { _mm512_maskz_loadu_ps(masks[j], from) };
+                }
+            }
+        }
+        let mut a = o.a.wrapping_add(row / o.high * o.lda + k0 * BLOCK_WORDS + row % o.high * SIDE);
+        let mut b: [*const u32; NT] = std::array::from_fn(|j| o.b.wrapping_add((at + j) * o.ldb + k0 * BLOCK_WORDS));
+        for _ in 0..blocks {
+            for p in 0..SIDE {
+                // SAFETY: the caller promises whole blocks of the rows of A and of the column tiles.
+                unsafe {
+                    let mut right = [_mm512_setzero_si512(); NT];
+                    for j in 0..NT {
+                        right[j] = _mm512_loadu_si512(b[j].add(p * SIDE).cast());
+                    }
+                    for i in 0..MR {
+                        let left = _mm512_set1_epi32(*a.add(i * SIDE + p) as i32);
+                        for j in 0..NT {
+                            c[i][j] = _mm512_dpbf16_ps(c[i][j], halves(left), halves(right[j]));
+                        }
+                    }
+                }
+            }
+            a = a.wrapping_add(BLOCK_WORDS);
+            b = b.map(|b| b.wrapping_add(BLOCK_WORDS));
+        }
+        for i in 0..MR {
+            for j in 0..NT {
+                // SAFETY: the mask keeps the tile's columns, which the caller promises.
+                unsafe { _mm512_mask_storeu_ps(o.c(row + i, at + j), masks[j], c[i][j]) };
+            }
+        }
+    }
+}
+
+/// Words as pairs of bf16.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn halves(words: __m512i) -> __m512bh {
+    // SAFETY: both are 64 bytes without invalid patterns.
+    unsafe { std::mem::transmute(words) }
+}
+
+/// Multiplies `turns` times 28 sums in registers; returns the floating-point operations of it.
+pub(super) fn spin(_proof: Avx512Bf16, turns: usize) -> usize {
+    // SAFETY: the token proves the features.
+    unsafe { spun(turns) }
+}
+
+/// # Safety
+///
+/// The processor must have the features.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn spun(turns: usize) -> usize {
+    const SUMS: usize = 2 * MOST_ROWS;
+    const TIMES: usize = 32;
+    let word = halves(_mm512_set1_epi32(std::hint::black_box(0x3f00_3f00)));
+    let mut sums = [_mm512_setzero_ps(); SUMS];
+    for _ in 0..turns * TIMES {
+        for sum in &mut sums {
+            *sum = _mm512_dpbf16_ps(*sum, word, word);
+        }
+    }
+    std::hint::black_box(sums);
+    TIMES * SUMS * 4 * SIDE
+}
