@@ -104,6 +104,63 @@ impl Huffman {
         Ok(tree)
     }
 
+    /// The tree whose words are as far from the root as those of [`Huffman::new`] for these counts and stand in this order from the
+    /// side of first children to that of second ones, such as [`crate::text::alike::order`] finds.
+    ///
+    /// # Errors
+    ///
+    /// As [`Huffman::new`]; and when there is no such tree.
+    pub fn ordered(counts: &[u64], order: &[u32]) -> Result<Self> {
+        let plain = Self::new(counts)?;
+        let wrong = || Error::usage("no Huffman tree of these counts has the words in this order");
+        // The nodes in the order of their first words, with their distances from the root; then by these, so that no parent follows
+        // its child and frequent nodes lie together.
+        let (mut depths, mut children): (Vec<u32>, Vec<[u32; 2]>) = (Vec::new(), Vec::new());
+        let mut open: Vec<(u32, usize)> = Vec::new();
+        let mut seen = vec![false; plain.words()];
+        for &word in order {
+            let fresh = seen.get_mut(word as usize).is_some_and(|seen| !std::mem::replace(seen, true));
+            let steps = if fresh { plain.path(word).count() } else { return Err(wrong()) };
+            if steps < open.len() || open.is_empty() && !children.is_empty() {
+                return Err(wrong());
+            }
+            while open.len() < steps {
+                let node = children.len() as u32;
+                if let Some(&(above, side)) = open.last() {
+                    children[above as usize][side] = node;
+                }
+                depths.push(open.len() as u32);
+                children.push([0; 2]);
+                open.push((node, 0));
+            }
+            if let Some(&(above, side)) = open.last() {
+                children[above as usize][side] = word | TOP;
+            }
+            while open.pop_if(|&mut (_, side)| side == 1).is_some() {}
+            open.last_mut().into_iter().for_each(|(_, side)| *side = 1);
+        }
+        if !open.is_empty() || order.len() != plain.words() {
+            return Err(wrong());
+        }
+        let mut by_depth: Vec<u32> = (0..children.len() as u32).collect();
+        by_depth.sort_by_key(|&node| depths[node as usize]);
+        let mut numbers = vec![0; by_depth.len()];
+        by_depth.iter().enumerate().for_each(|(number, &node)| numbers[node as usize] = number as u32);
+        let mut tree = plain;
+        for (number, &node) in by_depth.iter().enumerate() {
+            for side in 0..2 {
+                let (child, way) = (children[node as usize][side], (number as u32) << 1 | side as u32);
+                let below = if child & TOP == 0 { numbers[child as usize] } else { child };
+                tree.children[number][side] = below;
+                match below & TOP == 0 {
+                    true => tree.nodes[below as usize] = way,
+                    false => tree.words[(below & !TOP) as usize] = way,
+                }
+            }
+        }
+        Ok(tree)
+    }
+
     /// V
     pub fn words(&self) -> usize {
         self.words.len()
@@ -219,6 +276,55 @@ mod tests {
             prop_assert!(seen.iter().all(|&n| n >= 2), "a node has two words below it at least");
             prop_assert_eq!(tree.nodes(), counts.len() - 1);
         }
+    }
+
+    /// The words from the first side to the second.
+    fn leaves(tree: &Huffman) -> Vec<u32> {
+        let (mut words, mut rest) = (Vec::new(), vec![if tree.nodes() == 0 { Child::Word(0) } else { Child::Node(0) }]);
+        while let Some(child) = rest.pop() {
+            match child {
+                Child::Word(word) => words.push(word),
+                Child::Node(node) => rest.extend(tree.children(node).into_iter().rev()),
+            }
+        }
+        words
+    }
+
+    proptest! {
+        #[test]
+        fn an_ordered_tree_is_as_short_and_its_words_stand_so(
+            counts in prop::collection::vec(0u64..50, 1..120),
+            text in prop::collection::vec(any::<u32>(), 0..200),
+        ) {
+            use crate::text::alike::{Bigrams, order};
+            let plain = Huffman::new(&counts).unwrap();
+            let text: Vec<u32> = text.into_iter().map(|word| word % counts.len() as u32).collect();
+            for wanted in [leaves(&plain), order(&Bigrams::count(counts.len(), &text), &plain)] {
+                let tree = Huffman::ordered(&counts, &wanted).unwrap();
+                prop_assert_eq!(leaves(&tree), wanted);
+                prop_assert_eq!(cost(&tree, &counts), shortest(&counts));
+                for word in 0..counts.len() as u32 {
+                    prop_assert_eq!(tree.path(word).count(), plain.path(word).count());
+                    let mut below = Child::Word(word);
+                    for Turn { node, second } in tree.path(word) {
+                        prop_assert_eq!(tree.children(node)[usize::from(second)], below);
+                        prop_assert!(!matches!(below, Child::Node(number) if number <= node));
+                        below = Child::Node(node);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_order_that_no_tree_has_is_refused() {
+        // Ways of 1, 2, 3 and 3 steps.
+        let counts = [8, 4, 2, 1];
+        for order in [&[2, 0, 3, 1][..], &[0, 1, 2], &[0, 1, 2, 2], &[0, 1, 2, 3, 3], &[0, 1, 2, 4], &[]] {
+            let error = Huffman::ordered(&counts, order).unwrap_err().to_string();
+            assert!(error.contains("no Huffman tree"), "{order:?}: {error}");
+        }
+        assert!(Huffman::ordered(&counts, &[2, 3, 1, 0]).is_ok() && Huffman::ordered(&[1], &[0]).is_ok());
     }
 
     #[test]

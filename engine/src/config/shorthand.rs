@@ -1,7 +1,9 @@
 //! The short form of a model as a graph of layers.
 
 use super::{Cell, Init, InitBiases, ModelSection, RnnActivation};
-use crate::graph::{Activation, Dense, Dropout, Embedding, Initializer, LayerConfig, ModelConfig, OneHot, Recurrent};
+use crate::graph::{
+    Activation, Dense, Dropout, Embedding, HeadConfig, Initializer, LayerConfig, ModelConfig, OneHot, Recurrent,
+};
 
 /// Half width or standard deviation of initial weights where `init_scale` is not given: char-rnn's 0.08.
 const INIT_SCALE: f64 = 0.08;
@@ -14,8 +16,7 @@ impl ModelSection {
     /// recurrent layer, never between time steps.
     pub fn graph(&self) -> ModelConfig {
         if let Some(graph) = &self.graph {
-            let head = if self.head.is_default() { &graph.head } else { &self.head };
-            return ModelConfig { head: head.clone(), ..graph.clone() };
+            return ModelConfig { head: self.head().clone(), ..graph.clone() };
         }
         let mut layers = vec![self.input()];
         if self.embedding > 0 {
@@ -32,6 +33,20 @@ impl ModelSection {
             ..Dense::default()
         }));
         ModelConfig { initializer: self.weights(), head: self.head.clone(), layers, ..ModelConfig::default() }
+    }
+
+    /// The head of the model's one output.
+    pub fn head(&self) -> &HeadConfig {
+        let of_graph = self.graph.as_ref().map(|graph| &graph.head);
+        of_graph.filter(|_| self.head.is_default()).unwrap_or(&self.head)
+    }
+
+    /// The same, to change it.
+    pub fn head_mut(&mut self) -> &mut HeadConfig {
+        match &mut self.graph {
+            Some(graph) if self.head.is_default() => &mut graph.head,
+            _ => &mut self.head,
+        }
     }
 
     fn input(&self) -> LayerConfig {

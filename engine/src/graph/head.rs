@@ -1,20 +1,20 @@
 //! What stands in the place of the last dense layer: the parameters of each head, and how words are parted among them.
 
-use super::config::{HeadConfig, HeadKind, Initializer, LayerConfig, Loss, OutputConfig};
+use super::config::{HeadConfig, HeadKind, Initializer, LayerConfig, Loss, OutputConfig, WordOrder};
 use super::output::Declared;
 use super::params::{ParamList, Role, positive};
-use super::parting::{Parting, TailShape, adaptive, cluster_step, clusters};
+use super::parting::{Parting, Ranks, TailShape, cluster_step, clusters, covered};
 use super::shape::Shape;
-use super::{Graph, Source};
+use super::{Graph, Source, Words};
 use crate::error::{Error, Result};
 use std::sync::Arc;
 
 impl Graph {
     /// How often each of so many words comes: as the graph was told, else by Zipf's law, the words in the order of their frequency.
     pub(crate) fn frequencies(&self, classes: usize) -> Arc<[u64]> {
-        match &self.counts {
+        match &self.words {
             // A word that was never seen may come all the same.
-            Some(counts) if counts.len() == classes => counts.iter().map(|&count| count.max(1)).collect(),
+            Some(Words { counts, .. }) if counts.len() == classes => counts.iter().map(|&count| count.max(1)).collect(),
             _ => (1..=classes as u64).map(|rank| (1 << 40) / rank).collect(),
         }
     }
@@ -101,40 +101,51 @@ impl Graph {
         Ok(input.with_dims(vec![words]))
     }
 
-    /// Parts the words among clusters.
-    fn part_words(&self, head: &HeadConfig, classes: usize, width: usize) -> Parting {
-        let words = classes as u32;
-        match head.kind {
-            HeadKind::AdaptiveSoftmax => {
-                let reduction = head.reduction.unwrap_or(if head.cutoffs.is_empty() { 2.0 } else { 4.0 });
-                let inputs = |i: usize| ((width as f64 / reduction.powi(i as i32 + 1)) as usize).max(1);
-                if head.cutoffs.is_empty() {
-                    return adaptive(&self.masses(classes), inputs);
-                }
-                let bounds: Vec<u32> = head.cutoffs.iter().map(|&cut| cut as u32).chain([words]).collect();
-                let tails = bounds.windows(2).enumerate();
-                let tails = tails.map(|(i, bounds)| TailShape { starts: bounds.to_vec(), inputs: Some(inputs(i)) });
-                Parting::Clusters(head.cutoffs[0], tails.collect())
-            }
-            HeadKind::ClassSoftmax => {
-                let masses = self.masses(classes);
-                let step = match head.classes {
-                    Some(count) => masses.iter().map(|mass| mass.sqrt()).sum::<f64>() / count as f64,
-                    None => cluster_step(&masses, 0..masses.len(), width),
-                };
-                let starts = clusters(&masses, 0..masses.len(), step);
-                Parting::Clusters(0, vec![TailShape { starts, inputs: None }])
-            }
-            _ => Parting::Whole,
+    /// All words of an output's head, those that are used alike together, where the head asks for it and the graph was told.
+    pub(crate) fn order(&self, head: &HeadConfig, classes: usize) -> Option<&[u32]> {
+        let order = self.words.as_ref()?.order.as_deref()?;
+        (head.order == Some(WordOrder::Context) && order.len() == classes).then_some(order)
+    }
+
+    /// The ranks of the words of a head whose tails begin here, and where the last ends.
+    pub(crate) fn ranks(&self, head: &HeadConfig, classes: usize, bounds: &[usize]) -> Ranks {
+        let ranks = Ranks::new(&self.frequencies(classes));
+        let tails = bounds.windows(2).map(|tail| tail[0]..tail[1]);
+        match self.order(head, classes) {
+            Some(order) => ranks.arranged(tails, order),
+            None => ranks,
         }
     }
 
-    /// The share of each rank, the largest first.
-    fn masses(&self, classes: usize) -> Vec<f64> {
-        let mut counts = self.frequencies(classes).to_vec();
-        counts.sort_unstable_by(|a, b| b.cmp(a));
-        let total = counts.iter().map(|&count| count as f64).sum::<f64>();
-        counts.into_iter().map(|count| count as f64 / total).collect()
+    /// Parts the words among clusters.
+    fn part_words(&self, head: &HeadConfig, classes: usize, width: usize) -> Parting {
+        let counts = self.frequencies(classes);
+        let bounds: Vec<usize> = match head.kind {
+            HeadKind::AdaptiveSoftmax if head.cutoffs.is_empty() => covered(&Ranks::new(&counts).masses(&counts)),
+            HeadKind::AdaptiveSoftmax => head.cutoffs.iter().copied().chain([classes]).collect(),
+            HeadKind::ClassSoftmax => vec![0, classes],
+            _ => return Parting::Whole,
+        };
+        let masses = self.ranks(head, classes, &bounds).masses(&counts);
+        let reduction = head.reduction.unwrap_or(if head.cutoffs.is_empty() { 2.0 } else { 4.0 });
+        let tail = |(i, bounds): (usize, &[usize])| {
+            let words = bounds[0]..bounds[1];
+            let reduced = ((width as f64 / reduction.powi(i as i32 + 1)) as usize).max(1);
+            let inputs = (head.kind == HeadKind::AdaptiveSoftmax).then_some(reduced);
+            let roots = || masses[words.clone()].iter().map(|mass| mass.sqrt()).sum::<f64>();
+            let step = match head.classes {
+                Some(count) => roots() / count as f64,
+                // Where frequent and rare words stand together, classes of equal size cost least: as many as each has words.
+                None if self.order(head, classes).is_some() => roots() / (words.len() as f64).sqrt(),
+                None => cluster_step(&masses, words.clone(), inputs.unwrap_or(width)),
+            };
+            let starts = match head.cutoffs.is_empty() {
+                true => clusters(&masses, words, step),
+                false => vec![words.start as u32, words.end as u32],
+            };
+            TailShape { starts, inputs }
+        };
+        Parting::Clusters(bounds[0], bounds.windows(2).enumerate().map(tail).collect())
     }
 }
 

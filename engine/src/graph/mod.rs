@@ -19,18 +19,18 @@ pub use config::{
     Activation, ActivationLayer, ActivationRegularization, Add, Bidirectional, Cell, Concatenate, Dense, Dropout,
     Embedding, HeadConfig, HeadKind, Initializer, Input, LayerConfig, LayerNormalization, Loss, Masking, MergeMode,
     ModelConfig, Noise, OneHot, OutputConfig, Part, Reading, Recurrent, RecurrentConfig, RepeatVector, Reshape,
-    TimeDistributed,
+    TimeDistributed, WordOrder,
 };
 pub use mask::MaskRule;
 pub use output::Output;
 pub use params::{ParamSpec, Role};
+pub use parting::Words;
 pub(crate) use parting::{Parting, Ranks, TailShape};
 pub use shape::{Shape, Time};
 
 use crate::error::{Error, Result};
 use output::Declared;
 use params::ParamList;
-use std::sync::Arc;
 pub(crate) use sums::{JointParams, Sum};
 
 /// The name of the input in tables and in `inputs`.
@@ -108,8 +108,8 @@ pub struct Graph {
     arena: usize,
     /// What masks steps of each sequence, and the first layer that does.
     masks: [Option<(MaskRule, String)>; 2],
-    /// How often each token comes, where that is known.
-    counts: Option<Arc<[u64]>>,
+    /// How often each token comes and which are used alike, where that is known.
+    words: Option<Words>,
     /// Dense layers that are added.
     sums: Vec<Sum>,
 }
@@ -154,21 +154,31 @@ impl Graph {
         Self::build(config, [vocabulary; 2], Some(&[classes]), None)
     }
 
-    /// Resolves a declaration for a vocabulary whose tokens come so often: heads order words by it and draw noise from it. Without
-    /// it they take the tokens to stand in the order of their frequency, which follows Zipf's law.
+    /// Resolves a declaration for a vocabulary of which more is known than its size: heads part words by it and draw noise from it.
+    /// Without it they take the tokens to stand in the order of their frequency, which follows Zipf's law.
     ///
     /// # Errors
     ///
-    /// As [`Self::new`].
-    pub fn with_counts(config: &ModelConfig, counts: Arc<[u64]>) -> Result<Self> {
-        Self::build(config, [counts.len(); 2], None, Some(counts))
+    /// As [`Self::new`]; and where the order does not have each word once.
+    pub fn with_words(config: &ModelConfig, words: Words) -> Result<Self> {
+        let size = words.counts.len();
+        if let Some(order) = &words.order {
+            let mut seen = vec![false; size];
+            let fresh = |&word: &u32| seen.get_mut(word as usize).is_some_and(|seen| !std::mem::replace(seen, true));
+            if order.len() != size || !order.iter().all(fresh) {
+                return Err(Error::usage(format!(
+                    "the order of the words does not have each of the {size} words once"
+                )));
+            }
+        }
+        Self::build(config, [size; 2], None, Some(words))
     }
 
     fn build(
         config: &ModelConfig,
         [vocabulary, source_vocabulary]: [usize; 2],
         classes: Option<&[usize]>,
-        counts: Option<Arc<[u64]>>,
+        words: Option<Words>,
     ) -> Result<Self> {
         if config.layers.is_empty() {
             return Err(Error::usage("the model has no layers").mend("add [[model.layers]] entries"));
@@ -187,7 +197,7 @@ impl Graph {
             params: Vec::new(),
             arena: 0,
             masks: [None, None],
-            counts,
+            words,
             sums: Vec::new(),
         };
         let (mut list, mut nodes) = (ParamList::default(), Vec::with_capacity(config.layers.len()));
@@ -289,7 +299,7 @@ impl Graph {
             }
         }
         let classes: Vec<usize> = self.outputs.iter().map(Output::classes).collect();
-        Self::build(&config, [self.vocabulary, self.source_vocabulary], Some(&classes), self.counts.clone())
+        Self::build(&config, [self.vocabulary, self.source_vocabulary], Some(&classes), self.words.clone())
     }
 
     /// The nodes that take the output of `node`.

@@ -1,6 +1,7 @@
-//! How a head parts the words by their frequency: ranks, clusters, and what they cost.
+//! How a head parts the words by their frequency and their use: ranks, clusters, and what they cost.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Nanoseconds that a logit, a multiplication of it, and a parameter cost in a step of so many rows: of the order that a core of a
 /// server has, which is what a parting needs.
@@ -12,7 +13,10 @@ const ROWS: f64 = 512.0;
 /// The share of a text that the words before each tail have, where the tails are chosen.
 const COVERED: [f64; 4] = [0.4, 0.75, 0.92, 0.98];
 
-/// How the words are parted, by rank: the most frequent word has rank 0.
+/// The most frequent words, which stand together by their use; of the others a text says too little.
+const FREQUENT: usize = 1 << 16;
+
+/// How the words are parted, by rank: the most frequent word has rank 0, unless words that are used alike stand together.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) enum Parting {
     /// Not at all.
@@ -40,7 +44,16 @@ impl TailShape {
     }
 }
 
-/// Words and their order by frequency.
+/// What is known of the words of a vocabulary, by which heads part them and draw noise.
+#[derive(Clone, Debug)]
+pub struct Words {
+    /// How often each comes.
+    pub counts: Arc<[u64]>,
+    /// All of them, those that are used alike together, as [`crate::text::alike::order`] puts them.
+    pub order: Option<Arc<[u32]>>,
+}
+
+/// Words and their ranks.
 #[derive(Clone, Debug)]
 pub(crate) struct Ranks {
     /// The word of each rank; empty where words stand in that order.
@@ -57,9 +70,31 @@ impl Ranks {
         }
         let mut words: Vec<u32> = (0..counts.len() as u32).collect();
         words.sort_by_key(|&word| std::cmp::Reverse(counts[word as usize]));
+        Self::of_words(words)
+    }
+
+    fn of_words(words: Vec<u32>) -> Self {
         let mut ranks = vec![0; words.len()];
         words.iter().enumerate().for_each(|(rank, &word)| ranks[word as usize] = rank as u32);
         Self { words, ranks }
+    }
+
+    /// The same, but that the frequent words of each of these ranges of ranks stand as they do in `order`, which has all words.
+    pub(crate) fn arranged(self, ranges: impl IntoIterator<Item = Range<usize>>, order: &[u32]) -> Self {
+        let mut places = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(place, &word)| places[word as usize] = place);
+        let mut words: Vec<u32> = (0..order.len()).map(|rank| self.word(rank) as u32).collect();
+        for range in ranges {
+            words[range.start.min(FREQUENT)..range.end.min(FREQUENT)]
+                .sort_unstable_by_key(|&word| places[word as usize]);
+        }
+        Self::of_words(words)
+    }
+
+    /// The share that each rank has of the text.
+    pub(super) fn masses(&self, counts: &[u64]) -> Vec<f64> {
+        let total = counts.iter().map(|&count| count as f64).sum::<f64>();
+        (0..counts.len()).map(|rank| counts[self.word(rank)] as f64 / total).collect()
     }
 
     /// The rank of a word.
@@ -73,10 +108,8 @@ impl Ranks {
     }
 }
 
-/// The parting of an adaptive softmax: the most frequent words, and tails of the others with fewer and fewer inputs, in as many
-/// clusters as cost a step the least.
-pub(super) fn adaptive(masses: &[f64], inputs: impl Fn(usize) -> usize) -> Parting {
-    let words = masses.len();
+/// Where the tails of an adaptive softmax begin by rank, and the last ends: where the words before have covered so much of the text.
+pub(super) fn covered(masses: &[f64]) -> Vec<usize> {
     let (mut bounds, mut sum) = (Vec::new(), 0.0);
     for (rank, mass) in masses.iter().enumerate() {
         // The first word stands in the first softmax in any case.
@@ -85,16 +118,8 @@ pub(super) fn adaptive(masses: &[f64], inputs: impl Fn(usize) -> usize) -> Parti
         }
         sum += mass;
     }
-    let frequent = bounds.first().copied().unwrap_or(words);
-    let ends = bounds.iter().skip(1).copied().chain([words]);
-    let tails = bounds.iter().zip(ends).enumerate().map(|(i, (&start, end))| {
-        let inputs = inputs(i);
-        TailShape {
-            starts: clusters(masses, start..end, cluster_step(masses, start..end, inputs)),
-            inputs: Some(inputs),
-        }
-    });
-    Parting::Clusters(frequent, tails.collect())
+    bounds.push(masses.len());
+    bounds
 }
 
 /// The sum of the square roots of shares at which a cluster of these words ends: that for which one cluster more, a column of the
@@ -170,17 +195,20 @@ mod tests {
     }
 
     #[test]
-    fn the_parting_of_an_adaptive_softmax_covers_the_words() {
+    fn the_tails_of_an_adaptive_softmax_cover_the_words() {
         for words in [1, 2, 3, 50, 10_000, 1_000_000] {
-            let Parting::Clusters(frequent, tails) = adaptive(&zipf(words), |i| 128 >> i) else { panic!("not parted") };
-            let mut end = frequent as u32;
-            for (i, tail) in tails.iter().enumerate() {
-                assert_eq!((tail.starts[0], tail.inputs), (end, Some(128 >> i)));
-                assert!(tail.starts.is_sorted_by(|a, b| a < b));
-                end = tail.starts[tail.clusters()];
-            }
-            assert_eq!(end as usize, words);
-            assert!(words < 10_000 || tails.len() == COVERED.len());
+            let bounds = covered(&zipf(words));
+            assert!(bounds.is_sorted_by(|a, b| a < b) && bounds[0] > 0, "{bounds:?}");
+            assert_eq!(bounds[bounds.len() - 1], words);
+            assert!(words < 10_000 || bounds.len() == COVERED.len() + 1);
         }
+    }
+
+    #[test]
+    fn words_that_are_used_alike_stand_together_within_their_range() {
+        let ranks = Ranks::new(&[5, 9, 5, 7, 1]).arranged([1..4, 4..5], &[4, 2, 3, 1, 0]);
+        assert_eq!([0, 1, 2, 3, 4].map(|rank| ranks.word(rank)), [1, 2, 3, 0, 4]);
+        assert_eq!([0, 1, 2, 3, 4].map(|word| ranks.of(word)), [3, 0, 1, 2, 4]);
+        assert_eq!(ranks.masses(&[5, 9, 5, 7, 1]), [9.0, 5.0, 7.0, 5.0, 1.0].map(|count| count / 27.0));
     }
 }

@@ -1,11 +1,12 @@
 //! Every head within a whole model against its meaning in f64: losses, and gradients by central differences.
 
 use super::{Estimate, Sampler};
-use crate::graph::{Graph, HeadConfig, HeadKind, ModelConfig, ParamSpec, Parting, Ranks, TailShape};
+use crate::graph::{Graph, HeadConfig, HeadKind, ModelConfig, ParamSpec, Parting, TailShape, Words};
 use crate::huffman::Huffman;
 use crate::network::{Batch, LossScale, Network, NetworkOptions};
 use crate::noise::Alias;
 use crate::random::{Key, Purpose};
+use crate::text::alike;
 use proptest::prelude::*;
 use std::sync::Arc;
 use unroll_kernels::Isa;
@@ -14,7 +15,7 @@ use unroll_kernels::isa::sets_under_test;
 use unroll_kernels::softmax::IGNORE;
 
 /// Each head, with options that make every part of it matter in a small vocabulary.
-const HEADS: [&str; 9] = [
+const HEADS: [&str; 13] = [
     "kind = 'sampled_softmax'\nsamples = 6",
     "kind = 'sampled_softmax'\nsamples = 40\nnoise = 'unigram'\npower = 0.5",
     "kind = 'nce'\nsamples = 7\nlog_partition = 1.5\nremove_hits = true",
@@ -24,6 +25,10 @@ const HEADS: [&str; 9] = [
     "kind = 'class_softmax'\nclasses = 4",
     "kind = 'class_softmax'",
     "kind = 'hierarchical_softmax'",
+    "kind = 'adaptive_softmax'\ncutoffs = [3, 6]\norder = 'context'",
+    "kind = 'adaptive_softmax'\norder = 'context'",
+    "kind = 'class_softmax'\nclasses = 4\norder = 'context'",
+    "kind = 'hierarchical_softmax'\norder = 'context'",
 ];
 
 /// A model of an embedding of `width` and the head.
@@ -36,7 +41,12 @@ fn graph(head: &str, words: usize, width: usize, tied: bool) -> Graph {
     let head: HeadConfig = toml::from_str(head).unwrap_or_default();
     // In no order, and one word that never came.
     let counts: Arc<[u64]> = (0..words as u64).map(|word| (word * 7 + 3) % 11 * 50).collect();
-    Graph::with_counts(&ModelConfig { head, ..config }, counts).unwrap_or_else(|error| panic!("{error}"))
+    let text: Vec<u32> = (0..200).map(|i| i * i % 31 % words as u32).collect();
+    let seen: Vec<u64> = counts.iter().map(|&count| count.max(1)).collect();
+    let tree = Huffman::new(&seen).unwrap_or_else(|error| panic!("{error}"));
+    let order = alike::order(&alike::Bigrams::count(words, &text), &tree).into();
+    Graph::with_words(&ModelConfig { head, ..config }, Words { counts, order: Some(order) })
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn options(isa: Isa, threads: usize, rows: usize) -> NetworkOptions {
@@ -154,7 +164,12 @@ impl Meaning<'_> {
 
     fn loss(&self, x: &[f64], target: u32, training: bool) -> f64 {
         let (counts, words) = (self.graph.frequencies(self.graph.classes()), self.graph.classes());
-        let ranks = Ranks::new(&counts);
+        let output = &self.graph.outputs()[0];
+        let bounds = match output.parting() {
+            Parting::Clusters(_, tails) => tails.iter().map(|tail| tail.starts[0] as usize).chain([words]).collect(),
+            Parting::Whole => vec![words],
+        };
+        let ranks = self.graph.ranks(output.head(), words, &bounds);
         let rank = ranks.of(target) as usize;
         match (self.graph.outputs()[0].parting(), self.graph.config().head.kind) {
             (Parting::Clusters(frequent, tails), _) => {
@@ -176,7 +191,11 @@ impl Meaning<'_> {
                     + choose(&self.cluster(&h, t, tail, words), within)
             }
             (_, HeadKind::HierarchicalSoftmax) => {
-                let tree = Huffman::new(&counts).unwrap_or_else(|error| panic!("{error}"));
+                let tree = match self.graph.order(output.head(), words) {
+                    Some(order) => Huffman::ordered(&counts, order),
+                    None => Huffman::new(&counts),
+                };
+                let tree = tree.unwrap_or_else(|error| panic!("{error}"));
                 let turn = |turn: crate::huffman::Turn| {
                     let score = self.score(x, turn.node as usize);
                     softplus(if turn.second { -score } else { score })

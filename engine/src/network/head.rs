@@ -61,7 +61,9 @@ impl Plan<'_> {
                 Head::Softmax(SoftmaxHead::new(dense, words, weights, room).shaped(shaping))
             }
             (_, Parting::Clusters(frequent, tails)) => {
-                let ranks = Ranks::new(&frequencies());
+                let starts = tails.iter().map(|tail| tail.starts[0] as usize);
+                let bounds: Vec<usize> = starts.chain([words]).collect();
+                let ranks = self.graph.ranks(head, output.classes(), &bounds);
                 let (width, columns) = (self.head_width(output), frequent + tails.len());
                 let first =
                     (columns > 1).then(|| softmax(Some(self.head_dense(logits, "", [width, columns])), columns));
@@ -83,7 +85,10 @@ impl Plan<'_> {
                 Head::Clusters(ClusterHead::new(first, *frequent, tails, ranks))
             }
             (HeadKind::HierarchicalSoftmax, _) => {
-                let tree = Huffman::new(&frequencies())?;
+                let tree = match self.graph.order(head, output.classes()) {
+                    Some(order) => Huffman::ordered(&frequencies(), order)?,
+                    None => Huffman::new(&frequencies())?,
+                };
                 Head::Tree(Box::new(TreeHead::new(self.word_params(output, 0, self.head_width(output)), tree)))
             }
             _ => {

@@ -2,6 +2,7 @@
 
 mod labelled;
 mod model;
+mod order;
 mod settings;
 mod texts;
 
@@ -10,16 +11,18 @@ pub use labelled::{
     sample_batches,
 };
 pub use model::{Speaker, load_weights};
+pub use order::{WORDS_ALIKE, learn_order, order_file, read_order};
 pub use settings::identity;
 pub use texts::{
     Cut, Reading, Texts, Tokens, WARM_UP, embedded_text, find_parts, find_speakers, make_absolute, window_length,
 };
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Loss};
+use crate::graph::{Graph, Loss, Words};
 use crate::text::Vocabulary;
 use crate::train::storage::{Storage, replace_file};
 use crate::train::{CONFIG, VOCABULARY};
@@ -34,13 +37,13 @@ pub fn config_file(config: &RunConfig) -> Result<String> {
     Ok(format!("# The configuration of this run, resolved by unroll {}.\n{text}", env!("CARGO_PKG_VERSION")))
 }
 
-/// The graph of a language model over a vocabulary, whose counts its head may need.
+/// The graph of a language model over a vocabulary, whose counts its head may need, as it may their order ([`learn_order`]).
 ///
 /// # Errors
-/// As [`Graph::with_counts`], and [`Error::Usage`] where it takes more than a text has.
-pub fn text_graph(config: &RunConfig, vocabulary: &Vocabulary) -> Result<Graph> {
+/// As [`Graph::with_words`], and [`Error::Usage`] where it takes more than a text has.
+pub fn text_graph(config: &RunConfig, vocabulary: &Vocabulary, order: Option<Arc<[u32]>>) -> Result<Graph> {
     let counts = vocabulary.iter().map(|(_, count)| count).collect();
-    let graph = Graph::with_counts(&config.model.graph(), counts)?;
+    let graph = Graph::with_words(&config.model.graph(), Words { counts, order })?;
     graph.require_text_alone()?;
     graph.require_one_sequence("the next token of a text is learned by")?;
     graph.require_one_output("the next token of a text is learned by")?;

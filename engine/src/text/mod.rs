@@ -24,6 +24,7 @@
 //! # Ok::<(), unroll::Error>(())
 //! ```
 
+pub mod alike;
 mod count;
 mod decoder;
 mod prepare;

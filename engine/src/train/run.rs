@@ -4,6 +4,7 @@
 //! RUN/
 //!   config.toml      the resolved configuration; written last of the first files: a folder that has it is a run
 //!   vocabulary       the tokens
+//!   words-alike      their order by their use, of a head that parts them by it
 //!   metrics.jsonl    one JSON object a report or evaluation; no times, so that a resumed run's equals an unbroken one's
 //!   samples.txt      the samples written while training
 //!   timing.jsonl     speed

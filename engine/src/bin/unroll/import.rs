@@ -12,7 +12,9 @@ use unroll::interop::{Mapping, WeightFile, read_vocabulary};
 use unroll::labels::TASK;
 use unroll::network::require_memory;
 use unroll::report::{Align, Out, Table, count, json_line};
-use unroll::run::{DECISION, config_file, labelled_graph, read_encoder, text_graph};
+use unroll::run::{
+    DECISION, WORDS_ALIKE, config_file, labelled_graph, order_file, read_encoder, read_order, text_graph,
+};
 use unroll::text::Vocabulary;
 use unroll::train::storage::{Disk, Storage};
 use unroll::train::{CONFIG, TensorRef, VOCABULARY};
@@ -146,8 +148,13 @@ impl Import {
         }
         (config.data.level, config.data.lower) = (options.level, options.lowercase);
         config.data.split_punctuation = options.punctuation;
-        let graph = text_graph(config, &vocabulary)?;
-        let files = vec![(VOCABULARY, vocabulary.to_file().into_bytes())];
+        let order = match like {
+            Some(like) => read_order(config, like, vocabulary.len())?,
+            None => None,
+        };
+        let mut files = vec![(VOCABULARY, vocabulary.to_file().into_bytes())];
+        files.extend(order.as_ref().map(|order| (WORDS_ALIKE, order_file(order).into_bytes())));
+        let graph = text_graph(config, &vocabulary, order)?;
         Ok(Meaning { graph, hash: vocabulary.hash(), files })
     }
 

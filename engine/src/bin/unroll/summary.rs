@@ -8,7 +8,7 @@ use unroll::config::RunConfig;
 use unroll::error::{Error, Result};
 use unroll::graph::{Graph, LayerConfig, SummaryRow};
 use unroll::report::{Out, json_line, summary};
-use unroll::run::{labelled_graph, read_encoder, text_graph};
+use unroll::run::{labelled_graph, read_encoder, read_order, text_graph};
 use unroll::text::{Level, Vocabulary};
 use unroll::train::{CONFIG, VOCABULARY};
 
@@ -76,7 +76,10 @@ impl Model {
         };
         let graph = match (&encoder, run) {
             (Some(encoder), _) => labelled_graph(&config, encoder)?,
-            (None, Some(run)) => text_graph(&config, &Vocabulary::read(run.join(VOCABULARY))?)?,
+            (None, Some(run)) => {
+                let vocabulary = Vocabulary::read(run.join(VOCABULARY))?;
+                text_graph(&config, &vocabulary, read_order(&config, run, vocabulary.len())?)?
+            }
             (None, None) => untrained(&config, vocab)?,
         };
         let title = match run {

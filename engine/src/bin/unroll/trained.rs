@@ -7,7 +7,7 @@ use clap::Args;
 use unroll::config::{Resolver, RunConfig};
 use unroll::error::{Error, Result};
 use unroll::graph::Graph;
-use unroll::run::{load_weights, text_graph};
+use unroll::run::{load_weights, read_order, text_graph};
 use unroll::text::{Tokenizer, Vocabulary};
 use unroll::train::storage::{Disk, Storage};
 use unroll::train::{CONFIG, VOCABULARY, Which, is_run};
@@ -125,7 +125,8 @@ impl Trained {
             return Err(Error::input(&folder, what).mend("use `unroll predict`"));
         }
         let tokenizer = Tokenizer::new(Vocabulary::read(folder.join(VOCABULARY))?);
-        let graph = text_graph(&config, tokenizer.vocabulary())?;
+        let order = read_order(&config, &folder, tokenizer.vocabulary().len())?;
+        let graph = text_graph(&config, tokenizer.vocabulary(), order)?;
         Ok(Trained { path, folder, config, tokenizer, graph })
     }
 

@@ -50,6 +50,20 @@ pub struct HeadConfig {
     /// class_softmax: how many classes; as many as cost least unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<usize>,
+    /// adaptive_softmax, class_softmax, hierarchical_softmax: which words stand together; frequency unless given, but context where
+    /// a language model begins to learn from a text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<WordOrder>,
+}
+
+/// Which words stand together in a head that parts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WordOrder {
+    /// Those that are as frequent.
+    Frequency,
+    /// Those that come after the same words: see [`crate::text::alike`].
+    Context,
 }
 
 /// A way to compute the cross-entropy.
@@ -68,8 +82,7 @@ pub enum HeadKind {
     /// A softmax over the most frequent words and clusters of the others, each a softmax over fewer inputs (Grave et al. 2017).
     /// Exact.
     AdaptiveSoftmax,
-    /// A softmax over classes of words of similar frequency, then one over the words of the class (Goodman 2001, Mikolov et al.
-    /// 2011). Exact.
+    /// A softmax over classes of words, then one over the words of the class (Goodman 2001, Mikolov et al. 2011). Exact.
     ClassSoftmax,
     /// A decision at each node of the Huffman tree over the counts (Morin and Bengio 2005, Mikolov et al. 2013). Exact.
     HierarchicalSoftmax,
@@ -86,7 +99,7 @@ impl HeadKind {
     }
 
     /// Whether a word's probability is a product of several, each over a part of what there is.
-    pub(crate) fn parts_words(self) -> bool {
+    pub fn parts_words(self) -> bool {
         matches!(self, Self::AdaptiveSoftmax | Self::ClassSoftmax | Self::HierarchicalSoftmax)
     }
 }
@@ -125,6 +138,7 @@ impl HeadConfig {
             ("cutoffs", !self.cutoffs.is_empty(), self.kind == AdaptiveSoftmax),
             ("reduction", self.reduction.is_some(), self.kind == AdaptiveSoftmax),
             ("classes", self.classes.is_some(), self.kind == ClassSoftmax),
+            ("order", self.order.is_some(), self.kind.parts_words()),
         ];
         given.into_iter().find(|&(_, given, fits)| given && !fits).map(|(key, ..)| key)
     }

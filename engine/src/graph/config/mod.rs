@@ -22,7 +22,7 @@ mod layers;
 mod output;
 mod words;
 
-pub use head::{HeadConfig, HeadKind, Noise};
+pub use head::{HeadConfig, HeadKind, Noise, WordOrder};
 pub use layers::{
     ActivationLayer, ActivationRegularization, Add, Bidirectional, Concatenate, Dense, Dropout, Embedding, Input,
     LayerNormalization, Masking, OneHot, Recurrent, RecurrentConfig, RepeatVector, Reshape, TimeDistributed,

@@ -16,14 +16,14 @@ use unroll::arena::Home;
 use unroll::config::{Origin, Origins, RunConfig, SampleState, TOKENS};
 use unroll::corpus::install_sigbus_handler;
 use unroll::error::{Error, Result};
-use unroll::graph::Graph;
+use unroll::graph::{Graph, WordOrder};
 use unroll::interop::{Mapping, WeightFile};
 use unroll::network::{Network, NetworkOptions, State, require_memory};
 use unroll::recipes;
 use unroll::report::{count, duration, visible};
 use unroll::run::{
-    Cut, Reading, Speaker, Texts, config_file, find_parts, find_speakers, identity, load_weights, make_absolute,
-    restore_vocabulary, rewrite_config, text_graph, window_length,
+    Cut, Reading, Speaker, Texts, WORDS_ALIKE, config_file, find_parts, find_speakers, identity, learn_order,
+    load_weights, make_absolute, order_file, read_order, restore_vocabulary, rewrite_config, text_graph, window_length,
 };
 use unroll::text::{Tokenizer, Vocabulary};
 use unroll::train::storage::{Disk, Paced, Storage};
@@ -141,14 +141,20 @@ impl Train {
         let columns = &config.data.columns;
         let reading = Reading { folder: &path, threads: self.threads()?, progress: None, cancel: Some(stop), columns };
         let texts = Texts::read(&config, reading, None)?;
-        let mut prepared = self.prepare(config, texts)?;
+        let head = config.model.head_mut();
+        if head.kind.parts_words() {
+            head.order.get_or_insert(WordOrder::Context);
+        }
+        let order = learn_order(&config, &texts)?;
+        let mut prepared = self.prepare(config, texts, order.clone())?;
         self.initial_weights(&mut prepared.network)?;
         make_absolute(&mut prepared.config.data)?;
-        let files = [
+        let mut files = vec![
             (VOCABULARY, prepared.texts.tokenizer.vocabulary().to_file().into_bytes()),
             (CONFIG, config_file(&prepared.config)?.into_bytes()),
         ];
-        let files = files.each_ref().map(|(name, contents)| (*name, contents.as_slice()));
+        files.extend(order.map(|order| (WORDS_ALIKE, order_file(&order).into_bytes())));
+        let files: Vec<_> = files.iter().map(|(name, contents)| (*name, contents.as_slice())).collect();
         let run = folder.begin(&files)?;
         self.train(&mut prepared, &run, storage, stop)
     }
@@ -182,7 +188,8 @@ impl Train {
             let reading = Reading { folder: path, threads, progress: None, cancel: Some(stop), columns };
             Texts::read(&config, reading, Some(known))?
         };
-        let mut prepared = self.prepare(config, texts)?;
+        let order = read_order(&config, path, texts.tokenizer.vocabulary().len())?;
+        let mut prepared = self.prepare(config, texts, order)?;
         make_absolute(&mut prepared.config.data)?;
         self.train(&mut prepared, &run, storage, stop)
     }
@@ -215,8 +222,8 @@ impl Train {
     }
 
     /// Everything that can be refused is refused here, before the run has a folder.
-    fn prepare(&self, mut config: RunConfig, texts: Texts) -> Result<Prepared> {
-        let graph = text_graph(&config, texts.tokenizer.vocabulary())?;
+    fn prepare(&self, mut config: RunConfig, texts: Texts, order: Option<Arc<[u32]>>) -> Result<Prepared> {
+        let graph = text_graph(&config, texts.tokenizer.vocabulary(), order)?;
         let (train, valid) = texts.batches(&config, &graph)?;
         if let Some(length) = window_length(&graph)? {
             config.train.steps = length;

@@ -1,0 +1,79 @@
+//! The order of a run's words by their use, where its head parts them by it: learned once from the text, then kept with the run.
+//!
+//! ```text
+//! RUN/words-alike      one line a word: its number in the vocabulary; words that are used alike stand together
+//! ```
+
+use super::Texts;
+use crate::config::RunConfig;
+use crate::corpus::Split;
+use crate::error::{At, Error, Result};
+use crate::graph::WordOrder;
+use crate::huffman::Huffman;
+use crate::text::alike::{self, Bigrams};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The file.
+pub const WORDS_ALIKE: &str = "words-alike";
+
+/// The most tokens of a text that are read for it.
+const MOST: u64 = 1 << 25;
+
+/// The order that the head of a language model over this text asks for, if it asks for one. What is held out at the end of the text
+/// is not looked at.
+///
+/// # Errors
+/// As [`crate::corpus::TokenSource::read`].
+pub fn learn_order(config: &RunConfig, texts: &Texts) -> Result<Option<Arc<[u32]>>> {
+    if config.model.head().order != Some(WordOrder::Context) {
+        return Ok(None);
+    }
+    let all = texts.train.len();
+    let trains = match config.split() {
+        Split::Tail(share) | Split::Streams(share) if texts.valid.is_none() => share.of_text(all)?,
+        _ => all,
+    };
+    let mut text = vec![0; trains.min(MOST) as usize];
+    texts.train.read(0, &mut text)?;
+    let vocabulary = texts.tokenizer.vocabulary();
+    let counts: Vec<u64> = vocabulary.iter().map(|(_, count)| count.max(1)).collect();
+    let bigrams = Bigrams::count(counts.len(), &text);
+    Ok(Some(alike::order(&bigrams, &Huffman::new(&counts)?).into()))
+}
+
+/// The order in a run of so many words, if its head asks for one.
+///
+/// # Errors
+/// [`Error::Input`] if the file is missing or has not each word once.
+pub fn read_order(config: &RunConfig, run: &Path, words: usize) -> Result<Option<Arc<[u32]>>> {
+    if config.model.head().order != Some(WordOrder::Context) {
+        return Ok(None);
+    }
+    let path = run.join(WORDS_ALIKE);
+    let text = std::fs::read_to_string(&path).map_err(|error| Error::read(&path, error))?;
+    let mut seen = vec![false; words];
+    let mut order = Vec::with_capacity(words);
+    for (i, line) in text.lines().enumerate() {
+        let word = line.parse::<u32>().ok();
+        let fresh =
+            word.and_then(|word| seen.get_mut(word as usize)).is_some_and(|seen| !std::mem::replace(seen, true));
+        let Some(word) = word.filter(|_| fresh) else {
+            let what = format!("`{line}` is not the number of one of the {words} words that has not stood here yet");
+            return Err(Error::input_at(&path, At::Line(i as u64 + 1), what));
+        };
+        order.push(word);
+    }
+    if order.len() != words {
+        return Err(Error::input(&path, format!("has {} of the {words} words", order.len())));
+    }
+    Ok(Some(order.into()))
+}
+
+/// What the file holds.
+pub fn order_file(order: &[u32]) -> String {
+    let mut text = String::with_capacity(6 * order.len());
+    order.iter().for_each(|word| _ = writeln!(text, "{word}")); // Writing to a string cannot fail.
+    text
+}
