@@ -60,12 +60,21 @@ def busy():
     return sum(int(field) for field in fields) / os.sysconf("SC_CLK_TCK")
 
 
-def run(command, attempts=3):
-    """The last line of the output of a command that had the machine to itself, which is JSON."""
+# Seconds after which a peer is given up: some have no kernel for a case on some processors, and take minutes a step.
+LIMIT = 150
+
+
+def run(command, attempts=3, limit=None):
+    """The last line of the output of a command that had the machine to itself, which is JSON; nothing after so many seconds."""
     for _ in range(attempts):
         before, start = busy(), time.monotonic()
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        result = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+        words = [str(word) for word in command]
+        try:
+            result = subprocess.run(words, capture_output=True, text=True, check=False, timeout=limit)
+        except subprocess.TimeoutExpired:
+            print(f"given up after {limit} s: {' '.join(words)}", file=sys.stderr, flush=True)
+            return None
         if result.returncode:
             raise SystemExit(f"{' '.join(map(str, command))}: {result.stderr}")
         found = json.loads(result.stdout.splitlines()[-1])
@@ -137,7 +146,7 @@ def peer(options, name, case, precision, *words):
     if not python.exists():
         return None
     say = ["--peer", name, "--precision", precision, "--seconds", options.seconds, *words]
-    return run([python, PEERS / "time_case.py", case, *say])
+    return run([python, PEERS / "time_case.py", case, *say], limit=LIMIT)
 
 
 def settings(options):
