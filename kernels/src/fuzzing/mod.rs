@@ -13,6 +13,7 @@ mod lstm;
 mod math;
 mod optimizer;
 mod rnn;
+mod skipgram;
 mod softmax;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,7 @@ use crate::check::{bits, close, wide};
 pub type Body = fn(&[u8]);
 
 /// Every target of this crate: its name, which is that of the operation, and its body.
-pub const TARGETS: [(&str, Body); 8] = [
+pub const TARGETS: [(&str, Body); 9] = [
     ("embedding", embedding),
     ("gemm", gemm),
     ("gru", gru),
@@ -32,6 +33,7 @@ pub const TARGETS: [(&str, Body); 8] = [
     ("math", math),
     ("optimizer", optimizer),
     ("rnn", rnn),
+    ("skipgram", skipgram),
     ("softmax", softmax),
 ];
 
@@ -76,6 +78,10 @@ body!(
 body!(
     /// One step of the simple recurrent cell.
     rnn
+);
+body!(
+    /// The products of word vectors, means of windows, and rows that are copied and added to.
+    skipgram
 );
 body!(
     /// Softmax, its logarithm and the cross-entropies.

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// A body with its probe.
 type Probed = fn(&[u8], Probe<'_>);
 
-const PROBED: [(&str, Probed); 8] = [
+const PROBED: [(&str, Probed); 9] = [
     ("embedding", embedding::run),
     ("gemm", gemm::run),
     ("gru", gru::run),
@@ -14,6 +14,7 @@ const PROBED: [(&str, Probed); 8] = [
     ("math", math::run),
     ("optimizer", optimizer::run),
     ("rnn", rnn::run),
+    ("skipgram", skipgram::run),
     ("softmax", softmax::run),
 ];
 
