@@ -242,6 +242,32 @@ fn benches_say_where_time_goes_and_plan_for_other_machines() {
 }
 
 #[test]
+fn the_making_of_a_vocabulary_is_timed_on_a_text() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    let bench = ["bench", "vocabulary", "--threads", "2", "--seconds", "0.01"];
+    let rate = &place.json(&[&bench[..], &["--corpus", "verses.txt", "--json"]].concat())[0];
+    assert_eq!((&rate["case"], &rate["threads"]), (&"vocabulary".into(), &2.into()));
+    assert_eq!((&rate["tokens"], &rate["vocabulary"]), (&3000.into(), &10.into()));
+    assert_eq!(rate["text_bytes"], place.read("verses.txt").len());
+    let of = |key: &str| rate[key].as_f64().unwrap();
+    assert!(
+        (of("megabytes_per_second") * of("step_s") * 1e6 - of("text_bytes")).abs() < 1e-3 * of("text_bytes"),
+        "{rate}"
+    );
+    let shown = place.ok(&[&bench[..], &["--corpus", "verses.txt"]].concat());
+    assert!(shown.starts_with("vocabulary: ") && shown.contains("10 different of 3,000 words"), "{shown}");
+    insta::assert_snapshot!(place.refused(&bench), @"2: error: --corpus: no text is named (name one, a sentence a line)");
+    assert!(
+        place
+            .refused(&[&bench[..], &["--corpus", "verses.txt", "--pin"]].concat())
+            .starts_with("2: error: vocabulary takes")
+    );
+    let other = place.refused(&["bench", "char256", "--corpus", "verses.txt"]);
+    assert!(other.contains("name cbow, skipgram or vocabulary"), "{other}");
+}
+
+#[test]
 fn a_vocabulary_is_counted_on_its_own_and_used_again() {
     let place = Place::new();
     place.file("verses.txt", verses());

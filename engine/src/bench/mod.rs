@@ -3,7 +3,7 @@
 //! A step here is everything that a training step does (forward, loss, backward, clipping, update), by the same function
 //! that training calls; tokens are drawn uniformly at random, fresh for each step. `models.rs` has the models of the cases, `cases.rs` how
 //! they are timed, `training.rs` a case in training, `machine.rs`
-//! the rates of the machine itself, `word_vectors.rs` the training of word vectors on a text, `products.rs` single matrix products, `plan.rs` a model of a step's time on more cores.
+//! the rates of the machine itself, `word_vectors.rs` the training of word vectors on a text, `vocabulary.rs` the making of its vocabulary, `products.rs` single matrix products, `plan.rs` a model of a step's time on more cores.
 
 mod cases;
 mod machine;
@@ -11,6 +11,7 @@ mod models;
 mod plan;
 mod products;
 mod training;
+mod vocabulary;
 mod word_vectors;
 
 pub use cases::{Case, CaseOptions, Outcome, OwnModel};
@@ -18,6 +19,7 @@ pub use machine::{KernelRate, Machine, MemoryRate};
 pub use plan::{Plan, PlanRates, Split};
 pub use products::{Shape, time_product};
 pub use training::{Stream, Training};
+pub use vocabulary::{VocabularyRate, time_vocabulary};
 pub use word_vectors::time_word_vectors;
 
 use std::time::{Duration, Instant};

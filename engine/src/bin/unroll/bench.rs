@@ -1,14 +1,16 @@
 //! `unroll bench`: the standard cases, and what this machine can do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
 use unroll::arena::Home;
-use unroll::bench::{Case, CaseOptions, Machine, Outcome, Shape, peak_memory, time_product, time_word_vectors};
+use unroll::bench::{
+    Case, CaseOptions, Machine, Outcome, Shape, peak_memory, time_product, time_vocabulary, time_word_vectors,
+};
 use unroll::error::{Error, Result};
-use unroll::report::{self, Align, Out, Table, json_line};
+use unroll::report::{self, Align, Out, Table, count, json_line};
 use unroll::vectors::train::Model;
 use unroll_kernels::Isa;
 use unroll_kernels::gemm::Precision;
@@ -28,7 +30,8 @@ use crate::scratch::Scratch;
     \nCases: char256, char512, word650, gru650 (language models), minchar (min-char-rnn), bilstm (a classifier),\n\
     ragged (the same on texts of very different lengths, words), nnlm32, nnlm256 (Bengio's model), gen512, gen650 (text, one token at a time), \n\
     zipf:WORDS:HEAD:RULE (a word model of 256 units with Zipf's words), gemm:MxKxN (one product),\n\
-    cbow, skipgram (word vectors: two passes over --corpus with word2vec's defaults, words read a second)."
+    cbow, skipgram (word vectors: two passes over --corpus with word2vec's defaults, words read a second),\n\
+    vocabulary (that of the words of --corpus, megabytes a second)."
 )]
 pub(crate) struct Bench {
     /// The case; without one: sets found, peak of multiply-adds, memory rate, and each product's share of the peak
@@ -51,7 +54,7 @@ pub(crate) struct Bench {
     /// Time steps in place of the case's own
     #[arg(long, value_name = "T")]
     steps: Option<usize>,
-    /// The text that cbow and skipgram train on, a sentence a line
+    /// The text that cbow and skipgram train on and vocabulary counts, a sentence a line
     #[arg(long, value_name = "FILE")]
     corpus: Option<PathBuf>,
     /// Print the losses of the first steps instead of timing [default count: 20]
@@ -94,8 +97,11 @@ impl Bench {
         if let Some(model) = self.case.as_ref().and_then(|case| case.parse::<Model>().ok()) {
             return self.word_vectors(model, &options);
         }
+        if self.case.as_deref() == Some("vocabulary") {
+            return self.vocabulary(&options);
+        }
         if self.corpus.is_some() {
-            return Err(Error::option("--corpus", "is for word vectors").mend("name the case cbow or skipgram"));
+            return Err(Error::option("--corpus", "is for cases on a text").mend("name cbow, skipgram or vocabulary"));
         }
         match &self.case {
             None if self.profile => Err(Error::option("--profile", "needs a case").mend("such as char256")),
@@ -155,15 +161,39 @@ impl Bench {
     }
 
     fn word_vectors(&self, model: Model, options: &CaseOptions) -> Result<()> {
-        let changed = [self.hidden, self.batch, self.steps].iter().any(Option::is_some);
-        if changed || self.losses.is_some() || self.profile || self.pin || self.precision != Precision::F32 {
-            return Err(Error::usage(format!("{model} takes --corpus, --threads and --json only")));
-        }
-        let Some(corpus) = &self.corpus else {
-            return Err(Error::option("--corpus", "no text is named").mend("name one, a sentence a line"));
-        };
+        let corpus = self.text(&format!("{model} takes --corpus, --threads and --json only"))?;
         let scratch = Scratch::make("bench")?;
         self.tell(&time_word_vectors(model, corpus, scratch.path(), options)?, &mut Out::stdout())
+    }
+
+    fn vocabulary(&self, options: &CaseOptions) -> Result<()> {
+        let corpus = self.text("vocabulary takes --corpus, --threads, --seconds and --json only")?;
+        let scratch = Scratch::make("bench")?;
+        let rate = time_vocabulary(corpus, scratch.path(), options)?;
+        let mut out = Out::stdout();
+        if self.json {
+            return out.line(&json_line(&rate)?);
+        }
+        out.line(&format!(
+            "{}: {:.0} MB/s, {:.0} words a second, {} threads, {} different of {} words, {:.0} MiB at most",
+            rate.case,
+            rate.megabytes_per_second,
+            rate.per_s,
+            rate.threads,
+            count(rate.vocabulary as u64),
+            count(rate.tokens),
+            rate.peak_mb,
+        ))
+    }
+
+    /// The text of a case that has one; `others` are all options that it takes.
+    fn text(&self, others: &str) -> Result<&Path> {
+        let changed = [self.hidden, self.batch, self.steps].iter().any(Option::is_some);
+        if changed || self.losses.is_some() || self.profile || self.pin || self.precision != Precision::F32 {
+            return Err(Error::usage(others));
+        }
+        let none = || Error::option("--corpus", "no text is named").mend("name one, a sentence a line");
+        self.corpus.as_deref().ok_or_else(none)
     }
 
     fn tell(&self, outcome: &Outcome, out: &mut Out<std::io::Stdout>) -> Result<()> {
