@@ -176,6 +176,38 @@ fn vectors_are_trained_and_do_not_depend_on_threads() {
 }
 
 #[test]
+fn the_full_softmax_and_windows_of_one_side_are_chosen_by_name() {
+    let place = Place::new();
+    // Who knows the word before knows the word; who knows the one behind it does not.
+    let line = |i: usize| (0..8).map(|j| format!("w{}", (i + j) % 9)).collect::<Vec<_>>().join(" ") + "\n";
+    place.file("text.txt", (0..600).map(line).collect::<String>());
+    let train = ["vectors", "train", "text.txt", "--size", "12", "--sample", "0", "--json"];
+    let softmax = ["--loss", "softmax"];
+    for model in ["cbow", "skipgram"] {
+        let run = |threads: &str, out: &str| {
+            let more = ["--model", model, "--context", "previous", "--window", "1", "--learning-rate", "0.1"];
+            let told = place.json(&[&train[..], &softmax, &more, &["--threads", threads, "--out", out]].concat());
+            let losses = told.iter().filter(|line| line["event"] == "epoch").map(|line| line["loss"].as_f64().unwrap());
+            (losses.collect::<Vec<_>>(), place.read(out))
+        };
+        let (losses, vectors) = run("1", "one.bin");
+        assert_eq!((&losses, vectors), (&run("3", "three.bin").0, place.read("three.bin")), "{model}");
+        assert!(losses[0] < 9f64.ln() && losses[4] < 0.5 * losses[0], "{model}: {losses:?}");
+    }
+    // A window that does not shrink is another one; of one word there is only one width.
+    let with = |window: &str, fixed: &[&str]| {
+        place.json(&[&train[..], &softmax, &["--epochs", "1", "--window", window, "--out", "v.bin"], fixed].concat());
+        place.read("v.bin")
+    };
+    assert_ne!(with("3", &["--fixed-window"]), with("3", &[]));
+    assert_eq!(with("1", &["--fixed-window"]), with("1", &[]));
+    let refused = |more: &[&str]| place.refused(&[&train[..], &["--out", "no.bin"], more].concat());
+    assert!(refused(&["--context", "next"]).starts_with("2: error: invalid value"));
+    assert!(refused(&["--loss", "hinge"]).contains("negative, hierarchical, softmax"));
+    assert!(!place.exists("no.bin"));
+}
+
+#[test]
 fn a_training_that_cannot_be_is_refused_before_it_begins() {
     let place = Place::new();
     place.file("text.txt", sentences());

@@ -5,8 +5,10 @@ use std::sync::atomic::AtomicU64;
 
 use unroll_kernels::skipgram::Window;
 
+use super::exact::Aim;
 use super::options::Model;
-use super::sampling::{NOISE, Sample, Sampler, TILES};
+use super::sampling::{NOISE, Sample, Sampler, TILES, Text, Words};
+use crate::huffman::Huffman;
 
 /// How many rows of inputs and of outputs, and how many logits; or where those of a group begin among those of a batch.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,6 +38,8 @@ pub(super) struct Group {
     pub(super) pairs: usize,
     /// The logits of these follow.
     pub(super) tiles: Vec<Tile>,
+    /// With the full softmax which inputs predict which words, input after input, in place of all these.
+    pub(super) aims: Vec<Aim>,
     /// W and t of each logit.
     pub(super) weights: Vec<f32>,
     pub(super) labels: Vec<f32>,
@@ -70,21 +74,23 @@ impl Group {
     }
 
     /// Draws what the group of the positions `range` trains on.
-    pub(super) fn draw(&mut self, model: Model, sampler: &Sampler, text: &super::Text, range: Range<u64>) {
+    pub(super) fn draw(&mut self, model: Model, sampler: &Sampler, text: &Text, range: Range<u64>) {
         sampler.draw(text, range, &mut self.sample);
         for list in [&mut self.weights, &mut self.labels] {
             list.clear();
         }
         self.targets.clear();
         self.tiles.clear();
+        self.aims.clear();
         (self.paired, self.pairs) = (0, 0);
         let Sample { words, windows, .. } = &self.sample;
         let inputs = if model == Model::Cbow { windows.len() } else { words.len() };
         self.predictions = windows.iter().map(|window| predictions(model, window)).sum();
         if self.predictions > 0 {
-            match sampler.tree() {
-                None => self.aim_at_words(model, sampler.share()),
-                Some(_) => self.aim_at_nodes(model, sampler),
+            match sampler.predicted_by() {
+                Words::Noise(_) => self.aim_at_words(model, sampler.share()),
+                Words::Tree(tree) => self.aim_at_nodes(model, tree),
+                Words::All(places) => self.aim_at_all(model, places),
             }
         } else {
             self.sample.words.clear();
@@ -134,8 +140,7 @@ impl Group {
     }
 
     /// Each word's path with the inputs of its window.
-    fn aim_at_nodes(&mut self, model: Model, sampler: &Sampler) {
-        let Some(tree) = sampler.tree() else { return };
+    fn aim_at_nodes(&mut self, model: Model, tree: &Huffman) {
         let Sample { words, own, windows, .. } = &self.sample;
         for (i, (&word, window)) in words[own.clone()].iter().zip(windows).enumerate() {
             if window.count() == 0 {
@@ -156,6 +161,20 @@ impl Group {
             }
             self.tiles.push(Tile { inputs, outputs });
         }
+    }
+
+    /// Each word with the inputs of its window, or with their mean.
+    fn aim_at_all(&mut self, model: Model, places: &[u32]) {
+        let Sample { words, own, windows, .. } = &self.sample;
+        for (i, (&word, window)) in words[own.clone()].iter().zip(windows).enumerate() {
+            let aim = |input: usize| Aim { input: input as u32, word: places[word as usize] };
+            match model {
+                Model::SkipGram => self.aims.extend(window.inputs().map(aim)),
+                Model::Cbow if window.count() > 0 => self.aims.push(aim(i)),
+                Model::Cbow => {}
+            }
+        }
+        self.aims.sort_unstable();
     }
 }
 

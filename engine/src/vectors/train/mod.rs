@@ -11,7 +11,12 @@
 //! ```
 //!
 //! With the hierarchical softmax L is instead the sum over the nodes of the word's path in [Huffman's tree](crate::huffman),
-//! -ln sigmoid(v_n . u_node) where it goes on to the first child and -ln sigmoid(-v_n . u_node) to the second.
+//! -ln sigmoid(v_n . u_node) where it goes on to the first child and -ln sigmoid(-v_n . u_node) to the second. With the full
+//! softmax it is -ln of the word's share of e^(v_n . u_k) over all words k, the first of Mikolov's formulations, of which the two
+//! others are cheap stand-ins: its products grow with the vocabulary (`exact.rs`), and threads share them by words, not columns.
+//!
+//! Neighbours may be those before a word alone ([`Context`]): with a window of one word and the full softmax that is Rong's
+//! one-word context, a model of bigrams of rank D.
 //!
 //! A step subtracts the learning rate times the gradient; to each v_n of a mean word2vec adds the gradient of h, not its share, and
 //! so does this. The rate falls in a straight line with the words read, to 1/10,000 of what it was.
@@ -39,14 +44,16 @@
 //!
 //! Source: T. Mikolov et al., "Efficient Estimation of Word Representations in Vector Space" and "Distributed Representations of
 //! Words and Phrases and their Compositionality", 2013; S. Ji, N. Satish, S. Li and P. Dubey, "Parallelizing Word2Vec in
-//! Shared and Distributed Memory", 2016.
+//! Shared and Distributed Memory", 2016; X. Rong, "word2vec Parameter Learning Explained", 2014.
 
+mod batch;
+mod exact;
 mod group;
 mod options;
 mod part;
 mod sampling;
 
-pub use options::{Loss, Model, TrainOptions};
+pub use options::{Context, Loss, Model, TrainOptions};
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -54,14 +61,16 @@ use std::sync::{Mutex, PoisonError};
 use unroll_kernels::mat::padded;
 use unroll_kernels::{Buffer, Mat, MatMut};
 
-use self::group::{Group, Sizes};
+use self::batch::{Batch, range};
+use self::exact::Exact;
+use self::group::Group;
 use self::part::{Part, blocks};
-use self::sampling::{GROUP, Sampler, Text};
+use self::sampling::{GROUP, Sampler, Words};
 use super::{Fault, WordVectors};
 use crate::corpus::TokenSource;
 use crate::error::{Error, Result};
 use crate::exec::{Crew, Work};
-use crate::huffman::Huffman;
+use crate::heads::LOGITS;
 use crate::random::{Key, Purpose};
 use crate::text::Vocabulary;
 
@@ -99,6 +108,8 @@ pub struct Trainer<'a> {
     sampler: Sampler,
     crew: Crew,
     parts: Vec<Part>,
+    /// The output vectors where words are predicted by a softmax over all of them; one part has the whole inputs then.
+    exact: Option<Exact>,
     /// The logits of all groups, block of columns after block of columns.
     logits: Vec<f32>,
     /// The batch that is trained on, and the one after it, which is drawn meanwhile.
@@ -110,55 +121,6 @@ pub struct Trainer<'a> {
     /// This pass's loss and predictions so far.
     tally: (f64, u64),
     losses: Vec<f64>,
-}
-
-/// Some groups of neighbouring words.
-struct Batch {
-    /// Tokens of the text before it.
-    at: u64,
-    text: Text,
-    groups: Vec<Group>,
-    /// Whether the groups are drawn.
-    drawn: bool,
-}
-
-impl Batch {
-    fn new(groups: usize) -> Self {
-        let text = Text { first: 0, tokens: Vec::new(), epoch: 0 };
-        Self { at: 0, text, groups: (0..groups).map(|_| Group::default()).collect(), drawn: false }
-    }
-
-    /// Reads its words, and some before and after them.
-    fn read(&mut self, place: (u64, u64), margin: u64, tokens: &dyn TokenSource) -> Result<()> {
-        (self.text.epoch, self.at) = place;
-        let first = self.at.saturating_sub(margin);
-        let end = (self.at + (self.groups.len() * GROUP) as u64 + margin).min(tokens.len());
-        self.text.first = first;
-        self.text.tokens.resize((end - first) as usize, 0);
-        self.drawn = false;
-        tokens.read(first, &mut self.text.tokens)
-    }
-
-    /// The place behind it: pass and tokens before.
-    fn end(&self, len: u64) -> (u64, u64) {
-        match self.at + (self.groups.len() * GROUP) as u64 {
-            end if end < len => (self.text.epoch, end),
-            _ => (self.text.epoch + 1, 0),
-        }
-    }
-
-    /// Lays the groups one behind the other; returns the sizes of all.
-    fn lay_out(&mut self) -> Sizes {
-        let mut sum = Sizes::default();
-        for group in &mut self.groups {
-            group.first = sum;
-            sum.inputs += group.sizes.inputs;
-            sum.outputs += group.sizes.outputs;
-            // Whole cache lines.
-            sum.logits += group.sizes.logits.next_multiple_of(16);
-        }
-        sum
-    }
 }
 
 /// The most pieces that work is handed out in.
@@ -189,8 +151,13 @@ impl<'a> Trainer<'a> {
             .map_err(|error| Error::run(format!("cannot start {} threads: {error}", options.threads)))?;
         let TrainOptions { isa, model, size, batch, .. } = options;
         let blocks = blocks(size);
-        let count = crew.team().size().min(blocks).min(PIECES);
-        let rows = [vocabulary.len(), sampler.tree().map_or(vocabulary.len(), Huffman::nodes)];
+        let threads = crew.team().size();
+        let (count, outputs, exact) = match sampler.predicted_by() {
+            Words::Noise(_) => (threads.min(blocks).min(PIECES), vocabulary.len(), None),
+            Words::Tree(tree) => (threads.min(blocks).min(PIECES), tree.nodes(), None),
+            Words::All(_) => (1, 0, Some(Exact::zeros(isa, threads, [size, sampler.words()], LOGITS))),
+        };
+        let rows = [vocabulary.len(), outputs];
         let part = |p: usize| {
             let mut part = Part::zeros(isa, model, size, blocks * p / count..blocks * (p + 1) / count, rows);
             part.randomize(Key::new(options.seed, Purpose::Init), size);
@@ -206,6 +173,7 @@ impl<'a> Trainer<'a> {
             sampler,
             crew,
             parts,
+            exact,
             logits: Vec::new(),
             now,
             next: Batch::new(groups),
@@ -279,7 +247,9 @@ impl<'a> Trainer<'a> {
         self.tally.0 += loss;
         self.tally.1 += sum(|group| group.predictions);
         self.read += sum(Group::read);
-        self.products += 3 * sum(|group| group.sizes.logits as u64) * self.options.size as u64;
+        let words = self.exact.as_ref().map_or(0, Exact::words) as u64;
+        let logits = sum(|group| group.sizes.logits as u64) + words * sum(|group| group.sizes.inputs as u64);
+        self.products += 3 * logits * self.options.size as u64;
         if end.0 > self.now.text.epoch {
             self.losses.push(self.tally.0 / self.tally.1.max(1) as f64);
             self.tally = (0.0, 0);
@@ -301,7 +271,7 @@ impl<'a> Trainer<'a> {
 
     /// Trains on the batch and draws the next; returns the loss.
     fn train(&mut self, scale: f32) -> f64 {
-        let Self { crew, parts, logits, now, next, sampler, options, tokens, .. } = self;
+        let Self { crew, parts, exact, logits, now, next, sampler, options, tokens, .. } = self;
         let sizes = now.lay_out();
         let all = blocks(options.size);
         logits.resize(logits.len().max(all * sizes.logits), 0.0);
@@ -340,6 +310,11 @@ impl<'a> Trainer<'a> {
                 draw(early);
             });
         }
+        let exact_loss = match exact {
+            Some(exact) => exact.train(&crew.team(), groups, parts[0].all_inputs(sizes), scale),
+            None => 0.0,
+        };
+        let exact = exact.as_ref();
         let logits = Mat::dense(&logits[..all * sizes.logits], all, sizes.logits);
         let count = parts.len();
         let mut each = parts.iter_mut();
@@ -347,13 +322,17 @@ impl<'a> Trainer<'a> {
         crew.team().run(work, |member| {
             for (p, share) in shares.iter().enumerate().skip(member.rank()).step_by(member.size()) {
                 if let Some(part) = take(share) {
-                    part.change(groups, logits, scale, |i| i % count == p);
+                    match exact {
+                        Some(exact) => part.change_inputs(groups, exact),
+                        None => part.change(groups, logits, scale, |i| i % count == p),
+                    }
                 }
             }
             draw(late);
         });
         next.drawn = more;
-        groups.iter().map(|group| f64::from_bits(group.loss.load(Ordering::Relaxed))).sum()
+        let losses = groups.iter().map(|group| f64::from_bits(group.loss.load(Ordering::Relaxed)));
+        exact_loss + losses.sum::<f64>()
     }
 
     /// The vectors as they are.
@@ -380,12 +359,6 @@ impl<'a> Trainer<'a> {
             })?;
         Ok(Trained { vectors, losses })
     }
-}
-
-/// The positions of group `i` of a batch.
-fn range(at: u64, i: usize, len: u64) -> std::ops::Range<u64> {
-    let first = at + (i * GROUP) as u64;
-    first.min(len)..(first + GROUP as u64).min(len)
 }
 
 /// Trains until all passes are done, telling `watch` now and then how far it is.

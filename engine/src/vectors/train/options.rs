@@ -23,6 +23,17 @@ pub enum Loss {
     Negative,
     /// A word's probability is that of its path through Huffman's tree (hierarchical softmax).
     Hierarchical,
+    /// A word's probability is its share of the softmax over all words (full softmax).
+    Softmax,
+}
+
+/// Which words are a word's neighbours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Context {
+    /// Those before it and those after it.
+    Both,
+    /// Those before it alone: with a window of one word a model of bigrams.
+    Previous,
 }
 
 impl FromStr for Model {
@@ -44,7 +55,21 @@ impl FromStr for Loss {
         match name {
             "negative" => Ok(Self::Negative),
             "hierarchical" => Ok(Self::Hierarchical),
-            _ => Err(Error::option("--loss", format!("`{name}` is not known")).mend("choose negative or hierarchical")),
+            "softmax" => Ok(Self::Softmax),
+            _ => Err(Error::option("--loss", format!("`{name}` is not known"))
+                .mend("choose negative, hierarchical or softmax")),
+        }
+    }
+}
+
+impl FromStr for Context {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "both" => Ok(Self::Both),
+            "previous" => Ok(Self::Previous),
+            _ => Err(Error::option("--context", format!("`{name}` is not known")).mend("choose both or previous")),
         }
     }
 }
@@ -67,8 +92,12 @@ pub struct TrainOptions {
     pub loss: Loss,
     /// D, the elements of a vector.
     pub size: usize,
-    /// The most neighbours on each side; a word has from one to so many, drawn anew each time.
+    /// The most neighbours on a side.
     pub window: usize,
+    /// On which sides.
+    pub context: Context,
+    /// Whether a word has from one to so many on a side, drawn anew each time, and not as many as its sentence has.
+    pub shrink_windows: bool,
     /// Noise words that a pair counts against, of [`Loss::Negative`].
     pub negative: usize,
     /// Words of a larger share of the text than this are left out now and then; 0 leaves none out.
@@ -97,6 +126,8 @@ impl Default for TrainOptions {
             loss: Loss::Negative,
             size: 100,
             window: 5,
+            context: Context::Both,
+            shrink_windows: true,
             negative: 5,
             sample: 1e-3,
             min_count: 5,

@@ -10,6 +10,7 @@ use unroll_kernels::mat::padded;
 use unroll_kernels::skipgram::{self, Gather, Gradients, Means, Room, RowGradients, Slopes, Spread};
 use unroll_kernels::{Buffer, Isa, Mat, MatMut};
 
+use super::exact::Exact;
 use super::group::{Group, Sizes};
 use super::options::Model;
 use crate::random::Key;
@@ -155,6 +156,11 @@ impl Part {
         }
     }
 
+    /// X, or H, of all groups of the batch, by what [`Self::logits`] has kept.
+    pub(super) fn all_inputs(&self, sizes: Sizes) -> Mat<'_> {
+        rows(&self.kept[0], 0, sizes.inputs, self.width)
+    }
+
     fn inputs(&self, group: &Group) -> Mat<'_> {
         rows(&self.kept[0], group.first.inputs, group.sizes.inputs, self.width)
     }
@@ -273,9 +279,27 @@ impl Part {
         }
         let others = rows(dy, paired, targets.len() - paired, cols);
         skipgram::add_rows(isa, others, &targets[paired..], tables[1].mat_mut());
-        let (errors, n) = (rows(dh, 0, means, cols), group.words().len());
-        sums.reserve((n + 1) * padded(cols));
-        let (sums, table) = (rows_mut(sums, 0, n + 1, cols), tables[0].mat_mut());
-        skipgram::spread(isa, Spread { errors, windows: group.windows(), rows: group.words(), sums, table });
+        spread(isa, group, rows(dh, 0, means, cols), sums, &mut tables[0]);
     }
+
+    /// Adds the gradients that the full softmax has kept to the inputs' vectors.
+    pub(super) fn change_inputs(&mut self, groups: &[Group], exact: &Exact) {
+        let Self { isa, model, tables: [table, _], sums, width, .. } = self;
+        for group in groups {
+            let first = group.first.inputs;
+            let errors = exact.errors(first..first + group.sizes.inputs, *width);
+            match model {
+                Model::SkipGram => skipgram::add_rows(*isa, errors, group.words(), table.mat_mut()),
+                Model::Cbow => spread(*isa, group, errors, sums, table),
+            }
+        }
+    }
+}
+
+/// Adds the gradients of a group's means to the vectors of all words of their windows.
+fn spread(isa: Isa, group: &Group, errors: Mat<'_>, sums: &mut Buffer, table: &mut Table) {
+    let (n, cols) = (group.words().len(), errors.cols());
+    sums.reserve((n + 1) * padded(cols));
+    let (sums, table) = (rows_mut(sums, 0, n + 1, cols), table.mat_mut());
+    skipgram::spread(isa, Spread { errors, windows: group.windows(), rows: group.words(), sums, table });
 }

@@ -5,7 +5,7 @@
 
 use unroll_kernels::skipgram::Window;
 
-use super::options::{Loss, TrainOptions};
+use super::options::{Context, Loss, TrainOptions};
 use crate::error::{Error, Result};
 use crate::huffman::Huffman;
 use crate::noise::Alias;
@@ -36,6 +36,8 @@ pub(super) struct Sampler {
     eos: Option<u32>,
     words: Words,
     window: usize,
+    context: Context,
+    shrinks: bool,
     /// How much an input counts against each noise word of its tile, for each word that it is compared with.
     share: f32,
     key: Key,
@@ -44,9 +46,13 @@ pub(super) struct Sampler {
 }
 
 /// What words are predicted by.
-enum Words {
+pub(super) enum Words {
+    /// Words that they are told from.
     Noise(Alias),
+    /// A tree whose leaves they are.
     Tree(Huffman),
+    /// A softmax over all that have a vector: (V) the place of each among these.
+    All(Vec<u32>),
 }
 
 /// A batch's part of the text, with what stands around it.
@@ -111,16 +117,29 @@ impl Sampler {
             Loss::Negative => most + options.negative as f64 * noisiest,
             // Every path begins at the root.
             Loss::Hierarchical => 1.0,
+            // A word's gradients: once where it is predicted, and by its probability, which is its share, wherever one is.
+            Loss::Softmax => 2.0 * most,
+        };
+        let places = || {
+            let each = keep.iter().scan(0, |next, &keep| {
+                let place = *next;
+                *next += u32::from(keep > 0);
+                Some(place)
+            });
+            each.collect()
         };
         Ok(Self {
             heaviest: heaviest * kept / total as f64,
-            keep,
             eos: vocabulary.eos(),
             words: match options.loss {
                 Loss::Negative => Words::Noise(noise),
                 Loss::Hierarchical => Words::Tree(Huffman::new(&counts)?),
+                Loss::Softmax => Words::All(places()),
             },
+            keep,
             window: options.window,
+            context: options.context,
+            shrinks: options.shrink_windows,
             share: options.negative as f32 / NOISE as f32,
             key: Key::new(options.seed, Purpose::Vectors),
         })
@@ -145,12 +164,9 @@ impl Sampler {
         (MOST / (rate * (self.window + 1) as f64 * self.heaviest)) as usize
     }
 
-    /// The tree, where words are its leaves.
-    pub(super) fn tree(&self) -> Option<&Huffman> {
-        match &self.words {
-            Words::Tree(tree) => Some(tree),
-            Words::Noise(_) => None,
-        }
+    /// What words are predicted by.
+    pub(super) fn predicted_by(&self) -> &Words {
+        &self.words
     }
 
     /// Words around a group that are looked at.
@@ -201,7 +217,8 @@ impl Sampler {
         if sentences.last().is_some_and(|sentence| sentence.1 == usize::MAX) {
             let last = text.first + text.tokens.len() as u64;
             let after = (range.end..last).map(|p| (p, at(p))).take_while(|&(_, word)| !ends(word));
-            words.extend(after.filter(|&(p, word)| self.keeps(key, p, word)).map(|(_, word)| word).take(self.window));
+            let window = if self.context == Context::Both { self.window } else { 0 };
+            words.extend(after.filter(|&(p, word)| self.keeps(key, p, word)).map(|(_, word)| word).take(window));
             close(sentences, words.len());
         }
         windows.clear();
@@ -210,8 +227,10 @@ impl Sampler {
             let draws = widths.words_at(range.start / 4 + block as u64);
             for (&(first, end), draw) in sentences.iter().zip(draws) {
                 let own = own.start + windows.len();
-                let width = 1 + ((u64::from(draw) * self.window as u64) >> 32) as usize;
-                let window = [first.max(own.saturating_sub(width)), own, own + 1, end.min(own + 1 + width)];
+                let drawn = 1 + ((u64::from(draw) * self.window as u64) >> 32) as usize;
+                let width = if self.shrinks { drawn } else { self.window };
+                let end = if self.context == Context::Both { end.min(own + 1 + width) } else { own + 1 };
+                let window = [first.max(own.saturating_sub(width)), own, own + 1, end];
                 let [first, own, after, end] = window.map(|i| i as u32);
                 windows.push(Window { first, own, after, end });
             }

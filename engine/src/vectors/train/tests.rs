@@ -2,7 +2,7 @@ use std::sync::atomic::AtomicBool;
 
 use unroll_kernels::Isa;
 
-use super::sampling::Sample;
+use super::sampling::{GROUP, Sample, Text};
 use super::*;
 use crate::corpus::MemoryTokens;
 use crate::text::{Level, TextOptions, Tokenizer};
@@ -40,11 +40,13 @@ fn bits(trained: &Trained) -> Vec<u32> {
     rows.map(|x| x.to_bits()).chain(trained.losses.iter().map(|x| (*x as f32).to_bits())).collect()
 }
 
-const KINDS: [(Model, Loss); 4] = [
+const KINDS: [(Model, Loss); 6] = [
     (Model::SkipGram, Loss::Negative),
     (Model::Cbow, Loss::Negative),
     (Model::SkipGram, Loss::Hierarchical),
     (Model::Cbow, Loss::Hierarchical),
+    (Model::SkipGram, Loss::Softmax),
+    (Model::Cbow, Loss::Softmax),
 ];
 
 #[test]
@@ -178,4 +180,83 @@ fn windows_hold_the_kept_neighbours_of_the_same_sentence() {
         });
         assert!(matches, "neighbours of word {i}");
     }
+}
+
+/// Each word of the text with the neighbours that predict it, in the order of the text.
+fn windows((tokenizer, memory): &(Tokenizer, MemoryTokens), options: &TrainOptions) -> Vec<(Vec<u32>, u32)> {
+    let sampler = Sampler::new(tokenizer.vocabulary(), options).unwrap();
+    let text = Text { first: 0, tokens: memory.tokens().to_vec(), epoch: 3 };
+    let (mut all, count) = (Vec::new(), text.tokens.len() as u64);
+    for first in (0..count).step_by(GROUP) {
+        let mut sample = Sample::default();
+        sampler.draw(&text, first..(first + GROUP as u64).min(count), &mut sample);
+        let own = &sample.words[sample.own.clone()];
+        for (&word, window) in own.iter().zip(&sample.windows) {
+            all.push((window.inputs().map(|n| sample.words[n]).collect(), word));
+        }
+    }
+    all
+}
+
+/// The same by plain loops: all neighbours up to so many words before and behind.
+fn neighbours((tokenizer, memory): &(Tokenizer, MemoryTokens), before: usize, behind: usize) -> Vec<(Vec<u32>, u32)> {
+    let eos = tokenizer.vocabulary().eos().unwrap();
+    let mut all = Vec::new();
+    for sentence in memory.tokens().split(|&token| token == eos) {
+        for (i, &word) in sentence.iter().enumerate() {
+            let mut near = sentence[i.saturating_sub(before)..i].to_vec();
+            near.extend(&sentence[i + 1..sentence.len().min(i + 1 + behind)]);
+            all.push((near, word));
+        }
+    }
+    all
+}
+
+#[test]
+fn the_context_of_one_word_is_the_word_before_it() {
+    let text = tokens(&topics(60));
+    let options = TrainOptions { window: 1, context: Context::Previous, ..small(Model::Cbow) };
+    let found = windows(&text, &options);
+    assert_eq!(found, neighbours(&text, 1, 0));
+    let begins = found.iter().filter(|(near, _)| near.is_empty()).count();
+    assert_eq!(begins, 60, "the first word of a sentence has no context");
+    // Both models then learn from the same pairs, and from as many predictions.
+    let losses = [Model::Cbow, Model::SkipGram].map(|model| {
+        let options = TrainOptions { loss: Loss::Softmax, epochs: 1, model, ..options.clone() };
+        run(&text, options).losses[0]
+    });
+    assert!((losses[0] - losses[1]).abs() < 1e-4, "{losses:?}");
+}
+
+#[test]
+fn windows_that_do_not_shrink_have_all_neighbours() {
+    let text = tokens(&topics(60));
+    for (context, behind) in [(Context::Both, 3), (Context::Previous, 0)] {
+        let options = TrainOptions { window: 3, context, shrink_windows: false, ..small(Model::Cbow) };
+        assert_eq!(windows(&text, &options), neighbours(&text, 3, behind), "{context:?}");
+        let drawn = windows(&text, &TrainOptions { shrink_windows: true, ..options });
+        let of = |wide: usize| neighbours(&text, wide, wide.min(behind));
+        let wide = [of(1), of(2), of(3)];
+        assert!((0..drawn.len()).all(|i| wide.iter().any(|wide| wide[i] == drawn[i])));
+        assert!(wide.iter().all(|wide| *wide != drawn));
+    }
+}
+
+/// Words that follow each other in a circle: the one before tells the next for certain.
+#[test]
+fn a_model_of_bigrams_learns_a_circle_of_words() {
+    let words: Vec<String> = (0..12).map(|i| format!("w{i}")).collect();
+    let text = tokens(&(words.join(" ") + " ").repeat(300));
+    let options = TrainOptions {
+        window: 1,
+        context: Context::Previous,
+        loss: Loss::Softmax,
+        learning_rate: 0.5,
+        epochs: 15,
+        batch: 64,
+        ..small(Model::Cbow)
+    };
+    let losses = run(&text, options).losses;
+    assert!(losses[0] < 12f64.ln() + 0.1, "{losses:?}");
+    assert!(losses[14] < 0.05, "{losses:?}");
 }

@@ -14,7 +14,7 @@ use unroll::run::{Reading, Texts};
 use unroll::text::Level;
 use unroll::vectors::WordVectors;
 use unroll::vectors::formats::{Format, write};
-use unroll::vectors::train::{self, Loss, Model, TrainOptions, Trainer};
+use unroll::vectors::train::{self, Context, Loss, Model, TrainOptions, Trainer};
 
 use super::format_parser;
 use crate::interrupt;
@@ -31,7 +31,8 @@ const EVERY: Duration = Duration::from_secs(15);
 #[command(after_help = "Examples:\n  \
     unroll vectors train books.txt --out books.bin\n  \
     unroll vectors train books.txt --model skipgram --size 300 --epochs 10 --out books.safetensors\n  \
-    zcat huge.gz | unroll vectors train - --min-count 20 --out huge.bin\n\
+    zcat huge.gz | unroll vectors train - --min-count 20 --out huge.bin\n  \
+    unroll vectors train small.txt --loss softmax --context previous --window 1 --out bigrams.bin\n\
     Ctrl-C ends the training early and writes the vectors as they are.")]
 pub(crate) struct Train {
     /// The text: files, folders, gzip, - for standard input, or a token file of words
@@ -46,15 +47,21 @@ pub(crate) struct Train {
     /// cbow predicts a word from the mean of its neighbours, skipgram from each of them
     #[arg(long, default_value = "cbow", value_parser = ["cbow", "skipgram"])]
     model: String,
-    /// negative tells words from noise, hierarchical goes through Huffman's tree
-    #[arg(long, default_value = "negative", value_parser = ["negative", "hierarchical"])]
+    /// negative tells words from noise, hierarchical goes through Huffman's tree, softmax is exact over all words: time grows with them
+    #[arg(long, default_value = "negative", value_parser = ["negative", "hierarchical", "softmax"])]
     loss: String,
     /// Elements of a vector
     #[arg(long, visible_alias = "dim", default_value_t = 100, value_name = "N")]
     size: usize,
-    /// Neighbours on each side: from one to so many, drawn anew for each word
+    /// Neighbours on a side: from one to so many, drawn anew for each word
     #[arg(long, default_value_t = 5, value_name = "N")]
     window: usize,
+    /// Which neighbours: on both sides, or the previous words alone; with --window 1 a word predicts the next, a model of bigrams
+    #[arg(long, default_value = "both", value_parser = ["both", "previous"])]
+    context: String,
+    /// Each word has --window neighbours on a side, as far as its sentence goes (gensim's shrink_windows=False)
+    #[arg(long)]
+    fixed_window: bool,
     /// Words of noise that a prediction counts against, of --loss negative
     #[arg(long, default_value_t = 5, value_name = "N")]
     negative: usize,
@@ -138,6 +145,8 @@ impl Train {
             loss: self.loss.parse::<Loss>()?,
             size: self.size,
             window: self.window,
+            context: self.context.parse::<Context>()?,
+            shrink_windows: !self.fixed_window,
             negative: self.negative,
             sample: self.sample,
             min_count: self.min_count,
