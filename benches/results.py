@@ -61,7 +61,7 @@ def busy():
 
 
 # Seconds after which a peer is given up: some have no kernel for a case on some processors, and take minutes a step.
-LIMIT = 150
+LIMIT = 90
 
 
 def run(command, attempts=3, limit=None):
