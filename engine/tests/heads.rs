@@ -64,6 +64,8 @@ fn words_that_are_parted_by_their_use_are_so_wherever_the_run_is_read() {
         fs::write(run.join("words-alike"), short).unwrap();
         let refused = place.refused(&["generate", "run"]);
         assert!(refused.contains("words-alike") && refused.contains("words"), "{refused}");
+        fs::write(run.join("words-alike"), "0\n".repeat(100_000)).unwrap();
+        assert!(place.refused(&["eval", "run", "--data", "verses.txt"]).contains("larger than"));
         fs::remove_file(run.join("words-alike")).unwrap();
         assert!(place.refused(&["train", "--resume", "run", "--epochs", "4"]).contains("words-alike"));
     }

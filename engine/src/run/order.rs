@@ -12,6 +12,8 @@ use crate::graph::WordOrder;
 use crate::huffman::Huffman;
 use crate::text::alike::{self, Bigrams};
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -52,7 +54,13 @@ pub fn read_order(config: &RunConfig, run: &Path, words: usize) -> Result<Option
         return Ok(None);
     }
     let path = run.join(WORDS_ALIKE);
-    let text = std::fs::read_to_string(&path).map_err(|error| Error::read(&path, error))?;
+    // A line a word, of at most ten digits.
+    let (most, mut text) = (12 * words as u64, String::new());
+    let file = File::open(&path).map_err(|error| Error::read(&path, error))?;
+    file.take(most + 1).read_to_string(&mut text).map_err(|error| Error::read(&path, error))?;
+    if text.len() as u64 > most {
+        return Err(Error::input(&path, format!("is larger than {most} bytes, so no order of {words} words")));
+    }
     let mut seen = vec![false; words];
     let mut order = Vec::with_capacity(words);
     for (i, line) in text.lines().enumerate() {
