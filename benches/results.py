@@ -23,6 +23,7 @@ import json
 import os
 import pathlib
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -70,14 +71,18 @@ def run(command, attempts=3, limit=None):
         before, start = busy(), time.monotonic()
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
         words = [str(word) for word in command]
-        try:
-            result = subprocess.run(words, capture_output=True, text=True, check=False, timeout=limit)
-        except subprocess.TimeoutExpired:
-            print(f"given up after {limit} s: {' '.join(words)}", file=sys.stderr, flush=True)
-            return None
-        if result.returncode:
-            raise SystemExit(f"{' '.join(map(str, command))}: {result.stderr}")
-        found = json.loads(result.stdout.splitlines()[-1])
+        # In a session of its own, so that what it has started ends with it.
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen(words, **streams, start_new_session=True) as process:
+            try:
+                output, errors = process.communicate(timeout=limit)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                print(f"given up after {limit} s: {' '.join(words)}", file=sys.stderr, flush=True)
+                return None
+        if process.returncode:
+            raise SystemExit(f"{' '.join(words)}: {errors}")
+        found = json.loads(output.splitlines()[-1])
         if before is None:
             return found
         now = resource.getrusage(resource.RUSAGE_CHILDREN)
