@@ -3,11 +3,14 @@
 use super::config::{HeadConfig, HeadKind, Initializer, LayerConfig, Loss, OutputConfig, WordOrder};
 use super::output::Declared;
 use super::params::{ParamList, Role, positive};
-use super::parting::{Parting, Ranks, TailShape, cluster_step, clusters, covered};
+use super::parting::{Parting, Ranks, TailShape, cluster_step, clusters, cutoffs, reduced};
 use super::shape::Shape;
 use super::{Graph, Source, Words};
 use crate::error::{Error, Result};
 use std::sync::Arc;
+
+/// How many times fewer inputs a tail of an adaptive softmax has than what stands before it (Grave et al. 2017).
+const REDUCTION: f64 = 4.0;
 
 impl Graph {
     /// How often each of so many words comes: as the graph was told, else by Zipf's law, the words in the order of their frequency.
@@ -120,18 +123,19 @@ impl Graph {
     /// Parts the words among clusters.
     fn part_words(&self, head: &HeadConfig, classes: usize, width: usize) -> Parting {
         let counts = self.frequencies(classes);
+        let reduction = head.reduction.unwrap_or(REDUCTION);
         let bounds: Vec<usize> = match head.kind {
-            HeadKind::AdaptiveSoftmax if head.cutoffs.is_empty() => covered(&Ranks::new(&counts).masses(&counts)),
+            HeadKind::AdaptiveSoftmax if head.cutoffs.is_empty() => {
+                cutoffs(&Ranks::new(&counts).masses(&counts), width, reduction)
+            }
             HeadKind::AdaptiveSoftmax => head.cutoffs.iter().copied().chain([classes]).collect(),
             HeadKind::ClassSoftmax => vec![0, classes],
             _ => return Parting::Whole,
         };
         let masses = self.ranks(head, classes, &bounds).masses(&counts);
-        let reduction = head.reduction.unwrap_or(if head.cutoffs.is_empty() { 2.0 } else { 4.0 });
         let tail = |(i, bounds): (usize, &[usize])| {
             let words = bounds[0]..bounds[1];
-            let reduced = ((width as f64 / reduction.powi(i as i32 + 1)) as usize).max(1);
-            let inputs = (head.kind == HeadKind::AdaptiveSoftmax).then_some(reduced);
+            let inputs = (head.kind == HeadKind::AdaptiveSoftmax).then(|| reduced(width, reduction, i));
             let roots = || masses[words.clone()].iter().map(|mass| mass.sqrt()).sum::<f64>();
             let step = match head.classes {
                 Some(count) => roots() / count as f64,
