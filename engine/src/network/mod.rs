@@ -169,7 +169,7 @@ impl Network {
         let crew = crew(&options)?;
         let members = options.threads.div_ceil(options.replicas.min(options.threads));
         let mut network = Self {
-            params: options.home.arena(graph.arena())?,
+            params: options.home.arena(if options.own_params { graph.arena() } else { 0 })?,
             scales: vec![0.0; graph.outputs().len()],
             sums: vec![LossSum::default(); graph.outputs().len()],
             last: [0; 2],
@@ -190,7 +190,9 @@ impl Network {
             let products = Products { team: &team, isa, precision, scratch };
             products.by_blocks(&mut network.params, 4096, |_, part| part.fill(0.0));
         }
-        network.initialize();
+        if network.options.own_params {
+            network.initialize();
+        }
         Ok(network)
     }
 
@@ -221,6 +223,13 @@ impl Network {
     pub fn params_mut(&mut self) -> &mut [f32] {
         self.stale = true;
         &mut self.params
+    }
+    /// Exchanges the parameters for those of another network of the same layers; what that has packed of its own stays as it is, so
+    /// it must have them back before it is run.
+    pub(crate) fn exchange_params(&mut self, other: &mut Self) {
+        assert_eq!(self.graph.arena(), other.graph.arena(), "networks of the same layers");
+        std::mem::swap(&mut self.params, &mut other.params);
+        self.stale = true;
     }
     /// From now on a training step may leave the gradient of the head's kernel, x^T dz, as its two factors: where there is one
     /// replica, and the kernel is the head's own. Whoever asks for the gradient has it written out then; an update that takes

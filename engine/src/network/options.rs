@@ -26,6 +26,8 @@ pub struct NetworkOptions {
     pub seed: u64,
     /// Whether there is room for gradients.
     pub training: bool,
+    /// Whether there is room for parameters; else another network's are lent to it ([`Speaker::speak_as`](crate::run::Speaker::speak_as)).
+    pub own_params: bool,
     /// What the gradient is of.
     pub loss_scale: LossScale,
     /// Of each output the factor of the losses of each class in training, and of their gradients; empty: 1 for all. A mean stays
@@ -54,6 +56,7 @@ impl Default for NetworkOptions {
             rows: 1,
             seed: 123,
             training: true,
+            own_params: true,
             loss_scale: LossScale::Mean,
             class_weights: Vec::new(),
             logits: heads::LOGITS,

@@ -86,6 +86,17 @@ impl Speaker {
         self.beginning = None;
     }
 
+    /// Does `act` with the parameters of `network`, of the same layers, which lends them for so long.
+    ///
+    /// # Panics
+    /// Where the network has other layers.
+    pub fn speak_as<R>(&mut self, network: &mut Network, act: impl FnOnce(&mut Self) -> R) -> R {
+        self.network.exchange_params(network);
+        let result = act(self);
+        self.network.exchange_params(network);
+        result
+    }
+
     /// The parameters, laid out as the graph says.
     pub fn params_mut(&mut self) -> &mut [f32] {
         self.network.params_mut()

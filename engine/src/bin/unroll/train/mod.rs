@@ -256,7 +256,7 @@ impl Train {
         let needed = Network::bytes(&graph, &options)?
             + checkpoints * slots
             + (checkpoints - 1) * parameters
-            + Network::bytes(&graph, &Speaker::options(&graph, &options))?
+            + Network::bytes(&graph, &Speaker::options(&graph, &Voice::options(&options)))?
             + REST;
         require_memory("training this model", needed)?;
         let network = Network::new(&graph, options)?;
@@ -286,7 +286,7 @@ impl Train {
             if carried {
                 voice.begin_at(state, first_input(&**train, step)?);
             }
-            let text = voice.write(tokenizer, network.params(), step as usize);
+            let text = voice.write(tokenizer, network, step as usize);
             voice.begin_anew();
             text
         };
@@ -320,7 +320,7 @@ impl Train {
             }
             error => error,
         })?;
-        let text = voice.write(tokenizer, network.params(), 0)?;
+        let text = voice.write(tokenizer, network, 0)?;
         show.line(&format!("\nA sample in the model's own words:\n\n{}\n", visible(&text)));
         show.line(&format!("The run is in {path}. Go on with:"));
         show.line(&format!("  unroll generate {path} --length 1000 --temperature 0.8"));

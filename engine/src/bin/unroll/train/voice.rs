@@ -4,7 +4,7 @@ use unroll::config::RunConfig;
 use unroll::error::Result;
 use unroll::generate::{Request, Sampler, UnknownInPrompt, beginning, encode_prompt, generate};
 use unroll::graph::Graph;
-use unroll::network::{NetworkOptions, State};
+use unroll::network::{Network, NetworkOptions, State};
 use unroll::run::{Speaker, Texts};
 use unroll::text::Tokenizer;
 use unroll::train::Batches;
@@ -26,7 +26,7 @@ impl Voice {
         let sample = &config.sample;
         let filler = beginning(&texts.tokenizer);
         Ok(Voice {
-            speaker: Speaker::new(graph, filler, NetworkOptions { threads: 1, ..options.clone() })?,
+            speaker: Speaker::new(graph, filler, Self::options(options))?,
             sampler: Sampler::new(sample.sampling())?,
             prompt: encode_prompt(&texts.tokenizer, &sample.prompt, UnknownInPrompt::Refuse)?,
             start: None,
@@ -34,6 +34,11 @@ impl Voice {
             length: sample.length,
             seed: config.seed,
         })
+    }
+
+    /// How its network is run, if that which trains is run so: on one thread, with the parameters of that.
+    pub(super) fn options(options: &NetworkOptions) -> NetworkOptions {
+        NetworkOptions { threads: 1, own_params: false, ..options.clone() }
     }
 
     /// Texts without a prompt go on where the first row of `state` stands, `next` being its next token.
@@ -50,15 +55,17 @@ impl Voice {
         self.start = None;
     }
 
-    /// Sample number `sample` with these parameters.
-    pub(super) fn write(&mut self, tokenizer: &Tokenizer, params: &[f32], sample: usize) -> Result<String> {
-        self.speaker.params_mut().copy_from_slice(params);
+    /// Sample number `sample` of the network.
+    pub(super) fn write(&mut self, tokenizer: &Tokenizer, network: &mut Network, sample: usize) -> Result<String> {
         let prompt = self.start.as_ref().map_or(self.prompt.as_slice(), std::slice::from_ref);
         let request = Request { prompt, length: self.length, stop: &[], turn: None, seed: self.seed, sample };
         let mut text = self.prompt_text.clone();
-        generate(&mut self.speaker, tokenizer, &mut self.sampler, &request, |part| {
-            text.push_str(part);
-            Ok(true)
+        let sampler = &mut self.sampler;
+        self.speaker.speak_as(network, |speaker| {
+            generate(speaker, tokenizer, sampler, &request, |part| {
+                text.push_str(part);
+                Ok(true)
+            })
         })?;
         Ok(text)
     }
