@@ -4,6 +4,7 @@
 //! system keeps those pages in memory that are used and writes the others back. The files bear no name, so nobody else can reach
 //! them, and they are gone with the process; what lasts are checkpoints.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use unroll_kernels::Buffer;
@@ -35,10 +36,25 @@ impl Home {
     pub fn arena(&self, len: usize) -> Result<Buffer> {
         match self {
             Self::Files(folder) if len > 0 => {
-                let map = Own::new(folder, len).map_err(|error| Error::write(folder, error))?;
+                let map = Own::file(folder, len).map_err(|error| Error::write(folder, error))?;
                 Ok(Buffer::elsewhere(Box::new(map)))
             }
             _ => Ok(Buffer::new(len)),
+        }
+    }
+
+    /// An arena of `len` zeros, for one who hardly ever writes to these ranges, which ascend: in memory they take no room until then.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::arena`]; [`Error::Run`] where the system has no room for it.
+    pub(crate) fn sparse_arena(&self, len: usize, sparse: &[Range<usize>]) -> Result<Buffer> {
+        match self {
+            Self::Memory if !sparse.is_empty() => {
+                let refused = |error| Error::run(format!("no room for {len} numbers: {error}"));
+                Ok(Buffer::elsewhere(Box::new(Own::memory(len, sparse).map_err(refused)?)))
+            }
+            _ => self.arena(len),
         }
     }
 }
@@ -57,5 +73,26 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the file has no name");
         assert_eq!(Home::Files("/nowhere/at/all".into()).arena(5).err().unwrap().exit_code(), 5);
         assert_eq!(Home::Files("/nowhere/at/all".into()).arena(0).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_sparse_arena_begins_at_zero_and_keeps_what_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        // Ranges at the ends, that touch, and all of it; in small and in large pages.
+        for len in [1, 5_000, 3 << 20] {
+            for sparse in [
+                std::iter::once(0..len).collect(),
+                vec![0..len / 3, len / 3..len / 2],
+                vec![len / 3..len / 2, len / 2 + 1..len],
+                vec![],
+            ] {
+                for home in [Home::Memory, Home::Files(folder.path().to_owned())] {
+                    let mut arena = home.sparse_arena(len, &sparse).unwrap();
+                    assert!(arena.len() == len && arena.iter().all(|&x| x == 0.0));
+                    arena.iter_mut().enumerate().for_each(|(i, x)| *x = i as f32);
+                    assert!(arena.iter().enumerate().all(|(i, &x)| x == i as f32), "{len}, {sparse:?}");
+                }
+            }
+        }
     }
 }

@@ -126,7 +126,6 @@ pub(crate) struct SampledHead {
     d: Vec<f32>,
     grouped: Grouped,
     /// The words whose rows of the gradient are not zero, ascending; and sums of their gradients.
-    touched: Vec<u32>,
     sums: Vec<f32>,
     partition: Partition,
 }
@@ -157,7 +156,6 @@ impl SampledHead {
             times: Vec::new(),
             d: Vec::new(),
             grouped: Grouped::default(),
-            touched: Vec::new(),
             sums: Vec::new(),
             partition: Partition::default(),
         }
@@ -311,16 +309,11 @@ impl SampledHead {
             let weighted = Weighted { starts: &places[range.start..=range.end], sources: scored, weights: d };
             pairs::add_weighted(cx.isa, table, weighted, part);
         });
-        self.touched.clear();
-        self.touched.extend(chosen.iter().chain(targets.tokens()));
-        self.touched.sort_unstable();
-        self.touched.dedup();
-        let mut gradient = self.params.kernel_gradient(grads, &self.touched);
-        self.dkernel.reserve(count * padded(inputs));
-        let mut dkernel = MatMut::new(&mut self.dkernel, count, inputs, padded(inputs));
-        products.outer(dz, x, Start::Zero, dkernel.reborrow());
-        products.add_rows(dkernel.as_ref(), chosen, gradient.reborrow());
-        grouped.add_rows(cx, x, targets.tokens(), gradient);
+        let stride = padded(inputs);
+        self.dkernel.reserve(count * stride);
+        products.outer(dz, x, Start::Zero, MatMut::new(&mut self.dkernel, count, inputs, stride));
+        grads.add_rows(products, &self.params.kernel, chosen, (&mut self.dkernel, stride));
+        grouped.add_rows(cx, x, targets.tokens(), (&self.params.kernel, grads));
         if self.params.bias.is_some() {
             self.sums.clear();
             self.sums.resize(count, 0.0);

@@ -130,7 +130,7 @@ impl TreeHead {
         self.distinct.build(nodes, self.params.words());
         let (rows, touched) = (&self.rows, self.distinct.tokens());
         self.grouped.build(&self.distinct, |pair| (rows[pair as usize], d[pair as usize]));
-        self.grouped.add_rows(cx, x, touched, self.params.kernel_gradient(grads, touched));
+        self.grouped.add_rows(cx, x, touched, (&self.params.kernel, grads));
         self.params.add_bias_gradient(grads, touched, self.grouped.sums());
     }
 

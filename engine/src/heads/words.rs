@@ -33,23 +33,17 @@ impl WordParams {
         self.bias.as_ref().map_or(0.0, |bias| cx.params[bias.start + word as usize])
     }
 
-    /// The gradient of the kernel, to add to these rows only; they ascend.
-    pub(crate) fn kernel_gradient<'g>(&self, grads: &'g mut Gradient, words: &[u32]) -> MatMut<'g> {
-        let (rows, inputs) = (self.words(), self.inputs);
-        MatMut::dense(grads.add_rows(&self.kernel, words), rows, inputs)
-    }
-
     /// Adds `d[i]` to the gradient of the bias of word `words[i]`; they ascend, each once.
     pub(crate) fn add_bias_gradient(&self, grads: &mut Gradient, words: &[u32], d: &[f32]) {
         let Some(bias) = &self.bias else { return };
-        let bias = grads.add_rows(bias, words);
+        let bias = grads.add_spans(bias, words.iter().map(|&word| word..word + 1));
         words.iter().zip(d).for_each(|(&word, d)| bias[word as usize] += d);
     }
 
     /// Adds `d`, element after element of these spans of words, which ascend, to the gradient of the bias.
     pub(crate) fn add_bias_spans(&self, grads: &mut Gradient, spans: &[Range<u32>], d: &[f32]) {
         let Some(bias) = &self.bias else { return };
-        let (bias, mut rest) = (grads.add_spans(bias, spans), d);
+        let (bias, mut rest) = (grads.add_spans(bias, spans.iter().cloned()), d);
         for span in spans {
             let own = rest.split_off(..span.len()).unwrap_or_default();
             bias[span.start as usize..span.end as usize].iter_mut().zip(own).for_each(|(sum, d)| *sum += d);
@@ -84,18 +78,25 @@ impl Grouped {
         }
     }
 
-    /// Adds the weighted sums of the rows of `x` to the rows of `gradient` that the words name, one a group.
-    pub(crate) fn add_rows(&mut self, cx: &Cx<'_>, x: Mat<'_>, words: &[u32], gradient: MatMut<'_>) {
+    /// Adds the weighted sums of the rows of `x` to the gradient of these words' rows of a kernel, one a group.
+    pub(crate) fn add_rows(
+        &mut self,
+        cx: &Cx<'_>,
+        x: Mat<'_>,
+        words: &[u32],
+        (kernel, grads): (&Range<usize>, &mut Gradient),
+    ) {
         let (count, inputs) = (words.len(), x.cols());
-        self.kernel.reserve(count * padded(inputs));
-        let mut sums = MatMut::new(&mut self.kernel, count, inputs, padded(inputs));
+        let stride = padded(inputs);
+        self.kernel.reserve(count * stride);
+        let sums = MatMut::new(&mut self.kernel, count, inputs, stride);
         let (starts, sources, weights) = (&self.starts, &self.rows, &self.weights);
-        cx.products().by_rows(sums.reborrow(), |range, mut part| {
+        cx.products().by_rows(sums, |range, mut part| {
             (0..range.len()).for_each(|u| part.row_mut(u).fill(0.0));
             let starts = &starts[range.start..=range.end];
             pairs::add_weighted(cx.isa, x, Weighted { starts, sources, weights }, part);
         });
-        cx.products().add_rows(sums.as_ref(), words, gradient);
+        grads.add_rows(cx.products(), kernel, words, (&mut self.kernel, stride));
     }
 
     /// The sum of the weights of each group.

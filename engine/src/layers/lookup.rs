@@ -45,8 +45,7 @@ impl EmbeddingRun {
         if let Some(mask) = &self.drop {
             mask.apply_to_words(cx.key, tokens, sums.reborrow());
         }
-        let table = MatMut::dense(grads.add_rows(&self.table, tokens), self.rows, self.width);
-        cx.products().add_rows(sums.as_ref(), tokens, table);
+        grads.add_rows(cx.products(), &self.table, tokens, (&mut self.sums, self.width));
     }
 }
 

@@ -171,8 +171,7 @@ impl Projection {
                 if let Some(mask) = drop {
                     mask.apply_to_words(cx.key, tokens, dvectors.reborrow());
                 }
-                let dtable = MatMut::dense(grads.add_rows(table, tokens), table.len() / width, *width);
-                products.add_rows(dvectors.as_ref(), tokens, dtable);
+                grads.add_rows(products, table, tokens, (&mut self.dvectors, *width));
             }
             (Value::Tokens(tokens), _) => {
                 self.distinct.build(tokens, self.inputs);
@@ -182,8 +181,7 @@ impl Projection {
                 products.sum_by_token(dout, &self.distinct, sums.reborrow());
                 add_biases(products, biases, sums.as_ref(), grads);
                 let tokens = self.distinct.tokens();
-                let dkernel = MatMut::dense(grads.add_rows(&self.kernel, tokens), self.inputs, self.width);
-                products.add_rows(sums.as_ref(), tokens, dkernel);
+                grads.add_rows(products, &self.kernel, tokens, (&mut self.projected, self.width));
             }
         }
     }

@@ -278,14 +278,14 @@ impl Network {
     pub fn gradient(&mut self) -> &[f32] {
         self.settle();
         let first = self.replicas[0].get_mut().unwrap_or_else(PoisonError::into_inner);
-        first.grads.view().values()
+        first.grads.whole()
     }
     /// Parameters and the gradient of the last step.
     pub fn params_and_gradient(&mut self) -> (&mut [f32], &mut [f32]) {
         self.stale = true;
         self.settle();
         let first = self.replicas[0].get_mut().unwrap_or_else(PoisonError::into_inner);
-        (&mut self.params, first.grads.values_mut())
+        (&mut self.params, first.grads.whole_mut())
     }
     /// All threads, parameters and the gradient of the last step, for passes over the arenas.
     pub fn team_and_arenas(&mut self) -> (Team<'_>, &mut [f32], GradientRef<'_>) {

@@ -1,7 +1,7 @@
 //! The plan: what each node of a graph runs as, which nodes are fused, and how much memory that takes.
 
 use super::replica::Scoring;
-use super::{NetworkOptions, Replica};
+use super::{Gradient, NetworkOptions, Replica};
 use crate::error::{Error, Result};
 use crate::exec::{Banded, Packing, PackingRoom, Products, Target};
 use crate::graph::{
@@ -14,6 +14,7 @@ use crate::layers::{
     PartRun, RecurrentPlan, RecurrentRun, RegularizeRun, RepeatRun, ReshapeRun, Run, Slot, Weights,
 };
 use crate::random::Key;
+use std::ops::Range;
 use unroll_kernels::activation::Activation;
 use unroll_kernels::gemm::{Packed, PackedRef, Precision};
 use unroll_kernels::profile::{self, Phase};
@@ -444,14 +445,43 @@ impl<'a> Plan<'a> {
             let positions = output.positions(self.capacities[0].steps, self.capacities[0].rows);
             Ok(Scoring::new(self.head(o, output)?, self.head_input(output)?, output.is_sequence(), positions))
         });
-        Replica::new((slots, sources), heads.collect::<Result<_>>()?, self.graph, self.capacities, self.options)
+        let (params, len) =
+            if self.options.training { (self.graph.params(), self.graph.arena()) } else { (&[][..], 0) };
+        let grads = Gradient::new(params, len, &self.tables(), &self.options.home)?;
+        Ok(Replica::new((slots, sources), heads.collect::<Result<_>>()?, self.graph, self.capacities, grads))
+    }
+
+    /// The tables whose gradient comes as rows, in the order of the arena.
+    fn tables(&self) -> Vec<Range<usize>> {
+        let outputs = self.graph.outputs();
+        let reads_few = |i: usize| {
+            let few = [HeadKind::SampledSoftmax, HeadKind::Nce, HeadKind::HierarchicalSoftmax];
+            outputs.iter().any(|output| output.logits() == i && few.contains(&output.head().kind))
+        };
+        let nodes = 0..self.graph.nodes().len();
+        let whole: Vec<_> =
+            nodes.clone().filter(|&i| !reads_few(i)).filter_map(|i| self.dense(i)).map(|d| d.kernel).collect();
+        let of_node = |i: usize| {
+            let specs = &self.graph.params()[self.graph.nodes()[i].params.clone()];
+            let is_table = move |spec: &&ParamSpec| match spec.role {
+                Role::Embeddings => true,
+                Role::WordKernel => reads_few(i),
+                _ => false,
+            };
+            specs.iter().filter(is_table).map(|spec| spec.range.clone())
+        };
+        let mut tables: Vec<_> = nodes.flat_map(of_node).filter(|table| !whole.contains(table)).collect();
+        tables.sort_unstable_by_key(|table| table.start);
+        tables
     }
 
     /// Bytes that the network takes: parameters, gradients, packed weights, activations and logits.
     pub(super) fn bytes(&self) -> u64 {
         let (nodes, replicas) = (self.graph.nodes(), self.options.replicas as u64);
-        let arena = if self.options.home.is_memory() { 4 * self.graph.arena() as u64 } else { 0 };
-        let gradients = if self.options.training { replicas * arena } else { 0 };
+        let in_memory = |elements: usize| if self.options.home.is_memory() { 4 * elements as u64 } else { 0 };
+        let arena = in_memory(if self.options.own_params { self.graph.arena() } else { 0 });
+        let whole = self.graph.arena() - self.tables().iter().map(ExactSizeIterator::len).sum::<usize>();
+        let gradients = in_memory(if self.options.training { self.options.replicas * whole } else { 0 });
         let per = |cell: &CellParams| if cell.drop.is_some() { 12 } else { 8 };
         let packs: u64 = self.packs().iter().map(|p| per(p) * p.recurrent_kernel.len() as u64).sum();
         let packs = packs + self.other_packs().iter().map(|w| 4 * w.range.len() as u64).sum::<u64>();

@@ -2,8 +2,7 @@
 
 use super::state::State;
 use super::there::There;
-use super::{Batch, Gradient, LossSum, NetworkOptions};
-use crate::error::Result;
+use super::{Batch, Gradient, LossSum};
 use crate::exec::{Products, Start};
 use crate::graph::{Axis, Graph, Source};
 use crate::heads::{Head, Into, Partition, Scored};
@@ -79,20 +78,19 @@ impl Replica {
         heads: Vec<Scoring>,
         graph: &Graph,
         capacity: [Dims; 2],
-        options: &NetworkOptions,
-    ) -> Result<Self> {
-        let arena = options.home.arena(if options.training { graph.arena() } else { 0 })?;
-        Ok(Self {
+        grads: Gradient,
+    ) -> Self {
+        Self {
             slots,
             sources,
             heads,
             tokens: capacity.map(|capacity| Vec::with_capacity(capacity.tokens)),
             axes: graph.nodes().iter().map(|node| node.axis).collect(),
-            grads: Gradient::new(graph.params(), arena),
+            grads,
             rows: 0..0,
             last: Buffer::default(),
             scaled: Buffer::default(),
-        })
+        }
     }
 
     /// Copies what is there of this replica's rows of the batch.

@@ -82,6 +82,7 @@ pub struct Part<'a, P = ()> {
     gradient: GradientRef<'a>,
     /// The part's elements in the arena.
     range: Range<usize>,
+    /// But for the gradient.
     update: Update<'a>,
     /// The averages, and how far they move.
     averages: Option<(&'a mut [f32], f32)>,
@@ -91,19 +92,19 @@ impl<P: Pieces> Part<'_, P> {
     /// Updates the parameters of this part, piece by piece.
     pub fn run(self) {
         let Self { isa, rule, passes_over, pieces, gradient, range, update: all, mut averages } = self;
-        let Update { param, grad, slots: [first, second], .. } = all;
+        let Update { param, slots: [first, second], .. } = all;
         let mut at = range.start;
         while at < range.end {
             let end = pieces.end(at).min(range.end);
-            let mut change = |part: Range<usize>| {
+            let change = |part: Range<usize>, grad: &[f32]| {
                 let part = part.start - range.start..part.end - range.start;
                 let slots = [&mut *first, &mut *second].map(|slot| slot.get_mut(part.clone()).unwrap_or_default());
-                update(isa, rule, Update { param: &mut param[part.clone()], grad: &grad[part], slots, ..all });
+                update(isa, rule, Update { param: &mut param[part], grad, slots, ..all });
             };
             if passes_over {
                 gradient.for_each_extent(at..end, change);
             } else {
-                change(at..end);
+                gradient.for_each(at..end, change);
             }
             let piece = at - range.start..end - range.start;
             pieces.changed(at, &param[piece.clone()]);
@@ -176,7 +177,7 @@ impl Optimizer {
     /// The Euclidean norm of the whole gradient, by the members of a team; the same bits as [`Self::norm`].
     pub fn norm_by<'a>(&mut self, team: &Team, gradient: impl Into<GradientRef<'a>>) -> f64 {
         let (isa, gradient) = (self.isa, gradient.into());
-        let len = gradient.values().len();
+        let len = gradient.len();
         assert_eq!(self.sums.len(), len.div_ceil(BLOCK), "an optimiser made for this arena");
         if self.is_small(team) {
             return self.norm(gradient);
@@ -245,8 +246,8 @@ impl Optimizer {
         (step, pieces): (UpdateStep, &'a P),
         parts: usize,
     ) -> impl Iterator<Item = Part<'a, P>> {
-        let (len, grads) = (params.len(), gradient.values());
-        assert_eq!(grads.len(), len, "a gradient for each parameter");
+        let len = params.len();
+        assert_eq!(gradient.len(), len, "a gradient for each parameter");
         assert_eq!(self.sums.len(), len.div_ceil(BLOCK), "an optimiser made for this arena");
         let grad_scale = self.scale(step.norm);
         let (isa, rule, clip_value) = (self.isa, self.options.rule, self.options.clip_value);
@@ -255,7 +256,7 @@ impl Optimizer {
         let moved = step.average.filter(|_| self.options.average.is_some());
         let blocks = len.div_ceil(BLOCK);
         let [first, second] = &mut self.slots;
-        let mut rest = (params, grads, first.as_mut_slice(), second.as_mut_slice());
+        let mut rest = (params, first.as_mut_slice(), second.as_mut_slice());
         let mut averages = self.averages.as_mut_slice();
         let mut at = 0;
         (0..parts).map(move |part| {
@@ -263,10 +264,10 @@ impl Optimizer {
             let range = at..if end < len { pieces.cut(end).max(at) } else { len };
             let n = range.len();
             at = range.end;
-            let (param, grad) = (take(&mut rest.0, n), rest.1.split_off(..n).unwrap_or_default());
-            let slots = [take(&mut rest.2, n), take(&mut rest.3, n)];
+            let param = take(&mut rest.0, n);
+            let slots = [take(&mut rest.1, n), take(&mut rest.2, n)];
             let UpdateStep { lr, step, .. } = step;
-            let update = Update { param, grad, slots, lr, grad_scale, clip_value, weight_decay, step };
+            let update = Update { param, grad: &[], slots, lr, grad_scale, clip_value, weight_decay, step };
             let averages = moved.map(|weight| (take(&mut averages, n), weight));
             Part { isa, rule, passes_over, pieces, gradient, range, update, averages }
         })
@@ -303,9 +304,9 @@ impl Optimizer {
 
 /// The sum of squares of block `i`. Rows known to be zero are left out.
 fn block_sum(isa: Isa, gradient: GradientRef<'_>, i: usize) -> f64 {
-    let (values, mut sum) = (gradient.values(), 0.0);
-    gradient.for_each_extent(i * BLOCK..values.len().min((i + 1) * BLOCK), |extent| {
-        sum += sum_of_squares(isa, &values[extent]);
+    let mut sum = 0.0;
+    gradient.for_each_extent(i * BLOCK..gradient.len().min((i + 1) * BLOCK), |_, values| {
+        sum += sum_of_squares(isa, values);
     });
     sum
 }

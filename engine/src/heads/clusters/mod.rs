@@ -252,7 +252,7 @@ impl Tail {
                 }
                 self.dbias.clear();
                 self.dbias.resize(self.touched.iter().map(ExactSizeIterator::len).sum(), 0.0);
-                let kernel = grads.add_spans(&self.params.kernel, &self.touched);
+                let kernel = grads.add_spans(&self.params.kernel, self.touched.iter().cloned());
                 job.share(of_word, Some((0, kernel, &mut self.dbias, dh.reborrow())));
                 self.params.add_bias_spans(grads, &self.touched, &self.dbias);
                 match &self.projection {

@@ -28,9 +28,12 @@ impl<L: Learner> Trainer<'_, L> {
         let specs = self.session.learner.specs().to_vec();
         let (_, grads) = self.session.learner.arenas();
         let found = specs.iter().find_map(|spec| {
-            let grads = &grads.values()[spec.range.clone()];
-            let i = grads.iter().position(|g| !g.is_finite())?;
-            Some(format!("element {i} of the gradient of {} is {}", spec.name, grads[i]))
+            let mut found = None;
+            grads.for_each_extent(spec.range.clone(), |extent, grads| {
+                let bad = || grads.iter().position(|g| !g.is_finite());
+                found = found.or_else(|| bad().map(|i| (extent.start - spec.range.start + i, grads[i])));
+            });
+            found.map(|(i, g)| format!("element {i} of the gradient of {} is {g}", spec.name))
         });
         let what = found.unwrap_or_else(|| "the norm of the gradient is not finite".to_owned());
         self.diverged(format!("{what} at step {step} (learning rate {lr})"))
