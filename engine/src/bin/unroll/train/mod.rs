@@ -309,7 +309,10 @@ impl Train {
         show.finish();
         let path = run.path().display();
         ended(&mut show, network.take_profile(), &outcome, run)?;
-        load_weights(storage, run.path(), Which::Best, graph, network.params_mut(), &mut warn)?;
+        // After the best step the network has its weights still; a large model is not read a second time beside itself.
+        if outcome.best.is_some_and(|best| best.step != outcome.step) {
+            load_weights(storage, run.path(), Which::Best, graph, network.params_mut(), &mut warn)?;
+        }
         let took = duration(start.elapsed());
         let why = if outcome.ended == Ended::EarlyStop { "stopped early" } else { "trained" };
         let (steps, tokens) = (count(outcome.step), count(outcome.tokens));
