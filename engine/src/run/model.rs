@@ -154,7 +154,7 @@ pub fn load_weights(
         graph.params().iter().map(|spec| TensorSpec { name: spec.name.clone(), shape: spec.shape.clone() }).collect();
     let weights = checkpoints.load_weights(step, &specs)?;
     for spec in graph.params() {
-        weights.copy(&spec.name, &mut params[spec.range.clone()]);
+        weights.copy(&spec.name, &mut params[spec.range.clone()])?;
     }
     Ok(step)
 }

@@ -158,21 +158,22 @@ impl Manifest {
 }
 
 impl FileEntry {
+    /// Checks chunk `i` of the file against its entry, which has a checksum of it. The error says where it is damaged.
+    pub(crate) fn verify_chunk(&self, i: usize, chunk: &[u8]) -> Result<(), String> {
+        if hex(crc32c::crc32c(chunk)) == self.chunks[i] {
+            return Ok(());
+        }
+        let (name, start) = (&self.name, i * CHUNK);
+        let end = start + chunk.len();
+        Err(format!("{name} is damaged between bytes {start} and {end}: its checksum does not fit"))
+    }
+
     /// Checks the file's contents against its entry. The error says where it is damaged.
     pub(crate) fn verify(&self, contents: &[u8]) -> Result<(), String> {
         if contents.len() as u64 != self.bytes {
             return Err(format!("{} has {} bytes instead of {}", self.name, contents.len(), self.bytes));
         }
-        for (i, (bytes, expected)) in contents.chunks(CHUNK).zip(&self.chunks).enumerate() {
-            if hex(crc32c::crc32c(bytes)) != *expected {
-                let start = i * CHUNK;
-                return Err(format!(
-                    "{} is damaged between bytes {start} and {}: its checksum does not fit",
-                    self.name,
-                    start + bytes.len()
-                ));
-            }
-        }
+        contents.chunks(CHUNK).enumerate().try_for_each(|(i, chunk)| self.verify_chunk(i, chunk))?;
         let mut whole = Checksums::default();
         whole.update(contents);
         if whole.entry(&self.name).crc32c != self.crc32c {

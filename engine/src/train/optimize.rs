@@ -289,11 +289,13 @@ impl Optimizer {
     }
 
     /// Fills the slots from a checkpoint.
-    pub(crate) fn restore(&mut self, specs: &[ParamSpec], mut copy: impl FnMut(&str, &mut [f32])) {
+    pub(crate) fn restore(
+        &mut self,
+        specs: &[ParamSpec],
+        mut copy: impl FnMut(&str, &mut [f32]) -> Result<()>,
+    ) -> Result<()> {
         let names: Vec<_> = self.names(specs).map(|(i, spec, name)| (i, spec.range.clone(), name)).collect();
-        for (i, range, name) in names {
-            copy(&name, &mut self.slots[i].as_mut_slice()[range]);
-        }
+        names.into_iter().try_for_each(|(i, range, name)| copy(&name, &mut self.slots[i].as_mut_slice()[range]))
     }
 
     fn names<'s>(&self, specs: &'s [ParamSpec]) -> impl Iterator<Item = (usize, &'s ParamSpec, String)> {

@@ -3,13 +3,13 @@
 //! The format (<https://github.com/huggingface/safetensors>): eight bytes with the length of a header, little-endian;
 //! the header, JSON that maps a name to `dtype`, `shape` and `data_offsets`; the tensors' bytes, little-endian, without
 //! gaps. Files are written piece by piece, so that no second copy of the parameters stands in memory, through the
-//! durable calls of [`super::storage`] (the crate's own writer does not sync); they are read by the crate, whose
-//! arithmetic is checked, and compared with what the model expects before anything is copied.
+//! durable calls of [`super::storage`] (the crate's own writer does not sync), and read piece by piece; the crate reads their
+//! header, with checked arithmetic, and all is compared with what the model expects before anything is copied.
 
 use std::collections::HashMap;
 use std::io;
 
-use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 /// A tensor to be written.
 #[derive(Debug, Clone)]
@@ -65,6 +65,9 @@ impl TensorSpec {
         self.len() == 0
     }
 }
+
+/// Bytes that are read at a time.
+const PIECE: usize = 1 << 20;
 
 /// Bytes that a file of these tensors has at most: the data, and room for its header.
 pub(crate) fn size_limit(specs: &[TensorSpec]) -> u64 {
@@ -126,9 +129,31 @@ pub fn tensor_file(tensors: &[TensorRef]) -> crate::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A file of tensors that was compared with what was expected.
+/// Bytes of a file that are read piece by piece.
+#[allow(clippy::len_without_is_empty, reason = "nobody asks")]
+pub(crate) trait Pieces {
+    /// How many there are.
+    fn len(&self) -> u64;
+    /// Reads those from `at` on into `out`, which ends before they do. The error says why it cannot.
+    fn read(&self, at: u64, out: &mut [u8]) -> Result<(), String>;
+}
+
+impl Pieces for Vec<u8> {
+    fn len(&self) -> u64 {
+        self.as_slice().len() as u64
+    }
+    fn read(&self, at: u64, out: &mut [u8]) -> Result<(), String> {
+        out.copy_from_slice(&self[at as usize..at as usize + out.len()]);
+        Ok(())
+    }
+}
+
+/// A file of tensors that was compared with what was expected, and stays where it is until they are copied.
 pub(crate) struct Checked {
-    bytes: Vec<u8>,
+    bytes: Box<dyn Pieces>,
+    tensors: Metadata,
+    /// Where the first element stands.
+    start: u64,
 }
 
 /// Why a file of tensors is not accepted.
@@ -141,57 +166,98 @@ pub(crate) enum Refusal {
 }
 
 impl Checked {
-    /// Parses `bytes` and checks that they hold exactly the expected tensors, all finite.
-    pub(crate) fn new(file: &str, bytes: Vec<u8>, expected: &[TensorSpec]) -> Result<Self, Refusal> {
-        let parsed = SafeTensors::deserialize(&bytes).map_err(|e| Refusal::Damaged(format!("{file}: {e}")))?;
+    /// Reads what stands in front of the tensors, and checks that `bytes` hold exactly the expected ones, all finite.
+    pub(crate) fn new(file: &str, bytes: Box<dyn Pieces>, expected: &[TensorSpec]) -> Result<Self, Refusal> {
+        let (tensors, start) = header(file, &*bytes, expected).map_err(Refusal::Damaged)?;
+        let checked = Self { bytes, tensors, start };
         for spec in expected {
-            let Ok(tensor) = parsed.tensor(&spec.name) else {
+            let Some(tensor) = checked.tensors.info(&spec.name) else {
                 return Err(Refusal::Foreign(format!("{file} lacks the tensor {}", spec.name)));
             };
-            if tensor.dtype() != Dtype::F32 {
-                let found = tensor.dtype();
+            if tensor.dtype != Dtype::F32 {
+                let found = tensor.dtype;
                 return Err(Refusal::Foreign(format!("{file}: {} is {found} where F32 is expected", spec.name)));
             }
-            if tensor.shape() != spec.shape {
+            if tensor.shape != spec.shape {
                 return Err(Refusal::Foreign(format!(
                     "{file}: {} has shape {:?} where the model has {:?}",
-                    spec.name,
-                    tensor.shape(),
-                    spec.shape
+                    spec.name, tensor.shape, spec.shape
                 )));
             }
-            if let Some(i) = values(tensor.data()).position(|v| !v.is_finite()) {
-                return Err(Refusal::Damaged(format!("{file}: element {i} of {} is not finite", spec.name)));
-            }
         }
-        if parsed.len() != expected.len() {
-            let mut unknown = parsed.names();
+        let tensors = checked.tensors.tensors();
+        if tensors.len() != expected.len() {
+            let mut unknown: Vec<_> = tensors.keys().map(String::as_str).collect();
             unknown.retain(|name| expected.iter().all(|spec| spec.name != *name));
             unknown.sort_unstable();
             return Err(Refusal::Foreign(format!("{file} has tensors that the model lacks: {}", unknown.join(", "))));
         }
-        Ok(Self { bytes })
+        for spec in expected {
+            let mut bad = None;
+            let look = |from: usize, values: &[f32]| {
+                bad = bad.or_else(|| values.iter().position(|v| !v.is_finite()).map(|i| from + i));
+            };
+            checked.for_each_piece(&spec.name, look).map_err(Refusal::Damaged)?;
+            if let Some(i) = bad {
+                return Err(Refusal::Damaged(format!("{file}: element {i} of {} is not finite", spec.name)));
+            }
+        }
+        Ok(checked)
     }
 
-    /// Copies the tensor `name` to `out`. Panics if it was not expected with this many elements.
+    /// Calls `look` with the elements of the tensor `name`, piece by piece, and with the place of the first of each.
     #[track_caller]
-    pub(crate) fn copy(&self, name: &str, out: &mut [f32]) {
-        let Ok(parsed) = SafeTensors::deserialize(&self.bytes) else { unreachable!("parsed before") };
-        let Ok(tensor) = parsed.tensor(name) else { panic!("{name} was not among the expected tensors") };
-        assert_eq!(tensor.data().len(), out.len() * 4, "the elements of {name}");
-        for (out, value) in out.iter_mut().zip(values(tensor.data())) {
-            *out = value;
+    fn for_each_piece(&self, name: &str, mut look: impl FnMut(usize, &[f32])) -> Result<(), String> {
+        let Some(tensor) = self.tensors.info(name) else { panic!("{name} was not among the expected tensors") };
+        let (from, to) = tensor.data_offsets;
+        let (mut bytes, mut values) = (vec![0; (to - from).min(PIECE)], Vec::new());
+        for at in (from..to).step_by(PIECE) {
+            let piece = &mut bytes[..(to - at).min(PIECE)];
+            self.bytes.read(self.start + at as u64, piece)?;
+            values.clear();
+            values.extend(piece.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)));
+            look((at - from) / 4, &values);
         }
+        Ok(())
+    }
+
+    /// Copies the tensor `name` to `out`. The error says why it cannot be read any more. Panics if it was not expected with this many
+    /// elements.
+    #[track_caller]
+    pub(crate) fn copy(&self, name: &str, out: &mut [f32]) -> Result<(), String> {
+        let elements = self.tensors.info(name).map(|tensor| tensor.shape.iter().product());
+        assert_eq!(elements, Some(out.len()), "the elements of {name}");
+        self.for_each_piece(name, |from, values| out[from..from + values.len()].copy_from_slice(values))
     }
 }
 
-fn values(bytes: &[u8]) -> impl Iterator<Item = f32> {
-    bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b))
+/// What stands in front of the tensors of a file of no more bytes than these tensors need, and where they begin.
+fn header(file: &str, bytes: &dyn Pieces, expected: &[TensorSpec]) -> Result<(Metadata, u64), String> {
+    let (mut first, len) = ([0; 8], bytes.len());
+    if len < 8 {
+        return Err(format!("{file} ends within the length of its header"));
+    }
+    bytes.read(0, &mut first)?;
+    let header = u64::from_le_bytes(first);
+    if header > len - 8 || header > size_limit(expected) {
+        return Err(format!("{file} has {len} bytes and a header of {header}"));
+    }
+    let mut json = vec![0; header as usize];
+    bytes.read(8, &mut json)?;
+    // Offsets and sizes are compared with each other when it is read.
+    let tensors: Metadata =
+        serde_json::from_slice(&json).map_err(|e| format!("{file}: its header does not parse: {e}"))?;
+    let data = tensors.tensors().values().map(|tensor| tensor.data_offsets.1 as u64).max().unwrap_or(0);
+    match 8 + header + data {
+        end if end == len => Ok((tensors, 8 + header)),
+        end => Err(format!("{file}: its tensors end at byte {end} of {len}")),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use safetensors::tensor::SafeTensors;
 
     fn file(tensors: &[TensorRef]) -> Vec<u8> {
         tensor_file(tensors).unwrap()
@@ -211,10 +277,10 @@ mod tests {
         let (tensors, bytes) = example();
         let specs: Vec<_> = tensors.iter().map(NamedTensor::spec).collect();
         assert!(bytes.len() as u64 <= size_limit(&specs));
-        let checked = Checked::new("t", bytes, &specs).unwrap_or_else(|e| panic!("{e:?}"));
+        let checked = Checked::new("t", Box::new(bytes), &specs).unwrap_or_else(|e| panic!("{e:?}"));
         for tensor in &tensors {
             let mut out = vec![f32::NAN; tensor.data.len()];
-            checked.copy(&tensor.name, &mut out);
+            checked.copy(&tensor.name, &mut out).unwrap();
             let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             assert_eq!(bits(&out), bits(&tensor.data), "{}", tensor.name);
         }
@@ -224,7 +290,7 @@ mod tests {
     fn says_what_does_not_fit() {
         let (tensors, bytes) = example();
         let specs: Vec<_> = tensors.iter().map(NamedTensor::spec).collect();
-        let refusal = |bytes: &[u8], specs: &[TensorSpec]| match Checked::new("t", bytes.to_vec(), specs) {
+        let refusal = |bytes: &[u8], specs: &[TensorSpec]| match Checked::new("t", Box::new(bytes.to_vec()), specs) {
             Err(Refusal::Damaged(m)) => format!("damaged: {m}"),
             Err(Refusal::Foreign(m)) => format!("foreign: {m}"),
             Ok(_) => "accepted".into(),

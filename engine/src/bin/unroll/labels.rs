@@ -92,8 +92,7 @@ impl Train {
             ..NetworkOptions::default()
         };
         let slots = Optimizer::bytes(&settings.optimizer, graph.arena());
-        let checkpoint = if self.resume.is_some() { slots + 4 * graph.arena() as u64 } else { 0 };
-        require_memory("training this model", Network::bytes(&graph, &options)? + slots + checkpoint + REST)?;
+        require_memory("training this model", Network::bytes(&graph, &options)? + slots + REST)?;
         let network = Network::new(&graph, options)?;
         Ok(Prepared { config, task, data, graph, network, settings, scoring })
     }

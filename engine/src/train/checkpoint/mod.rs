@@ -18,11 +18,12 @@
 //! A write, sync or rename that fails ends the attempt; what was written is removed, nothing is synced twice, and the next
 //! attempt has a new name. The earlier checkpoints are not touched before the new one is durable.
 
+mod contents;
 mod read;
 mod write;
 
 use std::cell::Cell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::{Error, Result};
@@ -78,6 +79,7 @@ pub struct Loaded {
     pub state: TrainerState,
     /// Newer checkpoints that were passed over, and why.
     pub passed_over: Vec<PassedOver>,
+    path: PathBuf,
     weights: Checked,
     optimizer: Checked,
     carry: Checked,
@@ -87,15 +89,24 @@ pub struct Loaded {
 pub struct Weights {
     /// Counters and tallies of the run that trained them.
     pub state: TrainerState,
+    path: PathBuf,
     weights: Checked,
 }
 
 impl Weights {
     /// Copies the parameter `name`. Panics if it is not among those that were asked for.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where the file was changed since it was found in order.
     #[track_caller]
-    pub fn copy(&self, name: &str, out: &mut [f32]) {
-        self.weights.copy(name, out);
+    pub fn copy(&self, name: &str, out: &mut [f32]) -> Result<()> {
+        self.weights.copy(name, out).map_err(|reason| changed(&self.path, reason))
     }
+}
+
+/// A checkpoint that was in order and is so no more.
+fn changed(path: &Path, reason: String) -> Error {
+    Error::input(path, format!("it changed while it was read: {reason}")).mend("do it again when nothing writes to it")
 }
 
 /// A checkpoint that could not be used.
@@ -109,16 +120,25 @@ pub struct PassedOver {
 
 impl Loaded {
     /// Copies the parameter `name`.
-    pub fn copy_weights(&self, name: &str, out: &mut [f32]) {
-        self.weights.copy(name, out);
+    ///
+    /// # Errors
+    /// [`Error::Input`], here and below, where the file was changed since it was found in order.
+    pub fn copy_weights(&self, name: &str, out: &mut [f32]) -> Result<()> {
+        self.weights.copy(name, out).map_err(|reason| changed(&self.path, reason))
     }
     /// Copies the optimiser's slot `name`.
-    pub fn copy_optimizer(&self, name: &str, out: &mut [f32]) {
-        self.optimizer.copy(name, out);
+    ///
+    /// # Errors
+    /// As [`Self::copy_weights`].
+    pub fn copy_optimizer(&self, name: &str, out: &mut [f32]) -> Result<()> {
+        self.optimizer.copy(name, out).map_err(|reason| changed(&self.path, reason))
     }
     /// Copies the carried tensor `name`.
-    pub fn copy_carry(&self, name: &str, out: &mut [f32]) {
-        self.carry.copy(name, out);
+    ///
+    /// # Errors
+    /// As [`Self::copy_weights`].
+    pub fn copy_carry(&self, name: &str, out: &mut [f32]) -> Result<()> {
+        self.carry.copy(name, out).map_err(|reason| changed(&self.path, reason))
     }
 }
 

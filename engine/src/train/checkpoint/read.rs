@@ -9,7 +9,8 @@ use crate::{Error, Result};
 
 use super::super::manifest::{MANIFEST, MANIFEST_LIMIT, Manifest};
 use super::super::state::{Best, TrainerState};
-use super::super::tensors::{self, Checked, Refusal, TensorSpec};
+use super::super::tensors::{self, Checked, Pieces, Refusal, TensorSpec};
+use super::contents::Contents;
 use super::{BEST, CARRY, Checkpoints, Expected, Loaded, OPTIMIZER, PassedOver, STATE, STATE_LIMIT, WEIGHTS, Weights};
 
 /// Why one checkpoint was not loaded.
@@ -79,7 +80,7 @@ impl Checkpoints {
     pub fn recorded_best(&self) -> Option<std::result::Result<u64, PassedOver>> {
         let step = self.step_of_hint()?;
         self.steps().ok().filter(|steps| steps.contains(&step))?;
-        let weights = |manifest| self.contents(step, &manifest, WEIGHTS, u64::MAX);
+        let weights = |manifest| self.contents(step, &manifest, WEIGHTS, u64::MAX)?.verify();
         match self.manifest(step).and_then(weights) {
             Ok(_) => self.best().map(Ok),
             Err(reason) => Some(Err(PassedOver { path: self.path(step), reason })),
@@ -100,6 +101,7 @@ impl Checkpoints {
         Ok(Loaded {
             state,
             passed_over: Vec::new(),
+            path: self.path(step),
             weights: tensors(WEIGHTS, expected.weights)?,
             optimizer: tensors(OPTIMIZER, expected.optimizer)?,
             carry: tensors(CARRY, expected.carry)?,
@@ -109,7 +111,7 @@ impl Checkpoints {
     fn verify(&self, step: u64) -> std::result::Result<TrainerState, String> {
         let manifest = self.manifest(step)?;
         for file in &manifest.files {
-            self.contents(step, &manifest, &file.name, u64::MAX)?;
+            self.contents(step, &manifest, &file.name, u64::MAX)?.verify()?;
         }
         self.state(step, &manifest)
     }
@@ -127,15 +129,24 @@ impl Checkpoints {
     }
 
     fn state(&self, step: u64, manifest: &Manifest) -> std::result::Result<TrainerState, String> {
-        let state: TrainerState = parse(STATE, &self.contents(step, manifest, STATE, STATE_LIMIT)?)?;
+        let contents = self.contents(step, manifest, STATE, STATE_LIMIT)?;
+        let mut bytes = vec![0; contents.len() as usize];
+        contents.read(0, &mut bytes)?;
+        let state: TrainerState = parse(STATE, &bytes)?;
         if state.step != step {
             return Err(format!("{STATE} is that of step {}", state.step));
         }
         Ok(state)
     }
 
-    /// A file of a checkpoint, of the length and with the checksums that the manifest says.
-    fn contents(&self, step: u64, manifest: &Manifest, name: &str, limit: u64) -> std::result::Result<Vec<u8>, String> {
+    /// A file of a checkpoint, of the length that the manifest says.
+    fn contents(
+        &self,
+        step: u64,
+        manifest: &Manifest,
+        name: &str,
+        limit: u64,
+    ) -> std::result::Result<Contents, String> {
         let entry = manifest.file(name).ok_or_else(|| format!("{name} is not in the manifest"))?;
         let path = self.path(step).join(name);
         let cannot = |e: io::Error| format!("{name} cannot be read: {e}");
@@ -146,9 +157,7 @@ impl Checkpoints {
         if found != entry.bytes {
             return Err(format!("{name} has {found} bytes instead of {}", entry.bytes));
         }
-        let contents = self.storage.read(&path, entry.bytes).map_err(cannot)?;
-        entry.verify(&contents)?;
-        Ok(contents)
+        Ok(Contents::new(entry, self.storage.open(&path).map_err(cannot)?))
     }
 
     fn tensors(
@@ -166,8 +175,8 @@ impl Checkpoints {
             }
             _ => {}
         }
-        let bytes = self.contents(step, manifest, name, limit).map_err(Problem::PassOver)?;
-        Checked::new(name, bytes, specs).map_err(|refusal| match refusal {
+        let contents = self.contents(step, manifest, name, limit).map_err(Problem::PassOver)?;
+        Checked::new(name, Box::new(contents), specs).map_err(|refusal| match refusal {
             Refusal::Damaged(reason) => Problem::PassOver(reason),
             Refusal::Foreign(what) => Problem::Stop(foreign(&self.path(step), what)),
         })
@@ -185,7 +194,7 @@ impl Checkpoints {
             Problem::PassOver(reason) => damaged(reason),
             Problem::Stop(error) => error,
         })?;
-        Ok(Weights { state, weights })
+        Ok(Weights { state, path, weights })
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::any::Any;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use super::{Storage, StorageFile};
+use super::{Storage, StorageFile, StorageReader};
 
 /// The real file system.
 #[derive(Debug, Clone, Copy, Default)]
@@ -47,6 +47,10 @@ impl Storage for Disk {
             return Err(too_large(bytes.len() as u64));
         }
         Ok(bytes)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn StorageReader>> {
+        Ok(Box::new(File::open(path)?))
     }
 
     fn file_len(&self, path: &Path) -> io::Result<u64> {
@@ -111,6 +115,13 @@ impl Storage for Disk {
             Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => Ok(Some(Box::new(file))),
             Err(TryLockError::Error(e)) => Err(e),
         }
+    }
+}
+
+impl StorageReader for File {
+    fn read_exact_at(&mut self, start: u64, out: &mut [u8]) -> io::Result<()> {
+        self.seek(SeekFrom::Start(start))?;
+        self.read_exact(out)
     }
 }
 

@@ -37,6 +37,9 @@ pub trait Storage {
     /// The whole file. A file of more than `limit` bytes is refused (`InvalidData`) before anything is allocated.
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>>;
 
+    /// Opens an existing file to read pieces of it.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn StorageReader>>;
+
     /// The length of a file in bytes.
     fn file_len(&self, path: &Path) -> io::Result<u64>;
 
@@ -64,6 +67,12 @@ pub trait Storage {
     /// Takes a lock on a file (made if needed) that ends with the returned value or the process. `None`: another
     /// process holds it.
     fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any>>>;
+}
+
+/// A file that is read piece by piece.
+pub trait StorageReader {
+    /// Reads the bytes from `start` on into `out`; fewer are an error.
+    fn read_exact_at(&mut self, start: u64, out: &mut [u8]) -> io::Result<()>;
 }
 
 /// A file that is being written.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::{Storage, StorageFile};
+use super::{Storage, StorageFile, StorageReader};
 
 /// Waits before every call that changes something. The command offers it as a hidden option; the time between a
 /// checkpoint's first write and its rename, a few milliseconds otherwise, then is long enough to be hit by a kill.
@@ -44,6 +44,9 @@ impl<S: Storage> Storage for Paced<S> {
     }
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         self.storage.read(path, limit)
+    }
+    fn open(&self, path: &Path) -> io::Result<Box<dyn StorageReader>> {
+        self.storage.open(path)
     }
     fn file_len(&self, path: &Path) -> io::Result<u64> {
         self.storage.file_len(path)

@@ -11,7 +11,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Component, Path};
 use std::rc::Rc;
 
-use super::{Storage, StorageFile};
+use super::{Storage, StorageFile, StorageReader};
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -260,6 +260,15 @@ impl Storage for Simulated {
         }
     }
 
+    fn open(&self, path: &Path) -> io::Result<Box<dyn StorageReader>> {
+        self.call()?;
+        let node = self.0.borrow().find(path)?;
+        match &self.0.borrow().nodes[node] {
+            Node::File { .. } => Ok(Box::new(SimulatedFile { disk: self.clone(), node })),
+            Node::Dir { .. } => Err(ErrorKind::IsADirectory.into()),
+        }
+    }
+
     fn file_len(&self, path: &Path) -> io::Result<u64> {
         self.call()?;
         let state = self.0.borrow();
@@ -344,6 +353,17 @@ impl Storage for Simulated {
         self.call()?;
         let state = self.0.borrow();
         Ok((Rc::strong_count(&state.locked) == 1).then(|| Box::new(Rc::clone(&state.locked)) as Box<dyn Any>))
+    }
+}
+
+impl StorageReader for SimulatedFile {
+    fn read_exact_at(&mut self, start: u64, out: &mut [u8]) -> io::Result<()> {
+        self.disk.call()?;
+        let Node::File { data, .. } = &self.disk.0.borrow().nodes[self.node] else { unreachable!("opened as a file") };
+        let start = (start as usize).min(data.len());
+        let found = data[start..].get(..out.len()).ok_or(ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(found);
+        Ok(())
     }
 }
 

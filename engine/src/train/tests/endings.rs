@@ -164,6 +164,6 @@ fn a_run_folder_on_the_real_file_system() {
     let Found { checkpoints, step: newest, .. } = find(storage(), &path, Which::Newest).unwrap();
     let weights = checkpoints.load_weights(newest, &specs).unwrap();
     let mut bias = [0.0; UNITS];
-    weights.copy("toy/bias", &mut bias);
+    weights.copy("toy/bias", &mut bias).unwrap();
     assert_eq!(bias, toy.params()[16..19]);
 }

@@ -95,7 +95,7 @@ impl<L: Learner> Trainer<'_, L> {
             specs.iter().map(|spec| TensorSpec { name: spec.name.clone(), shape: spec.shape.clone() }).collect();
         let weights = folder.checkpoints().load_weights(state.step, &expected)?;
         let (params, _) = self.session.learner.arenas();
-        specs.iter().for_each(|spec| weights.copy(&spec.name, &mut params[spec.range.clone()]));
+        specs.iter().try_for_each(|spec| weights.copy(&spec.name, &mut params[spec.range.clone()]))?;
         self.session.learner.params_changed();
         Ok(true)
     }
@@ -119,17 +119,17 @@ impl<L: Learner> Trainer<'_, L> {
         for spec in &specs {
             let range = spec.range.clone();
             if self.optimizer.averages().is_empty() {
-                loaded.copy_weights(&spec.name, &mut params[range]);
+                loaded.copy_weights(&spec.name, &mut params[range])?;
             } else {
-                loaded.copy_optimizer(&raw_name(spec), &mut params[range.clone()]);
-                loaded.copy_weights(&spec.name, &mut self.optimizer.averages_mut()[range]);
+                loaded.copy_optimizer(&raw_name(spec), &mut params[range.clone()])?;
+                loaded.copy_weights(&spec.name, &mut self.optimizer.averages_mut()[range])?;
             }
         }
         self.session.learner.params_changed();
-        self.optimizer.restore(&specs, |name, out| loaded.copy_optimizer(name, out));
+        self.optimizer.restore(&specs, |name, out| loaded.copy_optimizer(name, out))?;
         for spec in carry {
             if let Some(out) = self.session.learner.state_tensor_mut(&mut self.carry, &spec.name) {
-                loaded.copy_carry(&spec.name, out);
+                loaded.copy_carry(&spec.name, out)?;
             }
         }
         let isa = std::mem::take(&mut self.state.isa);

@@ -248,14 +248,10 @@ impl Train {
             no_fuse: self.no_fuse.clone(),
             ..NetworkOptions::default()
         };
-        // The checkpoint of a run that goes on is read whole before it is copied.
-        let checkpoints = if self.resume.is_some() { 2 } else { 1 };
         let in_memory = |bytes: u64| if options.home.is_memory() { bytes } else { 0 };
         let slots = in_memory(Optimizer::bytes(&settings.optimizer, graph.arena()));
-        let parameters = 4 * graph.arena() as u64;
         let needed = Network::bytes(&graph, &options)?
-            + checkpoints * slots
-            + (checkpoints - 1) * parameters
+            + slots
             + Network::bytes(&graph, &Speaker::options(&graph, &Voice::options(&options)))?
             + REST;
         require_memory("training this model", needed)?;
