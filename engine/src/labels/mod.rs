@@ -10,6 +10,7 @@ mod arrays;
 mod batches;
 mod captions;
 mod conllu;
+mod content;
 mod encoder;
 mod lines;
 mod metrics;

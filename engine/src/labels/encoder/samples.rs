@@ -1,0 +1,143 @@
+//! Records as samples in numbers.
+
+use crate::config::TaskKind;
+use crate::corpus::IGNORE;
+use crate::error::{Error, Result};
+use crate::labels::arrays::class_of;
+use crate::labels::{Content, Record, Records, Word};
+use crate::text::truncate;
+
+use super::Encoder;
+
+/// A labelled sample in numbers.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Sample {
+    /// Its tokens.
+    pub tokens: Vec<u32>,
+    /// Its class or next word alone, or a target a token, [`IGNORE`] where none is scored. Of several outputs those of each in turn;
+    /// a number is the bits of an f32.
+    pub targets: Vec<u32>,
+    /// What a caption is of, or the numbers of all steps of a row of an array; empty of others.
+    pub vector: Vec<f32>,
+    /// The tokens of the text that is read before; empty of others.
+    pub source: Vec<u32>,
+}
+
+impl Encoder {
+    /// The number of a class.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with file and line where it is none of the model's.
+    fn class(&self, output: usize, label: &str, wrong: impl FnOnce(String) -> Error) -> Result<u32> {
+        let classes = &self.outputs[output].classes;
+        match classes.iter().position(|class| class == label) {
+            Some(place) => Ok(place as u32),
+            None => {
+                let shown: Vec<&str> = classes.iter().take(20).map(String::as_str).collect();
+                let more = if classes.len() > shown.len() { ", ..." } else { "" };
+                Err(wrong(format!("the label `{label}` is none of the model's"))
+                    .mend(format!("the model has {}{more}; mend the label, or train with it", shown.join(", "))))
+            }
+        }
+    }
+
+    /// The target that a label of an output is: a class, or the bits of a number.
+    fn target(&self, output: usize, label: &str, wrong: impl FnOnce(String) -> Error) -> Result<u32> {
+        if !self.is_number(output) {
+            return self.class(output, label, wrong);
+        }
+        match label.parse::<f32>().ok().filter(|number| number.is_finite()) {
+            Some(number) => Ok(number.to_bits()),
+            None => Err(wrong(format!("the label `{label}` is no number")).mend(
+                "the output's loss is mean_squared_error, whose labels are numbers; choose another column or loss",
+            )),
+        }
+    }
+
+    /// The target that a label of an array is.
+    fn array_target(&self, output: usize, label: f32, wrong: impl Fn(String) -> Error) -> Result<u32> {
+        if self.is_number(output) {
+            return Ok(label.to_bits());
+        }
+        match class_of(label, self.kind == TaskKind::Tag).map_err(|(what, mend)| wrong(what).mend(mend))? {
+            Some(class) if class < self.outputs[output].classes.len() => Ok(class as u32),
+            // One of a class that nothing is known of is told by its number.
+            Some(class) => self.class(output, &format!("number {class}"), wrong),
+            None => Ok(IGNORE),
+        }
+    }
+
+    /// The samples of records.
+    ///
+    /// # Errors
+    /// As [`Self::samples_of`].
+    pub fn samples(&self, records: &Records) -> Result<Vec<Sample>> {
+        let mut samples = Vec::new();
+        records.records.iter().try_for_each(|record| self.samples_of(records, record, &mut samples))?;
+        Ok(samples)
+    }
+
+    /// Appends the samples of a record: of a text whose next words are learned one for each of them, else one.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with file and line where a label, or a word of a caption, is none of the model's.
+    pub fn samples_of(&self, records: &Records, record: &Record, samples: &mut Vec<Sample>) -> Result<()> {
+        match &record.content {
+            Content::Text { text, labels } => {
+                let target = |(o, label): (usize, &String)| {
+                    self.target(o, label, |what| records.wrong(record, record.line, what))
+                };
+                let targets = labels.iter().enumerate().map(target).collect::<Result<Vec<u32>>>()?;
+                samples.push(Sample { tokens: self.text(text), targets, ..Sample::default() });
+            }
+            Content::Sentence(words) => {
+                let tokens = self.sentence(words.iter().map(|word| word.text.as_str()));
+                let mut targets = vec![IGNORE; self.outputs.len() * tokens.len()];
+                for (o, targets) in targets.chunks_exact_mut(tokens.len().max(1)).enumerate() {
+                    let places = tokens.iter().zip(targets).filter(|(token, _)| self.is_word(**token));
+                    for (Word { tags, line, .. }, (_, target)) in words.iter().zip(places) {
+                        *target = self.target(o, &tags[o], |what| records.wrong(record, *line, what))?;
+                    }
+                }
+                samples.push(Sample { tokens, targets, ..Sample::default() });
+            }
+            Content::Array { tokens, steps, labels, .. } => {
+                let wrong = |what: String| records.wrong(record, record.line, what);
+                let tokens = self.array(tokens, *steps).map_err(|what| {
+                    wrong(what).mend(
+                        "give samples like those of the training; task.prepare.num_words sets how many ids there are",
+                    )
+                })?;
+                let each = labels.iter().enumerate().flat_map(|(o, own)| own.iter().map(move |&label| (o, label)));
+                let targets = each.map(|(o, label)| self.array_target(o, label, wrong)).collect::<Result<_>>()?;
+                samples.push(Sample { tokens, targets, vector: record.vector.clone(), ..Sample::default() });
+            }
+            Content::Pair { text, .. } | Content::Words(text) if self.kind.writes() => {
+                if let Some(word) = self.unknown(text) {
+                    let what = format!("the word `{word}` is none of the model's");
+                    return Err(records.wrong(record, record.line, what).mend(
+                        "train with it, or set task.prepare.oov_token, which stands for all words that are not known",
+                    ));
+                }
+                let source = record.content.source().map_or_else(Vec::new, |text| self.source(text));
+                samples.push(Sample { source, ..self.caption(text, record.vector.clone()) });
+            }
+            Content::Pair { text, .. } | Content::Words(text) => {
+                let words = self.words.encode(text, &self.prepare);
+                samples.extend((1..words.len()).map(|next| {
+                    let mut tokens = words[..next].to_vec();
+                    truncate(&mut tokens, self.longest(), self.prepare.truncating);
+                    Sample { tokens, targets: vec![words[next]], ..Sample::default() }
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    /// A caption and what it is of: behind the start each word, its target the next one, and at last the end.
+    pub fn caption(&self, text: &str, vector: Vec<f32>) -> Sample {
+        let ((start, end), words) = (self.start_and_end(), self.text(text));
+        let tokens = std::iter::once(start).chain(words.iter().copied()).collect();
+        Sample { tokens, targets: words.into_iter().chain([end]).collect(), vector, source: Vec::new() }
+    }
+}
