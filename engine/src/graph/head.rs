@@ -28,6 +28,14 @@ impl Graph {
         }
     }
 
+    /// Refuses a head whose parameters are not those of a softmax over all words: one that parts them.
+    pub(crate) fn require_whole_words(&self, what: &str, mend: &str) -> Result<()> {
+        match self.outputs.iter().map(|output| output.head().kind).find(|kind| kind.parts_words()) {
+            None => Ok(()),
+            Some(kind) => Err(Error::usage(format!("{what} {}", kind.name())).mend(mend.to_owned())),
+        }
+    }
+
     /// The parameters of the head of an output, in the place of those of the dense layer that is declared.
     pub(super) fn resolve_head(
         &mut self,
@@ -45,8 +53,9 @@ impl Graph {
         let own = matches!(head.kind, HeadKind::SampledSoftmax | HeadKind::Nce);
         if own && layer.tied_to.is_some() {
             // It reads rows of the table that it is tied to, and elements of its bias.
+            let before = list.len();
             let shape = self.resolve(name, config, inputs, list)?;
-            list.bias_by_words();
+            list.biases_by_words(before);
             return Ok(shape);
         }
         if layer.tied_to.is_some() {
