@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use unroll::Result;
-use unroll::graph::{Graph, ModelConfig};
-use unroll::interop::{Form, Mapping, WeightFile, export, read_vocabulary};
+use unroll::graph::{Graph, ModelConfig, Role};
+use unroll::interop::{Form, Mapping, WeightFile, export, onnx, read_vocabulary};
 use unroll::text::{Level, TextOptions, Vocabulary};
 use unroll::train::{NamedTensor, TensorRef, tensor_file};
 
@@ -292,4 +292,76 @@ fn lists_with_gaps_are_refused() {
     insta::assert_snapshot!(refused(r#"["b", "ab"]"#), @r#"token 1: "ab" is more than one character, but the level is char"#);
     insta::assert_snapshot!(refused("[]"), @"there are no tokens");
     insta::assert_snapshot!(refused("b\na\n"), @r#"is neither a vocabulary nor a list of tokens in JSON (expected value at line 1 column 1) (give ["a", "b", ...] in the order of the ids, or {"a": 0, "b": 1, ...})"#);
+}
+
+/// The same model with other heads, and an arena in which each has the same weights.
+fn with_heads(layers: &str) -> Vec<(Graph, Vec<f32>)> {
+    let heads = ["softmax", "sampled_softmax", "nce"].map(|kind| {
+        let text = format!("head = {{ kind = \"{kind}\" }}\nlayers = [{layers}]");
+        let graph = Graph::new(&toml::from_str::<ModelConfig>(&text).unwrap(), VOCABULARY).unwrap();
+        let mut params = arena(&graph);
+        for spec in graph.params().iter().filter(|spec| spec.role == Role::WordKernel) {
+            let [words, inputs] = spec.shape[..] else { panic!("{}", spec.name) };
+            let own = params[spec.range.clone()].to_vec();
+            (0..words * inputs).for_each(|i| params[spec.range.start + i] = own[i % inputs * words + i / inputs]);
+        }
+        (graph, params)
+    });
+    heads.into()
+}
+
+#[test]
+fn heads_that_are_a_softmax_over_all_words_are_written_as_one() {
+    for layers in MODELS.into_iter().filter(|layers| !layers.contains("time_distributed")) {
+        let heads = with_heads(layers);
+        let (plain, params) = &heads[0];
+        let whole = onnx(plain, params, "model").unwrap();
+        for (graph, params_by_words) in &heads[1..] {
+            assert!(onnx(graph, params_by_words, "model").unwrap() == whole, "{layers}");
+            for form in [Form::PyTorch, Form::Keras] {
+                let expected = bytes(&export(plain, params, form, &Mapping::default()).unwrap());
+                let found = export(graph, params_by_words, form, &Mapping::default()).unwrap();
+                assert!(bytes(&found) == expected, "{form:?} {layers}");
+                if form == Form::Keras && layers.contains("recurrent_bias") {
+                    continue; // Keras has one bias
+                }
+                let read = load(&found, graph, &Mapping::default()).unwrap();
+                assert_eq!(bits(graph, &read), bits(graph, params_by_words), "{form:?} {layers}");
+            }
+            let own = export(graph, params_by_words, Form::Unroll, &Mapping::default()).unwrap();
+            let read = load(&own, graph, &Mapping::default()).unwrap();
+            assert_eq!(bits(graph, &read), bits(graph, params_by_words), "{layers}");
+        }
+    }
+}
+
+#[test]
+fn heads_that_part_the_words_are_exchanged_as_a_checkpoint_has_them() {
+    for head in ["adaptive_softmax", "class_softmax", "hierarchical_softmax"] {
+        let text = format!("head = {{ kind = \"{head}\" }}\nlayers = [{}]", MODELS[0]);
+        let graph = Graph::new(&toml::from_str::<ModelConfig>(&text).unwrap(), VOCABULARY).unwrap();
+        let arena = arena(&graph);
+        let mut own = export(&graph, &arena, Form::Unroll, &Mapping::default()).unwrap();
+        assert_eq!(bits(&graph, &load(&own, &graph, &Mapping::default()).unwrap()), bits(&graph, &arena));
+        let error = export(&graph, &arena, Form::Keras, &Mapping::default()).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!(
+                "PyTorch and Keras have no layer with the weights of the head {head} (--to unroll writes them as a checkpoint has them, --to onnx the whole model)"
+            )
+        );
+        own.pop();
+        let error = refused(&own, &graph);
+        assert!(error.contains(head) && error.contains("--to unroll"), "{error}");
+    }
+}
+
+#[test]
+fn a_square_kernel_of_words_says_who_wrote_it() {
+    let layers = r#"{ type = "embedding", output_dim = 7 }, { type = "dense", use_bias = false }"#;
+    let (graph, params) = &with_heads(layers)[2];
+    let keras = export(graph, params, Form::Keras, &Mapping::default()).unwrap();
+    insta::assert_snapshot!(refused(&keras, graph), @"weights.safetensors: `dense/kernel` is square, and does not say whether Keras wrote it or a checkpoint has it (--map dense=dense reads it as Keras wrote it)");
+    let mapping = Mapping::parse(&["dense=dense".into()], &[]).unwrap();
+    assert_eq!(bits(graph, &load(&keras, graph, &mapping).unwrap()), bits(graph, params));
 }

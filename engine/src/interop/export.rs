@@ -36,7 +36,10 @@ pub fn export(graph: &Graph, values: &[f32], form: Form, mapping: &Mapping) -> R
         let own = |spec: &ParamSpec| tensor(spec.name.clone(), &spec.shape, values[spec.range.clone()].to_vec());
         return Ok(graph.params().iter().map(own).collect());
     }
-    graph.require_softmax("other programs have")?;
+    graph.require_whole_words(
+        "PyTorch and Keras have no layer with the weights of the head",
+        "--to unroll writes them as a checkpoint has them, --to onnx the whole model",
+    )?;
     let usual = if form == Form::PyTorch { language_model(graph) } else { Vec::new() };
     let mut tensors = Vec::new();
     for node in graph.nodes().iter().filter(|node| has_weights(node)) {
@@ -88,7 +91,10 @@ pub(super) fn language_model(graph: &Graph) -> Vec<(String, String)> {
 /// `rnn.l0` and the kernel are `rnn.weight_ih_l0`.
 pub(super) fn torch_name(label: &str, recurrent: bool, direction: usize, role: Role) -> String {
     if !recurrent {
-        return format!("{label}.{}", if matches!(role, Role::Bias | Role::Beta) { "bias" } else { "weight" });
+        return format!(
+            "{label}.{}",
+            if matches!(role, Role::Bias | Role::WordBias | Role::Beta) { "bias" } else { "weight" }
+        );
     }
     let numbered = label.rsplit_once(".l").filter(|(_, digits)| digits.bytes().all(|b| b.is_ascii_digit()));
     let (module, number) = numbered.unwrap_or((label, "0"));
@@ -169,6 +175,7 @@ impl Layer<'_> {
                     let turned = [spec.shape[1], spec.shape[0]];
                     tensor(name(spec.role), &turned, to_torch(values, &[0], spec.shape[0]))
                 }
+                // By words already, as PyTorch has them.
                 role => tensor(name(role), &spec.shape, values.to_vec()),
             });
         }
@@ -218,6 +225,10 @@ impl Layer<'_> {
                     if let Some(first) = out.iter_mut().find(|tensor| tensor.name == bias) {
                         add(&mut first.data, self.values(spec));
                     }
+                }
+                Role::WordKernel => {
+                    let turned = [spec.shape[1], spec.shape[0]];
+                    out.push(tensor(name, &turned, to_torch(self.values(spec), &[0], spec.shape[0])));
                 }
                 _ => out.push(tensor(name, &spec.shape, self.values(spec).to_vec())),
             }

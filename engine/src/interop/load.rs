@@ -23,7 +23,13 @@ impl WeightFile {
     /// Where `params` is not as long as the graph's arena.
     pub fn load(&mut self, graph: &Graph, mapping: &Mapping, params: &mut [f32]) -> Result<Vec<(String, String)>> {
         assert_eq!(params.len(), graph.arena(), "the arena of parameters");
-        graph.require_softmax("weights of other programs are taken over for")?;
+        if self.is_of_checkpoint(graph, mapping)? {
+            return self.copy(graph, params);
+        }
+        graph.require_whole_words(
+            "it is no checkpoint of this model, and PyTorch and Keras have no layer with the weights of the head",
+            "take a file that `unroll export --to unroll` wrote of the same model",
+        )?;
         let found = Modules::of(self, &mapping.ignore);
         let pairs = pair(graph, self, &found, mapping)?;
         let mut loading = Loading { file: self, graph, params, dialect: found.dialect, used: BTreeSet::new() };
@@ -42,6 +48,37 @@ impl WeightFile {
             [] => Ok(layers),
             [first, ..] => Err(self.unused(graph, first, left.len())),
         }
+    }
+
+    /// Whether the file has every parameter by its own name and shape and nothing else, as a checkpoint does.
+    fn is_of_checkpoint(&self, graph: &Graph, mapping: &Mapping) -> Result<bool> {
+        let taken = |name: &str| !mapping.ignore.iter().any(|start| name.starts_with(start.as_str()));
+        let has = |spec: &ParamSpec| self.entry(&spec.name).is_some_and(|entry| entry.shape == spec.shape);
+        let all = graph.params().iter().all(|spec| taken(&spec.name) && has(spec));
+        if !all || !mapping.layers.is_empty() {
+            return Ok(false);
+        }
+        // Layers without cells have the same names in Keras, whose kernel of words is turned over.
+        let kernel = graph.params().iter().find(|spec| spec.role == Role::WordKernel && spec.shape[0] == spec.shape[1]);
+        let cells = graph.nodes().iter().any(|node| node.config.recurrence().is_some());
+        let parted = graph.outputs().iter().any(|output| output.head().kind.parts_words());
+        if let Some(ParamSpec { name, .. }) = kernel.filter(|_| !cells && !parted) {
+            let layer = name.split('/').next().unwrap_or_default();
+            let what = format!("`{name}` is square, and does not say whether Keras wrote it or a checkpoint has it");
+            return Err(
+                Error::input(self.path(), what).mend(format!("--map {layer}={layer} reads it as Keras wrote it"))
+            );
+        }
+        Ok(self.tensors().filter(|(name, _)| taken(name)).count() == graph.params().len())
+    }
+
+    /// Sets every parameter from the tensor of its own name.
+    fn copy(&mut self, graph: &Graph, params: &mut [f32]) -> Result<Vec<(String, String)>> {
+        for spec in graph.params() {
+            params[spec.range.clone()].copy_from_slice(&self.read(&spec.name)?);
+        }
+        let own = graph.nodes().iter().filter(|node| !node.params.is_empty());
+        Ok(own.map(|node| (node.name.clone(), node.name.clone())).collect())
     }
 
     fn unused(&self, graph: &Graph, name: &str, count: usize) -> Error {
@@ -105,7 +142,18 @@ impl Loading<'_> {
             from_torch(&weight, &[0], spec.shape[0], &mut self.params[spec.range.clone()]);
             return Ok(());
         }
-        let values = self.take(node, module, (0, spec.role), &spec.shape)?;
+        if spec.role == Role::WordKernel && self.dialect == Dialect::Keras {
+            let turned = [spec.shape[1], spec.shape[0]];
+            let kernel = self.take(node, module, (0, Role::Kernel), &turned)?;
+            from_torch(&kernel, &[0], spec.shape[0], &mut self.params[spec.range.clone()]);
+            return Ok(());
+        }
+        let role = match spec.role {
+            Role::WordKernel => Role::Kernel,
+            Role::WordBias => Role::Bias,
+            role => role,
+        };
+        let values = self.take(node, module, (0, role), &spec.shape)?;
         self.params[spec.range.clone()].copy_from_slice(&values);
         Ok(())
     }

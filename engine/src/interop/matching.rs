@@ -179,13 +179,17 @@ impl Matching<'_> {
         entry.shape == shape
     }
 
-    /// The shape of a node's kernel or table.
+    /// The shape of a node's table, or of its kernel with a column an output.
     fn matrix(&self, node: usize) -> Vec<usize> {
         let nodes = self.graph.nodes();
         let node = &nodes[node];
         let of = |node: &Node| {
             let params = &self.graph.params()[node.params.clone()];
-            params.iter().find(|p| matches!(p.role, Role::Kernel | Role::Embeddings)).map(|p| p.shape.clone())
+            params.iter().find_map(|p| match p.role {
+                Role::Kernel | Role::Embeddings => Some(p.shape.clone()),
+                Role::WordKernel => Some(p.shape.iter().rev().copied().collect()),
+                _ => None,
+            })
         };
         let tied = match &node.config {
             LayerConfig::Dense(dense) => nodes.iter().find(|n| Some(&n.name) == dense.tied_to.as_ref()),

@@ -17,8 +17,9 @@ mod proto;
 mod recurrent;
 
 use crate::error::{Error, Result};
-use crate::graph::{Activation, Graph, LayerConfig, MaskRule, Node, Part, Role, Source, Time};
+use crate::graph::{Activation, Graph, LayerConfig, MaskRule, Node, ParamSpec, Part, Role, Source, Time};
 
+use super::layout::to_torch;
 use proto::{Attribute, Constant, Dim, Operation, Program, Type, Value};
 
 /// The bytes of an ONNX file of a model; `params` is its arena.
@@ -30,10 +31,10 @@ use proto::{Attribute, Constant, Dim, Operation, Program, Type, Value};
 /// Where `params` is not as long as the graph's arena.
 pub fn onnx(graph: &Graph, params: &[f32], name: &str) -> Result<Vec<u8>> {
     assert_eq!(params.len(), graph.arena(), "the arena of parameters");
-    graph.require_softmax("ONNX files are written of")?;
     graph.require_one_output("ONNX files are written of")?;
     graph.require_one_sequence("ONNX files are written of")?;
     let mut writer = Writer { graph, params, program: Program::default(), tokens: TOKENS.to_owned(), lengths: None };
+    graph.require_whole_words("ONNX files are not written of the head", "use another head")?;
     writer.begin()?;
     for (i, node) in graph.nodes().iter().enumerate() {
         writer.layer(i, node)?;
@@ -116,6 +117,17 @@ impl Writer<'_> {
         let (shape, values) = (spec.shape.clone(), &self.params[spec.range.clone()]);
         let values = values.to_vec();
         self.floats(name, &shape, &values)
+    }
+
+    /// A kernel with a column an output, also where it lies by words.
+    fn kernel(&mut self, name: &str) -> String {
+        match self.graph.params().iter().find(|spec| spec.name == name && spec.role == Role::WordKernel) {
+            Some(spec) => {
+                let turned = to_torch(&self.params[spec.range.clone()], &[0], spec.shape[0]);
+                self.floats(name, &[spec.shape[1], spec.shape[0]], &turned)
+            }
+            None => self.parameter(name),
+        }
     }
 
     fn begin(&mut self) -> Result<()> {
@@ -254,10 +266,11 @@ impl Writer<'_> {
                         let turned = [("perm", Attribute::Ints(vec![1, 0]))];
                         self.operation("Transpose", &format!("{name}:kernel"), &[&table], &turned)
                     }
-                    None => self.parameter(&format!("{name}/kernel")),
+                    None => self.kernel(&format!("{name}/kernel")),
                 };
                 let mut value = self.operation("MatMul", &format!("{name}:product"), &[first, &kernel], &[]);
-                if self.graph.params()[node.params.clone()].iter().any(|spec| spec.role == Role::Bias) {
+                let is_bias = |spec: &ParamSpec| matches!(spec.role, Role::Bias | Role::WordBias);
+                if self.graph.params()[node.params.clone()].iter().any(is_bias) {
                     let bias = self.parameter(&format!("{name}/bias"));
                     value = self.operation("Add", &format!("{name}:sum"), &[&value, &bias], &[]);
                 }
