@@ -69,25 +69,14 @@ impl<'a> WordHead<'a> {
     }
 
     fn new(graph: &'a Graph, output: &'a Output) -> Result<Option<Self>> {
-        let (head, words) = (output.head(), output.classes());
-        let bounds: Vec<usize> = match output.parting() {
-            Parting::Clusters(_, tails) => tails.iter().map(|tail| tail.starts[0] as usize).chain([words]).collect(),
-            Parting::Whole => vec![words],
-        };
         let (mut drawn, mut tree) = (None, None);
-        match head.kind {
+        match output.head().kind {
             HeadKind::Softmax => return Ok(None),
             HeadKind::SampledSoftmax | HeadKind::Nce => drawn = Some(sampler(graph, output)?),
             HeadKind::AdaptiveSoftmax | HeadKind::ClassSoftmax => {}
-            HeadKind::HierarchicalSoftmax => {
-                let counts = graph.frequencies(words);
-                tree = Some(match graph.order(head, words) {
-                    Some(order) => Huffman::ordered(&counts, order)?,
-                    None => Huffman::new(&counts)?,
-                });
-            }
+            HeadKind::HierarchicalSoftmax => tree = Some(graph.tree(output)?),
         }
-        Ok(Some(Self { graph, output, ranks: graph.ranks(head, words, &bounds), sampler: drawn, tree }))
+        Ok(Some(Self { graph, output, ranks: graph.word_ranks(output), sampler: drawn, tree }))
     }
 
     /// The words that a step of this key draws.

@@ -5,8 +5,9 @@ use super::output::Declared;
 use super::params::{ParamList, Role, positive};
 use super::parting::{Parting, Ranks, TailShape, cluster_step, clusters, covered};
 use super::shape::Shape;
-use super::{Graph, Source, Words};
+use super::{Graph, Output, Source, Words};
 use crate::error::{Error, Result};
+use crate::huffman::Huffman;
 use std::sync::Arc;
 
 impl Graph {
@@ -111,18 +112,37 @@ impl Graph {
     }
 
     /// All words of an output's head, those that are used alike together, where the head asks for it and the graph was told.
-    pub(crate) fn order(&self, head: &HeadConfig, classes: usize) -> Option<&[u32]> {
+    fn order(&self, head: &HeadConfig, classes: usize) -> Option<&[u32]> {
         let order = self.words.as_ref()?.order.as_deref()?;
         (head.order == Some(WordOrder::Context) && order.len() == classes).then_some(order)
     }
 
     /// The ranks of the words of a head whose tails begin here, and where the last ends.
-    pub(crate) fn ranks(&self, head: &HeadConfig, classes: usize, bounds: &[usize]) -> Ranks {
+    fn ranks(&self, head: &HeadConfig, classes: usize, bounds: &[usize]) -> Ranks {
         let ranks = Ranks::new(&self.frequencies(classes));
         let tails = bounds.windows(2).map(|tail| tail[0]..tail[1]);
         match self.order(head, classes) {
             Some(order) => ranks.arranged(tails, order),
             None => ranks,
+        }
+    }
+
+    /// The ranks of the words of an output's head.
+    pub(crate) fn word_ranks(&self, output: &Output) -> Ranks {
+        let words = output.classes();
+        let bounds: Vec<usize> = match output.parting() {
+            Parting::Clusters(_, tails) => tails.iter().map(|tail| tail.starts[0] as usize).chain([words]).collect(),
+            Parting::Whole => vec![words],
+        };
+        self.ranks(output.head(), words, &bounds)
+    }
+
+    /// The tree of an output's head.
+    pub(crate) fn tree(&self, output: &Output) -> Result<Huffman> {
+        let counts = self.frequencies(output.classes());
+        match self.order(output.head(), output.classes()) {
+            Some(order) => Huffman::ordered(&counts, order),
+            None => Huffman::new(&counts),
         }
     }
 

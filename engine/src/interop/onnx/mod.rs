@@ -12,12 +12,15 @@
 //! gates (i, o, f, c and z, r, h). ONNX masks at the end of a row alone, by its length: where an embedding masks token 0, the
 //! file's first operations move what is there to the front, and its last ones move the outputs back. At a masked step the
 //! output is that of the step before it.
+//!
+//! Of a head that parts the words, the last layer gives the logarithm of each word's probability, or behind a softmax the probability.
 
 mod proto;
 mod recurrent;
+mod words;
 
 use crate::error::{Error, Result};
-use crate::graph::{Activation, Graph, LayerConfig, MaskRule, Node, ParamSpec, Part, Role, Source, Time};
+use crate::graph::{Activation, Graph, LayerConfig, MaskRule, Node, Output, Part, Role, Source, Time};
 
 use super::layout::to_torch;
 use proto::{Attribute, Constant, Dim, Operation, Program, Type, Value};
@@ -34,7 +37,6 @@ pub fn onnx(graph: &Graph, params: &[f32], name: &str) -> Result<Vec<u8>> {
     graph.require_one_output("ONNX files are written of")?;
     graph.require_one_sequence("ONNX files are written of")?;
     let mut writer = Writer { graph, params, program: Program::default(), tokens: TOKENS.to_owned(), lengths: None };
-    graph.require_whole_words("ONNX files are not written of the head", "use another head")?;
     writer.begin()?;
     for (i, node) in graph.nodes().iter().enumerate() {
         writer.layer(i, node)?;
@@ -117,6 +119,16 @@ impl Writer<'_> {
         let (shape, values) = (spec.shape.clone(), &self.params[spec.range.clone()]);
         let values = values.to_vec();
         self.floats(name, &shape, &values)
+    }
+
+    /// x W + b of a layer, which has that bias or none.
+    fn product(&mut self, layer: &str, part: &str, x: &str, kernel: &str) -> String {
+        let product = self.operation("MatMul", &format!("{layer}:{part}product"), &[x, kernel], &[]);
+        let bias = self.parameter(&format!("{layer}/{part}bias"));
+        match bias.is_empty() {
+            true => product,
+            false => self.operation("Add", &format!("{layer}:{part}sum"), &[&product, &bias], &[]),
+        }
     }
 
     /// A kernel with a column an output, also where it lies by words.
@@ -260,20 +272,21 @@ impl Writer<'_> {
                 self.recurrent(node, &all)?;
             }
             LayerConfig::Dense(dense) => {
-                let kernel = match &dense.tied_to {
-                    Some(table) => {
-                        let table = self.parameter(&format!("{table}/embeddings"));
-                        let turned = [("perm", Attribute::Ints(vec![1, 0]))];
-                        self.operation("Transpose", &format!("{name}:kernel"), &[&table], &turned)
+                let parted = |output: &&Output| output.logits() == at && output.head().kind.parts_words();
+                let value = match self.graph.outputs().iter().find(parted) {
+                    Some(output) => self.words(output, first)?,
+                    None => {
+                        let kernel = match &dense.tied_to {
+                            Some(table) => {
+                                let table = self.parameter(&format!("{table}/embeddings"));
+                                let turned = [("perm", Attribute::Ints(vec![1, 0]))];
+                                self.operation("Transpose", &format!("{name}:kernel"), &[&table], &turned)
+                            }
+                            None => self.kernel(&format!("{name}/kernel")),
+                        };
+                        self.product(name, "", first, &kernel)
                     }
-                    None => self.kernel(&format!("{name}/kernel")),
                 };
-                let mut value = self.operation("MatMul", &format!("{name}:product"), &[first, &kernel], &[]);
-                let is_bias = |spec: &ParamSpec| matches!(spec.role, Role::Bias | Role::WordBias);
-                if self.graph.params()[node.params.clone()].iter().any(is_bias) {
-                    let bias = self.parameter(&format!("{name}/bias"));
-                    value = self.operation("Add", &format!("{name}:sum"), &[&value, &bias], &[]);
-                }
                 self.activation(dense.activation, name, &value);
             }
             LayerConfig::LayerNormalization(layer) => {
