@@ -96,10 +96,13 @@ fn a_head_that_computes_something_else_is_caught() {
 fn rows_that_a_head_reads_are_checked_in_a_large_vocabulary() {
     for head in ["kind = 'nce', samples = 8", "kind = 'adaptive_softmax'", "kind = 'hierarchical_softmax'"] {
         let graph = graph(&model(head, ""), 900);
-        let report = assert_passes(&graph, &options());
+        let report = assert_passes(&graph, &Options { rows: 4, ..options() });
         let differences = report.comparisons[0].tensors.iter().filter(|row| row.tensor.starts_with("out"));
-        let shown = differences.filter(|row| row.worst.as_ref().is_some_and(|worst| worst.expected != 0.0));
-        assert!(shown.count() > 1, "{head}: only entries without a gradient were compared");
+        // Each part has its turn among the targets.
+        for row in differences {
+            let shown = row.worst.as_ref().is_some_and(|worst| worst.expected != 0.0);
+            assert!(shown, "{head}: only entries without a gradient were compared of {}", row.tensor);
+        }
     }
 }
 
