@@ -198,5 +198,5 @@ fn models_with_other_heads_are_exchanged() {
     place.ok(&[&["import", "there.safetensors"][..], &like].concat());
     let loss = |run| eval(run)["loss"].as_f64().unwrap();
     assert!((loss("plain") - loss("nce")).abs() < 1e-6, "{} {}", loss("plain"), loss("nce"));
-    insta::assert_snapshot!(place.refused(&["export", "adaptive_softmax", "--out", "x.safetensors"]), @"2: error: PyTorch and Keras have no layer with the weights of the head adaptive_softmax (--to unroll writes them as a checkpoint has them, --to onnx the whole model)");
+    insta::assert_snapshot!(place.refused(&["export", "hierarchical_softmax", "--out", "x.safetensors"]), @"2: error: layer `dense`: PyTorch's adaptive softmax is no hierarchical_softmax (use another head, or exchange it by --to unroll, or as a whole by --to onnx)");
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::error::{Error, Result};
 use crate::graph::{Activation, Cell, Graph, LayerConfig, Node, ParamSpec, Recurrent, Role};
 
+use super::adaptive::{Part, parts};
 use super::file::WeightFile;
 use super::layout::{add, bias_from_torch, from_torch, torch_gates};
 use super::matching::{Mapping, pair};
@@ -26,11 +27,15 @@ impl WeightFile {
         if self.is_of_checkpoint(graph, mapping)? {
             return self.copy(graph, params);
         }
-        graph.require_whole_words(
-            "it is no checkpoint of this model, and PyTorch and Keras have no layer with the weights of the head",
-            "take a file that `unroll export --to unroll` wrote of the same model",
-        )?;
         let found = Modules::of(self, &mapping.ignore);
+        if found.dialect == Dialect::Keras {
+            graph.require_whole_words(
+                "it is no checkpoint of this model, and Keras has no layer with the weights of the head",
+                "take a file that `unroll export --to unroll` wrote of the same model",
+            )?;
+        }
+        // What PyTorch cannot have is told before what the file lacks.
+        graph.nodes().iter().try_for_each(|node| parts(graph, &node.name).map(|_| ()))?;
         let pairs = pair(graph, self, &found, mapping)?;
         let mut loading = Loading { file: self, graph, params, dialect: found.dialect, used: BTreeSet::new() };
         let mut layers = Vec::new();
@@ -113,6 +118,10 @@ impl Loading<'_> {
                     .try_for_each(|direction| self.recurrent(node, module, (cell, options, direction)))
             }
             (LayerConfig::Dense(dense), _) => {
+                let parts = parts(self.graph, &node.name)?;
+                if !parts.is_empty() {
+                    return parts.iter().try_for_each(|part| self.part(node, module, part));
+                }
                 if let Some(table) = &dense.tied_to {
                     self.tied(node, table, module)?;
                 }
@@ -133,6 +142,18 @@ impl Loading<'_> {
 
     fn specs(&self, node: &Node) -> Vec<ParamSpec> {
         self.graph.params()[node.params.clone()].to_vec()
+    }
+
+    /// A tensor of an adaptive softmax.
+    fn part(&mut self, node: &Node, module: &Module, part: &Part) -> Result<()> {
+        let name = format!("{}.{}", module.label, part.name);
+        if self.file.entry(&name).is_none() {
+            let what = format!("the tensor `{name}` {:?} of layer `{}` is missing", part.shape, node.name);
+            return Err(Error::input(self.file.path(), what).mend("describe the model with its cutoffs"));
+        }
+        let theirs = self.read_shaped(node, &name, &part.shape)?;
+        part.load(self.graph, &theirs, self.params);
+        Ok(())
     }
 
     fn dense(&mut self, node: &Node, module: &Module, spec: &ParamSpec) -> Result<()> {
@@ -259,6 +280,11 @@ impl Loading<'_> {
                 _ => error,
             });
         };
+        self.read_shaped(node, name, shape)
+    }
+
+    /// The elements of a tensor of the file, which must have this shape.
+    fn read_shaped(&mut self, node: &Node, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let found = self.file.entry(name).map(|entry| (entry.shape == shape, entry.describe()));
         if let Some((false, found)) = found {
             let what = format!("`{name}` is {found}, but layer `{}` of the model has F32 {shape:?} there", node.name);
