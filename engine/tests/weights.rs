@@ -410,6 +410,12 @@ fn an_adaptive_softmax_is_pytorchs_where_its_words_stand_by_frequency() {
     let renamed = Mapping::parse(&["dense=out".into()], &[]).unwrap();
     read = load(&export(&graph, &params, Form::PyTorch, &renamed).unwrap(), &graph, &renamed).unwrap();
     assert_eq!(bits(&graph, &read), bits(&graph, &params));
+    // To another model they are dense layers of these names.
+    let dense = self::graph(
+        r#"{ type = "one_hot" }, { type = "dense", name = "head", units = 4, use_bias = false }, { type = "dense", use_bias = false }"#,
+    );
+    let named = [numbered("net.head.weight", &[4, VOCABULARY]), numbered("net.tail.0.0.weight", &[VOCABULARY, 4])];
+    assert!(load(&named, &dense, &Mapping::default()).is_ok());
     let lacks: Vec<NamedTensor> = tensors.iter().filter(|tensor| !tensor.name.contains("tail.1.1")).cloned().collect();
     insta::assert_snapshot!(refused(&lacks, &graph), @"weights.safetensors: the tensor `decoder.tail.1.1.weight` [2, 1] of layer `dense` is missing (describe the model with its cutoffs)");
     let other = adaptive("kind = 'adaptive_softmax', cutoffs = [3, 5], reduction = 2.0", ", use_bias = false", None);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::error::{Error, Result};
-use crate::graph::{Activation, Cell, Graph, LayerConfig, Node, ParamSpec, Recurrent, Role};
+use crate::graph::{Activation, Cell, Graph, HeadKind, LayerConfig, Node, ParamSpec, Recurrent, Role};
 
 use super::adaptive::{Part, parts};
 use super::file::WeightFile;
@@ -27,7 +27,8 @@ impl WeightFile {
         if self.is_of_checkpoint(graph, mapping)? {
             return self.copy(graph, params);
         }
-        let found = Modules::of(self, &mapping.ignore);
+        let mut heads = graph.outputs().iter().map(|output| output.head().kind);
+        let found = Modules::of(self, &mapping.ignore, heads.any(|kind| kind == HeadKind::AdaptiveSoftmax));
         if found.dialect == Dialect::Keras {
             graph.require_whole_words(
                 "it is no checkpoint of this model, and Keras has no layer with the weights of the head",

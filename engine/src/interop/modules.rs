@@ -70,8 +70,9 @@ pub(super) struct Modules {
 }
 
 impl Modules {
-    /// Those of a file, without the tensors whose names begin with one of `ignore`.
-    pub(super) fn of(file: &WeightFile, ignore: &[String]) -> Modules {
+    /// Those of a file, without the tensors whose names begin with one of `ignore`. Where the model is `adaptive`, a `head` beside
+    /// tails is one layer with them.
+    pub(super) fn of(file: &WeightFile, ignore: &[String], adaptive: bool) -> Modules {
         let is_torch = |name: &str| name.ends_with("weight") || name.contains("weight_ih");
         let dialect = if file.tensors().any(|(name, _)| is_torch(name)) { Dialect::PyTorch } else { Dialect::Keras };
         let mut by_label: BTreeMap<(Vec<Piece>, String), Module> = BTreeMap::new();
@@ -81,7 +82,9 @@ impl Modules {
                 continue;
             }
             let parsed = match dialect {
-                Dialect::PyTorch => adaptive(file, name).or_else(|| torch(name)),
+                Dialect::PyTorch => {
+                    Some(name).filter(|_| adaptive).and_then(|name| adaptive_part(file, name)).or_else(|| torch(name))
+                }
                 Dialect::Keras => keras(name),
             };
             // A convolution's `weight` has three axes.
@@ -101,7 +104,7 @@ impl Modules {
 }
 
 /// `decoder.tail.0.1.weight` is of layer `decoder`, as `decoder.head.weight` is where such a tail stands beside it.
-fn adaptive(file: &WeightFile, name: &str) -> Option<(String, usize, Role)> {
+fn adaptive_part(file: &WeightFile, name: &str) -> Option<(String, usize, Role)> {
     let (module, leaf) = name.rsplit_once('.')?;
     let role = match leaf {
         "weight" => Role::Kernel,
