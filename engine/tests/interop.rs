@@ -172,3 +172,31 @@ fn a_published_cell_is_read_without_loss_and_what_surrounds_it_refused() {
         assert_eq!(file.read(tensor.name.trim_end_matches("_l0")).unwrap(), tensor.data, "{}", tensor.name);
     }
 }
+
+#[test]
+fn models_with_other_heads_are_exchanged() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    let eval = |run: &str| json(&place, &["eval", run, "--data", "verses.txt", "--json"]);
+    for head in ["nce", "adaptive_softmax", "hierarchical_softmax"] {
+        let train =
+            ["train", "--data", "verses.txt", "--level", "word", "--batch", "4", "--bptt", "10", "--epochs", "1"];
+        let more = ["--head", head, "--out", head, "--sample-length", "5"];
+        place.ok(&[&train[..], &MODEL, &more].concat());
+        place.ok(&["export", head, "--out", "model.onnx"]);
+        let forms: &[&str] = if head == "nce" { &["pytorch", "keras", "unroll"] } else { &["unroll"] };
+        for to in forms {
+            place.ok(&["export", head, "--to", to, "--out", "there.safetensors"]);
+            let back = format!("{head}-{to}");
+            place.ok(&["import", "there.safetensors", "--like", head, "--out", &back]);
+            assert_eq!(eval(&back), eval(head), "{head} {to}");
+        }
+    }
+    // Trained with noise, it is the softmax of the same weights.
+    place.ok(&["export", "nce", "--out", "there.safetensors"]);
+    let like = ["--like", "nce", "--head", "softmax", "--out", "plain"];
+    place.ok(&[&["import", "there.safetensors"][..], &like].concat());
+    let loss = |run| eval(run)["loss"].as_f64().unwrap();
+    assert!((loss("plain") - loss("nce")).abs() < 1e-6, "{} {}", loss("plain"), loss("nce"));
+    insta::assert_snapshot!(place.refused(&["export", "hierarchical_softmax", "--out", "x.safetensors"]), @"2: error: layer `dense`: PyTorch's adaptive softmax is no hierarchical_softmax (use another head, or exchange it by --to unroll, or as a whole by --to onnx)");
+}

@@ -7,12 +7,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use unroll::graph::{Graph, ModelConfig};
+use unroll::graph::{Graph, ModelConfig, Words};
+use unroll::huffman::Huffman;
 use unroll::interop::{WeightFile, onnx};
+use unroll::text::alike;
 use unroll::train::{TensorRef, tensor_file};
 use unroll::{Batch, Network, NetworkOptions};
 
 const VOCABULARY: usize = 9;
+/// Words of the models whose heads part them.
+const WORDS: usize = 70;
 const STEPS: usize = 6;
 const ROWS: usize = 3;
 
@@ -39,6 +43,27 @@ const MODELS: [&str; 16] = [
     r#"{ type = "embedding", output_dim = 4, mask_zero = true }, { type = "simple_rnn", units = 4, recurrent_bias = true, go_backwards = true, return_sequences = true }, { type = "dense" }"#,
 ];
 
+/// Every head that parts the words, before models with steps, without and with masks, some of which end in a softmax.
+const HEADS: [&str; 10] = [
+    "kind = 'adaptive_softmax'",
+    "kind = 'adaptive_softmax', order = 'context'",
+    "kind = 'adaptive_softmax', cutoffs = [5, 20], reduction = 1.5",
+    "kind = 'class_softmax'",
+    "kind = 'class_softmax', classes = 1",
+    "kind = 'class_softmax', classes = 9, order = 'context'",
+    "kind = 'hierarchical_softmax'",
+    "kind = 'hierarchical_softmax', order = 'context'",
+    "kind = 'sampled_softmax'",
+    "kind = 'nce'",
+];
+
+const BEHIND: [&str; 4] = [
+    r#"{ type = "embedding", output_dim = 4 }, { type = "lstm", units = 5, return_sequences = true, stateful = true }, { type = "dense" }"#,
+    r#"{ type = "embedding", output_dim = 4 }, { type = "gru", units = 5 }, { type = "dense", use_bias = false }"#,
+    r#"{ type = "embedding", output_dim = 4, mask_zero = true }, { type = "gru", units = 5, return_sequences = true }, { type = "dense" }"#,
+    r#"{ type = "embedding", output_dim = 4 }, { type = "gru", units = 6, return_sequences = true }, { type = "dense", activation = "softmax" }"#,
+];
+
 /// A number in ±1 for each place, the same every time.
 fn number(seed: usize, i: usize) -> f32 {
     let mut x = (seed as u64) << 32 | (i as u64 + 1);
@@ -59,9 +84,24 @@ impl Case {
     fn new(seed: usize, layers: &str) -> Case {
         let length = if layers.contains("reshape") { "input_length = 6\n" } else { "" };
         let model: ModelConfig = toml::from_str(&format!("{length}layers = [{layers}]")).unwrap();
-        let graph = Graph::new(&model, VOCABULARY).unwrap();
+        Case::of(seed, Graph::new(&model, VOCABULARY).unwrap())
+    }
+
+    /// Of a head, and words of which more is known than their number.
+    fn with_head(seed: usize, head: &str, layers: &str, words: usize) -> Case {
+        let model: ModelConfig = toml::from_str(&format!("head = {{ {head} }}\nlayers = [{layers}]")).unwrap();
+        let counts: Vec<u64> = (0..words as u64).map(|word| 1 + (word * 7 + 3) % 11 * (word % 5) * 40).collect();
+        let text: Vec<u32> = (0..900).map(|i| i * i % 31 * i % words as u32).collect();
+        let tree = Huffman::new(&counts).unwrap();
+        let order = alike::order(&alike::Bigrams::count(words, &text), &tree).into();
+        let words = Words { counts: counts.into(), order: Some(order) };
+        Case::of(seed, Graph::with_words(&model, words).unwrap())
+    }
+
+    fn of(seed: usize, graph: Graph) -> Case {
         let params = (0..graph.arena()).map(|i| 0.6 * number(seed, i)).collect();
-        let token = |i: usize| 1 + (8.0 * (0.5 + 0.499 * number(seed + 100, i))) as u32;
+        let last = graph.vocabulary() as u32 - 1;
+        let token = |i: usize| last.min(1 + (8.0 * (0.5 + 0.499 * number(seed + 100, i))) as u32);
         let mut tokens: Vec<u32> = (0..STEPS * ROWS).map(token).collect();
         // Padding in front of one row and behind another, and within the third.
         for (t, n) in [(0, 0), (1, 0), (4, 1), (5, 1), (2, 2)] {
@@ -87,10 +127,11 @@ impl Case {
         let inputs: &[u32] = if self.graph.takes_tokens() { &self.tokens } else { &[] };
         let batch = Batch { steps: STEPS, rows: ROWS, inputs, vectors: &vectors, ..Batch::default() };
         let outputs = if self.graph.is_sequence() { STEPS * ROWS } else { ROWS };
-        let mut found = vec![f32::NAN; outputs * VOCABULARY];
+        let words = self.graph.classes();
+        let mut found = vec![f32::NAN; outputs * words];
         let mut state = network.new_state(ROWS);
         network.predict_each(&batch, &mut state, |t, n, logits| {
-            found[(t * ROWS + n) * VOCABULARY..][..VOCABULARY].copy_from_slice(&logits[..VOCABULARY]);
+            found[(t * ROWS + n) * words..][..words].copy_from_slice(&logits[..words]);
         });
         found
     }
@@ -137,17 +178,22 @@ fn onnx_runtime_computes_the_same() {
         return;
     }
     let place = tempfile::tempdir().unwrap();
-    let cases: Vec<Case> = MODELS.iter().enumerate().map(|(i, layers)| Case::new(i, layers)).collect();
+    let plain = MODELS.iter().enumerate().map(|(i, layers)| (Case::new(i, layers), (*layers).to_owned()));
+    let pairs = HEADS.iter().enumerate().flat_map(|(i, head)| BEHIND.map(|layers| (i, *head, layers)));
+    let headed = pairs.map(|(i, head, layers)| (Case::with_head(i, head, layers, WORDS), format!("{head}: {layers}")));
+    let of_one = HEADS[..8].iter().filter(|head| !head.contains("cutoffs") && !head.contains("classes = 9"));
+    let one = of_one.map(|head| (Case::with_head(0, head, BEHIND[0], 1), format!("{head}, one word")));
+    let (cases, models): (Vec<Case>, Vec<String>) = plain.chain(headed).chain(one).unzip();
     let folders: Vec<PathBuf> = (0..cases.len()).map(|i| place.path().join(i.to_string())).collect();
     cases.iter().zip(&folders).for_each(|(case, folder)| case.write(folder));
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/peers/onnx_run.py");
     let output = Command::new(&python).arg(script).args(&folders).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    for ((case, folder), model) in cases.iter().zip(&folders).zip(MODELS) {
+    for ((case, folder), model) in cases.iter().zip(&folders).zip(&models) {
         let (expected, found) = (case.expected(), Case::found(folder));
         assert_eq!(found.len(), expected.len(), "{model}");
-        let mut worst = 0.0f64;
-        for (expected, found) in expected.chunks(VOCABULARY).zip(found.chunks(VOCABULARY)) {
+        let (mut worst, words) = (0.0f64, case.graph.classes());
+        for (expected, found) in expected.chunks(words).zip(found.chunks(words)) {
             if expected[0].is_nan() {
                 continue; // a masked step
             }

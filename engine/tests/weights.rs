@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use unroll::Result;
-use unroll::graph::{Graph, ModelConfig};
-use unroll::interop::{Form, Mapping, WeightFile, export, read_vocabulary};
+use unroll::graph::{Graph, ModelConfig, Role, Words};
+use unroll::interop::{Form, Mapping, WeightFile, export, onnx, read_vocabulary};
 use unroll::text::{Level, TextOptions, Vocabulary};
 use unroll::train::{NamedTensor, TensorRef, tensor_file};
 
@@ -292,4 +292,146 @@ fn lists_with_gaps_are_refused() {
     insta::assert_snapshot!(refused(r#"["b", "ab"]"#), @r#"token 1: "ab" is more than one character, but the level is char"#);
     insta::assert_snapshot!(refused("[]"), @"there are no tokens");
     insta::assert_snapshot!(refused("b\na\n"), @r#"is neither a vocabulary nor a list of tokens in JSON (expected value at line 1 column 1) (give ["a", "b", ...] in the order of the ids, or {"a": 0, "b": 1, ...})"#);
+}
+
+/// The same model with other heads, and an arena in which each has the same weights.
+fn with_heads(layers: &str) -> Vec<(Graph, Vec<f32>)> {
+    let heads = ["softmax", "sampled_softmax", "nce"].map(|kind| {
+        let text = format!("head = {{ kind = \"{kind}\" }}\nlayers = [{layers}]");
+        let graph = Graph::new(&toml::from_str::<ModelConfig>(&text).unwrap(), VOCABULARY).unwrap();
+        let mut params = arena(&graph);
+        for spec in graph.params().iter().filter(|spec| spec.role == Role::WordKernel) {
+            let [words, inputs] = spec.shape[..] else { panic!("{}", spec.name) };
+            let own = params[spec.range.clone()].to_vec();
+            (0..words * inputs).for_each(|i| params[spec.range.start + i] = own[i % inputs * words + i / inputs]);
+        }
+        (graph, params)
+    });
+    heads.into()
+}
+
+#[test]
+fn heads_that_are_a_softmax_over_all_words_are_written_as_one() {
+    for layers in MODELS.into_iter().filter(|layers| !layers.contains("time_distributed")) {
+        let heads = with_heads(layers);
+        let (plain, params) = &heads[0];
+        let whole = onnx(plain, params, "model").unwrap();
+        for (graph, params_by_words) in &heads[1..] {
+            assert!(onnx(graph, params_by_words, "model").unwrap() == whole, "{layers}");
+            for form in [Form::PyTorch, Form::Keras] {
+                let expected = bytes(&export(plain, params, form, &Mapping::default()).unwrap());
+                let found = export(graph, params_by_words, form, &Mapping::default()).unwrap();
+                assert!(bytes(&found) == expected, "{form:?} {layers}");
+                if form == Form::Keras && layers.contains("recurrent_bias") {
+                    continue; // Keras has one bias
+                }
+                let read = load(&found, graph, &Mapping::default()).unwrap();
+                assert_eq!(bits(graph, &read), bits(graph, params_by_words), "{form:?} {layers}");
+            }
+            let own = export(graph, params_by_words, Form::Unroll, &Mapping::default()).unwrap();
+            let read = load(&own, graph, &Mapping::default()).unwrap();
+            assert_eq!(bits(graph, &read), bits(graph, params_by_words), "{layers}");
+        }
+    }
+}
+
+#[test]
+fn heads_that_part_the_words_are_exchanged_as_a_checkpoint_has_them() {
+    for head in ["adaptive_softmax", "class_softmax", "hierarchical_softmax"] {
+        let text = format!("head = {{ kind = \"{head}\" }}\nlayers = [{}]", MODELS[0]);
+        let graph = Graph::new(&toml::from_str::<ModelConfig>(&text).unwrap(), VOCABULARY).unwrap();
+        let arena = arena(&graph);
+        let mut own = export(&graph, &arena, Form::Unroll, &Mapping::default()).unwrap();
+        assert_eq!(bits(&graph, &load(&own, &graph, &Mapping::default()).unwrap()), bits(&graph, &arena));
+        let error = export(&graph, &arena, Form::Keras, &Mapping::default()).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!(
+                "Keras has no layer with the weights of the head {head} (--to unroll writes them as a checkpoint has them, --to onnx the whole model)"
+            )
+        );
+        own.pop();
+        let error = refused(&own, &graph);
+        assert!(error.contains(head) && error.contains("--to unroll"), "{error}");
+    }
+}
+
+#[test]
+fn a_square_kernel_of_words_says_who_wrote_it() {
+    let layers = r#"{ type = "embedding", output_dim = 7 }, { type = "dense", use_bias = false }"#;
+    let (graph, params) = &with_heads(layers)[2];
+    let keras = export(graph, params, Form::Keras, &Mapping::default()).unwrap();
+    insta::assert_snapshot!(refused(&keras, graph), @"weights.safetensors: `dense/kernel` is square, and does not say whether Keras wrote it or a checkpoint has it (--map dense=dense reads it as Keras wrote it)");
+    let mapping = Mapping::parse(&["dense=dense".into()], &[]).unwrap();
+    assert_eq!(bits(graph, &load(&keras, graph, &mapping).unwrap()), bits(graph, params));
+}
+
+/// An adaptive softmax without biases behind an embedding and an LSTM.
+fn adaptive(head: &str, bias: &str, words: Option<Words>) -> Graph {
+    let text = format!(
+        r#"head = {{ {head} }}
+        layers = [{{ type = "embedding", output_dim = 5 }}, {{ type = "lstm", units = 4, return_sequences = true }}, {{ type = "dense"{bias} }}]"#
+    );
+    let model: ModelConfig = toml::from_str(&text).unwrap();
+    match words {
+        Some(words) => Graph::with_words(&model, words).unwrap(),
+        None => Graph::new(&model, VOCABULARY).unwrap(),
+    }
+}
+
+const CUT: &str = "kind = 'adaptive_softmax', cutoffs = [2, 5], reduction = 2.0";
+
+#[test]
+fn an_adaptive_softmax_is_pytorchs_where_its_words_stand_by_frequency() {
+    // Words 3 and 4 share a tail and are not in order.
+    let counts = [90, 80, 60, 30, 40, 20, 10];
+    let graph = adaptive(CUT, ", use_bias = false", Some(Words { counts: counts.into(), order: None }));
+    let params = arena(&graph);
+    let tensors = export(&graph, &params, Form::PyTorch, &Mapping::default()).unwrap();
+    let of = |name: &str| tensors.iter().find(|tensor| tensor.name == format!("decoder.{name}")).unwrap();
+    let own =
+        |name: &str| &params[graph.params().iter().find(|s| s.name == format!("dense/{name}")).unwrap().range.clone()];
+    let shapes = ["head.weight", "tail.0.0.weight", "tail.0.1.weight", "tail.1.0.weight", "tail.1.1.weight"];
+    assert_eq!(shapes.map(|name| of(name).shape.clone()), [[4, 4], [2, 4], [3, 2], [1, 4], [2, 1]]);
+    for k in 0..4 {
+        assert_eq!(
+            [0, 3].map(|row| of("head.weight").data[row * 4 + k]),
+            [0, 3].map(|column| own("kernel")[k * 4 + column])
+        );
+        assert_eq!(of("tail.0.0.weight").data[4 + k], own("tail_0_projection")[k * 2 + 1]);
+    }
+    for k in 0..2 {
+        // Rows of the words 2, 3, 4, which have the ranks 2, 4, 3.
+        let rows = [0, 1, 2].map(|row| of("tail.0.1.weight").data[row * 2 + k]);
+        assert_eq!(rows, [0, 2, 1].map(|place| own("tail_0_kernel")[k * 3 + place]));
+    }
+    let mut read = load(&tensors, &graph, &Mapping::default()).unwrap();
+    assert_eq!(bits(&graph, &read), bits(&graph, &params));
+    let renamed = Mapping::parse(&["dense=out".into()], &[]).unwrap();
+    read = load(&export(&graph, &params, Form::PyTorch, &renamed).unwrap(), &graph, &renamed).unwrap();
+    assert_eq!(bits(&graph, &read), bits(&graph, &params));
+    // To another model they are dense layers of these names.
+    let dense = self::graph(
+        r#"{ type = "one_hot" }, { type = "dense", name = "head", units = 4, use_bias = false }, { type = "dense", use_bias = false }"#,
+    );
+    let named = [numbered("net.head.weight", &[4, VOCABULARY]), numbered("net.tail.0.0.weight", &[VOCABULARY, 4])];
+    assert!(load(&named, &dense, &Mapping::default()).is_ok());
+    let lacks: Vec<NamedTensor> = tensors.iter().filter(|tensor| !tensor.name.contains("tail.1.1")).cloned().collect();
+    insta::assert_snapshot!(refused(&lacks, &graph), @"weights.safetensors: the tensor `decoder.tail.1.1.weight` [2, 1] of layer `dense` is missing (describe the model with its cutoffs)");
+    let other = adaptive("kind = 'adaptive_softmax', cutoffs = [3, 5], reduction = 2.0", ", use_bias = false", None);
+    insta::assert_snapshot!(refused(&tensors, &other), @"weights.safetensors: `decoder.head.weight` is F32 [4, 4], but layer `dense` of the model has F32 [5, 4] there (describe the model with its sizes)");
+}
+
+#[test]
+fn an_adaptive_softmax_that_is_not_pytorchs_is_refused() {
+    let refuse = |head: &str, bias: &str, counts: Option<[u64; VOCABULARY]>| {
+        let graph = adaptive(head, bias, counts.map(|counts| Words { counts: counts.into(), order: None }));
+        export(&graph, &arena(&graph), Form::PyTorch, &Mapping::default()).unwrap_err().to_string()
+    };
+    let bare = ", use_bias = false";
+    insta::assert_snapshot!(refuse("kind = 'adaptive_softmax'", bare, None), @"layer `dense`: PyTorch's adaptive softmax has tails of one cluster each (set model.head.cutoffs, or exchange it by --to unroll, or as a whole by --to onnx)");
+    insta::assert_snapshot!(refuse(CUT, "", None), @"layer `dense`: PyTorch's adaptive softmax has no biases in its tails (set use_bias = false on the layer, or exchange it by --to unroll, or as a whole by --to onnx)");
+    insta::assert_snapshot!(refuse(CUT, bare, Some([90, 10, 60, 30, 40, 20, 80])), @"layer `dense`: PyTorch's adaptive softmax parts the words by their numbers, and word 1 has rank 6 by frequency (number the words by their frequency, or exchange it by --to unroll, or as a whole by --to onnx)");
+    insta::assert_snapshot!(refuse("kind = 'class_softmax'", bare, None), @"layer `dense`: PyTorch's adaptive softmax is no class_softmax (use another head, or exchange it by --to unroll, or as a whole by --to onnx)");
+    insta::assert_snapshot!(refuse("kind = 'hierarchical_softmax'", bare, None), @"layer `dense`: PyTorch's adaptive softmax is no hierarchical_softmax (use another head, or exchange it by --to unroll, or as a whole by --to onnx)");
 }

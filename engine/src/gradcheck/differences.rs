@@ -3,6 +3,7 @@
 use super::model::{Model, Params, Step, Value};
 use super::report::{Finding, TensorRow};
 use super::tolerance::RTOL;
+use super::words::Places;
 use crate::exec::{Team, Work};
 use crate::graph::{Axis, Role, Source};
 use crate::random::{Key, Purpose};
@@ -74,7 +75,7 @@ impl Differences<'_> {
     }
 
     /// The entries to compare, in order; more than asked for, where some may stand at kinks. Of a tensor that has a row a
-    /// token, three in four are of rows whose tokens the batch has.
+    /// token, three in four are of rows whose tokens the batch has; of a head that reads few of its rows, of such.
     fn choose(&self, tensor: usize) -> Vec<usize> {
         let spec = &self.model.graph.params()[tensor];
         let (len, want) = (spec.len(), (2 * self.entries).min(spec.len()));
@@ -85,19 +86,27 @@ impl Differences<'_> {
         let width = spec.shape.last().copied().unwrap_or(1);
         // A table of the source has its tokens.
         let owner = self.model.graph.nodes().iter().find(|node| node.params.contains(&tensor));
-        let mut present = self.step.on(owner.map_or(Axis::Main, |node| node.axis)).tokens.to_vec();
-        present.sort_unstable();
-        present.dedup();
+        let mut present = Vec::new();
+        if self.has_a_row_a_token(tensor) {
+            let mut tokens = self.step.on(owner.map_or(Axis::Main, |node| node.axis)).tokens.to_vec();
+            tokens.sort_unstable();
+            tokens.dedup();
+            present.extend(tokens.into_iter().map(|token| Places {
+                start: token as usize * width,
+                stride: 1,
+                count: width,
+            }));
+        }
+        present.extend(self.model.scored(self.step).flat_map(|scored| scored.read(tensor)));
         let (mut chosen, mut seen) = (Vec::with_capacity(want), BTreeSet::new());
-        let by_token = self.has_a_row_a_token(tensor);
         // Rows that are present may have fewer entries than are asked for: after so many draws any entry will do.
         for draw in 0.. {
             if chosen.len() == want {
                 break;
             }
-            let entry = if by_token && draw % 4 != 0 && draw < 4 * want as u64 {
-                let row = present[key.below(3 * draw, present.len() as u64) as usize] as usize;
-                row * width + key.below(3 * draw + 1, width as u64) as usize
+            let entry = if !present.is_empty() && draw % 4 != 0 && draw < 4 * want as u64 {
+                let places = present[key.below(3 * draw, present.len() as u64) as usize];
+                places.start + places.stride * key.below(3 * draw + 1, places.count as u64) as usize
             } else {
                 key.below(3 * draw + 2, len as u64) as usize
             };
@@ -111,13 +120,14 @@ impl Differences<'_> {
     fn has_a_row_a_token(&self, tensor: usize) -> bool {
         let graph = self.model.graph;
         match graph.params()[tensor].role {
-            Role::Embeddings | Role::WordKernel => true,
+            Role::Embeddings => true,
             Role::Kernel => graph.nodes().iter().any(|node| {
                 let source = node.params.contains(&tensor).then(|| node.inputs[0]);
                 matches!(source, Some(Source::Node(n)) if graph.nodes()[n].config.kind() == "one_hot")
             }),
             Role::RecurrentKernel
             | Role::Bias
+            | Role::WordKernel
             | Role::WordBias
             | Role::RecurrentBias
             | Role::Peephole

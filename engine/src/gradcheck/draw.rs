@@ -2,8 +2,8 @@
 
 use super::model::{Model, Params, Step};
 use crate::graph::{
-    Axis, Graph, Initializer, Input, LayerConfig, Loss, MaskRule, ModelConfig, Output, ParamSpec, Recurrent,
-    RecurrentConfig, Role, Source,
+    Axis, Graph, Initializer, Input, LayerConfig, Loss, MaskRule, ModelConfig, Output, ParamSpec, Parting, Ranks,
+    Recurrent, RecurrentConfig, Role, Source,
 };
 use crate::random::{Key, Purpose};
 use unroll_kernels::softmax::IGNORE;
@@ -48,6 +48,7 @@ fn source(graph: &Graph, steps: usize, rows: usize, key: Key) -> Vec<u32> {
 pub(super) fn tokens(graph: &Graph, steps: usize, rows: usize, batches: usize, seed: u64) -> Vec<Tokens> {
     let key = Key::new(seed, Purpose::Check);
     let outputs = graph.outputs()[0].positions(steps, rows);
+    let ranks: Vec<Ranks> = graph.outputs().iter().map(|output| graph.word_ranks(output)).collect();
     let batch = |b: usize| {
         let (new, again) = (key.layer(4 * b), key.layer(4 * b + 1));
         let mut inputs: Vec<u32> = Vec::with_capacity(steps * rows);
@@ -86,7 +87,7 @@ pub(super) fn tokens(graph: &Graph, steps: usize, rows: usize, batches: usize, s
             let scored = if output.is_sequence() && graph.is_sequence() { scored } else { scored % rows };
             for i in 0..range.len() {
                 let ignore = i != scored && ignored.below(i as u64, 6) == 0;
-                let drawn = if ignore { IGNORE } else { draw_target(graph, output, target, i as u64) };
+                let drawn = if ignore { IGNORE } else { draw_target(graph, (output, &ranks[o]), target, i as u64) };
                 targets.push(drawn);
                 kept.push(if output.is_sequence() && masked[i] { IGNORE } else { drawn });
             }
@@ -105,12 +106,19 @@ pub(super) fn tokens(graph: &Graph, steps: usize, rows: usize, batches: usize, s
     (0..batches).map(batch).collect()
 }
 
-/// A target of an output: a class, or a number in ±1.
-fn draw_target(graph: &Graph, output: &Output, key: Key, i: u64) -> u32 {
-    match output.loss() {
-        Loss::CrossEntropy => key.below(i, graph.nodes()[output.logits()].shape.width() as u64) as u32,
-        Loss::BinaryCrossEntropy => key.below(i, 2) as u32,
-        Loss::MeanSquaredError => (2.0 * key.uniform(i) - 1.0).to_bits(),
+/// A target of an output: a class, or a number in ±1. Of words in parts each has its turn.
+fn draw_target(graph: &Graph, (output, ranks): (&Output, &Ranks), key: Key, i: u64) -> u32 {
+    match (output.loss(), output.parting()) {
+        (Loss::CrossEntropy, Parting::Clusters(frequent, tails)) => {
+            let first = 0..*frequent as u64;
+            let tails = tails.iter().map(|tail| u64::from(tail.starts[0])..u64::from(tail.starts[tail.clusters()]));
+            let parts: Vec<_> = [first].into_iter().chain(tails).filter(|part| !part.is_empty()).collect();
+            let part = &parts[i as usize % parts.len()];
+            ranks.word((part.start + key.below(i, part.end - part.start)) as usize) as u32
+        }
+        (Loss::CrossEntropy, _) => key.below(i, graph.nodes()[output.logits()].shape.width() as u64) as u32,
+        (Loss::BinaryCrossEntropy, _) => key.below(i, 2) as u32,
+        (Loss::MeanSquaredError, _) => (2.0 * key.uniform(i) - 1.0).to_bits(),
     }
 }
 

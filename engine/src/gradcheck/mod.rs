@@ -9,7 +9,7 @@
 //!    gradient on every entry of every tensor, at every step.
 //!
 //! `model.rs` has the f64 forward pass, with `directions.rs` (recurrent layers), `drops.rs` (dropout of every kind) and
-//! `objective.rs` (the loss); `backward/` the backward pass; `differences.rs` the first comparison; `tolerance.rs` and
+//! `objective.rs` (the loss) and `words.rs` (heads of large vocabularies); `backward/` the backward pass; `differences.rs` the first comparison; `tolerance.rs` and
 //! `sizes.rs` what is tolerated and why.
 //!
 //! ```
@@ -44,12 +44,13 @@ mod recurrent;
 mod report;
 mod sizes;
 mod tolerance;
+pub(crate) mod words;
 
 pub use report::{Comparison, Finding, Report, TensorRow};
 
 use crate::error::{Error, Result};
 use crate::exec::Crew;
-use crate::graph::{Axis, Graph, Output, ParamSpec};
+use crate::graph::{Axis, Graph, ParamSpec};
 use crate::network::{Batch, FUSIONS, LossScale, Network, NetworkOptions, State, available_memory};
 use crate::random::{Key, Purpose};
 use backward::{Flow, Gradient, backward};
@@ -58,6 +59,7 @@ use draw::Tokens;
 use model::{Model, Params, Step};
 use recurrent::Carried;
 use unroll_kernels::Isa;
+use words::WordHead;
 
 /// How a check is made.
 #[derive(Clone, Debug)]
@@ -132,7 +134,6 @@ pub fn check_with(graph: &Graph, options: &Options, progress: &mut dyn FnMut(usi
 }
 
 fn run(graph: &Graph, options: &Options, progress: &mut dyn FnMut(usize, &str), faults: &Faults<'_>) -> Result<Report> {
-    graph.require_softmax("gradients are checked of")?;
     let steps = time_steps(graph, options)?;
     for (name, value) in [("rows", options.rows), ("batches", options.batches), ("entries", options.entries)] {
         if value == 0 {
@@ -148,16 +149,10 @@ fn run(graph: &Graph, options: &Options, progress: &mut dyn FnMut(usize, &str), 
     fits(graph, options, steps)?;
     let crew = Crew::new(options.threads, 1);
     let crew = crew.map_err(|e| Error::run(format!("cannot start {} threads: {e}", options.threads)))?;
-    let plain = |graph: &Graph| {
-        let classes: Vec<usize> = graph.outputs().iter().map(Output::classes).collect();
-        let config = draw::without_initializers(graph.config());
-        match graph.has_source() {
-            true => Graph::with_source(&config, graph.vocabulary(), graph.source_vocabulary()),
-            false => Graph::with_outputs(&config, graph.vocabulary(), &classes),
-        }
-    };
+    let plain = |graph: &Graph| graph.redeclared(&draw::without_initializers(graph.config()));
     let mut sets = Sets::new(plain(faults.graph.unwrap_or(graph))?, options, steps)?;
-    let model = Model { graph, loss_scale: options.loss_scale };
+    let heads = WordHead::all(graph)?;
+    let model = Model { graph, heads: &heads, loss_scale: options.loss_scale };
     let batches = draw::tokens(graph, steps, options.rows, options.batches, options.seed);
     let start = model.start(options.rows);
     let tensors = draw_params(&model, options, &batches, &start);
@@ -170,7 +165,7 @@ fn run(graph: &Graph, options: &Options, progress: &mut dyn FnMut(usize, &str), 
     for (b, batch) in batches.iter().enumerate() {
         let step = step(options, batch, b, &before);
         let values = model.forward(&step, params);
-        let loss = model.loss(&step, |n| &values[n]);
+        let loss = model.loss(&step, params, |n| &values[n]);
         let mut gradient = backward(&model, &step, params, &values, faults.flow);
         sets.compare(graph, batch, (b, loss, model.largest_factor(&step)), &gradient, single, faults.narrow)?;
         if b + 1 == batches.len() {

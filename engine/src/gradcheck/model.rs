@@ -6,6 +6,7 @@
 
 use super::drops::{drop, drop_words, dropout};
 use super::recurrent::{Carried, Trace, pattern};
+use super::words::WordHead;
 use crate::graph::{Activation, Axis, Graph, LayerConfig, Node, Output, Role, Source};
 use crate::layers::Mask;
 use crate::network::LossScale;
@@ -17,6 +18,8 @@ use unroll_kernels::{activation, embedding, gemm, layer_norm, softmax};
 #[derive(Clone, Copy)]
 pub(super) struct Model<'a> {
     pub(super) graph: &'a Graph,
+    /// One an output.
+    pub(super) heads: &'a [Option<WordHead<'a>>],
     pub(super) loss_scale: LossScale,
 }
 
@@ -118,7 +121,7 @@ impl<'a> Model<'a> {
             again.push(value);
         }
         let value = |n: usize| again[n].as_ref().unwrap_or(&base[n]);
-        (self.loss(step, value) + self.penalty(step, params, value), same)
+        (self.loss(step, params, value) + self.penalty(step, params, value), same)
     }
 
     /// The nodes that a change of this tensor reaches.
@@ -194,6 +197,7 @@ impl<'a> Model<'a> {
                 let inputs: Vec<&[f64]> = (0..node.inputs.len()).map(input).collect();
                 return self.recurrence(i, step, params, &inputs);
             }
+            LayerConfig::Dense(_) if self.is_word_head(i) => input(0).to_vec(),
             LayerConfig::Dense(layer) => {
                 let Some(tensors) = self.dense_tensors(node) else { return Value::default() };
                 let y = self.dense(tensors, width, params, input(0));

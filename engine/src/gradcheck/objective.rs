@@ -2,6 +2,7 @@
 
 use super::model::{Model, Params, Step, Value, row};
 use super::sizes::mean_square;
+use super::words::{Decision, Places, WordHead};
 use crate::graph::{Axis, LayerConfig, Loss, Output};
 use crate::network::LossScale;
 use unroll_kernels::softmax::{self, IGNORE};
@@ -13,6 +14,8 @@ pub(super) struct Scored<'a> {
     /// The factor of each loss, the output's weight in it.
     pub(super) factor: f64,
     width: usize,
+    /// Of a head of decisions, with the words that the step has drawn; its values are what the head takes.
+    head: Option<(&'a WordHead<'a>, Vec<u32>)>,
 }
 
 impl Model<'_> {
@@ -52,18 +55,21 @@ impl Model<'_> {
 
     /// The outputs and their targets.
     pub(super) fn scored<'a>(&'a self, step: &Step<'a>) -> impl Iterator<Item = Scored<'a>> {
-        let (targets, rows) = (step.targets, step.rows);
-        self.graph.targets(step.steps, rows).map(move |(output, range)| {
+        let (targets, rows, key) = (step.targets, step.rows, step.key);
+        self.graph.targets(step.steps, rows).zip(self.heads).map(move |((output, range), head)| {
             let targets = &targets[range];
             let factor = f64::from(output.weight()) * self.factor(rows, count_of(targets));
-            Scored { output, targets, factor, width: self.graph.nodes()[output.logits()].shape.width() }
+            let head = head.as_ref().map(|head| (head, head.draw(key)));
+            Scored { output, targets, factor, width: self.graph.nodes()[output.logits()].shape.width(), head }
         })
     }
 
     /// The mean, or sum, of the losses that is reported.
-    pub(super) fn loss<'v>(&self, step: &Step<'_>, value: impl Fn(usize) -> &'v Value) -> f64 {
-        let of =
-            |scored: Scored<'_>| scored.factor * scored.losses(&value(scored.output.logits()).y).iter().sum::<f64>();
+    pub(super) fn loss<'v>(&self, step: &Step<'_>, params: Params<'_>, value: impl Fn(usize) -> &'v Value) -> f64 {
+        let of = |scored: Scored<'_>| {
+            let losses = scored.losses(&value(scored.output.logits()).y, params);
+            scored.factor * losses.iter().sum::<f64>()
+        };
         self.scored(step).map(of).sum()
     }
 
@@ -82,9 +88,17 @@ impl Model<'_> {
         self.factor(step.rows, most.unwrap_or_default())
     }
 
+    /// Whether node `i` is a head of decisions, which hands on what it takes.
+    pub(super) fn is_word_head(&self, i: usize) -> bool {
+        self.graph.outputs().iter().zip(self.heads).any(|(output, head)| output.logits() == i && head.is_some())
+    }
+
     /// Whether a dense layer gives logits whose sizes nothing asks for.
     pub(super) fn is_untaken(&self, i: usize) -> bool {
         let is = |output: &Output| output.logits() == i && output.loss() != Loss::MeanSquaredError;
+        if self.is_word_head(i) {
+            return false;
+        }
         let taken = self.graph.consumers(i).any(|consumer| !self.graph.is_bare(consumer));
         self.graph.outputs().iter().any(is) && !taken
     }
@@ -98,9 +112,36 @@ impl Scored<'_> {
         [head.label_smoothing, head.z_loss].map(|factor| f64::from(factor.unwrap_or(0.0) as f32))
     }
 
+    /// Whether the head is one of decisions.
+    pub(super) fn is_word_head(&self) -> bool {
+        self.head.is_some()
+    }
+
+    /// The decisions of a target; none of other heads.
+    pub(super) fn decisions(&self, target: u32) -> Vec<Decision> {
+        self.head.as_ref().map_or_else(Vec::new, |(head, drawn)| head.decisions(target, drawn))
+    }
+
+    /// What the decisions read of a tensor.
+    pub(super) fn read(&self, tensor: usize) -> Vec<Places> {
+        let targets = self.targets.iter().filter(|&&target| target != IGNORE);
+        let decisions = targets.flat_map(|&target| self.decisions(target));
+        let head = self.head.as_ref().map(|(head, _)| *head);
+        head.map_or_else(Vec::new, |head| decisions.flat_map(|decision| head.read(&decision, tensor)).collect())
+    }
+
     /// The loss of every target and what the head adds to it, 0 where it is not scored.
-    fn losses(&self, logits: &[f64]) -> Vec<f64> {
+    fn losses(&self, logits: &[f64], params: Params<'_>) -> Vec<f64> {
         let Scored { targets, width, .. } = *self;
+        if self.is_word_head() {
+            let rows = logits.chunks_exact(logits.len() / targets.len()).zip(targets).filter(is_scored);
+            let tensor = |p: usize| params.get(p);
+            let of = |x: &[f64], decision: Decision| {
+                let h = decision.input(x, tensor);
+                decision.loss(&decision.values(&h, tensor))
+            };
+            return rows.map(|(x, &target)| self.decisions(target).into_iter().map(|d| of(x, d)).sum()).collect();
+        }
         match self.output.loss() {
             Loss::CrossEntropy => {
                 let mut losses = softmax::reference::cross_entropy(logits, width, targets);

@@ -55,6 +55,7 @@ fn node(
             let absolute = state_size(model, i, step, params, (&inputs, &values[i].traces));
             y.iter().map(|y| y.abs() + absolute).collect()
         }
+        LayerConfig::Dense(_) if model.is_word_head(i) => input(0).to_vec(),
         LayerConfig::Dense(_) if model.is_untaken(i) => Vec::new(),
         LayerConfig::Dense(layer) => {
             let Some(tensors) = model.dense_tensors(node) else { return Vec::new() };

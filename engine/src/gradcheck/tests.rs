@@ -11,6 +11,7 @@ mod parts;
 mod random;
 mod source;
 mod vectors;
+mod words;
 
 fn graph(text: &str, vocabulary: usize) -> Graph {
     let model: ModelConfig = toml::from_str(text).unwrap();

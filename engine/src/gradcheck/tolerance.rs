@@ -25,7 +25,7 @@
 //! |g32 - g64| <= lambda u32 sqrt(n) size
 //! ```
 
-use crate::graph::{Graph, LayerConfig, Output, Source};
+use crate::graph::{Graph, LayerConfig, Node, Output, Source};
 
 /// The relative tolerance of central differences.
 pub(super) const RTOL: f64 = 1e-5;
@@ -50,6 +50,10 @@ pub(super) fn single(roundings: f64) -> f64 {
 /// The length of the longest chain of roundings from a parameter to the loss and back to its gradient.
 pub(super) fn roundings(graph: &Graph, steps: usize, rows: usize) -> f64 {
     let mut longest: Vec<f64> = Vec::new();
+    let parted = |node: &Node| {
+        let own = |output: &&Output| std::ptr::eq(&graph.nodes()[output.logits()], node);
+        graph.outputs().iter().find(own).is_some_and(|output| output.head().kind.parts_words())
+    };
     for node in graph.nodes() {
         let before = node.inputs.iter().map(|&s| if let Source::Node(n) = s { longest[n] } else { 0.0 });
         let before = before.fold(0.0, f64::max);
@@ -63,6 +67,8 @@ pub(super) fn roundings(graph: &Graph, steps: usize, rows: usize) -> f64 {
                 let gates = cell.gates() as f64;
                 steps as f64 * (inputs + (1.0 + gates) / 2.0 * options.units as f64 + 16.0)
             }
+            // The projection of a tail comes before the product with its words.
+            (LayerConfig::Dense(_), _) if parted(node) => inputs + node.shape.width() as f64 / 2.0 + 16.0,
             (LayerConfig::Dense(_), _) => (inputs + node.shape.width() as f64) / 2.0 + 8.0,
             // Backward, the sum over the steps.
             (LayerConfig::RepeatVector(_), _) => steps as f64,

@@ -5,8 +5,9 @@ use super::output::Declared;
 use super::params::{ParamList, Role, positive};
 use super::parting::{Parting, Ranks, TailShape, cluster_step, clusters, cutoffs, reduced};
 use super::shape::Shape;
-use super::{Graph, Source, Words};
+use super::{Graph, Output, Source, Words};
 use crate::error::{Error, Result};
+use crate::huffman::Huffman;
 use std::sync::Arc;
 
 /// How many times fewer inputs a tail of an adaptive softmax has than what stands before it (Grave et al. 2017).
@@ -31,6 +32,14 @@ impl Graph {
         }
     }
 
+    /// Refuses a head whose parameters are not those of a softmax over all words: one that parts them.
+    pub(crate) fn require_whole_words(&self, what: &str, mend: &str) -> Result<()> {
+        match self.outputs.iter().map(|output| output.head().kind).find(|kind| kind.parts_words()) {
+            None => Ok(()),
+            Some(kind) => Err(Error::usage(format!("{what} {}", kind.name())).mend(mend.to_owned())),
+        }
+    }
+
     /// The parameters of the head of an output, in the place of those of the dense layer that is declared.
     pub(super) fn resolve_head(
         &mut self,
@@ -48,8 +57,9 @@ impl Graph {
         let own = matches!(head.kind, HeadKind::SampledSoftmax | HeadKind::Nce);
         if own && layer.tied_to.is_some() {
             // It reads rows of the table that it is tied to, and elements of its bias.
+            let before = list.len();
             let shape = self.resolve(name, config, inputs, list)?;
-            list.bias_by_words();
+            list.biases_by_words(before);
             return Ok(shape);
         }
         if layer.tied_to.is_some() {
@@ -105,18 +115,37 @@ impl Graph {
     }
 
     /// All words of an output's head, those that are used alike together, where the head asks for it and the graph was told.
-    pub(crate) fn order(&self, head: &HeadConfig, classes: usize) -> Option<&[u32]> {
+    fn order(&self, head: &HeadConfig, classes: usize) -> Option<&[u32]> {
         let order = self.words.as_ref()?.order.as_deref()?;
         (head.order == Some(WordOrder::Context) && order.len() == classes).then_some(order)
     }
 
     /// The ranks of the words of a head whose tails begin here, and where the last ends.
-    pub(crate) fn ranks(&self, head: &HeadConfig, classes: usize, bounds: &[usize]) -> Ranks {
+    fn ranks(&self, head: &HeadConfig, classes: usize, bounds: &[usize]) -> Ranks {
         let ranks = Ranks::new(&self.frequencies(classes));
         let tails = bounds.windows(2).map(|tail| tail[0]..tail[1]);
         match self.order(head, classes) {
             Some(order) => ranks.arranged(tails, order),
             None => ranks,
+        }
+    }
+
+    /// The ranks of the words of an output's head.
+    pub(crate) fn word_ranks(&self, output: &Output) -> Ranks {
+        let words = output.classes();
+        let bounds: Vec<usize> = match output.parting() {
+            Parting::Clusters(_, tails) => tails.iter().map(|tail| tail.starts[0] as usize).chain([words]).collect(),
+            Parting::Whole => vec![words],
+        };
+        self.ranks(output.head(), words, &bounds)
+    }
+
+    /// The tree of an output's head.
+    pub(crate) fn tree(&self, output: &Output) -> Result<Huffman> {
+        let counts = self.frequencies(output.classes());
+        match self.order(output.head(), output.classes()) {
+            Some(order) => Huffman::ordered(&counts, order),
+            None => Huffman::new(&counts),
         }
     }
 

@@ -298,8 +298,17 @@ impl Graph {
                 options.stateful = true;
             }
         }
+        self.redeclared(&config)
+    }
+
+    /// The same vocabularies, words and classes under another declaration.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::with_classes`].
+    pub(crate) fn redeclared(&self, config: &ModelConfig) -> Result<Self> {
         let classes: Vec<usize> = self.outputs.iter().map(Output::classes).collect();
-        Self::build(&config, [self.vocabulary, self.source_vocabulary], Some(&classes), self.words.clone())
+        Self::build(config, [self.vocabulary, self.source_vocabulary], Some(&classes), self.words.clone())
     }
 
     /// The nodes that take the output of `node`.

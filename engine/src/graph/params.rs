@@ -74,11 +74,10 @@ impl ParamList {
         self.specs.len()
     }
 
-    /// The bias that was pushed last, if it was one, is one of which few elements are read.
-    pub(super) fn bias_by_words(&mut self) {
-        if let Some(spec) = self.specs.last_mut().filter(|spec| spec.role == Role::Bias) {
-            spec.role = Role::WordBias;
-        }
+    /// The biases from this parameter on are such of which few elements are read.
+    pub(super) fn biases_by_words(&mut self, from: usize) {
+        let biases = self.specs[from..].iter_mut().filter(|spec| spec.role == Role::Bias);
+        biases.for_each(|spec| spec.role = Role::WordBias);
     }
 
     pub(super) fn finish(self) -> (Vec<ParamSpec>, usize) {

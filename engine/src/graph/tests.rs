@@ -435,3 +435,17 @@ fn rows_are_normalised_by_their_width_and_states_kept_by_their_rates() {
     );
     assert!(error.unwrap_err().to_string().contains("layer_normalization works on one axis after time"));
 }
+
+#[test]
+fn a_tied_head_without_a_bias_leaves_that_of_the_layer_before_as_it_is() {
+    for bias in [true, false] {
+        let text = format!(
+            "head = {{ kind = 'nce' }}\nlayers = [{{ type = 'embedding', name = 'e', output_dim = 3 }}, \
+             {{ type = 'lstm', units = 3, return_sequences = true }}, {{ type = 'dense', tied_to = 'e', use_bias = {bias} }}]"
+        );
+        let graph = graph(&text, 5).unwrap();
+        let roles: Vec<Role> = graph.params().iter().map(|spec| spec.role).collect();
+        let own = [Role::Embeddings, Role::Kernel, Role::RecurrentKernel, Role::Bias, Role::WordBias];
+        assert_eq!(roles, own[..if bias { 5 } else { 4 }]);
+    }
+}

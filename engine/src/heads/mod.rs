@@ -148,4 +148,4 @@ impl Head {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,7 +1,8 @@
 //! Every head within a whole model against its meaning in f64: losses, and gradients by central differences.
 
-use super::{Estimate, Sampler};
-use crate::graph::{Graph, HeadConfig, HeadKind, ModelConfig, ParamSpec, Parting, TailShape, Words};
+use super::Sampler;
+use crate::gradcheck::words::{Decision, WordHead, ln_sum_exp};
+use crate::graph::{Graph, HeadConfig, ModelConfig, Words};
 use crate::huffman::Huffman;
 use crate::network::{Batch, LossScale, Network, NetworkOptions};
 use crate::noise::Alias;
@@ -15,7 +16,7 @@ use unroll_kernels::isa::sets_under_test;
 use unroll_kernels::softmax::IGNORE;
 
 /// Each head, with options that make every part of it matter in a small vocabulary.
-const HEADS: [&str; 13] = [
+pub(crate) const HEADS: [&str; 13] = [
     "kind = 'sampled_softmax'\nsamples = 6",
     "kind = 'sampled_softmax'\nsamples = 40\nnoise = 'unigram'\npower = 0.5",
     "kind = 'nce'\nsamples = 7\nlog_partition = 1.5\nremove_hits = true",
@@ -39,14 +40,17 @@ fn graph(head: &str, words: usize, width: usize, tied: bool) -> Graph {
     );
     let config: ModelConfig = toml::from_str(&text).unwrap_or_default();
     let head: HeadConfig = toml::from_str(head).unwrap_or_default();
-    // In no order, and one word that never came.
+    Graph::with_words(&ModelConfig { head, ..config }, known(words)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Counts in no order, one word that never came, and words that are used alike.
+pub(crate) fn known(words: usize) -> Words {
     let counts: Arc<[u64]> = (0..words as u64).map(|word| (word * 7 + 3) % 11 * 50).collect();
     let text: Vec<u32> = (0..200).map(|i| i * i % 31 % words as u32).collect();
     let seen: Vec<u64> = counts.iter().map(|&count| count.max(1)).collect();
     let tree = Huffman::new(&seen).unwrap_or_else(|error| panic!("{error}"));
     let order = alike::order(&alike::Bigrams::count(words, &text), &tree).into();
-    Graph::with_words(&ModelConfig { head, ..config }, Words { counts, order: Some(order) })
-        .unwrap_or_else(|error| panic!("{error}"))
+    Words { counts, order: Some(order) }
 }
 
 fn options(isa: Isa, threads: usize, rows: usize) -> NetworkOptions {
@@ -96,138 +100,24 @@ impl Case {
 
     /// What the head of the graph means, in f64, for parameters in an arena: in training at step 5, or in use.
     fn loss(&self, params: &[f64], training: bool) -> f64 {
-        let meaning = Meaning { graph: &self.graph, params };
-        let rows = self.inputs.iter().zip(&self.targets).filter(|(_, target)| **target != IGNORE);
-        rows.map(|(&input, &target)| meaning.loss(&meaning.x(input), target, training)).sum()
-    }
-}
-
-/// The heads in f64 and plain loops.
-struct Meaning<'a> {
-    graph: &'a Graph,
-    params: &'a [f64],
-}
-
-fn ln_sum_exp(terms: &[f64]) -> f64 {
-    let top = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    top + terms.iter().map(|t| (t - top).exp()).sum::<f64>().ln()
-}
-
-fn softplus(x: f64) -> f64 {
-    x.max(0.0) + (-x.abs()).exp().ln_1p()
-}
-
-impl Meaning<'_> {
-    fn spec(&self, name: &str) -> Option<&ParamSpec> {
-        self.graph.params().iter().find(|spec| spec.name == name)
-    }
-
-    fn tensor(&self, name: &str) -> &[f64] {
-        self.spec(name).map_or(&[], |spec| &self.params[spec.range.clone()])
-    }
-
-    fn x(&self, input: u32) -> Vec<f64> {
+        let heads = WordHead::all(&self.graph).unwrap_or_else(|error| panic!("{error}"));
+        let Some(Some(head)) = heads.first() else { panic!("a head of decisions") };
+        let tensor = |p: usize| &params[self.graph.params()[p].range.clone()];
+        let drawn = head.draw(Key::new(NetworkOptions::default().seed, Purpose::Dropout).step(5));
         let width = self.graph.nodes()[0].shape.width();
-        self.tensor("table/embeddings")[input as usize * width..][..width].to_vec()
-    }
-
-    /// x W + b of a kernel (D, N).
-    fn dense(&self, x: &[f64], part: &str) -> Vec<f64> {
-        let (kernel, bias) = (self.tensor(&format!("out/{part}kernel")), self.tensor(&format!("out/{part}bias")));
-        let columns = kernel.len() / x.len();
-        let column = |j: usize| (0..x.len()).map(|k| x[k] * kernel[k * columns + j]).sum::<f64>();
-        (0..columns).map(|j| column(j) + bias[j]).collect()
-    }
-
-    /// x . W_row + b_row of the kernel by rows.
-    fn score(&self, x: &[f64], row: usize) -> f64 {
-        let table = if self.spec("out/kernel").is_some() { "out/kernel" } else { "table/embeddings" };
-        let kernel = &self.tensor(table)[row * x.len()..];
-        x.iter().zip(kernel).map(|(x, w)| x * w).sum::<f64>() + self.tensor("out/bias")[row]
-    }
-
-    /// What the words of a tail take.
-    fn projected(&self, x: &[f64], t: usize, tail: &TailShape) -> Vec<f64> {
-        let Some(units) = tail.inputs else { return x.to_vec() };
-        let projection = self.tensor(&format!("out/tail_{t}_projection"));
-        (0..units).map(|j| (0..x.len()).map(|k| x[k] * projection[k * units + j]).sum()).collect()
-    }
-
-    /// The logits of the words of a cluster, whose kernel is (inputs, words), those of a tail one after the other.
-    fn cluster(&self, h: &[f64], t: usize, tail: &TailShape, words: std::ops::Range<u32>) -> Vec<f64> {
-        let tensor = |part: &str| self.tensor(&format!("out/tail_{t}_{part}"));
-        let (first, n) = ((words.start - tail.starts[0]) as usize, words.len());
-        let kernel = &tensor("kernel")[first * h.len()..];
-        let logit = |w: usize| (0..h.len()).map(|k| h[k] * kernel[k * n + w]).sum::<f64>() + tensor("bias")[first + w];
-        (0..n).map(logit).collect()
-    }
-
-    fn loss(&self, x: &[f64], target: u32, training: bool) -> f64 {
-        let (counts, words) = (self.graph.frequencies(self.graph.classes()), self.graph.classes());
-        let output = &self.graph.outputs()[0];
-        let bounds = match output.parting() {
-            Parting::Clusters(_, tails) => tails.iter().map(|tail| tail.starts[0] as usize).chain([words]).collect(),
-            Parting::Whole => vec![words],
+        let of_decision = |x: &[f64], decision: &Decision| {
+            let h = decision.input(x, tensor);
+            decision.loss(&decision.values(&h, tensor))
         };
-        let ranks = self.graph.ranks(output.head(), words, &bounds);
-        let rank = ranks.of(target) as usize;
-        match (self.graph.outputs()[0].parting(), self.graph.config().head.kind) {
-            (Parting::Clusters(frequent, tails), _) => {
-                // Of one column, which has no parameters: ln 1.
-                let choose = |columns: &[f64], at: usize| {
-                    if columns.is_empty() { 0.0 } else { ln_sum_exp(columns) - columns[at] }
-                };
-                let first = self.dense(x, "");
-                let Some(t) = tails.iter().rposition(|tail| tail.starts[0] as usize <= rank) else {
-                    return choose(&first, rank);
-                };
-                let tail = &tails[t];
-                let h = self.projected(x, t, tail);
-                let c = tail.starts.iter().rposition(|&start| start as usize <= rank).unwrap_or(0);
-                let words = tail.starts[c]..tail.starts[c + 1];
-                let within = rank - words.start as usize;
-                choose(&first, frequent + t)
-                    + choose(&self.dense(&h, &format!("tail_{t}_clusters_")), c)
-                    + choose(&self.cluster(&h, t, tail, words), within)
+        let rows = self.inputs.iter().zip(&self.targets).filter(|(_, target)| **target != IGNORE);
+        let of_row = |(&input, &target): (&u32, &u32)| {
+            let x = &tensor(0)[input as usize * width..][..width];
+            match training || drawn.is_empty() {
+                true => head.decisions(target, &drawn).iter().map(|decision| of_decision(x, decision)).sum(),
+                false => of_decision(x, &head.of_all(target)),
             }
-            (_, HeadKind::HierarchicalSoftmax) => {
-                let tree = match self.graph.order(output.head(), words) {
-                    Some(order) => Huffman::ordered(&counts, order),
-                    None => Huffman::new(&counts),
-                };
-                let tree = tree.unwrap_or_else(|error| panic!("{error}"));
-                let turn = |turn: crate::huffman::Turn| {
-                    let score = self.score(x, turn.node as usize);
-                    softplus(if turn.second { -score } else { score })
-                };
-                tree.path(target).map(turn).sum()
-            }
-            _ if training => self.sampled(x, target),
-            _ => {
-                let scores: Vec<f64> = (0..words).map(|word| self.score(x, word)).collect();
-                ln_sum_exp(&scores) - scores[target as usize]
-            }
-        }
-    }
-
-    /// The words of step 5, which are a choice and no computation; and what is computed of them.
-    fn sampled(&self, x: &[f64], target: u32) -> f64 {
-        let (sampler, drawn) = sample(self.graph, 5);
-        let (samples, nce) = (sampler.samples as f64, sampler.estimate != Estimate::Softmax);
-        let q = |word: u32| sampler.noise.probability(word);
-        let score = |word: u32| self.score(x, word as usize);
-        let mut distinct = drawn.clone();
-        distinct.sort_unstable();
-        distinct.dedup();
-        if !nce {
-            let others = distinct.iter().filter(|&&word| word != target);
-            let terms = others.map(|&word| score(word) - (1.0 - (1.0 - q(word)).powf(samples)).ln());
-            return ln_sum_exp(&terms.chain([score(target)]).collect::<Vec<_>>()) - score(target);
-        }
-        let Estimate::Nce { log_partition, remove_hits } = sampler.estimate else { return f64::NAN };
-        let shifted = |word: u32| score(word) - log_partition - (samples * q(word)).ln();
-        let noise = drawn.iter().filter(|&&word| !(remove_hits && word == target));
-        softplus(-shifted(target)) + noise.map(|&word| softplus(shifted(word))).sum::<f64>()
+        };
+        rows.map(of_row).sum::<f64>()
     }
 }
 

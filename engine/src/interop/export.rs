@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Cell, Graph, LayerConfig, Node, ParamSpec, Reading, Recurrent, Role};
 use crate::train::NamedTensor;
 
+use super::adaptive::{Part, parts};
 use super::layout::{add, bias_to_torch, to_torch, torch_gates};
 use super::load::torch_can;
 use super::matching::{Mapping, has_weights};
@@ -36,7 +37,12 @@ pub fn export(graph: &Graph, values: &[f32], form: Form, mapping: &Mapping) -> R
         let own = |spec: &ParamSpec| tensor(spec.name.clone(), &spec.shape, values[spec.range.clone()].to_vec());
         return Ok(graph.params().iter().map(own).collect());
     }
-    graph.require_softmax("other programs have")?;
+    if form == Form::Keras {
+        graph.require_whole_words(
+            "Keras has no layer with the weights of the head",
+            "--to unroll writes them as a checkpoint has them, --to onnx the whole model",
+        )?;
+    }
     let usual = if form == Form::PyTorch { language_model(graph) } else { Vec::new() };
     let mut tensors = Vec::new();
     for node in graph.nodes().iter().filter(|node| has_weights(node)) {
@@ -88,7 +94,10 @@ pub(super) fn language_model(graph: &Graph) -> Vec<(String, String)> {
 /// `rnn.l0` and the kernel are `rnn.weight_ih_l0`.
 pub(super) fn torch_name(label: &str, recurrent: bool, direction: usize, role: Role) -> String {
     if !recurrent {
-        return format!("{label}.{}", if matches!(role, Role::Bias | Role::Beta) { "bias" } else { "weight" });
+        return format!(
+            "{label}.{}",
+            if matches!(role, Role::Bias | Role::WordBias | Role::Beta) { "bias" } else { "weight" }
+        );
     }
     let numbered = label.rsplit_once(".l").filter(|(_, digits)| digits.bytes().all(|b| b.is_ascii_digit()));
     let (module, number) = numbered.unwrap_or((label, "0"));
@@ -126,8 +135,7 @@ impl Layer<'_> {
 
     fn torch(&self, out: &mut Vec<NamedTensor>) -> Result<()> {
         let Some((cell, options, _)) = self.node.config.recurrence() else {
-            self.torch_matrix(out);
-            return Ok(());
+            return self.torch_matrix(out);
         };
         torch_can(self.node, cell, options)?;
         let gates = torch_gates(cell);
@@ -157,7 +165,16 @@ impl Layer<'_> {
         Ok(())
     }
 
-    fn torch_matrix(&self, out: &mut Vec<NamedTensor>) {
+    fn torch_matrix(&self, out: &mut Vec<NamedTensor>) -> Result<()> {
+        let parts = parts(self.graph, &self.node.name)?;
+        if !parts.is_empty() {
+            let part = |part: &Part| {
+                let name = format!("{}.{}", self.label, part.name);
+                tensor(name, &part.shape, part.export(self.graph, self.values))
+            };
+            out.extend(parts.iter().map(part));
+            return Ok(());
+        }
         let name = |role| torch_name(self.label, false, 0, role);
         if let Some(table) = self.table() {
             out.push(tensor(name(Role::Kernel), &table.shape, self.values(table).to_vec()));
@@ -169,9 +186,11 @@ impl Layer<'_> {
                     let turned = [spec.shape[1], spec.shape[0]];
                     tensor(name(spec.role), &turned, to_torch(values, &[0], spec.shape[0]))
                 }
+                // By words already, as PyTorch has them.
                 role => tensor(name(role), &spec.shape, values.to_vec()),
             });
         }
+        Ok(())
     }
 
     /// The table of the embedding that a dense layer is tied to.
@@ -218,6 +237,10 @@ impl Layer<'_> {
                     if let Some(first) = out.iter_mut().find(|tensor| tensor.name == bias) {
                         add(&mut first.data, self.values(spec));
                     }
+                }
+                Role::WordKernel => {
+                    let turned = [spec.shape[1], spec.shape[0]];
+                    out.push(tensor(name, &turned, to_torch(self.values(spec), &[0], spec.shape[0])));
                 }
                 _ => out.push(tensor(name, &spec.shape, self.values(spec).to_vec())),
             }

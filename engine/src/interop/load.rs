@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::error::{Error, Result};
-use crate::graph::{Activation, Cell, Graph, LayerConfig, Node, ParamSpec, Recurrent, Role};
+use crate::graph::{Activation, Cell, Graph, HeadKind, LayerConfig, Node, ParamSpec, Recurrent, Role};
 
+use super::adaptive::{Part, parts};
 use super::file::WeightFile;
 use super::layout::{add, bias_from_torch, from_torch, torch_gates};
 use super::matching::{Mapping, pair};
@@ -23,8 +24,19 @@ impl WeightFile {
     /// Where `params` is not as long as the graph's arena.
     pub fn load(&mut self, graph: &Graph, mapping: &Mapping, params: &mut [f32]) -> Result<Vec<(String, String)>> {
         assert_eq!(params.len(), graph.arena(), "the arena of parameters");
-        graph.require_softmax("weights of other programs are taken over for")?;
-        let found = Modules::of(self, &mapping.ignore);
+        if self.is_of_checkpoint(graph, mapping)? {
+            return self.copy(graph, params);
+        }
+        let mut heads = graph.outputs().iter().map(|output| output.head().kind);
+        let found = Modules::of(self, &mapping.ignore, heads.any(|kind| kind == HeadKind::AdaptiveSoftmax));
+        if found.dialect == Dialect::Keras {
+            graph.require_whole_words(
+                "it is no checkpoint of this model, and Keras has no layer with the weights of the head",
+                "take a file that `unroll export --to unroll` wrote of the same model",
+            )?;
+        }
+        // What PyTorch cannot have is told before what the file lacks.
+        graph.nodes().iter().try_for_each(|node| parts(graph, &node.name).map(|_| ()))?;
         let pairs = pair(graph, self, &found, mapping)?;
         let mut loading = Loading { file: self, graph, params, dialect: found.dialect, used: BTreeSet::new() };
         let mut layers = Vec::new();
@@ -42,6 +54,37 @@ impl WeightFile {
             [] => Ok(layers),
             [first, ..] => Err(self.unused(graph, first, left.len())),
         }
+    }
+
+    /// Whether the file has every parameter by its own name and shape and nothing else, as a checkpoint does.
+    fn is_of_checkpoint(&self, graph: &Graph, mapping: &Mapping) -> Result<bool> {
+        let taken = |name: &str| !mapping.ignore.iter().any(|start| name.starts_with(start.as_str()));
+        let has = |spec: &ParamSpec| self.entry(&spec.name).is_some_and(|entry| entry.shape == spec.shape);
+        let all = graph.params().iter().all(|spec| taken(&spec.name) && has(spec));
+        if !all || !mapping.layers.is_empty() {
+            return Ok(false);
+        }
+        // Layers without cells have the same names in Keras, whose kernel of words is turned over.
+        let kernel = graph.params().iter().find(|spec| spec.role == Role::WordKernel && spec.shape[0] == spec.shape[1]);
+        let cells = graph.nodes().iter().any(|node| node.config.recurrence().is_some());
+        let parted = graph.outputs().iter().any(|output| output.head().kind.parts_words());
+        if let Some(ParamSpec { name, .. }) = kernel.filter(|_| !cells && !parted) {
+            let layer = name.split('/').next().unwrap_or_default();
+            let what = format!("`{name}` is square, and does not say whether Keras wrote it or a checkpoint has it");
+            return Err(
+                Error::input(self.path(), what).mend(format!("--map {layer}={layer} reads it as Keras wrote it"))
+            );
+        }
+        Ok(self.tensors().filter(|(name, _)| taken(name)).count() == graph.params().len())
+    }
+
+    /// Sets every parameter from the tensor of its own name.
+    fn copy(&mut self, graph: &Graph, params: &mut [f32]) -> Result<Vec<(String, String)>> {
+        for spec in graph.params() {
+            params[spec.range.clone()].copy_from_slice(&self.read(&spec.name)?);
+        }
+        let own = graph.nodes().iter().filter(|node| !node.params.is_empty());
+        Ok(own.map(|node| (node.name.clone(), node.name.clone())).collect())
     }
 
     fn unused(&self, graph: &Graph, name: &str, count: usize) -> Error {
@@ -76,6 +119,10 @@ impl Loading<'_> {
                     .try_for_each(|direction| self.recurrent(node, module, (cell, options, direction)))
             }
             (LayerConfig::Dense(dense), _) => {
+                let parts = parts(self.graph, &node.name)?;
+                if !parts.is_empty() {
+                    return parts.iter().try_for_each(|part| self.part(node, module, part));
+                }
                 if let Some(table) = &dense.tied_to {
                     self.tied(node, table, module)?;
                 }
@@ -98,6 +145,18 @@ impl Loading<'_> {
         self.graph.params()[node.params.clone()].to_vec()
     }
 
+    /// A tensor of an adaptive softmax.
+    fn part(&mut self, node: &Node, module: &Module, part: &Part) -> Result<()> {
+        let name = format!("{}.{}", module.label, part.name);
+        if self.file.entry(&name).is_none() {
+            let what = format!("the tensor `{name}` {:?} of layer `{}` is missing", part.shape, node.name);
+            return Err(Error::input(self.file.path(), what).mend("describe the model with its cutoffs"));
+        }
+        let theirs = self.read_shaped(node, &name, &part.shape)?;
+        part.load(self.graph, &theirs, self.params);
+        Ok(())
+    }
+
     fn dense(&mut self, node: &Node, module: &Module, spec: &ParamSpec) -> Result<()> {
         if spec.role == Role::Kernel && self.dialect == Dialect::PyTorch {
             let turned = [spec.shape[1], spec.shape[0]];
@@ -105,7 +164,18 @@ impl Loading<'_> {
             from_torch(&weight, &[0], spec.shape[0], &mut self.params[spec.range.clone()]);
             return Ok(());
         }
-        let values = self.take(node, module, (0, spec.role), &spec.shape)?;
+        if spec.role == Role::WordKernel && self.dialect == Dialect::Keras {
+            let turned = [spec.shape[1], spec.shape[0]];
+            let kernel = self.take(node, module, (0, Role::Kernel), &turned)?;
+            from_torch(&kernel, &[0], spec.shape[0], &mut self.params[spec.range.clone()]);
+            return Ok(());
+        }
+        let role = match spec.role {
+            Role::WordKernel => Role::Kernel,
+            Role::WordBias => Role::Bias,
+            role => role,
+        };
+        let values = self.take(node, module, (0, role), &spec.shape)?;
         self.params[spec.range.clone()].copy_from_slice(&values);
         Ok(())
     }
@@ -211,6 +281,11 @@ impl Loading<'_> {
                 _ => error,
             });
         };
+        self.read_shaped(node, name, shape)
+    }
+
+    /// The elements of a tensor of the file, which must have this shape.
+    fn read_shaped(&mut self, node: &Node, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let found = self.file.entry(name).map(|entry| (entry.shape == shape, entry.describe()));
         if let Some((false, found)) = found {
             let what = format!("`{name}` is {found}, but layer `{}` of the model has F32 {shape:?} there", node.name);

@@ -5,7 +5,7 @@
 //! one module with the layers `l0`, `l1`, ... What is left then is named in an error.
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, LayerConfig, Node, Role};
+use crate::graph::{Graph, HeadKind, LayerConfig, Node, Output, Role};
 
 use super::export::language_model;
 use super::file::WeightFile;
@@ -159,10 +159,19 @@ impl Matching<'_> {
             LayerConfig::Embedding(_) => {
                 kind == Kind::Embedding || kind == Kind::Matrix && module.tensor(0, Role::Bias).is_none()
             }
+            LayerConfig::Dense(_) if kind == Kind::Adaptive => self.is_adaptive(&node.name),
+            LayerConfig::Dense(_) if self.is_adaptive(&node.name) => false,
             LayerConfig::Dense(_) => matches!(kind, Kind::Dense | Kind::Matrix),
             LayerConfig::LayerNormalization(_) => kind == Kind::Norm,
             _ => kind == Kind::Recurrent,
         }
+    }
+
+    /// Whether a layer is an adaptive softmax.
+    fn is_adaptive(&self, layer: &str) -> bool {
+        let mut outputs = self.graph.outputs().iter();
+        let of_layer = |output: &&Output| self.graph.nodes()[output.logits()].name == layer;
+        outputs.find(of_layer).is_some_and(|output| output.head().kind == HeadKind::AdaptiveSoftmax)
     }
 
     /// Whether a module's matrix has the node's shape.
@@ -179,13 +188,17 @@ impl Matching<'_> {
         entry.shape == shape
     }
 
-    /// The shape of a node's kernel or table.
+    /// The shape of a node's table, or of its kernel with a column an output.
     fn matrix(&self, node: usize) -> Vec<usize> {
         let nodes = self.graph.nodes();
         let node = &nodes[node];
         let of = |node: &Node| {
             let params = &self.graph.params()[node.params.clone()];
-            params.iter().find(|p| matches!(p.role, Role::Kernel | Role::Embeddings)).map(|p| p.shape.clone())
+            params.iter().find_map(|p| match p.role {
+                Role::Kernel | Role::Embeddings => Some(p.shape.clone()),
+                Role::WordKernel => Some(p.shape.iter().rev().copied().collect()),
+                _ => None,
+            })
         };
         let tied = match &node.config {
             LayerConfig::Dense(dense) => nodes.iter().find(|n| Some(&n.name) == dense.tied_to.as_ref()),

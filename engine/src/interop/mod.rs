@@ -13,6 +13,9 @@
 //! | biases (G H) | `rnn.bias_ih_l0`, `rnn.bias_hh_l0` | `lstm/lstm_cell/bias` | `lstm/bias`, `lstm/recurrent_bias` |
 //! | backwards | `rnn.weight_ih_l0_reverse` | `bidirectional/backward_lstm/...` | `bidirectional/backward/kernel` |
 //!
+//! **Heads.** The kernel of a sampled softmax and of NCE lies by words here, (V, D); trained they are a softmax over all words, and so
+//! they are written and read. An adaptive softmax may be PyTorch's (`adaptive.rs`); what else parts the words has no counterpart elsewhere.
+//!
 //! **Gates.** An LSTM's stand in one order everywhere: i, f, g (Keras: c), o. A GRU's are r, z, n in PyTorch and z, r, n (h) in
 //! Keras and here. PyTorch's GRU resets after the product, as Keras' does with `reset_after`; its second bias is then the
 //! second row of `bias` (2, 3 H).
@@ -23,6 +26,7 @@
 //! **Which layer is which** follows from the names: `--map` first, then a layer's own name, then the kind, the shape and the
 //! order of numbered names (`matching.rs`). What is not certain is asked for, never guessed.
 
+mod adaptive;
 mod export;
 mod file;
 #[doc(hidden)]

@@ -25,7 +25,12 @@ pub(super) enum Kind {
     Recurrent,
     /// A layer normalisation.
     Norm,
+    /// PyTorch's adaptive softmax.
+    Adaptive,
 }
+
+/// In the place of the direction: the tails of an adaptive softmax.
+const TAIL: usize = 2;
 
 /// The tensors of a layer by direction (1: backward) and role; `Kernel` is also PyTorch's `weight`.
 #[derive(Clone, Debug)]
@@ -39,6 +44,7 @@ impl Module {
     pub(super) fn kind(&self) -> Kind {
         let has = |wanted| self.tensors.iter().any(|(_, role, _)| *role == wanted);
         match () {
+            () if self.tensor(TAIL, Role::Kernel).is_some() => Kind::Adaptive,
             () if has(Role::RecurrentKernel) => Kind::Recurrent,
             () if has(Role::Embeddings) => Kind::Embedding,
             () if has(Role::Gamma) || has(Role::Beta) => Kind::Norm,
@@ -64,8 +70,9 @@ pub(super) struct Modules {
 }
 
 impl Modules {
-    /// Those of a file, without the tensors whose names begin with one of `ignore`.
-    pub(super) fn of(file: &WeightFile, ignore: &[String]) -> Modules {
+    /// Those of a file, without the tensors whose names begin with one of `ignore`. Where the model is `adaptive`, a `head` beside
+    /// tails is one layer with them.
+    pub(super) fn of(file: &WeightFile, ignore: &[String], adaptive: bool) -> Modules {
         let is_torch = |name: &str| name.ends_with("weight") || name.contains("weight_ih");
         let dialect = if file.tensors().any(|(name, _)| is_torch(name)) { Dialect::PyTorch } else { Dialect::Keras };
         let mut by_label: BTreeMap<(Vec<Piece>, String), Module> = BTreeMap::new();
@@ -75,7 +82,9 @@ impl Modules {
                 continue;
             }
             let parsed = match dialect {
-                Dialect::PyTorch => torch(name),
+                Dialect::PyTorch => {
+                    Some(name).filter(|_| adaptive).and_then(|name| adaptive_part(file, name)).or_else(|| torch(name))
+                }
                 Dialect::Keras => keras(name),
             };
             // A convolution's `weight` has three axes.
@@ -92,6 +101,24 @@ impl Modules {
         }
         Modules { dialect, modules: by_label.into_values().collect(), strange }
     }
+}
+
+/// `decoder.tail.0.1.weight` is of layer `decoder`, as `decoder.head.weight` is where such a tail stands beside it.
+fn adaptive_part(file: &WeightFile, name: &str) -> Option<(String, usize, Role)> {
+    let (module, leaf) = name.rsplit_once('.')?;
+    let role = match leaf {
+        "weight" => Role::Kernel,
+        "bias" => Role::Bias,
+        _ => return None,
+    };
+    if let Some(label) = module.strip_suffix(".head") {
+        return file.entry(&format!("{label}.tail.0.0.weight")).map(|_| (label.to_owned(), 0, role));
+    }
+    let (label, tail) = module.split_once(".tail.")?;
+    let number = |digits: &str| digits.bytes().all(|b| b.is_ascii_digit());
+    let is_tail = tail.split_once('.').is_some_and(|(tail, part)| number(tail) && matches!(part, "0" | "1"));
+    let head = file.entry(&format!("{label}.head.weight")).filter(|_| is_tail && leaf == "weight");
+    head.map(|_| (label.to_owned(), TAIL, role))
 }
 
 /// `rnn.weight_ih_l0_reverse` is of layer `rnn.l0`, backward, its kernel; a cell's `cell.weight_ih` of layer `cell`.

@@ -7,7 +7,6 @@ use crate::heads::{
     BinaryHead, ClusterHead, Estimate, Head, SampledHead, Sampler, Shaping, SoftmaxHead, SquaredHead, Tail, TreeHead,
     WordParams,
 };
-use crate::huffman::Huffman;
 use crate::layers::DenseParams;
 use crate::noise::Alias;
 use std::ops::Range;
@@ -52,7 +51,6 @@ impl Plan<'_> {
         }
         let (head, words, room) = (output.head(), logits.shape.width(), self.options.logits);
         let softmax = |dense, words| SoftmaxHead::new(dense, words, Vec::new(), room);
-        let frequencies = || self.graph.frequencies(output.classes());
         Ok(match (head.kind, output.parting()) {
             (HeadKind::Softmax, _) => {
                 let dense = self.dense(output.logits()).filter(|_| self.fuses_head(output));
@@ -61,9 +59,6 @@ impl Plan<'_> {
                 Head::Softmax(SoftmaxHead::new(dense, words, weights, room).shaped(shaping))
             }
             (_, Parting::Clusters(frequent, tails)) => {
-                let starts = tails.iter().map(|tail| tail.starts[0] as usize);
-                let bounds: Vec<usize> = starts.chain([words]).collect();
-                let ranks = self.graph.ranks(head, output.classes(), &bounds);
                 let (width, columns) = (self.head_width(output), frequent + tails.len());
                 let first =
                     (columns > 1).then(|| softmax(Some(self.head_dense(logits, "", [width, columns])), columns));
@@ -82,14 +77,11 @@ impl Plan<'_> {
                     Tail::new(tail.starts.clone(), clusters, projection, self.word_params(output, i, inputs))
                 };
                 let tails = tails.iter().enumerate().map(tail).collect();
-                Head::Clusters(ClusterHead::new(first, *frequent, tails, ranks))
+                Head::Clusters(ClusterHead::new(first, *frequent, tails, self.graph.word_ranks(output)))
             }
             (HeadKind::HierarchicalSoftmax, _) => {
-                let tree = match self.graph.order(head, output.classes()) {
-                    Some(order) => Huffman::ordered(&frequencies(), order)?,
-                    None => Huffman::new(&frequencies())?,
-                };
-                Head::Tree(Box::new(TreeHead::new(self.word_params(output, 0, self.head_width(output)), tree)))
+                let params = self.word_params(output, 0, self.head_width(output));
+                Head::Tree(Box::new(TreeHead::new(params, self.graph.tree(output)?)))
             }
             _ => {
                 let exact = softmax(self.dense(output.logits()), words);

@@ -20,7 +20,6 @@ mod there;
 pub use batch::Batch;
 pub(crate) use gradient::Gradient;
 pub use gradient::GradientRef;
-#[cfg(test)]
 pub(crate) use head::sampler;
 pub use look::StateGradient;
 pub use memory::{available_memory, require_memory};

@@ -9,6 +9,7 @@
 
 mod noise;
 mod recurrence;
+mod words;
 
 use super::drops::{drop, drop_words, dropout};
 use super::model::{Model, Params, Step, Value, add, element_wise, row};
@@ -95,6 +96,12 @@ pub(super) fn backward(
     };
     for scored in model.scored(step) {
         let logits = scored.output.logits();
+        if scored.is_word_head() {
+            let (dx, dx_size) = pass.decide(&scored, logits);
+            add(&mut pass.dy[logits].0, &dx);
+            add(&mut pass.dy[logits].1, &dx_size);
+            continue;
+        }
         let dlogits = scored.losses_backward(&values[logits].y);
         let dsizes = scored.gradient_sizes(&dlogits, &pass.value_sizes[logits]);
         add(&mut pass.dy[logits].0, &dlogits);
@@ -129,6 +136,7 @@ impl Pass<'_> {
             LayerConfig::SimpleRnn(_) | LayerConfig::Lstm(_) | LayerConfig::Gru(_) | LayerConfig::Bidirectional(_) => {
                 self.recurrence(i, &dy, &size);
             }
+            LayerConfig::Dense(_) if model.is_word_head(i) => self.give(i, 0, dy, size),
             LayerConfig::Dense(layer) => self.dense(i, model.dense_function(i, layer.activation), (&dy, &size)),
             LayerConfig::Dropout(layer) => {
                 let (mut dx, mut size) = (dy, size);

@@ -12,11 +12,24 @@ struct Random {
     /// (kind, size, flags, functions)
     layers: Vec<(u8, usize, u8, u8)>,
     end: u8,
+    /// One of `HEADS`, where it ends in a dense layer and a softmax.
+    head: usize,
     steps: usize,
     vocabulary: usize,
     /// The width of vectors that come with the batch, and whether there are tokens beside them.
     vectors: Option<(usize, bool)>,
 }
+
+/// Heads that any vocabulary may have; the plain softmax twice as often.
+const HEADS: [&str; 7] = [
+    "",
+    "",
+    "kind = 'sampled_softmax', samples = 5",
+    "kind = 'nce', samples = 4, remove_hits = true",
+    "kind = 'adaptive_softmax'",
+    "kind = 'class_softmax'",
+    "kind = 'hierarchical_softmax'",
+];
 
 impl Random {
     fn text(&self) -> String {
@@ -26,6 +39,10 @@ impl Random {
         }
         if self.end == 3 {
             text += "loss = \"binary_cross_entropy\"\n";
+        }
+        let tied = self.end == 4 && self.table.is_some() && !matches!(self.vectors, Some((_, false)));
+        if self.end != 3 && !(tied && self.head > 3) {
+            text += &format!("head = {{ {} }}\n", HEADS[self.head]);
         }
         // Every layer has a name and a width; a model is a chain with branches that join again.
         let mut nodes: Vec<(String, usize)> = Vec::new();
@@ -163,12 +180,14 @@ impl Random {
 fn random() -> impl Strategy<Value = Random> {
     let layers = prop::collection::vec((0u8..13, 1usize..10, 0u8..24, 0u8..24), 0..5);
     let vectors = prop::option::weighted(0.3, (1usize..8, any::<bool>()));
-    (prop::option::of(1usize..8), any::<bool>(), layers, 0u8..6, 1usize..5, 1usize..14, vectors).prop_map(
-        |(table, masked, layers, end, steps, vocabulary, vectors)| Random {
+    let end = (0u8..6, 0..HEADS.len());
+    (prop::option::of(1usize..8), any::<bool>(), layers, end, 1usize..5, 1usize..14, vectors).prop_map(
+        |(table, masked, layers, (end, head), steps, vocabulary, vectors)| Random {
             table,
             masked,
             layers,
             end,
+            head,
             steps,
             vocabulary,
             vectors,

@@ -12,13 +12,17 @@
 //! gates (i, o, f, c and z, r, h). ONNX masks at the end of a row alone, by its length: where an embedding masks token 0, the
 //! file's first operations move what is there to the front, and its last ones move the outputs back. At a masked step the
 //! output is that of the step before it.
+//!
+//! Of a head that parts the words, the last layer gives the logarithm of each word's probability, or behind a softmax the probability.
 
 mod proto;
 mod recurrent;
+mod words;
 
 use crate::error::{Error, Result};
-use crate::graph::{Activation, Graph, LayerConfig, MaskRule, Node, Part, Role, Source, Time};
+use crate::graph::{Activation, Graph, LayerConfig, MaskRule, Node, Output, Part, Role, Source, Time};
 
+use super::layout::to_torch;
 use proto::{Attribute, Constant, Dim, Operation, Program, Type, Value};
 
 /// The bytes of an ONNX file of a model; `params` is its arena.
@@ -30,7 +34,6 @@ use proto::{Attribute, Constant, Dim, Operation, Program, Type, Value};
 /// Where `params` is not as long as the graph's arena.
 pub fn onnx(graph: &Graph, params: &[f32], name: &str) -> Result<Vec<u8>> {
     assert_eq!(params.len(), graph.arena(), "the arena of parameters");
-    graph.require_softmax("ONNX files are written of")?;
     graph.require_one_output("ONNX files are written of")?;
     graph.require_one_sequence("ONNX files are written of")?;
     let mut writer = Writer { graph, params, program: Program::default(), tokens: TOKENS.to_owned(), lengths: None };
@@ -116,6 +119,27 @@ impl Writer<'_> {
         let (shape, values) = (spec.shape.clone(), &self.params[spec.range.clone()]);
         let values = values.to_vec();
         self.floats(name, &shape, &values)
+    }
+
+    /// x W + b of a layer, which has that bias or none.
+    fn product(&mut self, layer: &str, part: &str, x: &str, kernel: &str) -> String {
+        let product = self.operation("MatMul", &format!("{layer}:{part}product"), &[x, kernel], &[]);
+        let bias = self.parameter(&format!("{layer}/{part}bias"));
+        match bias.is_empty() {
+            true => product,
+            false => self.operation("Add", &format!("{layer}:{part}sum"), &[&product, &bias], &[]),
+        }
+    }
+
+    /// A kernel with a column an output, also where it lies by words.
+    fn kernel(&mut self, name: &str) -> String {
+        match self.graph.params().iter().find(|spec| spec.name == name && spec.role == Role::WordKernel) {
+            Some(spec) => {
+                let turned = to_torch(&self.params[spec.range.clone()], &[0], spec.shape[0]);
+                self.floats(name, &[spec.shape[1], spec.shape[0]], &turned)
+            }
+            None => self.parameter(name),
+        }
     }
 
     fn begin(&mut self) -> Result<()> {
@@ -248,19 +272,21 @@ impl Writer<'_> {
                 self.recurrent(node, &all)?;
             }
             LayerConfig::Dense(dense) => {
-                let kernel = match &dense.tied_to {
-                    Some(table) => {
-                        let table = self.parameter(&format!("{table}/embeddings"));
-                        let turned = [("perm", Attribute::Ints(vec![1, 0]))];
-                        self.operation("Transpose", &format!("{name}:kernel"), &[&table], &turned)
+                let parted = |output: &&Output| output.logits() == at && output.head().kind.parts_words();
+                let value = match self.graph.outputs().iter().find(parted) {
+                    Some(output) => self.words(output, first)?,
+                    None => {
+                        let kernel = match &dense.tied_to {
+                            Some(table) => {
+                                let table = self.parameter(&format!("{table}/embeddings"));
+                                let turned = [("perm", Attribute::Ints(vec![1, 0]))];
+                                self.operation("Transpose", &format!("{name}:kernel"), &[&table], &turned)
+                            }
+                            None => self.kernel(&format!("{name}/kernel")),
+                        };
+                        self.product(name, "", first, &kernel)
                     }
-                    None => self.parameter(&format!("{name}/kernel")),
                 };
-                let mut value = self.operation("MatMul", &format!("{name}:product"), &[first, &kernel], &[]);
-                if self.graph.params()[node.params.clone()].iter().any(|spec| spec.role == Role::Bias) {
-                    let bias = self.parameter(&format!("{name}/bias"));
-                    value = self.operation("Add", &format!("{name}:sum"), &[&value, &bias], &[]);
-                }
                 self.activation(dense.activation, name, &value);
             }
             LayerConfig::LayerNormalization(layer) => {
