@@ -5,8 +5,8 @@ use super::{Gradient, NetworkOptions, Replica};
 use crate::error::{Error, Result};
 use crate::exec::{Banded, Packing, PackingRoom, Products, Target};
 use crate::graph::{
-    self, Axis, Cell, Graph, HeadKind, JointParams, LayerConfig, Loss, Node, Output, ParamSpec, Reading, Recurrent,
-    Role, Shape, Source, Sum,
+    self, Cell, Graph, HeadKind, JointParams, LayerConfig, Loss, Node, Output, ParamSpec, Reading, Recurrent, Role,
+    Shape, Source, Sum,
 };
 use crate::layers::{
     Act, ActivationRun, AddRun, CellPack, CellParams, ConcatenateRun, DenseParams, DenseRun, Dims, DirectionPlan,
@@ -14,7 +14,6 @@ use crate::layers::{
     PartRun, RecurrentPlan, RecurrentRun, RegularizeRun, RepeatRun, ReshapeRun, Run, Slot, Weights,
 };
 use crate::random::Key;
-use std::ops::Range;
 use unroll_kernels::activation::Activation;
 use unroll_kernels::gemm::{Packed, PackedRef, Precision};
 use unroll_kernels::profile::{self, Phase};
@@ -113,7 +112,7 @@ impl<'a> Plan<'a> {
     }
 
     /// The steps and rows of the sequence that node `i` works along.
-    fn capacity(&self, i: usize) -> Dims {
+    pub(super) fn capacity(&self, i: usize) -> Dims {
         self.capacities[self.graph.nodes()[i].axis as usize]
     }
 
@@ -185,7 +184,7 @@ impl<'a> Plan<'a> {
     }
 
     /// The shape of what node `i` leaves in its place.
-    fn shape(&self, i: usize) -> Shape {
+    pub(super) fn shape(&self, i: usize) -> Shape {
         let shape = &self.graph.nodes()[i].shape;
         if self.is_fused(i) {
             return Shape { time: None, dims: vec![0] };
@@ -197,7 +196,7 @@ impl<'a> Plan<'a> {
     }
 
     /// The cells of a recurrent node: one, or two of a bidirectional layer.
-    fn cells(&self, node: &Node) -> Vec<CellParams> {
+    pub(super) fn cells(&self, node: &Node) -> Vec<CellParams> {
         let Some((cell, options, reading)) = node.config.recurrence() else { return Vec::new() };
         let place = self.graph.nodes().iter().position(|n| n.name == node.name).unwrap_or_default();
         let drop = |d| Mask::of_weights(place, d, options.weight_drop, cell.gates() * options.units);
@@ -239,7 +238,7 @@ impl<'a> Plan<'a> {
 
     /// The weights beside the recurrent ones that are kept packed: all, but in training only those whose product is computed
     /// in many blocks; the others pack on their way what they use once.
-    fn other_packs(&self) -> Vec<Weights> {
+    pub(super) fn other_packs(&self) -> Vec<Weights> {
         let NetworkOptions { precision, training, .. } = *self.options;
         if precision == Precision::F32 {
             return Vec::new();
@@ -449,55 +448,6 @@ impl<'a> Plan<'a> {
             if self.options.training { (self.graph.params(), self.graph.arena()) } else { (&[][..], 0) };
         let grads = Gradient::new(params, len, &self.tables(), &self.options.home)?;
         Ok(Replica::new((slots, sources), heads.collect::<Result<_>>()?, self.graph, self.capacities, grads))
-    }
-
-    /// The tables whose gradient comes as rows, in the order of the arena.
-    fn tables(&self) -> Vec<Range<usize>> {
-        let outputs = self.graph.outputs();
-        let reads_few = |i: usize| {
-            let few = [HeadKind::SampledSoftmax, HeadKind::Nce, HeadKind::HierarchicalSoftmax];
-            outputs.iter().any(|output| output.logits() == i && few.contains(&output.head().kind))
-        };
-        let nodes = 0..self.graph.nodes().len();
-        let whole: Vec<_> =
-            nodes.clone().filter(|&i| !reads_few(i)).filter_map(|i| self.dense(i)).map(|d| d.kernel).collect();
-        let of_node = |i: usize| {
-            let specs = &self.graph.params()[self.graph.nodes()[i].params.clone()];
-            let is_table = move |spec: &&ParamSpec| match spec.role {
-                Role::Embeddings => true,
-                Role::WordKernel => reads_few(i),
-                _ => false,
-            };
-            specs.iter().filter(is_table).map(|spec| spec.range.clone())
-        };
-        let mut tables: Vec<_> = nodes.flat_map(of_node).filter(|table| !whole.contains(table)).collect();
-        tables.sort_unstable_by_key(|table| table.start);
-        tables
-    }
-
-    /// Bytes that the network takes: parameters, gradients, packed weights, activations and logits.
-    pub(super) fn bytes(&self) -> u64 {
-        let (nodes, replicas) = (self.graph.nodes(), self.options.replicas as u64);
-        let in_memory = |elements: usize| if self.options.home.is_memory() { 4 * elements as u64 } else { 0 };
-        let arena = in_memory(if self.options.own_params { self.graph.arena() } else { 0 });
-        let whole = self.graph.arena() - self.tables().iter().map(ExactSizeIterator::len).sum::<usize>();
-        let gradients = in_memory(if self.options.training { self.options.replicas * whole } else { 0 });
-        let per = |cell: &CellParams| if cell.drop.is_some() { 12 } else { 8 };
-        let packs: u64 = self.packs().iter().map(|p| per(p) * p.recurrent_kernel.len() as u64).sum();
-        let packs = packs + self.other_packs().iter().map(|w| 4 * w.range.len() as u64).sum::<u64>();
-        let acts = (0..nodes.len()).map(|i| Act::bytes(&self.shape(i), self.capacity(i), self.options.training));
-        let acts: u64 = acts.sum();
-        let normal = nodes.iter().filter(|node| matches!(node.config, LayerConfig::LayerNormalization(_)));
-        let normal: u64 =
-            normal.map(|node| LayerNormRun::bytes(&node.shape, self.capacities[node.axis as usize])).sum();
-        let cells = nodes.iter().flat_map(|node| self.cells(node).into_iter().map(|cell| (cell, node.axis)));
-        let bytes = |(cell, axis): (CellParams, Axis)| {
-            let ragged = self.options.training && self.graph.mask_rule_of(axis).is_some();
-            cell.bytes(self.options.precision, self.capacities[axis as usize], ragged)
-        };
-        let cells: u64 = cells.map(bytes).sum();
-        let logits: u64 = self.graph.outputs().iter().map(|output| self.head_bytes(output)).sum();
-        arena + gradients + packs + replicas * (acts + normal + cells + logits)
     }
 }
 

@@ -29,12 +29,14 @@ impl Listed {
         self.order.clear();
     }
 
-    /// Begins with these rows, each once; their buffer is taken, and that of an earlier step left in its place.
+    /// Begins with these rows, each once; their buffer is taken, and another left in its place.
     pub(super) fn take(&mut self, rows: &[u32], values: &mut Buffer, stride: usize) {
         self.clear();
         self.rows.reserve(EXPECTED);
         self.order.reserve(EXPECTED);
         self.rows.extend_from_slice(rows);
+        // What is left in its place has as much room, so that the step after the first allocates nothing.
+        self.values.reserve(values.len());
         std::mem::swap(&mut self.values, values);
         self.stride = stride;
         self.sort();

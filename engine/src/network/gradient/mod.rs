@@ -242,7 +242,7 @@ impl Gradient {
     }
 
     /// Adds row i of `sums`, whose rows begin `stride` elements apart, to row `rows[i]` of a tensor; these ascend, each once. Who is
-    /// the first in this step has his buffer taken, and another, of any size, left in its place.
+    /// the first in this step has his buffer taken, and another left in its place.
     pub(crate) fn add_rows(
         &mut self,
         products: Products<'_>,
