@@ -1,19 +1,20 @@
 //! The products by the dot products of AVX-512 BF16 (VDPBF16PS), on processors without tiles.
 //!
-//! A register tile holds some rows of C by one, two or four column tiles. For each word of terms the column tiles' vectors
-//! are loaded, and each row's word, the same in every lane, is multiplied with all of them: two terms an instruction, twice
-//! the rate of f32 on Zen 4 (226 of 113 GFLOP/s a core, 2026-11-22).
+//! A register tile holds some rows of C by one to four column tiles. For each word of terms the column tiles' vectors are
+//! loaded, and each row's word, the same in every lane, is multiplied with all of them: two terms an instruction, twice the
+//! rate of f32 on Zen 4 (226 of 113 GFLOP/s a core, 2026-11-22).
 
 use super::{BLOCK_WORDS, Operands, SIDE, Start};
 use crate::simd::Avx512Bf16;
 use std::arch::x86_64::*;
 
-/// The most blocks of terms between two visits to C where there are more rows than one register tile has: the column tiles'
-/// part should stay in the first-level cache (32 KB) beside that of the rows.
-const DEPTH: usize = 8;
-/// The tallest register tiles beside four column tiles, and beside two: 24 and 28 sums.
-const FEW_ROWS: usize = 6;
-const MOST_ROWS: usize = 14;
+/// The most blocks of terms between two visits to C. GFLOP/s of one thread of Zen 4 (2026-11-23) with 8, 11, 16, 24, 48 of
+/// them: 700x650x2600 204, 205, 203, 207, 209; 700x10000x650 137, 138, 143, 141, 139; 512x3200x2048 195, 204, 206, 212, 219:
+/// a visit costs more than column tiles that are read from the second-level cache.
+const DEPTH: usize = 24;
+/// The most rows of a register tile beside one to four column tiles: at most 28 sums. Four column tiles read each row's words
+/// and visit C half as often as two: 700x650x10000 at 205 GFLOP/s where 8 rows by two had 185.
+const MOST_ROWS: [usize; 4] = [14, 14, 8, 6];
 
 /// # Safety
 ///
@@ -30,17 +31,11 @@ pub(super) unsafe fn run(_proof: Avx512Bf16, o: &Operands) {
 unsafe fn all(o: &Operands) {
     let [first, end] = o.rows;
     let high = o.high.min(end - first);
-    // Rows of a tile of A in as few register tiles as hold them, parted evenly.
-    let step = high.div_ceil(high.div_ceil(MOST_ROWS).max(1)).max(1);
-    let wide = if step <= FEW_ROWS { 4 } else { 2 };
-    let visits = if end - first <= step { 1 } else { o.blocks.div_ceil(DEPTH).max(1) };
-    let mut at = 0;
-    while at < o.tiles {
-        let wide = match o.tiles - at {
-            1 => 1,
-            2 | 3 => 2,
-            _ => wide,
-        };
+    for at in (0..o.tiles).step_by(MOST_ROWS.len()) {
+        let wide = (o.tiles - at).min(MOST_ROWS.len());
+        // Rows of a tile of A in as few register tiles as hold them, parted evenly.
+        let step = high.div_ceil(high.div_ceil(MOST_ROWS[wide - 1]).max(1)).max(1);
+        let visits = if end - first <= step { 1 } else { o.blocks.div_ceil(DEPTH).max(1) };
         for visit in 0..visits {
             let [k0, k1] = [visit, visit + 1].map(|v| o.blocks * v / visits);
             for tile in (first..end).step_by(o.high) {
@@ -52,7 +47,6 @@ unsafe fn all(o: &Operands) {
                 }
             }
         }
-        at += wide;
     }
 }
 
@@ -82,8 +76,8 @@ impl Part<'_> {
             };
         }
         ladder! {
-            1: 1 2 4; 2: 1 2 4; 3: 1 2 4; 4: 1 2 4; 5: 1 2 4; 6: 1 2 4;
-            7: 1 2; 8: 1 2; 9: 1 2; 10: 1 2; 11: 1 2; 12: 1 2; 13: 1 2; 14: 1 2;
+            1: 1 2 3 4; 2: 1 2 3 4; 3: 1 2 3 4; 4: 1 2 3 4; 5: 1 2 3 4; 6: 1 2 3 4;
+            7: 1 2 3; 8: 1 2 3; 9: 1 2; 10: 1 2; 11: 1 2; 12: 1 2; 13: 1 2; 14: 1 2;
         }
     }
 
@@ -157,7 +151,7 @@ pub(super) fn spin(_proof: Avx512Bf16, turns: usize) -> usize {
 /// The processor must have the features.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 unsafe fn spun(turns: usize) -> usize {
-    const SUMS: usize = 2 * MOST_ROWS;
+    const SUMS: usize = 2 * MOST_ROWS[1];
     const TIMES: usize = 32;
     let word = halves(_mm512_set1_epi32(std::hint::black_box(0x3f00_3f00)));
     let mut sums = [_mm512_setzero_ps(); SUMS];
