@@ -40,6 +40,7 @@
 
 pub mod arena;
 pub mod bench;
+mod best;
 pub mod config;
 pub mod corpus;
 pub mod error;

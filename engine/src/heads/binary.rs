@@ -1,6 +1,6 @@
 //! Binary cross-entropy of one logit a row, against targets 0 and 1.
 
-use super::{Into, Scored};
+use super::{HeadGradients, Scored};
 use crate::layers::Cx;
 use unroll_kernels::Buffer;
 use unroll_kernels::profile::{self, Phase};
@@ -20,7 +20,13 @@ impl BinaryHead {
         Self { weights, ..Self::default() }
     }
 
-    pub(crate) fn run(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], into: Option<Into<'_>>) {
+    pub(crate) fn run(
+        &mut self,
+        cx: &Cx<'_>,
+        scored: &Scored<'_>,
+        losses: &mut [f32],
+        into: Option<HeadGradients<'_>>,
+    ) {
         let _span = profile::enter(Phase::ElementWise);
         let count = scored.x.rows();
         self.logits.reserve(count);
@@ -36,7 +42,7 @@ impl BinaryHead {
                 *loss = 0.0;
             }
         }
-        if let Some(Into { mut dx, .. }) = into {
+        if let Some(HeadGradients { mut dx, .. }) = into {
             for (r, &target) in scored.targets.iter().enumerate() {
                 if target != IGNORE {
                     losses[r] *= self.weight(target);

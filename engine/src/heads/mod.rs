@@ -28,6 +28,7 @@ pub(crate) use squared::SquaredHead;
 pub(crate) use tree::TreeHead;
 pub(crate) use words::WordParams;
 
+use crate::best::Best;
 use crate::layers::Cx;
 use crate::network::Gradient;
 use unroll_kernels::{Mat, MatMut};
@@ -43,49 +44,17 @@ pub(crate) struct Scored<'a> {
 }
 
 /// The gradients that a head adds to.
-pub(crate) struct Into<'a> {
+pub(crate) struct HeadGradients<'a> {
     /// (R, D)
     pub(crate) dx: MatMut<'a>,
     /// The arena of gradients.
     pub(crate) grads: &'a mut Gradient,
 }
 
-impl Into<'_> {
+impl HeadGradients<'_> {
     /// The same for a while.
-    fn reborrow(&mut self) -> Into<'_> {
-        Into { dx: self.dx.reborrow(), grads: self.grads }
-    }
-}
-
-/// The largest of many numbers.
-#[derive(Clone, Debug)]
-pub(crate) struct Best {
-    k: usize,
-    /// The largest first; of equal ones the first.
-    found: Vec<(u32, f32)>,
-}
-
-impl Best {
-    pub(crate) fn new(k: usize) -> Self {
-        Self { k, found: Vec::with_capacity(k.min(1 << 16) + 1) }
-    }
-
-    /// Looks at the numbers from number `first` on. NaN is never among the largest.
-    pub(crate) fn take(&mut self, first: u32, numbers: &[f32]) {
-        for (i, &x) in numbers.iter().enumerate() {
-            let least = self.found.last().map_or(f32::NEG_INFINITY, |&(_, least)| least);
-            if x.is_nan() || self.found.len() >= self.k && x <= least {
-                continue;
-            }
-            let at = self.found.partition_point(|&(_, other)| other >= x);
-            self.found.insert(at, (first + i as u32, x));
-            self.found.truncate(self.k);
-        }
-    }
-
-    /// What was found, less a number.
-    pub(crate) fn finish(self, less: f64) -> Vec<(u32, f32)> {
-        self.found.into_iter().map(|(at, x)| (at, (f64::from(x) - less) as f32)).collect()
+    fn reborrow(&mut self) -> HeadGradients<'_> {
+        HeadGradients { dx: self.dx.reborrow(), grads: self.grads }
     }
 }
 
@@ -101,7 +70,13 @@ pub(crate) enum Head {
 
 impl Head {
     /// Computes the losses (0 where not scored) and, with `into`, the gradients.
-    pub(crate) fn run(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], into: Option<Into<'_>>) {
+    pub(crate) fn run(
+        &mut self,
+        cx: &Cx<'_>,
+        scored: &Scored<'_>,
+        losses: &mut [f32],
+        into: Option<HeadGradients<'_>>,
+    ) {
         match self {
             Self::Softmax(head) => head.run(cx, scored, losses, into),
             Self::Sampled(head) => head.run(cx, scored, losses, into),
@@ -122,7 +97,7 @@ impl Head {
                 let row = |r: usize| {
                     let mut best = Best::new(k);
                     best.take(0, logits.row(r));
-                    best.finish(0.0)
+                    best.finish(|word, logarithm| (word, logarithm))
                 };
                 (0..logits.rows()).map(row).collect()
             }

@@ -19,7 +19,7 @@
 //! estimation", 2010; A. Mnih and Y. W. Teh, "A fast and simple algorithm for training neural probabilistic language models", 2012.
 
 use super::words::{Grouped, WordParams};
-use super::{Into, Scored, SoftmaxHead};
+use super::{HeadGradients, Scored, SoftmaxHead};
 use crate::exec::{Right, Start};
 use crate::layers::Cx;
 use crate::noise::Alias;
@@ -106,26 +106,30 @@ pub(crate) struct SampledHead {
     sampler: Sampler,
     /// What evaluates and generates.
     exact: SoftmaxHead,
+    /// The words that were drawn, as often as they were.
     drawn: Vec<u32>,
-    /// The sample C; and the targets.
+    /// The sample C.
     sample: Distinct,
     targets: Distinct,
     /// The target of each row, that of another one where it is not scored.
     scored: Vec<u32>,
     /// 0, 1, ..., R
     places: Vec<u32>,
-    /// Of the sample: b + offset (|C|), W (|C|, D), and in training the gradient of W.
+    /// b + offset of the sample, (|C|)
     offsets: Vec<f32>,
+    /// W of the sample, (|C|, D)
     kernel: Buffer,
+    /// The gradient of that.
     dkernel: Buffer,
     /// (R, |C| + 1) The last column is the target's.
     logits: Buffer,
     /// How often each word of the sample was drawn, and 1 for the target.
     times: Vec<f32>,
-    /// Of each row: the gradient by the target's logit. Those of the rows of each target together.
+    /// Of each row: the gradient by the target's logit.
     d: Vec<f32>,
+    /// The rows of each target together.
     grouped: Grouped,
-    /// The words whose rows of the gradient are not zero, ascending; and sums of their gradients.
+    /// The gradients of the biases, of the targets or of the sample.
     sums: Vec<f32>,
     partition: Partition,
 }
@@ -176,7 +180,13 @@ impl SampledHead {
         self.exact.best(cx, x, k)
     }
 
-    pub(crate) fn run(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], into: Option<Into<'_>>) {
+    pub(crate) fn run(
+        &mut self,
+        cx: &Cx<'_>,
+        scored: &Scored<'_>,
+        losses: &mut [f32],
+        into: Option<HeadGradients<'_>>,
+    ) {
         let Some(into) = into else {
             self.exact.run(cx, scored, losses, None);
             return self.note_partition(cx, scored, losses);
@@ -292,7 +302,7 @@ impl SampledHead {
     }
 
     /// The gradients of x, W and b from that of the logits.
-    fn backward(&mut self, cx: &Cx<'_>, x: Mat<'_>, Into { mut dx, grads }: Into<'_>) {
+    fn backward(&mut self, cx: &Cx<'_>, x: Mat<'_>, HeadGradients { mut dx, grads }: HeadGradients<'_>) {
         let products = cx.products();
         let (rows, inputs) = (x.rows(), self.params.inputs);
         let count = self.sample.tokens().len();

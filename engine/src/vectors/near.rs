@@ -11,6 +11,7 @@ use unroll_kernels::mat::padded;
 use unroll_kernels::{Buffer, Isa, Mat, MatMut};
 
 use super::WordVectors;
+use crate::best::Best;
 use crate::error::{Error, Result};
 use crate::exec::{Crew, Products, Right, Scratch, Start};
 
@@ -100,7 +101,7 @@ impl<'a> Neighbours<'a> {
         let (dim, stride) = (self.vectors.dim(), padded(self.vectors.dim()));
         let (most, wide) = (QUERIES.min(queries.len()), WORDS.min(self.words()));
         let (mut left, mut cosines) = (Buffer::new(most * stride), Buffer::new(most * padded(wide)));
-        let best: Vec<Mutex<Vec<Near>>> = queries.iter().map(|_| Mutex::default()).collect();
+        let best: Vec<Mutex<Best>> = queries.iter().map(|_| Mutex::new(Best::new(count))).collect();
         let team = self.crew.team();
         let products = Products { team: &team, isa: self.isa, precision: Precision::F32, scratch: &self.scratch };
         for (block, queries) in queries.chunks(QUERIES).enumerate() {
@@ -117,39 +118,21 @@ impl<'a> Neighbours<'a> {
                     for (i, row) in rows.enumerate() {
                         let query = block * QUERIES + row;
                         let mut best = best[query].lock().unwrap_or_else(PoisonError::into_inner);
-                        let inverse = &self.inverse[words.clone()];
-                        take(&mut best, count, part.row_mut(i), inverse, start, |row| skip(query, row));
+                        for ((row, product), inverse) in
+                            words.clone().zip(part.row_mut(i)).zip(&self.inverse[words.clone()])
+                        {
+                            let cosine = *product * inverse;
+                            // A vector of zeros has no direction.
+                            if best.wants(cosine) && *inverse > 0.0 && !skip(query, row) {
+                                best.put(row as u32, cosine);
+                            }
+                        }
                     }
                 });
             }
         }
-        best.into_iter().map(|best| best.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
-    }
-}
-
-/// Takes the best of a block of words into those of earlier blocks.
-fn take(
-    best: &mut Vec<Near>,
-    count: usize,
-    products: &[f32],
-    inverse: &[f32],
-    start: usize,
-    skip: impl Fn(usize) -> bool,
-) {
-    let worst = |best: &[Near]| match best.last() {
-        Some(last) if best.len() == count => last.cosine,
-        _ => f32::NEG_INFINITY,
-    };
-    let mut least = worst(best);
-    for (i, (product, inverse)) in products.iter().zip(inverse).enumerate() {
-        let cosine = product * inverse;
-        // A vector of zeros has no direction. Rows come in ascending order, so that of equals the first stays.
-        if cosine > least && *inverse > 0.0 && count > 0 && !skip(start + i) {
-            let place = best.partition_point(|near| near.cosine >= cosine);
-            best.truncate(count - 1);
-            best.insert(place, Near { row: start + i, cosine });
-            least = worst(best);
-        }
+        let near = |row, cosine| Near { row: row as usize, cosine };
+        best.into_iter().map(|best| best.into_inner().unwrap_or_else(PoisonError::into_inner).finish(near)).collect()
     }
 }
 

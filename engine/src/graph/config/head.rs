@@ -40,11 +40,10 @@ pub struct HeadConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remove_hits: Option<bool>,
     /// adaptive_softmax: how many of the most frequent words stand in the first softmax, then where each cluster but the last ends.
-    /// Unless given, words that are two fifths of the text, and four tails of the others in as many clusters as cost a step the least.
+    /// Unless given, 2,000 words (a fifth of fewer than 10,000), then tails, each where it makes a step a tenth cheaper.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cutoffs: Vec<usize>,
-    /// adaptive_softmax: each cluster, or each tail, has so many times fewer inputs than the one before it; unless given 4 with
-    /// cutoffs (as PyTorch's `div_value`), 2 without.
+    /// adaptive_softmax: each tail has so many times fewer inputs than the one before it; 4 unless given, as PyTorch's `div_value`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reduction: Option<f64>,
     /// class_softmax: how many classes; as many as cost least unless given.

@@ -2,7 +2,7 @@
 //! keeps its best so far and the sum that makes probabilities of them.
 
 use super::{GRANULE, SoftmaxHead};
-use crate::heads::Best;
+use crate::best::Best;
 use crate::layers::Cx;
 use unroll_kernels::Mat;
 use unroll_kernels::mat::padded;
@@ -34,6 +34,9 @@ impl SoftmaxHead {
             softmax::tally(cx.isa, logits, first, &targets, &mut tallies);
             best.iter_mut().enumerate().for_each(|(r, best)| best.take(first as u32, logits.row(r)));
         }
-        best.into_iter().zip(tallies).map(|(best, tally)| best.finish(tally.log_partition())).collect()
+        let logarithms = |(best, tally): (Best, Tally)| {
+            best.finish(|word, logit| (word, (f64::from(logit) - tally.log_partition()) as f32))
+        };
+        best.into_iter().zip(tallies).map(logarithms).collect()
     }
 }

@@ -3,7 +3,7 @@
 
 use super::shaping::Row;
 use super::{CACHED, MOST_ROWS, SoftmaxHead, for_chunks};
-use crate::heads::{Into, Scored};
+use crate::heads::{HeadGradients, Scored};
 use crate::layers::Cx;
 use std::sync::{Mutex, PoisonError};
 use unroll_kernels::mat::padded;
@@ -13,13 +13,19 @@ use unroll_kernels::{Mat, MatMut, rows};
 
 impl SoftmaxHead {
     /// The losses of some rows and, with `into`, their gradients.
-    pub(super) fn block(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], into: Option<Into<'_>>) {
+    pub(super) fn block(
+        &mut self,
+        cx: &Cx<'_>,
+        scored: &Scored<'_>,
+        losses: &mut [f32],
+        into: Option<HeadGradients<'_>>,
+    ) {
         {
             let _span = profile::enter(Phase::Head);
             self.compute_logits(cx, scored.x);
         }
         self.losses(cx, scored, losses, into.is_some());
-        let Some(Into { dx, grads }) = into else { return };
+        let Some(HeadGradients { dx, grads }) = into else { return };
         let _span = profile::enter(Phase::HeadGradient);
         let (x, all) = (scored.x, 0..self.vocabulary);
         let dz = self.view(x.rows(), all.len());
