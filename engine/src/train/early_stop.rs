@@ -25,6 +25,9 @@ pub struct EarlyStopState {
 
 impl EarlyStopping {
     /// Checks the values.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a value that means nothing, or where nothing is evaluated.
     pub fn check(&self, evaluates: bool) -> Result<()> {
         if self.patience == 0 {
             return Err(Error::option("train.early_stop", "must be at least 1, got 0"));

@@ -114,7 +114,10 @@ impl Manifest {
         Ok(seal(serde_json::to_vec(self)?))
     }
 
-    /// Reads and checks a manifest. The error says what is wrong with it.
+    /// Reads and checks a manifest.
+    ///
+    /// # Errors
+    /// What is wrong with it.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
         let body = bytes.len().checked_sub(ending(b"").len()).ok_or("the manifest is cut short")?;
         let (body, found) = bytes.split_at(body);

@@ -175,6 +175,9 @@ impl Optimizer {
     }
 
     /// The Euclidean norm of the whole gradient, by the members of a team; the same bits as [`Self::norm`].
+    ///
+    /// # Panics
+    /// When the gradient has another length than the arena that the optimiser was made for.
     pub fn norm_by<'a>(&mut self, team: &Team, gradient: impl Into<GradientRef<'a>>) -> f64 {
         let (isa, gradient) = (self.isa, gradient.into());
         let len = gradient.len();

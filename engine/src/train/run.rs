@@ -160,6 +160,9 @@ impl RunFolder {
 }
 
 /// Whether a run lies in `path`.
+///
+/// # Errors
+/// [`Error::Io`] where the folder cannot be looked into.
 pub fn is_run(storage: &dyn Storage, path: &Path) -> Result<bool> {
     storage.exists(&path.join(CONFIG)).map_err(|e| Error::io(path, "cannot look for a run", e))
 }

@@ -60,6 +60,9 @@ impl<T: Copy> GroupsMut<'_, T> {
     }
 
     /// Group `g` of row `r`.
+    ///
+    /// # Panics
+    /// When there is no such row or group.
     #[track_caller]
     #[inline(always)]
     pub fn row_mut(&mut self, r: usize, g: usize) -> &mut [T] {
@@ -69,6 +72,9 @@ impl<T: Copy> GroupsMut<'_, T> {
     }
 
     /// All groups of row `r`; `G` must be the number of groups.
+    ///
+    /// # Panics
+    /// When there is no such row, or `G` is another number.
     #[track_caller]
     #[inline(always)]
     pub fn row_groups_mut<const G: usize>(&mut self, r: usize) -> [&mut [T]; G] {
@@ -79,6 +85,9 @@ impl<T: Copy> GroupsMut<'_, T> {
     }
 
     /// Columns `..c` and `c..` of every group.
+    ///
+    /// # Panics
+    /// When `c` is beyond the columns.
     #[track_caller]
     #[inline]
     pub fn split_cols_at(self, c: usize) -> (Self, Self) {
@@ -88,6 +97,9 @@ impl<T: Copy> GroupsMut<'_, T> {
     }
 
     /// Columns `range` of every group.
+    ///
+    /// # Panics
+    /// When the range does not lie within the columns.
     #[track_caller]
     #[inline]
     pub fn cols_range(self, range: Range<usize>) -> Self {
@@ -95,6 +107,9 @@ impl<T: Copy> GroupsMut<'_, T> {
     }
 
     /// Groups `..g` and `g..`.
+    ///
+    /// # Panics
+    /// When `g` is beyond the groups.
     #[track_caller]
     #[inline]
     pub fn split_groups_at(self, g: usize) -> (Self, Self) {
@@ -104,6 +119,9 @@ impl<T: Copy> GroupsMut<'_, T> {
     }
 
     /// Rows `range`.
+    ///
+    /// # Panics
+    /// When the range does not lie within the rows.
     #[track_caller]
     #[inline]
     pub fn rows_range(self, range: Range<usize>) -> Self {
@@ -114,6 +132,9 @@ impl<T: Copy> GroupsMut<'_, T> {
 
 impl<'a, T: Copy> MatMut<'a, T> {
     /// The columns as `groups` groups of equal width.
+    ///
+    /// # Panics
+    /// When `groups` is 0 or does not divide the columns.
     #[track_caller]
     #[inline]
     pub fn into_groups(self, groups: usize) -> GroupsMut<'a, T> {

@@ -108,6 +108,9 @@ impl<'a, T: Copy> Mat<'a, T> {
     }
 
     /// Row `r`.
+    ///
+    /// # Panics
+    /// When there is no such row.
     #[track_caller]
     #[inline(always)]
     pub fn row(self, r: usize) -> &'a [T] {
@@ -117,6 +120,9 @@ impl<'a, T: Copy> Mat<'a, T> {
     }
 
     /// Rows `range`.
+    ///
+    /// # Panics
+    /// When the range does not lie within the rows.
     #[track_caller]
     #[inline]
     pub fn rows_range(self, range: Range<usize>) -> Self {
@@ -126,6 +132,9 @@ impl<'a, T: Copy> Mat<'a, T> {
     }
 
     /// Columns `range` of every row.
+    ///
+    /// # Panics
+    /// When the range does not lie within the columns.
     #[track_caller]
     #[inline]
     pub fn cols_range(self, range: Range<usize>) -> Self {
@@ -186,6 +195,9 @@ impl<'a, T: Copy> MatMut<'a, T> {
     }
 
     /// Row `r`.
+    ///
+    /// # Panics
+    /// When there is no such row.
     #[track_caller]
     #[inline(always)]
     pub fn row_mut(&mut self, r: usize) -> &mut [T] {
@@ -195,6 +207,9 @@ impl<'a, T: Copy> MatMut<'a, T> {
     }
 
     /// All elements of a matrix without gaps between the rows.
+    ///
+    /// # Panics
+    /// When there are gaps.
     #[track_caller]
     #[inline]
     pub fn into_slice(self) -> &'a mut [T] {
@@ -216,6 +231,9 @@ impl<'a, T: Copy> MatMut<'a, T> {
     }
 
     /// Rows `..r` and `r..`.
+    ///
+    /// # Panics
+    /// When `r` is beyond the rows.
     #[track_caller]
     #[inline]
     pub fn split_rows_at(self, r: usize) -> (Self, Self) {
@@ -225,6 +243,9 @@ impl<'a, T: Copy> MatMut<'a, T> {
     }
 
     /// Columns `..c` and `c..`.
+    ///
+    /// # Panics
+    /// When `c` is beyond the columns.
     #[track_caller]
     #[inline]
     pub fn split_cols_at(self, c: usize) -> (Self, Self) {
@@ -234,6 +255,9 @@ impl<'a, T: Copy> MatMut<'a, T> {
     }
 
     /// Rows `range`.
+    ///
+    /// # Panics
+    /// When the range does not lie within the rows.
     #[track_caller]
     #[inline]
     pub fn rows_range(self, range: Range<usize>) -> Self {
@@ -241,6 +265,9 @@ impl<'a, T: Copy> MatMut<'a, T> {
     }
 
     /// Columns `range`.
+    ///
+    /// # Panics
+    /// When the range does not lie within the columns.
     #[track_caller]
     #[inline]
     pub fn cols_range(self, range: Range<usize>) -> Self {

@@ -157,6 +157,9 @@ impl Checkpoints {
 
     /// Makes the folder if there is none, and removes what a killed process left half-written or half-deleted. To be
     /// called by the one process that trains in this run folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the folder cannot be made, listed or cleared.
     pub fn prepare(&self) -> Result<()> {
         let failed = |e| Error::io(&self.dir, "cannot prepare the folder of checkpoints", e);
         if !self.storage.exists(&self.dir).map_err(failed)? {
@@ -177,6 +180,9 @@ impl Checkpoints {
     }
 
     /// The steps of which there is a folder, ascending, without a look inside.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the folder is there and cannot be listed.
     pub fn steps(&self) -> Result<Vec<u64>> {
         let failed = |e| Error::io(&self.dir, "cannot list the checkpoints", e);
         if !self.storage.exists(&self.dir).map_err(failed)? {

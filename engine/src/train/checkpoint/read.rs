@@ -24,6 +24,10 @@ enum Problem {
 impl Checkpoints {
     /// The newest checkpoint that is in order; `None` if there is no checkpoint at all. Fails if there are some and none is
     /// in order, and if the newest whole one does not have the expected tensors.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where there are checkpoints and none is in order, or where the newest whole one is another model's; [`Error::Io`]
+    /// where they cannot be listed.
     pub fn load_newest(&self, expected: &Expected) -> Result<Option<Loaded>> {
         let mut passed_over = Vec::new();
         for step in self.steps()?.into_iter().rev() {
@@ -44,6 +48,9 @@ impl Checkpoints {
 
     /// The state of the newest checkpoint in order, and those passed over; `None` if there is no checkpoint at all.
     /// Tensors are not looked at beyond their checksums.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where there are checkpoints and none is in order; [`Error::Io`] where they cannot be listed.
     pub fn newest_state(&self) -> Result<Option<(TrainerState, Vec<PassedOver>)>> {
         let mut passed_over = Vec::new();
         for step in self.steps()?.into_iter().rev() {
@@ -60,6 +67,9 @@ impl Checkpoints {
 
     /// The state of a run that has weights and has not begun to learn from a text: one whose only checkpoint was made by
     /// [`Self::save_weights`].
+    ///
+    /// # Errors
+    /// As [`Self::newest_state`].
     pub fn before_training(&self) -> Result<Option<TrainerState>> {
         if self.steps()? != [0] {
             return Ok(None);
@@ -183,6 +193,9 @@ impl Checkpoints {
     }
 
     /// Reads only the parameters of the checkpoint of `step`, for generation and evaluation.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where the checkpoint is missing or damaged, or has other tensors than `specs`.
     pub fn load_weights(&self, step: u64, specs: &[TensorSpec]) -> Result<Weights> {
         let path = self.path(step);
         let damaged = |reason: String| {

@@ -13,6 +13,9 @@ use super::{BEST, CARRY, Checkpoints, KEEP, OPTIMIZER, STATE, Snapshot, WEIGHTS}
 
 impl Checkpoints {
     /// Writes a checkpoint. When this returns, it is durable; when it fails, the earlier ones are as they were.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where it cannot be written, as on a full disk.
     pub fn save(&self, snapshot: &Snapshot) -> Result<PathBuf> {
         let step = snapshot.state.step;
         let temporary = self.dir.join(self.unique(".tmp", step));
@@ -28,6 +31,9 @@ impl Checkpoints {
 
     /// Writes the first checkpoint of a run from the parameters of a model and the hash of its vocabulary: what was not trained
     /// here has no text, no optimiser and no carried state.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
     pub fn save_weights(&self, weights: &[TensorRef], vocabulary: u64) -> Result<PathBuf> {
         let state = TrainerState {
             writer: concat!("unroll ", env!("CARGO_PKG_VERSION")).into(),
@@ -92,6 +98,9 @@ impl Checkpoints {
     }
 
     /// Records which checkpoint is the best.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where it cannot be written; what was recorded before is then kept.
     pub fn set_best(&self, best: Best) -> Result<()> {
         let path = self.dir.join(BEST);
         let contents = serde_json::to_vec(&best).map_err(io::Error::other);
@@ -102,6 +111,9 @@ impl Checkpoints {
 
     /// Deletes all checkpoints before the last [`KEEP`], except that of step `best`. Those after `newest` (damaged ones, which
     /// the run has not yet reached again) neither count nor are deleted.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the checkpoints cannot be listed or deleted.
     pub fn prune(&self, newest: u64, best: Option<u64>) -> Result<()> {
         let mut steps = self.steps()?;
         steps.retain(|&step| step <= newest);

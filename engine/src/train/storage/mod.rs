@@ -111,6 +111,9 @@ pub(crate) fn remove_tree(storage: &dyn Storage, dir: &Path) -> io::Result<()> {
 
 /// Writes a small file so that `path` holds either its earlier contents or all of the new ones, durably: a sibling
 /// `.tmp-NAME`, sync, rename, sync of the folder.
+///
+/// # Errors
+/// What the storage says; and `InvalidInput` of a path without a folder or a name.
 pub fn replace_file(storage: &dyn Storage, path: &Path, contents: &[u8]) -> io::Result<()> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a file to replace needs a folder and a name"));
