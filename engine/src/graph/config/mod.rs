@@ -13,8 +13,41 @@
 //!     type = "dense"
 //!     activation = "softmax"
 //! "#)?;
-//! assert_eq!(model.layers.len(), 3);
+//!
+//! use unroll::graph::{Activation, Dense, LayerConfig, ModelConfig, OneHot, Recurrent};
+//! let lstm = Recurrent { units: 128, return_sequences: true, stateful: true, ..Recurrent::default() };
+//! let dense = Dense { activation: Activation::Softmax, ..Dense::default() };
+//! assert_eq!(model, ModelConfig::sequential([OneHot::default().into(), LayerConfig::Lstm(lstm), dense.into()]));
 //! # Ok::<(), toml::de::Error>(())
+//! ```
+//!
+//! Layers that take others than the one before them have names. A picture and what was said of it, of which it is learned whether
+//! both belong together, and how good the picture is:
+//!
+//! ```
+//! use unroll::graph::{Activation, Concatenate, Dense, Embedding, Graph, Input, LayerConfig, Loss, ModelConfig, OutputConfig, Recurrent};
+//!
+//! let table = Embedding { output_dim: 32, mask_zero: true, ..Embedding::default() };
+//! let lstm = Recurrent { units: 64, ..Recurrent::default() };
+//! let picture = Input { width: 256, sequence: Some(false), ..Input::default() };
+//! let relu = Dense { units: Some(64), activation: Activation::Relu, ..Dense::default() };
+//! let one = Dense { units: Some(1), ..Dense::default() };
+//! let output = |layer: &str, loss| OutputConfig { layer: layer.into(), loss, ..OutputConfig::default() };
+//! let model = ModelConfig {
+//!     outputs: vec![output("belong", Loss::BinaryCrossEntropy), output("stars", Loss::MeanSquaredError)],
+//!     ..ModelConfig::sequential([
+//!         table.into(),
+//!         LayerConfig::Lstm(lstm).named("text"),
+//!         LayerConfig::from(picture).named("picture"),
+//!         LayerConfig::from(Concatenate::default()).of(["text", "picture"]),
+//!         LayerConfig::from(relu).named("both"),
+//!         LayerConfig::from(Dense { activation: Activation::Sigmoid, ..one.clone() }).named("belong"),
+//!         LayerConfig::from(one).named("stars").of(["both"]),
+//!     ])
+//! };
+//! let graph = Graph::new(&model, 10_000)?;
+//! assert_eq!(graph.parameter_count(), 32 * 10_000 + 4 * 64 * (32 + 64 + 1) + 64 * (64 + 256 + 1) + 2 * (64 + 1));
+//! # Ok::<(), unroll::error::Error>(())
 //! ```
 
 mod head;
@@ -55,6 +88,13 @@ pub struct ModelConfig {
     pub outputs: Vec<OutputConfig>,
     /// The layers; each takes the one before it unless `inputs` names others.
     pub layers: Vec<LayerConfig>,
+}
+
+impl ModelConfig {
+    /// Layers each of which takes the one before it, unless it says otherwise, and all else as usual.
+    pub fn sequential(layers: impl IntoIterator<Item = LayerConfig>) -> ModelConfig {
+        ModelConfig { layers: layers.into_iter().collect(), ..ModelConfig::default() }
+    }
 }
 
 /// What a recurrent layer gives that is not its whole output.
@@ -125,6 +165,49 @@ pub enum LayerConfig {
     Part(Part),
 }
 
+/// An expression of the options of a layer, whatever its type, and another for a part, which has none.
+macro_rules! common {
+    ($layer:expr, $options:ident => $value:expr, else $other:expr) => {
+        common!($layer, $options => $value, else $other; Input Embedding OneHot SimpleRnn Lstm Gru Bidirectional Dense
+            TimeDistributed Dropout LayerNormalization ActivationRegularization Masking Add Concatenate RepeatVector Reshape
+            Activation)
+    };
+    ($layer:expr, $options:ident => $value:expr, else $other:expr; $($variant:ident)*) => {
+        match $layer {
+            $(Self::$variant($options) => $value,)*
+            Self::Part(_) => $other,
+        }
+    };
+}
+
+/// What the options of a type that has its own are a layer of.
+macro_rules! layers {
+    ($($options:ident => $variant:ident)*) => {
+        $(impl From<$options> for LayerConfig {
+            fn from(options: $options) -> LayerConfig {
+                LayerConfig::$variant(options)
+            }
+        })*
+    };
+}
+layers! {
+    Input => Input
+    Embedding => Embedding
+    OneHot => OneHot
+    Bidirectional => Bidirectional
+    Dense => Dense
+    TimeDistributed => TimeDistributed
+    Dropout => Dropout
+    LayerNormalization => LayerNormalization
+    ActivationRegularization => ActivationRegularization
+    Masking => Masking
+    Add => Add
+    Concatenate => Concatenate
+    RepeatVector => RepeatVector
+    Reshape => Reshape
+    ActivationLayer => Activation
+}
+
 impl LayerConfig {
     /// The type as TOML and automatic names spell it.
     pub fn kind(&self) -> &'static str {
@@ -178,16 +261,22 @@ impl LayerConfig {
 
     /// The name given, and the inputs named.
     pub fn name_and_inputs(&self) -> (Option<&str>, &[String]) {
-        macro_rules! common {
-            ($($variant:ident)*) => {
-                match self {
-                    $(Self::$variant(layer) => (layer.name.as_deref(), layer.inputs.as_slice()),)*
-                    Self::Part(_) => (None, &[]),
-                }
-            };
-        }
-        common!(Input Embedding OneHot SimpleRnn Lstm Gru Bidirectional Dense TimeDistributed Dropout Masking Add Concatenate
-            RepeatVector Reshape Activation LayerNormalization ActivationRegularization)
+        common!(self, layer => (layer.name.as_deref(), layer.inputs.as_slice()), else (None, &[]))
+    }
+
+    /// The same layer by this name.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> LayerConfig {
+        common!(&mut self, layer => layer.name = Some(name.into()), else ());
+        self
+    }
+
+    /// The same layer, which takes the layers of these names.
+    #[must_use]
+    pub fn of<S: Into<String>>(mut self, inputs: impl IntoIterator<Item = S>) -> LayerConfig {
+        let inputs = inputs.into_iter().map(S::into).collect();
+        common!(&mut self, layer => layer.inputs = inputs, else ());
+        self
     }
 
     /// The layers that give the state before the first step.
