@@ -3,27 +3,32 @@
 //! | in the file | shape | of |
 //! |---|---|---|
 //! | input `tokens` | (T, N) int64 | models that read tokens |
-//! | input of an input layer's name | (T, N, width) or (N, width) | its vectors |
+//! | input `source` | (S, N) int64 | models that read the tokens of a second sequence |
+//! | input of an input layer's name | (T, N, width), (S, N, width) or (N, width) | its vectors |
 //! | input `lstm/h`, `lstm/c`, ... | (N, H) | layers that carry their state: zero at the beginning of a text |
 //! | output `output` | (T, N, K) or (N, K) | the last layer, behind its activation |
+//! | output `output/stars`, ... | the same | instead of it, each output of a model with several |
 //! | output `lstm/h_next`, ... | (N, H) | the same layers' states, to be given with the next tokens; layers with `return_state` too |
 //!
-//! T and N are free. Recurrent layers are ONNX's LSTM, GRU and RNN (<https://onnx.ai/onnx/operators/>), with their orders of
-//! gates (i, o, f, c and z, r, h). ONNX masks at the end of a row alone, by its length: where an embedding masks token 0, the
-//! file's first operations move what is there to the front, and its last ones move the outputs back. At a masked step the
-//! output is that of the step before it.
+//! T, S and N are free. Recurrent layers are ONNX's LSTM, GRU and RNN (<https://onnx.ai/onnx/operators/>), with their orders of
+//! gates (i, o, f, c and z, r, h); those with zoneout are a Scan of them. ONNX masks at the end of a row alone, by its length: where
+//! a layer masks steps, the file's first operations move what is there to the front, and its last ones move the outputs back. At
+//! a masked step the output is that of the step before it.
 //!
 //! Of a head that parts the words, the last layer gives the logarithm of each word's probability, or behind a softmax the probability.
 
 mod proto;
 mod recurrent;
+mod sequences;
 mod words;
+mod zoneout;
 
 use crate::error::{Error, Result};
-use crate::graph::{Activation, Graph, LayerConfig, MaskRule, Node, Output, Part, Role, Source, Time};
+use crate::graph::{Activation, Axis, Graph, LayerConfig, Node, Output, Part, Role, Source, Time};
 
 use super::layout::to_torch;
 use proto::{Attribute, Constant, Dim, Operation, Program, Type, Value};
+use sequences::Sequence;
 
 /// The bytes of an ONNX file of a model; `params` is its arena.
 ///
@@ -34,10 +39,9 @@ use proto::{Attribute, Constant, Dim, Operation, Program, Type, Value};
 /// Where `params` is not as long as the graph's arena.
 pub fn onnx(graph: &Graph, params: &[f32], name: &str) -> Result<Vec<u8>> {
     assert_eq!(params.len(), graph.arena(), "the arena of parameters");
-    graph.require_one_output("ONNX files are written of")?;
-    graph.require_one_sequence("ONNX files are written of")?;
-    let mut writer = Writer { graph, params, program: Program::default(), tokens: TOKENS.to_owned(), lengths: None };
-    writer.begin()?;
+    let values = graph.nodes().iter().map(|node| node.name.clone()).collect();
+    let mut writer = Writer { graph, params, program: Program::default(), sequences: Sequence::all(), values };
+    Axis::ALL.into_iter().for_each(|axis| writer.begin(axis));
     for (i, node) in graph.nodes().iter().enumerate() {
         writer.layer(i, node)?;
     }
@@ -45,16 +49,19 @@ pub fn onnx(graph: &Graph, params: &[f32], name: &str) -> Result<Vec<u8>> {
     Ok(writer.program.encode(name))
 }
 
-const TOKENS: &str = "tokens";
+/// The attribute of operations along one axis.
+fn axis(number: i64) -> [(&'static str, Attribute); 1] {
+    [("axis", Attribute::Int(number))]
+}
 
 struct Writer<'a> {
     graph: &'a Graph,
     params: &'a [f32],
     program: Program,
-    /// The tokens that layers read: those of the batch, or those that are there moved to the front.
-    tokens: String,
-    /// How many tokens of each row are there, where some are masked.
-    lengths: Option<String>,
+    /// In the order of [`Axis::ALL`].
+    sequences: [Sequence; 2],
+    /// The name of what each node gives.
+    values: Vec<String>,
 }
 
 impl Writer<'_> {
@@ -91,6 +98,13 @@ impl Writer<'_> {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let constant = Constant { name: name.to_owned(), element: Type::Float, shape: shape.to_vec(), bytes };
         self.program.constants.push(constant);
+        name.to_owned()
+    }
+
+    /// A whole number.
+    fn int(&mut self, name: &str, value: i64) -> String {
+        let bytes = value.to_le_bytes().to_vec();
+        self.program.constants.push(Constant { name: name.to_owned(), element: Type::Int64, shape: Vec::new(), bytes });
         name.to_owned()
     }
 
@@ -142,114 +156,34 @@ impl Writer<'_> {
         }
     }
 
-    fn begin(&mut self) -> Result<()> {
-        let masked = self.graph.mask_rule();
-        let layer =
-            |kind: &str| self.graph.nodes().iter().find(|node| node.config.kind() == kind).map(|n| n.name.clone());
-        if matches!(masked, Some(MaskRule::Rows { .. } | MaskRule::Vectors { .. })) {
-            let name = layer("masking").unwrap_or_default();
-            let what = format!("layer `{name}`: ONNX has no masking by a value");
-            return Err(Error::usage(what).mend("mask token 0 by mask_zero on the embedding"));
-        }
-        if self.graph.takes_tokens() {
-            self.input(TOKENS, Type::Int64, vec![Dim::Name("steps"), Dim::Name("rows")]);
-        }
-        let graph = self.graph;
-        for (node, input) in graph.vector_inputs() {
-            let node = &graph.nodes()[node];
-            let timed = node.shape.time.is_some();
-            if timed && masked.is_some() {
-                let what = format!("layer `{}`: ONNX cannot mask its vectors by the tokens beside them", node.name);
-                return Err(Error::usage(what).mend("leave mask_zero out"));
-            }
-            let time = timed.then_some(Dim::Name("steps"));
-            let shape = time.into_iter().chain([Dim::Name("rows"), Dim::Size(input.width)]).collect();
-            self.input(&node.name.clone(), Type::Float, shape);
-        }
-        if masked.is_some() {
-            self.pack();
-        }
-        Ok(())
-    }
-
-    /// T as a vector of one number.
-    fn steps(&mut self) -> String {
-        const STEPS: &str = "steps:count";
-        if !self.program.operations.iter().any(|operation| operation.name == STEPS) {
-            let timed = self.graph.vector_inputs().find(|(node, _)| self.graph.nodes()[*node].shape.time.is_some());
-            let from = match timed {
-                _ if self.graph.takes_tokens() => TOKENS.to_owned(),
-                Some((node, _)) => self.graph.nodes()[node].name.clone(),
-                None => return self.ints("steps:one", &[1]),
-            };
-            let shape = self.operation("Shape", "steps:shape", &[&from], &[]);
-            let first = self.ints("steps:first", &[0]);
-            self.operation("Gather", STEPS, &[&shape, &first], &[("axis", Attribute::Int(0))]);
-        }
-        STEPS.to_owned()
-    }
-
-    /// Moves the tokens that are not 0 to the front of their rows.
-    fn pack(&mut self) {
-        let cast = |to: Type| [("to", Attribute::Int(to as i64))];
-        let steps = self.steps();
-        let zero = self.ints("mask:zero", &[0]);
-        let one = self.ints("mask:one", &[1]);
-        let is_zero = self.operation("Equal", "mask:is_zero", &[TOKENS, &zero], &[]);
-        let there = self.operation("Not", "mask:there", &[&is_zero], &[]);
-        let number = self.operation("Cast", "mask:number", &[&there], &cast(Type::Int64));
-        // The axis is a scalar in ONNX's text, a vector of one in runtimes too.
-        let seen = self.operation("CumSum", "mask:seen", &[&number, &zero], &[]);
-        let count = self.operation("ReduceSum", "mask:count", &[&number, &zero], &[("keepdims", Attribute::Int(0))]);
-        self.lengths = Some(self.operation("Cast", "mask:lengths", &[&count], &cast(Type::Int32)));
-        let place = self.operation("Sub", "mask:place", &[&seen, &one], &[]);
-        // What is masked goes to a step behind the last, which is cut off.
-        let target = self.operation("Where", "mask:target", &[&there, &place, &steps], &[]);
-        let shape = self.operation("Shape", "mask:shape", &[TOKENS], &[]);
-        let pad = self.ints("mask:pad", &[1, 0]);
-        let longer = self.operation("Add", "mask:longer", &[&shape, &pad], &[]);
-        let empty = self.operation("ConstantOfShape", "mask:empty", &[&longer], &[]);
-        // Without a value it is filled with f32 zeros.
-        let empty = self.operation("Cast", "mask:empty_tokens", &[&empty], &cast(Type::Int64));
-        let axis = [("axis", Attribute::Int(0))];
-        let moved = self.operation("ScatterElements", "mask:moved", &[&empty, &target, TOKENS], &axis);
-        self.tokens = self.operation("Slice", "mask:tokens", &[&moved, &zero, &steps, &zero], &[]);
-    }
-
-    /// Moves the outputs of steps back to where their tokens stand.
-    fn unpack(&mut self, output: &str, width: usize) -> String {
-        let zero = self.ints("mask:least", &[0]);
-        let place = self.operation("Max", "mask:from", &["mask:place", &zero], &[]);
-        let axis = self.ints("mask:last_axis", &[-1]);
-        let place = self.operation("Unsqueeze", "mask:from_each", &[&place, &axis], &[]);
-        let shape = self.ints("mask:width", &[1, 1, width as i64]);
-        let place = self.operation("Expand", "mask:from_all", &[&place, &shape], &[]);
-        self.operation("GatherElements", "mask:outputs", &[output, &place], &[("axis", Attribute::Int(0))])
-    }
-
     fn end(&mut self) {
         let graph = self.graph;
-        let Some(node) = graph.nodes().iter().rev().find(|node| !matches!(node.config, LayerConfig::Part(_))) else {
-            return;
-        };
-        let mut last = node.name.clone();
-        let timed = node.shape.time.is_some();
-        if timed && self.lengths.is_some() {
-            last = self.unpack(&last, node.shape.width());
+        let one = graph.outputs().len() == 1;
+        let mut outputs = Vec::new();
+        for output in graph.outputs() {
+            let Some(at) = graph.nodes().iter().position(|node| node.name == output.name()) else { continue };
+            let node = &graph.nodes()[at];
+            let (mut last, timed) = (self.values[at].clone(), node.shape.time.is_some());
+            if timed && self.sequences[node.axis as usize].lengths.is_some() {
+                last = self.to_places(node.axis, &last, node.shape.width());
+            }
+            let name = if one { "output".to_owned() } else { format!("output/{}", output.name()) };
+            self.operation("Identity", &name, &[&last], &[]);
+            let time = timed.then_some(Dim::Name(self.sequences[node.axis as usize].steps));
+            let dims = node.shape.dims.iter().map(|&size| Dim::Size(size));
+            let shape = time.into_iter().chain([Dim::Name("rows")]).chain(dims).collect();
+            outputs.push(Value { name, element: Type::Float, shape });
         }
-        self.operation("Identity", "output", &[&last], &[]);
-        let time = timed.then_some(Dim::Name("steps"));
-        let dims = node.shape.dims.iter().map(|&size| Dim::Size(size));
-        let shape = time.into_iter().chain([Dim::Name("rows")]).chain(dims).collect();
-        // The first of the outputs.
-        self.program.outputs.insert(0, Value { name: "output".into(), element: Type::Float, shape });
+        // Before the states.
+        self.program.outputs.splice(0..0, outputs);
     }
 
     /// The name of what a layer takes.
     fn source(&self, source: Source) -> String {
         match source {
-            Source::Input | Source::Second => self.tokens.clone(),
-            Source::Node(node) => self.graph.nodes()[node].name.clone(),
+            Source::Input => self.sequences[Axis::Main as usize].tokens.clone(),
+            Source::Second => self.sequences[Axis::Source as usize].tokens.clone(),
+            Source::Node(node) => self.values[node].clone(),
         }
     }
 
@@ -303,7 +237,8 @@ impl Writer<'_> {
                 let attributes = [("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(layer.epsilon()))];
                 self.operation("LayerNormalization", name, &taken, &attributes);
             }
-            LayerConfig::Dropout(_) | LayerConfig::ActivationRegularization(_) => {
+            // Which steps a masking layer masks is known before any layer.
+            LayerConfig::Dropout(_) | LayerConfig::ActivationRegularization(_) | LayerConfig::Masking(_) => {
                 self.operation("Identity", name, &[first], &[]);
             }
             LayerConfig::Add(_) => {
@@ -315,7 +250,7 @@ impl Writer<'_> {
             LayerConfig::Activation(layer) => self.activation(layer.activation, name, first),
             LayerConfig::Reshape(layer) => self.reshape(node, first, &layer.target_shape),
             LayerConfig::RepeatVector(_) => {
-                let steps = self.steps();
+                let steps = self.steps(node.axis);
                 let zero = self.ints(&format!("{name}:axis"), &[0]);
                 let row = self.operation("Unsqueeze", &format!("{name}:row"), &[first, &zero], &[]);
                 let ones = self.ints(&format!("{name}:ones"), &[1, 1]);
@@ -324,7 +259,7 @@ impl Writer<'_> {
                 self.operation("Expand", name, &[&row, &shape], &[]);
             }
             LayerConfig::Part(part) => self.part(at, *part),
-            LayerConfig::Masking(_) | LayerConfig::TimeDistributed(_) => {
+            LayerConfig::TimeDistributed(_) => {
                 return Err(Error::usage(format!("layer `{name}`: ONNX has no {}", node.config.kind())));
             }
         }

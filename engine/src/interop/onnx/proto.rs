@@ -14,6 +14,7 @@ pub(super) enum Type {
     Float = 1,
     Int32 = 6,
     Int64 = 7,
+    Bool = 9,
 }
 
 /// A size that is known, or its name.
@@ -40,6 +41,8 @@ pub(super) enum Attribute {
     Floats(Vec<f32>),
     String(&'static str),
     Strings(Vec<&'static str>),
+    /// What another operation does again and again.
+    Graph(Box<Program>),
 }
 
 /// An operation.
@@ -176,6 +179,10 @@ impl Attribute {
             Self::Strings(values) => {
                 values.iter().for_each(|value| m.bytes(9, value.as_bytes()));
                 8
+            }
+            Self::Graph(program) => {
+                m.message(6, |graph| program.graph("body", graph));
+                5
             }
         };
         m.int(20, kind);

@@ -7,6 +7,7 @@ use crate::graph::{Cell, LayerConfig, MergeMode, Node, ParamSpec, Reading, Recur
 
 use super::Writer;
 use super::proto::{Attribute, Dim, Type};
+use super::zoneout::Zoned;
 use crate::interop::layout::{bias_to_torch, to_torch};
 
 /// At place g of ONNX's gates stands gate `[g]` of ours.
@@ -18,6 +19,15 @@ fn gates(cell: Cell) -> &'static [usize] {
     }
 }
 
+/// ONNX's operator of a cell.
+pub(super) fn operator(cell: Cell) -> &'static str {
+    match cell {
+        Cell::SimpleRnn => "RNN",
+        Cell::Lstm => "LSTM",
+        Cell::Gru => "GRU",
+    }
+}
+
 impl Writer<'_> {
     pub(super) fn recurrent(&mut self, node: &Node, inputs: &[&str]) -> Result<()> {
         let Some((cell, options, reading)) = node.config.recurrence() else { return Ok(()) };
@@ -25,32 +35,29 @@ impl Writer<'_> {
         let lacks = |what: &str, mend: &str| {
             Err(Error::usage(format!("layer `{name}`: ONNX has no {what}")).mend(mend.to_owned()))
         };
-        if options.zoneout > 0.0 || options.zoneout_cell > 0.0 {
-            return lacks("zoneout, which goes on as a mean where nothing is trained", "leave it out");
-        }
         if options.stateful && inputs.len() > 1 {
             return lacks("state that is carried on from one that layers give", "leave stateful or initial_state out");
         }
         let directions = reading.directions().len();
         let weights = self.weights(node, cell, directions);
         let states = self.initial(node, (cell, options, directions), &inputs[1..]);
-        let lengths = self.lengths.clone().unwrap_or_default();
-        let mut taken = vec![inputs[0], &weights[0], &weights[1], &weights[2], &lengths, &states[0]];
-        if cell == Cell::Lstm {
-            taken.extend([states[1].as_str(), weights[3].as_str()]);
+        if options.zoneout > 0.0 || options.zoneout_cell > 0.0 {
+            let (of, input, weights, states) = (node.axis, inputs[0], &weights, &states);
+            self.zoned(&Zoned { name, of, cell, options, reading, input, weights, states });
+        } else {
+            let lengths = self.sequences[node.axis as usize].lengths.clone().unwrap_or_default();
+            let mut taken = vec![inputs[0], &weights[0], &weights[1], &weights[2], &lengths, &states[0]];
+            if cell == Cell::Lstm {
+                taken.extend([states[1].as_str(), weights[3].as_str()]);
+            }
+            while taken.last().is_some_and(|last| last.is_empty()) {
+                taken.pop();
+            }
+            let outputs = if cell == Cell::Lstm { 3 } else { 2 };
+            let names = ["Y", "h", "c"].map(|part| format!("{name}:{part}"));
+            let names: Vec<&str> = names[..outputs].iter().map(String::as_str).collect();
+            self.operations(operator(cell), &names, &taken, &attributes(cell, options, reading));
         }
-        while taken.last().is_some_and(|last| last.is_empty()) {
-            taken.pop();
-        }
-        let (kind, outputs) = match cell {
-            Cell::SimpleRnn => ("RNN", 2),
-            Cell::Lstm => ("LSTM", 3),
-            Cell::Gru => ("GRU", 2),
-        };
-        let names = ["Y", "h", "c"].map(|part| format!("{name}:{part}"));
-        let names: Vec<&str> = names[..outputs].iter().map(String::as_str).collect();
-        let attributes = attributes(cell, options, reading);
-        self.operations(kind, &names, &taken, &attributes);
         self.join(node, options, reading);
         if options.stateful || options.return_state {
             self.final_states(node, (cell, options, directions));
@@ -137,11 +144,12 @@ impl Writer<'_> {
         let mode = match reading {
             Reading::One { reverse } => {
                 let axes = self.ints(&format!("{name}:axis"), &[axis]);
+                // Keras' order of a layer that goes backwards.
                 let turned = reverse && timed;
                 let to = if turned { format!("{name}:time") } else { name.to_owned() };
                 let steps = self.operation("Squeeze", &to, &[&from, &axes], &[]);
                 if turned {
-                    self.turn(name, &steps);
+                    self.turn(node.axis, name, &steps);
                 }
                 return;
             }
@@ -169,20 +177,6 @@ impl Writer<'_> {
         }
     }
 
-    /// The steps of each row from its last on: Keras' order of a layer that goes backwards.
-    fn turn(&mut self, name: &str, steps: &str) {
-        if self.lengths.is_some() {
-            // The counts of steps that are there, which `lengths` has in 32 bits.
-            let axes = [("batch_axis", Attribute::Int(1)), ("time_axis", Attribute::Int(0))];
-            self.operation("ReverseSequence", name, &[steps, "mask:count"], &axes);
-            return;
-        }
-        // From the last step on to before the first.
-        let [last, end, axis] = [("last", -1), ("end", i64::MIN + 1), ("axis0", 0)]
-            .map(|(part, value)| self.ints(&format!("{name}:{part}"), &[value]));
-        self.operation("Slice", name, &[steps, &last, &end, &axis, &last], &[]);
-    }
-
     /// The states after the last step as outputs of the model.
     fn final_states(&mut self, node: &Node, (cell, options, directions): (Cell, &Recurrent, usize)) {
         let kinds = if cell == Cell::Lstm { &["h", "c"][..] } else { &["h"] };
@@ -205,7 +199,7 @@ fn state_name(node: &Node, direction: usize, kind: &str) -> String {
     }
 }
 
-fn attributes(cell: Cell, options: &Recurrent, reading: Reading) -> Vec<(&'static str, Attribute)> {
+pub(super) fn attributes(cell: Cell, options: &Recurrent, reading: Reading) -> Vec<(&'static str, Attribute)> {
     let direction = match reading {
         Reading::Both(_) => "bidirectional",
         Reading::One { reverse: true } => "reverse",
