@@ -165,7 +165,7 @@ impl Writer<'_> {
             let node = &graph.nodes()[at];
             let (mut last, timed) = (self.values[at].clone(), node.shape.time.is_some());
             if timed && self.sequences[node.axis as usize].lengths.is_some() {
-                last = self.to_places(node.axis, &last, node.shape.width());
+                last = self.move_back(node.axis, &last, node.shape.width());
             }
             let name = if one { "output".to_owned() } else { format!("output/{}", output.name()) };
             self.operation("Identity", &name, &[&last], &[]);

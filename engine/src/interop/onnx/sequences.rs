@@ -57,10 +57,10 @@ impl Writer<'_> {
         let Some(rule) = graph.mask_rule_of(of) else { return };
         self.find_places(of, rule);
         if reads_tokens {
-            self.sequences[of as usize].tokens = self.to_front(of, input, None);
+            self.sequences[of as usize].tokens = self.move_to_front(of, input, None);
         }
         for (node, width) in vectors.filter(|&(node, _)| timed(&graph.nodes()[node])) {
-            self.values[node] = self.to_front(of, &graph.nodes()[node].name, Some(width));
+            self.values[node] = self.move_to_front(of, &graph.nodes()[node].name, Some(width));
         }
     }
 
@@ -143,7 +143,7 @@ impl Writer<'_> {
     }
 
     /// The steps of an input that are there at the front of their rows: tokens (T, N), or vectors (T, N, width).
-    fn to_front(&mut self, of: Axis, input: &str, width: Option<usize>) -> String {
+    fn move_to_front(&mut self, of: Axis, input: &str, width: Option<usize>) -> String {
         let name = |part: &str| format!("{input}:{part}");
         let (steps, zero) = (self.steps(of), self.mask_name(of, "zero"));
         let mut target = self.mask_name(of, "target");
@@ -169,7 +169,7 @@ impl Writer<'_> {
     }
 
     /// The outputs of steps at the places where these stand.
-    pub(super) fn to_places(&mut self, of: Axis, output: &str, width: usize) -> String {
+    pub(super) fn move_back(&mut self, of: Axis, output: &str, width: usize) -> String {
         let zero = self.mask_name(of, "zero");
         let place = self.mask_name(of, "place");
         let from = self.operation("Max", &format!("{output}:place"), &[&place, &zero], &[]);
