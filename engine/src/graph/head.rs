@@ -1,8 +1,9 @@
 //! What stands in the place of the last dense layer: the parameters of each head, and how words are parted among them.
 
 use super::config::{HeadConfig, HeadKind, Initializer, LayerConfig, Loss, OutputConfig, WordOrder};
+use super::layer::positive;
 use super::output::Declared;
-use super::params::{ParamList, Role, positive};
+use super::params::{ParamList, Role};
 use super::parting::{Parting, Ranks, TailShape, cluster_step, clusters, cutoffs, reduced};
 use super::shape::Shape;
 use super::{Graph, Output, Source, Words};

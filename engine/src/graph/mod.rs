@@ -6,6 +6,7 @@
 mod axis;
 mod config;
 mod head;
+mod layer;
 mod mask;
 mod output;
 mod params;
