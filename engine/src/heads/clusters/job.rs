@@ -28,16 +28,46 @@ pub(super) fn cluster_kernel<'a>(params: &WordParams, cx: &Cx<'a>, words: Range<
     Mat::dense(&cx.params[own], inputs, words.len())
 }
 
-/// The gradients of what has not been given to a piece yet, and the first word that they are of: of the kernels, of the biases of
-/// the step's words, and of the rows of x.
-pub(super) type Gradients<'a> = (usize, &'a mut [f32], &'a mut [f32], MatMut<'a>);
+/// The gradients of clusters that follow one another.
+pub(super) struct ClusterGradients<'a> {
+    /// The first word that the kernels' are of, counted from the tail's first.
+    pub(super) base: usize,
+    pub(super) kernel: &'a mut [f32],
+    /// Those of the words of the step's clusters.
+    pub(super) bias: &'a mut [f32],
+    /// (rows, inputs)
+    pub(super) dx: MatMut<'a>,
+}
+
+impl<'a> ClusterGradients<'a> {
+    /// The first part, up to the word `end`, of so many `words` of the step and `rows` of x; and the rest.
+    fn split(self, inputs: usize, end: usize, words: usize, rows: usize) -> (Self, Self) {
+        let Self { base, kernel, bias, dx } = self;
+        let (kernel, other_kernel) = kernel.split_at_mut((end - base) * inputs);
+        let (bias, other_bias) = bias.split_at_mut(words);
+        let (dx, other_dx) = dx.split_rows_at(rows);
+        (Self { base, kernel, bias, dx }, Self { base: end, kernel: other_kernel, bias: other_bias, dx: other_dx })
+    }
+}
 
 /// Some clusters that follow one another, and what is computed of them.
 struct Piece<'a> {
     /// Numbers among the distinct clusters.
     groups: Range<usize>,
     losses: &'a mut [f32],
-    gradients: Option<Gradients<'a>>,
+    gradients: Option<ClusterGradients<'a>>,
+}
+
+/// Some rows of one cluster.
+struct Block {
+    /// The cluster's words, counted from the tail's first, and from the first of the piece.
+    words: Range<usize>,
+    word: usize,
+    /// The rows' numbers among all, and in the piece.
+    rows: Range<usize>,
+    own: Range<usize>,
+    /// Whether these are the cluster's first rows.
+    first: bool,
 }
 
 /// What is computed of every cluster of a tail.
@@ -65,7 +95,7 @@ impl Job<'_> {
     }
 
     /// Cuts the groups into pieces of about the same cost.
-    pub(super) fn share(&self, mut losses: &mut [f32], mut rest: Option<Gradients<'_>>) {
+    pub(super) fn share(&self, mut losses: &mut [f32], mut rest: Option<ClusterGradients<'_>>) {
         let (team, groups, inputs) = (self.cx.team, self.distinct.tokens().len(), self.params.inputs);
         let all: usize = (0..groups).map(|u| self.cost(u)).sum();
         let (pieces, mut done, mut next) = (team.parts(), 0, 0);
@@ -81,14 +111,11 @@ impl Job<'_> {
                 return None;
             }
             let of_rows = losses.split_off_mut(..rows).unwrap_or_default();
-            let gradients = rest.take().map(|(base, kernel, bias, dx)| {
-                let end = self.words(next - 1).end;
-                let words: usize = (first..next).map(|u| self.words(u).len()).sum();
-                let (own, kernel) = kernel.split_at_mut((end - base) * inputs);
-                let (own_bias, bias) = bias.split_at_mut(words);
-                let (own_dx, dx) = dx.split_rows_at(rows);
-                rest = Some((end, kernel, bias, dx));
-                (base, own, own_bias, own_dx)
+            let gradients = rest.take().map(|all| {
+                let words = (first..next).map(|u| self.words(u).len()).sum();
+                let (own, other) = all.split(inputs, self.words(next - 1).end, words, rows);
+                rest = Some(other);
+                own
             });
             Some(Piece { groups: first..next, losses: of_rows, gradients })
         };
@@ -106,7 +133,8 @@ impl Job<'_> {
             for first in (0..count).step_by(ROWS) {
                 let n = (count - first).min(ROWS);
                 let (rows, own) = (row + first..row + first + n, at + first..at + first + n);
-                self.some_rows((words.clone(), word), (rows, own, first == 0), &mut piece, &mut room);
+                let block = Block { words: words.clone(), word, rows, own, first: first == 0 };
+                self.some_rows(block, &mut piece, &mut room);
             }
             row += count;
             at += count;
@@ -115,14 +143,8 @@ impl Job<'_> {
         lock().push(room);
     }
 
-    /// Some rows of a cluster: numbers `rows` among all, `own` in the piece; its words are those of the piece from `word` on.
-    fn some_rows(
-        &self,
-        (words, word): (Range<usize>, usize),
-        (rows, own, first): (Range<usize>, Range<usize>, bool),
-        piece: &mut Piece<'_>,
-        Room { logits, scratch }: &mut Room,
-    ) {
+    fn some_rows(&self, block: Block, piece: &mut Piece<'_>, Room { logits, scratch }: &mut Room) {
+        let Block { words, word, rows, own, first } = block;
         let (isa, precision, inputs) = (self.cx.isa, self.cx.precision, self.params.inputs);
         let (n, width) = (rows.len(), words.len());
         logits.reserve(n * padded(width));
@@ -139,7 +161,7 @@ impl Job<'_> {
             DirectProduct { a, b, b_transposed: false, precision, init, c: z.reborrow(), scratch },
         );
         let (targets, losses, scale) = (&self.wanted[rows], &mut piece.losses[own.clone()], self.scale);
-        let Some((base, kernel, dbias, dx)) = &mut piece.gradients else {
+        let Some(ClusterGradients { base, kernel, bias, dx }) = &mut piece.gradients else {
             return softmax::cross_entropy_forward(isa, z.as_ref(), targets, losses);
         };
         softmax::cross_entropy(isa, CrossEntropy { logits: z.reborrow(), targets, scale, losses });
@@ -151,6 +173,6 @@ impl Job<'_> {
         let c = MatMut::dense(&mut kernel[(words.start - *base) * inputs..(words.end - *base) * inputs], inputs, width);
         let init = if first { Init::Zero } else { Init::Keep };
         gemm::outer_product(isa, OuterProduct { a, b: dz, precision, init, c, scratch });
-        rows::add_column_sums(isa, dz, &mut dbias[word..word + width]);
+        rows::add_column_sums(isa, dz, &mut bias[word..word + width]);
     }
 }

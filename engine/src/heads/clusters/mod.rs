@@ -23,7 +23,7 @@ use super::{HeadGradients, Scored, SoftmaxHead};
 use crate::exec::{Products, Right, Start};
 use crate::graph::Ranks;
 use crate::layers::{Cx, DenseParams};
-use job::{Job, Room, cluster_kernel};
+use job::{ClusterGradients, Job, Room, cluster_kernel};
 use std::ops::Range;
 use std::sync::Mutex;
 use unroll_kernels::embedding::{self, Distinct};
@@ -259,7 +259,8 @@ impl Tail {
                 self.dbias.clear();
                 self.dbias.resize(self.touched.iter().map(ExactSizeIterator::len).sum(), 0.0);
                 let kernel = grads.add_spans(&self.params.kernel, self.touched.iter().cloned());
-                job.share(of_word, Some((0, kernel, &mut self.dbias, dh.reborrow())));
+                let bias = &mut self.dbias[..];
+                job.share(of_word, Some(ClusterGradients { base: 0, kernel, bias, dx: dh.reborrow() }));
                 self.params.add_bias_spans(grads, &self.touched, &self.dbias);
                 match &self.projection {
                     None => products.add_rows(dh.as_ref(), order, to),
