@@ -7,6 +7,7 @@
 
 mod bands;
 mod barrier;
+mod blocks;
 mod claims;
 mod cost;
 mod crew;

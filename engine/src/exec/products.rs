@@ -3,6 +3,7 @@
 //! A product's bits do not depend on how it is split (each element is one chain over k), so the split follows the shape
 //! and the team alone.
 
+use super::blocks::{Block, Whole};
 use super::cost::Work;
 use super::crew::{Cut, Team};
 use super::member::Member;
@@ -22,14 +23,11 @@ const LINE: usize = 16;
 
 /// Rows and columns at most of a block of C that is computed in f32 and kept otherwise: 256 KB, an eighth of the second-level
 /// cache.
-const BLOCK_ROWS: usize = 256;
+pub(super) const BLOCK_ROWS: usize = 256;
 const BLOCK_COLS: usize = 256;
 
 /// Elements of the right operand that are packed for such blocks, in f32's: the same again.
 const BLOCK_RIGHT: usize = 1 << 16;
-
-/// Elements of the left operand, in f32's, that serve all blocks of some rows: half of the second-level cache.
-const BLOCK_LEFT: usize = 1 << 18;
 
 /// Columns of a block where sums have so many terms.
 pub(crate) fn block_columns(terms: usize) -> usize {
@@ -44,9 +42,9 @@ pub(crate) struct Scratch {
     /// The same for blocks of C.
     blocks: Vec<Mutex<Buffer>>,
     /// The same for the part of a right operand that such blocks share.
-    rights: Vec<Mutex<Packed>>,
-    /// For a left operand that the team has turned together.
-    turned: Mutex<Buffer>,
+    pub(super) rights: Vec<Mutex<Packed>>,
+    /// For a left operand that the team has rounded or turned together.
+    pub(super) left: Mutex<Buffer>,
 }
 
 impl Scratch {
@@ -60,7 +58,7 @@ impl Scratch {
             members: rooms(gemm::SCRATCH),
             blocks: rooms(BLOCK_ROWS * BLOCK_COLS),
             rights: (0..members).map(|_| right()).collect(),
-            turned: Mutex::new(Buffer::new(0)),
+            left: Mutex::new(Buffer::new(0)),
         }
     }
 
@@ -74,7 +72,7 @@ impl Scratch {
     }
 }
 
-/// How the result of a product whose operands are not packed is cut.
+/// How the result of a product whose operands are not packed is cut, in a precision that reads them as they lie.
 struct Parts {
     rows: usize,
     cols: usize,
@@ -84,15 +82,11 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(members: usize, precision: Precision, rows: usize, cols: usize) -> Self {
-        let (wide, parts) = match precision {
-            // Columns keep each thread's part of the right operand its own; rows serve narrow results.
-            Precision::F32 | Precision::Int8 => (cols >= 2 * GRANULE * members || rows < 8 * members, 8),
-            // For each part all of the operand that is not cut is rounded: the smaller one.
-            Precision::Bf16 => (cols >= rows || rows < GRANULE * members, 1),
-        };
-        let cut = if wide { Cut { len: cols, granule: GRANULE, parts } } else { Cut { len: rows, granule: 16, parts } };
-        Self { rows, cols, wide, cut }
+    fn new(members: usize, rows: usize, cols: usize) -> Self {
+        // Columns keep each thread's part of the right operand its own; rows serve narrow results.
+        let wide = cols >= 2 * GRANULE * members || rows < 8 * members;
+        let (len, granule) = if wide { (cols, GRANULE) } else { (rows, 16) };
+        Self { rows, cols, wide, cut: Cut { len, granule, parts: 8 } }
     }
 
     /// The rows and columns of a part.
@@ -103,18 +97,27 @@ impl Parts {
 
 /// An operand on the right, as it lies in memory.
 #[derive(Clone, Copy)]
-pub(crate) enum Right<'a> {
+pub(crate) enum Right<'a, E = f32> {
     /// (K, N)
-    Plain(Mat<'a>),
+    Plain(Mat<'a, E>),
     /// (N, K), used transposed.
-    Transposed(Mat<'a>),
+    Transposed(Mat<'a, E>),
     /// (K, N), packed with one group.
     Packed(PackedRef<'a>),
 }
 
-impl<'a> Right<'a> {
+impl<'a, E: Element> Right<'a, E> {
+    /// Some terms of all columns; all of them where it is packed.
+    pub(super) fn terms(self, terms: Range<usize>) -> Self {
+        match self {
+            Self::Plain(mat) => Self::Plain(mat.rows_range(terms)),
+            Self::Transposed(mat) => Self::Transposed(mat.cols_range(terms)),
+            Self::Packed(packed) => Self::Packed(packed),
+        }
+    }
+
     /// Some columns, packed into `room` unless they are.
-    fn packed<'p>(self, room: &'p mut Packed, cols: Range<usize>) -> PackedRef<'p>
+    pub(super) fn packed<'p>(self, room: &'p mut Packed, cols: Range<usize>) -> PackedRef<'p>
     where
         'a: 'p,
     {
@@ -146,7 +149,7 @@ pub(crate) struct Finish<'a, E> {
     pub(crate) notes: MatMut<'a>,
 }
 
-fn lock<T>(room: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(room: &Mutex<T>) -> MutexGuard<'_, T> {
     room.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -160,7 +163,7 @@ pub(crate) enum Start<'a> {
 }
 
 impl<'a> Start<'a> {
-    fn columns(self, cols: Range<usize>) -> Init<'a> {
+    pub(super) fn columns(self, cols: Range<usize>) -> Init<'a> {
         match self {
             Self::Zero => Init::Zero,
             Self::Keep => Init::Keep,
@@ -183,13 +186,16 @@ impl Products<'_> {
     /// C = start + A B for A (M, K), C (M, N).
     pub(crate) fn product<E: Element>(self, a: Mat<'_, E>, b: Right<'_>, start: Start<'_>, c: MatMut<'_>) {
         let (m, n) = (c.rows(), c.cols());
+        if self.precision == Precision::Bf16 {
+            return self.product_in_blocks(Whole { mat: a, turned: false }, b, start, c);
+        }
         let (b, b_transposed) = match b {
             Right::Packed(b) => return self.packed_product(a, b, start, c),
             Right::Plain(b) => (b, false),
             Right::Transposed(b) => (b, true),
         };
         let c = Shared::new(c);
-        let parts = Parts::new(self.team.size(), self.precision, m, n);
+        let parts = Parts::new(self.team.size(), m, n);
         self.team.divide(Work::product(m, a.cols(), n).on(self.isa, self.precision), parts.cut, |member, part| {
             let (rows, cols) = parts.of(part);
             let b = if b_transposed { b.rows_range(cols.clone()) } else { b.cols_range(cols.clone()) };
@@ -205,6 +211,9 @@ impl Products<'_> {
 
     /// C = start + A B for A (M, K) and a packed B with one group, C (M, N).
     pub(crate) fn packed_product<E: Element>(self, a: Mat<'_, E>, b: PackedRef<'_>, start: Start<'_>, c: MatMut<'_>) {
+        if self.precision == Precision::Bf16 {
+            return self.product_in_blocks(Whole { mat: a, turned: false }, Right::<f32>::Packed(b), start, c);
+        }
         let (m, n) = (c.rows(), c.cols());
         let c = Shared::new(c);
         let cut = Cut { len: n, granule: b.granule(), parts: if self.precision == Precision::F32 { 8 } else { 1 } };
@@ -249,60 +258,43 @@ impl Products<'_> {
         (c, notes): (MatMut<'_, E>, MatMut<'_>),
         finish: impl Fn(Finish<'_, E>) + Sync,
     ) {
-        let (m, k, wide) = (a.rows(), a.cols(), block_columns(a.cols()));
+        let (k, wide) = (a.cols(), block_columns(a.cols()));
         let (columns, note) = (c.cols(), notes.cols() / n.div_ceil(wide).max(1));
         let (c, notes) = (Shared::new(c), Shared::new(notes));
-        let (parts, at_once) = match b {
-            Right::Packed(_) if note == 0 => (Parts::new(self.team.size(), self.precision, m, n), BLOCK_ROWS),
-            // What is not packed yet should be packed once, for as many rows as can be.
-            _ => {
-                let pieces = BLOCK_LEFT / Left::room(self.precision, BLOCK_ROWS, k).max(1);
-                let cut = Cut { len: n, granule: wide, parts: 1 };
-                (Parts { rows: m, cols: n, wide: true, cut }, BLOCK_ROWS * pieces.max(1))
-            }
-        };
-        self.team.divide(Work::product(m, k, n).on(self.isa, self.precision), parts.cut, |member, part| {
-            let (rows, cols) = parts.of(part);
-            let mut block = lock(&self.scratch.blocks[member.rank()]);
-            let mut right = lock(&self.scratch.rights[member.rank()]);
-            let mut left = lock(self.scratch.of(member));
-            for m0 in rows.clone().step_by(at_once) {
-                let rows = m0..rows.end.min(m0 + at_once);
-                let a = Left::new(self.isa, self.precision, a.rows_range(rows.clone()), &mut left);
-                let high = BLOCK_ROWS / a.granule() * a.granule();
-                for n0 in cols.clone().step_by(wide) {
-                    let cols = n0..cols.end.min(n0 + wide);
-                    let b = b.packed(&mut right, cols.clone());
-                    for r0 in (0..rows.len()).step_by(high) {
-                        let part = r0..rows.len().min(r0 + high);
-                        let rows = m0 + part.start..m0 + part.end;
-                        let mut block = MatMut::dense(&mut block, rows.len(), cols.len());
-                        let (a, init) = (a.rows_range(part), start.columns(cols.clone()));
-                        gemm::product(gemm::Product { a, b, init, c: block.reborrow().into() });
-                        // SAFETY: parts do not overlap, nor do blocks.
-                        let (c, notes) = unsafe { (c.write(rows.clone()), notes.write(rows.clone())) };
-                        let (c, at) = (c.cols_range(cols.start.min(columns)..cols.end.min(columns)), n0 / wide * note);
-                        let notes = notes.cols_range(at..at + note);
-                        finish(Finish { rows, cols: cols.clone(), block, c, notes });
-                    }
-                }
-            }
-        });
+        let mut room = lock(&self.scratch.left);
+        let a = Whole { mat: a, turned: false };
+        for rows in a.rows_in_room() {
+            let left = self.left(a.part(rows.clone(), 0..k), &mut room);
+            self.blocks(left, b, n, |Block { member, rows: own, cols, a, b }| {
+                let rows = rows.start + own.start..rows.start + own.end;
+                let mut block = lock(&self.scratch.blocks[member.rank()]);
+                let mut block = MatMut::dense(&mut block, rows.len(), cols.len());
+                gemm::product(gemm::Product { a, b, init: start.columns(cols.clone()), c: block.reborrow().into() });
+                // SAFETY: blocks do not overlap.
+                let (c, notes) = unsafe { (c.write(rows.clone()), notes.write(rows.clone())) };
+                let (c, at) = (c.cols_range(cols.start.min(columns)..cols.end.min(columns)), cols.start / wide * note);
+                let notes = notes.cols_range(at..at + note);
+                finish(Finish { rows, cols, block, c, notes });
+            });
+        }
     }
 
     /// C = start + A^T B for A (R, M), B (R, N), C (M, N): the gradient of weights.
     pub(crate) fn outer<A: Element, B: Element>(self, a: Mat<'_, A>, b: Mat<'_, B>, start: Start<'_>, c: MatMut<'_>) {
         let (m, n) = (c.rows(), c.cols());
         let work = Work::product(m, a.rows(), n).on(self.isa, self.precision);
+        if self.precision == Precision::Bf16 {
+            return self.product_in_blocks(Whole { mat: a, turned: true }, Right::Plain(b), start, c);
+        }
         if self.precision == Precision::F32 && self.isa != Isa::PORTABLE && self.team.shares(work) {
-            let mut turned = lock(&self.scratch.turned);
+            let mut turned = lock(&self.scratch.left);
             let (Some(a), Some(b)) = (A::plain(a), B::plain(b)) else {
                 unreachable!("operands in bf16 of a product in f32")
             };
             let a = self.turn(a, &mut turned);
             return self.product(a, Right::Plain(b), start, c);
         }
-        let parts = Parts::new(self.team.size(), self.precision, m, n);
+        let parts = Parts::new(self.team.size(), m, n);
         let c = Shared::new(c);
         self.team.divide(work, parts.cut, |member, part| {
             let (rows, cols) = parts.of(part);

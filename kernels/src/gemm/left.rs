@@ -38,11 +38,9 @@ impl<'a> Rounded<'a> {
     /// Rounds `a` (M, K), or the transpose of `a` (K, M) where `turned`, into `room`.
     pub(super) fn new<E: Element>(isa: Isa, a: Mat<'_, E>, turned: bool, room: &'a mut [u32]) -> Self {
         let (rows, k) = if turned { (a.cols(), a.rows()) } else { (a.rows(), a.cols()) };
-        let (side, tile) = (tile_rows(rows), blocks_of(k) * BLOCK_WORDS);
-        let (terms, steps) =
-            if turned { (Terms::Down, [BLOCK_WORDS, tile]) } else { (Terms::Along, [tile, BLOCK_WORDS]) };
-        convert(isa, a, terms, room, Places { side, steps, turned });
-        Self { words: room, rows, k, high: side }
+        let high = tile_rows(rows);
+        round_tiles(isa, a, turned, high, room);
+        Self { words: room, rows, k, high }
     }
 
     /// Words that [`Self::new`] needs for `rows` x `k`.
@@ -64,6 +62,79 @@ impl<'a> Rounded<'a> {
     /// Words from tile to tile.
     pub(super) fn tile(self) -> usize {
         blocks_of(self.k) * BLOCK_WORDS
+    }
+}
+
+/// Rounds `a`, or its transpose where `turned`, into tiles of `high` rows.
+fn round_tiles<E: Element>(isa: Isa, a: Mat<'_, E>, turned: bool, high: usize, room: &mut [u32]) {
+    let tile = blocks_of(if turned { a.rows() } else { a.cols() }) * BLOCK_WORDS;
+    let (terms, steps) = if turned { (Terms::Down, [BLOCK_WORDS, tile]) } else { (Terms::Along, [tile, BLOCK_WORDS]) };
+    convert(isa, a, terms, room, Places { side: high, steps, turned });
+}
+
+/// A left operand (M, K) in bf16 that several threads round together, each some tiles of its rows.
+///
+/// ```
+/// use unroll_kernels::gemm::{Left, LeftTiles, Precision};
+/// use unroll_kernels::{Buffer, Isa, Mat};
+///
+/// let a: Vec<f32> = (0..40 * 7).map(|i| i as f32).collect();
+/// let (a, isa) = (Mat::dense(&a, 40, 7), Isa::best());
+/// let tiles = LeftTiles::new(40, 7);
+/// let mut room = vec![0.0; tiles.count() * tiles.len()];
+/// for (tile, room) in room.chunks_mut(tiles.len()).enumerate() {
+///     tiles.round(isa, a, false, tile..tile + 1, room); // by any thread
+/// }
+/// assert_eq!((tiles.left(&room).rows(), tiles.left(&room).k()), (40, 7));
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct LeftTiles {
+    rows: usize,
+    k: usize,
+    high: usize,
+}
+
+impl LeftTiles {
+    /// Of (rows, k).
+    pub fn new(rows: usize, k: usize) -> Self {
+        Self { rows, k, high: tile_rows(rows) }
+    }
+
+    /// How many tiles there are.
+    pub fn count(self) -> usize {
+        self.rows.div_ceil(self.high)
+    }
+
+    /// Elements of room that a tile takes.
+    #[expect(clippy::len_without_is_empty, reason = "the length of each, which is never empty unless k is 0")]
+    pub fn len(self) -> usize {
+        blocks_of(self.k) * BLOCK_WORDS
+    }
+
+    /// Rounds the rows of some tiles of `a` (M, K), or of the transpose of `a` (K, M) where `turned`, into their room.
+    ///
+    /// # Panics
+    ///
+    /// When `a` has another shape, or there are no such tiles, or the room is less than theirs.
+    #[track_caller]
+    pub fn round<E: Element>(self, isa: Isa, a: Mat<'_, E>, turned: bool, tiles: Range<usize>, room: &mut [f32]) {
+        let shape = if turned { [a.cols(), a.rows()] } else { [a.rows(), a.cols()] };
+        assert_eq!(shape, [self.rows, self.k], "the shape of A");
+        assert!(tiles.start <= tiles.end && tiles.end <= self.count(), "tiles {tiles:?} of {}", self.count());
+        let rows = tiles.start * self.high..(tiles.end * self.high).min(self.rows);
+        let part = if turned { a.cols_range(rows) } else { a.rows_range(rows) };
+        round_tiles(isa, part, turned, self.high, bytemuck::cast_slice_mut(room));
+    }
+
+    /// All of it, from the room of all tiles.
+    ///
+    /// # Panics
+    ///
+    /// When the room is less than theirs.
+    #[track_caller]
+    pub fn left(self, room: &[f32]) -> Left<'_> {
+        let words = bytemuck::cast_slice(&room[..self.count() * self.len()]);
+        Left(Operand::Bf16(Rounded { words, rows: self.rows, k: self.k, high: self.high }))
     }
 }
 

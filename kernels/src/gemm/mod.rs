@@ -43,8 +43,8 @@ mod transpose;
 pub mod reference;
 
 pub use bands::PackedBands;
-pub use left::Left;
 pub(crate) use left::tile_rows;
+pub use left::{Left, LeftTiles};
 pub(crate) use near::Near;
 pub use pack::{Packed, PackedMut, PackedRef};
 

@@ -1,0 +1,177 @@
+//! Products block after block: the left operand is made ready once for all members, the right one by whoever has its columns.
+//!
+//! ```text
+//! for some rows of A, and some terms:
+//!     all members: A as the precision reads it, in room that they share
+//!     for each block of columns, whichever member comes for it:
+//!         pack B, unless it is
+//!         for some of those rows at a time, which the second-level cache holds beside B's block:
+//!             what is made of A B
+//! ```
+//!
+//! In bf16 every operand is so rounded once a product, by however many members. Each element is one chain over k, so neither the
+//! blocks nor the members change a bit.
+
+use super::cost::Work;
+use super::crew::Cut;
+use super::member::Member;
+use super::products::{BLOCK_ROWS, Products, Right, Start, block_columns, lock};
+use super::shared::Shared;
+use std::ops::Range;
+use unroll_kernels::gemm::{self, Init, Left, LeftTiles, PackedRef, Precision};
+use unroll_kernels::{Buffer, Element, Mat, MatMut};
+
+/// The most elements of room for the left operand, of two terms each: 8 MB.
+const LEFT_ROOM: usize = 1 << 21;
+
+/// The most terms between two visits to C: 256 rows and [`block_columns`] columns of so many take half a megabyte and a quarter.
+const MOST_TERMS: usize = 1024;
+
+/// Terms are parted at multiples of this: whole blocks of bf16.
+const TERMS: usize = 32;
+
+/// Blocks a member, at least, where there are as many.
+const BLOCKS: usize = 4;
+
+/// The left operand as it lies: (M, K), or its transpose where `turned`.
+#[derive(Clone, Copy)]
+pub(super) struct Whole<'a, A> {
+    pub(super) mat: Mat<'a, A>,
+    pub(super) turned: bool,
+}
+
+impl<A: Element> Whole<'_, A> {
+    /// M, K
+    pub(super) fn shape(self) -> [usize; 2] {
+        let Self { mat, turned } = self;
+        if turned { [mat.cols(), mat.rows()] } else { [mat.rows(), mat.cols()] }
+    }
+
+    /// Parts of the rows, all terms of which fit into the room.
+    pub(super) fn rows_in_room(self) -> impl Iterator<Item = Range<usize>> {
+        let [m, k] = self.shape();
+        parts(m, (2 * LEFT_ROOM / k.max(1)).max(BLOCK_ROWS), 1)
+    }
+
+    pub(super) fn part(self, rows: Range<usize>, terms: Range<usize>) -> Self {
+        let (down, across) = if self.turned { (terms, rows) } else { (rows, terms) };
+        Self { mat: self.mat.rows_range(down).cols_range(across), ..self }
+    }
+}
+
+/// A block of a product.
+pub(super) struct Block<'a> {
+    pub(super) member: Member<'a>,
+    pub(super) rows: Range<usize>,
+    pub(super) cols: Range<usize>,
+    pub(super) a: Left<'a>,
+    pub(super) b: PackedRef<'a>,
+}
+
+/// Ranges that cover `0..len`, of at most `most` each, and but for the last multiples of `granule` about as long as each other.
+fn parts(len: usize, most: usize, granule: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = len.div_ceil(most.max(granule)).max(1);
+    let each = len.div_ceil(count).next_multiple_of(granule);
+    (0..count)
+        .map(move |i| (i * each).min(len)..((i + 1) * each).min(len))
+        .filter(move |part| len == 0 || !part.is_empty())
+}
+
+impl Products<'_> {
+    /// C = start + A B in bf16 for A (M, K) or its transpose, C (M, N).
+    pub(super) fn product_in_blocks<A: Element, B: Element>(
+        self,
+        a: Whole<'_, A>,
+        b: Right<'_, B>,
+        start: Start<'_>,
+        c: MatMut<'_>,
+    ) {
+        let ([m, k], n) = (a.shape(), c.cols());
+        // What is packed is so with all of its terms.
+        let most_terms = match b {
+            Right::Packed(_) => k,
+            _ => (2 * LEFT_ROOM / m.max(1) / TERMS * TERMS).clamp(TERMS, MOST_TERMS),
+        };
+        let most_rows = (2 * LEFT_ROOM / most_terms.max(1)).max(BLOCK_ROWS);
+        let c = Shared::new(c);
+        let mut room = lock(&self.scratch.left);
+        for rows in parts(m, most_rows, 1) {
+            for terms in parts(k, most_terms, TERMS) {
+                let left = self.left(a.part(rows.clone(), terms.clone()), &mut room);
+                self.blocks(left, b.terms(terms.clone()), n, |block| {
+                    let init = if terms.start == 0 { start.columns(block.cols.clone()) } else { Init::Keep };
+                    let rows = rows.start + block.rows.start..rows.start + block.rows.end;
+                    // SAFETY: blocks do not overlap.
+                    let c = unsafe { c.write(rows) }.cols_range(block.cols);
+                    gemm::product(gemm::Product { a: block.a, b: block.b, init, c: c.into() });
+                });
+            }
+        }
+    }
+
+    /// A as products of this precision read it.
+    pub(super) fn left<'r, A: Element>(self, a: Whole<'r, A>, room: &'r mut Buffer) -> Left<'r> {
+        let [m, k] = a.shape();
+        if self.precision != Precision::Bf16 {
+            assert!(!a.turned, "the transpose of what is not rounded");
+            return Left::new(self.isa, self.precision, a.mat, room);
+        }
+        let tiles = LeftTiles::new(m, k);
+        room.reserve(tiles.count() * tiles.len());
+        let room = &mut room[..tiles.count() * tiles.len()];
+        let to = Shared::new(MatMut::dense(room, tiles.count(), tiles.len()));
+        self.team.divide(Work::pass(m * k), Cut { len: tiles.count(), granule: 1, parts: BLOCKS }, |_, part| {
+            // SAFETY: parts do not overlap.
+            let to = unsafe { to.write(part.clone()) };
+            tiles.round(self.isa, a.mat, a.turned, part, to.into_slice());
+        });
+        tiles.left(room)
+    }
+
+    /// Calls `each` with blocks that cover A B, (M, N), once. Blocks of columns are [`block_columns`] wide and begin at multiples of it.
+    pub(super) fn blocks<B: Element>(self, a: Left<'_>, b: Right<'_, B>, n: usize, each: impl Fn(Block<'_>) + Sync) {
+        let (m, k, wide) = (a.rows(), a.k(), block_columns(a.k()));
+        let work = Work::product(m, k, n).on(self.isa, self.precision);
+        let members = if self.team.shares(work) { self.team.size() } else { 1 };
+        // Where there are too few columns for all members, rows are parted too, by whole tiles.
+        let (across, granule) = (n.div_ceil(wide), a.granule());
+        let wanted = if members == 1 { 1 } else { (BLOCKS * members).div_ceil(across.max(1)) };
+        let tall = m.div_ceil(wanted).max(1).next_multiple_of(granule.max(TERMS / granule * granule));
+        let down = m.div_ceil(tall).max(1);
+        let at_once = BLOCK_ROWS / granule * granule;
+        self.team.divide(work, Cut { len: across * down, granule: 1, parts: BLOCKS }, |member, part| {
+            let mut right = lock(&self.scratch.rights[member.rank()]);
+            for column in part.start / down..part.end.div_ceil(down) {
+                let [first, end] = [part.start, part.end].map(|at| at.clamp(column * down, (column + 1) * down));
+                let (rows, cols) = ((first - column * down) * tall..m.min((end - column * down) * tall), column * wide);
+                let cols = cols..n.min(cols + wide);
+                let b = b.packed(&mut right, cols.clone());
+                for r0 in rows.clone().step_by(at_once) {
+                    let rows = r0..rows.end.min(r0 + at_once);
+                    each(Block { member, a: a.rows_range(rows.clone()), b, rows, cols: cols.clone() });
+                }
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_cover_what_they_part() {
+        for (len, most, granule) in
+            [(0, 5, 1), (1, 1, 32), (700, 1024, 32), (10_000, 1024, 32), (650, 300, 1), (97, 32, 32)]
+        {
+            let found: Vec<Range<usize>> = parts(len, most, granule).collect();
+            assert_eq!(found.iter().map(ExactSizeIterator::len).sum::<usize>(), len, "{len} {most} {granule}");
+            assert!(
+                found.windows(2).all(|pair| pair[0].end == pair[1].start && pair[0].end % granule == 0),
+                "{found:?}"
+            );
+            assert!(found.iter().all(|part| part.len() <= most.max(granule).next_multiple_of(granule)), "{found:?}");
+            assert!(!found.is_empty());
+        }
+    }
+}
