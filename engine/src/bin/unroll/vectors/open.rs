@@ -19,7 +19,7 @@ pub(crate) struct Reading {
     /// The file's format, where its first bytes do not say it
     #[arg(long, value_name = "FORMAT", value_parser = format_parser())]
     from: Option<Format>,
-    /// The list of words of a safetensors file or NumPy array [default: the file of its name that ends in .words]
+    /// The list of words of a matrix [default: the file of its name and .words; of X.tsv, X.metadata.tsv]
     #[arg(long, value_name = "FILE")]
     words: Option<PathBuf>,
     /// The tensor of a safetensors file that has several matrices, or the embedding of a run that has several
