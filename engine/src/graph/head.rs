@@ -13,6 +13,9 @@ use std::sync::Arc;
 /// How many times fewer inputs a tail of an adaptive softmax has than what stands before it (Grave et al. 2017).
 const REDUCTION: f64 = 4.0;
 
+/// Words that are drawn for a step at most, however few there are; else as many as there are.
+const MOST_SAMPLES: usize = 1 << 16;
+
 impl Graph {
     /// How often each of so many words comes: as the graph was told, else by Zipf's law, the words in the order of their frequency.
     pub(crate) fn frequencies(&self, classes: usize) -> Arc<[u64]> {
@@ -202,8 +205,11 @@ pub(super) fn check_head(OutputConfig { head, loss, .. }: &OutputConfig, words: 
     if *loss != Loss::CrossEntropy {
         return Err(wrong(format!("{} is of the loss cross_entropy", head.kind.name())));
     }
-    if head.samples == Some(0) {
-        return Err(wrong("samples must be at least 1".into()));
+    // Of a small vocabulary a sample may be larger than all of it, but no sample is worth more than the sum over all words.
+    let most = words.max(MOST_SAMPLES);
+    if let Some(samples) = head.samples.filter(|&samples| samples == 0 || samples > most) {
+        return Err(wrong(format!("samples must be from 1 to {most}, got {samples}"))
+            .mend("use the head softmax to sum over all words"));
     }
     for (key, value) in [("power", head.power), ("log_partition", head.log_partition)] {
         if value.is_some_and(|value| !value.is_finite() || (key == "power" && value < 0.0)) {

@@ -354,7 +354,12 @@ fn what_a_head_cannot_do_is_refused() {
         ("kind = 'softmax'\nsamples = 3", usual, "samples has no meaning"),
         ("kind = 'nce'\nclasses = 3", usual, "classes has no meaning"),
         ("kind = 'nce'\npower = 0.5", usual, "power has no meaning"),
-        ("kind = 'nce'\nsamples = 0", usual, "samples must be at least 1"),
+        ("kind = 'nce'\nsamples = 0", usual, "samples must be from 1 to 65536, got 0"),
+        (
+            "kind = 'nce'\nsamples = 9223372036854775807",
+            usual,
+            "samples must be from 1 to 65536, got 9223372036854775807",
+        ),
         ("kind = 'adaptive_softmax'\ncutoffs = [4, 4]", usual, "must ascend"),
         ("kind = 'adaptive_softmax'\ncutoffs = [10]", usual, "must ascend"),
         ("kind = 'adaptive_softmax'\nreduction = 0.5", usual, "reduction must be at least 1"),

@@ -11,7 +11,7 @@ use unroll::config::{RunConfig, TaskConfig, TaskKind};
 use unroll::error::{Error, Result};
 use unroll::graph::Graph;
 use unroll::labels::{BatchOptions, Encoder, Labels, Records, Sample, SampleBatches, TASK, predict};
-use unroll::network::{Network, NetworkOptions, require_memory};
+use unroll::network::{Network, NetworkOptions, Room, require_memory};
 use unroll::report::{Out, bytes, count, duration, json_line};
 use unroll::run::{
     Decision, LABELLED_LOSS, Labelled, check_vectors, config_file, labelled_graph, load_weights, longest_source,
@@ -88,11 +88,13 @@ impl Train {
             loss_scale: LABELLED_LOSS,
             class_weights: data.class_weights(&task),
             pin: self.pin,
+            home: self.home(),
             no_fuse: self.no_fuse.clone(),
             ..NetworkOptions::default()
         };
         let slots = Optimizer::bytes(&settings.optimizer, graph.arena());
-        require_memory("training this model", Network::bytes(&graph, &options)? + slots + REST)?;
+        let slots = if options.home.is_memory() { slots } else { 0 };
+        require_memory("training this model", Network::room(&graph, &options)? + Room::from(slots + REST))?;
         let network = Network::new(&graph, options)?;
         Ok(Prepared { config, task, data, graph, network, settings, scoring })
     }
@@ -296,6 +298,7 @@ impl TrainedTask {
             source_steps: longest_source(samples.iter(), &self.encoder, batches),
             rows: batches.rows,
             training: false,
+            home: using.home(),
             ..NetworkOptions::default()
         };
         let mut network = Network::new(&self.graph, options)?;

@@ -196,6 +196,7 @@ impl NGramCommand {
             rows,
             training: false,
             precision: self.using.precision(&trained.config),
+            home: self.using.home(),
             ..NetworkOptions::default()
         };
         let mut network = Network::new(&trained.graph, options)?;

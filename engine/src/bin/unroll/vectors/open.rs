@@ -5,12 +5,16 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use unroll::error::{Error, Result};
 use unroll::graph::Role;
+use unroll::network::require_memory;
 use unroll::report::count;
 use unroll::vectors::WordVectors;
 use unroll::vectors::formats::{Format, ReadOptions, read};
 
+use unroll_kernels::mat::padded;
+
 use super::format_parser;
 use crate::show::warn;
+use crate::train::REST;
 use crate::trained::{Opened, Trained, which};
 
 /// How word vectors are read.
@@ -92,12 +96,17 @@ impl Reading {
                     .mend("name one with --tensor NAME"),
             });
         };
-        let mut params = vec![0.0; graph.arena()];
-        trained.load(which(&self.checkpoint)?, &mut params)?;
         let (vocabulary, dim) = (trained.tokenizer.vocabulary(), spec.shape[1]);
+        let words = vocabulary.len().min(self.limit.unwrap_or(usize::MAX));
+        let weights = trained.weights(which(&self.checkpoint)?)?;
+        // The table, and its rows as vectors.
+        require_memory("reading this embedding", 4 * (spec.len() + words * padded(dim)) as u64 + REST)
+            .map_err(|error| error.mend("read fewer words with --limit N"))?;
+        let mut table = vec![0.0; spec.len()];
+        weights.copy(&spec.name, &mut table)?;
         let mut vectors = WordVectors::new(dim, true);
-        let rows = params[spec.range.clone()].chunks_exact(dim);
-        for ((word, count), row) in vocabulary.iter().zip(rows).take(self.limit.unwrap_or(usize::MAX)) {
+        vectors.reserve(words);
+        for ((word, count), row) in vocabulary.iter().zip(table.chunks_exact(dim)).take(words) {
             vectors
                 .push(word.as_bytes(), count, row)
                 .map_err(|fault| Error::input(path, format!("{word:?}: {fault}")))?;
