@@ -133,7 +133,7 @@ impl Train {
         let train = data.train_batches(config, task, scoring);
         let valid = SampleBatches::new(&data.valid, encoder, scoring);
         let last_step = settings.last_step(|epochs| train.batches_of(epochs));
-        let mut show = Show::new(config, unit(task), last_step, self.json);
+        let mut show = Show::new(config, graph, unit(task), last_step, self.json);
         lines.iter().for_each(|line| show.line(line));
         let mut measure =
             |network: &mut Network| Ok(measuring.scores(network, &data.valid, &Decision::default())?.figures());
@@ -248,15 +248,17 @@ fn introduction(prepared: &Prepared) -> Vec<String> {
     let options = network.options();
     let classes: String = (0..data.encoder.outputs().len()).map(|o| shown_classes(&data.encoder, o)).collect();
     let [train, valid, test] = [&data.train, &data.valid, &data.test].map(|samples| count(samples.len() as u64));
-    vec![
+    let mut lines = vec![
         format!("samples: {train} to train on, {valid} to validate, {test} to test"),
         format!("{classes}{}", known(&data.encoder)),
         format!("model: {}, {} parameters{memory}", layers.join(" > "), count(graph.parameter_count())),
-        format!(
-            "batch: {} samples, {}, {} threads, {}",
-            config.train.batch, options.precision, options.threads, options.isa
-        ),
-    ]
+    ];
+    lines.extend(graph.head_lines());
+    lines.push(format!(
+        "batch: {} samples, {}, {} threads, {}",
+        config.train.batch, options.precision, options.threads, options.isa
+    ));
+    lines
 }
 
 /// A run on labelled samples that was trained.

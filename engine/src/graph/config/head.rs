@@ -43,8 +43,7 @@ pub struct HeadConfig {
     /// Unless given, words that are two fifths of the text, and four tails of the others in as many clusters as cost a step the least.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cutoffs: Vec<usize>,
-    /// adaptive_softmax: each cluster, or each tail, has so many times fewer inputs than the one before it; unless given 4 with
-    /// cutoffs (as PyTorch's `div_value`), 2 without.
+    /// adaptive_softmax: each tail has so many times fewer inputs than the one before it; 4 unless given (as PyTorch's `div_value`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reduction: Option<f64>,
     /// class_softmax: how many classes; as many as cost least unless given.
@@ -118,6 +117,31 @@ pub enum Noise {
 }
 
 impl HeadConfig {
+    /// Words that are drawn for a training step.
+    pub(crate) fn sample_size(&self) -> usize {
+        self.samples.unwrap_or(1024)
+    }
+
+    /// The power of the counts in unigram noise.
+    pub(crate) fn noise_power(&self) -> f64 {
+        self.power.unwrap_or(0.75)
+    }
+
+    /// What ln Z is taken to be, of so many words.
+    pub(crate) fn taken_log_partition(&self, words: usize) -> f64 {
+        self.log_partition.unwrap_or((words as f64).ln())
+    }
+
+    /// Whether a word that is drawn is no noise for rows whose target it is.
+    pub(crate) fn removes_hits(&self) -> bool {
+        self.remove_hits.unwrap_or(false)
+    }
+
+    /// How many times fewer inputs a tail has than what stands before it (Grave et al. 2017).
+    pub(crate) fn tail_reduction(&self) -> f64 {
+        self.reduction.unwrap_or(4.0)
+    }
+
     /// Whether nothing is given.
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()

@@ -279,7 +279,7 @@ impl Train {
         let Prepared { config, texts, graph, network, voice, train, valid, settings } = prepared;
         let tokenizer = &texts.tokenizer;
         let last_step = settings.last_step(|epochs| train.batches_of(epochs));
-        let mut show = Show::new(config, Unit::Tokens(tokenizer.options().level), last_step, self.json);
+        let mut show = Show::new(config, graph, Unit::Tokens(tokenizer.options().level), last_step, self.json);
         lines.iter().for_each(|line| show.line(line));
         let carried = config.sample.state == SampleState::Carried;
         let mut sample = |network: &mut Network, state: &State, step: u64| {
