@@ -219,6 +219,8 @@ fn a_training_that_cannot_be_is_refused_before_it_begins() {
     insta::assert_snapshot!(refused(&["--out", "none/v.bin"]), @"2: error: --out: there is no folder none (name a file in a folder that exists)");
     insta::assert_snapshot!(refused(&["--out", "v.bin", "--window", "0"]), @"2: error: --window: must be from 1 to 1000, got 0");
     insta::assert_snapshot!(refused(&["--out", "v.bin", "--min-count", "1000"]), @"2: error: --min-count: no word of the text comes 1000 times (give a longer text, or a smaller number)");
+    insta::assert_snapshot!(refused(&["--out", "v.bin", "--loss", "softmax", "--negative", "5"]), @"2: error: --negative: has no meaning with --loss softmax, which needs no noise (leave it out)");
+    insta::assert_snapshot!(refused(&["--out", "v.bin", "--sample", "1e-300"]), @"2: error: not one word of the text was predicted: none was left with a neighbour (a larger --sample leaves fewer words out, 0 none)");
     let diverged = refused(&["--out", "v.bin", "--learning-rate", "1e30"]);
     assert!(diverged.starts_with("4: error: the loss is") && diverged.contains("lower --learning-rate"), "{diverged}");
     assert!(!place.exists("v.bin"));
