@@ -35,6 +35,43 @@ fn train<'a>(head: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[test]
+fn heads_are_told_with_their_settings_and_what_their_scores_sum_to() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    let shown = place.ok(&train("nce", &["--set", "model.head.samples=20"]));
+    let head = "head of dense: kind = \"nce\", samples = 20, noise = \"log_uniform\", log_partition = 2.302585092994046, \
+                remove_hits = false\n";
+    assert!(shown.contains(head), "{shown}");
+    assert!(shown.lines().any(|line| line.contains("valid ") && line.contains(" | ln Z ")), "{shown}");
+    assert!(place.ok(&["summary", "run"]).ends_with(head));
+    let summary = &place.json(&["summary", "run", "--json"])[0];
+    assert_eq!((&summary["heads"][0]["kind"], &summary["heads"][0]["samples"]), (&"nce".into(), &20.into()));
+    // The same is told where programs read, and kept: of the last evaluation, what `eval` finds of the same parameters.
+    let other = Place::new();
+    other.file("verses.txt", verses());
+    let events = other.json(&train("nce", &["--set", "model.head.samples=20", "--json", "--threads", "2"]));
+    assert_eq!(events[0]["heads"], summary["heads"]);
+    let told: Vec<_> = events.iter().filter(|event| event["event"] == "evaluated").collect();
+    let metrics = common::text(&place.read("run/metrics.jsonl"));
+    let kept: Vec<serde_json::Value> = metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let kept: Vec<_> = kept.iter().filter(|line| line["kind"] == "valid").collect();
+    assert_eq!((told.len(), kept.len()), (2, 2));
+    for (told, kept) in told.iter().zip(&kept) {
+        assert!(kept["log_partition"][0].as_f64().is_some(), "{kept}");
+        assert_eq!(told["log_partition"], kept["log_partition"]);
+    }
+    let scored = &place.json(&["eval", "run", "--json", "--checkpoint", "newest"])[0];
+    let [found, last] = [scored, kept[1]].map(|line| line["log_partition"][0].as_f64().unwrap());
+    assert!((found - last).abs() < 1e-6, "{found} {last}");
+    // A softmax that learns its sum has none to tell.
+    let usual = Place::new();
+    usual.file("verses.txt", verses());
+    let shown = usual.ok(&train("softmax", &[]));
+    assert!(!shown.contains("head of") && !shown.contains("ln Z"), "{shown}");
+    assert!(!common::text(&usual.read("run/metrics.jsonl")).contains("log_partition"));
+}
+
+#[test]
 fn words_that_are_parted_by_their_use_are_so_wherever_the_run_is_read() {
     for head in ["class_softmax", "adaptive_softmax", "hierarchical_softmax"] {
         let place = Place::new();

@@ -125,3 +125,45 @@ fn tables_larger_than_memory_train_in_files_to_the_same_losses() {
     assert!(free.status.success() && free.stdout == within.stdout && free.stdout.split(|&b| b == b'\n').count() == 4);
     assert_eq!(fs::read_dir(folder).unwrap().count(), 0, "nothing is left of the files");
 }
+
+/// Two tables of 60,000 x 100, 48 MB, whose gradients are reserved, and count as data, though a step writes to few rows of them.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_of_large_tables_is_refused_by_whoever_has_no_room_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let words: Vec<_> = (0..60_000).map(|i| format!("w{i}{}", if i % 10 == 9 { "\n" } else { "" })).collect();
+    fs::write(folder.join("text"), words.join(" ")).unwrap();
+    fs::write(folder.join("short"), "w1 w2 w3\n").unwrap();
+    let train = "train --data text --level word --min-count 1 --max-vocab 0 --split none --emsize 100 --rnn-size 100 \
+        --num-layers 1 --head sampled_softmax --optimizer sgd --batch 4 --bptt 5 --max-steps 1 --sample-length 1 --threads 1";
+    let within = |kib: u32, arguments: &str| unroll_within(folder, &format!("ulimit -d {kib}"), arguments);
+    let refused = |kib: u32, arguments: &str, start: &str| {
+        let output = within(kib, arguments);
+        let message = error(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {message}");
+        assert!(message.starts_with(&format!("error: {start} needs 0.")), "{arguments}: {message}");
+    };
+    let ok = |kib: u32, arguments: &str| {
+        let output = within(kib, arguments);
+        assert!(output.status.success(), "{arguments}: {}", error(&output));
+        output.stdout
+    };
+    refused(120_000, &format!("{train} --out run"), "training this model");
+    assert!(!folder.join("run").exists());
+    ok(120_000, &format!("{train} --out run --memory-map ."));
+    refused(120_000, "train --resume run --max-steps 2", "training this model");
+    ok(120_000, "train --resume run --max-steps 2 --memory-map .");
+    for to in ["pytorch", "unroll", "onnx"] {
+        refused(120_000, &format!("export run --to {to} --out file"), "exporting this model");
+    }
+    refused(60_000, "vectors near run w5", "reading this embedding");
+    refused(60_000, "vectors export run --out v.bin", "reading this embedding");
+    ok(60_000, "vectors export run --out v.bin --limit 1000");
+    refused(50_000, "eval run --data short --batch 1 --threads 1", "the model");
+    refused(50_000, "generate run --length 3 --threads 1", "the model");
+    let eval = "eval run --data short --batch 1 --threads 1";
+    assert_eq!(ok(120_000, eval), ok(50_000, &format!("{eval} --memory-map .")));
+    let generate = "generate run --length 3 --threads 1";
+    assert_eq!(ok(120_000, generate), ok(50_000, &format!("{generate} --memory-map .")));
+}

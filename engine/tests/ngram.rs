@@ -35,6 +35,10 @@ fn a_table_of_smoothings_and_mixtures_with_a_network() {
     let run = ["--epochs", "2", "--optimizer", "adam", "--lr", "0.01", "--out", "run"];
     place.ok(&[&train[..], &texts, &run].concat());
     let mixed = place.json(&["ngram", "run", "--smoothing", "interpolated", "--json"]);
+    let told: Vec<_> = mixed.iter().map(|line| (line["model"].as_str().unwrap(), line["mixed"].as_str())).collect();
+    let name = "3-gram, interpolated";
+    let mixtures = [(name, Some("half and half")), (name, Some("by the validation text"))];
+    assert_eq!(told, [&[("the network", None), (name, None)][..], &mixtures].concat());
     let valid: Vec<f64> = mixed.iter().map(|line| figure(line, "valid_perplexity")).collect();
     assert_eq!(valid.len(), 4, "the network, the model, and two mixtures");
     let scored = &place.json(&["eval", "run", "--json"])[0];
@@ -49,6 +53,26 @@ fn a_table_of_smoothings_and_mixtures_with_a_network() {
     insta::assert_snapshot!(place.refused(&[&["ngram"], &texts[..], &["--order", "12"]].concat()), @"2: error: an n-gram model of order 12 (the order is from 1 to 9)");
     insta::assert_snapshot!(place.refused(&["ngram", "run", "--batch", "0"]), @"2: error: --batch: must be from 1 to 4096, got 0");
     insta::assert_snapshot!(place.refused(&[&["ngram"], &texts[..], &["--precision", "bf16"]].concat()), @"2: error: --precision: is for the network of a run (leave it out, or name a run)");
+}
+
+#[test]
+fn texts_are_prepared_as_a_recipe_says() {
+    let place = Place::new();
+    place.file("train", text(1, 60) + "thunder\n");
+    place.file("valid", text(2, 12));
+    let texts = ["ngram", "--data", "train", "--valid", "valid"];
+    let count = |more: &[&str]| place.ok(&[&texts[..], more].concat());
+    let by_recipe = count(&["--recipe", "nnlm-brown"]);
+    // Six words and what is unknown, and no ends of lines.
+    assert!(by_recipe.contains("counted: 481 tokens; validation: 96; vocabulary: 7"), "{by_recipe}");
+    assert_eq!(by_recipe, count(&["--prepare", "join_lines", "--min-count", "4"]));
+    // What is given wins over the recipe.
+    let all = count(&["--recipe", "nnlm-brown", "--min-count", "1"]);
+    assert!(all.contains("vocabulary: 8") && all == count(&["--prepare", "join_lines"]), "{all}");
+    assert!(count(&["--min-count", "4"]).contains("counted: 542 tokens; validation: 108; vocabulary: 8"));
+    let refused = |recipe: &str| place.refused(&["ngram", "--data", "train", "--valid", "valid", "--recipe", recipe]);
+    insta::assert_snapshot!(refused("imdb"), @"2: error: --recipe: its model learns from labelled samples, not from running text (name one of a language model)");
+    assert!(refused("brown").contains("recipe"));
 }
 
 /// Modified Kneser-Ney on the Penn Treebank: 148.3 with three words and 141.2 with five (T. Mikolov, "Statistical Language

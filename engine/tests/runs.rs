@@ -265,7 +265,7 @@ fn weights_from_a_file_are_checked() {
             ["--init-weights", file, "--out", "other"].into_iter().chain(more.iter().copied()).collect();
         place.refused(&tiny(&all))
     };
-    insta::assert_snapshot!(refused("nonsense.safetensors", &[]), @"3: error: nonsense.safetensors: is no safetensors file: a header of 7310308002159816558 bytes in a file of 8");
+    insta::assert_snapshot!(refused("nonsense.safetensors", &[]), @"3: error: nonsense.safetensors, byte 0: is no safetensors file: a header of 7310308002159816558 bytes in a file of 8");
     let newest = fs::read_dir(place.path().join("run/checkpoints")).unwrap().map(|entry| entry.unwrap().path());
     let newest = newest.filter(|path| path.is_dir()).max().unwrap();
     fs::copy(newest.join("weights.safetensors"), place.path().join("weights.safetensors")).unwrap();

@@ -99,6 +99,7 @@ fn files_are_turned_into_one_another_and_back() {
         ("v.npy", "v.safetensors"),
         ("v.safetensors", "back.txt"),
         ("back.txt", "v.tsv"),
+        ("v.tsv", "again.txt"),
     ] {
         place.ok(&["vectors", "export", from, "--out", to]);
     }
@@ -108,11 +109,14 @@ fn files_are_turned_into_one_another_and_back() {
         "6 3\nparis 1.0 0.0 1.0\nfrance 1.0 0.0 0.0\nrome 0.0 1.0 1.0\nitaly 0.0 1.0 0.0\ntown 0.4 0.5 2.0\n\
          na\u{ef}ve -1.0 -1.0 0.5\n"
     );
+    assert_eq!(place.read("again.txt"), place.read("back.txt"));
+    let told = place.ok(&["vectors", "import", "v.tsv", "--from", "projector"]);
+    assert_eq!(told, "v.tsv: projector, 6 words of 3 values\n");
     assert_eq!(common::text(&place.read("v.metadata.tsv")), "paris\nfrance\nrome\nitaly\ntown\nna\u{ef}ve\n");
     assert_eq!(common::text(&place.read("v.tsv")).lines().next(), Some("1.0\t0.0\t1.0"));
     let told = place.ok(&["vectors", "import", "v.bin", "--out", "mine.safetensors"]);
     assert!(told.starts_with("v.bin: word2vec-binary, 6 words of 3 values\nmine.safetensors: "), "{told}");
-    assert!(place.exists("mine.words"));
+    assert!(place.exists("mine.safetensors.words"));
     let told = place.json(&["vectors", "import", "v.txt", "--limit", "2", "--json"]);
     assert_eq!((&told[0]["format"], &told[0]["words"]), (&"word2vec-text".into(), &2.into()));
     place.file("short.bin", &place.read("v.bin")[..50]);
@@ -137,7 +141,7 @@ fn the_embedding_of_a_run_has_neighbours_too() {
     let words = lines[0]["nearest"].as_array().unwrap();
     assert_eq!(words.len(), 9, "eight words, <eos> and <unk>, without the word itself: {words:?}");
     place.ok(&["vectors", "export", "run", "--out", "run.safetensors"]);
-    let list = common::text(&place.read("run.words"));
+    let list = common::text(&place.read("run.safetensors.words"));
     assert!(list.contains("fox\t300\n") && list.contains("the\t600\n"), "{list}");
     let again = place.json(&["vectors", "near", "run.safetensors", "fox", "--json"]);
     assert_eq!(again, lines);
@@ -215,6 +219,8 @@ fn a_training_that_cannot_be_is_refused_before_it_begins() {
     insta::assert_snapshot!(refused(&["--out", "none/v.bin"]), @"2: error: --out: there is no folder none (name a file in a folder that exists)");
     insta::assert_snapshot!(refused(&["--out", "v.bin", "--window", "0"]), @"2: error: --window: must be from 1 to 1000, got 0");
     insta::assert_snapshot!(refused(&["--out", "v.bin", "--min-count", "1000"]), @"2: error: --min-count: no word of the text comes 1000 times (give a longer text, or a smaller number)");
+    insta::assert_snapshot!(refused(&["--out", "v.bin", "--loss", "softmax", "--negative", "5"]), @"2: error: --negative: has no meaning with --loss softmax, which needs no noise (leave it out)");
+    insta::assert_snapshot!(refused(&["--out", "v.bin", "--sample", "1e-300"]), @"2: error: not one word of the text was predicted: none was left with a neighbour (a larger --sample leaves fewer words out, 0 none)");
     let diverged = refused(&["--out", "v.bin", "--learning-rate", "1e30"]);
     assert!(diverged.starts_with("4: error: the loss is") && diverged.contains("lower --learning-rate"), "{diverged}");
     assert!(!place.exists("v.bin"));

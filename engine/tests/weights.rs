@@ -167,7 +167,7 @@ fn names_that_do_not_fit_are_told_with_those_that_would() {
     assert!(load(&more, &graph, &ignore).is_ok());
     let mut nan = whole.clone();
     nan[2].data[4] = f32::NAN;
-    insta::assert_snapshot!(refused(&nan, &graph), @"weights.safetensors: element 4 of `rnn.weight_hh_l0` is not finite");
+    insta::assert_snapshot!(refused(&nan, &graph), @"weights.safetensors, byte 1204: element 4 of `rnn.weight_hh_l0` is not finite");
     let one_layer = self::graph(MODELS[1]);
     insta::assert_snapshot!(refused(&whole, &one_layer), @"weights.safetensors: `rnn.weight_ih_l0` is F32 [12, 5], but layer `lstm` of the model has F32 [12, 7] there (describe the model with its sizes)");
 }
@@ -249,13 +249,13 @@ fn damaged_files_are_refused_before_anything_is_read() {
     };
     let whole = bytes(&[numbered("a.weight", &[2, 3])]);
     assert_eq!(open(&whole), "accepted");
-    insta::assert_snapshot!(open(b"\x89HDF\r\n\x1a\n and so on"), @"weights.h5: is no safetensors file: a header of 727905341903489161 bytes in a file of 18 (turn it into one by benches/peers/keras_weights.py)");
-    insta::assert_snapshot!(open(&whole[..whole.len() - 1]), @"weights.h5: is no safetensors file: the tensors have 24 bytes, the file has 23 for them (turn it into one by benches/peers/keras_weights.py)");
-    insta::assert_snapshot!(open(&whole[..7]), @"weights.h5: is no safetensors file: it has 7 bytes (turn it into one by benches/peers/keras_weights.py)");
+    insta::assert_snapshot!(open(b"\x89HDF\r\n\x1a\n and so on"), @"weights.h5, byte 0: is no safetensors file: a header of 727905341903489161 bytes in a file of 18 (turn it into one by benches/peers/keras_weights.py)");
+    insta::assert_snapshot!(open(&whole[..whole.len() - 1]), @"weights.h5, byte 95: is no safetensors file: the tensors have 24 bytes, the file has 23 for them (turn it into one by benches/peers/keras_weights.py)");
+    insta::assert_snapshot!(open(&whole[..7]), @"weights.h5, byte 7: is no safetensors file: it has 7 bytes (turn it into one by benches/peers/keras_weights.py)");
     // A shape that is larger than the memory of any machine is no reason to ask for it.
     let header = r#"{"a":{"dtype":"F32","shape":[4611686018427387904,4611686018427387904],"data_offsets":[0,0]}}"#;
     let huge = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
-    assert!(open(&huge).starts_with("weights.h5: is no safetensors file"), "{}", open(&huge));
+    assert!(open(&huge).starts_with("weights.h5, byte 8: is no safetensors file"), "{}", open(&huge));
 }
 
 fn vocabulary(contents: &str, level: Level) -> Result<Vocabulary> {

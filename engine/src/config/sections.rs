@@ -301,8 +301,9 @@ pub struct OptimizerConfig {
     /// times this are added to the gradient, after it was clipped (L2, torch's weight_decay); 0 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
-    /// momentum, nesterov, rmsprop, adam, adamw: the vectors of words that are not in a batch keep their weights and what the rule
-    /// remembers of them, instead of going on as before (as PyTorch's SparseAdam); a weight decay reaches them when they come.
+    /// momentum, nesterov, rmsprop, adam, adamw, and every rule with a weight decay: the vectors of words that are not in a batch keep
+    /// their weights and what the rule remembers of them, instead of going on as before (as PyTorch's SparseAdam); a weight decay
+    /// reaches them when they come.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub lazy: bool,
     /// The weights are averaged over the steps, and the averages evaluated, saved and used, while training goes on from the weights

@@ -57,6 +57,22 @@ fn another_rule_does_not_inherit_the_recipes_settings_of_its_own() {
 }
 
 #[test]
+fn lazy_updates_are_for_rules_that_would_change_the_vectors_of_other_words() {
+    let resolve = |rule: &str, decay: &str| {
+        let mut resolver = Resolver::new();
+        resolver.set("--optimizer", "optimizer.rule", rule.into()).unwrap();
+        resolver.assign(&format!("optimizer.weight_decay={decay}")).unwrap();
+        resolver.set("--lazy", "optimizer.lazy", true.into()).unwrap();
+        resolver.finish().map(|(config, _)| assert!(config.optimizer.lazy))
+    };
+    for rule in ["sgd", "adagrad", "momentum", "adamw"] {
+        resolve(rule, "1e-4").unwrap();
+    }
+    resolve("momentum", "0.0").unwrap();
+    insta::assert_snapshot!(resolve("adagrad", "0.0").unwrap_err(), @"--lazy: has no meaning with rule adagrad and no weight decay: it leaves these vectors alone");
+}
+
+#[test]
 fn the_same_rule_keeps_them() {
     let recipe = recipes::find("char-rnn").unwrap();
     let mut resolver = Resolver::new();

@@ -264,14 +264,13 @@ impl Check<'_> {
     fn optimizer(&self, config: &RunConfig) -> Result<()> {
         use OptimizerName::{Adagrad, Adam, AdamW, Momentum, Nesterov, RmsProp};
         let optimizer = &config.optimizer;
-        let members: [(&str, bool, &[OptimizerName]); 7] = [
+        let members: [(&str, bool, &[OptimizerName]); 6] = [
             ("optimizer.momentum", optimizer.momentum.is_some(), &[Momentum, Nesterov]),
             ("optimizer.decay", optimizer.decay.is_some(), &[RmsProp]),
             ("optimizer.beta1", optimizer.beta1.is_some(), &[Adam, AdamW]),
             ("optimizer.beta2", optimizer.beta2.is_some(), &[Adam, AdamW]),
             ("optimizer.epsilon", optimizer.epsilon.is_some(), &[Adagrad, RmsProp, Adam, AdamW]),
             ("optimizer.epsilon_inside", optimizer.epsilon_inside.is_some(), &[Adagrad]),
-            ("optimizer.lazy", optimizer.lazy, &[Momentum, Nesterov, RmsProp, Adam, AdamW]),
         ];
         self.holds(
             optimizer.weight_decay.is_none() || optimizer.rule != Adam,
@@ -281,6 +280,13 @@ impl Check<'_> {
         for (key, given, rules) in members {
             self.meaning(key, given, rules.contains(&optimizer.rule), "rule", optimizer.rule.as_str())?;
         }
+        let decays = optimizer.weight_decay.is_some_and(|decay| decay != 0.0);
+        let sweeps = decays || [Momentum, Nesterov, RmsProp, Adam, AdamW].contains(&optimizer.rule);
+        let what = format_args!(
+            "has no meaning with rule {} and no weight decay: it leaves these vectors alone",
+            optimizer.rule.as_str()
+        );
+        self.holds(!optimizer.lazy || sweeps, "optimizer.lazy", what)?;
         if let Some(lr) = optimizer.lr {
             self.positive("optimizer.lr", lr)?;
         }

@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::huffman::Huffman;
 use std::sync::Arc;
 
-/// How many times fewer inputs a tail of an adaptive softmax has than what stands before it (Grave et al. 2017).
-const REDUCTION: f64 = 4.0;
+/// Words that are drawn for a step at most, however few there are; else as many as there are.
+const MOST_SAMPLES: usize = 1 << 16;
 
 impl Graph {
     /// How often each of so many words comes: as the graph was told, else by Zipf's law, the words in the order of their frequency.
@@ -122,7 +122,7 @@ impl Graph {
     }
 
     /// All words of an output's head, those that are used alike together, where the head asks for it and the graph was told.
-    fn order(&self, head: &HeadConfig, classes: usize) -> Option<&[u32]> {
+    pub(super) fn order(&self, head: &HeadConfig, classes: usize) -> Option<&[u32]> {
         let order = self.words.as_ref()?.order.as_deref()?;
         (head.order == Some(WordOrder::Context) && order.len() == classes).then_some(order)
     }
@@ -159,7 +159,7 @@ impl Graph {
     /// Parts the words among clusters.
     fn part_words(&self, head: &HeadConfig, classes: usize, width: usize) -> Parting {
         let counts = self.frequencies(classes);
-        let reduction = head.reduction.unwrap_or(REDUCTION);
+        let reduction = head.tail_reduction();
         let bounds: Vec<usize> = match head.kind {
             HeadKind::AdaptiveSoftmax if head.cutoffs.is_empty() => {
                 cutoffs(&Ranks::new(&counts).masses(&counts), width, reduction)
@@ -209,13 +209,18 @@ pub(super) fn check_head(OutputConfig { head, loss, .. }: &OutputConfig, words: 
     if *loss != Loss::CrossEntropy {
         return Err(wrong(format!("{} is of the loss cross_entropy", head.kind.name())));
     }
-    if head.samples == Some(0) {
-        return Err(wrong("samples must be at least 1".into()));
+    // Of a small vocabulary a sample may be larger than all of it, but no sample is worth more than the sum over all words.
+    let most = words.max(MOST_SAMPLES);
+    if let Some(samples) = head.samples.filter(|&samples| samples == 0 || samples > most) {
+        return Err(wrong(format!("samples must be from 1 to {most}, got {samples}"))
+            .mend("use the head softmax to sum over all words"));
     }
-    for (key, value) in [("power", head.power), ("log_partition", head.log_partition)] {
-        if value.is_some_and(|value| !value.is_finite() || (key == "power" && value < 0.0)) {
-            return Err(wrong(format!("{key} = {} is out of range", value.unwrap_or_default())));
-        }
+    // Of counts below 2^64, the tenth power is a number.
+    if let Some(power) = head.power.filter(|power| !(0.0..=10.0).contains(power)) {
+        return Err(wrong(format!("power must be from 0 to 10, got {power}")));
+    }
+    if let Some(given) = head.log_partition.filter(|given| !given.is_finite()) {
+        return Err(wrong(format!("log_partition must be a number, got {given}")));
     }
     if head.reduction.is_some_and(|reduction| !(reduction.is_finite() && reduction >= 1.0)) {
         return Err(wrong(format!("reduction must be at least 1, got {}", head.reduction.unwrap_or_default())));

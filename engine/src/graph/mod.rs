@@ -12,6 +12,7 @@ mod output;
 mod params;
 mod parting;
 mod parts;
+mod settings;
 mod shape;
 mod sums;
 
@@ -27,6 +28,7 @@ pub use output::Output;
 pub use params::{ParamSpec, Role};
 pub use parting::Words;
 pub(crate) use parting::{Parting, Ranks, TailShape};
+pub use settings::HeadSettings;
 pub use shape::{Shape, Time};
 
 use crate::error::{Error, Result};

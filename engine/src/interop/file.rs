@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, Metadata};
 
-use crate::error::{Error, Result};
+use crate::error::{At, Error, Result};
 
 /// Bytes of a header at most, as the format's own library has it.
 const LARGEST_HEADER: u64 = 100_000_000;
@@ -66,8 +66,8 @@ impl WeightFile {
     }
 
     fn new(path: PathBuf, mut bytes: Box<dyn Bytes>, size: u64) -> Result<WeightFile> {
-        let wrong = |what: String| {
-            let error = Error::input(&path, format!("is no safetensors file: {what}"));
+        let wrong = |at: u64, what: String| {
+            let error = Error::input_at(&path, At::Byte(at), format!("is no safetensors file: {what}"));
             match signature(&path) {
                 Some(mend) => error.mend(mend),
                 None => error,
@@ -75,20 +75,22 @@ impl WeightFile {
         };
         let mut start = [0; 8];
         if size < 8 {
-            return Err(wrong(format!("it has {size} bytes")));
+            return Err(wrong(size, format!("it has {size} bytes")));
         }
         bytes.read_exact(&mut start).map_err(|error| Error::read(&path, error))?;
         let length = u64::from_le_bytes(start);
         if length > LARGEST_HEADER || length > size - 8 {
-            return Err(wrong(format!("a header of {length} bytes in a file of {size}")));
+            return Err(wrong(0, format!("a header of {length} bytes in a file of {size}")));
         }
         let mut header = vec![0; length as usize];
         bytes.read_exact(&mut header).map_err(|error| Error::read(&path, error))?;
         // Offsets without gaps, and lengths that are those of shape and type.
-        let header: Metadata = serde_json::from_slice(&header).map_err(|error| wrong(error.to_string()))?;
+        let header: Metadata =
+            serde_json::from_slice(&header).map_err(|error| wrong(8 + place_in(&header, &error), error.to_string()))?;
         let (data, held) = (header.data_len() as u64, size - 8 - length);
         if data != held {
-            return Err(wrong(format!("the tensors have {data} bytes, the file has {held} for them")));
+            let what = format!("the tensors have {data} bytes, the file has {held} for them");
+            return Err(wrong(8 + length + data.min(held), what));
         }
         let entry = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
             let at = 8 + length + info.data_offsets.0 as u64;
@@ -132,7 +134,7 @@ impl WeightFile {
     /// As [`read`](Self::read), and what `take` answers.
     pub(crate) fn pieces(&mut self, name: &str, most: usize, mut take: impl FnMut(&[f32]) -> Result<()>) -> Result<()> {
         let path = &self.path;
-        let Some(Entry { shape, dtype, at }) = self.tensors.get(name) else {
+        let Some(Entry { shape, dtype, at: first }) = self.tensors.get(name) else {
             return Err(Error::input(path, format!("the tensor `{name}` is missing")));
         };
         let (width, convert): (usize, fn(&[u8]) -> f32) = match dtype {
@@ -146,7 +148,7 @@ impl WeightFile {
         };
         let len = shape.iter().product::<usize>(); // was checked against the bytes of the file
         let failed = |error: io::Error| Error::read(path, error);
-        self.bytes.seek(SeekFrom::Start(*at)).map_err(failed)?;
+        self.bytes.seek(SeekFrom::Start(*first)).map_err(failed)?;
         let most = most.min(len);
         let (mut bytes, mut piece, mut done) = (vec![0; most * width], Vec::with_capacity(most), 0);
         while done < len {
@@ -155,13 +157,22 @@ impl WeightFile {
             piece.clear();
             piece.extend(bytes.chunks_exact(width).map(convert));
             if let Some(at) = piece.iter().position(|value| !value.is_finite()) {
-                return Err(Error::input(path, format!("element {} of `{name}` is not finite", done + at)));
+                let element = done + at;
+                let (byte, what) =
+                    (first + (element * width) as u64, format!("element {element} of `{name}` is not finite"));
+                return Err(Error::input_at(path, At::Byte(byte), what));
             }
             take(&piece)?;
             done += piece.len();
         }
         Ok(())
     }
+}
+
+/// The byte of a header at which its reader found something wrong, its first where that is the header as a whole.
+fn place_in(header: &[u8], error: &serde_json::Error) -> u64 {
+    let lines = header.split_inclusive(|&byte| byte == b'\n').take(error.line().saturating_sub(1));
+    (lines.map(<[u8]>::len).sum::<usize>() + error.column().saturating_sub(1)) as u64
 }
 
 /// How to turn a file that is known by its name into one that is read here.

@@ -11,15 +11,12 @@ use crate::layers::DenseParams;
 use crate::noise::Alias;
 use std::ops::Range;
 
-/// Words drawn for a training step unless the head says otherwise.
-const SAMPLES: usize = 1024;
-
 /// Which words the head of an output draws, and how often.
 pub(crate) fn sampler(graph: &Graph, output: &Output) -> Result<Sampler> {
     let (counts, head) = (graph.frequencies(output.classes()), output.head());
     let noise = match head.noise.unwrap_or_default() {
         Noise::Uniform => Alias::new(&vec![1.0; counts.len()])?,
-        Noise::Unigram => Alias::unigram(&counts, head.power.unwrap_or(0.75))?,
+        Noise::Unigram => Alias::unigram(&counts, head.noise_power())?,
         Noise::LogUniform => {
             let ranks = Ranks::new(&counts);
             let weight = |word: u32| (1.0 / (f64::from(ranks.of(word)) + 1.0)).ln_1p();
@@ -27,13 +24,12 @@ pub(crate) fn sampler(graph: &Graph, output: &Output) -> Result<Sampler> {
         }
     };
     let estimate = match head.kind {
-        HeadKind::Nce => Estimate::Nce {
-            log_partition: head.log_partition.unwrap_or((counts.len() as f64).ln()),
-            remove_hits: head.remove_hits.unwrap_or(false),
-        },
+        HeadKind::Nce => {
+            Estimate::Nce { log_partition: head.taken_log_partition(counts.len()), remove_hits: head.removes_hits() }
+        }
         _ => Estimate::Softmax,
     };
-    Ok(Sampler { noise, samples: head.samples.unwrap_or(SAMPLES), estimate })
+    Ok(Sampler { noise, samples: head.sample_size(), estimate })
 }
 
 impl Plan<'_> {
@@ -130,7 +126,7 @@ impl Plan<'_> {
         match head.kind {
             HeadKind::Softmax | HeadKind::AdaptiveSoftmax | HeadKind::ClassSoftmax => exact,
             HeadKind::SampledSoftmax | HeadKind::Nce => {
-                exact + SampledHead::bytes(head.samples.unwrap_or(SAMPLES), [positions, inputs, words])
+                exact + SampledHead::bytes(head.sample_size(), [positions, inputs, words])
             }
             HeadKind::HierarchicalSoftmax => TreeHead::bytes([positions, inputs, words]),
         }

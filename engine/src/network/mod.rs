@@ -24,7 +24,7 @@ pub(crate) use gradient::Gradient;
 pub use gradient::GradientRef;
 pub(crate) use head::sampler;
 pub use look::StateGradient;
-pub use memory::{available_memory, require_memory};
+pub use memory::{Room, available_memory, require_memory};
 pub use options::{LossScale, NetworkOptions};
 pub use plan::FUSIONS;
 pub(crate) use plan::PackSet;
@@ -102,13 +102,22 @@ pub struct Network {
 }
 
 impl Network {
-    /// Bytes that [`Self::new`] would allocate.
+    /// Room that [`Self::new`] would take.
     ///
     /// # Errors
     ///
     /// [`Error::Usage`] for a fusion that does not exist.
+    pub fn room(graph: &Graph, options: &NetworkOptions) -> Result<Room> {
+        Ok(Plan::new(graph, options)?.room())
+    }
+
+    /// Bytes of memory that [`Self::new`] would allocate.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::room`].
     pub fn bytes(graph: &Graph, options: &NetworkOptions) -> Result<u64> {
-        Ok(Plan::new(graph, options)?.bytes())
+        Ok(Self::room(graph, options)?.memory)
     }
 
     /// Makes a network with initial parameters drawn as the graph says.
@@ -163,7 +172,7 @@ impl Network {
             return Err(Error::option("--precision", what).mend("train in f32 or bf16"));
         }
         let plan = Plan::new(graph, &options)?;
-        require_memory("the model", plan.bytes())?;
+        require_memory("the model", plan.room())?;
         let replicas = (0..options.replicas).map(|_| Ok(Mutex::new(plan.replica()?))).collect::<Result<Vec<_>>>()?;
         let extents = replicas.iter().map(|_| Mutex::new(plan.extents())).collect();
         let packs = PackSet::new(&plan);

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::memory::Room;
 use super::plan::Plan;
 use crate::graph::{Axis, HeadKind, LayerConfig, ParamSpec, Role};
 use crate::layers::{Act, CellParams, LayerNormRun};
@@ -31,13 +32,15 @@ impl Plan<'_> {
         tables
     }
 
-    /// Bytes that the network takes: parameters, gradients, packed weights, activations and logits.
-    pub(super) fn bytes(&self) -> u64 {
+    /// The room that the network takes: parameters, gradients, packed weights, activations and logits.
+    pub(super) fn room(&self) -> Room {
         let (nodes, replicas) = (self.graph.nodes(), self.options.replicas as u64);
         let in_memory = |elements: usize| if self.options.home.is_memory() { 4 * elements as u64 } else { 0 };
         let arena = in_memory(if self.options.own_params { self.graph.arena() } else { 0 });
-        let whole = self.graph.arena() - self.tables().iter().map(ExactSizeIterator::len).sum::<usize>();
-        let gradients = in_memory(if self.options.training { self.options.replicas * whole } else { 0 });
+        let tables = self.tables().iter().map(ExactSizeIterator::len).sum::<usize>();
+        let gradients = if self.options.training { self.options.replicas } else { 0 };
+        let reserved = in_memory(gradients * tables);
+        let gradients = in_memory(gradients * (self.graph.arena() - tables));
         let per = |cell: &CellParams| if cell.drop.is_some() { 12 } else { 8 };
         let packs: u64 = self.packs().iter().map(|p| per(p) * p.recurrent_kernel.len() as u64).sum();
         let packs = packs + self.other_packs().iter().map(|w| 4 * w.range.len() as u64).sum::<u64>();
@@ -53,6 +56,6 @@ impl Plan<'_> {
         };
         let cells: u64 = cells.map(bytes).sum();
         let logits: u64 = self.graph.outputs().iter().map(|output| self.head_bytes(output)).sum();
-        arena + gradients + packs + replicas * (acts + normal + cells + logits)
+        Room { memory: arena + gradients + packs + replicas * (acts + normal + cells + logits), reserved }
     }
 }

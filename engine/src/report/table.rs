@@ -80,8 +80,9 @@ pub fn summary(title: &str, graph: &Graph) -> String {
     let rule = lines[1].clone();
     let total = graph.parameter_count();
     let total = format!("{} ({})", count(total), bytes(total * 4));
+    let heads: String = graph.head_lines().map(|line| format!("{line}\n")).collect();
     format!(
-        "Model: \"{title}\"\n{}\n{}\n{rule}\nTotal params: {total}\nTrainable params: {total}\nNon-trainable params: 0 (0 B)\n",
+        "Model: \"{title}\"\n{}\n{}\n{rule}\nTotal params: {total}\nTrainable params: {total}\nNon-trainable params: 0 (0 B)\n{heads}",
         rule.replace('=', "_"),
         lines.join("\n"),
     )

@@ -10,7 +10,7 @@ pub use labelled::{
     DECISION, Decision, LABELLED_LOSS, Labelled, check_vectors, labelled_graph, longest_source, read_encoder,
     sample_batches,
 };
-pub use model::{Speaker, load_weights};
+pub use model::{Speaker, load_weights, open_weights};
 pub use order::{WORDS_ALIKE, learn_order, order_file, read_order};
 pub use settings::identity;
 pub use texts::{

@@ -8,7 +8,7 @@ use crate::generate::Predictor;
 use crate::graph::Graph;
 use crate::network::{Network, NetworkOptions, State};
 use crate::train::storage::Storage;
-use crate::train::{Found, TensorSpec, Which, find};
+use crate::train::{Found, TensorSpec, Weights, Which, find};
 
 use super::texts::window_length;
 
@@ -146,17 +146,32 @@ pub fn load_weights(
     params: &mut [f32],
     notice: &mut dyn FnMut(&str),
 ) -> Result<u64> {
+    let (step, weights) = open_weights(storage, run, which, graph, notice)?;
+    for spec in graph.params() {
+        weights.copy(&spec.name, &mut params[spec.range.clone()])?;
+    }
+    Ok(step)
+}
+
+/// Finds the parameters of a run's checkpoint in order, and leaves them where they are until they are copied. Tells the step of the
+/// checkpoint; see [`load_weights`].
+///
+/// # Errors
+/// As [`load_weights`].
+pub fn open_weights(
+    storage: Rc<dyn Storage>,
+    run: &Path,
+    which: Which,
+    graph: &Graph,
+    notice: &mut dyn FnMut(&str),
+) -> Result<(u64, Weights)> {
     let Found { checkpoints, step, passed_over, .. } = find(storage, run, which)?;
     for passed in passed_over {
         notice(&format!("{}: passed over for step {step}: {}", passed.path.display(), passed.reason));
     }
     let specs: Vec<TensorSpec> =
         graph.params().iter().map(|spec| TensorSpec { name: spec.name.clone(), shape: spec.shape.clone() }).collect();
-    let weights = checkpoints.load_weights(step, &specs)?;
-    for spec in graph.params() {
-        weights.copy(&spec.name, &mut params[spec.range.clone()])?;
-    }
-    Ok(step)
+    Ok((step, checkpoints.load_weights(step, &specs)?))
 }
 
 #[cfg(test)]

@@ -176,7 +176,7 @@ impl TextOptions {
                 (!self.clean.is_nothing(), "prepare"),
                 (self.unknown == Some(true), "unknown"),
                 (self.min_count > 1, "min_count"),
-                (self.max_size != 0, "max_size"),
+                (self.max_size != 0, "max_vocab"),
             ] {
                 if on {
                     return Err(Error::option(name, "the byte level always has all 256 bytes and nothing unknown")
@@ -190,7 +190,8 @@ impl TextOptions {
         }
         let smallest = u64::from(self.has_unknown()) + u64::from(self.has_eos()) + 1;
         if self.max_size != 0 && self.max_size < smallest {
-            return Err(Error::option("max_size", format!("must be 0 (no limit) or at least {smallest}")));
+            let what = format!("must be 0 (no limit) or at least {smallest}, got {}", self.max_size);
+            return Err(Error::option("max_vocab", what));
         }
         Ok(())
     }

@@ -51,6 +51,11 @@ pub trait Learner {
     /// Computes the losses of a batch as in use: no dropout, no gradient.
     fn evaluate(&mut self, batch: &Batch, state: &mut Self::State) -> Result<LossSum>;
 
+    /// The mean and the standard deviation of ln Z in the evaluations since the last training step, of a model that learns without it.
+    fn log_partition(&mut self) -> Option<(f64, f64)> {
+        None
+    }
+
     /// Whether the optimiser needs no number of the gradient but as a part of the parameters: steps may then leave some of it as
     /// the factors of a product.
     fn want_factors(&mut self, _want: bool) {}

@@ -31,7 +31,7 @@ mod tests;
 
 pub use crate::network::{Batch, LossSum};
 pub use average::{AverageState, Averaging};
-pub use checkpoint::Checkpoints;
+pub use checkpoint::{Checkpoints, Weights};
 pub use config::{Every, TrainConfig};
 pub use early_stop::{EarlyStopState, EarlyStopping};
 pub use keeper::FAILURES_TO_STOP;

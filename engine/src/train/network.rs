@@ -56,6 +56,9 @@ impl Learner for Network {
     fn evaluate(&mut self, batch: &Batch, state: &mut State) -> Result<LossSum> {
         Ok(Network::evaluate(self, batch, state))
     }
+    fn log_partition(&mut self) -> Option<(f64, f64)> {
+        Network::log_partition(self)
+    }
     fn want_factors(&mut self, want: bool) {
         Network::want_factors(self, want);
     }

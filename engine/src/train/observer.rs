@@ -138,6 +138,8 @@ pub struct EvaluationReport {
     pub loss: f64,
     /// Scored targets.
     pub tokens: u64,
+    /// The mean and the standard deviation of ln Z, of a head that learns without it.
+    pub log_partition: Option<(f64, f64)>,
     /// Mean training loss of the epoch so far.
     pub train_loss: Option<f64>,
     /// Whether it is the lowest loss so far.
@@ -166,7 +168,15 @@ pub(crate) enum Metric<'a> {
         grad_norm: Option<f64>,
     },
     /// An evaluation.
-    Valid { step: u64, epoch: u64, loss: f64, tokens: u64, best: bool },
+    Valid {
+        step: u64,
+        epoch: u64,
+        loss: f64,
+        tokens: u64,
+        best: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        log_partition: Option<(f64, f64)>,
+    },
     /// What an evaluation gave beyond its loss.
     Measured {
         step: u64,

@@ -37,8 +37,8 @@ pub struct OptimizerOptions {
     /// The weights are averaged from here on.
     pub average: Option<Averaging>,
     /// Rows of tables without a gradient in a step keep their weights and their slots, as in PyTorch's `SparseAdam`, although the rule
-    /// would go on moving them by what it remembers: a step then costs what its own words cost. Nothing changes for rules that a zero
-    /// gradient leaves alone, SGD and Adagrad; a weight decay then reaches rows when they have a gradient.
+    /// would go on moving them by what it remembers: a step then costs what its own words cost. A weight decay then reaches rows when
+    /// they have a gradient. Nothing changes for rules that a zero gradient leaves alone, SGD and Adagrad, without a decay.
     pub lazy: bool,
 }
 

@@ -136,6 +136,7 @@ impl Eval {
             rows,
             training: false,
             precision: self.using.precision(&trained.config),
+            home: self.using.home(),
             ..NetworkOptions::default()
         };
         match &self.data {

@@ -7,12 +7,14 @@ use serde_json::json;
 use unroll::error::{Error, Result};
 use unroll::graph::Graph;
 use unroll::interop::{self, Form, Mapping};
+use unroll::network::require_memory;
 use unroll::report::{Out, bytes, json_line};
 use unroll::train::storage::{Disk, replace_file};
 use unroll::train::{NamedTensor, tensor_file};
 
 use crate::labels::TrainedTask;
 use crate::summary::name_of;
+use crate::train::REST;
 use crate::trained::{Opened, Trained, load, which};
 
 /// Whose names and layouts are written.
@@ -61,10 +63,15 @@ impl Export {
         let opened = Opened::open(&self.run)?;
         let graph =
             if opened.config.task.is_some() { TrainedTask::of(opened)?.graph } else { Trained::of(opened)?.graph };
+        let ends_in_onnx = self.out.extension().is_some_and(|extension| extension == "onnx");
+        let to = self.to.unwrap_or(if ends_in_onnx { To::Onnx } else { To::PyTorch });
+        // The parameters, the tensors of the file, and its bytes; messages of ONNX stand in one another.
+        let copies = if to == To::Onnx { 5 } else { 3 };
+        require_memory("exporting this model", copies * 4 * graph.arena() as u64 + REST)
+            .map_err(|error| error.mend("export where there is more memory"))?;
         let mut params = vec![0.0; graph.arena()];
         load(&self.run, which(&self.checkpoint)?, &graph, &mut params)?;
-        let ends_in_onnx = self.out.extension().is_some_and(|extension| extension == "onnx");
-        let contents = match self.to.unwrap_or(if ends_in_onnx { To::Onnx } else { To::PyTorch }) {
+        let contents = match to {
             To::Onnx if !self.map.is_empty() => {
                 return Err(Error::option("--map", "names layers of a state dictionary, not of ONNX"));
             }

@@ -124,7 +124,8 @@ impl Generate {
         let turn = self.turn(&trained.config.data)?;
         let prompt = encode_prompt(tokenizer, &turn.prompt, unknown)?;
         let precision = self.using.precision(&trained.config);
-        let options = NetworkOptions { threads: self.using.threads()?, precision, ..NetworkOptions::default() };
+        let (threads, home) = (self.using.threads()?, self.using.home());
+        let options = NetworkOptions { threads, precision, home, ..NetworkOptions::default() };
         let mut speaker = Speaker::new(&trained.graph, beginning(tokenizer), options)?;
         trained.load(self.using.which()?, speaker.params_mut())?;
         self.samples(&prompt, &turn, per_second_unit(tokenizer.options().level), |request, show| {

@@ -194,6 +194,7 @@ impl GradientCommand {
         let options = NetworkOptions {
             threads: self.using.threads()?,
             precision: self.using.precision(config),
+            home: self.using.home(),
             seed: config.seed,
             ..NetworkOptions::default()
         };
@@ -323,6 +324,7 @@ impl UnitsCommand {
         let options = NetworkOptions {
             threads: self.using.threads()?,
             precision: self.using.precision(config),
+            home: self.using.home(),
             steps: ids.len(),
             training: false,
             ..NetworkOptions::default()

@@ -11,7 +11,7 @@ use unroll::config::{RunConfig, TaskConfig, TaskKind};
 use unroll::error::{Error, Result};
 use unroll::graph::Graph;
 use unroll::labels::{BatchOptions, Encoder, Labels, Records, Sample, SampleBatches, TASK, predict};
-use unroll::network::{Network, NetworkOptions, require_memory};
+use unroll::network::{Network, NetworkOptions, Room, require_memory};
 use unroll::report::{Out, bytes, count, duration, json_line};
 use unroll::run::{
     Decision, LABELLED_LOSS, Labelled, check_vectors, config_file, labelled_graph, load_weights, longest_source,
@@ -88,11 +88,13 @@ impl Train {
             loss_scale: LABELLED_LOSS,
             class_weights: data.class_weights(&task),
             pin: self.pin,
+            home: self.home(),
             no_fuse: self.no_fuse.clone(),
             ..NetworkOptions::default()
         };
         let slots = Optimizer::bytes(&settings.optimizer, graph.arena());
-        require_memory("training this model", Network::bytes(&graph, &options)? + slots + REST)?;
+        let slots = if options.home.is_memory() { slots } else { 0 };
+        require_memory("training this model", Network::room(&graph, &options)? + Room::from(slots + REST))?;
         let network = Network::new(&graph, options)?;
         Ok(Prepared { config, task, data, graph, network, settings, scoring })
     }
@@ -131,7 +133,7 @@ impl Train {
         let train = data.train_batches(config, task, scoring);
         let valid = SampleBatches::new(&data.valid, encoder, scoring);
         let last_step = settings.last_step(|epochs| train.batches_of(epochs));
-        let mut show = Show::new(config, unit(task), last_step, self.json);
+        let mut show = Show::new(config, graph, unit(task), last_step, self.json);
         lines.iter().for_each(|line| show.line(line));
         let mut measure =
             |network: &mut Network| Ok(measuring.scores(network, &data.valid, &Decision::default())?.figures());
@@ -246,15 +248,17 @@ fn introduction(prepared: &Prepared) -> Vec<String> {
     let options = network.options();
     let classes: String = (0..data.encoder.outputs().len()).map(|o| shown_classes(&data.encoder, o)).collect();
     let [train, valid, test] = [&data.train, &data.valid, &data.test].map(|samples| count(samples.len() as u64));
-    vec![
+    let mut lines = vec![
         format!("samples: {train} to train on, {valid} to validate, {test} to test"),
         format!("{classes}{}", known(&data.encoder)),
         format!("model: {}, {} parameters{memory}", layers.join(" > "), count(graph.parameter_count())),
-        format!(
-            "batch: {} samples, {}, {} threads, {}",
-            config.train.batch, options.precision, options.threads, options.isa
-        ),
-    ]
+    ];
+    lines.extend(graph.head_lines());
+    lines.push(format!(
+        "batch: {} samples, {}, {} threads, {}",
+        config.train.batch, options.precision, options.threads, options.isa
+    ));
+    lines
 }
 
 /// A run on labelled samples that was trained.
@@ -296,6 +300,7 @@ impl TrainedTask {
             source_steps: longest_source(samples.iter(), &self.encoder, batches),
             rows: batches.rows,
             training: false,
+            home: using.home(),
             ..NetworkOptions::default()
         };
         let mut network = Network::new(&self.graph, options)?;

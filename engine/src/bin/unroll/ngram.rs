@@ -7,8 +7,9 @@ use clap::{Args, ValueEnum};
 use unroll::config::{DataConfig, RunConfig, SplitName};
 use unroll::corpus::install_sigbus_handler;
 use unroll::error::{Error, Result};
-use unroll::network::{Network, NetworkOptions};
+use unroll::network::{Network, NetworkOptions, require_memory};
 use unroll::ngram::{NGram, Pairs, Smoothing};
+use unroll::recipes;
 use unroll::report::{Align, Out, Table, count, json_line};
 use unroll::run::{Cut, Reading, Texts, Tokens, window_length};
 use unroll::text::Level;
@@ -22,6 +23,7 @@ use crate::trained::{Opened, Trained, Using};
 #[command(after_help = "Examples:\n  \
     unroll ngram --data train.txt --valid valid.txt --test test.txt\n  \
     unroll ngram --data train.txt --valid valid.txt --level char --order 6 --smoothing kneser-ney\n  \
+    unroll ngram --data train.txt --valid valid.txt --recipe nnlm-brown --order 3\n  \
     unroll ngram runs/1                      on the run's texts, and mixed with its network\n\
     Weights, those of the orders and that of the network, are fitted to the validation text alone.")]
 pub(crate) struct NGramCommand {
@@ -36,10 +38,16 @@ pub(crate) struct NGramCommand {
     /// The text to score besides
     #[arg(long, value_name = "FILE", conflicts_with = "run")]
     test: Option<PathBuf>,
-    /// What a token is: byte, char, grapheme or word [default: word]
+    /// A known model, whose section [data] says how the texts become tokens; `unroll recipes` lists them
+    #[arg(long, value_name = "NAME", conflicts_with = "run")]
+    recipe: Option<String>,
+    /// What a token is: byte, char, grapheme or word [default: word, or the recipe's]
     #[arg(long, value_name = "WORD", conflicts_with = "run", value_parser = ["byte", "char", "grapheme", "word"])]
     level: Option<String>,
-    /// Words rarer than this become <unk>
+    /// What is done to the texts before they are cut into tokens, such as join_lines or nfc,lower [default: nothing, or the recipe's]
+    #[arg(long, value_name = "STEPS", conflicts_with = "run")]
+    prepare: Option<String>,
+    /// Words rarer than this become <unk> [default: 1, or the recipe's]
     #[arg(long, value_name = "N", conflicts_with = "run")]
     min_count: Option<u64>,
     /// Words of the longest sequences that are counted
@@ -79,6 +87,9 @@ impl SmoothingName {
 #[derive(serde::Serialize)]
 struct Line {
     model: String,
+    /// How it is mixed with the network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mixed: Option<&'static str>,
     /// The network's share of a mixture.
     #[serde(skip_serializing_if = "Option::is_none")]
     weight: Option<f64>,
@@ -133,6 +144,7 @@ impl NGramCommand {
                 Some(network) => self.mix(&mut lines, (&name, &model), network, &texts)?,
                 None => lines.push(Line {
                     model: name,
+                    mixed: None,
                     weight: None,
                     valid_perplexity: model.loss(&words.valid, 0).exp(),
                     test_perplexity: words.test.as_ref().map(|test| model.loss(test, 0).exp()),
@@ -159,7 +171,7 @@ impl NGramCommand {
         for line in lines {
             let number = |x: Option<f64>, digits| x.map_or(String::new(), |x| format!("{x:.digits$}"));
             table.row([
-                line.model.clone(),
+                line.mixed.map_or_else(|| line.model.clone(), |mixed| format!("  mixed {mixed}")),
                 number(line.weight, 3),
                 number(Some(line.valid_perplexity), 3),
                 number(line.test_perplexity, 3),
@@ -170,19 +182,30 @@ impl NGramCommand {
 
     /// The texts that the options name.
     fn texts(&self, scratch: &Scratch) -> Result<Texts> {
-        let level = self.level.as_deref().map_or(Ok(Level::Word), str::parse)?;
-        let data = DataConfig {
-            train: self.data.clone(),
-            valid: self.valid.clone(),
-            test: self.test.clone(),
-            level,
-            min_count: self.min_count.unwrap_or(1),
-            split: SplitName::None,
-            ..DataConfig::default()
+        let mut config = match &self.recipe {
+            Some(name) => recipes::find(name)?.config()?.0,
+            None => {
+                RunConfig { data: DataConfig { level: Level::Word, ..DataConfig::default() }, ..RunConfig::default() }
+            }
         };
+        if config.task.is_some() {
+            return Err(Error::option("--recipe", "its model learns from labelled samples, not from running text")
+                .mend("name one of a language model"));
+        }
+        let data = &mut config.data;
+        (data.train, data.valid, data.test) = (self.data.clone(), self.valid.clone(), self.test.clone());
+        data.split = SplitName::None;
+        if let Some(level) = &self.level {
+            data.level = level.parse()?;
+        }
+        if let Some(steps) = &self.prepare {
+            data.prepare = steps.parse()?;
+        }
+        data.min_count = self.min_count.unwrap_or(data.min_count);
         let threads = self.using.threads()?;
-        let reading = Reading { folder: scratch.path(), threads, progress: None, cancel: None, columns: &[] };
-        Texts::read(&RunConfig { data, ..RunConfig::default() }, reading, None)
+        let columns = &config.data.columns;
+        let reading = Reading { folder: scratch.path(), threads, progress: None, cancel: None, columns };
+        Texts::read(&config, reading, None)
     }
 
     fn network(&self, trained: &Trained) -> Result<Network> {
@@ -196,6 +219,7 @@ impl NGramCommand {
             rows,
             training: false,
             precision: self.using.precision(&trained.config),
+            home: self.using.home(),
             ..NetworkOptions::default()
         };
         let mut network = Network::new(&trained.graph, options)?;
@@ -218,24 +242,29 @@ impl NGramCommand {
         };
         let valid = texts.valid.as_ref().map(&mut score).transpose()?.unwrap_or_default();
         let test = texts.test.as_ref().map(&mut score).transpose()?;
-        let line = |model: String, share: f64, weight| Line {
-            model,
-            weight,
+        let line = |model: &str, share: f64, mixed: Option<&'static str>| Line {
+            model: model.to_owned(),
+            mixed,
+            weight: mixed.map(|_| share),
             valid_perplexity: valid.loss(share).exp(),
             test_perplexity: test.as_ref().map(|test| test.loss(share).exp()),
         };
         if lines.is_empty() {
-            lines.push(line("the network".to_owned(), 1.0, None));
+            lines.push(line("the network", 1.0, None));
         }
-        let best = valid.best_weight();
-        lines.push(line(name.to_owned(), 0.0, None));
-        lines.push(line("  mixed half and half".to_owned(), 0.5, Some(0.5)));
-        lines.push(line("  mixed by the validation text".to_owned(), best, Some(best)));
+        lines.push(line(name, 0.0, None));
+        lines.push(line(name, 0.5, Some("half and half")));
+        lines.push(line(name, valid.best_weight(), Some("by the validation text")));
         Ok(())
     }
 }
 
+/// Bytes that a word of the text takes at least: itself, its place among the sorted sequences, and the longest of them.
+const OF_WORD: u64 = 4 + 8 + 20;
+
 fn read(tokens: &Tokens) -> Result<Vec<u32>> {
+    require_memory("counting the words of the text", tokens.len().saturating_mul(OF_WORD))
+        .map_err(|error| error.mend("count a shorter text"))?;
     let mut all = vec![0; tokens.len() as usize];
     tokens.read(0, &mut all)?;
     Ok(all)

@@ -208,7 +208,7 @@ const OPTIMIZER: &[Setting] = &[
         &[],
         "optimizer.lazy",
         Nothing,
-        "Leave the vectors of words alone that are not in a batch; of all rules but sgd and adagrad, which do",
+        "Leave the vectors of words alone that are not in a batch; sgd and adagrad do so but for a weight decay",
     ),
     setting("average", &[], "optimizer.average", Word(AverageName::WORDS), "Average the weights, and use the averages"),
     setting("nonmono", &[], "optimizer.nonmono", Whole, "nt_asgd: latest evaluations that do not count [default: 5]"),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use unroll::config::{ReportStyle, RunConfig};
 use unroll::error::Result;
+use unroll::graph::{Graph, HeadSettings};
 use unroll::report::{Progress, count, duration, json_line, per_second, short_float, visible};
 use unroll::text::Level;
 use unroll::train::{EvaluationReport, Event, Observer, Start, StepReport};
@@ -52,13 +53,14 @@ pub(crate) struct Show {
     every: u64,
     epochs: u64,
     unit: Unit,
+    heads: Vec<HeadSettings>,
     json: bool,
     last_line: Instant,
     failed: Result<()>,
 }
 
 impl Show {
-    pub(crate) fn new(config: &RunConfig, unit: Unit, last_step: Option<u64>, json: bool) -> Show {
+    pub(crate) fn new(config: &RunConfig, graph: &Graph, unit: Unit, last_step: Option<u64>, json: bool) -> Show {
         let live = !json && config.report.style == ReportStyle::Standard && last_step.is_some();
         Show {
             progress: Progress::new(last_step.unwrap_or(0), live),
@@ -66,6 +68,7 @@ impl Show {
             every: config.report.every.max(1),
             epochs: config.train.epochs,
             unit,
+            heads: graph.heads(),
             json,
             last_line: Instant::now(),
             failed: Ok(()),
@@ -113,7 +116,7 @@ impl Show {
         self.line(&format!("{again}{steps}, {} an epoch", count(start.batches)));
         self.object(&json!({
             "event": "started", "resumed_from": start.resumed_from, "batches": start.batches,
-            "last_step": start.last_step, "parameters": start.parameters,
+            "last_step": start.last_step, "parameters": start.parameters, "heads": self.heads,
         }));
     }
 
@@ -166,8 +169,11 @@ impl Show {
         let train = report.train_loss.map_or_else(String::new, |loss| format!("train {loss:.4} | "));
         let best = if report.is_best { " | best so far" } else { "" };
         let after = if report.epoch == 0 { String::new() } else { format!("epoch {} | ", report.epoch) };
+        let partition = report
+            .log_partition
+            .map_or_else(String::new, |(mean, deviation)| format!(" | ln Z {mean:.3}, deviation {deviation:.3}"));
         self.line(&format!(
-            "{after}step {} | {train}valid {:.4}{}{best} | {}",
+            "{after}step {} | {train}valid {:.4}{}{partition}{best} | {}",
             count(report.step),
             report.loss,
             self.unit.compared(report.loss),
@@ -176,7 +182,7 @@ impl Show {
         self.object(&json!({
             "event": "evaluated", "step": report.step, "epoch": report.epoch, "loss": report.loss,
             "perplexity": report.loss.exp(), "tokens": report.tokens, "best": report.is_best,
-            "train_loss": report.train_loss,
+            "train_loss": report.train_loss, "log_partition": report.log_partition,
         }));
     }
 }

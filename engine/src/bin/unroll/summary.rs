@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use unroll::config::RunConfig;
 use unroll::error::{Error, Result};
-use unroll::graph::{Graph, LayerConfig, SummaryRow};
+use unroll::graph::{Graph, HeadSettings, LayerConfig, SummaryRow};
 use unroll::report::{Out, json_line, summary};
 use unroll::run::{labelled_graph, read_encoder, read_order, text_graph};
 use unroll::text::{Level, Vocabulary};
@@ -39,6 +39,7 @@ struct Json<'a> {
     vocabulary: usize,
     parameters: u64,
     layers: Vec<SummaryRow>,
+    heads: Vec<HeadSettings>,
 }
 
 impl Summary {
@@ -47,8 +48,8 @@ impl Summary {
         let vocabulary = graph.vocabulary();
         let mut out = Out::stdout();
         if self.json {
-            let parameters = graph.parameter_count();
-            return out.line(&json_line(&Json { model: &title, vocabulary, parameters, layers: graph.rows() })?);
+            let (parameters, layers, heads) = (graph.parameter_count(), graph.rows(), graph.heads());
+            return out.line(&json_line(&Json { model: &title, vocabulary, parameters, layers, heads })?);
         }
         out.write(&summary(&title, &graph))
     }

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use clap::Args;
+use unroll::arena::Home;
 use unroll::config::{Resolver, RunConfig};
 use unroll::error::{Error, Result};
 use unroll::graph::Graph;
-use unroll::run::{load_weights, read_order, text_graph};
+use unroll::run::{load_weights, open_weights, read_order, text_graph};
 use unroll::text::{Tokenizer, Vocabulary};
 use unroll::train::storage::{Disk, Storage};
-use unroll::train::{CONFIG, VOCABULARY, Which, is_run};
+use unroll::train::{CONFIG, VOCABULARY, Weights, Which, is_run};
 use unroll_kernels::gemm::Precision;
 
 use crate::options::precision;
@@ -29,6 +30,9 @@ pub(crate) struct Using {
     /// Threads [default: all cores]; the result does not depend on it
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Keep the parameters in a file on the disk of this folder: for tables larger than memory
+    #[arg(long, value_name = "DIR")]
+    memory_map: Option<PathBuf>,
 }
 
 impl Using {
@@ -39,8 +43,11 @@ impl Using {
 
     /// Refuses what only a trained model has, where there is none.
     pub(crate) fn refuse(&self, why: &str) -> Result<()> {
-        for (option, given) in [("--checkpoint", self.checkpoint != "best"), ("--precision", self.precision.is_some())]
-        {
+        for (option, given) in [
+            ("--checkpoint", self.checkpoint != "best"),
+            ("--precision", self.precision.is_some()),
+            ("--memory-map", self.memory_map.is_some()),
+        ] {
             if given {
                 return Err(Error::option(option, why).mend("leave it out, or name a run"));
             }
@@ -51,6 +58,11 @@ impl Using {
     /// The precision of products: that asked for, else that of the training.
     pub(crate) fn precision(&self, config: &RunConfig) -> Precision {
         self.precision.unwrap_or(config.train.precision.into())
+    }
+
+    /// Where the parameters live.
+    pub(crate) fn home(&self) -> Home {
+        self.memory_map.clone().map_or(Home::Memory, Home::Files)
     }
 
     /// The threads.
@@ -128,6 +140,12 @@ impl Trained {
         let order = read_order(&config, &folder, tokenizer.vocabulary().len())?;
         let graph = text_graph(&config, tokenizer.vocabulary(), order)?;
         Ok(Trained { path, folder, config, tokenizer, graph })
+    }
+
+    /// The parameters of a checkpoint, where they are.
+    pub(crate) fn weights(&self, which: Which) -> Result<Weights> {
+        let storage: Rc<dyn Storage> = Rc::new(Disk);
+        Ok(open_weights(storage, &self.path, which, &self.graph, &mut warn)?.1)
     }
 
     /// Copies the parameters of a checkpoint.

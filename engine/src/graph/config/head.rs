@@ -117,6 +117,31 @@ pub enum Noise {
 }
 
 impl HeadConfig {
+    /// Words that are drawn for a training step.
+    pub(crate) fn sample_size(&self) -> usize {
+        self.samples.unwrap_or(1024)
+    }
+
+    /// The power of the counts in unigram noise.
+    pub(crate) fn noise_power(&self) -> f64 {
+        self.power.unwrap_or(0.75)
+    }
+
+    /// What ln Z is taken to be, of so many words.
+    pub(crate) fn taken_log_partition(&self, words: usize) -> f64 {
+        self.log_partition.unwrap_or((words as f64).ln())
+    }
+
+    /// Whether a word that is drawn is no noise for rows whose target it is.
+    pub(crate) fn removes_hits(&self) -> bool {
+        self.remove_hits.unwrap_or(false)
+    }
+
+    /// How many times fewer inputs a tail has than what stands before it (Grave et al. 2017).
+    pub(crate) fn tail_reduction(&self) -> f64 {
+        self.reduction.unwrap_or(4.0)
+    }
+
     /// Whether nothing is given.
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()

@@ -158,7 +158,7 @@ fn an_update_packs_what_packing_apart_packs() {
     }
 }
 
-/// A table and a sampled head under Adam: what is told of a word depends on whether it is in the batch.
+/// A table and a sampled head: what is told of a word depends on whether it is in the batch.
 #[test]
 fn lazy_rules_leave_words_alone_that_are_not_in_the_batch() {
     let text = "head = { kind = \"sampled_softmax\", samples = 2 }\nlayers = [{ type = \"embedding\", output_dim = 5 }, { type = \"dense\" }]";
@@ -180,6 +180,8 @@ fn lazy_rules_leave_words_alone_that_are_not_in_the_batch() {
         network.params()[table].chunks_exact(5).map(|row| row.to_vec()).collect::<Vec<_>>()
     };
     for rule in [
+        Rule::Sgd,
+        Rule::Adagrad { epsilon: 1e-8, epsilon_inside: false },
         Rule::Momentum { momentum: 0.9 },
         Rule::Nesterov { momentum: 0.9 },
         Rule::RmsProp { decay: 0.9, epsilon: 1e-8 },

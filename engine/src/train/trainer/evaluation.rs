@@ -63,6 +63,7 @@ impl<L: Learner> Trainer<'_, L> {
         if !mean.is_finite() {
             return Err(self.diverged(format!("the validation loss is {mean} after step {}", self.state.step)));
         }
+        let log_partition = self.session.learner.log_partition();
         let figures = match &mut self.session.measure {
             Some(measure) => Some(measure(self.session.learner)?),
             None => None,
@@ -90,7 +91,8 @@ impl<L: Learner> Trainer<'_, L> {
                 rule.evaluated(&mut state.early_stop, found);
             }
         }
-        self.tell_evaluation(loss.count, Best { step: self.state.step, loss: mean }, start);
+        let found = Best { step: self.state.step, loss: mean };
+        self.tell_evaluation((loss.count, log_partition), found, start);
         if let Some(figures) = &figures {
             self.tell_figures(figures);
         }
@@ -105,18 +107,19 @@ impl<L: Learner> Trainer<'_, L> {
         self.session.observer.event(&Event::Measured { step, epoch, figures });
     }
 
-    fn tell_evaluation(&mut self, tokens: u64, found: Best, start: Instant) {
+    fn tell_evaluation(&mut self, (tokens, log_partition): (u64, Option<(f64, f64)>), found: Best, start: Instant) {
         let state = &self.state;
         let (step, epoch, best) = (state.step, state.epoch, state.best.unwrap_or(found));
         let is_best = best == found;
         if let Some(keeper) = &mut self.keeper {
-            keeper.metric(&Metric::Valid { step, epoch, loss: found.loss, tokens, best: is_best });
+            keeper.metric(&Metric::Valid { step, epoch, loss: found.loss, tokens, best: is_best, log_partition });
         }
         let report = EvaluationReport {
             step,
             epoch,
             loss: found.loss,
             tokens,
+            log_partition,
             train_loss: state.epoch_tally.mean(),
             is_best,
             best,

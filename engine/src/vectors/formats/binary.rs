@@ -1,11 +1,12 @@
 //! word2vec's binary format: `V D` and a line feed; for each word its bytes, a space and D f32 of little end; behind each
-//! vector word2vec writes a line feed, and gensim does not. Both are read, and told apart by what follows the vectors.
+//! vector word2vec writes a line feed, and gensim does not. Both are read, and told apart by what follows the first vector; all
+//! others must be alike, and no word has a line feed in it.
 
 use std::io::Write;
 
 use super::input::Input;
 use super::text::{header, require};
-use super::{Format, Loaded, Out, ReadOptions, Rows, cannot_hold, shown};
+use super::{Format, Loaded, Out, ReadOptions, Rows, check_word, shown};
 use crate::error::{At, Result};
 use crate::text::MAX_TOKEN_BYTES;
 use crate::vectors::WordVectors;
@@ -21,7 +22,7 @@ pub(super) fn read(mut input: Input<'_>, options: &ReadOptions) -> Result<Loaded
         rows.vectors.reserve(usize::try_from(words).unwrap_or(usize::MAX));
     }
     let (bytes, mut row) = (4 * header.dim, vec![0.0_f32; header.dim]);
-    let mut feeds = 0;
+    let mut feeds = None;
     for number in 1..=words {
         let start = input.at();
         let Some(length) = input.until(b' ', MAX_TOKEN_BYTES)?.map(<[u8]>::len) else {
@@ -46,12 +47,25 @@ pub(super) fn read(mut input: Input<'_>, options: &ReadOptions) -> Result<Loaded
         }
         let (values, _) = record[length + 1..][..bytes].as_chunks::<4>();
         row.iter_mut().zip(values).for_each(|(x, &four)| *x = f32::from_le_bytes(four));
+        if let Some(place) = word.iter().position(|&byte| byte == b'\n') {
+            let what = format!(
+                "a line feed stands in word {number} of {}, {}: the file is damaged here or before",
+                header.words,
+                shown(word)
+            );
+            return Err(input.wrong(start + place as u64, what));
+        }
         rows.push(word, 0, &row, At::Byte(start))?;
         input.consume(length + 1 + bytes);
-        if input.peek(1)?.first() == Some(&b'\n') {
-            input.consume(1);
-            feeds += 1;
+        let feed = input.peek(1)?.first() == Some(&b'\n');
+        if feed != *feeds.get_or_insert(feed) {
+            let what = match feed {
+                true => format!("a line feed follows the vector of word {number}, and none those before"),
+                false => format!("no line feed follows the vector of word {number}, as it does those before"),
+            };
+            return Err(input.wrong(input.at(), what));
         }
+        input.consume(usize::from(feed));
     }
     let at = input.at();
     let left = input.peek(1)?.len();
@@ -59,22 +73,19 @@ pub(super) fn read(mut input: Input<'_>, options: &ReadOptions) -> Result<Loaded
         let what = format!("more bytes follow the {} words that the first line says there are", header.words);
         return Err(input.wrong(at, what));
     }
-    rows.loaded(if feeds == words { Format::Word2VecBinary } else { Format::GensimBinary })
+    rows.loaded(if feeds == Some(true) { Format::Word2VecBinary } else { Format::GensimBinary })
 }
 
-pub(super) fn write<W: Write>(out: &mut Out<W>, vectors: &WordVectors, feeds: bool) -> Result<()> {
+pub(super) fn write<W: Write>(out: &mut Out<W>, vectors: &WordVectors, format: Format) -> Result<()> {
     out.put(format!("{} {}\n", vectors.len(), vectors.dim()).as_bytes())?;
     let mut record = Vec::new();
     for (row, word) in vectors.words().enumerate() {
-        if word.iter().any(|&byte| byte == b' ' || byte == b'\n') || word.len() > MAX_TOKEN_BYTES {
-            let why = format!("spaces, line feeds or more than {MAX_TOKEN_BYTES} bytes in a word");
-            return Err(cannot_hold(vectors, row, "word2vec's binary format", &why));
-        }
+        check_word(vectors, row, format)?;
         record.clear();
         record.extend_from_slice(word);
         record.push(b' ');
         record.extend(vectors.row(row).iter().flat_map(|value| value.to_le_bytes()));
-        if feeds {
+        if format == Format::Word2VecBinary {
             record.push(b'\n');
         }
         out.put(&record)?;

@@ -1,7 +1,8 @@
 //! What a file of word vectors is, by its first bytes.
 
 use super::input::Input;
-use super::text::{numbers_at_end, sizes};
+use super::projector::is_vectors;
+use super::text::{MARK, numbers_at_end, says_sizes, sizes};
 use super::{Format, shown};
 use crate::error::{Error, Result};
 
@@ -24,14 +25,22 @@ pub(super) fn format(input: &mut Input<'_>) -> Result<Format> {
     if start.len() > 9 && start[8] == b'{' && start[4..8] == [0; 4] {
         return Ok(Format::Safetensors);
     }
+    let start = start.strip_prefix(MARK).unwrap_or(start);
     let line_end = start.iter().position(|&byte| byte == b'\n');
     let line = &start[..line_end.unwrap_or(start.len())];
+    let name = path.as_os_str().as_encoded_bytes();
+    if is_vectors(line, says_sizes(line), name.ends_with(b".tsv") || name.ends_with(b".tsv.gz")) {
+        return Ok(Format::Projector);
+    }
     if let (Some(sizes), Some(end)) = (sizes(line), line_end) {
         let rest = &start[end + 1..];
         // A few binary values can look like text; a file that is all there is one of the two from its beginning to its end.
         let binary = start.len() < LOOKED_AT && is_whole_binary(rest, sizes) && !is_whole_text(rest, sizes);
         let text = !binary && is_text(rest, sizes.1);
         return Ok(if text { Format::Word2VecText } else { Format::Word2VecBinary });
+    }
+    if says_sizes(line) {
+        return Ok(Format::Word2VecText);
     }
     if start.starts_with(&FASTTEXT) || is_old_fasttext(start) {
         return Err(Error::input(path, "is a model of fastText, with the vectors of parts of words").mend(

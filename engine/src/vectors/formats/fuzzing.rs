@@ -3,10 +3,8 @@
 use std::path::Path;
 
 use super::input::Input;
-use super::matrix::{List, numpy, safetensors};
-use super::{Format, Loaded, ReadOptions, read_bytes, write_bytes};
+use super::{Format, Loaded, ReadOptions, read_bytes, read_matrix, write_bytes};
 use crate::error::Result;
-use crate::interop::WeightFile;
 
 /// Any bytes as a file of word vectors; the first says which format it is read as, and whether repeated words are left out.
 /// What is accepted is finite, and comes back from every format that can hold it.
@@ -17,7 +15,8 @@ use crate::interop::WeightFile;
 pub fn vectors(bytes: &[u8]) {
     let Some((&first, file)) = bytes.split_first() else { return };
     let formats = [Format::Word2VecText, Format::Word2VecBinary, Format::GensimBinary, Format::Glove];
-    let format = formats.into_iter().chain([Format::NumPy, Format::Safetensors]).nth(usize::from(first & 7));
+    let format =
+        formats.into_iter().chain([Format::NumPy, Format::Safetensors, Format::Projector]).nth(usize::from(first & 7));
     let options = ReadOptions { format, keep_first: first & 8 > 0, ..ReadOptions::default() };
     let Ok(Loaded { vectors, .. }) = parse(file, b"a\nb\nc\n", &options) else { return };
     for row in 0..vectors.len() {
@@ -34,10 +33,10 @@ pub fn vectors(bytes: &[u8]) {
 
 fn parse(file: &[u8], words: &[u8], options: &ReadOptions) -> Result<Loaded> {
     let path = Path::new("fuzz");
-    let list = List::new(Input::of_bytes(Path::new("words"), words));
     match options.format {
-        Some(Format::NumPy) => numpy(Input::of_bytes(path, file), list, options),
-        Some(Format::Safetensors) => safetensors(path, WeightFile::from_bytes(path, file.to_vec())?, list, options),
+        Some(format @ (Format::NumPy | Format::Safetensors | Format::Projector)) => {
+            read_matrix(Input::of_bytes(path, file), Input::of_bytes(Path::new("words"), words), format, options)
+        }
         _ => read_bytes(path, file, options),
     }
 }

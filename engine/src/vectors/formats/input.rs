@@ -88,7 +88,7 @@ impl<'a> Input<'a> {
                 read => break read,
             }
         };
-        let read = read.map_err(|error| read_failed(self.path, error))?;
+        let read = read.map_err(|error| self.failed(error, self.at + (self.end - self.start) as u64))?;
         self.end += read;
         self.ended = read == 0;
         Ok(())
@@ -140,8 +140,20 @@ impl<'a> Input<'a> {
     /// All bytes that are left.
     pub(super) fn rest(mut self) -> Result<Vec<u8>> {
         let mut bytes = self.window[self.start..self.end].to_vec();
-        self.reader.read_to_end(&mut bytes).map_err(|error| read_failed(self.path, error))?;
-        Ok(bytes)
+        match self.reader.read_to_end(&mut bytes) {
+            Ok(_) => Ok(bytes),
+            Err(error) => Err(self.failed(error, self.at + bytes.len() as u64)),
+        }
+    }
+
+    /// What a failure to read on at a byte means; damage of a packed file is told by the byte of what it holds.
+    fn failed(&self, error: std::io::Error, at: u64) -> Error {
+        let mut error = read_failed(self.path, error);
+        if let Error::Input { place, message } = &mut error {
+            place.at = At::Byte(at);
+            message.what += ", at this byte of what it holds";
+        }
+        error
     }
 
     /// What is wrong at a byte of the file.

@@ -1,11 +1,12 @@
-//! A matrix of another program, NumPy's or in a safetensors file, and the list of the words of its rows.
+//! A matrix of another program, NumPy's or in a safetensors file.
 
 use std::io::Write;
 use std::path::Path;
 
 use super::input::{Input, LONGEST_LINE};
+use super::list::List;
 use super::text::require;
-use super::{Format, Loaded, Out, ReadOptions, Rows, cannot_hold};
+use super::{Format, Loaded, Out, ReadOptions, Rows};
 use crate::error::{At, Error, Result};
 use crate::interop::WeightFile;
 use crate::labels::npy_header;
@@ -18,19 +19,14 @@ const PIECE: usize = 1 << 18;
 /// The tensor's name in files that are written here.
 const TENSOR: &str = "vectors";
 
-pub(super) fn read_numpy(input: Input<'_>, options: &ReadOptions) -> Result<Loaded> {
-    let path = input.path();
-    let file = options.words.clone().unwrap_or_else(|| path.with_extension("words"));
-    numpy(input, List::open(&file, path)?, options)
-}
-
-/// The same with the list at hand.
+/// Reads NumPy's array, with the list of words at hand.
 pub(super) fn numpy(mut input: Input<'_>, list: List<'_>, options: &ReadOptions) -> Result<Loaded> {
     let path = input.path();
     let refused = |what: String| {
         Error::input(path, what).mend("write it by numpy.save(file, numpy.ascontiguousarray(vectors, dtype='<f4'))")
     };
-    let header = npy_header(input.peek(1 << 16)?).map_err(refused)?;
+    let header = npy_header(input.peek(1 << 16)?);
+    let header = header.map_err(|what| Error::input_at(path, At::Byte(0), what).mend("fetch or write it again"))?;
     let start = header.bytes;
     let [rows, dim] = header.axes[..] else {
         return Err(refused(format!("has the shape ({}), word vectors have (words, values)", header.shape)));
@@ -39,17 +35,20 @@ pub(super) fn numpy(mut input: Input<'_>, list: List<'_>, options: &ReadOptions)
         return Err(refused(format!("has numbers of the kind `{}`, word vectors are `<f4`", header.kind)));
     }
     let bytes = dim.checked_mul(rows).and_then(|values| values.checked_mul(4));
-    if dim == 0 || dim > LONGEST_LINE / 4 || bytes.is_none() {
+    let Some(bytes) = bytes.filter(|_| dim > 0 && dim <= LONGEST_LINE / 4) else {
         return Err(refused(format!("has the impossible shape ({rows}, {dim})")));
-    }
-    let (need, found) = (bytes.map(|bytes| bytes as u64 + start as u64), input.size());
-    if let Some(found) = found.filter(|found| need != Some(*found)) {
-        let need = need.unwrap_or(u64::MAX);
-        return Err(refused(format!("has {found} bytes, an array of the shape ({rows}, {dim}) has {need}")));
+    };
+    let (need, found) = (bytes as u64 + start as u64, input.size());
+    if let Some(found) = found.filter(|&found| found != need) {
+        let what = match found < need {
+            true => format!("the file ends here, an array of the shape ({rows}, {dim}) ends at byte {need}"),
+            false => format!("more bytes follow the {rows} rows"),
+        };
+        return Err(input.wrong(found.min(need), what).mend("fetch or write it again"));
     }
     input.consume(start);
     let wanted = options.limit.map_or(rows, |limit| limit.min(rows));
-    let mut taken = Taken::new(path, (rows, dim), list, options)?;
+    let mut taken = Taken::new(path, dim, Some(rows), list, options);
     if found.is_some() {
         require(wanted as u64, dim)?;
         taken.rows.vectors.reserve(wanted);
@@ -64,7 +63,7 @@ pub(super) fn numpy(mut input: Input<'_>, list: List<'_>, options: &ReadOptions)
         }
         let (values, _) = bytes[..4 * dim].as_chunks::<4>();
         row.iter_mut().zip(values).for_each(|(x, &four)| *x = f32::from_le_bytes(four));
-        taken.row(&row)?;
+        taken.row(&row, |column| At::Byte(at + 4 * column as u64))?;
         input.consume(4 * dim);
     }
     let at = input.at();
@@ -74,19 +73,14 @@ pub(super) fn numpy(mut input: Input<'_>, list: List<'_>, options: &ReadOptions)
     taken.end(Format::NumPy)
 }
 
-pub(super) fn read_safetensors(input: Input<'_>, options: &ReadOptions) -> Result<Loaded> {
+/// Reads the matrix of a safetensors file, with the list of words at hand.
+pub(super) fn safetensors(input: Input<'_>, list: List<'_>, options: &ReadOptions) -> Result<Loaded> {
     let path = input.path();
-    let list = options.words.clone().unwrap_or_else(|| path.with_extension("words"));
     // A file as it lies on the disk is read piece by piece, what is packed or in memory is unpacked first.
-    let file = match input.is_plain_file() {
+    let mut file = match input.is_plain_file() {
         true => WeightFile::open(path)?,
         false => WeightFile::from_bytes(path, input.rest()?)?,
     };
-    safetensors(path, file, List::open(&list, path)?, options)
-}
-
-/// The same with the list at hand.
-pub(super) fn safetensors(path: &Path, mut file: WeightFile, list: List<'_>, options: &ReadOptions) -> Result<Loaded> {
     let matrices = || file.tensors().filter(|(_, shape)| shape.len() == 2);
     let named = |wanted: &str| matrices().find(|(name, _)| *name == wanted);
     let found = match &options.tensor {
@@ -108,131 +102,71 @@ pub(super) fn safetensors(path: &Path, mut file: WeightFile, list: List<'_>, opt
     }
     let wanted = options.limit.map_or(rows, |limit| limit.min(rows));
     require(wanted as u64, dim)?;
-    let mut taken = Taken::new(path, (rows, dim), list, options)?;
+    let mut taken = Taken::new(path, dim, Some(rows), list, options);
     taken.rows.vectors.reserve(wanted);
     let mut left = wanted;
     file.pieces(&name, PIECE.div_ceil(dim) * dim, |piece| {
         let rows = piece.chunks_exact(dim).take(left);
         left -= rows.len();
-        rows.into_iter().try_for_each(|row| taken.row(row))
+        rows.into_iter().try_for_each(|row| taken.row(row, |_| At::Whole))
     })?;
     taken.end(Format::Safetensors)
 }
 
 /// Rows with the words that a list has for them.
-struct Taken<'a> {
+pub(super) struct Taken<'a> {
     rows: Rows<'a>,
     list: List<'a>,
-    /// Rows of the matrix.
-    all: usize,
+    /// Rows of the matrix, where that is known before they are read.
+    all: Option<usize>,
     done: usize,
     whole: bool,
 }
 
 impl<'a> Taken<'a> {
-    fn new(path: &'a Path, (all, dim): (usize, usize), mut list: List<'a>, options: &ReadOptions) -> Result<Taken<'a>> {
-        let counted = list.is_counted()?;
-        Ok(Taken { rows: Rows::new(path, dim, counted, options), list, all, done: 0, whole: options.limit.is_none() })
+    pub(super) fn new(
+        path: &'a Path,
+        dim: usize,
+        all: Option<usize>,
+        list: List<'a>,
+        options: &ReadOptions,
+    ) -> Taken<'a> {
+        let rows = Rows::new(path, dim, list.is_counted(), options);
+        Taken { rows, list, all, done: 0, whole: options.limit.is_none() }
     }
 
-    fn row(&mut self, row: &[f32]) -> Result<()> {
-        let at = At::Line(self.list.number);
+    /// Adds a row; `at` tells where in the file its value of a column stands.
+    pub(super) fn row(&mut self, row: &[f32], at: impl Fn(usize) -> At) -> Result<()> {
+        let line = self.list.at();
         let Some((word, count)) = self.list.next()? else {
-            let what = format!("has {} words, the matrix {} rows", self.done, self.all);
-            return Err(Error::input(self.list.input.path(), what).mend("name the list that belongs to the matrix"));
+            let rows = self.all.map_or_else(|| "more rows".to_owned(), |all| format!("{all} rows"));
+            let what = format!("has {} words, the matrix {rows}", self.done);
+            return Err(Error::input(self.list.path(), what).mend("name the list that belongs to the matrix"));
         };
         self.done += 1;
         // What is wrong with a word is wrong in its list, what is wrong with a value in the matrix.
-        let list = self.list.input.path();
         match row.iter().position(|value| !value.is_finite()) {
             Some(column) => {
                 let what = format!("row {}, column {} is {}", self.done, column + 1, row[column]);
-                Err(Error::input(self.rows.path, what))
+                Err(Error::input_at(self.rows.path, at(column), what))
             }
             None => {
-                let path = std::mem::replace(&mut self.rows.path, list);
-                let pushed = self.rows.push(&word, count, row, at);
+                let path = std::mem::replace(&mut self.rows.path, self.list.path());
+                let pushed = self.rows.push(&word, count, row, line);
                 self.rows.path = path;
                 pushed
             }
         }
     }
 
-    fn end(mut self, format: Format) -> Result<Loaded> {
+    pub(super) fn end(mut self, format: Format) -> Result<Loaded> {
+        let line = self.list.at();
         if self.whole && self.list.next()?.is_some() {
-            let what = format!("has more words than the matrix has rows, which are {}", self.all);
-            return Err(Error::input_at(self.list.input.path(), At::Line(self.list.number - 1), what));
+            let what = format!("has more words than the matrix has rows, which are {}", self.done);
+            return Err(Error::input_at(self.list.path(), line, what));
         }
         self.rows.loaded(format)
     }
-}
-
-/// A list of words: one a line, and behind a tab how often it was seen, if that is known.
-pub(super) struct List<'a> {
-    input: Input<'a>,
-    /// The line that is read next, from 1.
-    number: u64,
-    counted: bool,
-}
-
-impl<'a> List<'a> {
-    fn open(path: &'a Path, of: &Path) -> Result<List<'a>> {
-        if !path.exists() {
-            let what = "no such file: the list of the words of a matrix, one a line";
-            return Err(Error::input(path, what).mend(format!("name that of {} with --words FILE", of.display())));
-        }
-        Ok(List::new(Input::open(path)?))
-    }
-
-    pub(super) fn new(input: Input<'a>) -> List<'a> {
-        List { input, number: 1, counted: false }
-    }
-
-    /// Looks at the first line.
-    fn is_counted(&mut self) -> Result<bool> {
-        let length = self.input.until(b'\n', LONGEST_LINE)?.map(<[u8]>::len);
-        let line = self.input.peek(length.unwrap_or(LONGEST_LINE))?;
-        self.counted = counted(&line[..length.unwrap_or(line.len())]).is_some();
-        Ok(self.counted)
-    }
-
-    fn next(&mut self) -> Result<Option<(Vec<u8>, u64)>> {
-        let path = self.input.path();
-        let Some(line) = self.input.line(self.number)? else { return Ok(None) };
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let entry = match (self.counted, counted(line)) {
-            (true, Some((word, count))) => (word.to_vec(), count),
-            (false, _) => (line.to_vec(), 0),
-            (true, None) => {
-                let what = "has no tab and number behind the word, as the first line has";
-                return Err(Error::input_at(path, At::Line(self.number), what));
-            }
-        };
-        self.number += 1;
-        Ok(Some(entry))
-    }
-}
-
-/// A word, a tab and a number.
-fn counted(line: &[u8]) -> Option<(&[u8], u64)> {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let tab = line.iter().position(|&byte| byte == b'\t')?;
-    let count = std::str::from_utf8(&line[tab + 1..]).ok()?.parse().ok()?;
-    Some((&line[..tab], count))
-}
-
-pub(super) fn write_words<W: Write>(out: &mut Out<W>, vectors: &WordVectors) -> Result<()> {
-    for (row, word) in vectors.words().enumerate() {
-        if word.iter().any(|byte| b"\t\n\r".contains(byte)) {
-            return Err(cannot_hold(vectors, row, "a list of words", "tabs and line breaks"));
-        }
-        out.put(word)?;
-        if let Some(count) = vectors.count(row) {
-            out.put(format!("\t{count}").as_bytes())?;
-        }
-        out.put(b"\n")?;
-    }
-    Ok(())
 }
 
 pub(super) fn write_numpy<W: Write>(out: &mut Out<W>, vectors: &WordVectors) -> Result<()> {

@@ -6,24 +6,27 @@
 //! | [`Format::Word2VecBinary`] | a line `V D`, then for each word its bytes, a space, D f32 of little end, and a line feed (word2vec) |
 //! | [`Format::GensimBinary`] | the same without the line feeds (gensim) |
 //! | [`Format::Glove`] | the lines of the first without the line before them (GloVe) |
-//! | [`Format::Safetensors`] | a tensor (V, D) and beside it, in a file that ends in `.words`, the list of the words |
+//! | [`Format::Safetensors`] | a tensor (V, D) and beside it, in a file of its name and `.words`, the list of the words |
 //! | [`Format::NumPy`] | the same with a matrix as `numpy.save` writes it |
-//! | [`Format::Projector`] | the two tables of the Embedding Projector: `.tsv` with the vectors, `.metadata.tsv` with the words; written only |
+//! | [`Format::Projector`] | the two tables of the Embedding Projector: `.tsv` with the vectors, `.metadata.tsv` with the words |
 //!
-//! A list of words has a line a word, with a tab and how often it was seen where that is known.
+//! A list of words has a line a word, with a tab and how often it was seen where that is known. Each matrix has its own:
+//! `v.npy.words` for `v.npy`; without it, `v.words` is read.
 //!
 //! **Nothing is lost.** The bits of every f32 that is read are those that are written in any format, numbers in text being the
 //! shortest that read back as the same f32; words are bytes, whatever their encoding. A word that a format cannot hold (one with
 //! a space in word2vec's binary format, say) is refused by name, not changed. A binary file is written back byte for byte.
 //!
 //! **Nothing is believed.** Sizes that a file claims are compared with its length before memory is asked for, and a packed
-//! file's by what really comes. A damaged file is refused by name, line or byte, and what is wrong there.
+//! file's by what really comes. A damaged file is refused by name, line or byte (of a packed file, of what it holds), and what
+//! is wrong there.
 
 mod binary;
 mod detect;
 #[doc(hidden)]
 pub mod fuzzing;
 mod input;
+mod list;
 mod matrix;
 mod projector;
 #[cfg(test)]
@@ -39,7 +42,9 @@ use super::table::{Fault, WordVectors};
 use crate::corpus::Draft;
 use crate::error::{At, Error, Result};
 use crate::report::visible;
+use crate::text::MAX_TOKEN_BYTES;
 use input::Input;
+use list::List;
 
 /// A kind of file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +115,7 @@ impl FromStr for Format {
 pub struct ReadOptions {
     /// Its format, else found out from its first bytes.
     pub format: Option<Format>,
-    /// The list of words, where the format has one; else the file of the same name that ends in `.words`.
+    /// The list of words, where the format has one; else the file of the matrix's name and `.words`, or `.metadata.tsv`.
     pub words: Option<PathBuf>,
     /// The tensor of a safetensors file that has several.
     pub tensor: Option<String>,
@@ -156,10 +161,19 @@ fn read_input(mut input: Input<'_>, options: &ReadOptions) -> Result<Loaded> {
     match format {
         Format::Word2VecText | Format::Glove => text::read(input, format, options),
         Format::Word2VecBinary | Format::GensimBinary => binary::read(input, options),
-        Format::NumPy => matrix::read_numpy(input, options),
-        Format::Safetensors => matrix::read_safetensors(input, options),
-        Format::Projector => Err(Error::input(input.path(), "tables of the Embedding Projector are written, not read")
-            .mend("read the file that they were made from")),
+        Format::NumPy | Format::Safetensors | Format::Projector => {
+            let words = list::found(input.path(), format, options)?;
+            read_matrix(input, Input::open(&words)?, format, options)
+        }
+    }
+}
+
+/// The same of a matrix whose words are at hand.
+fn read_matrix(input: Input<'_>, words: Input<'_>, format: Format, options: &ReadOptions) -> Result<Loaded> {
+    match format {
+        Format::Projector => projector::read(input, List::of_projector(words)?, options),
+        Format::NumPy => matrix::numpy(input, List::new(words)?, options),
+        _ => matrix::safetensors(input, List::new(words)?, options),
     }
 }
 
@@ -168,25 +182,17 @@ fn read_input(mut input: Input<'_>, options: &ReadOptions) -> Result<Loaded> {
 /// # Errors
 /// [`Error::Usage`] with the word that the format cannot hold; [`Error::Io`] where writing fails.
 pub fn write(path: &Path, vectors: &WordVectors, format: Format) -> Result<Vec<PathBuf>> {
-    let second = match format {
-        Format::Safetensors | Format::NumPy => Some(path.with_extension("words")),
-        Format::Projector => Some(path.with_extension("metadata.tsv")),
-        Format::Word2VecText | Format::Word2VecBinary | Format::GensimBinary | Format::Glove => None,
-    };
-    if second.as_deref() == Some(path) {
-        return Err(Error::usage(format!("{}: the list of words has this name", path.display()))
-            .mend("choose a name that ends otherwise"));
+    if format == Format::Projector && path.extension().is_none_or(|extension| extension != "tsv") {
+        let what = format!("{}: a table of the Embedding Projector ends in .tsv", path.display());
+        return Err(Error::usage(what).mend("name it so"));
     }
     let mut first = Out::create(path)?;
     write_main(&mut first, vectors, format)?;
     let mut written = vec![path.to_owned()];
-    if let Some(second) = second {
-        let mut list = Out::create(&second)?;
-        match format {
-            Format::Projector => projector::metadata(&mut list, vectors)?,
-            _ => matrix::write_words(&mut list, vectors)?,
-        }
-        list.keep()?;
+    if let Some(second) = list::name_of(path, format) {
+        let mut words = Out::create(&second)?;
+        list::write(&mut words, vectors, format)?;
+        words.keep()?;
         written.push(second);
     }
     first.keep()?;
@@ -195,13 +201,11 @@ pub fn write(path: &Path, vectors: &WordVectors, format: Format) -> Result<Vec<P
 
 fn write_main<W: Write>(out: &mut Out<W>, vectors: &WordVectors, format: Format) -> Result<()> {
     match format {
-        Format::Word2VecText => text::write(out, vectors, true),
-        Format::Glove => text::write(out, vectors, false),
-        Format::Word2VecBinary => binary::write(out, vectors, true),
-        Format::GensimBinary => binary::write(out, vectors, false),
+        Format::Word2VecText | Format::Glove => text::write(out, vectors, format),
+        Format::Word2VecBinary | Format::GensimBinary => binary::write(out, vectors, format),
         Format::Safetensors => matrix::write_safetensors(out, vectors),
         Format::NumPy => matrix::write_numpy(out, vectors),
-        Format::Projector => projector::vectors(out, vectors),
+        Format::Projector => projector::write(out, vectors),
     }
 }
 
@@ -252,9 +256,36 @@ impl Write for DraftFile {
 }
 
 /// Refuses a word that a format has no way to write.
-fn cannot_hold(vectors: &WordVectors, row: usize, format: &str, why: &str) -> Error {
-    Error::usage(format!("word {} is {}: {format} cannot hold {why}", row + 1, shown(vectors.word(row))))
-        .mend("export as safetensors, or leave the word out")
+fn check_word(vectors: &WordVectors, row: usize, format: Format) -> Result<()> {
+    let word = vectors.word(row);
+    let fault = |format| cannot_hold(format, word, row == 0);
+    let Some(why) = fault(format) else { return Ok(()) };
+    let others = [Format::Safetensors, Format::Word2VecBinary, Format::Word2VecText];
+    let mend = match others.into_iter().find(|&other| fault(other).is_none()) {
+        Some(other) => format!("export as {other}, or leave the word out"),
+        None => "leave the word out".to_owned(),
+    };
+    Err(Error::usage(format!("word {} is {}: {format} cannot hold {why}", row + 1, shown(word))).mend(mend))
+}
+
+/// What of a word, the first of its table or another, a format has no way to write.
+fn cannot_hold(format: Format, word: &[u8], first: bool) -> Option<&'static str> {
+    let has = |bytes: &[u8]| word.iter().any(|byte| bytes.contains(byte));
+    let faults = match format {
+        Format::Word2VecText | Format::Glove => {
+            [(!text::fits(word), "a line feed, only blanks, or a number at the end"), (false, "")]
+        }
+        Format::Word2VecBinary | Format::GensimBinary => {
+            [(has(b" \n"), "spaces or line feeds"), (word.len() > MAX_TOKEN_BYTES, "so many bytes")]
+        }
+        Format::Safetensors | Format::NumPy => [(has(b"\t\n\r"), "tabs or line breaks"), (false, "")],
+        Format::Projector => {
+            [(has(b"\t\n\r"), "tabs or line breaks"), (std::str::from_utf8(word).is_err(), "what is not UTF-8")]
+        }
+    };
+    let begins = !matches!(format, Format::Word2VecText | Format::Word2VecBinary | Format::GensimBinary);
+    let mark = (first && begins && word.starts_with(text::MARK), "a byte-order mark before the first word");
+    faults.into_iter().chain([mark]).find_map(|(holds, why)| holds.then_some(why))
 }
 
 /// A word in a message: what is no text, or too long, is shortened and escaped.

@@ -4,9 +4,9 @@ use flate2::{Compression, write::GzEncoder};
 use proptest::prelude::*;
 
 use super::input::Input;
-use super::matrix::{List, numpy, safetensors};
 use super::*;
-use crate::interop::WeightFile;
+
+mod matrices;
 
 const FILE: &str = "v";
 
@@ -20,16 +20,13 @@ fn parse(bytes: &[u8]) -> Result<Loaded> {
 
 /// What is read of these bytes, which are of a matrix and its list of words.
 fn of_matrix(format: Format, bytes: &[u8], words: &[u8]) -> Result<Loaded> {
-    let (list, options) = (List::new(Input::of_bytes(Path::new("w"), words)), ReadOptions::default());
-    match format {
-        Format::NumPy => numpy(Input::of_bytes(path(), bytes), list, &options),
-        _ => safetensors(path(), WeightFile::from_bytes(path(), bytes.to_vec())?, list, &options),
-    }
+    let words = Input::of_bytes(Path::new("w"), words);
+    read_matrix(Input::of_bytes(path(), bytes), words, format, &ReadOptions::default())
 }
 
-fn words_of(vectors: &WordVectors) -> Result<Vec<u8>> {
+fn words_of(vectors: &WordVectors, format: Format) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    matrix::write_words(&mut Out { name: FILE.into(), sink: &mut bytes }, vectors)?;
+    list::write(&mut Out { name: FILE.into(), sink: &mut bytes }, vectors, format)?;
     Ok(bytes)
 }
 
@@ -37,7 +34,9 @@ fn words_of(vectors: &WordVectors) -> Result<Vec<u8>> {
 fn there_and_back(vectors: &WordVectors, format: Format) -> Result<Loaded> {
     let bytes = write_bytes(vectors, format)?;
     let read = match format {
-        Format::NumPy | Format::Safetensors => of_matrix(format, &bytes, &words_of(vectors)?)?,
+        Format::NumPy | Format::Safetensors | Format::Projector => {
+            of_matrix(format, &bytes, &words_of(vectors, format)?)?
+        }
         // Four bytes that are digits, say, are a file of either kind.
         Format::Word2VecBinary | Format::GensimBinary => {
             read_bytes(path(), &bytes, &ReadOptions { format: Some(format), ..ReadOptions::default() })?
@@ -49,13 +48,14 @@ fn there_and_back(vectors: &WordVectors, format: Format) -> Result<Loaded> {
 }
 
 /// Formats that keep all but counts.
-const READ: [Format; 6] = [
+const READ: [Format; 7] = [
     Format::Word2VecText,
     Format::Word2VecBinary,
     Format::GensimBinary,
     Format::Glove,
     Format::Safetensors,
     Format::NumPy,
+    Format::Projector,
 ];
 
 fn small() -> WordVectors {
@@ -100,8 +100,8 @@ fn files_are_written_whole_with_their_lists_and_read_by_name() {
     for (name, second, keeps_counts) in [
         ("a.txt", None, false),
         ("b.bin", None, false),
-        ("c.safetensors", Some("c.words"), true),
-        ("d.npy", Some("d.words"), true),
+        ("c.safetensors", Some("c.safetensors.words"), true),
+        ("d.npy", Some("d.npy.words"), true),
     ] {
         let file = folder.path().join(name);
         let written = write(&file, &counted, Format::of_name(&file)).unwrap();
@@ -115,24 +115,9 @@ fn files_are_written_whole_with_their_lists_and_read_by_name() {
         assert_eq!(read.vectors.count(0), keeps_counts.then_some(70));
     }
     let refused = write(&folder.path().join("e.tsv"), &counted, Format::Projector).unwrap_err();
-    insta::assert_snapshot!(refused, @r#"word 2 is "\xe9t\xe9": a table of the Embedding Projector cannot hold tabs, line breaks or what is not UTF-8 (export as safetensors, or leave the word out)"#);
+    insta::assert_snapshot!(refused, @r#"word 2 is "\xe9t\xe9": projector cannot hold what is not UTF-8 (export as safetensors, or leave the word out)"#);
     let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 6, "{names:?}");
-}
-
-#[test]
-fn the_projectors_tables_have_a_heading_where_there_are_two_columns() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("p.tsv");
-    let mut counted = WordVectors::new(1, true);
-    counted.push(b"a", 7, &[0.5]).unwrap();
-    write(&file, &counted, Format::Projector).unwrap();
-    let metadata = folder.path().join("p.metadata.tsv");
-    assert_eq!(std::fs::read_to_string(&metadata).unwrap(), "word\tcount\na\t7\n");
-    write(&file, &WordVectors::from_rows(1, [("a", [0.5])]).unwrap(), Format::Projector).unwrap();
-    assert_eq!(std::fs::read_to_string(&metadata).unwrap(), "a\n");
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), "0.5\n");
-    assert!(read(&file, &ReadOptions { format: Some(Format::Projector), ..ReadOptions::default() }).is_err());
 }
 
 #[test]
@@ -146,6 +131,24 @@ fn packed_files_are_unpacked() {
         let read = read(&file, &ReadOptions::default()).unwrap();
         assert_eq!((read.vectors, read.format), (small(), format));
     }
+}
+
+#[test]
+fn damage_of_a_packed_file_is_told_by_its_byte() {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+    packer.write_all(&write_bytes(&small(), Format::Glove).unwrap()).unwrap();
+    let mut packed = packer.finish().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("v.gz");
+    let refused = |bytes: &[u8]| {
+        std::fs::write(&file, bytes).unwrap();
+        let error = read(&file, &ReadOptions::default()).unwrap_err().to_string();
+        error.replace(&format!("{}/", folder.path().display()), "")
+    };
+    insta::assert_snapshot!(refused(&packed[..packed.len() - 1]), @"v.gz, byte 84: the gzip data was cut short, at this byte of what it holds (fetch or pack it again)");
+    let sum = packed.len() - 8;
+    packed[sum] ^= 1;
+    insta::assert_snapshot!(refused(&packed), @"v.gz, byte 84: the gzip data is damaged: corrupt gzip stream does not have a matching checksum, at this byte of what it holds (fetch or pack it again)");
 }
 
 #[test]
@@ -192,6 +195,8 @@ fn damaged_text_is_refused_by_its_line() {
     insta::assert_snapshot!(refused("1 2\na 1 2\nb 3 4\n"), @"v, line 3: a line follows the 1 words that the first line says there are");
     insta::assert_snapshot!(refused("99999999999 2\na 1 2\n"), @"v, line 1: says that there are 99999999999 words with vectors of 2 values, and 6 bytes follow");
     insta::assert_snapshot!(refused("18446744073709551615 4611686018427387904\na 1 2\n"), @"v, line 1: says that vectors have 4611686018427387904 values, more than 16777216");
+    insta::assert_snapshot!(refused("-5 10\na 1 2\n"), @"v, line 1: says that there are -5 words with vectors of 10 values");
+    insta::assert_snapshot!(refused("99999999999999999999 10\na 1 2\n"), @"v, line 1: says that there are 99999999999999999999 words with vectors of 10 values");
     insta::assert_snapshot!(refused("0 2\n"), @"v, line 1: says that there are 0 words with vectors of 2 values");
     insta::assert_snapshot!(refused("Hundreds of people have been forced\nto flee"), @r#"v: is no file of word vectors: no numbers stand at the end of its first line, "Hundreds of people have been forced" (to make vectors of the words of a text, use `unroll vectors train`)"#);
     insta::assert_snapshot!(refused("a 1 2\nb 3\n"), @r#"v, line 2: 1 numbers stand behind the word "b", the others have 2"#);
@@ -220,26 +225,42 @@ fn damaged_binaries_are_refused_by_their_byte() {
     let cut = |length: usize| {
         assert!(read_bytes(path(), &whole[..length], &binary).is_err(), "{length} bytes of {}", whole.len());
     };
-    (0..whole.len() - 1).for_each(cut);
+    (0..whole.len()).for_each(cut);
+    insta::assert_snapshot!(refused(&whole[..whole.len() - 1]), @"v, byte 57: no line feed follows the vector of word 3, as it does those before");
+    let mut within = whole.clone();
+    within.insert(6, b'\n');
+    within.truncate(within.len() - 1);
+    insta::assert_snapshot!(refused(&within), @r#"v, byte 6: a line feed stands in word 1 of 3, "th\ne": the file is damaged here or before"#);
+    let gensim = write_bytes(&small(), Format::GensimBinary).unwrap();
+    insta::assert_snapshot!(refused(&[&gensim[..], b"\n"].concat()), @"v, byte 55: a line feed follows the vector of word 3, and none those before");
 }
 
 #[test]
 fn damaged_matrices_and_lists_are_refused() {
-    let (npy, words) = (write_bytes(&small(), Format::NumPy).unwrap(), words_of(&small()).unwrap());
+    let (npy, words) = (write_bytes(&small(), Format::NumPy).unwrap(), words_of(&small(), Format::NumPy).unwrap());
     let refused = |format, bytes: &[u8], words: &[u8]| of_matrix(format, bytes, words).unwrap_err().to_string();
-    insta::assert_snapshot!(refused(Format::NumPy, &npy[..npy.len() - 1], &words), @"v: has 163 bytes, an array of the shape (3, 3) has 164 (write it by numpy.save(file, numpy.ascontiguousarray(vectors, dtype='<f4')))");
+    insta::assert_snapshot!(refused(Format::NumPy, &npy[..npy.len() - 1], &words), @"v, byte 163: the file ends here, an array of the shape (3, 3) ends at byte 164 (fetch or write it again)");
     insta::assert_snapshot!(refused(Format::NumPy, &npy, b"a\nb\n"), @"w: has 2 words, the matrix 3 rows (name the list that belongs to the matrix)");
     insta::assert_snapshot!(refused(Format::NumPy, &npy, b"a\nb\nc\nd\n"), @"w, line 4: has more words than the matrix has rows, which are 3");
     insta::assert_snapshot!(refused(Format::NumPy, &npy, b"a\nb\na\n"), @r#"w, line 3: "a": the word stands here again; it was word 1 before (--keep-first takes the first of them)"#);
     insta::assert_snapshot!(refused(Format::NumPy, &npy, b"a\t1\nb\nc\t2\n"), @"w, line 2: has no tab and number behind the word, as the first line has");
     let mut nan = npy.clone();
     nan[128 + 16..128 + 20].copy_from_slice(&f32::NEG_INFINITY.to_le_bytes());
-    insta::assert_snapshot!(refused(Format::NumPy, &nan, &words), @"v: row 2, column 2 is -inf");
+    insta::assert_snapshot!(refused(Format::NumPy, &nan, &words), @"v, byte 144: row 2, column 2 is -inf");
     let wide = String::from_utf8_lossy(&npy[10..128]).replace("<f4", "<f8");
     let wide = [&npy[..10], wide.as_bytes(), &npy[128..]].concat();
     insta::assert_snapshot!(refused(Format::NumPy, &wide, &words), @"v: has numbers of the kind `<f8`, word vectors are `<f4` (write it by numpy.save(file, numpy.ascontiguousarray(vectors, dtype='<f4')))");
+    insta::assert_snapshot!(refused(Format::NumPy, &npy[..60], &words), @"v, byte 0: is cut short in its header (fetch or write it again)");
+    insta::assert_snapshot!(refused(Format::NumPy, &[&npy[..], b"more"].concat(), &words), @"v, byte 164: more bytes follow the 3 rows (fetch or write it again)");
     let safe = write_bytes(&small(), Format::Safetensors).unwrap();
-    assert!(refused(Format::Safetensors, &safe[..safe.len() - 1], &words).starts_with("v: is no safetensors file"));
+    insta::assert_snapshot!(refused(Format::Safetensors, &safe[..safe.len() - 1], &words), @"v, byte 107: is no safetensors file: the tensors have 36 bytes, the file has 35 for them");
+    let mut nan = safe.clone();
+    let last = nan.len() - 4;
+    nan[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+    insta::assert_snapshot!(refused(Format::Safetensors, &nan, &words), @"v, byte 104: element 8 of `vectors` is not finite");
+    let mut brace = safe.clone();
+    brace[9] = b'}';
+    insta::assert_snapshot!(refused(Format::Safetensors, &brace, &words), @"v, byte 10: is no safetensors file: trailing characters at line 1 column 3");
     insta::assert_snapshot!(refused(Format::Safetensors, &safe, b"a\nb"), @"w: has 2 words, the matrix 3 rows (name the list that belongs to the matrix)");
     let missing = read(Path::new("nowhere.bin"), &ReadOptions::default()).unwrap_err();
     assert_eq!(missing.exit_code(), 3);
@@ -254,10 +275,11 @@ fn words_that_a_format_cannot_hold_are_refused_by_name() {
         (" ", Format::Word2VecText),
         ("route 66", Format::Word2VecText),
         ("a\tb", Format::Safetensors),
+        ("a\tb", Format::Projector),
     ] {
         let vectors = WordVectors::from_rows(1, [("fine", [1.0]), (word, [2.0])]).unwrap();
         let refused = match format {
-            Format::Safetensors => words_of(&vectors).unwrap_err(),
+            Format::Safetensors | Format::Projector => words_of(&vectors, format).unwrap_err(),
             _ => write_bytes(&vectors, format).unwrap_err(),
         };
         assert_eq!(refused.exit_code(), 2);
@@ -303,7 +325,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_panic(at in 0_usize..60, bytes in prop::collection::vec(any::<u8>(), 0..12), format in 0_usize..6) {
+    fn no_bytes_panic(at in 0_usize..60, bytes in prop::collection::vec(any::<u8>(), 0..12), format in 0_usize..7) {
         let mut file = write_bytes(&small(), READ[format]).unwrap();
         let end = (at + bytes.len()).min(file.len());
         file.splice(at.min(end)..end, bytes);

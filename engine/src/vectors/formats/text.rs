@@ -6,14 +6,25 @@
 use std::io::Write as _;
 
 use super::input::{Input, LONGEST_LINE};
-use super::{Format, Loaded, Out, ReadOptions, Rows, cannot_hold, shown};
+use super::{Format, Loaded, Out, ReadOptions, Rows, check_word, shown};
 use crate::error::{At, Error, Result};
 use crate::network::require_memory;
 use crate::vectors::WordVectors;
 use unroll_kernels::mat::padded;
 
 /// Most values of a vector: as f32 they are as long as the longest line.
-const LARGEST_DIM: usize = LONGEST_LINE / 4;
+pub(super) const LARGEST_DIM: usize = LONGEST_LINE / 4;
+
+/// The byte-order mark that some programs write before a text of UTF-8. It is no part of the text.
+pub(super) const MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Consumes it.
+pub(super) fn skip_mark(input: &mut Input<'_>) -> Result<()> {
+    if input.peek(MARK.len())?.starts_with(MARK) {
+        input.consume(MARK.len());
+    }
+    Ok(())
+}
 
 /// The sizes at the beginning of word2vec's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,15 +33,30 @@ pub(super) struct Header {
     pub(super) dim: usize,
 }
 
-/// The sizes in a line `V D`, if it is one.
-pub(super) fn sizes(line: &[u8]) -> Option<(u64, u64)> {
+/// The two whole numbers of a line `V D`, if it is one, however large and of whichever sign.
+fn two_numbers(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut parts = line.trim_ascii().split(|&byte| byte == b' ' || byte == b'\t').filter(|part| !part.is_empty());
     let (words, dim) = (parts.next()?, parts.next()?);
+    let whole = |part: &[u8]| {
+        let digits = part.strip_prefix(b"-").or(part.strip_prefix(b"+")).unwrap_or(part);
+        !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
+    };
+    (parts.next().is_none() && whole(words) && whole(dim)).then_some((words, dim))
+}
+
+/// Whether a line says sizes, possible ones or not.
+pub(super) fn says_sizes(line: &[u8]) -> bool {
+    two_numbers(line).is_some()
+}
+
+/// The sizes in such a line.
+pub(super) fn sizes(line: &[u8]) -> Option<(u64, u64)> {
+    let (words, dim) = two_numbers(line)?;
     let number = |part: &[u8]| match part.iter().all(u8::is_ascii_digit) {
         true => std::str::from_utf8(part).ok()?.parse().ok(),
         false => None,
     };
-    parts.next().is_none().then_some((number(words)?, number(dim)?))
+    Some((number(words)?, number(dim)?))
 }
 
 /// Reads the line of sizes, and compares them with the length of the file: each word needs at least `least(D)` bytes.
@@ -38,8 +64,15 @@ pub(super) fn header(input: &mut Input<'_>, least: impl Fn(u64) -> u64, options:
     let (path, size) = (input.path(), input.size());
     let line = input.until(b'\n', 64)?;
     let Some((words, dim)) = line.and_then(sizes) else {
-        let what =
-            "does not begin with a line of two numbers, how many words there are and how many values a vector has";
+        let what = match line.and_then(two_numbers) {
+            Some((words, dim)) => {
+                let [words, dim] = [words, dim].map(String::from_utf8_lossy);
+                format!("says that there are {words} words with vectors of {dim} values")
+            }
+            None => "does not begin with a line of two numbers, how many words there are and how many values a \
+                     vector has"
+                .to_owned(),
+        };
         return Err(Error::input_at(path, At::Line(1), what));
     };
     let length = line.map_or(0, <[u8]>::len) + 1;
@@ -71,6 +104,7 @@ pub(super) fn require(words: u64, dim: usize) -> Result<()> {
 
 pub(super) fn read(mut input: Input<'_>, format: Format, options: &ReadOptions) -> Result<Loaded> {
     let path = input.path();
+    skip_mark(&mut input)?;
     let mut number = 1;
     let header = match format {
         Format::Word2VecText => {
@@ -150,7 +184,8 @@ fn last_part(line: &[u8]) -> Option<(&[u8], &[u8])> {
 /// Letters of a number at most; the longest f64 in full has fewer.
 const LONGEST_NUMBER: usize = 1100;
 
-fn value(part: &[u8]) -> Option<f32> {
+/// The value of a number.
+pub(super) fn value(part: &[u8]) -> Option<f32> {
     std::str::from_utf8(part).ok()?.parse().ok()
 }
 
@@ -182,25 +217,18 @@ fn holds_number_at_end(word: &[u8]) -> bool {
 }
 
 /// Whether a line that begins with the word gives it back.
-fn fits(word: &[u8]) -> bool {
+pub(super) fn fits(word: &[u8]) -> bool {
     let plain = !word.iter().any(|byte| byte.is_ascii_whitespace());
     plain || !word.contains(&b'\n') && !word.trim_ascii().is_empty() && !holds_number_at_end(word)
 }
 
-pub(super) fn write<W: std::io::Write>(out: &mut Out<W>, vectors: &WordVectors, sizes: bool) -> Result<()> {
-    if sizes {
+pub(super) fn write<W: std::io::Write>(out: &mut Out<W>, vectors: &WordVectors, format: Format) -> Result<()> {
+    if format == Format::Word2VecText {
         out.put(format!("{} {}\n", vectors.len(), vectors.dim()).as_bytes())?;
     }
     let mut line = Vec::new();
     for (row, word) in vectors.words().enumerate() {
-        if !fits(word) {
-            return Err(cannot_hold(
-                vectors,
-                row,
-                "a line of text",
-                "a line feed, only blanks, or a number at the end",
-            ));
-        }
+        check_word(vectors, row, format)?;
         line.clear();
         line.extend_from_slice(word);
         for value in vectors.row(row) {

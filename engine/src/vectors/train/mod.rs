@@ -221,7 +221,8 @@ impl<'a> Trainer<'a> {
     /// Trains on the next batch; false where all passes are done.
     ///
     /// # Errors
-    /// [`Error::Diverged`] where the loss is no longer finite; [`Error::Input`] where the tokens cannot be read.
+    /// [`Error::Diverged`] where the loss is no longer finite; [`Error::Input`] where the tokens cannot be read; [`Error::Usage`]
+    /// where a pass has learned nothing.
     pub fn step(&mut self) -> Result<bool> {
         let (epochs, len) = (self.options.epochs as u64, self.tokens.len());
         if self.now.text.epoch == epochs {
@@ -251,6 +252,10 @@ impl<'a> Trainer<'a> {
         let logits = sum(|group| group.sizes.logits as u64) + words * sum(|group| group.sizes.inputs as u64);
         self.products += 3 * logits * self.options.size as u64;
         if end.0 > self.now.text.epoch {
+            if self.tally.1 == 0 {
+                let what = "not one word of the text was predicted: none was left with a neighbour";
+                return Err(Error::usage(what).mend("a larger --sample leaves fewer words out, 0 none"));
+            }
             self.losses.push(self.tally.0 / self.tally.1.max(1) as f64);
             self.tally = (0.0, 0);
             self.tokens.recheck()?;

@@ -18,7 +18,7 @@ use unroll::corpus::install_sigbus_handler;
 use unroll::error::{Error, Result};
 use unroll::graph::{Graph, WordOrder};
 use unroll::interop::{Mapping, WeightFile};
-use unroll::network::{Network, NetworkOptions, State, require_memory};
+use unroll::network::{Network, NetworkOptions, Room, State, require_memory};
 use unroll::recipes;
 use unroll::report::{count, duration, visible};
 use unroll::run::{
@@ -221,6 +221,11 @@ impl Train {
         threads(self.threads)
     }
 
+    /// Where parameters, gradients and what the optimiser remembers live.
+    pub(crate) fn home(&self) -> Home {
+        self.memory_map.clone().map_or(Home::Memory, Home::Files)
+    }
+
     /// Everything that can be refused is refused here, before the run has a folder.
     fn prepare(&self, mut config: RunConfig, texts: Texts, order: Option<Arc<[u32]>>) -> Result<Prepared> {
         let graph = text_graph(&config, texts.tokenizer.vocabulary(), order)?;
@@ -244,16 +249,15 @@ impl Train {
             training: true,
             loss_scale: config.loss_scale(),
             pin: self.pin,
-            home: self.memory_map.clone().map_or(Home::Memory, Home::Files),
+            home: self.home(),
             no_fuse: self.no_fuse.clone(),
             ..NetworkOptions::default()
         };
         let in_memory = |bytes: u64| if options.home.is_memory() { bytes } else { 0 };
         let slots = in_memory(Optimizer::bytes(&settings.optimizer, graph.arena()));
-        let needed = Network::bytes(&graph, &options)?
-            + slots
-            + Network::bytes(&graph, &Speaker::options(&graph, &Voice::options(&options)))?
-            + REST;
+        let needed = Network::room(&graph, &options)?
+            + Network::room(&graph, &Speaker::options(&graph, &Voice::options(&options)))?
+            + Room::from(slots + REST);
         require_memory("training this model", needed)?;
         let network = Network::new(&graph, options)?;
         let voice = Voice::new(&config, &texts, &graph, network.options())?;
@@ -275,7 +279,7 @@ impl Train {
         let Prepared { config, texts, graph, network, voice, train, valid, settings } = prepared;
         let tokenizer = &texts.tokenizer;
         let last_step = settings.last_step(|epochs| train.batches_of(epochs));
-        let mut show = Show::new(config, Unit::Tokens(tokenizer.options().level), last_step, self.json);
+        let mut show = Show::new(config, graph, Unit::Tokens(tokenizer.options().level), last_step, self.json);
         lines.iter().for_each(|line| show.line(line));
         let carried = config.sample.state == SampleState::Carried;
         let mut sample = |network: &mut Network, state: &State, step: u64| {

@@ -66,23 +66,25 @@ pub(super) fn introduction(prepared: &Prepared) -> Vec<String> {
     let memory = Network::bytes(graph, network.options()).map_or_else(|_| String::new(), |n| format!(", {}", bytes(n)));
     let options = network.options();
     let (length, different) = (count(texts.train.len()), count(graph.vocabulary() as u64));
-    vec![
+    let mut lines = vec![
         format!("text: {text}, {length} {unit}, {different} different"),
         format!("model: {}, {} parameters{memory}", layers.join(" > "), count(graph.parameter_count())),
-        format!(
-            "batch: {} {} {}, {}, {} threads, {}",
-            config.train.batch,
-            if graph.is_sequence() { "streams x" } else { "windows of" },
-            if graph.is_sequence() {
-                format!("{} steps", config.train.steps)
-            } else {
-                format!("{} {unit}", config.train.steps)
-            },
-            options.precision,
-            options.threads,
-            options.isa
-        ),
-    ]
+    ];
+    lines.extend(graph.head_lines());
+    lines.push(format!(
+        "batch: {} {} {}, {}, {} threads, {}",
+        config.train.batch,
+        if graph.is_sequence() { "streams x" } else { "windows of" },
+        if graph.is_sequence() {
+            format!("{} steps", config.train.steps)
+        } else {
+            format!("{} {unit}", config.train.steps)
+        },
+        options.precision,
+        options.threads,
+        options.isa
+    ));
+    lines
 }
 
 /// Shows where the time of a training went, if that was asked for.

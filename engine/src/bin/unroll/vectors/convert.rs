@@ -43,7 +43,8 @@ pub(crate) struct Export {
     unroll vectors import glove.840B.300d.txt --keep-first --out glove.safetensors\n  \
     unroll vectors import vectors.npy --words vocabulary.txt --out mine.safetensors")]
 pub(crate) struct Import {
-    /// The file: of word2vec, gensim, GloVe, fastText (.vec), a NumPy array or safetensors, packed by gzip or not
+    /// The file: of word2vec, gensim, GloVe, fastText (.vec), the Embedding Projector, a NumPy array or safetensors, packed by
+    /// gzip or not
     file: PathBuf,
     /// The safetensors file; the words are written beside it [default: nothing is written]
     #[arg(long, value_name = "FILE")]

@@ -5,12 +5,16 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use unroll::error::{Error, Result};
 use unroll::graph::Role;
+use unroll::network::require_memory;
 use unroll::report::count;
 use unroll::vectors::WordVectors;
 use unroll::vectors::formats::{Format, ReadOptions, read};
 
+use unroll_kernels::mat::padded;
+
 use super::format_parser;
 use crate::show::warn;
+use crate::train::REST;
 use crate::trained::{Opened, Trained, which};
 
 /// How word vectors are read.
@@ -19,7 +23,7 @@ pub(crate) struct Reading {
     /// The file's format, where its first bytes do not say it
     #[arg(long, value_name = "FORMAT", value_parser = format_parser())]
     from: Option<Format>,
-    /// The list of words of a safetensors file or NumPy array [default: the file of its name that ends in .words]
+    /// The list of words of a matrix [default: the file of its name and .words; of X.tsv, X.metadata.tsv]
     #[arg(long, value_name = "FILE")]
     words: Option<PathBuf>,
     /// The tensor of a safetensors file that has several matrices, or the embedding of a run that has several
@@ -92,12 +96,17 @@ impl Reading {
                     .mend("name one with --tensor NAME"),
             });
         };
-        let mut params = vec![0.0; graph.arena()];
-        trained.load(which(&self.checkpoint)?, &mut params)?;
         let (vocabulary, dim) = (trained.tokenizer.vocabulary(), spec.shape[1]);
+        let words = vocabulary.len().min(self.limit.unwrap_or(usize::MAX));
+        let weights = trained.weights(which(&self.checkpoint)?)?;
+        // The table, and its rows as vectors.
+        require_memory("reading this embedding", 4 * (spec.len() + words * padded(dim)) as u64 + REST)
+            .map_err(|error| error.mend("read fewer words with --limit N"))?;
+        let mut table = vec![0.0; spec.len()];
+        weights.copy(&spec.name, &mut table)?;
         let mut vectors = WordVectors::new(dim, true);
-        let rows = params[spec.range.clone()].chunks_exact(dim);
-        for ((word, count), row) in vocabulary.iter().zip(rows).take(self.limit.unwrap_or(usize::MAX)) {
+        vectors.reserve(words);
+        for ((word, count), row) in vocabulary.iter().zip(table.chunks_exact(dim)).take(words) {
             vectors
                 .push(word.as_bytes(), count, row)
                 .map_err(|fault| Error::input(path, format!("{word:?}: {fault}")))?;

@@ -62,9 +62,9 @@ pub(crate) struct Train {
     /// Each word has --window neighbours on a side, as far as its sentence goes (gensim's shrink_windows=False)
     #[arg(long)]
     fixed_window: bool,
-    /// Words of noise that a prediction counts against, of --loss negative
-    #[arg(long, default_value_t = 5, value_name = "N")]
-    negative: usize,
+    /// Words of noise that a prediction counts against, of --loss negative [default: 5]
+    #[arg(long, value_name = "N")]
+    negative: Option<usize>,
     /// Words of a larger share of the text are left out now and then; 0 keeps all
     #[arg(long, default_value_t = 1e-3, value_name = "SHARE")]
     sample: f64,
@@ -140,14 +140,19 @@ impl Train {
     }
 
     fn options(&self) -> Result<TrainOptions> {
+        let (loss, usual) = (self.loss.parse::<Loss>()?, TrainOptions::default());
+        if self.negative.is_some() && loss != Loss::Negative {
+            let what = format!("has no meaning with --loss {}, which needs no noise", self.loss);
+            return Err(Error::option("--negative", what).mend("leave it out"));
+        }
         Ok(TrainOptions {
             model: self.model.parse::<Model>()?,
-            loss: self.loss.parse::<Loss>()?,
+            loss,
             size: self.size,
             window: self.window,
             context: self.context.parse::<Context>()?,
             shrink_windows: !self.fixed_window,
-            negative: self.negative,
+            negative: self.negative.unwrap_or(usual.negative),
             sample: self.sample,
             min_count: self.min_count,
             epochs: self.epochs,
@@ -155,7 +160,7 @@ impl Train {
             batch: self.batch_words,
             seed: self.seed,
             threads: threads(self.threads)?,
-            ..TrainOptions::default()
+            ..usual
         })
     }
 
