@@ -393,6 +393,33 @@ fn packing_in_parts_equals_packing_at_once() {
 }
 
 #[test]
+fn rounding_tile_by_tile_equals_rounding_at_once() {
+    for isa in sets_under_test() {
+        for (m, k) in [(1, 1), (13, 31), (16, 32), (17, 33), (50, 70), (700, 65)] {
+            let a = Padded::new(m, k, 3, |r, c| noise(0, r, c));
+            let turned = Padded::new(k, m, 5, |r, c| noise(0, c, r));
+            let mut room = Buffer::new(0);
+            let whole = Left::new(isa, Precision::Bf16, a.view(), &mut room);
+            let Operand::Bf16(whole) = whole.0 else { panic!("not rounded") };
+            let tiles = LeftTiles::new(m, k);
+            for (a, is_turned) in [(a.view(), false), (turned.view(), true)] {
+                let mut room = vec![f32::NAN; tiles.count() * tiles.len()];
+                // The last first, by twos.
+                for first in (0..tiles.count()).step_by(2).rev() {
+                    let part = first..tiles.count().min(first + 2);
+                    let own = &mut room[part.start * tiles.len()..part.end * tiles.len()];
+                    tiles.round(isa, a, is_turned, part, own);
+                }
+                let Operand::Bf16(found) = tiles.left(&room).0 else { panic!("not rounded") };
+                let words = found.words.len();
+                assert_eq!((found.rows, found.k, found.high), (whole.rows, whole.k, whole.high));
+                assert!(found.words == &whole.words[..words], "{m} x {k}, turned: {is_turned}, {isa}");
+            }
+        }
+    }
+}
+
+#[test]
 fn packing_in_bands_equals_packing_at_once() {
     for (isa, precision) in
         sets_under_test().into_iter().flat_map(|isa| [Precision::F32, Precision::Bf16].map(|p| (isa, p)))
