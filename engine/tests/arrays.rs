@@ -300,6 +300,46 @@ fn what_is_no_such_array_is_named() {
     names(place.refused(&["eval", "run", "--data", "class.npz"]), &["class.npz: row 2", "number 5", "0, 1"]);
     place.file("f.npy", floats(&[1, 3], [0.5; 3]));
     names(place.refused(&["predict", "run", "--array", "f.npy"]), &["f.npy", "the run learned from token ids"]);
+    // Rows of padding alone are said to be such, and leave the others' answers alone.
+    place.file("empty.npy", ints(&[2, 3], [0, 0, 0, 1, 2, 3]));
+    let rows = place.ok(&["predict", "run", "--array", "empty.npy"]);
+    let rows: Vec<&str> = rows.lines().collect();
+    assert!(rows[0] == "-\tno token but padding" && rows[1].starts_with(['0', '1']), "{rows:?}");
     let text = place.refused(&["predict", "run", "--text", "1 2"]);
     assert!(text.contains("--array FILE.npy"), "{text}");
+}
+
+#[test]
+fn samples_of_another_kind_than_those_of_the_training_are_refused_wherever_they_are_given() {
+    let place = Place::new();
+    let (tokens, classes, tags) = token_rows();
+    let sequence = |layers: &str| layers.replace("units = 8", "units = 8, return_sequences = true");
+    place.file("classify.toml", config("classify", TOKENS));
+    place.file("tag.toml", config("tag", &sequence(TOKENS)));
+    let (x, y) = (ints(&[ROWS, STEPS], tokens), ints(&[ROWS], classes));
+    let tags = ints(&[ROWS, STEPS], tags);
+    place.file("classify.npz", npz(&[("x", x.clone()), ("y", y.clone())]));
+    place.file("tag.npz", npz(&[("x", x.clone()), ("y", tags.clone())]));
+    let steps = floats(&[ROWS, STEPS, 2], vec![0.5; ROWS * STEPS * 2]);
+    place.file("floats.npz", npz(&[("x", steps.clone()), ("y", y)]));
+    place.file("tag-floats.npz", npz(&[("x", steps), ("y", tags)]));
+    let names = |message: String, file: &str, like: &str| {
+        assert!(message.starts_with("3: error: ") && message.contains(&format!("{file}: has ")), "{message}");
+        assert!(message.contains(&format!("the run learned from {like}")), "{message}");
+    };
+    let ids = "token ids (N, T), whole numbers";
+    for (task, other) in [("classify", "floats.npz"), ("tag", "tag-floats.npz")] {
+        let (config, data) = (format!("{task}.toml"), format!("{task}.npz"));
+        let train = ["train", "--config", &config, "--data", &data, "--out", task, "--epochs", "1"];
+        let with = |option| [&train[..7], &["--set", "task.test_fraction=0", option, other]].concat();
+        names(place.refused(&with("--valid")), other, ids);
+        names(place.refused(&with("--test")), other, ids);
+        place.ok(&train);
+        names(place.refused(&["eval", task, "--data", other]), other, ids);
+    }
+    place.file("texts.tsv", "0\t1 2 3\n");
+    names(place.refused(&["eval", "classify", "--data", "texts.tsv"]), "texts.tsv", ids);
+    place.file("steps.toml", config("classify", "{ type = \"input\", width = 2 }, { type = \"gru\", units = 8 }"));
+    place.ok(&["train", "--config", "steps.toml", "--data", "floats.npz", "--out", "steps", "--epochs", "1"]);
+    names(place.refused(&["eval", "steps", "--data", "classify.npz"]), "classify.npz", "numbers (N, T, D)");
 }

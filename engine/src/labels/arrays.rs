@@ -94,9 +94,7 @@ pub fn read_array(task: &TaskConfig, encoder: &Encoder, path: &Path) -> Result<V
     let tokens = encoder.has_tokens();
     let axes = if encoder.vector_steps() > 0 { 3 } else { 2 };
     if array.shape.len() != axes || tokens && !array.integers {
-        let like =
-            if tokens { "token ids (N, T), whole numbers" } else { ["numbers (N, D)", "numbers (N, T, D)"][axes - 2] };
-        let what = format!("has the shape {}, the run learned from {like}", array.shown());
+        let what = format!("has the shape {}, the run learned from {}", array.shown(), encoder.form());
         return Err(wrong(path, what, "give samples like those of the training"));
     }
     let steps = if axes == 3 { array.shape[1] } else { 0 };

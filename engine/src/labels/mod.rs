@@ -158,6 +158,20 @@ impl Records {
         self.records.first().map_or(0, |record| record.vector.len())
     }
 
+    /// Refuses vectors of another width than those of the training.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with file and line.
+    pub fn check_width(&self, width: usize) -> Result<()> {
+        match self.records.first().filter(|record| record.vector.len() != width) {
+            None => Ok(()),
+            Some(record) => {
+                let what = format!("the vector has {} numbers, those of the training have {width}", self.width());
+                Err(self.wrong(record, record.line, what).mend("give vectors like those of the training"))
+            }
+        }
+    }
+
     fn check_widths(&self) -> Result<()> {
         let width = self.width();
         match self.records.iter().find(|record| record.vector.len() != width) {

@@ -70,14 +70,6 @@ impl Labelled {
             path.as_ref().map(|path| Records::read(task, std::slice::from_ref(path))).transpose()
         };
         let (valid, test) = (other(&data.valid)?, other(&data.test)?);
-        for (records, path) in [(&valid, &data.valid), (&test, &data.test)] {
-            if let (Some(found), Some(path)) = (records, path)
-                && found.width() != records_width
-            {
-                let what = format!("has vectors of {} numbers, the training data of {records_width}", found.width());
-                return Err(Error::input(path, what).mend("give vectors of one width"));
-            }
-        }
         let parts = parts(config, task, &records);
         let is_train: Vec<bool> = parts.iter().map(|part| *part == Part::Train).collect();
         let encoder = Encoder::with_numbers(task, &records, &is_train, &numbers(&config.model.graph()))?;
@@ -86,11 +78,10 @@ impl Labelled {
             encoder.samples_of(&records, record, &mut of_part[part as usize])?;
         }
         let [train, mut valid_samples, mut test_samples] = of_part;
-        if let Some(records) = &valid {
-            valid_samples = encoder.samples(records)?;
-        }
-        if let Some(records) = &test {
-            test_samples = encoder.samples(records)?;
+        for (records, samples) in [(&valid, &mut valid_samples), (&test, &mut test_samples)] {
+            let Some(records) = records else { continue };
+            *samples = encoder.samples(records)?;
+            records.check_width(records_width)?;
         }
         if train.is_empty() {
             return Err(Error::usage("no sample is left to train on").mend("hold a smaller share out"));

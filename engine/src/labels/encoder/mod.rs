@@ -24,6 +24,7 @@ pub use samples::Sample;
 use serde::{Deserialize, Serialize};
 
 use crate::config::TaskKind;
+use crate::labels::content::Form;
 use crate::text::{PrepareOptions, WordIndex, truncate};
 
 /// The file of a run that keeps its encoder.
@@ -108,6 +109,16 @@ impl Encoder {
     /// Whether samples have tokens; else they are numbers alone.
     pub fn has_tokens(&self) -> bool {
         self.arrays.is_none_or(|arrays| arrays.vocabulary > 0)
+    }
+
+    /// What the samples of the training were.
+    pub(super) fn form(&self) -> Form {
+        match self.arrays {
+            None => Form::Texts,
+            Some(Arrays { vocabulary: 1.., .. }) => Form::Ids,
+            Some(Arrays { steps: 0, .. }) => Form::Vectors,
+            Some(_) => Form::Steps,
+        }
     }
 
     /// Steps of the numbers of a sample; 0 where they are one vector or there are none.

@@ -82,6 +82,10 @@ impl Encoder {
     /// # Errors
     /// [`Error::Input`] with file and line where a label, or a word of a caption, is none of the model's.
     pub fn samples_of(&self, records: &Records, record: &Record, samples: &mut Vec<Sample>) -> Result<()> {
+        if record.content.form() != self.form() {
+            let what = format!("has {}, the run learned from {}", record.content.form(), self.form());
+            return Err(Error::input(&records.files[record.file], what).mend("give samples like those of the training"));
+        }
         match &record.content {
             Content::Text { text, labels } => {
                 let target = |(o, label): (usize, &String)| {
