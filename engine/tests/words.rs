@@ -86,7 +86,7 @@ fn titles_of_a_table_are_prepared_and_so_is_a_prompt() {
     place.file("empty.csv", "headline\nUnknown\n");
     insta::assert_snapshot!(place.refused(&["train", "--recipe", "headlines", "--data", "empty.csv", "--out", "other"]), @"3: error: DIR/empty.csv: no labelled sample is in it (give a file with samples)");
     place.file("one.csv", "headline\nHello\n");
-    insta::assert_snapshot!(place.refused(&["train", "--recipe", "headlines", "--data", "one.csv", "--out", "other"]), @"2: error: no sample is left to train on (hold a smaller share out)");
+    insta::assert_snapshot!(place.refused(&["train", "--recipe", "headlines", "--data", "one.csv", "--out", "other"]), @"3: error: DIR/one.csv: gives no sample: no text has two words that the model knows (give texts of two words and more)");
     insta::assert_snapshot!(place.refused(&["train", "--recipe", "headlines", "--data", "titles.csv", "--out", "other", "--set", "task.label=id"]), @"2: error: --set task.label: has no meaning where task.kind is next");
     insta::assert_snapshot!(place.refused(&["train", "--recipe", "headlines", "--data", "titles.csv", "--out", "other", "--set", "train.steps=10"]), @"2: error: --set train.steps: has no meaning for labelled samples; [task] says how they are read");
 }

@@ -25,7 +25,7 @@ mod words;
 pub use arrays::read_array;
 pub use batches::{BatchOptions, SampleBatches};
 pub use captions::{Caption, Given, Search, captions, exact};
-pub use encoder::{Encoder, Labels, Sample, TASK};
+pub use encoder::{Encoder, Labels, LeftOut, Sample, Samples, TASK};
 pub use lines::read_vectors;
 pub use metrics::{ClassScore, Confusion, NumberScores, Scored, TagScores, best_threshold};
 pub use next::{NextWord, WordDecoder};

@@ -10,8 +10,8 @@ use crate::corpus::IGNORE;
 use crate::error::{Error, Result};
 use crate::graph::{Axis, Graph, Input, Loss, ModelConfig, SOURCE};
 use crate::labels::{
-    BatchOptions, Encoder, Part, Predictions, Record, Records, Sample, SampleBatches, Shares, TASK, best_threshold,
-    share_out,
+    BatchOptions, Encoder, LeftOut, Part, Predictions, Record, Records, Sample, SampleBatches, Samples, Shares, TASK,
+    best_threshold, share_out,
 };
 use crate::network::LossScale;
 use crate::text::Side;
@@ -33,6 +33,8 @@ pub struct Labelled {
     pub valid: Vec<Sample>,
     /// What tests the finished model.
     pub test: Vec<Sample>,
+    /// What of the records of each gave no sample.
+    pub left_out: [LeftOut; 3],
     fingerprint: String,
 }
 
@@ -73,22 +75,26 @@ impl Labelled {
         let parts = parts(config, task, &records);
         let is_train: Vec<bool> = parts.iter().map(|part| *part == Part::Train).collect();
         let encoder = Encoder::with_numbers(task, &records, &is_train, &numbers(&config.model.graph()))?;
-        let mut of_part = [Vec::new(), Vec::new(), Vec::new()];
+        let mut of_part = [Samples::default(), Samples::default(), Samples::default()];
         for (record, part) in records.records.iter().zip(parts) {
             encoder.samples_of(&records, record, &mut of_part[part as usize])?;
         }
-        let [train, mut valid_samples, mut test_samples] = of_part;
-        for (records, samples) in [(&valid, &mut valid_samples), (&test, &mut test_samples)] {
+        for (records, part) in [(&valid, Part::Valid), (&test, Part::Test)] {
             let Some(records) = records else { continue };
-            *samples = encoder.samples(records)?;
+            of_part[part as usize] = encoder.samples(records)?;
             records.check_width(records_width)?;
         }
+        let left_out = [0, 1, 2].map(|part: usize| of_part[part].left_out);
+        let [train, valid_samples, test_samples] = of_part.map(|part| part.samples);
         if train.is_empty() {
-            return Err(Error::usage("no sample is left to train on").mend("hold a smaller share out"));
+            return Err(match is_train.contains(&true) {
+                true => encoder.nothing(&data.train[0]),
+                false => Error::usage("no sample is left to train on").mend("hold a smaller share out"),
+            });
         }
         let print = |records: Option<&Records>| format!("{:016x}", records.map_or(0, |records| records.fingerprint));
         let fingerprint = [Some(&records), valid.as_ref(), test.as_ref()].map(print).concat();
-        Ok(Labelled { encoder, train, valid: valid_samples, test: test_samples, fingerprint })
+        Ok(Labelled { encoder, train, valid: valid_samples, test: test_samples, left_out, fingerprint })
     }
 
     /// What must be the same when the run goes on.

@@ -10,7 +10,9 @@ use serde_json::json;
 use unroll::config::{RunConfig, TaskConfig, TaskKind};
 use unroll::error::{Error, Result};
 use unroll::graph::Graph;
-use unroll::labels::{BatchOptions, Encoder, Labels, Records, Sample, SampleBatches, TASK, predict};
+use unroll::labels::{
+    BatchOptions, Encoder, Labels, LeftOut, Part, Records, Sample, SampleBatches, Samples, TASK, predict,
+};
 use unroll::network::{Network, NetworkOptions, require_memory};
 use unroll::report::{Out, bytes, count, duration, json_line};
 use unroll::run::{
@@ -172,10 +174,10 @@ impl Train {
             }
         }
         let mut figures = Figures::new();
-        for (name, samples) in [("validation", &data.valid), ("test", &data.test)] {
+        for (name, samples, part) in [("validation", &data.valid, Part::Valid), ("test", &data.test, Part::Test)] {
             if !samples.is_empty() {
                 let scores = measuring.scores(network, samples, &decision)?;
-                tell(&mut show, name, &scores);
+                tell(&mut show, name, (&scores, data.left_out[part as usize]));
                 figures = scores.figures();
             }
         }
@@ -209,12 +211,23 @@ fn unit(task: &TaskConfig) -> Unit {
     }
 }
 
-fn tell(show: &mut Show, name: &str, scores: &Scores) {
-    scores.lines(name).iter().for_each(|line| show.line(line));
+fn tell(show: &mut Show, name: &str, (scores, left_out): (&Scores, LeftOut)) {
+    scores.lines(name).iter().chain(&left_out_lines(name, left_out)).for_each(|line| show.line(line));
     let mut object = scores.json();
+    object["left_out"] = json!(left_out);
     object["event"] = "scored".into();
     object["data"] = name.into();
     show.object(&object);
+}
+
+/// What gave no sample.
+fn left_out_lines(name: &str, left_out: LeftOut) -> Vec<String> {
+    let told = [
+        (left_out.texts, "texts without a word that the model can read, left out"),
+        (left_out.words, "words that the model does not know, neither predicted nor read"),
+    ];
+    let told = told.into_iter().filter(|(number, _)| *number > 0);
+    told.map(|(number, what)| format!("{name}: {what}: {}", count(number))).collect()
 }
 
 /// What tokens there are.
@@ -246,15 +259,18 @@ fn introduction(prepared: &Prepared) -> Vec<String> {
     let options = network.options();
     let classes: String = (0..data.encoder.outputs().len()).map(|o| shown_classes(&data.encoder, o)).collect();
     let [train, valid, test] = [&data.train, &data.valid, &data.test].map(|samples| count(samples.len() as u64));
-    vec![
-        format!("samples: {train} to train on, {valid} to validate, {test} to test"),
+    let mut lines = vec![format!("samples: {train} to train on, {valid} to validate, {test} to test")];
+    let parts = ["training", "validation", "test"].into_iter().zip(data.left_out);
+    lines.extend(parts.flat_map(|(name, left_out)| left_out_lines(name, left_out)));
+    lines.extend([
         format!("{classes}{}", known(&data.encoder)),
         format!("model: {}, {} parameters{memory}", layers.join(" > "), count(graph.parameter_count())),
         format!(
             "batch: {} samples, {}, {} threads, {}",
             config.train.batch, options.precision, options.threads, options.isa
         ),
-    ]
+    ]);
+    lines
 }
 
 /// A run on labelled samples that was trained.
@@ -369,7 +385,7 @@ pub(crate) struct Scoring<'a> {
 /// Scores labelled samples: a file's, else those that the run kept for its test, else for validation.
 pub(crate) fn eval(trained: &TrainedTask, data: Option<&Path>, how: &Scoring<'_>) -> Result<()> {
     let TrainedTask { opened, task, encoder, decision, .. } = trained;
-    let (name, samples) = match data {
+    let (name, Samples { samples, left_out }) = match data {
         Some(path) => {
             let records = Records::read(task, &[PathBuf::from(path)])?;
             (path.display().to_string(), encoder.samples(&records)?)
@@ -380,11 +396,12 @@ pub(crate) fn eval(trained: &TrainedTask, data: Option<&Path>, how: &Scoring<'_>
                 return Err(Error::input(&opened.folder, "the run's samples have changed since it was trained")
                     .mend("name the samples to score with --data"));
             }
-            match (data.test.is_empty(), data.valid.is_empty()) {
-                (false, _) => ("the run's test samples".to_owned(), data.test),
-                (true, false) => ("the run's validation samples".to_owned(), data.valid),
+            let (name, samples, part) = match (data.test.is_empty(), data.valid.is_empty()) {
+                (false, _) => ("the run's test samples", data.test, Part::Test),
+                (true, false) => ("the run's validation samples", data.valid, Part::Valid),
                 _ => return Err(Error::usage("this run held nothing out to score").mend("name samples with --data")),
-            }
+            };
+            (name.to_owned(), Samples { samples, left_out: data.left_out[part as usize] })
         }
     };
     let (mut network, batches) = trained.network(&samples, (how.using, how.rows))?;
@@ -394,10 +411,11 @@ pub(crate) fn eval(trained: &TrainedTask, data: Option<&Path>, how: &Scoring<'_>
     if how.json {
         let mut object = scores.json();
         object["data"] = name.into();
+        object["left_out"] = json!(left_out);
         if task.kind.has_labels() {
             object["threshold"] = decision.threshold.into();
         }
         return out.line(&json_line(&object)?);
     }
-    scores.lines(&name).iter().skip(1).try_for_each(|line| out.line(line))
+    scores.lines(&name).iter().skip(1).chain(&left_out_lines(&name, left_out)).try_for_each(|line| out.line(line))
 }

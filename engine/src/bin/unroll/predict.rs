@@ -257,7 +257,7 @@ impl Predict {
         i: usize,
         (text, tokens): (&str, &[u32]),
     ) -> Result<String> {
-        let words = tokens.len();
+        let words = trained.encoder.known_words(tokens);
         if trained.task.kind == TaskKind::Next {
             return self.next(trained, &all[0], i, (text, words));
         }

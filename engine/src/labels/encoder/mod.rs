@@ -19,7 +19,7 @@ mod learned;
 mod samples;
 mod stored;
 
-pub use samples::Sample;
+pub use samples::{LeftOut, Sample, Samples};
 
 use serde::{Deserialize, Serialize};
 
@@ -232,6 +232,12 @@ impl Encoder {
             truncate(&mut tokens, self.longest, self.prepare.truncating);
         }
         tokens
+    }
+
+    /// Words among the tokens of a text: all but those that stand for unknown ones.
+    pub fn known_words(&self, tokens: &[u32]) -> usize {
+        let unknown = self.prepare.oov_token.as_ref().and_then(|oov| self.words.index_of(oov));
+        tokens.iter().filter(|token| Some(**token) != unknown).count()
     }
 
     /// The first word of a text that is none of the model's and would be left out.
