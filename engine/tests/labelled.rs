@@ -171,6 +171,89 @@ fn several_classes_and_weights() {
 }
 
 #[test]
+fn weights_of_classes_are_a_word_or_a_table() {
+    let place = Place::new();
+    place.file("run.toml", CLASSES.replace("epochs = 6", "epochs = 1").replace("class_weights = \"balanced\"", ""));
+    // Of 8 samples 6 are ham and 2 are spam: balanced they weigh 4/6 and 4/2.
+    let rows: Vec<String> = (0..8).map(|i| format!("{}\tword{} and\n", ["ham", "spam"][i / 6], i % 3)).collect();
+    place.file("few.tsv", rows.concat());
+    let tags: Vec<String> =
+        (0..8).map(|i| format!("1\tword{}\t_\t{}\t_\t_\t_\t_\t_\t_\n\n", i % 3, ["ham", "spam"][i / 6])).collect();
+    place.file("few.conllu", tags.concat());
+    place.file("tags.toml", TAGGER.replace("epochs = 8", "epochs = 1"));
+    for (data, config) in [("few.tsv", "run.toml"), ("few.conllu", "tags.toml")] {
+        let train =
+            ["train", "--config", config, "--data", data, "--set", "data.valid_fraction=0", "--seed", "3", "--out"];
+        let learned = |name: &str, more: &[&str]| {
+            let out = format!("{data}-{name}");
+            place.ok(&[&train[..], &[&out], more].concat());
+            place.ok(&["predict", &out, "--text", "word1", "--json"])
+        };
+        let balanced = learned("balanced", &["--set", "task.class_weights=balanced"]);
+        let table = "task.class_weights={ ham = 0.6666666666666666, spam = 2 }";
+        assert_eq!(learned("table", &["--set", table]), balanced);
+        let (one, other) = ("task.class_weights.ham=0.6666666666666666", "task.class_weights.spam=2");
+        assert_eq!(learned("keys", &["--set", one, "--set", other]), balanced);
+        let unweighted = learned("none", &[]);
+        assert_ne!(unweighted, balanced);
+        assert_eq!(
+            learned("ones", &["--set", "task.class_weights={ ham = 1 }"]),
+            unweighted,
+            "what is not named weighs 1"
+        );
+        let refused = |set: &str| place.refused(&[&train[..], &["never", "--set", set]].concat());
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(refused("task.class_weights={ eggs = 2 }"), @"2: error: task.class_weights: `eggs` is none of the classes (there are ham, spam)");
+            insta::assert_snapshot!(refused("task.class_weights.ham=0"), @"2: error: --set task.class_weights.ham: must be numbers greater than 0, `ham` has 0");
+            insta::assert_snapshot!(refused("task.class_weights={ ham = -1 }"), @"2: error: --set task.class_weights: must be numbers greater than 0, `ham` has -1");
+            insta::assert_snapshot!(refused("task.class_weights=balance"), @"2: error: --set task.class_weights: unknown value `balance`; did you mean `balanced`?");
+            insta::assert_snapshot!(refused("task.class_weights=2"), @"2: error: --set task.class_weights: invalid type: integer `2`, expected `none`, `balanced` or a table of labels and their weights, { ham = 1.0, spam = 2.0 }");
+        }
+    }
+    // In a file, and kept with the run.
+    place.file("file.toml", CLASSES.replace("class_weights = \"balanced\"", "class_weights = { ham = nan }"));
+    insta::assert_snapshot!(place.refused(&["train", "--config", "file.toml", "--data", "few.tsv"]), @"3: error: file.toml, line 3: `task.class_weights.ham` must be numbers greater than 0, `ham` has NaN");
+    place.file("file.toml", CLASSES.replace("class_weights = \"balanced\"", "class_weights = { spam = 2.5 }"));
+    place.ok(&["train", "--config", "file.toml", "--data", "few.tsv", "--out", "kept", "--epochs", "1"]);
+    place.ok(&["train", "--resume", "kept", "--epochs", "2"]);
+}
+
+#[test]
+fn a_threshold_may_be_given_as_a_number_and_a_column_as_one() {
+    let place = Place::new();
+    let rows: Vec<String> = (0..8).map(|i| format!("x\t{}\tword{} and\n", ["ham", "spam"][i / 6], i % 3)).collect();
+    place.file("few.tsv", rows.concat());
+    place.file("run.toml", CLASSES.replace("epochs = 6", "epochs = 1"));
+    let train = [
+        "train",
+        "--config",
+        "run.toml",
+        "--data",
+        "few.tsv",
+        "--set",
+        "task.label=1",
+        "--set",
+        "task.text=2",
+        "--out",
+    ];
+    place.ok(&[&train[..], &["run", "--set", "task.threshold=0.3"]].concat());
+    let said = &place.json(&["predict", "run", "--text", "word1", "--json"])[0];
+    let spam = said["probabilities"]["spam"].as_f64().unwrap();
+    let decision: Value = serde_json::from_slice(&place.read("run/decision.json")).unwrap();
+    assert!((decision["threshold"].as_f64().unwrap() - 0.3).abs() < 1e-6, "{decision}");
+    assert_eq!(said["class"] == "spam", spam >= f64::from(0.3f32), "{said}");
+    let refused = |set: &str| place.refused(&[&train[..], &["never", "--set", set]].concat());
+    place.file("three.tsv", rows.concat() + "x\tsport\tword1\n");
+    let three = ["--data", "three.tsv", "--set", "task.threshold=0.3"];
+    insta::assert_snapshot!(place.refused(&[&train[..3], &three, &train[5..], &["never"]].concat()), @"2: error: task.threshold: is for two classes, there are 3 (leave it out)");
+    insta::assert_snapshot!(refused("task.threshold=1"), @"2: error: --set task.threshold: must be more than 0 and less than 1, got 1");
+    insta::assert_snapshot!(refused("task.threshold=best"), @"2: error: --set task.threshold: unknown value `best`; valid are half, accuracy, f1, a number such as 0.3");
+    insta::assert_snapshot!(refused("task.threshold=true"), @"2: error: --set task.threshold: invalid type: boolean `true`, expected `half`, `accuracy`, `f1` or a probability");
+    insta::assert_snapshot!(refused("task.label=true"), @"2: error: --set task.label: invalid type: boolean `true`, expected the name of a column or its number from 0");
+    insta::assert_snapshot!(refused("task.labels=[1.5]"), @"2: error: --set task.labels: invalid type: floating point `1.5`, expected the name of a column or its number from 0");
+}
+
+#[test]
 fn every_fold_is_trained_and_the_best_evaluation_chosen_by_a_figure() {
     let place = Place::new();
     place.file("messages.tsv", messages(2));

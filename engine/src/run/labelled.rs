@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ClassWeights, RunConfig, TaskConfig, TaskKind, ThresholdName, VALID_SAMPLES};
+use crate::config::{ClassWeights, RunConfig, TaskConfig, TaskKind, Threshold, VALID_SAMPLES};
 use crate::corpus::IGNORE;
 use crate::error::{Error, Result};
 use crate::graph::{Axis, Graph, Input, Loss, ModelConfig, SOURCE};
@@ -122,10 +122,31 @@ impl Labelled {
     }
 
     /// Factors of the losses of the classes of each output.
-    pub fn class_weights(&self, task: &TaskConfig) -> Vec<Vec<f32>> {
-        if task.class_weights == ClassWeights::None {
-            return Vec::new();
+    ///
+    /// # Errors
+    /// [`Error::Usage`] that names a label of none of the classes.
+    pub fn class_weights(&self, task: &TaskConfig) -> Result<Vec<Vec<f32>>> {
+        match &task.class_weights {
+            ClassWeights::None => Ok(Vec::new()),
+            ClassWeights::Balanced => Ok(self.balanced()),
+            ClassWeights::Of(weights) => {
+                let outputs = self.encoder.outputs();
+                let is_class = |label: &&String| outputs.iter().any(|output| output.classes.contains(label));
+                if let Some(label) = weights.keys().find(|label| !is_class(label)) {
+                    let classes: Vec<&str> = outputs.iter().flat_map(|o| &o.classes).map(String::as_str).collect();
+                    let what = format!("`{label}` is none of the classes");
+                    return Err(
+                        Error::option("task.class_weights", what).mend(format!("there are {}", classes.join(", ")))
+                    );
+                }
+                let weight = |class: &String| weights.get(class).map_or(1.0, |weight| *weight as f32);
+                Ok(outputs.iter().map(|output| output.classes.iter().map(weight).collect()).collect())
+            }
         }
+    }
+
+    /// Factors that let each class weigh the same.
+    fn balanced(&self) -> Vec<Vec<f32>> {
         let targets = self.encoder.all_targets();
         let of_output = |(o, &classes): (usize, &usize)| {
             if self.encoder.is_number(o) {
@@ -142,6 +163,19 @@ impl Labelled {
             counts.iter().map(|&count| if count == 0 { 1.0 } else { (all / count as f64) as f32 }).collect()
         };
         targets.iter().enumerate().map(of_output).collect()
+    }
+
+    /// Refuses a threshold where nothing has two classes.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] that says how many classes there are.
+    pub fn check_threshold(&self, task: &TaskConfig) -> Result<()> {
+        let mut targets = (0..).zip(self.encoder.all_targets()).filter(|(o, _)| !self.encoder.is_number(*o));
+        if task.threshold == Threshold::Half || targets.clone().any(|(_, classes)| classes == 2) {
+            return Ok(());
+        }
+        let found = targets.next().map_or_else(|| "these are numbers".to_owned(), |(_, n)| format!("there are {n}"));
+        Err(Error::option("task.threshold", format!("is for two classes, {found}")).mend("leave it out"))
     }
 
     /// The training samples as batches.
@@ -392,9 +426,10 @@ impl Decision {
             let pair = |(i, sample): (usize, &Sample)| Some((two(i)?[1], *sample.targets.get(o)? == 1));
             let pairs: Vec<(f32, bool)> = samples.iter().enumerate().filter_map(pair).collect();
             match task.threshold {
-                ThresholdName::Half => 0.5,
-                ThresholdName::Accuracy => best_threshold(&pairs, |[tp, _, _, tn]| share(tp + tn, pairs.len() as u64)),
-                ThresholdName::F1 => best_threshold(&pairs, |[tp, fp, fne, _]| share(2 * tp, 2 * tp + fp + fne)),
+                Threshold::Half => 0.5,
+                Threshold::Fixed(threshold) => threshold as f32,
+                Threshold::Accuracy => best_threshold(&pairs, |[tp, _, _, tn]| share(tp + tn, pairs.len() as u64)),
+                Threshold::F1 => best_threshold(&pairs, |[tp, fp, fne, _]| share(2 * tp, 2 * tp + fp + fne)),
             }
         };
         let mut chosen = predictions.iter().enumerate().map(choose);

@@ -71,6 +71,7 @@ impl Train {
     fn prepare_labelled(&self, config: RunConfig) -> Result<Prepared> {
         let Some(task) = config.task.clone() else { return Err(Error::run("the run has no task")) };
         let data = Labelled::read(&config, &task)?;
+        data.check_threshold(&task)?;
         let graph = labelled_graph(&config, &data.encoder)?;
         check_vectors(&graph, &data.train)?;
         check_best_by(&config, &data.encoder, !data.valid.is_empty())?;
@@ -88,7 +89,7 @@ impl Train {
             rows,
             seed: config.seed,
             loss_scale: LABELLED_LOSS,
-            class_weights: data.class_weights(&task),
+            class_weights: data.class_weights(&task)?,
             pin: self.pin,
             no_fuse: self.no_fuse.clone(),
             ..NetworkOptions::default()
