@@ -320,7 +320,7 @@ fn samples_of_another_kind_than_those_of_the_training_are_refused_wherever_they_
     let tags = ints(&[ROWS, STEPS], tags);
     place.file("classify.npz", npz(&[("x", x.clone()), ("y", y.clone())]));
     place.file("tag.npz", npz(&[("x", x.clone()), ("y", tags.clone())]));
-    let steps = floats(&[ROWS, STEPS, 2], vec![0.5; ROWS * STEPS * 2]);
+    let steps = floats(&[ROWS, STEPS, 2], (0..ROWS * STEPS * 2).map(|i| i as f32 / 1000.0));
     place.file("floats.npz", npz(&[("x", steps.clone()), ("y", y)]));
     place.file("tag-floats.npz", npz(&[("x", steps), ("y", tags)]));
     let names = |message: String, file: &str, like: &str| {
@@ -342,4 +342,27 @@ fn samples_of_another_kind_than_those_of_the_training_are_refused_wherever_they_
     place.file("steps.toml", config("classify", "{ type = \"input\", width = 2 }, { type = \"gru\", units = 8 }"));
     place.ok(&["train", "--config", "steps.toml", "--data", "floats.npz", "--out", "steps", "--epochs", "1"]);
     names(place.refused(&["eval", "steps", "--data", "classify.npz"]), "classify.npz", "numbers (N, T, D)");
+}
+
+#[test]
+fn arrays_of_another_width_and_what_is_no_number_are_named_with_their_row() {
+    let place = Place::new();
+    let classes: Vec<i64> = (0..8).map(|row| row % 2).collect();
+    let file = |name: &str, width: usize, nan: usize| {
+        let number = |i| if i == nan { f32::NAN } else { i as f32 / 40.0 };
+        let x = floats(&[8, 2, width], (0..16 * width).map(number));
+        place.file(name, npz(&[("x", x), ("y", ints(&[8], classes.clone()))]));
+    };
+    file("ok.npz", 3, usize::MAX);
+    file("wide.npz", 4, usize::MAX);
+    file("nan.npz", 3, 13);
+    let layers = "{ type = \"input\", width = 3 }, { type = \"gru\", units = 2 }";
+    place.file("task.toml", config("classify", layers).replace("test_fraction = 0.2", ""));
+    let train = ["train", "--config", "task.toml", "--epochs", "1", "--out"];
+    place.ok(&[&train[..], &["run", "--data", "ok.npz"]].concat());
+    let refused = |data: &str| place.refused(&[&train[..], &["never", "--data", data]].concat());
+    insta::assert_snapshot!(refused("wide.npz"), @"3: error: DIR/wide.npz: row 1: a step has 4 numbers, layer `input` takes 3 (set width = 4, or give other data)");
+    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "wide.npz"]), @"3: error: wide.npz: row 1: a step has 4 numbers, layer `input` takes 3 (give samples like those of the training)");
+    insta::assert_snapshot!(place.refused(&["predict", "run", "--array", "wide.npz"]), @"3: error: wide.npz: row 1: a step has 4 numbers, layer `input` takes 3 (give samples like those of the training)");
+    insta::assert_snapshot!(refused("nan.npz"), @"3: error: DIR/nan.npz: `x` has NaN in row 3 (put numbers where numpy.isfinite(array) is false, or remove the rows)");
 }

@@ -219,6 +219,23 @@ fn weights_of_classes_are_a_word_or_a_table() {
 }
 
 #[test]
+fn a_share_that_no_sample_falls_to_is_told() {
+    let place = Place::new();
+    place.file("run.toml", CLASSES);
+    place.file("two.tsv", "ham\tlunch at home\nspam\twin a prize\n");
+    let train = ["train", "--config", "run.toml", "--data", "two.tsv", "--out", "never", "--set"];
+    let refused = |set: &[&str]| place.refused(&[&train[..], set].concat());
+    insta::assert_snapshot!(refused(&["train.early_stop=2"]), @"2: error: train.early_stop: needs a validation loss, and nothing is evaluated (a share of 0.1 of these samples is none: set data.valid_fraction, or give --valid FILE)");
+    insta::assert_snapshot!(refused(&["train.early_stop=2", "--set", "data.valid_fraction=0"]), @"2: error: train.early_stop: needs a validation loss, and nothing is evaluated (hold samples out by data.valid_fraction, or give --valid FILE)");
+    insta::assert_snapshot!(refused(&["schedule.kind=plateau"]), @"2: error: schedule.kind: plateau needs a validation loss, and nothing is evaluated (a share of 0.1 of these samples is none: set data.valid_fraction, or give --valid FILE)");
+    insta::assert_snapshot!(refused(&["data.valid_fraction=0.1"]), @"2: error: data.valid_fraction: 0.1 of 2 samples leaves none to validate (hold a larger share out (equal samples go together), or leave it out)");
+    insta::assert_snapshot!(refused(&["task.test_fraction=0.1"]), @"2: error: task.test_fraction: 0.1 of 2 samples leaves none to test (hold a larger share out (equal samples go together), or leave it out)");
+    insta::assert_snapshot!(refused(&["task.folds=5", "--set", "task.fold=4"]), @"2: error: task.fold: none of 2 samples is in fold 4 of 5 (ask for fewer folds)");
+    place.ok(&["train", "--config", "run.toml", "--data", "two.tsv", "--out", "run", "--epochs", "1"]);
+    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "-"]), @"2: error: labelled samples are read from files, not from standard input (write them to a file first)");
+}
+
+#[test]
 fn a_threshold_may_be_given_as_a_number_and_a_column_as_one() {
     let place = Place::new();
     let rows: Vec<String> = (0..8).map(|i| format!("x\t{}\tword{} and\n", ["ham", "spam"][i / 6], i % 3)).collect();

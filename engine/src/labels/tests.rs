@@ -93,7 +93,7 @@ fn a_bad_table_is_refused_with_file_and_line() {
     insta::assert_snapshot!(refused(&task, "x.tsv", ""), @"x.tsv: no labelled sample is in it (give a file with samples)");
     let conllu = TaskConfig { format: Some(FormatName::Conllu), ..TaskConfig::default() };
     insta::assert_snapshot!(refused(&conllu, "x.tsv", ""), @"x.tsv: samples of the task classify are not read from conllu (tags are read from CoNLL-U and npy, classes from tsv, csv, jsonl and npy, pairs of texts from tsv, csv and jsonl, texts without labels from tsv, csv, jsonl, npy and lines: set task.format)");
-    insta::assert_snapshot!(Records::read(&task, &[PathBuf::from("-")]).unwrap_err(), @"--data: labelled samples are read again when a run goes on, standard input cannot be (write them to a file first)");
+    insta::assert_snapshot!(Records::read(&task, &[PathBuf::from("-")]).unwrap_err(), @"labelled samples are read from files, not from standard input (write them to a file first)");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A run on labelled samples put together: files, their parts, the encoder, batches, network options, identity.
+//! A run on labelled samples put together: files, their parts, the encoder, batches, identity.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::config::{ClassWeights, RunConfig, TaskConfig, TaskKind, Threshold, VALID_SAMPLES};
 use crate::corpus::IGNORE;
 use crate::error::{Error, Result};
-use crate::graph::{Axis, Graph, Input, Loss, ModelConfig, SOURCE};
+use crate::graph::{Graph, Loss, ModelConfig};
 use crate::labels::{
-    BatchOptions, Encoder, LeftOut, Part, Predictions, Record, Records, Sample, SampleBatches, Samples, Shares, TASK,
-    best_threshold, share_out,
+    BatchOptions, Encoder, LeftOut, Part, Predictions, Record, Records, Sample, SampleBatches, Samples, Shares, Spot,
+    TASK, best_threshold, share_out,
 };
 use crate::network::LossScale;
 use crate::text::Side;
@@ -35,6 +35,8 @@ pub struct Labelled {
     pub test: Vec<Sample>,
     /// What of the records of each gave no sample.
     pub left_out: [LeftOut; 3],
+    /// Where the first sample stands.
+    pub first: Option<Spot>,
     fingerprint: String,
 }
 
@@ -73,6 +75,7 @@ impl Labelled {
         };
         let (valid, test) = (other(&data.valid)?, other(&data.test)?);
         let parts = parts(config, task, &records);
+        check_parts(config, task, &parts)?;
         let is_train: Vec<bool> = parts.iter().map(|part| *part == Part::Train).collect();
         let encoder = Encoder::with_numbers(task, &records, &is_train, &numbers(&config.model.graph()))?;
         let mut of_part = [Samples::default(), Samples::default(), Samples::default()];
@@ -94,7 +97,15 @@ impl Labelled {
         }
         let print = |records: Option<&Records>| format!("{:016x}", records.map_or(0, |records| records.fingerprint));
         let fingerprint = [Some(&records), valid.as_ref(), test.as_ref()].map(print).concat();
-        Ok(Labelled { encoder, train, valid: valid_samples, test: test_samples, left_out, fingerprint })
+        Ok(Labelled {
+            encoder,
+            train,
+            valid: valid_samples,
+            test: test_samples,
+            left_out,
+            first: records.first(),
+            fingerprint,
+        })
     }
 
     /// What must be the same when the run goes on.
@@ -225,164 +236,28 @@ fn parts(config: &RunConfig, task: &TaskConfig, records: &Records) -> Vec<Part> 
     share_out(&keys, &classes, &Shares { valid: valid / left, test: test_fraction, folds, fold, seed: split_seed })
 }
 
-/// The graph of a labelled run.
-///
-/// # Errors
-/// As [`Graph::with_classes`]; [`Error::Usage`] where the model does not fit the task.
-pub fn labelled_graph(config: &RunConfig, encoder: &Encoder) -> Result<Graph> {
-    let (kind, targets) = (encoder.kind(), encoder.all_targets());
-    let model = config.model.graph();
-    let graph = match kind {
-        TaskKind::Translate => Graph::with_source(&model, encoder.vocabulary(), encoder.source_vocabulary())?,
-        _ => Graph::with_outputs(&model, encoder.vocabulary(), &targets)?,
-    };
-    if !kind.has_labels() {
-        graph.require_one_output("words are learned by")?;
-    }
-    let wrong = |what: String, mend: &str| Err(Error::usage(what).mend(mend));
-    if kind == TaskKind::Caption {
-        one_vector(&graph)?;
-    } else if kind == TaskKind::Translate {
-        two_texts(&graph)?;
-    } else if graph.has_source() {
-        return wrong(
-            format!("the model reads a `{SOURCE}`, which the samples of the task {kind} have not"),
-            "learn pairs of texts, or vectors over time, by task.kind = \"translate\" or \"caption\"",
-        );
-    } else if !encoder.has_tokens() {
-        numbers_alone(&graph, encoder.vector_steps() > 0)?;
-    } else {
-        graph.require_text_alone()?;
-    }
-    let first = graph.is_sequence();
-    if let Some(other) = graph.outputs().iter().find(|output| output.is_sequence() != first) {
-        let [each, one] = ["an output for each word", "one for each text"];
-        let (one, other_is) = if first { (each, one) } else { (one, each) };
-        return wrong(
-            format!("output `{}` is {one}, output `{}` {other_is}", graph.outputs()[0].name(), other.name()),
-            "let all outputs of a task be alike",
-        );
-    }
-    match (kind, graph.is_sequence()) {
-        (TaskKind::Classify | TaskKind::Next, true) => {
-            let one = if kind == TaskKind::Classify { "one class a text" } else { "the one word behind a text" };
-            return wrong(
-                format!("the model gives an output a word, the task is {one}"),
-                "let the last recurrent layer give its last state: return_sequences = false",
-            );
-        }
-        (TaskKind::Tag | TaskKind::Caption | TaskKind::Translate, false) => {
-            let each = if kind == TaskKind::Tag { "a tag a word" } else { "the next word after each" };
-            return wrong(
-                format!("the model gives one output a text, the task is {each}"),
-                "set return_sequences = true on every recurrent layer",
-            );
-        }
-        _ => {}
-    }
-    for (output, targets) in graph.outputs().iter().zip(targets) {
-        let of_labels = output.loss() != Loss::CrossEntropy;
-        let two = output.loss() != Loss::BinaryCrossEntropy || targets == 2;
-        if of_labels && !(two && kind.has_labels()) {
-            let found = if kind.has_labels() { format!("there are {targets}") } else { "these are words".to_owned() };
-            let what = match output.loss() {
-                Loss::MeanSquaredError => "mean_squared_error is for numbers",
-                _ => "binary_cross_entropy is for two classes",
-            };
-            return wrong(
-                format!("{what}, {found}"),
-                "leave the loss out, and end the model in a dense layer without units",
+/// Refuses shares that were asked for and that no sample fell to.
+fn check_parts(config: &RunConfig, task: &TaskConfig, parts: &[Part]) -> Result<()> {
+    let (data, count) = (&config.data, parts.len());
+    let valid = data.valid_fraction.filter(|_| data.valid.is_none()).unwrap_or(0.0);
+    for (key, share, part, does) in [
+        ("task.test_fraction", task.test_fraction, Part::Test, "test"),
+        ("data.valid_fraction", valid, Part::Valid, "validate"),
+    ] {
+        if share > 0.0 && !parts.contains(&part) {
+            let what = format!("{share} of {count} samples leaves none to {does}");
+            return Err(
+                Error::option(key, what).mend("hold a larger share out (equal samples go together), or leave it out")
             );
         }
     }
-    if let Some(node) = graph.nodes().iter().find(|node| node.config.recurrence().is_some_and(|(_, o, _)| o.stateful)) {
-        return wrong(
-            format!("layer `{}` is stateful, but samples stand apart from each other", node.name),
-            "leave stateful out",
-        );
-    }
-    Ok(graph)
-}
-
-/// Refuses a model that does not take the numbers of arrays and nothing else: a vector a sample, or one a step.
-fn numbers_alone(graph: &Graph, steps: bool) -> Result<()> {
-    let inputs: Vec<_> = graph.vector_inputs().collect();
-    let fits = |input: &Input| input.batch_size.is_none() && input.sequence.unwrap_or(true) == steps;
-    match inputs.as_slice() {
-        [(_, input)] if !graph.takes_tokens() && fits(input) => Ok(()),
-        _ => {
-            let (one, each) = if steps { ("a vector a step", "") } else { ("a vector", ", sequence = false") };
-            let what = format!("the samples are {one}, the model takes something else");
-            Err(Error::usage(what).mend(format!("let it begin with {{ type = \"input\", width = W{each} }} alone")))
-        }
-    }
-}
-
-/// Refuses a model that does not read one text and write another.
-fn two_texts(graph: &Graph) -> Result<()> {
-    let (takes, mend) = match graph.vector_inputs().next() {
-        Some(_) => ("vectors", "let an embedding take `inputs = [\"source\"]`, and no layer vectors"),
-        None if !graph.takes_source_tokens() => ("no source", "let an embedding take `inputs = [\"source\"]`"),
-        None if !graph.takes_tokens() => ("no text", "let an embedding take `inputs = [\"sequence\"]`"),
-        None if graph.mask_rule_of(Axis::Source).is_none() => {
-            ("the padding of its source", "set mask_zero = true on the embedding that takes `inputs = [\"source\"]`")
-        }
-        None => return Ok(()),
-    };
-    Err(Error::usage(format!("the model of translations takes {takes}")).mend(mend))
-}
-
-/// Refuses a model that does not take a vector a text, or several, and its words.
-fn one_vector(graph: &Graph) -> Result<()> {
-    let inputs: Vec<_> = graph.vector_inputs().collect();
-    let layer = "{ type = \"input\", name = \"image\", width = W, sequence = false }";
-    match inputs.as_slice() {
-        [(node, input)] if (input.sequence == Some(false)) != graph.has_source() && graph.takes_tokens() => match input.batch_size {
-            None => Ok(()),
-            Some(_) => {
-                let what = format!(
-                    "layer `{}` has a batch_size, but batches of captions have several",
-                    graph.nodes()[*node].name
-                );
-                Err(Error::usage(what).mend("leave it out"))
-            }
-        },
-        [_] => Err(Error::usage("the model of captions takes one vector a text, or vectors over time, and its words")
-            .mend(format!(
-                "declare {layer}, or with inputs = [\"{SOURCE}\"] in place of sequence = false, and an embedding of `inputs = [\"sequence\"]`"
-            ))),
-        _ => Err(Error::usage(format!("the model has {} input layers, captions have one vector", inputs.len()))
-            .mend(format!("declare {layer}"))),
-    }
-}
-
-/// Refuses samples whose vectors are not those that the model takes.
-///
-/// # Errors
-/// [`Error::Usage`] that names both widths and the layer.
-pub fn check_vectors(graph: &Graph, samples: &[Sample]) -> Result<()> {
-    let found = samples.first().map_or(0, |sample| sample.vector.len());
-    let steps = samples.first().map_or(0, |sample| sample.tokens.len()).max(1);
-    let first = graph.vector_inputs().next().map(|(node, input)| (&graph.nodes()[node], input));
-    let of_steps = first.is_some_and(|(node, _)| node.shape.time.is_some());
-    if let Some((node, input)) = first.filter(|(node, _)| node.axis == Axis::Source) {
-        return match samples.iter().find(|sample| sample.vector.len() % input.width != 0 || sample.vector.is_empty()) {
-            None => Ok(()),
-            Some(sample) => {
-                let (name, width, found) = (&node.name, input.width, sample.vector.len());
-                let what = format!("layer `{name}` takes steps of {width} numbers, a sample has {found}");
-                Err(Error::usage(what).mend("set its width to the numbers of a step, or give other data"))
-            }
-        };
-    }
-    let found = if of_steps { found / steps } else { found };
-    match graph.vector_inputs().next() {
-        Some((node, input)) if input.width != found && !samples.is_empty() => {
-            let (name, width) = (&graph.nodes()[node].name, input.width);
-            let what = format!("layer `{name}` takes vectors of width {width}, the data's have {found}");
-            Err(Error::usage(what).mend(format!("set width = {found}, or give other data")))
-        }
-        _ => Ok(()),
+    match task.folds > 0 && !parts.contains(&Part::Test) {
+        true => Err(Error::option(
+            "task.fold",
+            format!("none of {count} samples is in fold {} of {}", task.fold, task.folds),
+        )
+        .mend("ask for fewer folds")),
+        false => Ok(()),
     }
 }
 

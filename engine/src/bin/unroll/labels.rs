@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use serde_json::json;
-use unroll::config::{RunConfig, TaskConfig, TaskKind};
+use unroll::config::{RunConfig, TaskConfig, TaskKind, VALID_SAMPLES};
 use unroll::error::{Error, Result};
 use unroll::graph::Graph;
 use unroll::labels::{
@@ -73,13 +73,14 @@ impl Train {
         let data = Labelled::read(&config, &task)?;
         data.check_threshold(&task)?;
         let graph = labelled_graph(&config, &data.encoder)?;
-        check_vectors(&graph, &data.train)?;
+        let mend = |found| format!("set width = {found}, or give other data");
+        check_vectors(&graph, &data.train, data.first.as_ref(), mend)?;
         check_best_by(&config, &data.encoder, !data.valid.is_empty())?;
         let rows = config.train.batch.max(config.eval_rows());
         let scoring = sample_batches(&graph, &task, config.eval_rows(), data.longest());
         let batches = data.train.len().div_ceil(config.train.batch) as u64;
         let settings = config.train_config(|epochs| epochs.saturating_mul(batches));
-        settings.check(!data.valid.is_empty())?;
+        check_settings(&settings, &config, !data.valid.is_empty())?;
         let options = NetworkOptions {
             threads: self.threads()?,
             precision: config.train.precision.into(),
@@ -192,6 +193,18 @@ impl Train {
     }
 }
 
+/// Checks the settings; where they need a loss that nothing gives, since no sample validates, the error says why there is none.
+fn check_settings(settings: &TrainConfig, config: &RunConfig, validates: bool) -> Result<()> {
+    let share = config.data.valid_fraction.unwrap_or(VALID_SAMPLES);
+    settings.check(validates).map_err(|error| match settings.check(true) {
+        Ok(()) if share > 0.0 => error.mend(format!(
+            "a share of {share} of these samples is none: set data.valid_fraction, or give --valid FILE"
+        )),
+        Ok(()) => error.mend("hold samples out by data.valid_fraction, or give --valid FILE"),
+        Err(_) => error,
+    })
+}
+
 /// The command that uses a run.
 fn use_of((kind, arrays): (TaskKind, bool), path: &str) -> String {
     match kind {
@@ -302,7 +315,6 @@ impl TrainedTask {
         samples: &[Sample],
         (using, rows): (&Using, usize),
     ) -> Result<(Network, BatchOptions)> {
-        check_vectors(&self.graph, samples)?;
         let longest = samples.iter().map(|sample| sample.tokens.len()).max().unwrap_or(0);
         let longest = longest.max(self.encoder.longest()).max(1);
         let batches = sample_batches(&self.graph, &self.task, rows, longest);
@@ -383,13 +395,20 @@ pub(crate) struct Scoring<'a> {
     pub(crate) json: bool,
 }
 
+/// What is done about vectors that a trained model does not take.
+pub(crate) fn like_the_training(_: usize) -> String {
+    "give samples like those of the training".to_owned()
+}
+
 /// Scores labelled samples: a file's, else those that the run kept for its test, else for validation.
 pub(crate) fn eval(trained: &TrainedTask, data: Option<&Path>, how: &Scoring<'_>) -> Result<()> {
     let TrainedTask { opened, task, encoder, decision, .. } = trained;
     let (name, Samples { samples, left_out }) = match data {
         Some(path) => {
             let records = Records::read(task, &[PathBuf::from(path)])?;
-            (path.display().to_string(), encoder.samples(&records)?)
+            let samples = encoder.samples(&records)?;
+            check_vectors(&trained.graph, &samples.samples, records.first().as_ref(), like_the_training)?;
+            (path.display().to_string(), samples)
         }
         None => {
             let data = Labelled::read(&opened.config, task)?;
@@ -397,6 +416,7 @@ pub(crate) fn eval(trained: &TrainedTask, data: Option<&Path>, how: &Scoring<'_>
                 return Err(Error::input(&opened.folder, "the run's samples have changed since it was trained")
                     .mend("name the samples to score with --data"));
             }
+            check_vectors(&trained.graph, &data.train, data.first.as_ref(), like_the_training)?;
             let (name, samples, part) = match (data.test.is_empty(), data.valid.is_empty()) {
                 (false, _) => ("the run's test samples", data.test, Part::Test),
                 (true, false) => ("the run's validation samples", data.valid, Part::Valid),

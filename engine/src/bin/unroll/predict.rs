@@ -10,11 +10,12 @@ use unroll::config::TaskKind;
 use unroll::error::{Error, Result};
 use unroll::graph::Axis;
 use unroll::labels::{
-    Caption, Given, Prediction, Predictions, Sample, Search, captions, predict, read_array, read_vectors,
+    Caption, Given, Prediction, Predictions, Sample, Search, Spot, captions, predict, read_array, read_vectors,
 };
 use unroll::report::{Out, json_line};
+use unroll::run::check_vectors;
 
-use crate::labels::{SearchOptions, TrainedTask};
+use crate::labels::{SearchOptions, TrainedTask, like_the_training};
 use crate::scores::longest_caption;
 use crate::trained::{Opened, Using};
 
@@ -205,6 +206,8 @@ impl Predict {
     /// The class, or the tags, of each row of an array.
     fn rows(&self, trained: &TrainedTask, path: &Path, out: &mut Out<std::io::Stdout>) -> Result<()> {
         let samples = read_array(&trained.task, &trained.encoder, path)?;
+        let first = Spot { path: path.to_owned(), line: 1, row: true };
+        check_vectors(&trained.graph, &samples, Some(&first), like_the_training)?;
         let Said { predictions, places } = self.predict(trained, &samples)?;
         for (row, place) in places.into_iter().enumerate() {
             let mut object = Map::from_iter([("row".to_owned(), json!(row))]);
