@@ -22,6 +22,7 @@
 //! ```
 
 mod choices;
+mod layers;
 mod merge;
 mod sections;
 mod shorthand;
