@@ -137,7 +137,7 @@ fn a_filter_is_trained_scored_and_used() {
     assert!(rows.iter().any(|row| row.contains("Bidirectional")), "{rows:?}");
 
     // What is none of it.
-    insta::assert_snapshot!(place.refused(&["generate", "run"]), @"3: error: run: the run learned to classify, not to write (use `unroll predict`)");
+    insta::assert_snapshot!(place.refused(&["generate", "run"]), @"3: error: run: the run learned to classify, and is no language model (use `unroll predict`)");
     place.file("unknown.tsv", "ham\thello\neggs\tbacon\n");
     insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "unknown.tsv"]), @"3: error: unknown.tsv, line 2: the label `eggs` is none of the model's (the model has ham, spam; mend the label, or train with it)");
     place.file("messages.tsv", messages(2).replace("lunch", "dinner"));

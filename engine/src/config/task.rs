@@ -142,6 +142,17 @@ impl TaskKind {
         matches!(self, TaskKind::Classify | TaskKind::Tag)
     }
 
+    /// What a run of it learned to do, as messages say it.
+    pub fn doing(self) -> &'static str {
+        match self {
+            TaskKind::Classify => "classify",
+            TaskKind::Tag => "tag",
+            TaskKind::Next => "predict the next word",
+            TaskKind::Caption => "write captions",
+            TaskKind::Translate => "translate",
+        }
+    }
+
     /// Whether texts are written word by word, from a token that begins them to one that ends them.
     pub fn writes(self) -> bool {
         matches!(self, TaskKind::Caption | TaskKind::Translate)

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use serde_json::json;
+use unicode_segmentation::UnicodeSegmentation;
 use unroll::config::{RunConfig, TaskConfig, TaskKind, VALID_SAMPLES};
 use unroll::error::{Error, Result};
 use unroll::graph::Graph;
@@ -330,6 +331,14 @@ impl TrainedTask {
         let mut network = Network::new(&self.graph, options)?;
         load(&self.opened.path, using.which()?, &self.graph, network.params_mut())?;
         Ok((network, batches))
+    }
+}
+
+/// The words of a sentence: by white space alone, or with punctuation apart too.
+pub(crate) fn sentence_words(text: &str, by_space: bool) -> Vec<&str> {
+    match by_space {
+        true => text.split_whitespace().collect(),
+        false => text.split_word_bounds().filter(|word| !word.trim().is_empty()).collect(),
     }
 }
 

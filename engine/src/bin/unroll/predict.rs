@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Map, Value, json};
-use unicode_segmentation::UnicodeSegmentation;
 use unroll::config::TaskKind;
 use unroll::error::{Error, Result};
 use unroll::graph::Axis;
@@ -15,7 +14,7 @@ use unroll::labels::{
 use unroll::report::{Out, json_line};
 use unroll::run::check_vectors;
 
-use crate::labels::{SearchOptions, TrainedTask, like_the_training};
+use crate::labels::{SearchOptions, TrainedTask, like_the_training, sentence_words};
 use crate::scores::longest_caption;
 use crate::trained::{Opened, Using};
 
@@ -78,7 +77,7 @@ impl Predict {
         if self.words && kind != TaskKind::Tag {
             return Err(Error::option(
                 "--words",
-                format!("is for sentences that are tagged, this run learned to {kind}"),
+                format!("is for sentences that are tagged, this run learned to {}", kind.doing()),
             ));
         }
         let mut out = Out::stdout();
@@ -100,7 +99,7 @@ impl Predict {
             (Some(_), _) => {
                 return Err(Error::option(
                     "--vectors",
-                    format!("is for captions and arrays, this run learned to {kind} texts"),
+                    format!("is for captions and arrays, this run learned to {}", kind.doing()),
                 ));
             }
             (None, _) => {}
@@ -138,7 +137,7 @@ impl Predict {
             let samples: Vec<Sample> = texts.iter().map(sample).collect();
             return self.written(trained, (first, &samples), self.search.beam(trained)?, out);
         }
-        let parted: Vec<Vec<&str>> = texts.iter().map(|text| self.part(text)).collect();
+        let parted: Vec<Vec<&str>> = texts.iter().map(|text| sentence_words(text, self.words)).collect();
         let tokens = |i: usize| match trained.task.kind {
             TaskKind::Tag => encoder.sentence(parted[i].iter().copied()),
             _ => encoder.text(&texts[i]),
@@ -242,14 +241,6 @@ impl Predict {
             Value::Object(own) if name.is_empty() => object.extend(own),
             value => _ = object.insert(name.clone(), value),
         }
-    }
-
-    /// The words of a sentence.
-    fn part<'t>(&self, text: &'t str) -> Vec<&'t str> {
-        if self.words {
-            return text.split_whitespace().collect();
-        }
-        text.split_word_bounds().filter(|word| !word.trim().is_empty()).collect()
     }
 
     /// What each output says of a text: a class or a number, or the next word.
