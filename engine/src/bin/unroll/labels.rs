@@ -23,7 +23,7 @@ use unroll::run::{
 use unroll::train::storage::{Storage, replace_file};
 use unroll::train::{Batches, CONFIG, Ended, Figures, Optimizer, RunFolder, Session, TrainConfig, Trainer, Which};
 
-use crate::scores::{Measuring, Scores, check_best_by};
+use crate::scores::{Measuring, Scores, check_best_by, left_out_lines};
 use crate::show::{Show, Unit, warn};
 use crate::train::{NewFolder, REST, Train, ended, further};
 use crate::trained::{Opened, Using, load};
@@ -72,8 +72,8 @@ impl Train {
     fn prepare_labelled(&self, config: RunConfig) -> Result<Prepared> {
         let Some(task) = config.task.clone() else { return Err(Error::run("the run has no task")) };
         let data = Labelled::read(&config, &task)?;
-        data.check_threshold(&task)?;
         let graph = labelled_graph(&config, &data.encoder)?;
+        data.check_threshold(&task)?;
         let mend = |found| format!("set width = {found}, or give other data");
         check_vectors(&graph, &data.train, data.first.as_ref(), mend)?;
         check_best_by(&config, &data.encoder, !data.valid.is_empty())?;
@@ -233,16 +233,6 @@ fn tell(show: &mut Show, name: &str, (scores, left_out): (&Scores, LeftOut)) {
     object["event"] = "scored".into();
     object["data"] = name.into();
     show.object(&object);
-}
-
-/// What gave no sample.
-fn left_out_lines(name: &str, left_out: LeftOut) -> Vec<String> {
-    let told = [
-        (left_out.texts, "texts without a word that the model can read, left out"),
-        (left_out.words, "words that the model does not know, neither predicted nor read"),
-    ];
-    let told = told.into_iter().filter(|(number, _)| *number > 0);
-    told.map(|(number, what)| format!("{name}: {what}: {}", count(number))).collect()
 }
 
 /// What tokens there are.
