@@ -300,6 +300,69 @@ fn what_is_no_such_array_is_named() {
     names(place.refused(&["eval", "run", "--data", "class.npz"]), &["class.npz: row 2", "number 5", "0, 1"]);
     place.file("f.npy", floats(&[1, 3], [0.5; 3]));
     names(place.refused(&["predict", "run", "--array", "f.npy"]), &["f.npy", "the run learned from token ids"]);
+    // Rows of padding alone are said to be such, and leave the others' answers alone.
+    place.file("empty.npy", ints(&[2, 3], [0, 0, 0, 1, 2, 3]));
+    let rows = place.ok(&["predict", "run", "--array", "empty.npy"]);
+    let rows: Vec<&str> = rows.lines().collect();
+    assert!(rows[0] == "-\tno token but padding" && rows[1].starts_with(['0', '1']), "{rows:?}");
     let text = place.refused(&["predict", "run", "--text", "1 2"]);
     assert!(text.contains("--array FILE.npy"), "{text}");
+}
+
+#[test]
+fn samples_of_another_kind_than_those_of_the_training_are_refused_wherever_they_are_given() {
+    let place = Place::new();
+    let (tokens, classes, tags) = token_rows();
+    let sequence = |layers: &str| layers.replace("units = 8", "units = 8, return_sequences = true");
+    place.file("classify.toml", config("classify", TOKENS));
+    place.file("tag.toml", config("tag", &sequence(TOKENS)));
+    let (x, y) = (ints(&[ROWS, STEPS], tokens), ints(&[ROWS], classes));
+    let tags = ints(&[ROWS, STEPS], tags);
+    place.file("classify.npz", npz(&[("x", x.clone()), ("y", y.clone())]));
+    place.file("tag.npz", npz(&[("x", x.clone()), ("y", tags.clone())]));
+    let steps = floats(&[ROWS, STEPS, 2], (0..ROWS * STEPS * 2).map(|i| i as f32 / 1000.0));
+    place.file("floats.npz", npz(&[("x", steps.clone()), ("y", y)]));
+    place.file("tag-floats.npz", npz(&[("x", steps), ("y", tags)]));
+    let names = |message: String, file: &str, like: &str| {
+        assert!(message.starts_with("3: error: ") && message.contains(&format!("{file}: has ")), "{message}");
+        assert!(message.contains(&format!("the run learned from {like}")), "{message}");
+    };
+    let ids = "token ids (N, T), whole numbers";
+    for (task, other) in [("classify", "floats.npz"), ("tag", "tag-floats.npz")] {
+        let (config, data) = (format!("{task}.toml"), format!("{task}.npz"));
+        let train = ["train", "--config", &config, "--data", &data, "--out", task, "--epochs", "1"];
+        let with = |option| [&train[..7], &["--set", "task.test_fraction=0", option, other]].concat();
+        names(place.refused(&with("--valid")), other, ids);
+        names(place.refused(&with("--test")), other, ids);
+        place.ok(&train);
+        names(place.refused(&["eval", task, "--data", other]), other, ids);
+    }
+    place.file("texts.tsv", "0\t1 2 3\n");
+    names(place.refused(&["eval", "classify", "--data", "texts.tsv"]), "texts.tsv", ids);
+    place.file("steps.toml", config("classify", "{ type = \"input\", width = 2 }, { type = \"gru\", units = 8 }"));
+    place.ok(&["train", "--config", "steps.toml", "--data", "floats.npz", "--out", "steps", "--epochs", "1"]);
+    names(place.refused(&["eval", "steps", "--data", "classify.npz"]), "classify.npz", "numbers (N, T, D)");
+}
+
+#[test]
+fn arrays_of_another_width_and_what_is_no_number_are_named_with_their_row() {
+    let place = Place::new();
+    let classes: Vec<i64> = (0..8).map(|row| row % 2).collect();
+    let file = |name: &str, width: usize, nan: usize| {
+        let number = |i| if i == nan { f32::NAN } else { i as f32 / 40.0 };
+        let x = floats(&[8, 2, width], (0..16 * width).map(number));
+        place.file(name, npz(&[("x", x), ("y", ints(&[8], classes.clone()))]));
+    };
+    file("ok.npz", 3, usize::MAX);
+    file("wide.npz", 4, usize::MAX);
+    file("nan.npz", 3, 13);
+    let layers = "{ type = \"input\", width = 3 }, { type = \"gru\", units = 2 }";
+    place.file("task.toml", config("classify", layers).replace("test_fraction = 0.2", ""));
+    let train = ["train", "--config", "task.toml", "--epochs", "1", "--out"];
+    place.ok(&[&train[..], &["run", "--data", "ok.npz"]].concat());
+    let refused = |data: &str| place.refused(&[&train[..], &["never", "--data", data]].concat());
+    insta::assert_snapshot!(refused("wide.npz"), @"3: error: DIR/wide.npz: row 1: a step has 4 numbers, layer `input` takes 3 (set width = 4, or give other data)");
+    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "wide.npz"]), @"3: error: wide.npz: row 1: a step has 4 numbers, layer `input` takes 3 (give samples like those of the training)");
+    insta::assert_snapshot!(place.refused(&["predict", "run", "--array", "wide.npz"]), @"3: error: wide.npz: row 1: a step has 4 numbers, layer `input` takes 3 (give samples like those of the training)");
+    insta::assert_snapshot!(refused("nan.npz"), @"3: error: DIR/nan.npz: `x` has NaN in row 3 (put numbers where numpy.isfinite(array) is false, or remove the rows)");
 }

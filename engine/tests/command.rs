@@ -165,6 +165,38 @@ fn summary_is_kerass_table() {
 }
 
 #[test]
+fn a_model_is_described_whose_outputs_are_not_those_of_its_loss() {
+    let place = Place::new();
+    let model = |length: &str, layers: &str| format!("[model.graph]\n{length}\nlayers = [{layers}]\n");
+    let rnn = "{ type = \"simple_rnn\", units = 3 }";
+    place.file("bare.toml", model("input_length = 2", &format!("{{ type = \"input\", width = 10 }}, {rnn}")));
+    insta::assert_snapshot!(place.ok(&["summary", "--config", "bare.toml"]));
+    assert_eq!(place.json(&["summary", "--config", "bare.toml", "--json"])[0]["parameters"], 42);
+    // What is trained or checked still needs such outputs, and every layer is taken by another.
+    assert!(place.refused(&["gradcheck", "--config", "bare.toml"]).contains("the loss needs 65 outputs"));
+    place.file(
+        "loose.toml",
+        model("", &format!("{{ type = \"one_hot\" }}, {rnn}, {{ type = \"one_hot\", inputs = [\"sequence\"] }}")),
+    );
+    assert!(
+        place
+            .refused(&["summary", "--config", "loose.toml"])
+            .contains("nothing takes the output of layer `simple_rnn`")
+    );
+
+    // Both directions of a layer that does not merge them.
+    let both = |more: &str| {
+        let lstm = format!("{{ type = \"lstm\", units = 3{more} }}");
+        let both = format!("{{ type = \"bidirectional\", merge_mode = \"none\", layer = {lstm} }}");
+        place.file("both.toml", model("", &format!("{{ type = \"embedding\", output_dim = 4 }}, {both}")));
+        place.json(&["summary", "--config", "both.toml", "--json"])[0]["layers"][2]["output_shape"].clone()
+    };
+    assert_eq!(both(", return_sequences = true"), "[(None, None, 3), (None, None, 3)]");
+    assert_eq!(both(""), "[(None, 3), (None, 3)]");
+    assert_eq!(both(", return_state = true"), "[(None, 3), (None, 3), (None, 3), (None, 3), (None, 3), (None, 3)]");
+}
+
+#[test]
 fn recipes_that_nobody_ran_say_so() {
     let place = Place::new();
     let list = place.ok(&["recipes"]);

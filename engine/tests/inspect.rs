@@ -143,3 +143,96 @@ fn units_over_a_text_are_a_page_and_numbers() {
         assert!(error.starts_with("2: error:") && error.contains(want), "{error}");
     }
 }
+
+/// A configuration of a task with these layers before the last.
+fn task(kind: &str, layers: &str) -> String {
+    format!(
+        "[data]\nvalid_fraction = 0\n[task]\nkind = \"{kind}\"\n[model.graph]\nlayers = [{layers}, {{ type = \"dense\", activation = \
+         \"softmax\" }}]\n[train]\nbatch = 4\nepochs = 1\n"
+    )
+}
+
+#[test]
+fn units_of_taggers_and_of_models_of_the_next_word_are_shown_at_each_token() {
+    let place = Place::new();
+    let word = |n: usize, word: &str, tag: &str| format!("{n}\t{word}\t_\t{tag}\t_\t_\t_\t_\t_\t_\n");
+    place.file(
+        "tags.conllu",
+        [word(1, "the", "DET"), word(2, "cat", "NOUN"), "\n".to_owned(), word(1, "a", "DET")].concat(),
+    );
+    let embedding = "{ type = \"embedding\", output_dim = 4, mask_zero = true }";
+    let both = "{ type = \"bidirectional\", layer = { type = \"gru\", units = 3, return_sequences = true } }";
+    place.file("tag.toml", task("tag", &format!("{embedding}, {both}")));
+    place.ok(&["train", "--config", "tag.toml", "--data", "tags.conllu", "--out", "tags"]);
+    let shown = |run: &str, unit: &str, text: &str| {
+        json(&place.ok(&["inspect", "units", run, "--unit", unit, "--text", text, "--json"]))
+    };
+    let numbers = shown("tags", "bidirectional:5", "a cat!");
+    assert_eq!(numbers["tokens"], serde_json::json!(["a", "a", "c", "a", "t", "cat", "!", "!"]));
+    let values: Vec<f64> =
+        numbers["units"][0]["values"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+    assert!(values.len() == 8 && values.iter().all(|v| *v != 0.0 && v.abs() < 1.0), "{values:?}");
+    let by_space = ["inspect", "units", "tags", "--unit", "bidirectional:5", "--text", "a cat!", "--words", "--json"];
+    assert_eq!(json(&place.ok(&by_space))["tokens"][6], "cat!");
+
+    // A model without masks reads the padding before a text too, as it did in training: its state is not that of the text alone.
+    place.file("lines.txt", "one two three four\ntwo one\n");
+    let layers = "{ type = \"embedding\", output_dim = 4 }, { type = \"simple_rnn\", units = 3, use_bias = false }";
+    for (name, layers) in [("padded", layers.to_owned()), ("masked", layers.replace("= 4", "= 4, mask_zero = true"))] {
+        place.file("next.toml", task("next", &layers));
+        place.ok(&["train", "--config", "next.toml", "--data", "lines.txt", "--out", name]);
+    }
+    let state = |run: &str, text: &str| -> Vec<f64> {
+        let numbers = shown(run, "simple_rnn:1", text);
+        assert_eq!(numbers["tokens"], serde_json::json!(text.split(' ').collect::<Vec<_>>()));
+        numbers["units"][0]["values"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+    };
+    // Masked, the first word's state is the same whatever follows; padded, less stands before it in the longer text.
+    assert_eq!(state("masked", "two one")[0], state("masked", "two one two")[0]);
+    assert_ne!(state("padded", "two one")[0], state("padded", "two one two")[0]);
+    for (run, text, want) in [
+        ("masked", "five", "2: error: the text has no token that the model can read"),
+        ("tags", " ", "2: error: the text has no token that the model can read"),
+    ] {
+        let error = place.refused(&["inspect", "units", run, "--unit", "embedding:0", "--text", text]);
+        assert!(error.starts_with(want), "{error}");
+    }
+    let error = place.refused(&["inspect", "units", "masked", "--unit", "embedding:0", "--text", "one", "--words"]);
+    assert!(
+        error.starts_with("2: error: --words: is for sentences that are tagged, this run learned to predict"),
+        "{error}"
+    );
+}
+
+#[test]
+fn gradients_of_models_that_take_vectors_are_measured_on_random_numbers() {
+    let place = Place::new();
+    let read = |arguments: &[&str]| {
+        let model = &json(
+            &place.ok(&[&["inspect", "gradient"], arguments, &["--steps", "5", "--rows", "3", "--json"]].concat()),
+        )["models"][0];
+        let norms: Vec<f64> =
+            model["layers"][0]["norms"].as_array().unwrap().iter().map(|n| n.as_f64().unwrap()).collect();
+        assert!(norms.len() == 5 && norms.iter().all(|n| *n > 0.0), "{norms:?}");
+        model["tokens"].as_str().unwrap().to_owned()
+    };
+    // Captions: a vector a text, and its words.
+    place.file("pictures.csv", "red blue,1,2,0\nblue,0,2,1\n");
+    let layers = "{ type = \"input\", name = \"image\", width = 3, sequence = false }, { type = \"dense\", name = \"h\", units = 4 }, \
+         { type = \"embedding\", inputs = [\"sequence\"], output_dim = 4 }, \
+         { type = \"gru\", units = 4, return_sequences = true, initial_state = [\"h\"] }";
+    place.file("captions.toml", task("caption", layers));
+    place.ok(&["train", "--config", "captions.toml", "--data", "pictures.csv", "--out", "captions"]);
+    assert_eq!(read(&["captions"]), "random tokens and numbers");
+    // A vector a step.
+    place.file("steps.toml", task("classify", "{ type = \"input\", width = 2 }, { type = \"lstm\", units = 4 }"));
+    assert_eq!(read(&["steps.toml"]), "random numbers");
+    let refused = place.refused(&["inspect", "units", "captions", "--unit", "gru:0", "--text", "red"]);
+    assert!(refused.contains("the run learned to write captions, and a page shows"), "{refused}");
+    let source = "{ type = \"input\", name = \"frames\", inputs = [\"source\"], width = 2 }, { type = \"gru\", name = \"encoder\", \
+         units = 4 }, { type = \"embedding\", inputs = [\"sequence\"], output_dim = 4 }, { type = \"gru\", units = 4, \
+         return_sequences = true, initial_state = [\"encoder\"] }";
+    place.file("films.toml", task("caption", source));
+    let refused = place.refused(&["inspect", "gradient", "films.toml"]);
+    assert!(refused.contains("measured of models of one sequence, this one reads a `source` too"), "{refused}");
+}

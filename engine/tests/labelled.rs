@@ -137,7 +137,7 @@ fn a_filter_is_trained_scored_and_used() {
     assert!(rows.iter().any(|row| row.contains("Bidirectional")), "{rows:?}");
 
     // What is none of it.
-    insta::assert_snapshot!(place.refused(&["generate", "run"]), @"3: error: run: the run learned to classify, not to write (use `unroll predict`)");
+    insta::assert_snapshot!(place.refused(&["generate", "run"]), @"3: error: run: the run learned to classify, and is no language model (use `unroll predict`)");
     place.file("unknown.tsv", "ham\thello\neggs\tbacon\n");
     insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "unknown.tsv"]), @"3: error: unknown.tsv, line 2: the label `eggs` is none of the model's (the model has ham, spam; mend the label, or train with it)");
     place.file("messages.tsv", messages(2).replace("lunch", "dinner"));
@@ -168,6 +168,106 @@ fn several_classes_and_weights() {
     insta::assert_snapshot!(place.refused(&["train", "--config", "binary.toml", "--data", "messages.tsv", "--out", "other"]), @"2: error: binary_cross_entropy is for two classes, there are 3 (leave the loss out, and end the model in a dense layer without units)");
     insta::assert_snapshot!(place.refused(&["train", "--config", "run.toml", "--data", "messages.tsv", "--out", "other", "--set", "task.fold=3", "--set", "task.folds=3"]), @"2: error: --set task.fold: must be less than task.folds, got 3 of 3");
     assert!(!place.path().join("other").exists(), "a run that never began leaves no folder");
+}
+
+#[test]
+fn weights_of_classes_are_a_word_or_a_table() {
+    let place = Place::new();
+    place.file("run.toml", CLASSES.replace("epochs = 6", "epochs = 1").replace("class_weights = \"balanced\"", ""));
+    // Of 8 samples 6 are ham and 2 are spam: balanced they weigh 4/6 and 4/2.
+    let rows: Vec<String> = (0..8).map(|i| format!("{}\tword{} and\n", ["ham", "spam"][i / 6], i % 3)).collect();
+    place.file("few.tsv", rows.concat());
+    let tags: Vec<String> =
+        (0..8).map(|i| format!("1\tword{}\t_\t{}\t_\t_\t_\t_\t_\t_\n\n", i % 3, ["ham", "spam"][i / 6])).collect();
+    place.file("few.conllu", tags.concat());
+    place.file("tags.toml", TAGGER.replace("epochs = 8", "epochs = 1"));
+    for (data, config) in [("few.tsv", "run.toml"), ("few.conllu", "tags.toml")] {
+        let train =
+            ["train", "--config", config, "--data", data, "--set", "data.valid_fraction=0", "--seed", "3", "--out"];
+        let learned = |name: &str, more: &[&str]| {
+            let out = format!("{data}-{name}");
+            place.ok(&[&train[..], &[&out], more].concat());
+            place.ok(&["predict", &out, "--text", "word1", "--json"])
+        };
+        let balanced = learned("balanced", &["--set", "task.class_weights=balanced"]);
+        let table = "task.class_weights={ ham = 0.6666666666666666, spam = 2 }";
+        assert_eq!(learned("table", &["--set", table]), balanced);
+        let (one, other) = ("task.class_weights.ham=0.6666666666666666", "task.class_weights.spam=2");
+        assert_eq!(learned("keys", &["--set", one, "--set", other]), balanced);
+        let unweighted = learned("none", &[]);
+        assert_ne!(unweighted, balanced);
+        assert_eq!(
+            learned("ones", &["--set", "task.class_weights={ ham = 1 }"]),
+            unweighted,
+            "what is not named weighs 1"
+        );
+        let refused = |set: &str| place.refused(&[&train[..], &["never", "--set", set]].concat());
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(refused("task.class_weights={ eggs = 2 }"), @"2: error: task.class_weights: `eggs` is none of the classes (there are ham, spam)");
+            insta::assert_snapshot!(refused("task.class_weights.ham=0"), @"2: error: --set task.class_weights.ham: must be numbers greater than 0, `ham` has 0");
+            insta::assert_snapshot!(refused("task.class_weights={ ham = -1 }"), @"2: error: --set task.class_weights: must be numbers greater than 0, `ham` has -1");
+            insta::assert_snapshot!(refused("task.class_weights=balance"), @"2: error: --set task.class_weights: unknown value `balance`; did you mean `balanced`?");
+            insta::assert_snapshot!(refused("task.class_weights=2"), @"2: error: --set task.class_weights: invalid type: integer `2`, expected `none`, `balanced` or a table of labels and their weights, { ham = 1.0, spam = 2.0 }");
+        }
+    }
+    // In a file, and kept with the run.
+    place.file("file.toml", CLASSES.replace("class_weights = \"balanced\"", "class_weights = { ham = nan }"));
+    insta::assert_snapshot!(place.refused(&["train", "--config", "file.toml", "--data", "few.tsv"]), @"3: error: file.toml, line 3: `task.class_weights.ham` must be numbers greater than 0, `ham` has NaN");
+    place.file("file.toml", CLASSES.replace("class_weights = \"balanced\"", "class_weights = { spam = 2.5 }"));
+    place.ok(&["train", "--config", "file.toml", "--data", "few.tsv", "--out", "kept", "--epochs", "1"]);
+    place.ok(&["train", "--resume", "kept", "--epochs", "2"]);
+}
+
+#[test]
+fn a_share_that_no_sample_falls_to_is_told() {
+    let place = Place::new();
+    place.file("run.toml", CLASSES);
+    place.file("two.tsv", "ham\tlunch at home\nspam\twin a prize\n");
+    let train = ["train", "--config", "run.toml", "--data", "two.tsv", "--out", "never", "--set"];
+    let refused = |set: &[&str]| place.refused(&[&train[..], set].concat());
+    insta::assert_snapshot!(refused(&["train.early_stop=2"]), @"2: error: train.early_stop: needs a validation loss, and nothing is evaluated (a share of 0.1 of these samples is none: set data.valid_fraction, or give --valid FILE)");
+    insta::assert_snapshot!(refused(&["train.early_stop=2", "--set", "data.valid_fraction=0"]), @"2: error: train.early_stop: needs a validation loss, and nothing is evaluated (hold samples out by data.valid_fraction, or give --valid FILE)");
+    insta::assert_snapshot!(refused(&["schedule.kind=plateau"]), @"2: error: schedule.kind: plateau needs a validation loss, and nothing is evaluated (a share of 0.1 of these samples is none: set data.valid_fraction, or give --valid FILE)");
+    insta::assert_snapshot!(refused(&["data.valid_fraction=0.1"]), @"2: error: data.valid_fraction: 0.1 of 2 samples leaves none to validate (hold a larger share out (equal samples go together), or leave it out)");
+    insta::assert_snapshot!(refused(&["task.test_fraction=0.1"]), @"2: error: task.test_fraction: 0.1 of 2 samples leaves none to test (hold a larger share out (equal samples go together), or leave it out)");
+    insta::assert_snapshot!(refused(&["task.folds=5", "--set", "task.fold=4"]), @"2: error: task.fold: none of 2 samples is in fold 4 of 5 (ask for fewer folds)");
+    place.ok(&["train", "--config", "run.toml", "--data", "two.tsv", "--out", "run", "--epochs", "1"]);
+    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "-"]), @"2: error: labelled samples are read from files, not from standard input (write them to a file first)");
+}
+
+#[test]
+fn a_threshold_may_be_given_as_a_number_and_a_column_as_one() {
+    let place = Place::new();
+    let rows: Vec<String> = (0..8).map(|i| format!("x\t{}\tword{} and\n", ["ham", "spam"][i / 6], i % 3)).collect();
+    place.file("few.tsv", rows.concat());
+    place.file("run.toml", CLASSES.replace("epochs = 6", "epochs = 1"));
+    let train = [
+        "train",
+        "--config",
+        "run.toml",
+        "--data",
+        "few.tsv",
+        "--set",
+        "task.label=1",
+        "--set",
+        "task.text=2",
+        "--out",
+    ];
+    place.ok(&[&train[..], &["run", "--set", "task.threshold=0.3"]].concat());
+    let said = &place.json(&["predict", "run", "--text", "word1", "--json"])[0];
+    let spam = said["probabilities"]["spam"].as_f64().unwrap();
+    let decision: Value = serde_json::from_slice(&place.read("run/decision.json")).unwrap();
+    assert!((decision["threshold"].as_f64().unwrap() - 0.3).abs() < 1e-6, "{decision}");
+    assert_eq!(said["class"] == "spam", spam >= f64::from(0.3f32), "{said}");
+    let refused = |set: &str| place.refused(&[&train[..], &["never", "--set", set]].concat());
+    place.file("three.tsv", rows.concat() + "x\tsport\tword1\n");
+    let three = ["--data", "three.tsv", "--set", "task.threshold=0.3"];
+    insta::assert_snapshot!(place.refused(&[&train[..3], &three, &train[5..], &["never"]].concat()), @"2: error: task.threshold: is for two classes, there are 3 (leave it out)");
+    insta::assert_snapshot!(refused("task.threshold=1"), @"2: error: --set task.threshold: must be more than 0 and less than 1, got 1");
+    insta::assert_snapshot!(refused("task.threshold=best"), @"2: error: --set task.threshold: unknown value `best`; valid are half, accuracy, f1, a number such as 0.3");
+    insta::assert_snapshot!(refused("task.threshold=true"), @"2: error: --set task.threshold: invalid type: boolean `true`, expected `half`, `accuracy`, `f1` or a probability");
+    insta::assert_snapshot!(refused("task.label=true"), @"2: error: --set task.label: invalid type: boolean `true`, expected the name of a column or its number from 0");
+    insta::assert_snapshot!(refused("task.labels=[1.5]"), @"2: error: --set task.labels: invalid type: floating point `1.5`, expected the name of a column or its number from 0");
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn titles_of_a_table_are_prepared_and_so_is_a_prompt() {
     place.file("empty.csv", "headline\nUnknown\n");
     insta::assert_snapshot!(place.refused(&["train", "--recipe", "headlines", "--data", "empty.csv", "--out", "other"]), @"3: error: DIR/empty.csv: no labelled sample is in it (give a file with samples)");
     place.file("one.csv", "headline\nHello\n");
-    insta::assert_snapshot!(place.refused(&["train", "--recipe", "headlines", "--data", "one.csv", "--out", "other"]), @"2: error: no sample is left to train on (hold a smaller share out)");
+    insta::assert_snapshot!(place.refused(&["train", "--recipe", "headlines", "--data", "one.csv", "--out", "other"]), @"3: error: DIR/one.csv: gives no sample: no text has two words that the model knows (give texts of two words and more)");
     insta::assert_snapshot!(place.refused(&["train", "--recipe", "headlines", "--data", "titles.csv", "--out", "other", "--set", "task.label=id"]), @"2: error: --set task.label: has no meaning where task.kind is next");
     insta::assert_snapshot!(place.refused(&["train", "--recipe", "headlines", "--data", "titles.csv", "--out", "other", "--set", "train.steps=10"]), @"2: error: --set train.steps: has no meaning for labelled samples; [task] says how they are read");
 }
@@ -178,7 +178,10 @@ fn pictures_get_their_words() {
     place.file("wide.csv", "1,2,3\n");
     insta::assert_snapshot!(place.refused(&["predict", "run", "--vectors", "wide.csv"]), @"3: error: wide.csv, line 1: the vector has 3 numbers, the model takes 6 (give vectors like those of the training)");
     place.file("wide.csv", "red,1,2,3\n");
-    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "wide.csv"]), @"2: error: layer `image` takes vectors of width 6, the data's have 3 (set width = 3, or give other data)");
+    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "wide.csv"]), @"3: error: wide.csv, line 1: the vector has 3 numbers, layer `image` takes 6 (give samples like those of the training)");
+    let again = ["train", "--config", "run.toml", "--out", "never", "--data"];
+    insta::assert_snapshot!(place.refused(&[&again[..], &["train.txt", "--valid", "wide.csv"]].concat()), @"3: error: DIR/wide.csv, line 1: the vector has 3 numbers, those of the training have 6 (give vectors like those of the training)");
+    insta::assert_snapshot!(place.refused(&[&again[..], &["wide.csv"]].concat()), @"3: error: DIR/wide.csv, line 1: the vector has 3 numbers, layer `image` takes 6 (set width = 3, or give other data)");
     place.file("ragged.csv", "red,1,2,3,4,5,6\nblue,1,2,3,x,5,6\n");
     insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "ragged.csv"]), @"3: error: ragged.csv, line 2: column 4: `x` is no number of a vector (all columns but that of task.text are the vector; set task.header = true where the first row names them)");
     place.file("green.csv", "green,1,2,3,4,5,6\n");

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
+use super::layers::WrongLayer;
 use super::{RunConfig, nearest};
 use crate::error::{At, Error, Result};
 
@@ -190,7 +191,10 @@ impl Resolver {
             innermost = next;
         }
         let parsed = RunConfig::deserialize(Value::Table(table.clone()));
-        parsed.map_err(|error| Error::option(flag, friendly(error.message())))?;
+        parsed.map_err(|error| {
+            let layer = WrongLayer::find(&table).map(|layer| layer.what);
+            Error::option(flag, layer.unwrap_or_else(|| friendly(error.message())))
+        })?;
         let mut origins = BTreeMap::new();
         origins.insert(key.to_owned(), Origin::Flag(flag.to_owned()));
         self.lay(table, origins);
@@ -242,7 +246,11 @@ impl Resolver {
         let place = |error: &toml::de::Error| locate(text, error, &origin);
         let spanned = DeTable::parse(text).map_err(|error| place(&error))?;
         let mut table: Table = toml::from_str(text).map_err(|error| place(&error))?;
-        toml::from_str::<RunConfig>(text).map_err(|error| place(&error))?;
+        toml::from_str::<RunConfig>(text).map_err(|error| {
+            let layer = WrongLayer::find(&table);
+            let found = layer.and_then(|layer| Some((layer.offset(spanned.get_ref())?, layer.what)));
+            found.map_or_else(|| place(&error), |(offset, what)| placed(line_column(text, offset), what, &origin))
+        })?;
         let mut origins = BTreeMap::new();
         leaves(spanned.get_ref(), "", &mut |key, offset| {
             origins.insert(key, origin(line_column(text, offset).0));
@@ -311,11 +319,18 @@ fn literal(text: &str) -> Value {
 
 fn locate(text: &str, error: &toml::de::Error, origin: &impl Fn(u64) -> Origin) -> Error {
     let what = friendly(error.message());
-    let place = error.span().map(|span| line_column(text, span.start));
-    match (origin(place.map_or(1, |(line, _)| line)), place) {
-        (Origin::File(path, _), Some((line, column))) => Error::input_at(path, At::LineColumn(line, column), what),
-        (Origin::File(path, _), None) => Error::input(path, what),
-        (other, _) => Error::usage(format!("{other}: {what}")),
+    match (error.span(), origin(1)) {
+        (Some(span), _) => placed(line_column(text, span.start), what, origin),
+        (None, Origin::File(path, _)) => Error::input(path, what),
+        (None, other) => Error::usage(format!("{other}: {what}")),
+    }
+}
+
+/// What is wrong at a line and column.
+fn placed((line, column): (u64, u64), what: String, origin: &impl Fn(u64) -> Origin) -> Error {
+    match origin(line) {
+        Origin::File(path, _) => Error::input_at(path, At::LineColumn(line, column), what),
+        other => Error::usage(format!("{other}: {what}")),
     }
 }
 

@@ -21,6 +21,8 @@
 //! lr = 0.002
 //! ```
 
+mod choices;
+mod layers;
 mod merge;
 mod sections;
 mod shorthand;
@@ -29,12 +31,13 @@ mod task;
 mod validate;
 mod words;
 
+pub use choices::{ClassWeights, Threshold};
 pub use merge::{Origin, Origins, Resolver};
 pub use sections::{
     DataConfig, ModelSection, OptimizerConfig, ReportConfig, RunConfig, SampleConfig, ScheduleConfig, TrainSection,
 };
 pub use suggest::nearest;
-pub use task::{ClassWeights, FormatName, TaskConfig, TaskKind, ThresholdName, VALID_SAMPLES};
+pub use task::{FormatName, TaskConfig, TaskKind, VALID_SAMPLES};
 pub use validate::TOKENS;
 pub use words::{
     AverageName, Cell, Init, InitBiases, LossScaleName, OptimizerName, PrecisionName, ReportStyle, RnnActivation,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::choices::{ClassWeights, Threshold, column, columns};
 use super::words::words;
 use crate::text::PrepareOptions;
 
@@ -39,28 +40,6 @@ words! {
     }
 }
 
-words! {
-    /// Factors of the losses of the classes.
-    ClassWeights {
-        /// None.
-        None = "none",
-        /// The number of samples by the number of classes times that of the class's own, so that each class weighs the same.
-        Balanced = "balanced",
-    }
-}
-
-words! {
-    /// The probability from which on a sample of two classes is of the second.
-    ThresholdName {
-        /// One half.
-        Half = "half",
-        /// The one with the best accuracy on the validation data.
-        Accuracy = "accuracy",
-        /// The one with the best F1 of the second class on the validation data.
-        F1 = "f1",
-    }
-}
-
 /// Learning from labelled samples.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -75,20 +54,20 @@ pub struct TaskConfig {
     pub header: bool,
     /// The column of the label: its name or its number from 0. Unless given `label`, without a header 0. CoNLL-U: `upos` (as
     /// unless given) or `xpos`. npy: the array of the labels in an archive; `y` unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "column")]
     pub label: Option<String>,
     /// Several labels, one for each output of the model (`model.graph.outputs`) in their order: their columns, instead of `label`.
     /// CoNLL-U: also `lemma`, `feats` and `deprel`. npy: the arrays in an archive. Those of an output whose loss is
     /// `mean_squared_error` are numbers, as the one of `label` then is.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "columns")]
     pub labels: Vec<String>,
     /// translate: the column of the text that is read, its name or its number from 0; `source` unless given, without a header 0.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "column")]
     pub source: Option<String>,
     /// The column of the text: its name or its number from 0. Unless given `text`, without a header 1, or 0 where there is no
     /// label nor source. Captions of tsv and csv: the numbers of all other columns are the vector. npy: the array of the samples in an archive,
     /// `x` unless given; of captions that of their token ids, `y` unless given.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "column")]
     pub text: Option<String>,
     /// Rows whose text is one of these are left out; an empty text has to be among them or is refused.
     pub drop: Vec<String>,
@@ -102,10 +81,10 @@ pub struct TaskConfig {
     /// and F1 are told.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
-    /// Factors of the losses of the classes.
+    /// Factors of the losses of the classes of texts, or of tags: `none`, `balanced`, or a table, { ham = 1.0, spam = 2.0 }.
     pub class_weights: ClassWeights,
-    /// Where a sample of two classes begins to be of the second.
-    pub threshold: ThresholdName,
+    /// Where a sample of two classes begins to be of the second: `half`, `accuracy`, `f1`, or a probability between 0 and 1.
+    pub threshold: Threshold,
     /// The share of the samples that is kept out for the test at the end, where no file is given for it.
     pub test_fraction: f64,
     /// Parts of which one is kept out for the test at the end; 0: none.
@@ -136,7 +115,7 @@ impl Default for TaskConfig {
             drop: Vec::new(),
             classes: Vec::new(),
             class_weights: ClassWeights::None,
-            threshold: ThresholdName::Half,
+            threshold: Threshold::Half,
             test_fraction: 0.0,
             folds: 0,
             fold: 0,
@@ -161,6 +140,17 @@ impl TaskKind {
     /// Whether the samples have labels of their own: the classes that a model chooses from. Else it chooses words.
     pub fn has_labels(self) -> bool {
         matches!(self, TaskKind::Classify | TaskKind::Tag)
+    }
+
+    /// What a run of it learned to do, as messages say it.
+    pub fn doing(self) -> &'static str {
+        match self {
+            TaskKind::Classify => "classify",
+            TaskKind::Tag => "tag",
+            TaskKind::Next => "predict the next word",
+            TaskKind::Caption => "write captions",
+            TaskKind::Translate => "translate",
+        }
     }
 
     /// Whether texts are written word by word, from a token that begins them to one that ends them.

@@ -82,6 +82,26 @@ fn the_same_rule_keeps_them() {
 }
 
 #[test]
+fn what_is_wrong_in_a_list_of_layers_is_found_in_its_layer() {
+    let with = |layer: &str| {
+        refused(&format!(
+            "[model.graph]\nloss = \"cross_entropy\"\nlayers = [\n  {{ type = \"one_hot\" }},\n  {layer},\n  {{ type = \"dense\" }},\n]\n"
+        ))
+    };
+    insta::assert_snapshot!(with("{ type = \"gru\", name = \"reader\",\n    unit = 4, return_sequences = true }"), @"DIR/run.toml, line 6, column 5: layer 2 (`gru`, `reader`): unknown key `unit`; did you mean `units`?");
+    insta::assert_snapshot!(with("{ type = \"gru\", units = \"four\" }"), @r#"DIR/run.toml, line 5, column 19: layer 2 (`gru`): `units`: invalid type: string "four", expected a whole number, 0 or more"#);
+    insta::assert_snapshot!(with("{ type = \"grru\", units = 4 }"), @"DIR/run.toml, line 5, column 5: layer 2 (`grru`): `type`: unknown value `grru`; did you mean `gru`?");
+    insta::assert_snapshot!(with("{ units = 4 }"), @"DIR/run.toml, line 5, column 3: layer 2: missing field `type`");
+    insta::assert_snapshot!(with("{ type = \"gru\" }"), @"DIR/run.toml, line 5, column 3: layer 2 (`gru`): missing field `units`");
+    insta::assert_snapshot!(with("{ type = \"bidirectional\",\n    layer = { type = \"lstm\",\n      units = 4, dropuot = 0.1 } }"), @"DIR/run.toml, line 7, column 18: layer 2 (`bidirectional`): unknown key `dropuot`; did you mean `dropout`?");
+    insta::assert_snapshot!(with("{ type = \"bidirectional\",\n    layer = { type = \"dense\", units = 4 } }"), @"DIR/run.toml, line 6, column 5: layer 2 (`bidirectional`): `layer`: unknown value `dense`; valid are simple_rnn, lstm, gru");
+    insta::assert_snapshot!(refused("[[model.graph.layers]]\ntype = \"one_hot\"\n[[model.graph.layers]]\ntype = \"lstm\"\nunits = 3\nunit = 4\n"), @"DIR/run.toml, line 6, column 1: layer 2 (`lstm`): unknown key `unit`; did you mean `units`?");
+    insta::assert_snapshot!(refused("[[model.graph.layers]]\ntype = \"one_hot\"\n[[model.graph.layers]]\ntype = \"lstm\"\n"), @"DIR/run.toml, line 3, column 1: layer 2 (`lstm`): missing field `units`");
+    let mut resolver = Resolver::new();
+    insta::assert_snapshot!(resolver.assign("model.graph.layers=[{ type = \"one_hot\" }, { type = \"lstm\", unit = 3 }]").unwrap_err(), @"--set model.graph.layers: layer 2 (`lstm`): unknown key `unit`; did you mean `units`?");
+}
+
+#[test]
 fn unknown_keys_and_values_are_refused_with_the_nearest() {
     insta::assert_snapshot!(refused("sede = 3\n"), @"DIR/run.toml, line 1, column 1: unknown key `sede`; did you mean `seed`?");
     insta::assert_snapshot!(refused("[train]\nbatch = 3\nstep = 4\n"), @"DIR/run.toml, line 3, column 1: unknown key `step`; did you mean `steps`?");

@@ -2,7 +2,7 @@
 
 use super::{
     AverageName, Cell, ClassWeights, Init, InitBiases, OptimizerName, Origin, Origins, RunConfig, SampleState,
-    ScheduleName, SplitName, TaskConfig, TaskKind, ThresholdName, VALID_SAMPLES,
+    ScheduleName, SplitName, TaskConfig, TaskKind, Threshold, VALID_SAMPLES,
 };
 use crate::error::Result;
 use crate::text::PrepareOptions;
@@ -153,8 +153,20 @@ impl Check<'_> {
         let only = |key: &str, usual: bool, has: bool| {
             self.holds(usual || has, key, format_args!("has no meaning where task.kind is {kind}"))
         };
-        only("task.class_weights", task.class_weights == ClassWeights::None, kind == TaskKind::Classify)?;
-        only("task.threshold", task.threshold == ThresholdName::Half, kind == TaskKind::Classify)?;
+        only("task.class_weights", task.class_weights == ClassWeights::None, kind.has_labels())?;
+        if let ClassWeights::Of(weights) = &task.class_weights {
+            let own = |label: &str| Some(format!("task.class_weights.{label}")).filter(|key| self.origins.given(key));
+            for (label, weight) in weights {
+                let key = own(label).unwrap_or_else(|| "task.class_weights".to_owned());
+                let inside = *weight > 0.0 && (*weight as f32).is_normal();
+                self.holds(inside, &key, format_args!("must be numbers greater than 0, `{label}` has {weight}"))?;
+            }
+        }
+        only("task.threshold", task.threshold == Threshold::Half, kind == TaskKind::Classify)?;
+        if let Threshold::Fixed(number) = task.threshold {
+            let inside = number > 0.0 && number < 1.0;
+            self.holds(inside, "task.threshold", format_args!("must be more than 0 and less than 1, got {number}"))?;
+        }
         only("task.label", task.label.is_none(), kind.has_labels())?;
         only("task.labels", task.labels.is_empty(), kind.has_labels())?;
         only("task.classes", task.classes.is_empty(), kind.has_labels())?;

@@ -5,6 +5,7 @@
 
 mod axis;
 mod config;
+mod describe;
 mod head;
 mod layer;
 mod mask;
@@ -23,6 +24,7 @@ pub use config::{
     ModelConfig, Noise, OneHot, OutputConfig, Part, Reading, Recurrent, RecurrentConfig, RepeatVector, Reshape,
     TimeDistributed, WordOrder,
 };
+pub use describe::{Description, SummaryRow};
 pub use mask::MaskRule;
 pub use output::Output;
 pub use params::{ParamSpec, Role};
@@ -67,34 +69,6 @@ pub struct Node {
     pub axis: Axis,
     /// Its parameters: indices into [`Graph::params`].
     pub params: std::ops::Range<usize>,
-}
-
-impl Node {
-    /// The shape of the output as Keras prints it: with `return_state` a list, the states last.
-    fn output_shape(&self) -> String {
-        let Some((cell, options, reading)) = self.config.recurrence().filter(|(_, options, _)| options.return_state)
-        else {
-            return self.shape.to_string();
-        };
-        let state = Shape { time: None, dims: vec![options.units] }.to_string();
-        let states = reading.directions().len() * if cell == Cell::Lstm { 2 } else { 1 };
-        format!("[{}{}]", self.shape, format!(", {state}").repeat(states))
-    }
-}
-
-/// A row of Keras' table.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct SummaryRow {
-    /// The layer's name.
-    pub name: String,
-    /// Its type.
-    pub class: String,
-    /// `(None, None, 128)`
-    pub output_shape: String,
-    /// How many parameters it adds.
-    pub params: u64,
-    /// The layers it takes.
-    pub connected_to: Vec<String>,
 }
 
 /// A model's layers, shapes and parameters, resolved and checked.
@@ -179,10 +153,23 @@ impl Graph {
 
     fn build(
         config: &ModelConfig,
-        [vocabulary, source_vocabulary]: [usize; 2],
+        vocabularies: [usize; 2],
         classes: Option<&[usize]>,
         words: Option<Words>,
     ) -> Result<Self> {
+        let (mut graph, declared, nodes) = Self::resolve_layers(config, vocabularies, classes, words)?;
+        graph.outputs = graph.find_outputs(declared, &nodes)?;
+        graph.check_masks()?;
+        Ok(graph)
+    }
+
+    /// All but the outputs; and what those are declared to be, and the nodes of the declared layers.
+    fn resolve_layers(
+        config: &ModelConfig,
+        [vocabulary, source_vocabulary]: [usize; 2],
+        classes: Option<&[usize]>,
+        words: Option<Words>,
+    ) -> Result<(Self, Vec<Declared>, Vec<usize>)> {
         if config.layers.is_empty() {
             return Err(Error::usage("the model has no layers").mend("add [[model.layers]] entries"));
         }
@@ -213,9 +200,7 @@ impl Graph {
         graph.sums = graph.find_sums();
         let joint: Vec<Vec<usize>> = graph.sums.iter().map(|sum| sum.joint(&graph)).collect();
         graph.arena = params::lay_out(&mut graph.params, &joint);
-        graph.outputs = graph.find_outputs(declared, &nodes)?;
-        graph.check_masks()?;
-        Ok(graph)
+        Ok((graph, declared, nodes))
     }
 
     /// The declaration.
@@ -327,49 +312,6 @@ impl Graph {
             Source::Second => Shape::tokens(None),
             Source::Node(i) => self.nodes[i].shape.clone(),
         }
-    }
-
-    /// Keras' table, the input first.
-    pub fn rows(&self) -> Vec<SummaryRow> {
-        // The dropout of a recurrent layer is a part of it.
-        let within = |node: &Node| matches!(node.config, LayerConfig::Dropout(_)) && node.name.contains('/');
-        let source_name = |source: &Source| match *source {
-            Source::Node(i) if within(&self.nodes[i]) => match self.nodes[i].inputs[0] {
-                Source::Input => INPUT.to_owned(),
-                Source::Second => SOURCE.to_owned(),
-                Source::Node(before) => self.nodes[before].name.clone(),
-            },
-            Source::Input => INPUT.to_owned(),
-            Source::Second => SOURCE.to_owned(),
-            Source::Node(i) => self.nodes[i].name.clone(),
-        };
-        let rows = self.batch_size();
-        let shape = |shape: String| match rows {
-            // The axis behind a bracket is that of the batch's rows.
-            Some(rows) => shape.replace("(None,", &format!("({rows},")),
-            None => shape,
-        };
-        let input = |name: &str, length| SummaryRow {
-            name: name.into(),
-            class: "InputLayer".into(),
-            output_shape: shape(Shape::tokens(length).to_string()),
-            params: 0,
-            connected_to: Vec::new(),
-        };
-        let layer = |node: &Node| SummaryRow {
-            name: node.name.clone(),
-            class: node.class.into(),
-            output_shape: shape(node.output_shape()),
-            params: self.params[node.params.clone()].iter().map(|p| p.len() as u64).sum(),
-            connected_to: match node.config {
-                LayerConfig::Input(_) => Vec::new(),
-                _ => node.inputs.iter().map(source_name).collect(),
-            },
-        };
-        let source = self.takes_source_tokens().then(|| input(SOURCE, None));
-        let input = self.takes_tokens().then(|| input(INPUT, self.config.input_length));
-        let declared = self.nodes.iter().filter(|node| !matches!(node.config, LayerConfig::Part(_)) && !within(node));
-        source.into_iter().chain(input).chain(declared.map(layer)).collect()
     }
 
     /// Adds a layer, which may give the logits of an output.

@@ -189,8 +189,8 @@ impl Graph {
         }
     }
 
-    /// Finds the logits of every output among the nodes; `nodes` are those of the declared layers.
-    pub(super) fn find_outputs(&self, declared: Vec<Declared>, nodes: &[usize]) -> Result<Vec<Output>> {
+    /// Refuses a layer that nothing takes and that is no output; `nodes` are those of the declared layers. Returns those of the outputs.
+    pub(super) fn check_used(&self, declared: &[Declared], nodes: &[usize]) -> Result<Vec<usize>> {
         let ends: Vec<usize> = declared.iter().map(|output| nodes[output.last]).collect();
         let unused = |i: &usize| self.consumers(*i).next().is_none() && !ends.contains(i);
         if let Some(i) = (0..self.nodes.len()).find(unused) {
@@ -198,6 +198,12 @@ impl Graph {
             return Err(Error::usage(format!("nothing takes the output of layer `{name}`"))
                 .mend("name it in another layer's `inputs`, or remove it"));
         }
+        Ok(ends)
+    }
+
+    /// Finds the logits of every output among the nodes.
+    pub(super) fn find_outputs(&self, declared: Vec<Declared>, nodes: &[usize]) -> Result<Vec<Output>> {
+        let ends = self.check_used(&declared, nodes)?;
         let several = declared.len() > 1;
         declared.into_iter().zip(ends).map(|(output, end)| self.find_output(output, end, several)).collect()
     }

@@ -26,6 +26,13 @@ impl fmt::Display for HeadSettings {
     }
 }
 
+impl HeadSettings {
+    /// What there is to tell of a head that is not the usual softmax.
+    pub fn line(&self) -> Option<String> {
+        (!self.head.is_default()).then(|| format!("head of {}: {self}", self.layer))
+    }
+}
+
 impl Graph {
     /// The heads of all outputs that have one.
     pub fn heads(&self) -> Vec<HeadSettings> {
@@ -39,8 +46,7 @@ impl Graph {
 
     /// A line for each head that is not the usual softmax.
     pub fn head_lines(&self) -> impl Iterator<Item = String> {
-        let heads = self.heads().into_iter().filter(|settings| !settings.head.is_default());
-        heads.map(|settings| format!("head of {}: {settings}", settings.layer))
+        self.heads().into_iter().filter_map(|settings| settings.line())
     }
 
     /// The head of an output, with the settings that it was left.

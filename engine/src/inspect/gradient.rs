@@ -10,7 +10,7 @@
 //! "Learning Long-Term Dependencies with Gradient Descent is Difficult", 1994).
 
 use crate::error::{Error, Result};
-use crate::graph::Cell;
+use crate::graph::{Cell, Graph, Input};
 use crate::network::{Batch, LossScale, Network, NetworkOptions};
 use crate::random::{Key, Purpose};
 use serde::Serialize;
@@ -49,23 +49,22 @@ pub fn options(options: &NetworkOptions, steps: usize, rows: usize) -> NetworkOp
     }
 }
 
-/// Measures one batch: `tokens` is (T, N), `targets` (N), one for the last step of each row.
+/// Measures one batch: `tokens` is (T, N), `vectors` has what each input layer takes, and `targets` is (N), one for the last step of
+/// each row.
 ///
 /// A direction that reads from the end is measured where the model gives one output a row: from the first time on. Of a
 /// sequence it does not see the steps before the loss, and is left out.
 ///
 /// # Errors
 ///
-/// [`Error::Usage`] where the model has no recurrent layer, or takes vectors.
+/// [`Error::Usage`] where the model has no recurrent layer, or takes something else.
 ///
 /// # Panics
 ///
 /// Where the network was not made with [`options`], or for another size.
-pub fn measure(network: &mut Network, tokens: &[u32], targets: &[u32]) -> Result<Vec<Curve>> {
-    let rows = targets.len();
-    let steps = tokens.len() / rows.max(1);
+pub fn measure(network: &mut Network, (tokens, vectors): (&[u32], &[&[f32]]), targets: &[u32]) -> Result<Vec<Curve>> {
+    let (rows, steps) = (targets.len(), network.options().steps);
     let graph = network.graph().clone();
-    graph.require_text_alone()?;
     graph.require_one_sequence("gradients over time are measured of")?;
     graph.require_one_output("gradients over time are measured of")?;
     if graph.nodes().iter().all(|node| node.config.recurrence().is_none()) {
@@ -73,9 +72,10 @@ pub fn measure(network: &mut Network, tokens: &[u32], targets: &[u32]) -> Result
             .mend("inspect a model with simple_rnn, lstm or gru"));
     }
     let sequence = graph.is_sequence();
-    let mut all = vec![IGNORE; if sequence { tokens.len() - rows } else { 0 }];
+    let mut all = vec![IGNORE; if sequence { (steps - 1) * rows } else { 0 }];
     all.extend_from_slice(targets);
-    let batch = Batch { steps, rows, inputs: tokens, targets: &all, ..Batch::default() };
+    let batch = Batch { steps, rows, inputs: tokens, vectors, targets: &all, ..Batch::default() };
+    batch.check(&graph, network.options())?;
     let mut sums: Vec<((usize, usize), Vec<f64>)> = Vec::new();
     let mut state = network.new_state(rows);
     network.state_gradients(&batch, &mut state, |found| {
@@ -109,6 +109,16 @@ pub fn random(vocabulary: usize, classes: usize, [steps, rows]: [usize; 2], seed
     let token = |i: usize| (least + key.below(i as u64, vocabulary as u64 - least)) as u32;
     let target = |n: usize| key.layer(1).below(n as u64, classes.max(1) as u64) as u32;
     ((0..steps * rows).map(token).collect(), (0..rows).map(target).collect())
+}
+
+/// Numbers of a normal distribution for every input layer of a model: what it is measured on that takes vectors, for T steps of N rows.
+pub fn random_vectors(graph: &Graph, [steps, rows]: [usize; 2], seed: u64) -> Vec<Vec<f32>> {
+    let key = Key::new(seed, Purpose::Check);
+    let of_input = |(i, (node, input)): (usize, (usize, &Input))| {
+        let each = if graph.nodes()[node].shape.time.is_some() { steps * rows } else { rows };
+        (0..each * input.width).map(|k| key.layer(2 + i).normal(k as u64)).collect()
+    };
+    graph.vector_inputs().enumerate().map(of_input).collect()
 }
 
 /// N windows of T tokens, (T, N), spread evenly over a text, and the token after each.

@@ -23,7 +23,7 @@ fn a_linear_network_forgets_by_its_weight() {
     for (options, factor) in [("weight_drop = 0.5", 0.5), ("zoneout = 0.25", 0.25 + 0.75 * 0.5)] {
         let mut network = network(&LINEAR.replace("OPTIONS", options), 6, 3);
         let (tokens, targets) = gradient::random(7, 7, [6, 3], 1);
-        let curves = gradient::measure(&mut network, &tokens, &targets).unwrap();
+        let curves = gradient::measure(&mut network, (&tokens, &[]), &targets).unwrap();
         assert_eq!((curves.len(), &curves[0].layer[..]), (1, "simple_rnn"));
         let norms = &curves[0].norms;
         assert!(norms.len() == 6 && norms[0] > 0.0);
@@ -104,7 +104,7 @@ fn both_directions_of_a_classifier_are_measured_from_their_ends() {
     let mut network = Network::new(&graph, gradient::options(&NetworkOptions::default(), 6, 4)).unwrap();
     let (tokens, targets) = gradient::random(7, 3, [6, 4], 1);
     assert!(tokens.iter().all(|&token| token > 0) && targets.iter().all(|&class| class < 3));
-    let curves = gradient::measure(&mut network, &tokens, &targets).unwrap();
+    let curves = gradient::measure(&mut network, (&tokens, &[]), &targets).unwrap();
     let names: Vec<&str> = curves.iter().map(|curve| &curve.layer[..]).collect();
     assert_eq!(names, ["bidirectional/forward", "bidirectional/backward"]);
     assert!(curves.iter().all(|curve| curve.norms.len() == 6 && curve.norms[0] > curve.norms[5]));

@@ -12,7 +12,7 @@ use crate::corpus::{IGNORE, read_file};
 use crate::error::{Error, Result};
 
 use super::encoder::{Encoder, Sample};
-use super::npy::{Array, parse_npy};
+use super::npy::{Array, NOT_FINITE, parse_npy};
 use super::npz::members;
 use super::{Content, Push};
 
@@ -57,10 +57,14 @@ fn hash(bytes: &[u8]) -> u64 {
 
 /// An array from its bytes.
 fn array(path: &Path, name: &str, bytes: &[u8]) -> Result<Array> {
-    parse_npy(bytes).map_err(|what| {
+    let wrong = |what: String, mend| {
         let what = if is_archive(path) { format!("`{name}` {what}") } else { what };
-        wrong(path, what, "write it by numpy.save, or numpy.savez, of numpy.ascontiguousarray(array)")
-    })
+        wrong(path, what, mend)
+    };
+    let mend = "write it by numpy.save, or numpy.savez, of numpy.ascontiguousarray(array)";
+    let array = parse_npy(bytes).map_err(|what| wrong(what, mend))?;
+    array.check_finite().map_err(|what| wrong(what, NOT_FINITE))?;
+    Ok(array)
 }
 
 /// The array `name` of an archive.
@@ -94,9 +98,7 @@ pub fn read_array(task: &TaskConfig, encoder: &Encoder, path: &Path) -> Result<V
     let tokens = encoder.has_tokens();
     let axes = if encoder.vector_steps() > 0 { 3 } else { 2 };
     if array.shape.len() != axes || tokens && !array.integers {
-        let like =
-            if tokens { "token ids (N, T), whole numbers" } else { ["numbers (N, D)", "numbers (N, T, D)"][axes - 2] };
-        let what = format!("has the shape {}, the run learned from {like}", array.shown());
+        let what = format!("has the shape {}, the run learned from {}", array.shown(), encoder.form());
         return Err(wrong(path, what, "give samples like those of the training"));
     }
     let steps = if axes == 3 { array.shape[1] } else { 0 };

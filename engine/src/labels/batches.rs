@@ -139,8 +139,9 @@ impl Batches for SampleBatches<'_> {
                     _ => token,
                 };
             }
-            let of_output = targets[..count].chunks_exact_mut(count / outputs).zip(own.chunks(own.len() / outputs));
-            for (targets, own) in of_output {
+            let each = own.len() / outputs;
+            for (o, targets) in targets[..count].chunks_exact_mut(count / outputs).enumerate() {
+                let own = &own[o * each..][..each];
                 if sequence {
                     own.iter().enumerate().for_each(|(i, &target)| targets[(first + i) * rows + n] = target);
                 } else {

@@ -1,5 +1,7 @@
 //! What a record holds, as an encoder and a split look at it.
 
+use std::fmt;
+
 use crate::text::PrepareOptions;
 
 use super::Content;
@@ -7,7 +9,41 @@ use super::Content;
 /// Tokens, steps and labels of a row of an array.
 pub(super) type OfArray<'a> = (&'a [u32], usize, &'a [Vec<f32>]);
 
+/// What samples are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Texts and sentences.
+    Texts,
+    /// Rows of token ids.
+    Ids,
+    /// A vector a row.
+    Vectors,
+    /// A vector a step of a row.
+    Steps,
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Form::Texts => "texts",
+            Form::Ids => "token ids (N, T), whole numbers",
+            Form::Vectors => "numbers (N, D), floats",
+            Form::Steps => "numbers (N, T, D)",
+        })
+    }
+}
+
 impl Content {
+    /// What samples of its kind are.
+    pub(super) fn form(&self) -> Form {
+        match self {
+            Content::Array { tokens, .. } if !tokens.is_empty() => Form::Ids,
+            Content::Array { steps: 0, .. } => Form::Vectors,
+            Content::Array { .. } => Form::Steps,
+            Content::Text { .. } | Content::Sentence(_) | Content::Words(_) | Content::Pair { .. } => Form::Texts,
+        }
+    }
+
     /// Tokens, steps and labels of a row of an array.
     pub(super) fn array(&self) -> Option<OfArray<'_>> {
         match self {

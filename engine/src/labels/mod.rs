@@ -25,7 +25,7 @@ mod words;
 pub use arrays::read_array;
 pub use batches::{BatchOptions, SampleBatches};
 pub use captions::{Caption, Given, Search, captions, exact};
-pub use encoder::{Encoder, Labels, Sample, TASK};
+pub use encoder::{Encoder, Labels, LeftOut, Sample, Samples, TASK};
 pub use lines::read_vectors;
 pub use metrics::{ClassScore, Confusion, NumberScores, Scored, TagScores, best_threshold};
 pub use next::{NextWord, WordDecoder};
@@ -158,6 +158,20 @@ impl Records {
         self.records.first().map_or(0, |record| record.vector.len())
     }
 
+    /// Refuses vectors of another width than those of the training.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with file and line.
+    pub fn check_width(&self, width: usize) -> Result<()> {
+        match self.records.first().filter(|record| record.vector.len() != width) {
+            None => Ok(()),
+            Some(record) => {
+                let what = format!("the vector has {} numbers, those of the training have {width}", self.width());
+                Err(self.wrong(record, record.line, what).mend("give vectors like those of the training"))
+            }
+        }
+    }
+
     fn check_widths(&self) -> Result<()> {
         let width = self.width();
         match self.records.iter().find(|record| record.vector.len() != width) {
@@ -169,12 +183,38 @@ impl Records {
         }
     }
 
+    /// Where the first sample stands.
+    pub fn first(&self) -> Option<Spot> {
+        self.records.first().map(|record| self.spot(record, record.line))
+    }
+
+    fn spot(&self, record: &Record, line: u64) -> Spot {
+        Spot { path: self.files[record.file].clone(), line, row: matches!(record.content, Content::Array { .. }) }
+    }
+
     /// The error of a record.
     pub(crate) fn wrong(&self, record: &Record, line: u64, what: impl Into<String>) -> Error {
-        let file = &self.files[record.file];
-        match record.content {
-            Content::Array { .. } => Error::input(file, format!("row {line}: {}", what.into())),
-            _ => Error::input_at(file, At::Line(line), what),
+        self.spot(record, line).wrong(what)
+    }
+}
+
+/// Where a sample stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spot {
+    /// The file.
+    pub path: PathBuf,
+    /// Its line, or its row, from 1.
+    pub line: u64,
+    /// Whether that is a row of an array.
+    pub row: bool,
+}
+
+impl Spot {
+    /// The error of what stands here.
+    pub fn wrong(&self, what: impl Into<String>) -> Error {
+        match self.row {
+            true => Error::input(&self.path, format!("row {}: {}", self.line, what.into())),
+            false => Error::input_at(&self.path, At::Line(self.line), what),
         }
     }
 }
@@ -182,11 +222,8 @@ impl Records {
 /// The text of a file, gzip or not, without a byte-order mark.
 fn read_text(path: &Path) -> Result<String> {
     if path.as_os_str() == "-" {
-        return Err(Error::option(
-            "--data",
-            "labelled samples are read again when a run goes on, standard input cannot be",
-        )
-        .mend("write them to a file first"));
+        return Err(Error::usage("labelled samples are read from files, not from standard input")
+            .mend("write them to a file first"));
     }
     let text = String::from_utf8(read_file(path)?).map_err(|error| {
         let at = error.utf8_error().valid_up_to();

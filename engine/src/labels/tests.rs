@@ -93,7 +93,7 @@ fn a_bad_table_is_refused_with_file_and_line() {
     insta::assert_snapshot!(refused(&task, "x.tsv", ""), @"x.tsv: no labelled sample is in it (give a file with samples)");
     let conllu = TaskConfig { format: Some(FormatName::Conllu), ..TaskConfig::default() };
     insta::assert_snapshot!(refused(&conllu, "x.tsv", ""), @"x.tsv: samples of the task classify are not read from conllu (tags are read from CoNLL-U and npy, classes from tsv, csv, jsonl and npy, pairs of texts from tsv, csv and jsonl, texts without labels from tsv, csv, jsonl, npy and lines: set task.format)");
-    insta::assert_snapshot!(Records::read(&task, &[PathBuf::from("-")]).unwrap_err(), @"--data: labelled samples are read again when a run goes on, standard input cannot be (write them to a file first)");
+    insta::assert_snapshot!(Records::read(&task, &[PathBuf::from("-")]).unwrap_err(), @"labelled samples are read from files, not from standard input (write them to a file first)");
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn texts_without_labels_are_read_from_every_form_and_give_a_sample_a_word() {
     let contents = |records: &Records| records.records.iter().map(|r| r.content.clone()).collect::<Vec<_>>();
     assert_eq!(contents(&records), contents(&from_csv));
     let encoder = Encoder::new(&task, &records, &[true; 3]).unwrap();
-    let samples = encoder.samples(&records).unwrap();
+    let samples = encoder.samples(&records).unwrap().samples;
     // The tutorial: 11 samples, padded to 6 with the word that follows, over 12 words of which one is padding.
     assert_eq!((samples.len(), encoder.longest() + 1, encoder.vocabulary(), encoder.targets()), (11, 6, 12, 12));
     assert_eq!(samples[0], Sample { tokens: vec![2], targets: vec![3], ..Sample::default() });
@@ -118,7 +118,7 @@ fn texts_without_labels_are_read_from_every_form_and_give_a_sample_a_word() {
     // A prefix is cut to what stands before a word of so many.
     let short = TaskConfig { prepare: PrepareOptions { maxlen: 3, ..PrepareOptions::default() }, ..task.clone() };
     let encoder = Encoder::new(&short, &records, &[true; 3]).unwrap();
-    assert_eq!(encoder.samples(&records).unwrap()[10].tokens, [10, 1]);
+    assert_eq!(encoder.samples(&records).unwrap().samples[10].tokens, [10, 1]);
     insta::assert_snapshot!(refused(&task, "x.conllu", "a"), @"x.conllu: samples of the task next are not read from conllu (tags are read from CoNLL-U and npy, classes from tsv, csv, jsonl and npy, pairs of texts from tsv, csv and jsonl, texts without labels from tsv, csv, jsonl, npy and lines: set task.format)");
     insta::assert_snapshot!(refused(&task, "x.csv", "a b,1\n,2\n"), @r#"x.csv, line 2: the text is empty (remove the row, or leave such rows out by --set task.drop='[""]')"#);
 }
@@ -134,10 +134,10 @@ fn captions_are_read_with_their_vectors_from_rows_and_objects() {
     let encoder = Encoder::new(&task, &records, &[true; 2]).unwrap();
     // Padding, one, two, start, end.
     assert_eq!((encoder.vocabulary(), encoder.start_and_end(), encoder.longest()), (5, (3, 4), 3));
-    let sample = &encoder.samples(&records).unwrap()[0];
+    let sample = &encoder.samples(&records).unwrap().samples[0];
     assert_eq!((&sample.tokens[..], &sample.targets[..]), (&[3, 2, 1][..], &[2, 1, 4][..]));
     let options = BatchOptions { rows: 3, steps: 3, sequence: true, padding: Side::Post, shuffle: None, ..OPTIONS };
-    let samples = encoder.samples(&records).unwrap();
+    let samples = encoder.samples(&records).unwrap().samples;
     let batches = SampleBatches::new(&samples, &encoder, options);
     let (mut inputs, mut targets, mut vectors) = ([9; 9], [9; 9], [9.0; 6]);
     assert_eq!(batches.batch(0, 0, &mut inputs, &mut targets).unwrap(), 3);
@@ -237,7 +237,7 @@ fn an_encoder_that_was_kept_prepares_a_prompt_as_the_training_texts_were() {
     let kept = Encoder::from_json(&task, &encoder.to_json().unwrap()).unwrap();
     assert_eq!((kept.text("CAFÉ x milk tea"), kept.hash()), (encoder.text("CAFÉ x milk tea"), encoder.hash()));
     assert_eq!(
-        encoder.samples(&records).unwrap()[0],
+        encoder.samples(&records).unwrap().samples[0],
         Sample { tokens: vec![2, 2, 3], targets: vec![1], ..Sample::default() }
     );
     assert!(Encoder::from_json(&task, b"{}").unwrap_err().contains("does not parse"));
@@ -251,7 +251,7 @@ fn a_sentence_is_characters_and_words() {
     // Words b (twice, for it is B too) and ab are 1 and 2, unknown ones 3; unknown characters 4, B 5, a 6, b 7.
     assert_eq!(encoder.sentence(["ab", "c", "B"]), [6, 7, 2, 4, 3, 5, 1]);
     assert_eq!(encoder.vocabulary(), 8);
-    let sample = &encoder.samples(&records).unwrap()[0];
+    let sample = &encoder.samples(&records).unwrap().samples[0];
     assert_eq!(sample.targets, [IGNORE, IGNORE, 0, IGNORE, 1, IGNORE, 1]);
     assert_eq!((1..8).filter(|&token| encoder.is_word(token)).collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!(
@@ -266,7 +266,7 @@ fn twelve() -> (Encoder, Vec<Sample>) {
     let text: String = (1..=12).map(|n| format!("{}\t{}\n", n % 2, "w ".repeat(n))).collect();
     let records = read(&task, "x.tsv", text).unwrap();
     let encoder = Encoder::new(&task, &records, &[true; 12]).unwrap();
-    let samples = encoder.samples(&records).unwrap();
+    let samples = encoder.samples(&records).unwrap().samples;
     (encoder, samples)
 }
 
@@ -331,7 +331,7 @@ fn rare_words_are_hidden_more_often_and_characters_never() {
     let text = many + &sentence(&[("1", "axolotl", "N")]).repeat(4);
     let records = read(&tags(), "x.conllu", text).unwrap();
     let encoder = Encoder::new(&tags(), &records, &[true; 404]).unwrap();
-    let samples = encoder.samples(&records).unwrap();
+    let samples = encoder.samples(&records).unwrap().samples;
     let options = BatchOptions { rows: 1, steps: 8, sequence: true, word_dropout: 4.0, ..OPTIONS };
     let batches = SampleBatches::new(&samples, &encoder, options);
     let (mut inputs, mut targets, mut seen) = ([0; 8], [0; 8], [0; 10]);

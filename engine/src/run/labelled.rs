@@ -1,17 +1,17 @@
-//! A run on labelled samples put together: files, their parts, the encoder, batches, network options, identity.
+//! A run on labelled samples put together: files, their parts, the encoder, batches, identity.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ClassWeights, RunConfig, TaskConfig, TaskKind, ThresholdName, VALID_SAMPLES};
+use crate::config::{ClassWeights, RunConfig, TaskConfig, TaskKind, Threshold, VALID_SAMPLES};
 use crate::corpus::IGNORE;
 use crate::error::{Error, Result};
-use crate::graph::{Axis, Graph, Input, Loss, ModelConfig, SOURCE};
+use crate::graph::{Graph, Loss, ModelConfig};
 use crate::labels::{
-    BatchOptions, Encoder, Part, Predictions, Record, Records, Sample, SampleBatches, Shares, TASK, best_threshold,
-    share_out,
+    BatchOptions, Encoder, LeftOut, Part, Predictions, Record, Records, Sample, SampleBatches, Samples, Shares, Spot,
+    TASK, best_threshold, share_out,
 };
 use crate::network::LossScale;
 use crate::text::Side;
@@ -33,6 +33,10 @@ pub struct Labelled {
     pub valid: Vec<Sample>,
     /// What tests the finished model.
     pub test: Vec<Sample>,
+    /// What of the records of each gave no sample.
+    pub left_out: [LeftOut; 3],
+    /// Where the first sample stands.
+    pub first: Option<Spot>,
     fingerprint: String,
 }
 
@@ -70,34 +74,38 @@ impl Labelled {
             path.as_ref().map(|path| Records::read(task, std::slice::from_ref(path))).transpose()
         };
         let (valid, test) = (other(&data.valid)?, other(&data.test)?);
-        for (records, path) in [(&valid, &data.valid), (&test, &data.test)] {
-            if let (Some(found), Some(path)) = (records, path)
-                && found.width() != records_width
-            {
-                let what = format!("has vectors of {} numbers, the training data of {records_width}", found.width());
-                return Err(Error::input(path, what).mend("give vectors of one width"));
-            }
-        }
         let parts = parts(config, task, &records);
+        check_parts(config, task, &parts)?;
         let is_train: Vec<bool> = parts.iter().map(|part| *part == Part::Train).collect();
         let encoder = Encoder::with_numbers(task, &records, &is_train, &numbers(&config.model.graph()))?;
-        let mut of_part = [Vec::new(), Vec::new(), Vec::new()];
+        let mut of_part = [Samples::default(), Samples::default(), Samples::default()];
         for (record, part) in records.records.iter().zip(parts) {
             encoder.samples_of(&records, record, &mut of_part[part as usize])?;
         }
-        let [train, mut valid_samples, mut test_samples] = of_part;
-        if let Some(records) = &valid {
-            valid_samples = encoder.samples(records)?;
+        for (records, part) in [(&valid, Part::Valid), (&test, Part::Test)] {
+            let Some(records) = records else { continue };
+            of_part[part as usize] = encoder.samples(records)?;
+            records.check_width(records_width)?;
         }
-        if let Some(records) = &test {
-            test_samples = encoder.samples(records)?;
-        }
+        let left_out = [0, 1, 2].map(|part: usize| of_part[part].left_out);
+        let [train, valid_samples, test_samples] = of_part.map(|part| part.samples);
         if train.is_empty() {
-            return Err(Error::usage("no sample is left to train on").mend("hold a smaller share out"));
+            return Err(match is_train.contains(&true) {
+                true => encoder.nothing(&data.train[0]),
+                false => Error::usage("no sample is left to train on").mend("hold a smaller share out"),
+            });
         }
         let print = |records: Option<&Records>| format!("{:016x}", records.map_or(0, |records| records.fingerprint));
         let fingerprint = [Some(&records), valid.as_ref(), test.as_ref()].map(print).concat();
-        Ok(Labelled { encoder, train, valid: valid_samples, test: test_samples, fingerprint })
+        Ok(Labelled {
+            encoder,
+            train,
+            valid: valid_samples,
+            test: test_samples,
+            left_out,
+            first: records.first(),
+            fingerprint,
+        })
     }
 
     /// What must be the same when the run goes on.
@@ -125,10 +133,31 @@ impl Labelled {
     }
 
     /// Factors of the losses of the classes of each output.
-    pub fn class_weights(&self, task: &TaskConfig) -> Vec<Vec<f32>> {
-        if task.class_weights == ClassWeights::None {
-            return Vec::new();
+    ///
+    /// # Errors
+    /// [`Error::Usage`] that names a label of none of the classes.
+    pub fn class_weights(&self, task: &TaskConfig) -> Result<Vec<Vec<f32>>> {
+        match &task.class_weights {
+            ClassWeights::None => Ok(Vec::new()),
+            ClassWeights::Balanced => Ok(self.balanced()),
+            ClassWeights::Of(weights) => {
+                let outputs = self.encoder.outputs();
+                let is_class = |label: &&String| outputs.iter().any(|output| output.classes.contains(label));
+                if let Some(label) = weights.keys().find(|label| !is_class(label)) {
+                    let classes: Vec<&str> = outputs.iter().flat_map(|o| &o.classes).map(String::as_str).collect();
+                    let what = format!("`{label}` is none of the classes");
+                    return Err(
+                        Error::option("task.class_weights", what).mend(format!("there are {}", classes.join(", ")))
+                    );
+                }
+                let weight = |class: &String| weights.get(class).map_or(1.0, |weight| *weight as f32);
+                Ok(outputs.iter().map(|output| output.classes.iter().map(weight).collect()).collect())
+            }
         }
+    }
+
+    /// Factors that let each class weigh the same.
+    fn balanced(&self) -> Vec<Vec<f32>> {
         let targets = self.encoder.all_targets();
         let of_output = |(o, &classes): (usize, &usize)| {
             if self.encoder.is_number(o) {
@@ -145,6 +174,19 @@ impl Labelled {
             counts.iter().map(|&count| if count == 0 { 1.0 } else { (all / count as f64) as f32 }).collect()
         };
         targets.iter().enumerate().map(of_output).collect()
+    }
+
+    /// Refuses a threshold where nothing has two classes.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] that says how many classes there are.
+    pub fn check_threshold(&self, task: &TaskConfig) -> Result<()> {
+        let mut targets = (0..).zip(self.encoder.all_targets()).filter(|(o, _)| !self.encoder.is_number(*o));
+        if task.threshold == Threshold::Half || targets.clone().any(|(_, classes)| classes == 2) {
+            return Ok(());
+        }
+        let found = targets.next().map_or_else(|| "these are numbers".to_owned(), |(_, n)| format!("there are {n}"));
+        Err(Error::option("task.threshold", format!("is for two classes, {found}")).mend("leave it out"))
     }
 
     /// The training samples as batches.
@@ -194,164 +236,28 @@ fn parts(config: &RunConfig, task: &TaskConfig, records: &Records) -> Vec<Part> 
     share_out(&keys, &classes, &Shares { valid: valid / left, test: test_fraction, folds, fold, seed: split_seed })
 }
 
-/// The graph of a labelled run.
-///
-/// # Errors
-/// As [`Graph::with_classes`]; [`Error::Usage`] where the model does not fit the task.
-pub fn labelled_graph(config: &RunConfig, encoder: &Encoder) -> Result<Graph> {
-    let (kind, targets) = (encoder.kind(), encoder.all_targets());
-    let model = config.model.graph();
-    let graph = match kind {
-        TaskKind::Translate => Graph::with_source(&model, encoder.vocabulary(), encoder.source_vocabulary())?,
-        _ => Graph::with_outputs(&model, encoder.vocabulary(), &targets)?,
-    };
-    if !kind.has_labels() {
-        graph.require_one_output("words are learned by")?;
-    }
-    let wrong = |what: String, mend: &str| Err(Error::usage(what).mend(mend));
-    if kind == TaskKind::Caption {
-        one_vector(&graph)?;
-    } else if kind == TaskKind::Translate {
-        two_texts(&graph)?;
-    } else if graph.has_source() {
-        return wrong(
-            format!("the model reads a `{SOURCE}`, which the samples of the task {kind} have not"),
-            "learn pairs of texts, or vectors over time, by task.kind = \"translate\" or \"caption\"",
-        );
-    } else if !encoder.has_tokens() {
-        numbers_alone(&graph, encoder.vector_steps() > 0)?;
-    } else {
-        graph.require_text_alone()?;
-    }
-    let first = graph.is_sequence();
-    if let Some(other) = graph.outputs().iter().find(|output| output.is_sequence() != first) {
-        let [each, one] = ["an output for each word", "one for each text"];
-        let (one, other_is) = if first { (each, one) } else { (one, each) };
-        return wrong(
-            format!("output `{}` is {one}, output `{}` {other_is}", graph.outputs()[0].name(), other.name()),
-            "let all outputs of a task be alike",
-        );
-    }
-    match (kind, graph.is_sequence()) {
-        (TaskKind::Classify | TaskKind::Next, true) => {
-            let one = if kind == TaskKind::Classify { "one class a text" } else { "the one word behind a text" };
-            return wrong(
-                format!("the model gives an output a word, the task is {one}"),
-                "let the last recurrent layer give its last state: return_sequences = false",
-            );
-        }
-        (TaskKind::Tag | TaskKind::Caption | TaskKind::Translate, false) => {
-            let each = if kind == TaskKind::Tag { "a tag a word" } else { "the next word after each" };
-            return wrong(
-                format!("the model gives one output a text, the task is {each}"),
-                "set return_sequences = true on every recurrent layer",
-            );
-        }
-        _ => {}
-    }
-    for (output, targets) in graph.outputs().iter().zip(targets) {
-        let of_labels = output.loss() != Loss::CrossEntropy;
-        let two = output.loss() != Loss::BinaryCrossEntropy || targets == 2;
-        if of_labels && !(two && kind.has_labels()) {
-            let found = if kind.has_labels() { format!("there are {targets}") } else { "these are words".to_owned() };
-            let what = match output.loss() {
-                Loss::MeanSquaredError => "mean_squared_error is for numbers",
-                _ => "binary_cross_entropy is for two classes",
-            };
-            return wrong(
-                format!("{what}, {found}"),
-                "leave the loss out, and end the model in a dense layer without units",
+/// Refuses shares that were asked for and that no sample fell to.
+fn check_parts(config: &RunConfig, task: &TaskConfig, parts: &[Part]) -> Result<()> {
+    let (data, count) = (&config.data, parts.len());
+    let valid = data.valid_fraction.filter(|_| data.valid.is_none()).unwrap_or(0.0);
+    for (key, share, part, does) in [
+        ("task.test_fraction", task.test_fraction, Part::Test, "test"),
+        ("data.valid_fraction", valid, Part::Valid, "validate"),
+    ] {
+        if share > 0.0 && !parts.contains(&part) {
+            let what = format!("{share} of {count} samples leaves none to {does}");
+            return Err(
+                Error::option(key, what).mend("hold a larger share out (equal samples go together), or leave it out")
             );
         }
     }
-    if let Some(node) = graph.nodes().iter().find(|node| node.config.recurrence().is_some_and(|(_, o, _)| o.stateful)) {
-        return wrong(
-            format!("layer `{}` is stateful, but samples stand apart from each other", node.name),
-            "leave stateful out",
-        );
-    }
-    Ok(graph)
-}
-
-/// Refuses a model that does not take the numbers of arrays and nothing else: a vector a sample, or one a step.
-fn numbers_alone(graph: &Graph, steps: bool) -> Result<()> {
-    let inputs: Vec<_> = graph.vector_inputs().collect();
-    let fits = |input: &Input| input.batch_size.is_none() && input.sequence.unwrap_or(true) == steps;
-    match inputs.as_slice() {
-        [(_, input)] if !graph.takes_tokens() && fits(input) => Ok(()),
-        _ => {
-            let (one, each) = if steps { ("a vector a step", "") } else { ("a vector", ", sequence = false") };
-            let what = format!("the samples are {one}, the model takes something else");
-            Err(Error::usage(what).mend(format!("let it begin with {{ type = \"input\", width = W{each} }} alone")))
-        }
-    }
-}
-
-/// Refuses a model that does not read one text and write another.
-fn two_texts(graph: &Graph) -> Result<()> {
-    let (takes, mend) = match graph.vector_inputs().next() {
-        Some(_) => ("vectors", "let an embedding take `inputs = [\"source\"]`, and no layer vectors"),
-        None if !graph.takes_source_tokens() => ("no source", "let an embedding take `inputs = [\"source\"]`"),
-        None if !graph.takes_tokens() => ("no text", "let an embedding take `inputs = [\"sequence\"]`"),
-        None if graph.mask_rule_of(Axis::Source).is_none() => {
-            ("the padding of its source", "set mask_zero = true on the embedding that takes `inputs = [\"source\"]`")
-        }
-        None => return Ok(()),
-    };
-    Err(Error::usage(format!("the model of translations takes {takes}")).mend(mend))
-}
-
-/// Refuses a model that does not take a vector a text, or several, and its words.
-fn one_vector(graph: &Graph) -> Result<()> {
-    let inputs: Vec<_> = graph.vector_inputs().collect();
-    let layer = "{ type = \"input\", name = \"image\", width = W, sequence = false }";
-    match inputs.as_slice() {
-        [(node, input)] if (input.sequence == Some(false)) != graph.has_source() && graph.takes_tokens() => match input.batch_size {
-            None => Ok(()),
-            Some(_) => {
-                let what = format!(
-                    "layer `{}` has a batch_size, but batches of captions have several",
-                    graph.nodes()[*node].name
-                );
-                Err(Error::usage(what).mend("leave it out"))
-            }
-        },
-        [_] => Err(Error::usage("the model of captions takes one vector a text, or vectors over time, and its words")
-            .mend(format!(
-                "declare {layer}, or with inputs = [\"{SOURCE}\"] in place of sequence = false, and an embedding of `inputs = [\"sequence\"]`"
-            ))),
-        _ => Err(Error::usage(format!("the model has {} input layers, captions have one vector", inputs.len()))
-            .mend(format!("declare {layer}"))),
-    }
-}
-
-/// Refuses samples whose vectors are not those that the model takes.
-///
-/// # Errors
-/// [`Error::Usage`] that names both widths and the layer.
-pub fn check_vectors(graph: &Graph, samples: &[Sample]) -> Result<()> {
-    let found = samples.first().map_or(0, |sample| sample.vector.len());
-    let steps = samples.first().map_or(0, |sample| sample.tokens.len()).max(1);
-    let first = graph.vector_inputs().next().map(|(node, input)| (&graph.nodes()[node], input));
-    let of_steps = first.is_some_and(|(node, _)| node.shape.time.is_some());
-    if let Some((node, input)) = first.filter(|(node, _)| node.axis == Axis::Source) {
-        return match samples.iter().find(|sample| sample.vector.len() % input.width != 0 || sample.vector.is_empty()) {
-            None => Ok(()),
-            Some(sample) => {
-                let (name, width, found) = (&node.name, input.width, sample.vector.len());
-                let what = format!("layer `{name}` takes steps of {width} numbers, a sample has {found}");
-                Err(Error::usage(what).mend("set its width to the numbers of a step, or give other data"))
-            }
-        };
-    }
-    let found = if of_steps { found / steps } else { found };
-    match graph.vector_inputs().next() {
-        Some((node, input)) if input.width != found && !samples.is_empty() => {
-            let (name, width) = (&graph.nodes()[node].name, input.width);
-            let what = format!("layer `{name}` takes vectors of width {width}, the data's have {found}");
-            Err(Error::usage(what).mend(format!("set width = {found}, or give other data")))
-        }
-        _ => Ok(()),
+    match task.folds > 0 && !parts.contains(&Part::Test) {
+        true => Err(Error::option(
+            "task.fold",
+            format!("none of {count} samples is in fold {} of {}", task.fold, task.folds),
+        )
+        .mend("ask for fewer folds")),
+        false => Ok(()),
     }
 }
 
@@ -395,9 +301,10 @@ impl Decision {
             let pair = |(i, sample): (usize, &Sample)| Some((two(i)?[1], *sample.targets.get(o)? == 1));
             let pairs: Vec<(f32, bool)> = samples.iter().enumerate().filter_map(pair).collect();
             match task.threshold {
-                ThresholdName::Half => 0.5,
-                ThresholdName::Accuracy => best_threshold(&pairs, |[tp, _, _, tn]| share(tp + tn, pairs.len() as u64)),
-                ThresholdName::F1 => best_threshold(&pairs, |[tp, fp, fne, _]| share(2 * tp, 2 * tp + fp + fne)),
+                Threshold::Half => 0.5,
+                Threshold::Fixed(threshold) => threshold as f32,
+                Threshold::Accuracy => best_threshold(&pairs, |[tp, _, _, tn]| share(tp + tn, pairs.len() as u64)),
+                Threshold::F1 => best_threshold(&pairs, |[tp, fp, fne, _]| share(2 * tp, 2 * tp + fp + fne)),
             }
         };
         let mut chosen = predictions.iter().enumerate().map(choose);

@@ -4,15 +4,14 @@ mod labelled;
 mod model;
 mod order;
 mod settings;
+mod task_graph;
 mod texts;
 
-pub use labelled::{
-    DECISION, Decision, LABELLED_LOSS, Labelled, check_vectors, labelled_graph, longest_source, read_encoder,
-    sample_batches,
-};
+pub use labelled::{DECISION, Decision, LABELLED_LOSS, Labelled, longest_source, read_encoder, sample_batches};
 pub use model::{Speaker, load_weights, open_weights};
 pub use order::{WORDS_ALIKE, learn_order, order_file, read_order};
 pub use settings::identity;
+pub use task_graph::{check_vectors, labelled_graph};
 pub use texts::{
     Cut, Reading, Texts, Tokens, WARM_UP, embedded_text, find_parts, find_speakers, make_absolute, window_length,
 };

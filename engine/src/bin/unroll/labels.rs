@@ -7,10 +7,13 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use serde_json::json;
-use unroll::config::{RunConfig, TaskConfig, TaskKind};
+use unicode_segmentation::UnicodeSegmentation;
+use unroll::config::{RunConfig, TaskConfig, TaskKind, VALID_SAMPLES};
 use unroll::error::{Error, Result};
 use unroll::graph::Graph;
-use unroll::labels::{BatchOptions, Encoder, Labels, Records, Sample, SampleBatches, TASK, predict};
+use unroll::labels::{
+    BatchOptions, Encoder, Labels, LeftOut, Part, Records, Sample, SampleBatches, Samples, TASK, predict,
+};
 use unroll::network::{Network, NetworkOptions, Room, require_memory};
 use unroll::report::{Out, bytes, count, duration, json_line};
 use unroll::run::{
@@ -20,7 +23,7 @@ use unroll::run::{
 use unroll::train::storage::{Storage, replace_file};
 use unroll::train::{Batches, CONFIG, Ended, Figures, Optimizer, RunFolder, Session, TrainConfig, Trainer, Which};
 
-use crate::scores::{Measuring, Scores, check_best_by};
+use crate::scores::{Measuring, Scores, check_best_by, left_out_lines};
 use crate::show::{Show, Unit, warn};
 use crate::train::{NewFolder, REST, Train, ended, further};
 use crate::trained::{Opened, Using, load};
@@ -70,13 +73,15 @@ impl Train {
         let Some(task) = config.task.clone() else { return Err(Error::run("the run has no task")) };
         let data = Labelled::read(&config, &task)?;
         let graph = labelled_graph(&config, &data.encoder)?;
-        check_vectors(&graph, &data.train)?;
+        data.check_threshold(&task)?;
+        let mend = |found| format!("set width = {found}, or give other data");
+        check_vectors(&graph, &data.train, data.first.as_ref(), mend)?;
         check_best_by(&config, &data.encoder, !data.valid.is_empty())?;
         let rows = config.train.batch.max(config.eval_rows());
         let scoring = sample_batches(&graph, &task, config.eval_rows(), data.longest());
         let batches = data.train.len().div_ceil(config.train.batch) as u64;
         let settings = config.train_config(|epochs| epochs.saturating_mul(batches));
-        settings.check(!data.valid.is_empty())?;
+        check_settings(&settings, &config, !data.valid.is_empty())?;
         let options = NetworkOptions {
             threads: self.threads()?,
             precision: config.train.precision.into(),
@@ -86,7 +91,7 @@ impl Train {
             rows,
             seed: config.seed,
             loss_scale: LABELLED_LOSS,
-            class_weights: data.class_weights(&task),
+            class_weights: data.class_weights(&task)?,
             pin: self.pin,
             home: self.home(),
             no_fuse: self.no_fuse.clone(),
@@ -174,10 +179,10 @@ impl Train {
             }
         }
         let mut figures = Figures::new();
-        for (name, samples) in [("validation", &data.valid), ("test", &data.test)] {
+        for (name, samples, part) in [("validation", &data.valid, Part::Valid), ("test", &data.test, Part::Test)] {
             if !samples.is_empty() {
                 let scores = measuring.scores(network, samples, &decision)?;
-                tell(&mut show, name, &scores);
+                tell(&mut show, name, (&scores, data.left_out[part as usize]));
                 figures = scores.figures();
             }
         }
@@ -189,6 +194,18 @@ impl Train {
         }));
         show.result().map(|()| figures)
     }
+}
+
+/// Checks the settings; where they need a loss that nothing gives, since no sample validates, the error says why there is none.
+fn check_settings(settings: &TrainConfig, config: &RunConfig, validates: bool) -> Result<()> {
+    let share = config.data.valid_fraction.unwrap_or(VALID_SAMPLES);
+    settings.check(validates).map_err(|error| match settings.check(true) {
+        Ok(()) if share > 0.0 => error.mend(format!(
+            "a share of {share} of these samples is none: set data.valid_fraction, or give --valid FILE"
+        )),
+        Ok(()) => error.mend("hold samples out by data.valid_fraction, or give --valid FILE"),
+        Err(_) => error,
+    })
 }
 
 /// The command that uses a run.
@@ -211,9 +228,10 @@ fn unit(task: &TaskConfig) -> Unit {
     }
 }
 
-fn tell(show: &mut Show, name: &str, scores: &Scores) {
-    scores.lines(name).iter().for_each(|line| show.line(line));
+fn tell(show: &mut Show, name: &str, (scores, left_out): (&Scores, LeftOut)) {
+    scores.lines(name).iter().chain(&left_out_lines(name, left_out)).for_each(|line| show.line(line));
     let mut object = scores.json();
+    object["left_out"] = json!(left_out);
     object["event"] = "scored".into();
     object["data"] = name.into();
     show.object(&object);
@@ -248,11 +266,13 @@ fn introduction(prepared: &Prepared) -> Vec<String> {
     let options = network.options();
     let classes: String = (0..data.encoder.outputs().len()).map(|o| shown_classes(&data.encoder, o)).collect();
     let [train, valid, test] = [&data.train, &data.valid, &data.test].map(|samples| count(samples.len() as u64));
-    let mut lines = vec![
-        format!("samples: {train} to train on, {valid} to validate, {test} to test"),
+    let mut lines = vec![format!("samples: {train} to train on, {valid} to validate, {test} to test")];
+    let parts = ["training", "validation", "test"].into_iter().zip(data.left_out);
+    lines.extend(parts.flat_map(|(name, left_out)| left_out_lines(name, left_out)));
+    lines.extend([
         format!("{classes}{}", known(&data.encoder)),
         format!("model: {}, {} parameters{memory}", layers.join(" > "), count(graph.parameter_count())),
-    ];
+    ]);
     lines.extend(graph.head_lines());
     lines.push(format!(
         "batch: {} samples, {}, {} threads, {}",
@@ -289,7 +309,6 @@ impl TrainedTask {
         samples: &[Sample],
         (using, rows): (&Using, usize),
     ) -> Result<(Network, BatchOptions)> {
-        check_vectors(&self.graph, samples)?;
         let longest = samples.iter().map(|sample| sample.tokens.len()).max().unwrap_or(0);
         let longest = longest.max(self.encoder.longest()).max(1);
         let batches = sample_batches(&self.graph, &self.task, rows, longest);
@@ -306,6 +325,14 @@ impl TrainedTask {
         let mut network = Network::new(&self.graph, options)?;
         load(&self.opened.path, using.which()?, &self.graph, network.params_mut())?;
         Ok((network, batches))
+    }
+}
+
+/// The words of a sentence: by white space alone, or with punctuation apart too.
+pub(crate) fn sentence_words(text: &str, by_space: bool) -> Vec<&str> {
+    match by_space {
+        true => text.split_whitespace().collect(),
+        false => text.split_word_bounds().filter(|word| !word.trim().is_empty()).collect(),
     }
 }
 
@@ -371,13 +398,20 @@ pub(crate) struct Scoring<'a> {
     pub(crate) json: bool,
 }
 
+/// What is done about vectors that a trained model does not take.
+pub(crate) fn like_the_training(_: usize) -> String {
+    "give samples like those of the training".to_owned()
+}
+
 /// Scores labelled samples: a file's, else those that the run kept for its test, else for validation.
 pub(crate) fn eval(trained: &TrainedTask, data: Option<&Path>, how: &Scoring<'_>) -> Result<()> {
     let TrainedTask { opened, task, encoder, decision, .. } = trained;
-    let (name, samples) = match data {
+    let (name, Samples { samples, left_out }) = match data {
         Some(path) => {
             let records = Records::read(task, &[PathBuf::from(path)])?;
-            (path.display().to_string(), encoder.samples(&records)?)
+            let samples = encoder.samples(&records)?;
+            check_vectors(&trained.graph, &samples.samples, records.first().as_ref(), like_the_training)?;
+            (path.display().to_string(), samples)
         }
         None => {
             let data = Labelled::read(&opened.config, task)?;
@@ -385,11 +419,13 @@ pub(crate) fn eval(trained: &TrainedTask, data: Option<&Path>, how: &Scoring<'_>
                 return Err(Error::input(&opened.folder, "the run's samples have changed since it was trained")
                     .mend("name the samples to score with --data"));
             }
-            match (data.test.is_empty(), data.valid.is_empty()) {
-                (false, _) => ("the run's test samples".to_owned(), data.test),
-                (true, false) => ("the run's validation samples".to_owned(), data.valid),
+            check_vectors(&trained.graph, &data.train, data.first.as_ref(), like_the_training)?;
+            let (name, samples, part) = match (data.test.is_empty(), data.valid.is_empty()) {
+                (false, _) => ("the run's test samples", data.test, Part::Test),
+                (true, false) => ("the run's validation samples", data.valid, Part::Valid),
                 _ => return Err(Error::usage("this run held nothing out to score").mend("name samples with --data")),
-            }
+            };
+            (name.to_owned(), Samples { samples, left_out: data.left_out[part as usize] })
         }
     };
     let (mut network, batches) = trained.network(&samples, (how.using, how.rows))?;
@@ -399,10 +435,11 @@ pub(crate) fn eval(trained: &TrainedTask, data: Option<&Path>, how: &Scoring<'_>
     if how.json {
         let mut object = scores.json();
         object["data"] = name.into();
+        object["left_out"] = json!(left_out);
         if task.kind.has_labels() {
             object["threshold"] = decision.threshold.into();
         }
         return out.line(&json_line(&object)?);
     }
-    scores.lines(&name).iter().skip(1).try_for_each(|line| out.line(line))
+    scores.lines(&name).iter().skip(1).chain(&left_out_lines(&name, left_out)).try_for_each(|line| out.line(line))
 }

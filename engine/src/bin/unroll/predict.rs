@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Map, Value, json};
-use unicode_segmentation::UnicodeSegmentation;
 use unroll::config::TaskKind;
 use unroll::error::{Error, Result};
 use unroll::graph::Axis;
 use unroll::labels::{
-    Caption, Given, Prediction, Predictions, Sample, Search, captions, predict, read_array, read_vectors,
+    Caption, Given, Prediction, Predictions, Sample, Search, Spot, captions, predict, read_array, read_vectors,
 };
 use unroll::report::{Out, json_line};
+use unroll::run::check_vectors;
 
-use crate::labels::{SearchOptions, TrainedTask};
+use crate::labels::{SearchOptions, TrainedTask, like_the_training, sentence_words};
 use crate::scores::longest_caption;
 use crate::trained::{Opened, Using};
 
@@ -50,6 +50,17 @@ pub(crate) struct Predict {
     json: bool,
 }
 
+/// Why there is nothing to say of a text.
+const UNREAD: &str = "no word that the model can read";
+
+/// What the model says of samples.
+struct Said {
+    /// Of each output, of those that it can read.
+    predictions: Vec<Predictions>,
+    /// The place of each sample among them.
+    places: Vec<Option<usize>>,
+}
+
 /// Next words that are told to programs.
 const MOST_WORDS: usize = 10;
 
@@ -66,14 +77,14 @@ impl Predict {
         if self.words && kind != TaskKind::Tag {
             return Err(Error::option(
                 "--words",
-                format!("is for sentences that are tagged, this run learned to {kind}"),
+                format!("is for sentences that are tagged, this run learned to {}", kind.doing()),
             ));
         }
         let mut out = Out::stdout();
         match (&self.vectors, kind) {
             (Some(path), TaskKind::Caption) if self.text.is_empty() => {
                 let samples = vector_samples(&trained, path)?;
-                return self.written(&trained, &samples, beam, &mut out);
+                return self.written(&trained, (0, &samples), beam, &mut out);
             }
             (_, TaskKind::Caption) => {
                 return Err(Error::usage("a caption is found for a vector, not for a text").mend("give --vectors FILE"));
@@ -88,38 +99,45 @@ impl Predict {
             (Some(_), _) => {
                 return Err(Error::option(
                     "--vectors",
-                    format!("is for captions and arrays, this run learned to {kind} texts"),
+                    format!("is for captions and arrays, this run learned to {}", kind.doing()),
                 ));
             }
             (None, _) => {}
         }
         if !self.text.is_empty() {
-            return self.texts(&trained, &self.text, &mut out);
+            return self.texts(&trained, (0, &self.text), &mut out);
         }
         if std::io::stdin().is_terminal() {
             return Err(
                 Error::usage("no text is given").mend("give --text TEXT, or texts on standard input, one a line")
             );
         }
-        let mut block = Vec::with_capacity(BLOCK);
+        let (mut first, mut block) = (0, Vec::with_capacity(BLOCK));
         for line in std::io::stdin().lock().lines() {
             block.push(line.map_err(|error| Error::read("standard input", error))?);
             if block.len() == BLOCK {
-                self.texts(&trained, &block, &mut out)?;
+                self.texts(&trained, (first, &block), &mut out)?;
+                first += block.len();
                 block.clear();
             }
         }
-        if block.is_empty() { Ok(()) } else { self.texts(&trained, &block, &mut out) }
+        if block.is_empty() { Ok(()) } else { self.texts(&trained, (first, &block), &mut out) }
     }
 
-    fn texts(&self, trained: &TrainedTask, texts: &[String], out: &mut Out<std::io::Stdout>) -> Result<()> {
+    /// What is said of some texts, the first of which is number `first` of all.
+    fn texts(
+        &self,
+        trained: &TrainedTask,
+        (first, texts): (usize, &[String]),
+        out: &mut Out<std::io::Stdout>,
+    ) -> Result<()> {
         let encoder = &trained.encoder;
         if trained.task.kind == TaskKind::Translate {
             let sample = |text: &String| Sample { source: encoder.source(text), ..Sample::default() };
             let samples: Vec<Sample> = texts.iter().map(sample).collect();
-            return self.written(trained, &samples, self.search.beam(trained)?, out);
+            return self.written(trained, (first, &samples), self.search.beam(trained)?, out);
         }
-        let parted: Vec<Vec<&str>> = texts.iter().map(|text| self.part(text)).collect();
+        let parted: Vec<Vec<&str>> = texts.iter().map(|text| sentence_words(text, self.words)).collect();
         let tokens = |i: usize| match trained.task.kind {
             TaskKind::Tag => encoder.sentence(parted[i].iter().copied()),
             _ => encoder.text(&texts[i]),
@@ -130,35 +148,83 @@ impl Predict {
             Sample { targets, tokens, ..Sample::default() }
         };
         let samples: Vec<Sample> = (0..texts.len()).map(sample).collect();
-        let (mut network, batches) = trained.network(&samples, (&self.using, self.batch.min(samples.len())))?;
-        let predictions = predict(&mut network, encoder, &samples, batches)?;
+        let Said { predictions, places } = self.predict(trained, &samples)?;
         for (i, text) in texts.iter().enumerate() {
-            let line = match trained.task.kind {
-                TaskKind::Tag => self.tags(trained, &predictions, i, &parted[i])?,
-                _ => self.class(trained, &predictions, i, text, samples[i].tokens.len())?,
+            let line = match (trained.task.kind, places[i]) {
+                (TaskKind::Tag, place) => self.tags(trained, &predictions, place, &parted[i])?,
+                (_, Some(place)) => self.class(trained, &predictions, place, (text, &samples[i].tokens))?,
+                (kind, None) => {
+                    let key = if kind == TaskKind::Next { "word" } else { "class" };
+                    let object = [("text".to_owned(), json!(text)), ("known_words".to_owned(), json!(0))];
+                    self.unread(trained, UNREAD, (key, Some(text)), Map::from_iter(object))?
+                }
             };
             out.line(&line)?;
         }
         Ok(())
     }
 
+    /// What the model says of the samples that it can read.
+    fn predict(&self, trained: &TrainedTask, samples: &[Sample]) -> Result<Said> {
+        let is_read = |sample: &&Sample| !(sample.tokens.is_empty() && sample.vector.is_empty());
+        let read: Vec<Sample> = samples.iter().filter(is_read).cloned().collect();
+        let mut next = 0..read.len();
+        let places = samples.iter().map(|sample| if is_read(&sample) { next.next() } else { None }).collect();
+        if read.is_empty() {
+            return Ok(Said { predictions: Vec::new(), places });
+        }
+        let (mut network, batches) = trained.network(&read, (&self.using, self.batch.min(read.len())))?;
+        Ok(Said { predictions: predict(&mut network, &trained.encoder, &read, batches)?, places })
+    }
+
+    /// The line of a sample that the model cannot read, and why: the class, or whatever `key` is, is none.
+    fn unread(
+        &self,
+        trained: &TrainedTask,
+        why: &str,
+        (key, text): (&str, Option<&str>),
+        mut object: Map<String, Value>,
+    ) -> Result<String> {
+        if !self.json {
+            // A line of words with their tags has none, and one of a translation nothing that is written.
+            if matches!(trained.task.kind, TaskKind::Tag | TaskKind::Translate) {
+                return Ok(String::new());
+            }
+            let none = format!("-\t{why}");
+            return Ok(text.map_or_else(|| none.clone(), |text| format!("{none}\t{text}")));
+        }
+        let none = if trained.task.kind == TaskKind::Tag { json!([]) } else { Value::Null };
+        for labels in trained.encoder.outputs() {
+            let name = if labels.name.is_empty() || key == "words" { key } else { &labels.name };
+            object.insert(name.to_owned(), none.clone());
+        }
+        object.insert("unread".to_owned(), json!(why));
+        json_line(&Value::Object(object))
+    }
+
     /// The class, or the tags, of each row of an array.
     fn rows(&self, trained: &TrainedTask, path: &Path, out: &mut Out<std::io::Stdout>) -> Result<()> {
         let samples = read_array(&trained.task, &trained.encoder, path)?;
-        let (mut network, batches) = trained.network(&samples, (&self.using, self.batch.min(samples.len())))?;
-        let predictions = predict(&mut network, &trained.encoder, &samples, batches)?;
-        for row in 0..samples.len() {
+        let first = Spot { path: path.to_owned(), line: 1, row: true };
+        check_vectors(&trained.graph, &samples, Some(&first), like_the_training)?;
+        let Said { predictions, places } = self.predict(trained, &samples)?;
+        for (row, place) in places.into_iter().enumerate() {
             let mut object = Map::from_iter([("row".to_owned(), json!(row))]);
+            let Some(place) = place else {
+                let key = if trained.task.kind == TaskKind::Tag { "tags" } else { "class" };
+                out.line(&self.unread(trained, "no token but padding", (key, None), object)?)?;
+                continue;
+            };
             let mut shown = Vec::new();
             for (o, all) in predictions.iter().enumerate() {
                 let (text, value) = match trained.task.kind {
                     TaskKind::Tag => {
-                        let each: Vec<(String, Value)> = said(trained, o, all, row).collect();
+                        let each: Vec<(String, Value)> = said(trained, o, all, place).collect();
                         let (texts, values): (Vec<String>, Vec<Value>) = each.into_iter().unzip();
                         let tag = |text: &String| text.split('\t').next().unwrap_or_default().to_owned();
                         (texts.iter().map(tag).collect::<Vec<_>>().join(" "), json!({ "tags": values }))
                     }
-                    _ => said(trained, o, all, row).next().unwrap_or_default(),
+                    _ => said(trained, o, all, place).next().unwrap_or_default(),
                 };
                 shown.push(text);
                 self.include(trained, o, value, &mut object);
@@ -177,16 +243,15 @@ impl Predict {
         }
     }
 
-    /// The words of a sentence.
-    fn part<'t>(&self, text: &'t str) -> Vec<&'t str> {
-        if self.words {
-            return text.split_whitespace().collect();
-        }
-        text.split_word_bounds().filter(|word| !word.trim().is_empty()).collect()
-    }
-
     /// What each output says of a text: a class or a number, or the next word.
-    fn class(&self, trained: &TrainedTask, all: &[Predictions], i: usize, text: &str, words: usize) -> Result<String> {
+    fn class(
+        &self,
+        trained: &TrainedTask,
+        all: &[Predictions],
+        i: usize,
+        (text, tokens): (&str, &[u32]),
+    ) -> Result<String> {
+        let words = trained.encoder.known_words(tokens);
         if trained.task.kind == TaskKind::Next {
             return self.next(trained, &all[0], i, (text, words));
         }
@@ -224,16 +289,17 @@ impl Predict {
         }))
     }
 
-    /// A text a line for each vector or text that is given.
+    /// A text a line for each vector or text that is given, the first of which is number `first` of all.
     fn written(
         &self,
         trained: &TrainedTask,
-        samples: &[Sample],
+        (first, samples): (usize, &[Sample]),
         beam: usize,
         out: &mut Out<std::io::Stdout>,
     ) -> Result<()> {
         let encoder = &trained.encoder;
-        let given: Vec<Given<'_>> = samples.iter().map(Sample::given).collect();
+        let is_read = |sample: &&Sample| !(sample.source.is_empty() && sample.vector.is_empty());
+        let given: Vec<Given<'_>> = samples.iter().filter(is_read).map(Sample::given).collect();
         let (mut network, _) = trained.network(samples, (&self.using, self.batch.max(beam)))?;
         let search = Search { beam, longest: longest_caption(encoder), length_power: self.search.length_power()? };
         let which = if trained.task.kind == TaskKind::Caption { "vector" } else { "source" };
@@ -241,7 +307,14 @@ impl Predict {
             let between = if encoder.prepare().char_level { "" } else { " " };
             caption.words.iter().map(|&word| encoder.name(word)).collect::<Vec<_>>().join(between)
         };
-        for (place, found) in captions(&mut network, encoder, &given, search)?.iter().enumerate() {
+        let mut all = captions(&mut network, encoder, &given, search)?.into_iter();
+        for (place, sample) in (first..).zip(samples) {
+            if !is_read(&sample) {
+                let object = Map::from_iter([(which.to_owned(), json!(place))]);
+                out.line(&self.unread(trained, UNREAD, ("text", None), object)?)?;
+                continue;
+            }
+            let found = all.next().unwrap_or_default();
             let Some(best) = found.first() else { return Err(Error::run("nothing was found to write")) };
             let line = if self.json {
                 let others =
@@ -258,13 +331,17 @@ impl Predict {
         Ok(())
     }
 
-    /// The words of a sentence with what each output says of them.
-    fn tags(&self, trained: &TrainedTask, all: &[Predictions], i: usize, words: &[&str]) -> Result<String> {
+    /// The words of a sentence with what each output says of them; of one that has none there is nothing to say.
+    fn tags(&self, trained: &TrainedTask, all: &[Predictions], place: Option<usize>, words: &[&str]) -> Result<String> {
         let mut objects: Vec<Map<String, Value>> =
             words.iter().map(|word| Map::from_iter([("word".to_owned(), json!(word))])).collect();
         let mut shown: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let Some(place) = place else {
+            return self.unread(trained, UNREAD, ("words", None), Map::new());
+        };
         for (o, all) in all.iter().enumerate() {
-            for ((text, value), (object, shown)) in said(trained, o, all, i).zip(objects.iter_mut().zip(&mut shown)) {
+            let said = said(trained, o, all, place);
+            for ((text, value), (object, shown)) in said.zip(objects.iter_mut().zip(&mut shown)) {
                 shown.push('/');
                 shown.push_str(text.split('\t').next().unwrap_or_default());
                 self.include(trained, o, value, object);

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use unroll::config::{RunConfig, TaskKind};
 use unroll::error::{Error, Result};
 use unroll::labels::{
-    BatchOptions, Encoder, Given, NumberScores, Sample, Scored, Search, WordScores, captions, exact, predict,
+    BatchOptions, Encoder, Given, LeftOut, NumberScores, Sample, Scored, Search, WordScores, captions, exact, predict,
     score_words,
 };
 use unroll::network::Network;
@@ -269,4 +269,14 @@ fn class_lines(name: &str, scored: &Scored) -> Vec<String> {
     lines.push(String::new());
     lines.extend(confusion.tables());
     lines
+}
+
+/// What gave no sample.
+pub(crate) fn left_out_lines(name: &str, left_out: LeftOut) -> Vec<String> {
+    let told = [
+        (left_out.texts, "texts without a word that the model can read, left out"),
+        (left_out.words, "words that the model does not know, neither predicted nor read"),
+    ];
+    let told = told.into_iter().filter(|(number, _)| *number > 0);
+    told.map(|(number, what)| format!("{name}: {what}: {}", count(number))).collect()
 }

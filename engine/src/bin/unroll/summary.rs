@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use unroll::config::RunConfig;
 use unroll::error::{Error, Result};
-use unroll::graph::{Graph, HeadSettings, LayerConfig, SummaryRow};
+use unroll::graph::{Description, Graph, HeadSettings, LayerConfig, ModelConfig, SummaryRow};
 use unroll::report::{Out, json_line, summary};
 use unroll::run::{labelled_graph, read_encoder, read_order, text_graph};
 use unroll::text::{Level, Vocabulary};
@@ -44,15 +44,30 @@ struct Json<'a> {
 
 impl Summary {
     pub(crate) fn run(self) -> Result<()> {
-        let Model { title, graph, .. } = Model::find(self.run.as_deref(), self.vocab, &self.configuration)?;
-        let vocabulary = graph.vocabulary();
+        let (title, vocabulary, description) = match &self.run {
+            Some(run) => {
+                let Model { title, graph, .. } = Model::find(Some(run), None, &self.configuration)?;
+                (title, graph.vocabulary(), graph.description())
+            }
+            None => {
+                let (config, _) = self.configuration.resolve(|_| Ok(()))?;
+                let (model, vocabulary, classes) = sizes(&config, self.vocab)?;
+                let description = Graph::describe(&model, vocabulary, classes.as_ref().map(std::slice::from_ref))?;
+                (title_of(&self.configuration), vocabulary, description)
+            }
+        };
         let mut out = Out::stdout();
         if self.json {
-            let (parameters, layers, heads) = (graph.parameter_count(), graph.rows(), graph.heads());
+            let Description { rows: layers, parameters, heads } = description;
             return out.line(&json_line(&Json { model: &title, vocabulary, parameters, layers, heads })?);
         }
-        out.write(&summary(&title, &graph))
+        out.write(&summary(&title, &description))
     }
+}
+
+/// What a model is called that is no run.
+fn title_of(configuration: &Configuration) -> String {
+    configuration.recipe.clone().unwrap_or_else(|| "model".to_owned())
 }
 
 /// A model that is looked at, whether it has been trained or not.
@@ -85,7 +100,7 @@ impl Model {
         };
         let title = match run {
             Some(run) => name_of(run),
-            None => configuration.recipe.clone().unwrap_or_else(|| "model".to_owned()),
+            None => title_of(configuration),
         };
         Ok(Model { title, config, graph })
     }
@@ -93,6 +108,14 @@ impl Model {
 
 /// The graph of a model that has not been trained, of so many tokens or as many as its level usually has.
 pub(crate) fn untrained(config: &RunConfig, vocab: Option<usize>) -> Result<Graph> {
+    match sizes(config, vocab)? {
+        (model, vocabulary, Some(classes)) => Graph::with_classes(&model, vocabulary, classes),
+        (model, vocabulary, None) => Graph::new(&model, vocabulary),
+    }
+}
+
+/// A model that has not been trained, its tokens, and what a target of its one output may be: less than that.
+fn sizes(config: &RunConfig, vocab: Option<usize>) -> Result<(ModelConfig, usize, Option<usize>)> {
     let vocabulary = vocab.unwrap_or_else(|| usual(config));
     if vocabulary > i32::MAX as usize {
         return Err(Error::option("--vocab", format!("must be at most {}, got {vocabulary}", i32::MAX)));
@@ -102,7 +125,7 @@ pub(crate) fn untrained(config: &RunConfig, vocab: Option<usize>) -> Result<Grap
     let classes = labels.map_or(vocabulary, |task| task.classes.len().max(2));
     let mut model = config.model.graph();
     if model.outputs.is_empty() {
-        return Graph::with_classes(&model, vocabulary, classes);
+        return Ok((model, vocabulary, Some(classes)));
     }
     for layer in &mut model.layers {
         let is_output = model.outputs.iter().any(|output| layer.name_and_inputs().0 == Some(&output.layer));
@@ -110,7 +133,7 @@ pub(crate) fn untrained(config: &RunConfig, vocab: Option<usize>) -> Result<Grap
             dense.units.get_or_insert(classes);
         }
     }
-    Graph::new(&model, vocabulary)
+    Ok((model, vocabulary, None))
 }
 
 /// Tokens of a vocabulary that nothing says.

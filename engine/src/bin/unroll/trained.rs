@@ -133,7 +133,7 @@ impl Trained {
     pub(crate) fn of(opened: Opened) -> Result<Trained> {
         let Opened { path, folder, config } = opened;
         if let Some(task) = &config.task {
-            let what = format!("the run learned to {}, not to write", task.kind);
+            let what = format!("the run learned to {}, and is no language model", task.kind.doing());
             return Err(Error::input(&folder, what).mend("use `unroll predict`"));
         }
         let tokenizer = Tokenizer::new(Vocabulary::read(folder.join(VOCABULARY))?);

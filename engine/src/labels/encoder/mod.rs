@@ -19,11 +19,12 @@ mod learned;
 mod samples;
 mod stored;
 
-pub use samples::Sample;
+pub use samples::{LeftOut, Sample, Samples};
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::TaskKind;
+use crate::labels::content::Form;
 use crate::text::{PrepareOptions, WordIndex, truncate};
 
 /// The file of a run that keeps its encoder.
@@ -108,6 +109,16 @@ impl Encoder {
     /// Whether samples have tokens; else they are numbers alone.
     pub fn has_tokens(&self) -> bool {
         self.arrays.is_none_or(|arrays| arrays.vocabulary > 0)
+    }
+
+    /// What the samples of the training were.
+    pub(super) fn form(&self) -> Form {
+        match self.arrays {
+            None => Form::Texts,
+            Some(Arrays { vocabulary: 1.., .. }) => Form::Ids,
+            Some(Arrays { steps: 0, .. }) => Form::Vectors,
+            Some(_) => Form::Steps,
+        }
     }
 
     /// Steps of the numbers of a sample; 0 where they are one vector or there are none.
@@ -221,6 +232,12 @@ impl Encoder {
             truncate(&mut tokens, self.longest, self.prepare.truncating);
         }
         tokens
+    }
+
+    /// Words among the tokens of a text: all but those that stand for unknown ones.
+    pub fn known_words(&self, tokens: &[u32]) -> usize {
+        let unknown = self.prepare.oov_token.as_ref().and_then(|oov| self.words.index_of(oov));
+        tokens.iter().filter(|token| Some(**token) != unknown).count()
     }
 
     /// The first word of a text that is none of the model's and would be left out.

@@ -1,5 +1,9 @@
 //! Records as samples in numbers.
 
+use std::path::Path;
+
+use serde::Serialize;
+
 use crate::config::TaskKind;
 use crate::corpus::IGNORE;
 use crate::error::{Error, Result};
@@ -21,6 +25,24 @@ pub struct Sample {
     pub vector: Vec<f32>,
     /// The tokens of the text that is read before; empty of others.
     pub source: Vec<u32>,
+}
+
+/// What of some records gives no sample.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// Texts without a word that the model can read, or write.
+    pub texts: u64,
+    /// Where next words are learned: words behind others that the model does not know. They are neither predicted nor read.
+    pub words: u64,
+}
+
+/// Samples of some records.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Samples {
+    /// The samples, in the order of the records.
+    pub samples: Vec<Sample>,
+    /// What gave none.
+    pub left_out: LeftOut,
 }
 
 impl Encoder {
@@ -70,25 +92,46 @@ impl Encoder {
     /// The samples of records.
     ///
     /// # Errors
-    /// As [`Self::samples_of`].
-    pub fn samples(&self, records: &Records) -> Result<Vec<Sample>> {
-        let mut samples = Vec::new();
-        records.records.iter().try_for_each(|record| self.samples_of(records, record, &mut samples))?;
-        Ok(samples)
+    /// As [`Self::samples_of`]; [`Error::Input`] that names the file where there is none.
+    pub fn samples(&self, records: &Records) -> Result<Samples> {
+        let mut all = Samples::default();
+        records.records.iter().try_for_each(|record| self.samples_of(records, record, &mut all))?;
+        match records.files.first() {
+            Some(path) if all.samples.is_empty() => Err(self.nothing(path)),
+            _ => Ok(all),
+        }
     }
 
-    /// Appends the samples of a record: of a text whose next words are learned one for each of them, else one.
+    /// The error of a file whose records give no sample.
+    pub(crate) fn nothing(&self, path: &Path) -> Error {
+        let (has, give) = match self.kind {
+            TaskKind::Next => ("two words that the model knows", "texts of two words and more"),
+            _ => ("a word that the model can read", "texts with words of the training"),
+        };
+        Error::input(path, format!("gives no sample: no text has {has}")).mend(format!("give {give}"))
+    }
+
+    /// Appends the samples of a record: of a text whose next words are learned one for each of them, else one. A text without a word
+    /// that the model can read gives none and is counted.
     ///
     /// # Errors
     /// [`Error::Input`] with file and line where a label, or a word of a caption, is none of the model's.
-    pub fn samples_of(&self, records: &Records, record: &Record, samples: &mut Vec<Sample>) -> Result<()> {
+    pub fn samples_of(&self, records: &Records, record: &Record, all: &mut Samples) -> Result<()> {
+        let Samples { samples, left_out } = all;
+        if record.content.form() != self.form() {
+            let what = format!("has {}, the run learned from {}", record.content.form(), self.form());
+            return Err(Error::input(&records.files[record.file], what).mend("give samples like those of the training"));
+        }
         match &record.content {
             Content::Text { text, labels } => {
                 let target = |(o, label): (usize, &String)| {
                     self.target(o, label, |what| records.wrong(record, record.line, what))
                 };
                 let targets = labels.iter().enumerate().map(target).collect::<Result<Vec<u32>>>()?;
-                samples.push(Sample { tokens: self.text(text), targets, ..Sample::default() });
+                match self.text(text) {
+                    tokens if tokens.is_empty() => left_out.texts += 1,
+                    tokens => samples.push(Sample { tokens, targets, ..Sample::default() }),
+                }
             }
             Content::Sentence(words) => {
                 let tokens = self.sentence(words.iter().map(|word| word.text.as_str()));
@@ -120,10 +163,20 @@ impl Encoder {
                     ));
                 }
                 let source = record.content.source().map_or_else(Vec::new, |text| self.source(text));
-                samples.push(Sample { source, ..self.caption(text, record.vector.clone()) });
+                let sample = Sample { source, ..self.caption(text, record.vector.clone()) };
+                // One target is the end alone.
+                let unread = self.source.is_some() && sample.source.is_empty();
+                match unread || sample.targets.len() == 1 {
+                    true => left_out.texts += 1,
+                    false => samples.push(sample),
+                }
             }
             Content::Pair { text, .. } | Content::Words(text) => {
                 let words = self.words.encode(text, &self.prepare);
+                let mut all = 0;
+                self.prepare.words(text, |_| all += 1);
+                left_out.texts += u64::from(words.is_empty());
+                left_out.words += all.max(1) - words.len().max(1) as u64;
                 samples.extend((1..words.len()).map(|next| {
                     let mut tokens = words[..next].to_vec();
                     truncate(&mut tokens, self.longest(), self.prepare.truncating);
