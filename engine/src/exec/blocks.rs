@@ -24,8 +24,9 @@ use unroll_kernels::{Buffer, Element, Mat, MatMut};
 /// The most elements of room for the left operand, of two terms each: 8 MB.
 const LEFT_ROOM: usize = 1 << 21;
 
-/// The most terms between two visits to C: 256 rows and [`block_columns`] columns of so many take half a megabyte and a quarter.
-const MOST_TERMS: usize = 1024;
+/// The most terms of the rows of a block between two visits to C: 256 rows of 1,024 terms take half a megabyte, the block of B beside
+/// them a quarter. Fewer rows have more: each part of the terms is a job of the team's.
+const BLOCK_LEFT: usize = 1 << 18;
 
 /// Terms are parted at multiples of this: whole blocks of bf16.
 const TERMS: usize = 32;
@@ -90,7 +91,7 @@ impl Products<'_> {
         // What is packed is so with all of its terms.
         let most_terms = match b {
             Right::Packed(_) => k,
-            _ => (2 * LEFT_ROOM / m.max(1) / TERMS * TERMS).clamp(TERMS, MOST_TERMS),
+            _ => (2 * LEFT_ROOM / m.max(1)).min(BLOCK_LEFT / m.clamp(1, BLOCK_ROWS)).max(TERMS) / TERMS * TERMS,
         };
         let most_rows = (2 * LEFT_ROOM / most_terms.max(1)).max(BLOCK_ROWS);
         let c = Shared::new(c);
