@@ -15,7 +15,7 @@
 use super::cost::Work;
 use super::crew::Cut;
 use super::member::Member;
-use super::products::{BLOCK_ROWS, Products, Right, Start, block_columns, lock};
+use super::products::{BLOCK_RIGHT, BLOCK_ROWS, GRANULE, Products, Right, Start, block_columns, lock};
 use super::shared::Shared;
 use std::ops::Range;
 use unroll_kernels::gemm::{self, Init, Left, LeftTiles, PackedRef, Precision};
@@ -24,9 +24,10 @@ use unroll_kernels::{Buffer, Element, Mat, MatMut};
 /// The most elements of room for the left operand, of two terms each: 8 MB.
 const LEFT_ROOM: usize = 1 << 21;
 
-/// The most terms of the rows of a block between two visits to C: 256 rows of 1,024 terms take half a megabyte, the block of B beside
-/// them a quarter. Fewer rows have more: each part of the terms is a job of the team's.
+/// Elements of the rows of a block, half a megabyte of bf16, which bounds the terms between two visits to C. Fewer rows have more of
+/// them, since each part of the terms is a job of the team's, but no more than the narrowest block of B has room for.
 const BLOCK_LEFT: usize = 1 << 18;
+const MOST_TERMS: usize = 2 * BLOCK_RIGHT / GRANULE;
 
 /// Terms are parted at multiples of this: whole blocks of bf16.
 const TERMS: usize = 32;
@@ -91,7 +92,10 @@ impl Products<'_> {
         // What is packed is so with all of its terms.
         let most_terms = match b {
             Right::Packed(_) => k,
-            _ => (2 * LEFT_ROOM / m.max(1)).min(BLOCK_LEFT / m.clamp(1, BLOCK_ROWS)).max(TERMS) / TERMS * TERMS,
+            _ => {
+                let most = (2 * LEFT_ROOM / m.max(1)).min(BLOCK_LEFT / m.clamp(1, BLOCK_ROWS));
+                most.clamp(TERMS, MOST_TERMS) / TERMS * TERMS
+            }
         };
         let most_rows = (2 * LEFT_ROOM / most_terms.max(1)).max(BLOCK_ROWS);
         let c = Shared::new(c);

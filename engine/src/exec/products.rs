@@ -16,7 +16,7 @@ use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::{Buffer, Element, Isa, Mat, MatMut, rows};
 
 /// Columns are split at multiples of this: a multiple of every set's plain panel.
-const GRANULE: usize = 64;
+pub(super) const GRANULE: usize = 64;
 
 /// Elements of a cache line.
 const LINE: usize = 16;
@@ -27,7 +27,7 @@ pub(super) const BLOCK_ROWS: usize = 256;
 const BLOCK_COLS: usize = 256;
 
 /// Elements of the right operand that are packed for such blocks, in f32's: the same again.
-const BLOCK_RIGHT: usize = 1 << 16;
+pub(super) const BLOCK_RIGHT: usize = 1 << 16;
 
 /// Columns of a block where sums have so many terms.
 pub(crate) fn block_columns(terms: usize) -> usize {
