@@ -22,6 +22,13 @@ pub enum Home {
     Files(PathBuf),
 }
 
+/// The files of a folder, if one is named.
+impl From<Option<PathBuf>> for Home {
+    fn from(folder: Option<PathBuf>) -> Home {
+        folder.map_or(Home::Memory, Home::Files)
+    }
+}
+
 impl Home {
     /// Whether arenas take memory of the process's own.
     pub fn is_memory(&self) -> bool {

@@ -32,6 +32,9 @@ const MOST_TERMS: usize = 2 * BLOCK_RIGHT / GRANULE;
 /// Terms are parted at multiples of this: whole blocks of bf16.
 const TERMS: usize = 32;
 
+/// Rows of a block at least.
+const LEAST_ROWS: usize = 32;
+
 /// Blocks a member, at least, where there are as many.
 const BLOCKS: usize = 4;
 
@@ -141,7 +144,7 @@ impl Products<'_> {
         // Where there are too few columns for all members, rows are parted too, by whole tiles.
         let (across, granule) = (n.div_ceil(wide), a.granule());
         let wanted = if members == 1 { 1 } else { (BLOCKS * members).div_ceil(across.max(1)) };
-        let tall = m.div_ceil(wanted).max(1).next_multiple_of(granule.max(TERMS / granule * granule));
+        let tall = m.div_ceil(wanted).max(LEAST_ROWS).next_multiple_of(granule);
         let down = m.div_ceil(tall).max(1);
         let at_once = BLOCK_ROWS / granule * granule;
         self.team.divide(work, Cut { len: across * down, granule: 1, parts: BLOCKS }, |member, part| {

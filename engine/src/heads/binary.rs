@@ -1,6 +1,6 @@
 //! Binary cross-entropy of one logit a row, against targets 0 and 1.
 
-use super::{HeadGradients, Scored};
+use super::{Backward, Scored};
 use crate::layers::Cx;
 use unroll_kernels::Buffer;
 use unroll_kernels::profile::{self, Phase};
@@ -20,13 +20,7 @@ impl BinaryHead {
         Self { weights, ..Self::default() }
     }
 
-    pub(crate) fn run(
-        &mut self,
-        cx: &Cx<'_>,
-        scored: &Scored<'_>,
-        losses: &mut [f32],
-        into: Option<HeadGradients<'_>>,
-    ) {
+    pub(crate) fn run(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], into: Option<Backward<'_>>) {
         let _span = profile::enter(Phase::ElementWise);
         let count = scored.x.rows();
         self.logits.reserve(count);
@@ -42,7 +36,7 @@ impl BinaryHead {
                 *loss = 0.0;
             }
         }
-        if let Some(HeadGradients { mut dx, .. }) = into {
+        if let Some(Backward { mut dx, .. }) = into {
             for (r, &target) in scored.targets.iter().enumerate() {
                 if target != IGNORE {
                     losses[r] *= self.weight(target);

@@ -43,18 +43,18 @@ pub(crate) struct Scored<'a> {
     pub(crate) scale: f32,
 }
 
-/// The gradients that a head adds to.
-pub(crate) struct HeadGradients<'a> {
+/// Where a head's backward pass adds its gradients.
+pub(crate) struct Backward<'a> {
     /// (R, D)
     pub(crate) dx: MatMut<'a>,
     /// The arena of gradients.
     pub(crate) grads: &'a mut Gradient,
 }
 
-impl HeadGradients<'_> {
+impl Backward<'_> {
     /// The same for a while.
-    fn reborrow(&mut self) -> HeadGradients<'_> {
-        HeadGradients { dx: self.dx.reborrow(), grads: self.grads }
+    fn reborrow(&mut self) -> Backward<'_> {
+        Backward { dx: self.dx.reborrow(), grads: self.grads }
     }
 }
 
@@ -70,13 +70,7 @@ pub(crate) enum Head {
 
 impl Head {
     /// Computes the losses (0 where not scored) and, with `into`, the gradients.
-    pub(crate) fn run(
-        &mut self,
-        cx: &Cx<'_>,
-        scored: &Scored<'_>,
-        losses: &mut [f32],
-        into: Option<HeadGradients<'_>>,
-    ) {
+    pub(crate) fn run(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], into: Option<Backward<'_>>) {
         match self {
             Self::Softmax(head) => head.run(cx, scored, losses, into),
             Self::Sampled(head) => head.run(cx, scored, losses, into),

@@ -19,7 +19,7 @@
 //! estimation", 2010; A. Mnih and Y. W. Teh, "A fast and simple algorithm for training neural probabilistic language models", 2012.
 
 use super::words::{Grouped, WordParams};
-use super::{HeadGradients, Scored, SoftmaxHead};
+use super::{Backward, Scored, SoftmaxHead};
 use crate::exec::{Right, Start};
 use crate::layers::Cx;
 use crate::noise::Alias;
@@ -180,13 +180,7 @@ impl SampledHead {
         self.exact.best(cx, x, k)
     }
 
-    pub(crate) fn run(
-        &mut self,
-        cx: &Cx<'_>,
-        scored: &Scored<'_>,
-        losses: &mut [f32],
-        into: Option<HeadGradients<'_>>,
-    ) {
+    pub(crate) fn run(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], into: Option<Backward<'_>>) {
         let Some(into) = into else {
             self.exact.run(cx, scored, losses, None);
             return self.note_partition(cx, scored, losses);
@@ -302,7 +296,7 @@ impl SampledHead {
     }
 
     /// The gradients of x, W and b from that of the logits.
-    fn backward(&mut self, cx: &Cx<'_>, x: Mat<'_>, HeadGradients { mut dx, grads }: HeadGradients<'_>) {
+    fn backward(&mut self, cx: &Cx<'_>, x: Mat<'_>, Backward { mut dx, grads }: Backward<'_>) {
         let products = cx.products();
         let (rows, inputs) = (x.rows(), self.params.inputs);
         let count = self.sample.tokens().len();

@@ -12,7 +12,7 @@
 //! representations of words and phrases and their compositionality", 2013.
 
 use super::words::{Grouped, WordParams};
-use super::{HeadGradients, Scored};
+use super::{Backward, Scored};
 use crate::exec::{Right, Start};
 use crate::huffman::{Child, Huffman};
 use crate::layers::Cx;
@@ -67,13 +67,7 @@ impl TreeHead {
         4 * (5 * words + 8 * pairs + pairs.min(words) * padded(inputs)) as u64
     }
 
-    pub(crate) fn run(
-        &mut self,
-        cx: &Cx<'_>,
-        scored: &Scored<'_>,
-        losses: &mut [f32],
-        into: Option<HeadGradients<'_>>,
-    ) {
+    pub(crate) fn run(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], into: Option<Backward<'_>>) {
         {
             let _span = profile::enter(Phase::Head);
             self.walk(scored.targets);
@@ -127,7 +121,7 @@ impl TreeHead {
     }
 
     /// The gradients of x, V and b.
-    fn backward(&mut self, cx: &Cx<'_>, x: Mat<'_>, HeadGradients { dx, grads }: HeadGradients<'_>) {
+    fn backward(&mut self, cx: &Cx<'_>, x: Mat<'_>, Backward { dx, grads }: Backward<'_>) {
         let (kernel, nodes, d, ways) = (self.params.kernel(cx), &self.nodes, &self.logits, &self.starts);
         cx.products().by_rows(dx, |range, part| {
             let weighted = Weighted { starts: &ways[range.start..=range.end], sources: nodes, weights: d };

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::PoisonError;
 
 use super::{GradientRef, Network, lock_mut};
-use crate::exec::{Packing, Products, Team};
+use crate::exec::{Packing, Team};
 
 impl Network {
     /// The arena of parameters; [`Graph::params`](crate::graph::Graph::params) says what stands where.
@@ -33,9 +33,9 @@ impl Network {
 
     /// Writes the gradient out that the last step left as its factors; says which elements these are.
     pub(super) fn write_factors(&mut self) -> Option<Range<usize>> {
-        let (isa, precision) = (self.options.isa, self.options.precision);
-        let Self { crew, scratch, replicas, extents, .. } = self;
-        let products = Products { team: &crew.team(), isa, precision, scratch: &scratch[0] };
+        let Self { options, crew, scratch, replicas, extents, .. } = self;
+        let team = crew.team();
+        let products = options.products(&team, &scratch[0]);
         lock_mut(&mut replicas[0]).write_factors(products, lock_mut(&mut extents[0])[0].dims())
     }
 
@@ -58,9 +58,9 @@ impl Network {
 
     /// Adds `factor` times the gradient that the last step left as its factors, if it did, to the parameters.
     pub(crate) fn descend(&mut self, factor: f32) {
-        let (isa, precision) = (self.options.isa, self.options.precision);
-        let Self { crew, scratch, replicas, extents, params, .. } = self;
-        let products = Products { team: &crew.team(), isa, precision, scratch: &scratch[0] };
+        let Self { options, crew, scratch, replicas, extents, params, .. } = self;
+        let team = crew.team();
+        let products = options.products(&team, &scratch[0]);
         let dims = lock_mut(&mut extents[0])[0].dims();
         lock_mut(&mut replicas[0]).add_factors(products, dims, factor, params);
         self.stale = true;
@@ -104,12 +104,7 @@ impl Network {
     pub(super) fn reduce(&mut self) {
         let Some((first, others)) = self.replicas.split_first_mut() else { return };
         let team = self.crew.team();
-        let products = Products {
-            team: &team,
-            isa: self.options.isa,
-            precision: self.options.precision,
-            scratch: &self.scratch[0],
-        };
+        let products = self.options.products(&team, &self.scratch[0]);
         for other in others {
             lock_mut(first).grads.add_all(products, &lock_mut(other).grads);
         }

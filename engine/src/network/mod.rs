@@ -33,7 +33,7 @@ pub(crate) use state::Carried;
 pub use state::{State, StateTensor};
 
 use crate::error::{Error, Result};
-use crate::exec::{Crew, Meeting, Products, Profile, Scratch, Team};
+use crate::exec::{Crew, Meeting, Profile, Scratch, Team};
 use crate::graph::{Axis, Graph, Output};
 use crate::heads::Partition;
 use crate::layers::{Cx, Extent, Objective};
@@ -195,9 +195,8 @@ impl Network {
         };
         if network.options.pin {
             // All else is written first by those who work on it.
-            let (team, isa) = (network.crew.team(), network.options.isa);
-            let (precision, scratch) = (network.options.precision, &network.scratch[0]);
-            let products = Products { team: &team, isa, precision, scratch };
+            let team = network.crew.team();
+            let products = network.options.products(&team, &network.scratch[0]);
             products.by_blocks(&mut network.params, 4096, |_, part| part.fill(0.0));
         }
         if network.options.own_params {
@@ -209,8 +208,8 @@ impl Network {
     /// Draws all parameters anew from the seed.
     pub fn initialize(&mut self) {
         self.stale = true;
-        let (team, isa, precision) = (self.crew.team(), self.options.isa, self.options.precision);
-        let products = Products { team: &team, isa, precision, scratch: &self.scratch[0] };
+        let team = self.crew.team();
+        let products = self.options.products(&team, &self.scratch[0]);
         for (i, spec) in self.graph.params().iter().enumerate() {
             let key = Key::new(self.options.seed, Purpose::Init).layer(i);
             initial::initialize(products, spec, key, &mut self.params[spec.range.clone()]);
@@ -349,12 +348,7 @@ impl Network {
         if changed || step != self.dropped {
             self.dropped = step;
             let team = self.crew.team();
-            let products = Products {
-                team: &team,
-                isa: self.options.isa,
-                precision: self.options.precision,
-                scratch: &self.scratch[0],
-            };
+            let products = self.options.products(&team, &self.scratch[0]);
             let dropping = step.map(|step| Key::new(self.options.seed, Purpose::Dropout).step(step));
             self.packs.pack(products, &self.params, (self.options.training, changed), dropping);
         }

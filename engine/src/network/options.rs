@@ -1,6 +1,7 @@
 //! How a network is run: threads, precision, room, and what its gradient is of.
 
 use crate::arena::Home;
+use crate::exec::{Products, Scratch, Team};
 use crate::heads;
 use unroll_kernels::Isa;
 use unroll_kernels::gemm::Precision;
@@ -42,6 +43,13 @@ pub struct NetworkOptions {
     pub pin: bool,
     /// Fusions that are switched off, by name ([`FUSIONS`](super::FUSIONS)).
     pub no_fuse: Vec<String>,
+}
+
+impl NetworkOptions {
+    /// The products of a network run so, by `team` with `scratch`.
+    pub(super) fn products<'a>(&self, team: &'a Team<'a>, scratch: &'a Scratch) -> Products<'a> {
+        Products { team, isa: self.isa, precision: self.precision, scratch }
+    }
 }
 
 impl Default for NetworkOptions {

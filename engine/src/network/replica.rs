@@ -5,7 +5,7 @@ use super::there::There;
 use super::{Batch, Gradient, LossSum};
 use crate::exec::{Products, Start};
 use crate::graph::{Axis, Graph, Source};
-use crate::heads::{Head, HeadGradients, Partition, Scored};
+use crate::heads::{Backward, Head, Partition, Scored};
 use crate::layers::{Cx, Dims, Extent, Inputs, Run, Slot, Upstream};
 use std::ops::Range;
 use unroll_kernels::profile::{self, Phase};
@@ -58,7 +58,7 @@ impl Scoring {
             None => head.run(cx, &Scored { x: act.y(cx.dims), targets, scale: 0.0 }, losses, None),
             Some((scale, grads)) => {
                 let (x, dx) = act.both(cx.dims);
-                head.run(cx, &Scored { x, targets, scale }, losses, Some(HeadGradients { dx, grads }));
+                head.run(cx, &Scored { x, targets, scale }, losses, Some(Backward { dx, grads }));
             }
         }
         self.tally();

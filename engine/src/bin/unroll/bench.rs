@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use unroll::arena::Home;
 use unroll::bench::{
     Case, CaseOptions, Machine, Outcome, Shape, peak_memory, time_product, time_vocabulary, time_word_vectors,
 };
@@ -141,7 +140,7 @@ impl Bench {
             steps: self.steps,
             profile: self.profile,
             pin: self.pin,
-            home: self.memory_map.clone().map_or(Home::Memory, Home::Files),
+            home: self.memory_map.clone().into(),
         })
     }
 

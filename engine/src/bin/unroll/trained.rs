@@ -62,7 +62,7 @@ impl Using {
 
     /// Where the parameters live.
     pub(crate) fn home(&self) -> Home {
-        self.memory_map.clone().map_or(Home::Memory, Home::Files)
+        self.memory_map.clone().into()
     }
 
     /// The threads.

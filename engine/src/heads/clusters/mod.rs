@@ -19,7 +19,7 @@
 mod job;
 
 use super::words::WordParams;
-use super::{HeadGradients, Scored, SoftmaxHead};
+use super::{Backward, Scored, SoftmaxHead};
 use crate::exec::{Products, Right, Start};
 use crate::graph::Ranks;
 use crate::layers::{Cx, DenseParams};
@@ -50,22 +50,16 @@ impl ClusterHead {
         Self { first, tails, frequent, ranks, targets: Vec::new(), words: Buffer::default() }
     }
 
-    pub(crate) fn run(
-        &mut self,
-        cx: &Cx<'_>,
-        scored: &Scored<'_>,
-        losses: &mut [f32],
-        mut into: Option<HeadGradients<'_>>,
-    ) {
+    pub(crate) fn run(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], mut into: Option<Backward<'_>>) {
         self.sort(scored.targets);
         let first = Scored { x: scored.x, targets: &self.targets, scale: scored.scale };
         match &mut self.first {
-            Some(head) => head.run(cx, &first, losses, into.as_mut().map(HeadGradients::reborrow)),
+            Some(head) => head.run(cx, &first, losses, into.as_mut().map(Backward::reborrow)),
             None => losses.fill(0.0),
         }
         let _span = profile::enter(if into.is_some() { Phase::HeadGradient } else { Phase::Head });
         for tail in self.tails.iter_mut().filter(|tail| !tail.rows.is_empty()) {
-            tail.run(cx, scored, losses, into.as_mut().map(HeadGradients::reborrow));
+            tail.run(cx, scored, losses, into.as_mut().map(Backward::reborrow));
         }
     }
 
@@ -217,7 +211,7 @@ impl Tail {
     }
 
     /// The losses of the rows within their clusters, added to `losses`, and the gradients.
-    fn run(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], into: Option<HeadGradients<'_>>) {
+    fn run(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], into: Option<Backward<'_>>) {
         let (count, width, inputs) = (self.order.len(), scored.x.cols(), self.params.inputs);
         let (all, order, products) = (scored.x, &self.order, cx.products());
         self.x.reserve(count * padded(width));
@@ -250,11 +244,11 @@ impl Tail {
                 self.over.iter_mut().for_each(|over| over.run(cx, &clusters, of_cluster, None));
                 job.share(of_word, None);
             }
-            Some(HeadGradients { dx: to, grads }) => {
+            Some(Backward { dx: to, grads }) => {
                 self.dh.reserve(count * padded(inputs));
                 let mut dh = cleared(products, &mut self.dh, count, inputs);
                 if let Some(over) = &mut self.over {
-                    over.run(cx, &clusters, of_cluster, Some(HeadGradients { dx: dh.reborrow(), grads: &mut *grads }));
+                    over.run(cx, &clusters, of_cluster, Some(Backward { dx: dh.reborrow(), grads: &mut *grads }));
                 }
                 self.dbias.clear();
                 self.dbias.resize(self.touched.iter().map(ExactSizeIterator::len).sum(), 0.0);

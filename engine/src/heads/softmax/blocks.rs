@@ -3,7 +3,7 @@
 
 use super::shaping::Row;
 use super::{CACHED, MOST_ROWS, SoftmaxHead, for_chunks};
-use crate::heads::{HeadGradients, Scored};
+use crate::heads::{Backward, Scored};
 use crate::layers::Cx;
 use std::sync::{Mutex, PoisonError};
 use unroll_kernels::mat::padded;
@@ -13,19 +13,13 @@ use unroll_kernels::{Mat, MatMut, rows};
 
 impl SoftmaxHead {
     /// The losses of some rows and, with `into`, their gradients.
-    pub(super) fn block(
-        &mut self,
-        cx: &Cx<'_>,
-        scored: &Scored<'_>,
-        losses: &mut [f32],
-        into: Option<HeadGradients<'_>>,
-    ) {
+    pub(super) fn block(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], into: Option<Backward<'_>>) {
         {
             let _span = profile::enter(Phase::Head);
             self.compute_logits(cx, scored.x);
         }
         self.losses(cx, scored, losses, into.is_some());
-        let Some(HeadGradients { dx, grads }) = into else { return };
+        let Some(Backward { dx, grads }) = into else { return };
         let _span = profile::enter(Phase::HeadGradient);
         let (x, all) = (scored.x, 0..self.vocabulary);
         let dz = self.view(x.rows(), all.len());

@@ -4,7 +4,7 @@
 use super::shaping::Row;
 use super::{MOST_ROWS, SoftmaxHead, for_chunks};
 use crate::exec::{Finish, block_columns};
-use crate::heads::{HeadGradients, Scored};
+use crate::heads::{Backward, Scored};
 use crate::layers::{Cx, DenseParams};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -20,7 +20,7 @@ impl SoftmaxHead {
         dense: &DenseParams,
         scored: &Scored<'_>,
         losses: &mut [f32],
-        HeadGradients { dx, grads }: HeadGradients<'_>,
+        Backward { dx, grads }: Backward<'_>,
     ) {
         let (count, all) = (scored.x.rows(), 0..self.vocabulary);
         self.keep(cx, dense, scored, all.clone(), true);

@@ -19,7 +19,7 @@ mod slices;
 pub(crate) use shaping::Shaping;
 use slices::GRANULE;
 
-use super::{HeadGradients, Scored};
+use super::{Backward, Scored};
 use crate::exec::{Products, Start};
 use crate::layers::{Cx, DenseParams};
 use std::ops::Range;
@@ -191,13 +191,7 @@ impl SoftmaxHead {
         }
     }
 
-    pub(crate) fn run(
-        &mut self,
-        cx: &Cx<'_>,
-        scored: &Scored<'_>,
-        losses: &mut [f32],
-        mut into: Option<HeadGradients<'_>>,
-    ) {
+    pub(crate) fn run(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], mut into: Option<Backward<'_>>) {
         let total = scored.x.rows();
         let (cut, elements) = self.cut(cx, total, into.is_some());
         self.logits.reserve(elements);
@@ -212,9 +206,8 @@ impl SoftmaxHead {
             let Scored { x, targets, scale } = *scored;
             let scored = Scored { x: x.rows_range(range.clone()), targets: &targets[range.clone()], scale };
             let losses = &mut losses[range.clone()];
-            let into = into
-                .as_mut()
-                .map(|HeadGradients { dx, grads }| HeadGradients { dx: dx.reborrow().rows_range(range), grads });
+            let into =
+                into.as_mut().map(|Backward { dx, grads }| Backward { dx: dx.reborrow().rows_range(range), grads });
             let dense = self.dense.clone();
             match (cut, dense, into) {
                 (Cut::Words(_, words), Some(dense), into) => self.slices(cx, (&dense, words), &scored, losses, into),

@@ -4,7 +4,7 @@
 
 use super::shaping::Row;
 use super::{CACHED, MOST_ROWS as MOST_CACHED, SoftmaxHead, for_chunks};
-use crate::heads::{HeadGradients, Scored};
+use crate::heads::{Backward, Scored};
 use crate::layers::{Cx, DenseParams};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -27,7 +27,7 @@ impl SoftmaxHead {
         (dense, words): (&DenseParams, usize),
         scored: &Scored<'_>,
         losses: &mut [f32],
-        into: Option<HeadGradients<'_>>,
+        into: Option<Backward<'_>>,
     ) {
         let vocabulary = self.vocabulary;
         let count = vocabulary.div_ceil(words);
@@ -56,7 +56,7 @@ impl SoftmaxHead {
                 *loss = self.shaping.loss(row, vocabulary) * self.weight(target);
             }
         }
-        let Some(HeadGradients { mut dx, grads }) = into else { return };
+        let Some(Backward { mut dx, grads }) = into else { return };
         let mut gradients = dense.gradients(grads);
         for i in (0..count).rev() {
             let (x, dx, rows, words) = (scored.x, dx.reborrow(), scored.x.rows(), slice(i));

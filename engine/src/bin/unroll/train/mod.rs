@@ -223,7 +223,7 @@ impl Train {
 
     /// Where parameters, gradients and what the optimiser remembers live.
     pub(crate) fn home(&self) -> Home {
-        self.memory_map.clone().map_or(Home::Memory, Home::Files)
+        self.memory_map.clone().into()
     }
 
     /// Everything that can be refused is refused here, before the run has a folder.
