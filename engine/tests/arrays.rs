@@ -76,7 +76,7 @@ fn token_rows() -> (Vec<i64>, Vec<i64>, Vec<i64>) {
 /// A configuration of a task and these layers before the last.
 fn config(kind: &str, layers: &str) -> String {
     format!(
-        "[data]\nvalid_fraction = 0.2\n[task]\nkind = \"{kind}\"\ntest_fraction = 0.2\n[model.graph]\nlayers = [{layers}, \
+        "[data]\nvalid_fraction = 0.2\ntest_fraction = 0.2\n[task]\nkind = \"{kind}\"\n[model.graph]\nlayers = [{layers}, \
          {{ type = \"dense\", activation = \"softmax\" }}]\n[train]\nbatch = 8\nepochs = 20\n[optimizer]\nlr = 0.03\n"
     )
 }
@@ -331,7 +331,7 @@ fn samples_of_another_kind_than_those_of_the_training_are_refused_wherever_they_
     for (task, other) in [("classify", "floats.npz"), ("tag", "tag-floats.npz")] {
         let (config, data) = (format!("{task}.toml"), format!("{task}.npz"));
         let train = ["train", "--config", &config, "--data", &data, "--out", task, "--epochs", "1"];
-        let with = |option| [&train[..7], &["--set", "task.test_fraction=0", option, other]].concat();
+        let with = |option| [&train[..7], &["--set", "data.test_fraction=0", option, other]].concat();
         names(place.refused(&with("--valid")), other, ids);
         names(place.refused(&with("--test")), other, ids);
         place.ok(&train);

@@ -16,8 +16,8 @@ use serde_json::Value;
 const CLASSIFIER: &str = r#"
 [data]
 valid_fraction = 0.2
-[task]
 test_fraction = 0.2
+[task]
 threshold = "f1"
 [task.prepare]
 maxlen = 12
@@ -229,7 +229,7 @@ fn a_share_that_no_sample_falls_to_is_told() {
     insta::assert_snapshot!(refused(&["train.early_stop=2", "--set", "data.valid_fraction=0"]), @"2: error: train.early_stop: needs a validation loss, and nothing is evaluated (hold samples out by data.valid_fraction, or give --valid FILE)");
     insta::assert_snapshot!(refused(&["schedule.kind=plateau"]), @"2: error: schedule.kind: plateau needs a validation loss, and nothing is evaluated (a share of 0.1 of these samples is none: set data.valid_fraction, or give --valid FILE)");
     insta::assert_snapshot!(refused(&["data.valid_fraction=0.1"]), @"2: error: data.valid_fraction: 0.1 of 2 samples leaves none to validate (hold a larger share out (equal samples go together), or leave it out)");
-    insta::assert_snapshot!(refused(&["task.test_fraction=0.1"]), @"2: error: task.test_fraction: 0.1 of 2 samples leaves none to test (hold a larger share out (equal samples go together), or leave it out)");
+    insta::assert_snapshot!(refused(&["data.test_fraction=0.1"]), @"2: error: data.test_fraction: 0.1 of 2 samples leaves none to test (hold a larger share out (equal samples go together), or leave it out)");
     insta::assert_snapshot!(refused(&["task.folds=5", "--set", "task.fold=4"]), @"2: error: task.fold: none of 2 samples is in fold 4 of 5 (ask for fewer folds)");
     place.ok(&["train", "--config", "run.toml", "--data", "two.tsv", "--out", "run", "--epochs", "1"]);
     insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "-"]), @"2: error: labelled samples are read from files, not from standard input (write them to a file first)");
@@ -274,7 +274,7 @@ fn a_threshold_may_be_given_as_a_number_and_a_column_as_one() {
 fn every_fold_is_trained_and_the_best_evaluation_chosen_by_a_figure() {
     let place = Place::new();
     place.file("messages.tsv", messages(2));
-    place.file("run.toml", CLASSIFIER.replace("test_fraction = 0.2", "folds = 3"));
+    place.file("run.toml", CLASSIFIER.replace("test_fraction = 0.2\n[task]", "[task]\nfolds = 3"));
     let train = ["train", "--config", "run.toml", "--data", "messages.tsv", "--epochs", "4", "--set"];
     let by_f1 = [&train[..], &["train.best_by=\"f1\""]].concat();
     let events = place.json(&[&by_f1[..], &["--all-folds", "--out", "folds", "--json"]].concat());

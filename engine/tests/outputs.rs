@@ -11,10 +11,10 @@ use serde_json::Value;
 const REVIEWS: &str = r#"
 [data]
 valid_fraction = 0.2
+test_fraction = 0.2
 [task]
 header = true
 labels = ["topic", "stars", "mood"]
-test_fraction = 0.2
 threshold = "accuracy"
 class_weights = "balanced"
 [model.graph]

@@ -87,6 +87,33 @@ fn evaluation_does_not_depend_on_threads_or_rows() {
 }
 
 #[test]
+fn a_part_of_the_text_is_kept_for_the_test() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    // 165 batches of 4 x 20 of 13,200 characters, the last of which has no target: 140 train, 8 validate, 17 test.
+    for (split, scored) in [("streams", 17 * 80 - 1), ("tail", 1320)] {
+        let told = place.json(&tiny(&["--split", split, "--test-fraction", "0.1", "--out", split, "--json"]));
+        let tested = told.iter().find(|event| event["event"] == "tested").expect("a test at the end");
+        let (loss, tokens) = (tested["score"]["loss"].as_f64().unwrap(), tested["score"]["tokens"].as_u64().unwrap());
+        assert_eq!(tokens, scored, "{split}");
+        let again = &place.json(&["eval", split, "--json"])[0];
+        assert_eq!(again["tokens"], scored, "{split}");
+        assert!((again["loss"].as_f64().unwrap() - loss).abs() < 1e-5, "{split}: {loss} {again}");
+        assert!(place.ok(&["eval", split]).starts_with("text: the run's test part, "));
+    }
+    place.file("other.txt", "the lazy dog\n".repeat(30));
+    // A text of one's own goes before what a configuration says.
+    place.file("tested.toml", "[data]\ntest_fraction = 0.1\n");
+    place.ok(&tiny(&["--config", "tested.toml", "--test", "other.txt", "--out", "own"]));
+    assert!(place.ok(&["eval", "own"]).starts_with("text: the run's test text, 389 tokens"));
+    let refused = |more: &[&str]| place.refused(&tiny(&[&["--out", "never"], more].concat()));
+    insta::assert_snapshot!(refused(&["--test-fraction", "0.1", "--test", "other.txt"]), @"2: error: --test-fraction: has no meaning beside a test text");
+    insta::assert_snapshot!(refused(&["--test-fraction", "0.5", "--valid-fraction", "0.5"]), @"2: error: --test-fraction: and data.valid_fraction leave nothing to train on");
+    insta::assert_snapshot!(refused(&["--test-fraction", "1"]), @"2: error: --test-fraction: must be at least 0 and less than 1, got 1");
+    insta::assert_snapshot!(refused(&["--test-fraction", "0.1", "--split", "none"]), @"2: error: --test-fraction: has no meaning where data.split is none");
+}
+
+#[test]
 fn train_speaks_json_where_asked() {
     let place = Place::new();
     place.file("verses.txt", verses());

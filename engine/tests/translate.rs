@@ -10,9 +10,9 @@ use common::Place;
 const REVERSE: &str = r#"
 [data]
 valid_fraction = 0.1
+test_fraction = 0.1
 [task]
 kind = "translate"
-test_fraction = 0.1
 [task.prepare]
 char_level = true
 [model.graph]

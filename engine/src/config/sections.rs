@@ -117,6 +117,10 @@ pub struct DataConfig {
     /// of them, 0.1 unless given; 0 is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub valid_fraction: Option<f64>,
+    /// The share of the text, or of the labelled samples, that is kept for the test at the end where `test` is not given; none
+    /// unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test_fraction: Option<f64>,
 }
 
 impl Default for DataConfig {
@@ -137,6 +141,7 @@ impl Default for DataConfig {
             encoding_errors: EncodingErrors::Strict,
             split: SplitName::Streams,
             valid_fraction: None,
+            test_fraction: None,
         }
     }
 }

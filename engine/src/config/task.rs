@@ -85,8 +85,6 @@ pub struct TaskConfig {
     pub class_weights: ClassWeights,
     /// Where a sample of two classes begins to be of the second: `half`, `accuracy`, `f1`, or a probability between 0 and 1.
     pub threshold: Threshold,
-    /// The share of the samples that is kept out for the test at the end, where no file is given for it.
-    pub test_fraction: f64,
     /// Parts of which one is kept out for the test at the end; 0: none.
     pub folds: usize,
     /// Which of them, from 0.
@@ -116,7 +114,6 @@ impl Default for TaskConfig {
             classes: Vec::new(),
             class_weights: ClassWeights::None,
             threshold: Threshold::Half,
-            test_fraction: 0.0,
             folds: 0,
             fold: 0,
             split_seed: 1,

@@ -70,6 +70,10 @@ impl Check<'_> {
                 format_args!("must be {from} and less than 1, got {fraction}"),
             )?;
         }
+        let test = data.test_fraction.unwrap_or(0.0);
+        self.share("data.test_fraction", test)?;
+        let valid = if data.valid.is_some() { 0.0 } else { data.valid_fraction.unwrap_or(0.0) };
+        self.holds(valid + test < 1.0, "data.test_fraction", "and data.valid_fraction leave nothing to train on")?;
         let columns = data.columns.len();
         self.holds(
             columns <= 2,
@@ -93,7 +97,17 @@ impl Check<'_> {
                 self.holds(!on, key, format_args!("works on words; the level here is {}", data.level))?;
             }
         }
-        // The split of a recipe or of a finished run's file simply yields to the user's own validation text.
+        // The split of a recipe or of a finished run's file simply yields to the user's own texts.
+        if let (Some(_), Some(Origin::Flag(_))) = (&data.test, self.origins.of("data.test_fraction"))
+            && test > 0.0
+        {
+            return Err(self.origins.refuse("data.test_fraction", "has no meaning beside a test text"));
+        }
+        let parted = config.task.is_some() || data.split != SplitName::None;
+        for (key, share) in [("data.valid_fraction", data.valid_fraction), ("data.test_fraction", data.test_fraction)] {
+            let asked = matches!(self.origins.of(key), Some(Origin::Flag(_))) && share.is_some_and(|share| share > 0.0);
+            self.holds(parted || !asked, key, "has no meaning where data.split is none")?;
+        }
         if let (Some(_), Some(Origin::Flag(_))) = (&data.valid, self.origins.of("data.split"))
             && data.split != SplitName::None
         {
@@ -112,19 +126,17 @@ impl Check<'_> {
         let graph = config.model.graph.is_some();
         self.holds(graph, "task.kind", "needs a model spelled out in `model.graph`; `unroll recipes` lists some")?;
         self.holds(config.train.replicas == 1, "train.replicas", "must be 1 for labelled samples")?;
-        self.share("task.test_fraction", task.test_fraction)?;
-        let held = config.data.valid_fraction.unwrap_or(VALID_SAMPLES) + task.test_fraction;
-        self.holds(held < 1.0, "task.test_fraction", "and data.valid_fraction leave nothing to train on")?;
+        let tested = config.data.test_fraction.unwrap_or(0.0);
+        let held = config.data.valid_fraction.unwrap_or(VALID_SAMPLES) + tested;
+        self.holds(held < 1.0, "data.test_fraction", "and data.valid_fraction leave nothing to train on")?;
         self.holds(task.folds != 1, "task.folds", "must be 0 (none) or at least 2, got 1")?;
         self.holds(
             task.fold < task.folds.max(1),
             "task.fold",
             format_args!("must be less than task.folds, got {} of {}", task.fold, task.folds),
         )?;
-        let apart = task.folds == 0 || task.test_fraction == 0.0 && config.data.test.is_none();
-        self.holds(apart, "task.folds", "has no meaning beside a test text or task.test_fraction")?;
-        let apart = task.test_fraction == 0.0 || config.data.test.is_none();
-        self.holds(apart, "task.test_fraction", "has no meaning beside a test text")?;
+        let apart = task.folds == 0 || tested == 0.0 && config.data.test.is_none();
+        self.holds(apart, "task.folds", "has no meaning beside a test text or data.test_fraction")?;
         self.not_negative("task.word_dropout", task.word_dropout)?;
         let tag = task.kind == TaskKind::Tag;
         self.holds(tag || task.word_dropout == 0.0, "task.word_dropout", "is for tags")?;

@@ -2,8 +2,8 @@
 //!
 //! [`build`] makes a token file from files, folders, gzip or standard input, in bounded memory; [`Corpus::open`] opens
 //! it; [`Streams`] cuts it into batches of truncated back-propagation through time, [`Windows`] into
-//! the words before each word; [`Split`] says which part
-//! validates. [`MemoryTokens`] is the same for a text that fits in memory. [`synthetic`] writes text whose entropy is
+//! the words before each word; [`Split`] says which parts
+//! validate and test. [`MemoryTokens`] is the same for a text that fits in memory. [`synthetic`] writes text whose entropy is
 //! known.
 //!
 //! # The token file
@@ -64,7 +64,7 @@ pub use memory::MemoryTokens;
 pub use open::{Corpus, Info};
 pub use source::{Source, speakers};
 pub(crate) use source::{open_unpacked, read_failed, read_file};
-pub use streams::{Evaluation, IGNORE, Share, Split, Streams};
+pub use streams::{Evaluation, Held, IGNORE, Shares, Split, Streams};
 pub use table::Columns;
 pub use variable::VariableStreams;
 pub use windows::{LONGEST_WINDOW, WindowOptions, Windows};

@@ -1,4 +1,4 @@
-//! Batches of truncated back-propagation through time, and the parts of a text that train and validate.
+//! Batches of truncated back-propagation through time, and the parts of a text that train, validate and test.
 //!
 //! A batch is N rows of T steps; row n of the next batch goes on where row n of this one ended, so that the state of a
 //! row can be carried. The target of a token is the token after it.
@@ -43,53 +43,72 @@ pub struct Evaluation {
     pub initial: Option<u32>,
 }
 
-/// Which part of a text validates.
+/// Which parts of a text are held out: after those that train come those that validate, and those that test at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Split {
-    /// The last part of each training stream, as char-rnn does. With N rows of T steps the text is cut to B = floor(length / (N T))
-    /// batches and viewed as N rows of B T tokens; the first floor(B (1 - fraction)) batches train, the rest validate.
-    Streams(Share),
-    /// The last part of the text: the first floor(length (1 - fraction)) tokens train.
-    Tail(Share),
+    /// The last parts of each training stream, as char-rnn does. With N rows of T steps the text is cut to B = floor(length / (N T))
+    /// batches and viewed as N rows of B T tokens; the first floor(B (1 - valid - test)) batches train.
+    Streams(Shares),
+    /// The last parts of the text: the first floor(length (1 - valid - test)) tokens train.
+    Tail(Shares),
     /// Nothing: all of the text trains.
     #[default]
     None,
 }
 
-/// How much of a text validates.
+/// A part of a text that is held out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// It validates in the training.
+    Valid,
+    /// It tests the finished model.
+    Test,
+}
+
+/// How much of a text is held out.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Share {
-    /// Share of the text, in (0, 1).
-    pub fraction: f64,
-    /// Tokens that are enough, however long the text is; parts that cannot be smaller, such as one batch, may have more.
+pub struct Shares {
+    /// The share that validates, in \[0, 1).
+    pub valid: f64,
+    /// The share that tests, in \[0, 1).
+    pub test: f64,
+    /// Tokens that are enough to validate, however long the text is; parts that cannot be smaller, such as one batch, may have
+    /// more.
     pub enough: u64,
 }
 
-impl Share {
-    /// This share of the text, of whatever length.
-    pub fn of(fraction: f64) -> Share {
-        Share { fraction, enough: u64::MAX }
+impl Shares {
+    /// This share of a text of whatever length validates, and nothing tests.
+    pub fn valid(fraction: f64) -> Shares {
+        Shares { valid: fraction, test: 0.0, enough: u64::MAX }
     }
 
-    /// How many of `len` tokens train.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] if the fraction is out of range.
-    pub fn of_text(self, len: u64) -> Result<u64> {
-        self.trains(len, 1)
+    fn of(self, part: Held) -> f64 {
+        match part {
+            Held::Valid => self.valid,
+            Held::Test => self.test,
+        }
     }
 
-    /// How many of `count` pieces of `size` tokens train: floor(count (1 - fraction)), and more of them where fewer are
-    /// enough to validate.
-    fn trains(self, count: u64, size: u64) -> Result<u64> {
-        let fraction = self.fraction;
-        if !(fraction > 0.0 && fraction < 1.0) {
-            let what = format!("must be more than 0 and less than 1, got {fraction}");
-            return Err(Error::option("valid-fraction", what));
+    /// Where those of `count` pieces of `size` tokens end that train, and those that validate. The counts are char-rnn's: what trains
+    /// is rounded down, and what validates where anything is to test, which gets the rest.
+    fn ends(self, count: u64, size: u64) -> Result<[u64; 2]> {
+        let Shares { valid, test, enough } = self;
+        for (option, share) in [("valid-fraction", valid), ("test-fraction", test)] {
+            if !(0.0..1.0).contains(&share) {
+                return Err(Error::option(option, format!("must be at least 0 and less than 1, got {share}")));
+            }
+        }
+        if valid + test >= 1.0 {
+            let what = format!("{test} beside {valid} that validates leaves nothing to train on");
+            return Err(Error::option("test-fraction", what));
         }
         // A product that should be whole is not spoilt by its rounding.
-        let share = (count as f64 * (1.0 - fraction) + 1e-6).floor() as u64;
-        Ok(share.max(count.saturating_sub(self.enough.div_ceil(size))))
+        let share = |fraction: f64| (count as f64 * fraction + 1e-6).floor() as u64;
+        let held = count - share(1.0 - valid - test);
+        let validate = if test > 0.0 { share(valid).min(held) } else { held };
+        let train = count - held + (validate - validate.min(enough.div_ceil(size)));
+        Ok([train, count - held + validate])
     }
 }
 
@@ -257,10 +276,22 @@ impl<S: TokenSource> Streams<S> {
 }
 
 impl Split {
+    /// Where the part of a text of `len` tokens ends that trains, and where the one that validates, if the text is taken as one
+    /// piece; what follows tests.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if a share is out of range.
+    pub fn ends(self, len: u64) -> Result<[u64; 2]> {
+        match self {
+            Split::None => Ok([len, len]),
+            Split::Streams(shares) | Split::Tail(shares) => shares.ends(len, 1),
+        }
+    }
+
     /// The streams that train.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the fraction is out of range or the training part is shorter than one batch.
+    /// [`Error::Usage`] if a share is out of range or the training part is shorter than one batch.
     ///
     /// # Panics
     /// Panics if rows or steps are 0.
@@ -268,28 +299,29 @@ impl Split {
         let len = source.len();
         match self {
             Split::None => Streams::new(source, 0..len, rows, steps),
-            Split::Tail(share) => {
-                let train = share.of_text(len)?;
+            Split::Tail(shares) => {
+                let [train, _] = shares.ends(len, 1)?;
                 Streams::new(source, 0..train, rows, steps)
             }
-            Split::Streams(share) => {
-                let (batches, train) = stream_batches(len, rows, steps, share)?;
+            Split::Streams(shares) => {
+                let (batches, [train, _]) = stream_batches(len, rows, steps, shares)?;
                 Ok(columns(source, rows, steps, batches, 0..train))
             }
         }
     }
 
-    /// The streams that validate, if any part does. For [`Split::Streams`] they are the last parts of the training
-    /// streams of so many rows and steps, whatever `how` says; for [`Split::Tail`] the last part of the text, evaluated
+    /// The streams that are held out for this, if any are. For [`Split::Streams`] they are the last parts of the training
+    /// streams of so many rows and steps, whatever `how` says; for [`Split::Tail`] the last parts of the text, evaluated
     /// as `how` says.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the fraction is out of range or the text too short.
+    /// [`Error::Usage`] if a share is out of range or the text too short.
     ///
     /// # Panics
     /// Panics if rows or steps are 0.
-    pub fn valid<S: TokenSource>(
+    pub fn held<S: TokenSource>(
         self,
+        part: Held,
         source: S,
         rows: usize,
         steps: usize,
@@ -298,14 +330,25 @@ impl Split {
         let len = source.len();
         match self {
             Split::None => Ok(None),
-            Split::Tail(share) => {
-                let train = share.of_text(len)?;
-                Streams::evaluation(source, train..len, rows, steps, how).map(Some)
+            Split::Tail(shares) | Split::Streams(shares) if shares.of(part) == 0.0 => Ok(None),
+            Split::Tail(shares) => {
+                let range = part.of(shares.ends(len, 1)?, len);
+                Streams::evaluation(source, range, rows, steps, how).map(Some)
             }
-            Split::Streams(share) => {
-                let (batches, train) = stream_batches(len, rows, steps, share)?;
-                Ok(Some(columns(source, rows, steps, batches, train..batches)))
+            Split::Streams(shares) => {
+                let (batches, ends) = stream_batches(len, rows, steps, shares)?;
+                Ok(Some(columns(source, rows, steps, batches, part.of(ends, batches))))
             }
+        }
+    }
+}
+
+impl Held {
+    /// This part of a text whose training and validating parts end there.
+    pub(crate) fn of(self, [train, valid]: [u64; 2], len: u64) -> Range<u64> {
+        match self {
+            Held::Valid => train..valid,
+            Held::Test => valid..len,
         }
     }
 }
@@ -318,23 +361,24 @@ fn columns<S: TokenSource>(source: S, rows: usize, steps: usize, batches: u64, r
     Streams { source, rows: (0..rows as u64).map(row).collect(), steps, end, initial: None }
 }
 
-/// Whole batches of the text, and how many of them train: char-rnn's counts.
-fn stream_batches(len: u64, rows: usize, steps: usize, share: Share) -> Result<(u64, u64)> {
+/// Whole batches of the text, and where those end that train and that validate.
+fn stream_batches(len: u64, rows: usize, steps: usize, shares: Shares) -> Result<(u64, [u64; 2])> {
     assert!(rows > 0 && steps > 0, "{rows} rows of {steps} steps");
     let size = (rows as u64).saturating_mul(steps as u64);
     let batches = len / size;
-    let train = share.trains(batches, size)?;
+    let ends = shares.ends(batches, size)?;
     if batches == 0 {
         return Err(too_short(len, rows, steps));
     }
-    if train == 0 {
+    let none = |part: Held| shares.of(part) > 0.0 && part.of(ends, batches).is_empty();
+    if ends[0] == 0 || none(Held::Valid) || none(Held::Test) {
         return Err(Error::usage(format!(
             "the text has {batches} batches of {rows} rows of {steps} tokens, too few to keep one for training and the \
-             rest for validation"
+             rest for validation and test"
         ))
         .mend("give a longer text, or fewer rows (--batch-size) or steps (--seq-length), or another --split"));
     }
-    Ok((batches, train))
+    Ok((batches, ends))
 }
 
 fn too_short(len: u64, rows: usize, steps: usize) -> Error {

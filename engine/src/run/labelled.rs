@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ClassWeights, RunConfig, TaskConfig, TaskKind, Threshold, VALID_SAMPLES};
+use crate::config::{ClassWeights, DataConfig, RunConfig, TaskConfig, TaskKind, Threshold, VALID_SAMPLES};
 use crate::corpus::IGNORE;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Loss, ModelConfig};
@@ -230,10 +230,16 @@ fn parts(config: &RunConfig, task: &TaskConfig, records: &Records) -> Vec<Part> 
         _ => vec![0; keys.len()],
     };
     let valid = if config.data.valid.is_some() { 0.0 } else { config.data.valid_fraction.unwrap_or(VALID_SAMPLES) };
-    let TaskConfig { test_fraction, folds, fold, split_seed, .. } = *task;
+    let TaskConfig { folds, fold, split_seed, .. } = *task;
+    let test = tested(&config.data);
     // The share that validates is one of all, taken from what the test leaves.
-    let left = if folds > 0 { 1.0 } else { 1.0 - test_fraction };
-    share_out(&keys, &classes, &Shares { valid: valid / left, test: test_fraction, folds, fold, seed: split_seed })
+    let left = if folds > 0 { 1.0 } else { 1.0 - test };
+    share_out(&keys, &classes, &Shares { valid: valid / left, test, folds, fold, seed: split_seed })
+}
+
+/// The share of the training files' samples that tests.
+fn tested(data: &DataConfig) -> f64 {
+    data.test_fraction.filter(|_| data.test.is_none()).unwrap_or(0.0)
 }
 
 /// Refuses shares that were asked for and that no sample fell to.
@@ -241,7 +247,7 @@ fn check_parts(config: &RunConfig, task: &TaskConfig, parts: &[Part]) -> Result<
     let (data, count) = (&config.data, parts.len());
     let valid = data.valid_fraction.filter(|_| data.valid.is_none()).unwrap_or(0.0);
     for (key, share, part, does) in [
-        ("task.test_fraction", task.test_fraction, Part::Test, "test"),
+        ("data.test_fraction", tested(data), Part::Test, "test"),
         ("data.valid_fraction", valid, Part::Valid, "validate"),
     ] {
         if share > 0.0 && !parts.contains(&part) {

@@ -6,7 +6,6 @@
 
 use super::Texts;
 use crate::config::RunConfig;
-use crate::corpus::Split;
 use crate::error::{At, Error, Result};
 use crate::graph::WordOrder;
 use crate::huffman::Huffman;
@@ -32,11 +31,7 @@ pub fn learn_order(config: &RunConfig, texts: &Texts) -> Result<Option<Arc<[u32]
     if config.model.head().order != Some(WordOrder::Context) {
         return Ok(None);
     }
-    let all = texts.train.len();
-    let trains = match config.split() {
-        Split::Tail(share) | Split::Streams(share) if texts.valid.is_none() => share.of_text(all)?,
-        _ => all,
-    };
+    let [trains, _] = config.split().ends(texts.train.len())?;
     let mut text = vec![0; trains.min(MOST) as usize];
     texts.train.read(0, &mut text)?;
     let vocabulary = texts.tokenizer.vocabulary();

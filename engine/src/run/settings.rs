@@ -8,7 +8,7 @@ use crate::config::{
     AverageName, LossScaleName, OptimizerConfig, OptimizerName, RunConfig, SampleConfig, ScheduleConfig, ScheduleName,
     SplitName,
 };
-use crate::corpus::{Share, Split, TokenSource};
+use crate::corpus::{Shares, Split, TokenSource};
 use crate::error::{Error, Result};
 use crate::generate::Sampling;
 use crate::network::LossScale;
@@ -44,17 +44,21 @@ impl RunConfig {
         }
     }
 
-    /// Which part of the training text validates: none where there is a text of its own.
+    /// Which parts of the training text validate and test: none where there is a text of its own for it.
     pub fn split(&self) -> Split {
-        let share = match self.data.valid_fraction {
-            Some(fraction) => Share::of(fraction),
-            None => Share { fraction: VALID_FRACTION, enough: VALID_ENOUGH },
+        let data = &self.data;
+        let (valid, enough) = match (&data.valid, data.valid_fraction) {
+            (Some(_), _) => (0.0, 0),
+            (None, Some(fraction)) => (fraction, u64::MAX),
+            (None, None) => (VALID_FRACTION, VALID_ENOUGH),
         };
-        match self.data.split {
-            _ if self.data.valid.is_some() => Split::None,
+        let test = data.test_fraction.filter(|_| data.test.is_none()).unwrap_or(0.0);
+        let shares = Shares { valid, test, enough };
+        match data.split {
+            _ if valid + test == 0.0 => Split::None,
             SplitName::None => Split::None,
-            SplitName::Streams => Split::Streams(share),
-            SplitName::Tail => Split::Tail(share),
+            SplitName::Streams => Split::Streams(shares),
+            SplitName::Tail => Split::Tail(shares),
         }
     }
 

@@ -12,8 +12,8 @@ use std::sync::atomic::AtomicBool;
 
 use crate::config::{DataConfig, RunConfig};
 use crate::corpus::{
-    Build, Corpus, Encoding, Evaluation, LONGEST_WINDOW, MemoryTokens, Progress, Source, Split, Streams, TokenSource,
-    VariableStreams, WindowOptions, Windows, build, speakers,
+    Build, Corpus, Encoding, Evaluation, Held, LONGEST_WINDOW, MemoryTokens, Progress, Source, Split, Streams,
+    TokenSource, VariableStreams, WindowOptions, Windows, build, speakers,
 };
 use crate::error::{At, Error, Place, Result};
 use crate::generate::beginning;
@@ -34,9 +34,9 @@ pub struct Texts {
     pub tokenizer: Tokenizer,
     /// The text that is trained on.
     pub train: Tokens,
-    /// The text that validates, where it is not a part of the training text.
+    /// The text that validates, where it is a text of its own.
     pub valid: Option<Tokens>,
-    /// The text that the finished model is tested on.
+    /// The text that the finished model is tested on, where it is a text of its own.
     pub test: Option<Tokens>,
     /// The true entropy rate of the training text's source in nats a token, if it is known.
     pub entropy_rate: Option<f64>,
@@ -193,10 +193,10 @@ impl Texts {
             return Err(Error::option("train.variable_bptt", "is about streams, and this model reads windows")
                 .mend("leave it out"));
         }
-        let cut = match length {
-            Some(length) => self.windows(config, length),
-            None => self.streams(config),
-        };
+        let cut = self.train(config, length).and_then(|train| {
+            let steps = if length.is_some() { 1 } else { config.train.steps };
+            Ok((train, self.held(Held::Valid, config, length, ([config.eval_rows(), steps], WARM_UP))?))
+        });
         // A text that is too short is bad input; the error names the file.
         cut.map_err(|error| match config.data.train.as_slice() {
             [path, ..] => in_file(path, error),
@@ -204,50 +204,59 @@ impl Texts {
         })
     }
 
-    fn streams(&self, config: &RunConfig) -> Result<(Box<dyn Batches>, Option<Cut>)> {
-        let (rows, steps) = (config.train.batch, config.train.steps);
-        let train = config.split().train(Arc::clone(&self.train), rows, steps)?;
-        let how = Texts::evaluation(&self.tokenizer);
-        let valid = match &self.valid {
-            Some(tokens) => {
-                let range = 0..tokens.len();
-                Some(Streams::evaluation(Arc::clone(tokens), range, config.eval_rows(), steps, how)?)
-            }
-            None => {
-                // The last parts of the training streams have the training's rows; the tail may have its own.
-                let rows = match config.data.split {
-                    crate::config::SplitName::Streams => rows,
-                    _ => config.eval_rows(),
-                };
-                config.split().valid(Arc::clone(&self.train), rows, steps, Evaluation { initial: None, ..how })?
-            }
+    fn train(&self, config: &RunConfig, length: Option<usize>) -> Result<Box<dyn Batches>> {
+        let (source, rows) = (Arc::clone(&self.train), config.train.batch);
+        let Some(length) = length else {
+            let train = config.split().train(source, rows, config.train.steps)?;
+            return Ok(match config.train.variable_bptt {
+                true => Box::new(VariableStreams::new(train, config.seed)),
+                false => Box::new(train),
+            });
         };
-        let train: Box<dyn Batches> = match config.train.variable_bptt {
-            true => Box::new(VariableStreams::new(train, config.seed)),
-            false => Box::new(train),
-        };
-        Ok((train, valid.map(Cut::Streams)))
+        let [trains, _] = config.split().ends(source.len())?;
+        let options = WindowOptions { shuffle: Some(config.seed), ..window_options(&self.tokenizer, length, rows) };
+        Ok(Box::new(Windows::new(source, 0..trains, options)?))
     }
 
-    /// Windows stand apart from each other, so that what validates is the end of the text or a text of its own.
-    fn windows(&self, config: &RunConfig, length: usize) -> Result<(Box<dyn Batches>, Option<Cut>)> {
-        let len = self.train.len();
-        let trains = match config.split() {
-            Split::Tail(share) | Split::Streams(share) => share.of_text(len)?,
-            Split::None => len,
+    /// The text of its own that is for this, if there is one.
+    pub fn own(&self, part: Held) -> Option<&Tokens> {
+        match part {
+            Held::Valid => self.valid.as_ref(),
+            Held::Test => self.test.as_ref(),
+        }
+    }
+
+    /// What is for this, if anything is: a text of its own, or a part of the training text. It is cut as by
+    /// [`Cut::with_warmup`], but for the last parts of training streams, which have the training's rows and steps.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there is no token to score.
+    pub fn held(
+        &self,
+        part: Held,
+        config: &RunConfig,
+        length: Option<usize>,
+        ([rows, steps], warmup): ([usize; 2], u64),
+    ) -> Result<Option<Cut>> {
+        if let Some(own) = self.own(part) {
+            return Cut::with_warmup(own, &self.tokenizer, length, ([rows, steps], warmup)).map(Some);
+        }
+        let (split, source) = (config.split(), Arc::clone(&self.train));
+        let Some(length) = length else {
+            let [rows, steps] = match split {
+                Split::Streams(_) => [config.train.batch, config.train.steps],
+                _ => [rows, steps],
+            };
+            let how = Evaluation { warmup, initial: None };
+            return Ok(split.held(part, source, rows, steps, how)?.map(Cut::Streams));
         };
-        let options = window_options(&self.tokenizer, length, config.train.batch);
-        let shuffled = WindowOptions { shuffle: Some(config.seed), ..options };
-        let train = Windows::new(Arc::clone(&self.train), 0..trains, shuffled)?;
-        let valid = match &self.valid {
-            Some(tokens) => Some(Cut::whole(tokens, &self.tokenizer, Some(length), [config.eval_rows(), 1])?),
-            None if trains < len => {
-                let options = WindowOptions { rows: config.eval_rows(), ..options };
-                Some(Cut::Windows(Windows::new(Arc::clone(&self.train), trains..len, options)?))
-            }
-            None => None,
-        };
-        Ok((Box::new(train), valid))
+        // Windows stand apart from each other, so that what is held out is always the end of the text.
+        let range = part.of(split.ends(source.len())?, source.len());
+        if range.is_empty() {
+            return Ok(None);
+        }
+        let options = window_options(&self.tokenizer, length, rows * steps);
+        Ok(Some(Cut::Windows(Windows::new(source, range, options)?)))
     }
 }
 

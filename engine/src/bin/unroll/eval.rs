@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
-use unroll::config::{RunConfig, TrainSection};
-use unroll::corpus::{Evaluation, Split, install_sigbus_handler};
+use unroll::corpus::{Held, install_sigbus_handler};
 use unroll::error::{Error, Result};
 use unroll::eval::{Score, SpeakerScore, evaluate, score_lines, score_speakers};
 use unroll::network::{Network, NetworkOptions};
@@ -24,14 +23,14 @@ use crate::trained::{Opened, Trained, Using};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     unroll eval runs/1 --data test.txt\n  \
-    unroll eval runs/1                       the run's own test text, else its validation text\n  \
+    unroll eval runs/1                       the run's own test text or part, else what validated\n  \
     unroll eval runs/1 --data lines.txt --per-line\n  \
     unroll eval runs/1 --data lists.tsv --n-best --best\n\
     Every token is scored once with carried state; the batch only decides how many parts are scored side by side.")]
 pub(crate) struct Eval {
     /// A run folder, or one of its checkpoints
     run: PathBuf,
-    /// The text, or a token file [default: the run's test text, else its validation text]
+    /// The text, or a token file [default: what the run held out to test, else to validate]
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
     /// Parts of the text scored side by side
@@ -120,7 +119,7 @@ impl Eval {
             false => self.search.refuse("this is a language model")?,
         }
         let trained = Trained::of(opened)?;
-        // The validation parts of training streams are as many and as long as those were.
+        // The held-out parts of training streams are as many and as long as those were.
         let train = &trained.config.train;
         let (own, length) = (self.data.is_none(), window_length(&trained.graph)?);
         let room = match length {
@@ -245,7 +244,6 @@ impl Eval {
     fn cut(&self, trained: &Trained, scratch: &Scratch) -> Result<(String, Cut, Option<f64>)> {
         let (config, tokenizer) = (&trained.config, &trained.tokenizer);
         let (length, sizes) = (window_length(&trained.graph)?, ([self.batch, STEPS], self.warmup));
-        let all = |tokens| Cut::with_warmup(&tokens, tokenizer, length, sizes);
         if let Some(path) = &self.data {
             let reading = Reading {
                 folder: scratch.path(),
@@ -255,32 +253,18 @@ impl Eval {
                 columns: &config.data.columns,
             };
             let (tokens, rate) = reading.other("eval", path, tokenizer)?;
-            return Ok((path.display().to_string(), all(tokens)?, rate));
+            let cut = Cut::with_warmup(&tokens, tokenizer, length, sizes)?;
+            return Ok((path.display().to_string(), cut, rate));
         }
-        let nothing = || Error::usage("this run held nothing out to score").mend("name a text with --data");
         let texts = Texts::open(config, &trained.folder)?;
-        let rate = texts.entropy_rate;
-        if let Some(test) = texts.test {
-            return Ok(("the run's test text".to_owned(), all(test)?, None));
+        for (part, does) in [(Held::Test, "test"), (Held::Valid, "validation")] {
+            let Some(cut) = texts.held(part, config, length, sizes)? else { continue };
+            return Ok(match texts.own(part) {
+                Some(_) => (format!("the run's {does} text"), cut, None),
+                None => (format!("the run's {does} part"), cut, texts.entropy_rate),
+            });
         }
-        if let Some(valid) = texts.valid {
-            return Ok(("the run's validation text".to_owned(), all(valid)?, None));
-        }
-        if length.is_some() {
-            let config = RunConfig {
-                train: TrainSection { eval_batch: self.batch * STEPS, ..config.train.clone() },
-                ..config.clone()
-            };
-            let (_, held) = texts.batches(&config, &trained.graph)?;
-            return Ok(("the run's validation part".to_owned(), held.ok_or_else(nothing)?, rate));
-        }
-        let how = Evaluation { warmup: self.warmup, ..Texts::evaluation(tokenizer) };
-        let streams = match config.split() {
-            // The last parts of the streams lie apart from each other; they are scored as they were in training.
-            split @ Split::Streams(_) => split.valid(texts.train, config.train.batch, config.train.steps, how)?,
-            split => split.valid(texts.train, self.batch, STEPS, Evaluation { initial: None, ..how })?,
-        };
-        Ok(("the run's validation part".to_owned(), Cut::Streams(streams.ok_or_else(nothing)?), rate))
+        Err(Error::usage("this run held nothing out to score").mend("name a text with --data"))
     }
 
     fn lines(&self, network: &mut Network, trained: &Trained, path: &Path) -> Result<()> {

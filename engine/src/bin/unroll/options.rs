@@ -86,15 +86,16 @@ const DATA: &[Setting] = &[
         &[],
         "data.split",
         Word(SplitName::WORDS),
-        "Part held out to validate: the last of each stream, the last of the text, or none",
+        "Where parts are held out: the ends of all streams, the end of the text, or nowhere",
     ),
     setting(
         "valid-fraction",
         &["val-frac"],
         "data.valid_fraction",
         Number,
-        "Share that is held out [default: 0.05, at most a million tokens]",
+        "Share that is held out to validate [default: 0.05, at most a million tokens]",
     ),
+    setting("test-fraction", &[], "data.test_fraction", Number, "Share that is kept to test the finished model on"),
 ];
 
 const MODEL: &[Setting] = &[

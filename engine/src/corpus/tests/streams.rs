@@ -98,9 +98,10 @@ fn evaluation_scores_every_token_once() {
 fn the_streams_split_is_char_rnns() {
     // 10 batches of 3 x 4 of 125 tokens; one twentieth validates: floor(10 x 0.95) = 9 train.
     let tokens = numbered(125);
-    let split = Split::Streams(Share::of(0.05));
+    let split = Split::Streams(Shares::valid(0.05));
     let train = split.train(&tokens, 3, 4).expect("long enough");
-    let valid = split.valid(&tokens, 3, 4, Evaluation::default()).expect("long enough").expect("a part validates");
+    let valid =
+        split.held(Held::Valid, &tokens, 3, 4, Evaluation::default()).expect("long enough").expect("a part validates");
     assert_eq!((train.batches(), valid.batches()), (9, 1));
     let row = |streams: &Streams<&MemoryTokens>, wanted: usize| {
         let steps = steps(streams);
@@ -115,34 +116,67 @@ fn the_streams_split_is_char_rnns() {
     }
     // Without a token after the last batch, the last target is ignored.
     let exact = numbered(120);
-    let valid = split.valid(&exact, 3, 4, Evaluation::default()).expect("long enough").expect("a part validates");
+    let valid =
+        split.held(Held::Valid, &exact, 3, 4, Evaluation::default()).expect("long enough").expect("a part validates");
     assert_eq!(steps(&valid).last(), Some(&(2, 119, None)));
     // Of a long text no more is held out than is enough: two batches of 12 tokens for 13, and never less than one.
     for (enough, batches) in [(13, 2), (12, 1), (1, 1), (1000, 5)] {
-        let split = Split::Streams(Share { fraction: 0.5, enough });
-        let valid = split.valid(&tokens, 3, 4, Evaluation::default()).expect("long enough").expect("a part validates");
+        let split = Split::Streams(Shares { enough, ..Shares::valid(0.5) });
+        let valid = split
+            .held(Held::Valid, &tokens, 3, 4, Evaluation::default())
+            .expect("long enough")
+            .expect("a part validates");
         let train = split.train(&tokens, 3, 4).expect("long enough");
         assert_eq!((train.batches(), valid.batches()), (10 - batches, batches), "{enough} are enough");
     }
     // A fraction of one half of ten is five, whatever its rounding.
-    let tenth = Split::Streams(Share::of(0.1)).train(&tokens, 3, 4).expect("long enough");
+    let tenth = Split::Streams(Shares::valid(0.1)).train(&tokens, 3, 4).expect("long enough");
     assert_eq!(tenth.batches(), 9);
+    // With a share to test, what trains and what validates are rounded down: 7.5 of 10 train, 1.5 validate.
+    let shares = Shares { test: 0.1, ..Shares::valid(0.15) };
+    let split = Split::Streams(shares);
+    let held = |part| split.held(part, &tokens, 3, 4, Evaluation::default()).expect("long enough").expect("a part");
+    let (valid, test) = (held(Held::Valid), held(Held::Test));
+    let train = split.train(&tokens, 3, 4).expect("long enough");
+    assert_eq!([train.batches(), valid.batches(), test.batches()], [7, 1, 2]);
+    for n in 0..3 {
+        let start = n as u32 * 40;
+        assert_eq!(row(&train, n), (start, start + 27));
+        assert_eq!(row(&valid, n), (start + 28, start + 31));
+        assert_eq!(row(&test, n), (start + 32, start + 39));
+    }
+    // What is too much to validate goes back to training; the test stays where it is.
+    let split = Split::Streams(Shares { valid: 0.5, test: 0.1, enough: 20 });
+    let valid = split.held(Held::Valid, &tokens, 3, 4, Evaluation::default()).expect("long enough").expect("a part");
+    assert_eq!((row(&valid, 0), valid.batches()), ((28, 35), 2));
 }
 
 #[test]
 fn the_tail_split_keeps_the_end() {
     let tokens = numbered(1000);
-    let split = Split::Tail(Share::of(0.05));
+    let split = Split::Tail(Shares::valid(0.05));
     let train = split.train(&tokens, 10, 5).expect("long enough");
     assert_eq!(steps(&train).iter().map(|step| step.1).max(), Some(949));
-    let valid = split.valid(&tokens, 4, 5, Evaluation::default()).expect("long enough").expect("a part validates");
+    let valid =
+        split.held(Held::Valid, &tokens, 4, 5, Evaluation::default()).expect("long enough").expect("a part validates");
     let scored: Vec<u32> = steps(&valid).iter().filter_map(|step| step.2).collect();
     assert_eq!((scored.iter().min(), scored.len()), (Some(&950), 50), "the first is predicted from the training part");
-    let enough = Split::Tail(Share { fraction: 0.05, enough: 7 });
+    let enough = Split::Tail(Shares { enough: 7, ..Shares::valid(0.05) });
     assert_eq!(enough.train(&tokens, 10, 5).expect("long enough").scored(), 990);
-    let valid = enough.valid(&tokens, 4, 5, Evaluation::default()).expect("long enough").expect("a part validates");
+    let valid =
+        enough.held(Held::Valid, &tokens, 4, 5, Evaluation::default()).expect("long enough").expect("a part validates");
     assert_eq!(valid.scored(), 7);
-    assert!(Split::None.valid(&tokens, 4, 5, Evaluation::default()).expect("nothing to do").is_none());
+    let shares = Shares { test: 0.1, ..Shares::valid(0.05) };
+    assert_eq!(Split::Tail(shares).ends(1000).expect("in range"), [850, 900]);
+    let test = Split::Tail(shares).held(Held::Test, &tokens, 4, 5, Evaluation::default());
+    let scored: Vec<u32> =
+        steps(&test.expect("long enough").expect("a part tests")).iter().filter_map(|step| step.2).collect();
+    assert_eq!((scored.iter().min(), scored.iter().max(), scored.len()), (Some(&900), Some(&999), 100));
+    // Nothing to validate and something to test.
+    let tested = Split::Tail(Shares { test: 0.1, ..Shares::valid(0.0) });
+    assert!(tested.held(Held::Valid, &tokens, 4, 5, Evaluation::default()).expect("nothing to do").is_none());
+    assert_eq!(tested.ends(1000).expect("in range"), [900, 900]);
+    assert!(Split::None.held(Held::Valid, &tokens, 4, 5, Evaluation::default()).expect("nothing to do").is_none());
     assert_eq!(Split::None.train(&tokens, 10, 5).expect("long enough").scored(), 999);
 }
 
@@ -157,11 +191,13 @@ fn messages() {
     let all = [
         message(Streams::new(&tokens, 0..100, 10, 11)),
         message(Streams::new(&tokens, 0..100, 10, 10)),
-        message(Split::Streams(Share::of(0.05)).train(&tokens, 100, 100)),
-        message(Split::Streams(Share::of(0.05)).train(&tokens, 10, 10)),
-        message(Split::Streams(Share::of(1.5)).train(&tokens, 10, 10)),
-        message(Split::Tail(Share::of(f64::NAN)).train(&tokens, 10, 10)),
-        message(Split::Tail(Share::of(0.05)).train(&tokens, 10, 10)),
+        message(Split::Streams(Shares::valid(0.05)).train(&tokens, 100, 100)),
+        message(Split::Streams(Shares::valid(0.05)).train(&tokens, 10, 10)),
+        message(Split::Streams(Shares::valid(1.5)).train(&tokens, 10, 10)),
+        message(Split::Tail(Shares::valid(f64::NAN)).train(&tokens, 10, 10)),
+        message(Split::Tail(Shares::valid(0.05)).train(&tokens, 10, 10)),
+        message(Split::Tail(Shares { test: 0.5, ..Shares::valid(0.5) }).train(&tokens, 10, 1)),
+        message(Split::Streams(Shares { test: 0.1, ..Shares::valid(0.1) }).train(&tokens, 10, 2)),
         message(Streams::evaluation(&tokens, 0..1, 10, 10, how)),
     ];
     insta::assert_snapshot!(all.join("\n"));
