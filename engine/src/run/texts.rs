@@ -28,6 +28,29 @@ pub type Tokens = Arc<dyn TokenSource>;
 /// the number of rows.
 pub const WARM_UP: u64 = 1000;
 
+/// How a text is walked through to score it.
+#[derive(Clone, Copy, Debug)]
+pub struct Walk {
+    /// Streams side by side, at least 1.
+    pub rows: usize,
+    /// Time steps of a batch, at least 1. A model that reads windows is given `rows` times `steps` of them at a time.
+    pub steps: usize,
+    /// Tokens that each stream but the first is fed before it is scored.
+    pub warmup: u64,
+}
+
+impl Walk {
+    /// So many streams and steps at a time, warmed up by [`WARM_UP`] tokens.
+    pub fn new(rows: usize, steps: usize) -> Walk {
+        Walk { rows, steps, warmup: WARM_UP }
+    }
+
+    /// That of a training's evaluations of a model that reads windows of this length, if it does.
+    pub fn in_training(config: &RunConfig, length: Option<usize>) -> Walk {
+        Walk::new(config.eval_rows(), if length.is_some() { 1 } else { config.train.steps })
+    }
+}
+
 /// The texts of a run.
 pub struct Texts {
     /// The tokenizer, which all of them share.
@@ -176,12 +199,6 @@ impl Texts {
         Ok(Texts { tokenizer, train, valid, test, entropy_rate })
     }
 
-    /// How a text of its own is evaluated: every token once, the first predicted from the end of a line where line ends are
-    /// tokens (the custom of the Penn Treebank's figures).
-    pub fn evaluation(tokenizer: &Tokenizer) -> Evaluation {
-        Evaluation { warmup: WARM_UP, initial: tokenizer.vocabulary().eos() }
-    }
-
     /// What trains, and what validates if anything does: streams, or the windows of a model that reads those.
     ///
     /// # Errors
@@ -193,10 +210,9 @@ impl Texts {
             return Err(Error::option("train.variable_bptt", "is about streams, and this model reads windows")
                 .mend("leave it out"));
         }
-        let cut = self.train(config, length).and_then(|train| {
-            let steps = if length.is_some() { 1 } else { config.train.steps };
-            Ok((train, self.held(Held::Valid, config, length, ([config.eval_rows(), steps], WARM_UP))?))
-        });
+        let cut = self
+            .train(config, length)
+            .and_then(|train| Ok((train, self.held(Held::Valid, config, length, Walk::in_training(config, length))?)));
         // A text that is too short is bad input; the error names the file.
         cut.map_err(|error| match config.data.train.as_slice() {
             [path, ..] => in_file(path, error),
@@ -227,20 +243,15 @@ impl Texts {
     }
 
     /// What is for this, if anything is: a text of its own, or a part of the training text. It is cut as by
-    /// [`Cut::with_warmup`], but for the last parts of training streams, which have the training's rows and steps.
+    /// [`Cut::whole`], but for the last parts of training streams, which have the training's rows and steps.
     ///
     /// # Errors
     /// [`Error::Usage`] if there is no token to score.
-    pub fn held(
-        &self,
-        part: Held,
-        config: &RunConfig,
-        length: Option<usize>,
-        ([rows, steps], warmup): ([usize; 2], u64),
-    ) -> Result<Option<Cut>> {
+    pub fn held(&self, part: Held, config: &RunConfig, length: Option<usize>, walk: Walk) -> Result<Option<Cut>> {
         if let Some(own) = self.own(part) {
-            return Cut::with_warmup(own, &self.tokenizer, length, ([rows, steps], warmup)).map(Some);
+            return Cut::whole(own, &self.tokenizer, length, walk).map(Some);
         }
+        let Walk { rows, steps, warmup } = walk;
         let (split, source) = (config.split(), Arc::clone(&self.train));
         let Some(length) = length else {
             let [rows, steps] = match split {
@@ -269,35 +280,18 @@ pub enum Cut {
 }
 
 impl Cut {
-    /// All of a text: in so many streams of so many steps, or in as many windows at a time where the model reads those of
-    /// `length` tokens. Every token is scored once, as [`Texts::evaluation`] says.
+    /// All of a text: in streams, or in windows where the model reads those of `length` tokens. Every token is scored once, the first
+    /// predicted from the end of a line where line ends are tokens (the custom of the Penn Treebank's figures).
     ///
     /// # Errors
     /// [`Error::Usage`] if there is no token to score.
-    pub fn whole(
-        tokens: &Tokens,
-        tokenizer: &Tokenizer,
-        length: Option<usize>,
-        [rows, steps]: [usize; 2],
-    ) -> Result<Cut> {
-        Cut::with_warmup(tokens, tokenizer, length, ([rows, steps], WARM_UP))
-    }
-
-    /// The same, each stream but the first fed `warmup` tokens before it is scored; windows need none.
-    ///
-    /// # Errors
-    /// As [`Self::whole`].
-    pub fn with_warmup(
-        tokens: &Tokens,
-        tokenizer: &Tokenizer,
-        length: Option<usize>,
-        ([rows, steps], warmup): ([usize; 2], u64),
-    ) -> Result<Cut> {
+    pub fn whole(tokens: &Tokens, tokenizer: &Tokenizer, length: Option<usize>, walk: Walk) -> Result<Cut> {
+        let Walk { rows, steps, warmup } = walk;
         let (range, tokens) = (0..tokens.len(), Arc::clone(tokens));
         Ok(match length {
             Some(length) => Cut::Windows(Windows::new(tokens, range, window_options(tokenizer, length, rows * steps))?),
             None => {
-                let how = Evaluation { warmup, ..Texts::evaluation(tokenizer) };
+                let how = Evaluation { warmup, initial: tokenizer.vocabulary().eos() };
                 Cut::Streams(Streams::evaluation(tokens, range, rows, steps, how)?)
             }
         })

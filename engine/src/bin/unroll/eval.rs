@@ -9,7 +9,7 @@ use unroll::error::{Error, Result};
 use unroll::eval::{Score, SpeakerScore, evaluate, score_lines, score_speakers};
 use unroll::network::{Network, NetworkOptions};
 use unroll::report::{Align, Out, Table, count, json_line};
-use unroll::run::{Cut, Reading, Texts, WARM_UP, window_length};
+use unroll::run::{Cut, Reading, Texts, WARM_UP, Walk, window_length};
 
 use unroll_kernels::gemm::Precision;
 
@@ -243,7 +243,8 @@ impl Eval {
     /// The text as the model takes it, with its name and the entropy rate of its source.
     fn cut(&self, trained: &Trained, scratch: &Scratch) -> Result<(String, Cut, Option<f64>)> {
         let (config, tokenizer) = (&trained.config, &trained.tokenizer);
-        let (length, sizes) = (window_length(&trained.graph)?, ([self.batch, STEPS], self.warmup));
+        let length = window_length(&trained.graph)?;
+        let walk = Walk { rows: self.batch, steps: STEPS, warmup: self.warmup };
         if let Some(path) = &self.data {
             let reading = Reading {
                 folder: scratch.path(),
@@ -253,12 +254,12 @@ impl Eval {
                 columns: &config.data.columns,
             };
             let (tokens, rate) = reading.other("eval", path, tokenizer)?;
-            let cut = Cut::with_warmup(&tokens, tokenizer, length, sizes)?;
+            let cut = Cut::whole(&tokens, tokenizer, length, walk)?;
             return Ok((path.display().to_string(), cut, rate));
         }
         let texts = Texts::open(config, &trained.folder)?;
         for (part, does) in [(Held::Test, "test"), (Held::Valid, "validation")] {
-            let Some(cut) = texts.held(part, config, length, sizes)? else { continue };
+            let Some(cut) = texts.held(part, config, length, walk)? else { continue };
             return Ok(match texts.own(part) {
                 Some(_) => (format!("the run's {does} text"), cut, None),
                 None => (format!("the run's {does} part"), cut, texts.entropy_rate),

@@ -11,7 +11,7 @@ use unroll::network::{Network, NetworkOptions, require_memory};
 use unroll::ngram::{NGram, Pairs, Smoothing};
 use unroll::recipes;
 use unroll::report::{Align, Out, Table, count, json_line};
-use unroll::run::{Cut, Reading, Texts, Tokens, window_length};
+use unroll::run::{Cut, Reading, Texts, Tokens, Walk, window_length};
 use unroll::text::Level;
 
 use crate::eval::{MOST_ROWS, STEPS};
@@ -237,7 +237,7 @@ impl NGramCommand {
     ) -> Result<()> {
         let mut score = |tokens: &Tokens| {
             let length = window_length(network.graph())?;
-            let cut = Cut::whole(tokens, &texts.tokenizer, length, [self.batch, STEPS])?;
+            let cut = Cut::whole(tokens, &texts.tokenizer, length, Walk::new(self.batch, STEPS))?;
             Pairs::score(network, model, cut.batches(), &AtomicBool::new(false))
         };
         let valid = texts.valid.as_ref().map(&mut score).transpose()?.unwrap_or_default();

@@ -9,7 +9,7 @@ use unroll::error::{Error, Result};
 use unroll::eval::{Score, evaluate};
 use unroll::network::Network;
 use unroll::report::{self, bytes, count};
-use unroll::run::{Texts, WARM_UP, window_length};
+use unroll::run::{Texts, Walk, window_length};
 use unroll::train::{Ended, Outcome, RunFolder};
 
 use super::Prepared;
@@ -43,8 +43,7 @@ pub(super) fn report(
         show.object(&json!({ "event": "best", "step": best.step, "loss": best.loss, "excess": limit.excess }));
     }
     let length = window_length(network.graph())?;
-    let steps = if length.is_some() { 1 } else { config.train.steps };
-    if let Some(cut) = texts.held(Held::Test, config, length, ([config.eval_rows(), steps], WARM_UP))? {
+    if let Some(cut) = texts.held(Held::Test, config, length, Walk::in_training(config, length))? {
         let score = Score::new(evaluate(network, cut.batches(), stop)?, None);
         let units = in_units(level, score.loss);
         show.line(&format!("test loss {:.4} nats ({units}) over {} tokens", score.loss, count(score.tokens)));
