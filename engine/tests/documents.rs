@@ -23,7 +23,8 @@ fn pages(folder: &Path, found: &mut Vec<PathBuf>) {
 fn every_link_to_a_file_leads_to_one() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut count = 0;
-    let mut documents = vec![root.join("README.md"), root.join("benches/peers/README.md")];
+    let mut documents =
+        vec![root.join("README.md"), root.join("benches/DATA.md"), root.join("benches/peers/README.md")];
     pages(&root.join("engine/src"), &mut documents);
     assert!(documents.len() > 6, "pages beside the code: {documents:?}");
     for document in documents {
