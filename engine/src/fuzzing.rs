@@ -8,6 +8,7 @@ use std::path::Path;
 use crate::config;
 use crate::corpus::{Corpus, TokenSource};
 use crate::interop;
+use crate::labels;
 use crate::text::{
     CleanOptions, EncodingErrors, Level, TextOptions, Tokenizer, Vocabulary, decode_into, parse_vocabulary,
 };
@@ -18,11 +19,12 @@ use crate::vectors;
 pub type Body = fn(&[u8]);
 
 /// Every target of this crate by its name, and its body.
-pub const TARGETS: [(&str, Body); 8] = [
+pub const TARGETS: [(&str, Body); 9] = [
     ("checkpoint", train::fuzzing::checkpoint),
     ("configuration", config::configuration),
     ("corpus", corpus),
     ("manifest", train::fuzzing::manifest),
+    ("samples", labels::fuzzing::samples),
     ("tokenizer", tokenizer),
     ("vectors", vectors::formats::fuzzing::vectors),
     ("vocabulary", vocabulary),

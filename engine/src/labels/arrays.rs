@@ -85,8 +85,11 @@ fn member(path: &Path, bytes: &[u8], name: &str) -> Result<Array> {
 
 /// The rows of a `.npy`, or of the array of samples of an archive.
 pub(super) fn read_samples(task: &TaskConfig, path: &Path) -> Result<Array> {
-    let bytes = read_file(path)?;
-    if is_archive(path) { member(path, &bytes, names(task).0) } else { array(path, "", &bytes) }
+    samples(task, path, &read_file(path)?)
+}
+
+fn samples(task: &TaskConfig, path: &Path, bytes: &[u8]) -> Result<Array> {
+    if is_archive(path) { member(path, bytes, names(task).0) } else { array(path, "", bytes) }
 }
 
 /// The samples of a file without labels, for predictions by this encoder.
@@ -114,13 +117,12 @@ pub fn read_array(task: &TaskConfig, encoder: &Encoder, path: &Path) -> Result<V
 }
 
 impl Arrays {
-    fn read(task: &TaskConfig, path: &Path) -> Result<Arrays> {
-        let bytes = read_file(path)?;
+    fn parse(task: &TaskConfig, path: &Path, bytes: &[u8]) -> Result<Arrays> {
         if is_archive(path) {
             let (samples, labels) = names(task);
-            let of = |name: &str| Ok::<_, Error>((member(path, &bytes, name)?, format!("`{name}`")));
+            let of = |name: &str| Ok::<_, Error>((member(path, bytes, name)?, format!("`{name}`")));
             let labels = labels.into_iter().map(of).collect::<Result<_>>()?;
-            return Ok(Arrays { samples: of(samples)?, labels, fingerprint: hash(&bytes) });
+            return Ok(Arrays { samples: of(samples)?, labels, fingerprint: hash(bytes) });
         }
         if task.labels.len() > 1 {
             let what = "has one array, and the samples have several labels";
@@ -133,17 +135,16 @@ impl Arrays {
         }
         let own = read_file(&beside)?;
         Ok(Arrays {
-            samples: (array(path, "", &bytes)?, "the array".to_owned()),
+            samples: (array(path, "", bytes)?, "the array".to_owned()),
             labels: vec![(array(&beside, "", &own)?, beside.display().to_string())],
-            fingerprint: hash(&bytes).rotate_left(7) ^ hash(&own),
+            fingerprint: hash(bytes).rotate_left(7) ^ hash(&own),
         })
     }
 }
 
 /// Reads rows of token ids whose next ones are learned. Returns a hash of the file's bytes.
-fn read_next(task: &TaskConfig, path: &Path, push: Push<'_>) -> Result<u64> {
-    let bytes = read_file(path)?;
-    let samples = if is_archive(path) { member(path, &bytes, names(task).0)? } else { array(path, "", &bytes)? };
+fn parse_next(task: &TaskConfig, path: &Path, bytes: &[u8], push: Push<'_>) -> Result<u64> {
+    let samples = samples(task, path, bytes)?;
     if samples.shape.len() != 2 || !samples.integers {
         let what = format!("has the shape {}, the samples of the task next are token ids (N, T)", samples.shown());
         return Err(wrong(path, what, "give whole numbers, rows filled with 0 to one length"));
@@ -151,7 +152,7 @@ fn read_next(task: &TaskConfig, path: &Path, push: Push<'_>) -> Result<u64> {
     for row in 0..samples.rows {
         push(row as u64 + 1, Content::Words(words(path, row, samples.row(row))?), Vec::new());
     }
-    Ok(hash(&bytes))
+    Ok(hash(bytes))
 }
 
 /// The token ids of a row as the words of a text.
@@ -192,10 +193,15 @@ fn check_labels(task: &TaskConfig, path: &Path, samples: (&Array, &str), labels:
 
 /// Reads the samples of a file. Returns a hash of its bytes.
 pub(super) fn read(task: &TaskConfig, path: &Path, push: Push<'_>) -> Result<u64> {
+    parse(task, path, &read_file(path)?, push)
+}
+
+/// The same of a file with these bytes.
+pub(super) fn parse(task: &TaskConfig, path: &Path, bytes: &[u8], push: Push<'_>) -> Result<u64> {
     if task.kind == TaskKind::Next {
-        return read_next(task, path, push);
+        return parse_next(task, path, bytes, push);
     }
-    let Arrays { samples: (samples, name), labels, fingerprint } = Arrays::read(task, path)?;
+    let Arrays { samples: (samples, name), labels, fingerprint } = Arrays::parse(task, path, bytes)?;
     let (caption, tag) = (task.kind == TaskKind::Caption, task.kind == TaskKind::Tag);
     let axes = samples.shape.len();
     let tokens = samples.integers && axes == 2 && !caption && task.vector.is_none();

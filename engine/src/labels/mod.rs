@@ -12,6 +12,8 @@ mod captions;
 mod conllu;
 mod content;
 mod encoder;
+#[doc(hidden)]
+pub mod fuzzing;
 mod lines;
 mod metrics;
 mod next;
