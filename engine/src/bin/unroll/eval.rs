@@ -13,9 +13,10 @@ use unroll::run::{Cut, Reading, Texts, WARM_UP, Walk, window_length};
 
 use unroll_kernels::gemm::Precision;
 
-use crate::labels::{self, SearchOptions, TrainedTask};
+use crate::labels::{self, TrainedTask};
 use crate::rescore::{Rescoring, read_lines};
 use crate::scratch::Scratch;
+use crate::search::SearchOptions;
 use crate::show::in_units;
 use crate::trained::{Opened, Trained, Using};
 

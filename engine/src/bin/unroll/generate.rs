@@ -189,7 +189,7 @@ impl Generate {
             return Err(Error::option("--prompt", "has no word of the model's, and this model goes on from words")
                 .mend("give --prompt TEXT"));
         }
-        let (network, batches) = trained.network(&[], (&self.using, 1))?;
+        let (network, batches) = trained.network(&[], &self.using, 1)?;
         let mut model = NextWord::new(network, encoder, batches);
         let stop = self.stop.as_deref().map(unescape).into_iter().collect();
         let turn = Turn { prompt: self.prompt.clone(), stop, line: None };

@@ -14,8 +14,9 @@ use unroll::labels::{
 use unroll::report::{Out, json_line};
 use unroll::run::check_vectors;
 
-use crate::labels::{SearchOptions, TrainedTask, like_the_training, sentence_words};
+use crate::labels::{TrainedTask, like_the_training, sentence_words};
 use crate::scores::longest_caption;
+use crate::search::SearchOptions;
 use crate::trained::{Opened, Using};
 
 /// Predicts the class or the next word of each text, tags each sentence, or finds a caption for each vector.
@@ -73,24 +74,25 @@ impl Predict {
             return Err(Error::option("--batch", format!("must be from 1 to {BLOCK}, got {}", self.batch)));
         }
         let trained = TrainedTask::of(Opened::open(&self.run)?)?;
-        let (kind, beam) = (trained.task.kind, self.search.beam(&trained)?);
+        let kind = trained.task.kind;
+        self.search.beam(&trained)?;
         if self.words && kind != TaskKind::Tag {
             return Err(Error::option(
                 "--words",
                 format!("is for sentences that are tagged, this run learned to {}", kind.doing()),
             ));
         }
-        let mut out = Out::stdout();
+        let mut telling = Telling { options: &self, trained: &trained, out: Out::stdout() };
         match (&self.vectors, kind) {
             (Some(path), TaskKind::Caption) if self.text.is_empty() => {
                 let samples = vector_samples(&trained, path)?;
-                return self.written(&trained, (0, &samples), beam, &mut out);
+                return telling.written(0, &samples);
             }
             (_, TaskKind::Caption) => {
                 return Err(Error::usage("a caption is found for a vector, not for a text").mend("give --vectors FILE"));
             }
             (Some(path), _) if self.text.is_empty() && trained.encoder.is_of_arrays() => {
-                return self.rows(&trained, path, &mut out);
+                return telling.rows(path);
             }
             (None, _) if trained.encoder.is_of_arrays() => {
                 return Err(Error::usage("this run learned from arrays, not from texts")
@@ -105,7 +107,7 @@ impl Predict {
             (None, _) => {}
         }
         if !self.text.is_empty() {
-            return self.texts(&trained, (0, &self.text), &mut out);
+            return telling.texts(0, &self.text);
         }
         if std::io::stdin().is_terminal() {
             return Err(
@@ -116,28 +118,33 @@ impl Predict {
         for line in std::io::stdin().lock().lines() {
             block.push(line.map_err(|error| Error::read("standard input", error))?);
             if block.len() == BLOCK {
-                self.texts(&trained, (first, &block), &mut out)?;
+                telling.texts(first, &block)?;
                 first += block.len();
                 block.clear();
             }
         }
-        if block.is_empty() { Ok(()) } else { self.texts(&trained, (first, &block), &mut out) }
+        if block.is_empty() { Ok(()) } else { telling.texts(first, &block) }
     }
+}
 
+/// A trained model that is asked, and where its answers go.
+struct Telling<'a> {
+    options: &'a Predict,
+    trained: &'a TrainedTask,
+    out: Out<std::io::Stdout>,
+}
+
+impl Telling<'_> {
     /// What is said of some texts, the first of which is number `first` of all.
-    fn texts(
-        &self,
-        trained: &TrainedTask,
-        (first, texts): (usize, &[String]),
-        out: &mut Out<std::io::Stdout>,
-    ) -> Result<()> {
+    fn texts(&mut self, first: usize, texts: &[String]) -> Result<()> {
+        let Self { options, trained, .. } = *self;
         let encoder = &trained.encoder;
         if trained.task.kind == TaskKind::Translate {
             let sample = |text: &String| Sample { source: encoder.source(text), ..Sample::default() };
             let samples: Vec<Sample> = texts.iter().map(sample).collect();
-            return self.written(trained, (first, &samples), self.search.beam(trained)?, out);
+            return self.written(first, &samples);
         }
-        let parted: Vec<Vec<&str>> = texts.iter().map(|text| sentence_words(text, self.words)).collect();
+        let parted: Vec<Vec<&str>> = texts.iter().map(|text| sentence_words(text, options.words)).collect();
         let tokens = |i: usize| match trained.task.kind {
             TaskKind::Tag => encoder.sentence(parted[i].iter().copied()),
             _ => encoder.text(&texts[i]),
@@ -148,24 +155,25 @@ impl Predict {
             Sample { targets, tokens, ..Sample::default() }
         };
         let samples: Vec<Sample> = (0..texts.len()).map(sample).collect();
-        let Said { predictions, places } = self.predict(trained, &samples)?;
+        let Said { predictions, places } = self.predict(&samples)?;
         for (i, text) in texts.iter().enumerate() {
             let line = match (trained.task.kind, places[i]) {
-                (TaskKind::Tag, place) => self.tags(trained, &predictions, place, &parted[i])?,
-                (_, Some(place)) => self.class(trained, &predictions, place, (text, &samples[i].tokens))?,
+                (TaskKind::Tag, place) => self.tags(&predictions, place, &parted[i])?,
+                (_, Some(place)) => self.class(&predictions, place, text, &samples[i].tokens)?,
                 (kind, None) => {
                     let key = if kind == TaskKind::Next { "word" } else { "class" };
                     let object = [("text".to_owned(), json!(text)), ("known_words".to_owned(), json!(0))];
-                    self.unread(trained, UNREAD, (key, Some(text)), Map::from_iter(object))?
+                    self.unread(UNREAD, key, Some(text), Map::from_iter(object))?
                 }
             };
-            out.line(&line)?;
+            self.out.line(&line)?;
         }
         Ok(())
     }
 
     /// What the model says of the samples that it can read.
-    fn predict(&self, trained: &TrainedTask, samples: &[Sample]) -> Result<Said> {
+    fn predict(&self, samples: &[Sample]) -> Result<Said> {
+        let Self { options, trained, .. } = *self;
         let is_read = |sample: &&Sample| !(sample.tokens.is_empty() && sample.vector.is_empty());
         let read: Vec<Sample> = samples.iter().filter(is_read).cloned().collect();
         let mut next = 0..read.len();
@@ -173,19 +181,14 @@ impl Predict {
         if read.is_empty() {
             return Ok(Said { predictions: Vec::new(), places });
         }
-        let (mut network, batches) = trained.network(&read, (&self.using, self.batch.min(read.len())))?;
+        let (mut network, batches) = trained.network(&read, &options.using, options.batch.min(read.len()))?;
         Ok(Said { predictions: predict(&mut network, &trained.encoder, &read, batches)?, places })
     }
 
     /// The line of a sample that the model cannot read, and why: the class, or whatever `key` is, is none.
-    fn unread(
-        &self,
-        trained: &TrainedTask,
-        why: &str,
-        (key, text): (&str, Option<&str>),
-        mut object: Map<String, Value>,
-    ) -> Result<String> {
-        if !self.json {
+    fn unread(&self, why: &str, key: &str, text: Option<&str>, mut object: Map<String, Value>) -> Result<String> {
+        let Self { options, trained, .. } = *self;
+        if !options.json {
             // A line of words with their tags has none, and one of a translation nothing that is written.
             if matches!(trained.task.kind, TaskKind::Tag | TaskKind::Translate) {
                 return Ok(String::new());
@@ -203,16 +206,17 @@ impl Predict {
     }
 
     /// The class, or the tags, of each row of an array.
-    fn rows(&self, trained: &TrainedTask, path: &Path, out: &mut Out<std::io::Stdout>) -> Result<()> {
+    fn rows(&mut self, path: &Path) -> Result<()> {
+        let Self { options, trained, .. } = *self;
         let samples = read_array(&trained.task, &trained.encoder, path)?;
         let first = Spot { path: path.to_owned(), line: 1, row: true };
         check_vectors(&trained.graph, &samples, Some(&first), like_the_training)?;
-        let Said { predictions, places } = self.predict(trained, &samples)?;
+        let Said { predictions, places } = self.predict(&samples)?;
         for (row, place) in places.into_iter().enumerate() {
             let mut object = Map::from_iter([("row".to_owned(), json!(row))]);
             let Some(place) = place else {
                 let key = if trained.task.kind == TaskKind::Tag { "tags" } else { "class" };
-                out.line(&self.unread(trained, "no token but padding", (key, None), object)?)?;
+                self.out.line(&self.unread("no token but padding", key, None, object)?)?;
                 continue;
             };
             let mut shown = Vec::new();
@@ -227,16 +231,16 @@ impl Predict {
                     _ => said(trained, o, all, place).next().unwrap_or_default(),
                 };
                 shown.push(text);
-                self.include(trained, o, value, &mut object);
+                self.include(o, value, &mut object);
             }
-            out.line(&if self.json { json_line(&Value::Object(object))? } else { shown.join("\t") })?;
+            self.out.line(&if options.json { json_line(&Value::Object(object))? } else { shown.join("\t") })?;
         }
         Ok(())
     }
 
     /// Puts what an output says into the object of a sample: by the name of its label where there are several.
-    fn include(&self, trained: &TrainedTask, o: usize, value: Value, object: &mut Map<String, Value>) {
-        let name = &trained.encoder.outputs()[o].name;
+    fn include(&self, o: usize, value: Value, object: &mut Map<String, Value>) {
+        let name = &self.trained.encoder.outputs()[o].name;
         match value {
             Value::Object(own) if name.is_empty() => object.extend(own),
             value => _ = object.insert(name.clone(), value),
@@ -244,16 +248,11 @@ impl Predict {
     }
 
     /// What each output says of a text: a class or a number, or the next word.
-    fn class(
-        &self,
-        trained: &TrainedTask,
-        all: &[Predictions],
-        i: usize,
-        (text, tokens): (&str, &[u32]),
-    ) -> Result<String> {
+    fn class(&self, all: &[Predictions], i: usize, text: &str, tokens: &[u32]) -> Result<String> {
+        let Self { options, trained, .. } = *self;
         let words = trained.encoder.known_words(tokens);
         if trained.task.kind == TaskKind::Next {
-            return self.next(trained, &all[0], i, (text, words));
+            return self.next(&all[0], i, text, words);
         }
         let mut object = Map::from_iter([("text".to_owned(), json!(text)), ("known_words".to_owned(), json!(words))]);
         let mut shown = Vec::new();
@@ -262,19 +261,20 @@ impl Predict {
                 return Err(Error::run("a text has no prediction"));
             };
             shown.push(text);
-            self.include(trained, o, value, &mut object);
+            self.include(o, value, &mut object);
         }
-        if self.json { json_line(&Value::Object(object)) } else { Ok(format!("{}\t{text}", shown.join("\t"))) }
+        if options.json { json_line(&Value::Object(object)) } else { Ok(format!("{}\t{text}", shown.join("\t"))) }
     }
 
     /// The next word of a text.
-    fn next(&self, trained: &TrainedTask, all: &Predictions, i: usize, (text, known): (&str, usize)) -> Result<String> {
+    fn next(&self, all: &Predictions, i: usize, text: &str, known: usize) -> Result<String> {
+        let Self { options, trained, .. } = *self;
         let encoder = &trained.encoder;
         let Some(Prediction { class, probability }) = all.of(i, 0.5).next() else {
             return Err(Error::run("a text has no prediction"));
         };
         let word = encoder.name(class);
-        if !self.json {
+        if !options.json {
             return Ok(format!("{word}\t{probability:.4}\t{text}"));
         }
         let mut likely: Vec<(&str, f32)> =
@@ -290,18 +290,14 @@ impl Predict {
     }
 
     /// A text a line for each vector or text that is given, the first of which is number `first` of all.
-    fn written(
-        &self,
-        trained: &TrainedTask,
-        (first, samples): (usize, &[Sample]),
-        beam: usize,
-        out: &mut Out<std::io::Stdout>,
-    ) -> Result<()> {
+    fn written(&mut self, first: usize, samples: &[Sample]) -> Result<()> {
+        let Self { options, trained, .. } = *self;
+        let beam = options.search.beam(trained)?;
         let encoder = &trained.encoder;
         let is_read = |sample: &&Sample| !(sample.source.is_empty() && sample.vector.is_empty());
         let given: Vec<Given<'_>> = samples.iter().filter(is_read).map(Sample::given).collect();
-        let (mut network, _) = trained.network(samples, (&self.using, self.batch.max(beam)))?;
-        let search = Search { beam, longest: longest_caption(encoder), length_power: self.search.length_power()? };
+        let (mut network, _) = trained.network(samples, &options.using, options.batch.max(beam))?;
+        let search = Search { beam, longest: longest_caption(encoder), length_power: options.search.length_power()? };
         let which = if trained.task.kind == TaskKind::Caption { "vector" } else { "source" };
         let text = |caption: &Caption| {
             let between = if encoder.prepare().char_level { "" } else { " " };
@@ -311,12 +307,12 @@ impl Predict {
         for (place, sample) in (first..).zip(samples) {
             if !is_read(&sample) {
                 let object = Map::from_iter([(which.to_owned(), json!(place))]);
-                out.line(&self.unread(trained, UNREAD, ("text", None), object)?)?;
+                self.out.line(&self.unread(UNREAD, "text", None, object)?)?;
                 continue;
             }
             let found = all.next().unwrap_or_default();
             let Some(best) = found.first() else { return Err(Error::run("nothing was found to write")) };
-            let line = if self.json {
+            let line = if options.json {
                 let others =
                     found.iter().map(|c| json!({ "text": text(c), "ln_p": c.log_probability, "score": c.score }));
                 json_line(&json!({
@@ -326,28 +322,29 @@ impl Predict {
             } else {
                 text(best)
             };
-            out.line(&line)?;
+            self.out.line(&line)?;
         }
         Ok(())
     }
 
     /// The words of a sentence with what each output says of them; of one that has none there is nothing to say.
-    fn tags(&self, trained: &TrainedTask, all: &[Predictions], place: Option<usize>, words: &[&str]) -> Result<String> {
+    fn tags(&self, all: &[Predictions], place: Option<usize>, words: &[&str]) -> Result<String> {
+        let Self { options, trained, .. } = *self;
         let mut objects: Vec<Map<String, Value>> =
             words.iter().map(|word| Map::from_iter([("word".to_owned(), json!(word))])).collect();
         let mut shown: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let Some(place) = place else {
-            return self.unread(trained, UNREAD, ("words", None), Map::new());
+            return self.unread(UNREAD, "words", None, Map::new());
         };
         for (o, all) in all.iter().enumerate() {
             let said = said(trained, o, all, place);
             for ((text, value), (object, shown)) in said.zip(objects.iter_mut().zip(&mut shown)) {
                 shown.push('/');
                 shown.push_str(text.split('\t').next().unwrap_or_default());
-                self.include(trained, o, value, object);
+                self.include(o, value, object);
             }
         }
-        if self.json { json_line(&json!({ "words": objects })) } else { Ok(shown.join(" ")) }
+        if options.json { json_line(&json!({ "words": objects })) } else { Ok(shown.join(" ")) }
     }
 }
 

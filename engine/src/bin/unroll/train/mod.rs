@@ -1,6 +1,8 @@
 //! `unroll train`: from a text to a trained model.
 
 mod folder;
+mod folds;
+mod labelled;
 mod tell;
 mod voice;
 
@@ -35,11 +37,10 @@ use crate::interrupt;
 use crate::options::Configuration;
 use crate::show::{Show, Unit, warn};
 use folder::free_run;
-use tell::{introduction, report};
+use tell::{ended, further, introduction, report};
 use voice::{Voice, first_input};
 
 pub(crate) use folder::NewFolder;
-pub(crate) use tell::{ended, further};
 
 /// Trains a model on a text, evaluates it and lets it write a sample.
 #[derive(Debug, Args)]
@@ -57,7 +58,7 @@ pub(crate) struct Train {
     out: Option<PathBuf>,
     /// Goes on with an earlier run, to the bytes that it would have reached unbroken
     #[arg(long, value_name = "RUN", visible_alias = "init-from", conflicts_with_all = ["out", "recipe", "config", "init_weights"], help_heading = "Run")]
-    pub(crate) resume: Option<PathBuf>,
+    resume: Option<PathBuf>,
     /// Begins with the weights of this file: those of a checkpoint, of PyTorch or of Keras (see `unroll import`)
     #[arg(long, value_name = "FILE.safetensors", help_heading = "Run")]
     init_weights: Option<PathBuf>,
@@ -71,19 +72,19 @@ pub(crate) struct Train {
     all_folds: bool,
     /// Switches a fusion off; may be repeated
     #[arg(long, value_name = "NAME", help_heading = "Run")]
-    pub(crate) no_fuse: Vec<String>,
+    no_fuse: Vec<String>,
     /// Keep each thread on one core
     #[arg(long, help_heading = "Run")]
-    pub(crate) pin: bool,
+    pin: bool,
     /// Keep parameters, gradients and what the optimiser remembers in files on the disk of this folder: for tables larger than memory
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     memory_map: Option<PathBuf>,
     /// Say at the end where the time went: each phase's share of all threads' time
     #[arg(long, help_heading = "Run")]
-    pub(crate) profile: bool,
+    profile: bool,
     /// JSON lines instead of text
     #[arg(long, help_heading = "Run")]
-    pub(crate) json: bool,
+    json: bool,
     /// Waits so many milliseconds before each change of a file of the run, for tests that kill it there
     #[arg(long, value_name = "MS", hide = true)]
     pause_storage: Option<u64>,
@@ -195,7 +196,7 @@ impl Train {
     }
 
     /// Sets the weights that a new run begins with, where a file of them is named.
-    pub(crate) fn initial_weights(&self, network: &mut Network) -> Result<()> {
+    fn initial_weights(&self, network: &mut Network) -> Result<()> {
         let mapping = self.naming.mapping()?;
         let Some(file) = &self.init_weights else {
             return match mapping == Mapping::default() {
@@ -217,12 +218,12 @@ impl Train {
         }
     }
 
-    pub(crate) fn threads(&self) -> Result<usize> {
+    fn threads(&self) -> Result<usize> {
         threads(self.threads)
     }
 
     /// Where parameters, gradients and what the optimiser remembers live.
-    pub(crate) fn home(&self) -> Home {
+    fn home(&self) -> Home {
         self.memory_map.clone().into()
     }
 

@@ -91,7 +91,7 @@ pub(super) fn introduction(prepared: &Prepared) -> Vec<String> {
 /// # Errors
 ///
 /// [`Error::Interrupted`] where the training was, with how to go on.
-pub(crate) fn ended(
+pub(super) fn ended(
     show: &mut Show,
     profile: Option<unroll::exec::Profile>,
     outcome: &Outcome,
@@ -109,7 +109,7 @@ pub(crate) fn ended(
 }
 
 /// The option by which a run that ended goes on.
-pub(crate) fn further(config: &RunConfig, outcome: &Outcome) -> String {
+pub(super) fn further(config: &RunConfig, outcome: &Outcome) -> String {
     match config.train.max_steps {
         0 => format!("--epochs {}", config.train.epochs * 2),
         _ => format!("--max-steps {}", outcome.step * 2),

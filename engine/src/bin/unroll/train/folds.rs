@@ -12,11 +12,11 @@ use unroll::report::{Align, Out, Table, json_line};
 use unroll::train::storage::{Disk, Storage};
 use unroll::train::{Figures, is_run};
 
-use crate::train::{NewFolder, Train};
+use super::{NewFolder, Train};
 
 impl Train {
     /// Begins a run for each fold, in `PATH/fold-0` and so on, one after the other.
-    pub(crate) fn begin_folds(
+    pub(super) fn begin_folds(
         &self,
         config: &RunConfig,
         path: &Path,
