@@ -116,9 +116,24 @@ pub(super) trait Columns {
     fn run<S: Simd, const C: usize>(&mut self, s: S, at: usize, width: usize);
 }
 
+/// A kernel over so many columns.
+pub(super) struct ByColumns<K> {
+    pub(super) cols: usize,
+    pub(super) kernel: K,
+}
+
+impl<K: Columns> Kernel for ByColumns<K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        columns(s, self.cols, self.kernel);
+    }
+}
+
 /// All columns, as many whole vectors at a time as registers allow, and what is left in a vector of its own.
 #[inline(always)]
-pub(super) fn columns<S: Simd, K: Columns>(s: S, cols: usize, mut kernel: K) {
+fn columns<S: Simd, K: Columns>(s: S, cols: usize, mut kernel: K) {
     let most = match (K::TILE, S::REGISTERS >= 32) {
         (true, false) => 2,
         (true, true) | (false, false) => 4,

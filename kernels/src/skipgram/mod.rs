@@ -42,6 +42,7 @@ mod generic;
 mod pairs;
 pub mod reference;
 
+use self::generic::ByColumns;
 use crate::gemm::transpose;
 use crate::isa::Isa;
 use crate::mat::{Buffer, Mat, MatMut};
@@ -177,7 +178,7 @@ pub fn gradients(isa: Isa, slopes: Mat<'_>, add: bool, args: Gradients<'_>) {
 pub fn pair_gradients(isa: Isa, slopes: &[f32], windows: &[Window], args: Gradients<'_>) {
     args.check();
     check_windows(windows, args.inputs.rows(), args.outputs.rows(), Some(slopes.len()));
-    isa.run(pairs::Gradients { slopes, windows, args });
+    isa.run(ByColumns { cols: args.inputs.cols(), kernel: pairs::Gradients { slopes, windows, args } });
 }
 
 /// The arguments of [`means`].
@@ -208,7 +209,7 @@ pub fn means(isa: Isa, args: Means<'_>) {
     assert_eq!((args.sums.rows(), args.sums.cols()), (n + 1, d), "sums of {n} inputs of {d} columns");
     assert_eq!(args.means.cols(), d, "means of {} columns, inputs of {d}", args.means.cols());
     check_windows(args.windows, n, args.means.rows(), None);
-    isa.run(args);
+    isa.run(ByColumns { cols: args.table.cols(), kernel: args });
 }
 
 /// The arguments of [`spread`].
@@ -236,7 +237,7 @@ pub fn spread(isa: Isa, args: Spread<'_>) {
     assert_eq!((args.sums.rows(), args.sums.cols()), (n + 1, d), "sums of {n} inputs of {d} columns");
     assert_eq!(args.errors.cols(), d, "errors of {} columns, inputs of {d}", args.errors.cols());
     check_windows(args.windows, n, args.errors.rows(), None);
-    isa.run(args);
+    isa.run(ByColumns { cols: args.table.cols(), kernel: args });
 }
 
 /// The scalar products of rows of X (N, D) and Y (N, D) with the same number.
@@ -278,7 +279,7 @@ pub fn row_gradients(isa: Isa, args: RowGradients<'_>) {
     let shape = (inputs.rows(), inputs.cols());
     assert_eq!([(outputs.rows(), outputs.cols()), (dinputs.rows(), dinputs.cols())], [shape; 2], "gradients' shapes");
     assert_eq!([slopes.len(), rows.len(), table.cols()], [shape.0, shape.0, shape.1], "slopes, rows and columns");
-    isa.run(args);
+    isa.run(ByColumns { cols: args.table.cols(), kernel: args });
 }
 
 /// The arguments of [`gather`].
@@ -302,7 +303,7 @@ pub struct Gather<'a> {
 pub fn gather(isa: Isa, args: Gather<'_>) {
     let shape = (args.rows.len(), args.table.cols());
     assert_eq!((args.to.rows(), args.to.cols()), shape, "{} rows of {} columns", shape.0, shape.1);
-    isa.run(args);
+    isa.run(ByColumns { cols: args.table.cols(), kernel: args });
 }
 
 /// Adds row i of the changes (N, D) to row `rows[i]` of the table (V, D), for each i one after the other.
@@ -314,7 +315,7 @@ pub fn gather(isa: Isa, args: Gather<'_>) {
 pub fn add_rows(isa: Isa, changes: Mat<'_>, rows: &[u32], table: MatMut<'_>) {
     let shape = (rows.len(), table.cols());
     assert_eq!((changes.rows(), changes.cols()), shape, "changes of {} rows of {} columns", shape.0, shape.1);
-    isa.run(pairs::AddRows { changes, rows, table });
+    isa.run(ByColumns { cols: table.cols(), kernel: pairs::AddRows { changes, rows, table } });
 }
 
 impl Gradients<'_> {

@@ -1,7 +1,7 @@
 //! Outputs and the inputs of their windows. A row's part of some vectors stays in registers while the inputs of its window
 //! pass by; neighbouring windows share most of theirs, so that these come from the first-level cache.
 
-use super::generic::{Columns, columns, load, store};
+use super::generic::{Columns, load, store};
 use super::{Gather, Means, RowGradients, Spread, Window};
 use crate::mat::{Mat, MatMut};
 use crate::pairs::dot;
@@ -39,15 +39,6 @@ pub(super) struct Gradients<'a> {
     pub(super) args: super::Gradients<'a>,
 }
 
-impl Kernel for Gradients<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        columns(s, self.args.inputs.cols(), self);
-    }
-}
-
 impl Columns for Gradients<'_> {
     const TILE: bool = false;
 
@@ -73,15 +64,6 @@ impl Columns for Gradients<'_> {
             }
             store(s, &mut doutputs.row_mut(m)[part.clone()], sums);
         }
-    }
-}
-
-impl Kernel for Means<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        columns(s, self.table.cols(), self);
     }
 }
 
@@ -121,15 +103,6 @@ impl Columns for Means<'_> {
             }
             store(s, &mut means.row_mut(m)[part.clone()], mean);
         }
-    }
-}
-
-impl Kernel for Spread<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        columns(s, self.table.cols(), self);
     }
 }
 
@@ -192,15 +165,6 @@ impl Kernel for RowProducts<'_> {
     }
 }
 
-impl Kernel for RowGradients<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        columns(s, self.table.cols(), self);
-    }
-}
-
 impl Columns for RowGradients<'_> {
     const TILE: bool = false;
 
@@ -243,15 +207,6 @@ const LINE: usize = 16;
 /// Rows that are on their way while one is copied or changed.
 const AHEAD: usize = 6;
 
-impl Kernel for Gather<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        columns(s, self.table.cols(), self);
-    }
-}
-
 impl Columns for Gather<'_> {
     const TILE: bool = false;
 
@@ -277,15 +232,6 @@ pub(super) struct AddRows<'a> {
     pub(super) changes: Mat<'a>,
     pub(super) rows: &'a [u32],
     pub(super) table: MatMut<'a>,
-}
-
-impl Kernel for AddRows<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        columns(s, self.table.cols(), self);
-    }
 }
 
 impl Columns for AddRows<'_> {
