@@ -183,6 +183,36 @@ fn numbers_are_classified_and_tagged() {
 }
 
 #[test]
+fn steps_that_are_masked_are_neither_scored_nor_tagged() {
+    let place = Place::new();
+    // Rows of 2 to 4 steps, filled with vectors of zeros that are labelled 0, as users fill them.
+    let (count, steps, width) = (ROWS, 4, 2);
+    let length = |row: usize| 2 + row % 3;
+    let value = |i: usize| below(i, 1000) as f32 / 500.0 - 1.0;
+    let there = |i: usize| i % steps < length(i / steps);
+    let x = (0..count * steps * width).map(|i| if there(i / width) { value(i) } else { 0.0 });
+    let y = (0..count * steps).map(|i| i64::from(there(i) && value(i * width) > 0.0));
+    let rows = floats(&[count, steps, width], x);
+    place.file("padded.npz", npz(&[("x", rows.clone()), ("y", ints(&[count, steps], y.clone()))]));
+    // The same, with what is padding left out by its label.
+    let unscored = y.enumerate().map(|(i, tag)| if there(i) { tag } else { -1 });
+    place.file("unscored.npz", npz(&[("x", rows), ("y", ints(&[count, steps], unscored))]));
+    let layers = "{ type = \"input\", width = 2 }, { type = \"masking\" }, { type = \"gru\", units = 8, return_sequences = true }";
+    train(&place, &config("tag", layers), "padded.npz", "run");
+    let figures = |data: &str| place.json(&["eval", "run", "--data", data, "--json"])[0]["figures"].clone();
+    assert_eq!(figures("padded.npz"), figures("unscored.npz"));
+    assert!(figures("padded.npz")["accuracy"].as_f64().unwrap() > 0.9, "{}", figures("padded.npz"));
+    let told = place.ok(&["predict", "run", "--array", "padded.npz"]);
+    for (row, line) in told.lines().enumerate() {
+        let tags: Vec<&str> = line.split(' ').collect();
+        let dashes = tags.iter().map(|&tag| tag == "-");
+        assert!(dashes.eq((0..steps).map(|t| t >= length(row))), "row {row}: {line}");
+    }
+    let json = place.json(&["predict", "run", "--array", "padded.npz", "--json"]);
+    assert!(json[0]["tags"][1]["tag"].is_string() && json[0]["tags"][2].is_null(), "{}", json[0]);
+}
+
+#[test]
 fn captions_are_learned_from_arrays() {
     let place = Place::new();
     // The vector says which of three captions, by its largest number. Equal vectors would stand on one side of the split.

@@ -1,4 +1,6 @@
-//! The documents' links lead somewhere: a reader who follows the README's map arrives.
+//! The documents hold: their links lead somewhere, and the models in them are models.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +19,47 @@ fn pages(folder: &Path, found: &mut Vec<PathBuf>) {
             found.push(path);
         }
     }
+}
+
+/// The models in a text in Markdown: its blocks of code that list layers.
+fn models(text: &str) -> Vec<String> {
+    let mut blocks = vec![String::new()];
+    let mut fenced = false;
+    for line in text.lines() {
+        let fence = line.starts_with("```");
+        fenced ^= fence;
+        match line.strip_prefix("    ").or(fenced.then_some(line)) {
+            Some(code) if !fence => *blocks.last_mut().unwrap() += &format!("{code}\n"),
+            _ if fence || !line.is_empty() => blocks.push(String::new()),
+            _ => *blocks.last_mut().unwrap() += "\n",
+        }
+    }
+    blocks.retain(|block| block.contains("layers = ["));
+    let whole = |block: String| if block.contains("[model.graph]") { block } else { format!("[model.graph]\n{block}") };
+    blocks.into_iter().map(whole).collect()
+}
+
+#[test]
+fn every_model_in_the_pages_is_one() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let (mut documents, mut count) = (Vec::new(), 0);
+    pages(&root, &mut documents);
+    let place = tempfile::tempdir().unwrap();
+    for document in documents {
+        for model in models(&std::fs::read_to_string(&document).unwrap()) {
+            std::fs::write(place.path().join("model.toml"), &model).unwrap();
+            let mut command = assert_cmd::Command::cargo_bin("unroll").unwrap();
+            let output = command.current_dir(&place).args(["summary", "--config", "model.toml"]).output().unwrap();
+            let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            assert!(output.status.success(), "{}: {err}\n{model}", document.display());
+            if model.contains("mean_squared_error") {
+                let shapes = |name: &str| out.lines().any(|line| line.contains(name) && line.contains("(None, 1)"));
+                assert!(shapes("stars (Dense)") && shapes("mood (Dense)"), "{out}");
+            }
+            count += 1;
+        }
+    }
+    assert!(count >= 6, "{count} models");
 }
 
 #[test]

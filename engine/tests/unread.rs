@@ -54,6 +54,27 @@ fn a_blank_sentence_has_no_tags_and_the_others_keep_theirs() {
 }
 
 #[test]
+fn a_text_alone_and_beside_longer_ones_is_of_the_same_class_and_tags() {
+    let place = Place::new();
+    // Padding is masked, is none where there are vectors of one value, or is seen and then always as long.
+    for (layer, masked) in [("", true), (", { type = \"masking\" }", false), ("", false)] {
+        let embedding = CLASSIFIER
+            .replace(", mask_zero = true }", &format!("{} }}{layer}", if masked { ", mask_zero = true" } else { "" }));
+        train(&place, &embedding, ("data.tsv", MESSAGES));
+        let alone = place.ok(&["predict", "run", "--text", "a prize"]);
+        let beside = place.ok(&["predict", "run", "--text", "a prize", "--text", "see you at home"]);
+        assert_eq!(alone.lines().next(), beside.lines().next(), "{layer} {masked}");
+        std::fs::remove_dir_all(place.path().join("run")).unwrap();
+    }
+    let word = |n: usize, word: &str, tag: &str| format!("{n}\t{word}\t_\t{tag}\t_\t_\t_\t_\t_\t_\n");
+    place.file("data.conllu", [word(1, "the", "DET"), word(2, "cat", "NOUN"), "\n".to_owned()].concat());
+    let tagger = CLASSIFIER.replace("units = 4 }", "units = 4, return_sequences = true }").replace("classify", "tag");
+    place.file("run.toml", tagger.replace(", mask_zero = true", ""));
+    let refused = place.refused(&["train", "--config", "run.toml", "--data", "data.conllu", "--out", "never"]);
+    assert!(refused.contains("padding behind shorter sentences") && refused.contains("mask_zero = true"), "{refused}");
+}
+
+#[test]
 fn a_text_that_no_class_is_said_of_is_named_and_the_others_keep_theirs() {
     let place = Place::new();
     train(&place, CLASSIFIER, ("data.tsv", MESSAGES));

@@ -30,6 +30,7 @@ impl WrongLayer {
 
     fn new(place: usize, layer: &Table, error: &str) -> WrongLayer {
         let keys = if error.starts_with("missing field") { Vec::new() } else { to_blame(layer, error) };
+        let error = &of_initializer(layer, &keys, error);
         let word = |key: &str| layer.get(key).and_then(Value::as_str).map(|word| format!("`{word}`"));
         let words: Vec<String> = ["type", "name"].into_iter().filter_map(word).collect();
         let which = if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) };
@@ -60,18 +61,43 @@ fn error(layer: &Table) -> Option<String> {
     LayerConfig::deserialize(Value::Table(layer.clone())).err().map(|error| error.message().to_owned())
 }
 
+/// The error as one of an initializer, where that has no number or one too many: the value at `keys`.
+fn of_initializer(layer: &Table, keys: &[String], error: &str) -> String {
+    let Some(name) = keys.last() else { return error.to_owned() };
+    if error.ends_with("expected unit") {
+        return format!("`{name}` takes no number: \"{name}\"");
+    }
+    let of = |table: &Table, key: &String| table.get(key).cloned();
+    let around = keys[..keys.len() - 1].iter().try_fold(layer.clone(), |table, key| match of(&table, key) {
+        Some(Value::Table(inner)) => Some(inner),
+        _ => None,
+    });
+    match around.and_then(|table| of(&table, name)) {
+        Some(Value::String(name)) if error.contains("expected newtype variant") => {
+            format!("`{name}` takes a number: {{ {name} = 0.05 }}")
+        }
+        _ => error.to_owned(),
+    }
+}
+
 /// The key without which the error is another, the innermost first. The `type` decides what all others mean, so it is to blame where
 /// none of them is.
 fn to_blame(layer: &Table, error_of_all: &str) -> Vec<String> {
     let mut paths = Vec::new();
     keys(layer, &mut Vec::new(), &mut paths);
-    let is_to_blame = |path: &&Vec<String>| {
+    let (types, others): (Vec<_>, Vec<_>) = paths.iter().partition(|path| path.last().is_some_and(|key| key == "type"));
+    let mut needed = None;
+    for path in others.into_iter().chain(types) {
         let mut without = layer.clone();
         remove(&mut without, path);
-        error(&without).as_deref() != Some(error_of_all)
-    };
-    let (types, others): (Vec<_>, Vec<_>) = paths.iter().partition(|path| path.last().is_some_and(|key| key == "type"));
-    others.into_iter().chain(types).find(is_to_blame).cloned().unwrap_or_default()
+        match error(&without) {
+            Some(left) if left == error_of_all => {}
+            // A key that the layer cannot be without changes the error in any case: it is to blame where no other is.
+            Some(left) if left.starts_with("missing field") => _ = needed.get_or_insert(path),
+            _ => return path.clone(),
+        }
+    }
+    needed.cloned().unwrap_or_default()
 }
 
 /// All keys of a table with those around them, the inner ones first.

@@ -388,6 +388,7 @@ pub(crate) fn friendly(message: &str) -> String {
         ("expected f32", "expected a number"),
         ("expected a boolean", "expected true or false"),
         ("expected a sequence", "expected a list"),
+        ("expected string or map", "expected a name in quotes"),
         ("expected a map", "expected a section"),
         ("expected path string", "expected a path in quotes"),
     ];

@@ -69,7 +69,8 @@ pub struct TaskConfig {
     /// `x` unless given; of captions that of their token ids, `y` unless given.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "column")]
     pub text: Option<String>,
-    /// Rows whose text is one of these are left out; an empty text has to be among them or is refused.
+    /// Rows whose text, or source, is one of these are left out, whatever space is around it; an empty text has to be among them or is
+    /// refused.
     pub drop: Vec<String>,
     /// caption, jsonl: the key of the vector, an array of numbers; `vector` unless given. npy: the array of the vectors in an
     /// archive; `x` unless given.

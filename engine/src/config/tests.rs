@@ -95,6 +95,16 @@ fn what_is_wrong_in_a_list_of_layers_is_found_in_its_layer() {
     insta::assert_snapshot!(with("{ type = \"gru\" }"), @"DIR/run.toml, line 5, column 3: layer 2 (`gru`): missing field `units`");
     insta::assert_snapshot!(with("{ type = \"bidirectional\",\n    layer = { type = \"lstm\",\n      units = 4, dropuot = 0.1 } }"), @"DIR/run.toml, line 7, column 18: layer 2 (`bidirectional`): unknown key `dropuot`; did you mean `dropout`?");
     insta::assert_snapshot!(with("{ type = \"bidirectional\",\n    layer = { type = \"dense\", units = 4 } }"), @"DIR/run.toml, line 6, column 5: layer 2 (`bidirectional`): `layer`: unknown value `dense`; valid are simple_rnn, lstm, gru");
+    let merged = |merge: &str| {
+        with(&format!("{{ type = \"bidirectional\",\n    {merge},\n    layer = {{ type = \"lstm\", units = 4 }} }}"))
+    };
+    insta::assert_snapshot!(merged("merge_mode = \"average\""), @"DIR/run.toml, line 6, column 5: layer 2 (`bidirectional`): `merge_mode`: unknown value `average`; valid are concat, sum, mul, ave, none");
+    insta::assert_snapshot!(merged("merge_mode = 3"), @"DIR/run.toml, line 6, column 5: layer 2 (`bidirectional`): `merge_mode`: invalid type: integer `3`, expected a name in quotes");
+    insta::assert_snapshot!(merged("merge = \"sum\""), @"DIR/run.toml, line 6, column 5: layer 2 (`bidirectional`): unknown key `merge`; valid are name, inputs, merge_mode, initial_state, layer");
+    let drawn = |by: &str| with(&format!("{{ type = \"gru\", units = 4,\n    kernel_initializer = {by} }}"));
+    insta::assert_snapshot!(drawn("\"uniform\""), @"DIR/run.toml, line 6, column 5: layer 2 (`gru`): `kernel_initializer`: `uniform` takes a number: { uniform = 0.05 }");
+    insta::assert_snapshot!(drawn("{ zeros = 1.0 }"), @r#"DIR/run.toml, line 6, column 28: layer 2 (`gru`): `zeros` takes no number: "zeros""#);
+    insta::assert_snapshot!(drawn("{ unifrom = 1.0 }"), @"DIR/run.toml, line 6, column 28: layer 2 (`gru`): unknown value `unifrom`; did you mean `uniform`?");
     insta::assert_snapshot!(refused("[[model.graph.layers]]\ntype = \"one_hot\"\n[[model.graph.layers]]\ntype = \"lstm\"\nunits = 3\nunit = 4\n"), @"DIR/run.toml, line 6, column 1: layer 2 (`lstm`): unknown key `unit`; did you mean `units`?");
     insta::assert_snapshot!(refused("[[model.graph.layers]]\ntype = \"one_hot\"\n[[model.graph.layers]]\ntype = \"lstm\"\n"), @"DIR/run.toml, line 3, column 1: layer 2 (`lstm`): missing field `units`");
     let mut resolver = Resolver::new();

@@ -37,8 +37,10 @@ fn source(graph: &Graph, steps: usize, rows: usize, key: Key) -> Vec<u32> {
     let masks = graph.mask_rule_of(Axis::Source) == Some(MaskRule::TokenZero);
     let token = |i: usize| {
         let masked = masks && i >= rows && key.step(2).below(i as u64, 3) == 0;
-        let drawn = 1 + key.step(1).below(i as u64, graph.source_vocabulary() as u64 - 1) as u32;
-        if masked { 0 } else { drawn }
+        let words = graph.source_vocabulary() as u64;
+        let padding = u64::from(words > 1);
+        let drawn = padding + key.step(1).below(i as u64, words - padding);
+        if masked { 0 } else { drawn as u32 }
     };
     (0..steps * rows).map(token).collect()
 }

@@ -6,7 +6,7 @@ use super::config::{
 };
 use super::params::{ParamList, Role};
 use super::shape::{Shape, Time};
-use super::{Graph, Source};
+use super::{Graph, SOURCE, Source};
 use crate::error::{Error, Result};
 
 impl Graph {
@@ -61,13 +61,15 @@ impl Layer<'_> {
             LayerConfig::ActivationRegularization(layer) => self.activation_regularization(layer, input),
             LayerConfig::Masking(_) | LayerConfig::Part(_) => Ok(input.clone()),
             LayerConfig::Activation(layer) => match layer.activation {
-                Activation::Softmax if input.dims.len() != 1 => {
-                    Err(self.wrong(format!("softmax needs one axis after time, its input is {input}")))
-                }
+                Activation::Softmax if input.dims.len() != 1 => Err(self
+                    .wrong(format!("softmax needs one axis after time, its input is {input}"))
+                    .mend("reshape it to one axis first")),
                 _ => Ok(input.clone()),
             },
             LayerConfig::Add(_) => match self.shapes.iter().find(|&shape| shape != input) {
-                Some(other) => Err(self.wrong(format!("add needs equal shapes, its inputs are {input} and {other}"))),
+                Some(other) => Err(self
+                    .wrong(format!("add needs equal shapes, its inputs are {input} and {other}"))
+                    .mend("bring them to one width by dense layers, or join them by concatenate")),
                 None => Ok(input.clone()),
             },
             LayerConfig::Concatenate(_) => self.concatenate(input),
@@ -81,11 +83,15 @@ impl Layer<'_> {
         let kind = config.kind();
         let many = matches!(config, LayerConfig::Add(_) | LayerConfig::Concatenate(_));
         if many && self.shapes.len() < 2 {
-            return Err(self.wrong(format!("{kind} joins at least two inputs, {} is given", self.shapes.len())));
+            return Err(self
+                .wrong(format!("{kind} joins at least two inputs, {} is given", self.shapes.len()))
+                .mend("name them: inputs = [\"one\", \"other\"]"));
         }
         let given = self.shapes.len() - config.initial_state().len();
         if !many && given != 1 {
-            return Err(self.wrong(format!("{kind} takes one input, {given} are given")));
+            let mend =
+                if given == 0 { "name it in `inputs`" } else { "join them by a concatenate or add layer before it" };
+            return Err(self.wrong(format!("{kind} takes one input, {given} are given")).mend(mend));
         }
         let takes_tokens = matches!(config, LayerConfig::Input(_) | LayerConfig::Embedding(_) | LayerConfig::OneHot(_));
         match (takes_tokens, self.shapes[0].is_tokens()) {
@@ -101,6 +107,10 @@ impl Layer<'_> {
         part(self.name, "dropout", layer.dropout)?;
         let rows = self.fits_vocabulary("input_dim", layer.input_dim)?;
         positive(self.name, "output_dim", layer.output_dim)?;
+        if layer.mask_zero && self.source.map_or(0, |source| self.graph.tokens_of(source)) < 2 {
+            let what = "mask_zero makes the only token of the vocabulary padding";
+            return Err(self.wrong(what).mend("leave it out, or give a text with more tokens"));
+        }
         let init = self.drawn(layer.embeddings_initializer, Initializer::Uniform(0.05));
         list.push(format!("{}/embeddings", self.name), Role::Embeddings, &[rows, layer.output_dim], init)?;
         Ok(input.with_dims(vec![layer.output_dim]))
@@ -142,8 +152,10 @@ impl Layer<'_> {
             let what = "a bidirectional layer reads both ways, and go_backwards is set";
             return Err(self.wrong(what).mend("leave it out"));
         }
-        if !options.inputs.is_empty() {
-            return Err(self.wrong("the layer within has inputs").mend("give them to the bidirectional layer"));
+        if !options.inputs.is_empty() || options.name.is_some() {
+            return Err(self
+                .wrong("the layer within has a name or inputs")
+                .mend("give them to the bidirectional layer"));
         }
         self.recurrent(&format!("{}/forward", self.name), within, input, list)?;
         let one = self.recurrent(&format!("{}/backward", self.name), within, input, list)?;
@@ -166,10 +178,12 @@ impl Layer<'_> {
     fn layer_normalization(&self, layer: &LayerNormalization, input: &Shape, list: &mut ParamList) -> Result<Shape> {
         if input.dims.len() != 1 {
             let what = format!("layer_normalization works on one axis after time, its input is {input}");
-            return Err(self.wrong(what).mend("reshape it first"));
+            return Err(self.wrong(what).mend("reshape it to one axis first"));
         }
         if !(layer.epsilon() >= 0.0 && layer.epsilon().is_finite()) {
-            return Err(self.wrong(format!("epsilon {} is no positive number", layer.epsilon())));
+            return Err(self
+                .wrong(format!("epsilon {} is no positive number", layer.epsilon()))
+                .mend("leave it out, for Keras' 0.001"));
         }
         // A model that draws its weights narrowly does not mean its gains.
         if layer.scale.unwrap_or(true) {
@@ -186,7 +200,9 @@ impl Layer<'_> {
     fn activation_regularization(&self, layer: &ActivationRegularization, input: &Shape) -> Result<Shape> {
         for (key, rate) in [("alpha", layer.alpha), ("beta", layer.beta)] {
             if !(rate >= 0.0 && rate.is_finite()) {
-                return Err(self.wrong(format!("{key} {rate} is no positive number")));
+                return Err(self
+                    .wrong(format!("{key} {rate} is no positive number"))
+                    .mend("give a finite number, 0 or more"));
             }
         }
         if layer.beta > 0.0 && input.time.is_none() {
@@ -200,9 +216,9 @@ impl Layer<'_> {
     fn concatenate(&self, input: &Shape) -> Result<Shape> {
         let fits = |shape: &Shape| shape.time == input.time && shape.dims.len() == 1 && input.dims.len() == 1;
         match self.shapes.iter().find(|shape| !fits(shape)) {
-            Some(other) => {
-                Err(self.wrong(format!("concatenate joins the last axis, its inputs are {input} and {other}")))
-            }
+            Some(other) => Err(self
+                .wrong(format!("concatenate joins the last axis, its inputs are {input} and {other}"))
+                .mend("let all be of one axis, and all have a value for each step or none")),
             None => Ok(input.with_dims(vec![self.shapes.iter().map(Shape::width).sum()])),
         }
     }
@@ -238,7 +254,10 @@ impl Layer<'_> {
         };
         let product = layer.target_shape.iter().try_fold(1usize, |p, &n| p.checked_mul(n));
         if layer.target_shape.is_empty() || product != Some(steps * input.width()) {
-            return Err(self.wrong(format!("{:?} does not hold the values of {input}", layer.target_shape)));
+            let (shape, values) = (&layer.target_shape, steps * input.width());
+            return Err(self
+                .wrong(format!("{shape:?} does not hold the values of {input}"))
+                .mend(format!("give sizes whose product is {values}; none is left open (-1)")));
         }
         Ok(Shape { time: None, dims: layer.target_shape.clone() })
     }
@@ -248,9 +267,13 @@ impl Layer<'_> {
         positive(self.name, "units", units)?;
         if input.dims.len() != 1 {
             let what = format!("dense works on one axis after time, its input is {input}");
-            return Err(self.wrong(what).mend("reshape it first"));
+            return Err(self.wrong(what).mend("reshape it to one axis first"));
         }
         match &layer.tied_to {
+            Some(_) if layer.kernel_initializer.is_some() => {
+                let what = "kernel_initializer and tied_to: the kernel is the table of the embedding";
+                return Err(self.wrong(what).mend("give the embedding an embeddings_initializer instead"));
+            }
             Some(table) => self.check_tie(table, [input.width(), units])?,
             None => {
                 let init = self.drawn(layer.kernel_initializer, Initializer::GlorotUniform);
@@ -270,12 +293,21 @@ impl Layer<'_> {
         let Some(LayerConfig::Embedding(embedding)) = node.map(|node| &node.config) else {
             return Err(self.wrong(format!("tied_to = \"{table}\" is not an embedding layer before it")));
         };
-        let (rows, width) = (embedding.input_dim.unwrap_or(self.graph.vocabulary), embedding.output_dim);
-        if (width, rows) == (inputs, units) {
-            return Ok(());
+        if node.is_some_and(|node| node.inputs[0] == Source::Second) {
+            let what = format!("tied_to = \"{table}\" is a table of the words of the `{SOURCE}`");
+            return Err(self.wrong(what).mend("tie it to the embedding of the text"));
         }
+        let (rows, width) = (embedding.input_dim.unwrap_or(self.graph.vocabulary), embedding.output_dim);
         let what = format!("its kernel is {inputs} x {units}, the table it is tied to is {rows} x {width}");
-        Err(self.wrong(what).mend("make the embedding's output_dim equal to the width of this layer's input"))
+        match (width == inputs, rows == units) {
+            (true, true) => Ok(()),
+            (false, _) => {
+                Err(self.wrong(what).mend("make the embedding's output_dim equal to the width of this layer's input"))
+            }
+            (true, false) => Err(self.wrong(what).mend(
+                "leave the embedding's input_dim and this layer's units out: both are as many as there are tokens",
+            )),
+        }
     }
 
     /// A recurrent layer of one direction, whose parameters have names that begin so.
@@ -288,9 +320,13 @@ impl Layer<'_> {
     ) -> Result<Shape> {
         let o = options;
         if input.time.is_none() || input.dims.len() != 1 {
-            return Err(self
-                .wrong(format!("a recurrent layer needs a value for each step, its input is {input}"))
-                .mend("set return_sequences = true on the recurrent layer before it"));
+            let before = self.source.and_then(|source| self.graph.recurrent_before(source));
+            let mend = before
+                .map_or("give it a sequence: what has no steps gets them by repeat_vector".to_owned(), |name| {
+                    format!("set return_sequences = true on layer `{name}`")
+                });
+            let what = format!("a recurrent layer needs a value for each step, its input is {input}");
+            return Err(self.wrong(what).mend(mend));
         }
         self.check_options(cell, o)?;
         let gates = cell.gates();
@@ -329,9 +365,14 @@ impl Layer<'_> {
         let (gru, lstm) = (cell == Cell::Gru, cell == Cell::Lstm);
         let second = o.recurrent_bias.unwrap_or(false);
         let softmax = [o.activation, o.recurrent_activation].contains(&Some(Activation::Softmax));
-        let refused: [(bool, &str, &str); 9] = [
+        let refused: [(bool, &str, &str); 10] = [
             (o.reset_after.is_some() && !gru, "reset_after belongs to gru", ""),
             (o.unit_forget_bias.is_some() && !lstm, "unit_forget_bias belongs to lstm", ""),
+            (
+                o.unit_forget_bias == Some(true) && o.use_bias == Some(false),
+                "unit_forget_bias is about a bias, and use_bias is false",
+                "leave one of them out",
+            ),
             (second && gru, "recurrent_bias belongs to simple_rnn and lstm", "a gru with reset_after has it"),
             (
                 second && o.use_bias == Some(false),
@@ -366,7 +407,9 @@ impl Layer<'_> {
 
 pub(super) fn positive(name: &str, key: &str, value: usize) -> Result<()> {
     if value == 0 {
-        return Err(Error::usage(format!("layer `{name}`: {key} must be at least 1")));
+        return Err(
+            Error::usage(format!("layer `{name}`: {key} must be at least 1")).mend("give a whole number, 1 or more")
+        );
     }
     Ok(())
 }
@@ -374,7 +417,8 @@ pub(super) fn positive(name: &str, key: &str, value: usize) -> Result<()> {
 /// Checks that an option is a part of a whole, and not all of it.
 fn part(name: &str, key: &str, value: f32) -> Result<()> {
     if !(0.0..1.0).contains(&value) {
-        return Err(Error::usage(format!("layer `{name}`: {key} {value} is not in [0, 1)")));
+        return Err(Error::usage(format!("layer `{name}`: {key} {value} is not in [0, 1)"))
+            .mend("give the part that is dropped, as 0.5 for a half"));
     }
     Ok(())
 }

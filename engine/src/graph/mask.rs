@@ -39,6 +39,24 @@ impl Graph {
         self.masks[axis as usize].as_ref().map(|(rule, _)| *rule)
     }
 
+    /// Whether token 0, which texts are padded with, is masked wherever it stands.
+    pub fn masks_padding(&self) -> bool {
+        self.mask_rule() == Some(MaskRule::TokenZero)
+    }
+
+    /// Refuses a model with a layer that masks steps, for those whose texts are not padded: what is masked would be words.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] that names the layer.
+    pub fn require_unmasked(&self, why: &str) -> Result<()> {
+        match self.masks.iter().flatten().next() {
+            None => Ok(()),
+            Some((_, layer)) => Err(Error::usage(format!("layer `{layer}` masks steps, and {why}"))
+                .mend("leave mask_zero out, and masking layers")),
+        }
+    }
+
     /// The first layer that joins all steps of a sequence that may be masked, in a way that says nothing of masked ones: a
     /// model with one takes no mask.
     pub fn refuses_masks(&self) -> Option<&str> {
@@ -70,6 +88,10 @@ impl Graph {
             LayerConfig::Embedding(layer) if layer.mask_zero => MaskRule::TokenZero,
             LayerConfig::Masking(layer) => {
                 let (source, value) = (node.inputs[0], layer.mask_value);
+                if value.is_nan() {
+                    let what = format!("layer `{}`: mask_value is not a number, and nothing equals it", node.name);
+                    return Err(Error::usage(what).mend("mark the steps by a number"));
+                }
                 let config = if let Source::Node(n) = source { Some((n, &self.nodes[n].config)) } else { None };
                 match config {
                     Some((n, LayerConfig::Embedding(_))) => MaskRule::Rows { table: self.nodes[n].params.start, value },

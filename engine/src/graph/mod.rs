@@ -305,6 +305,17 @@ impl Graph {
         self.nodes.iter().enumerate().filter(move |(_, n)| takes(n)).map(|(i, _)| i)
     }
 
+    /// The recurrent layer that took the steps from what flows from `source`, where one did.
+    fn recurrent_before(&self, source: Source) -> Option<&str> {
+        let Source::Node(i) = source else { return None };
+        let node = &self.nodes[i];
+        match (&node.shape.time, node.config.recurrence()) {
+            (Some(_), _) => None,
+            (None, Some(_)) => Some(&node.name),
+            (None, None) => node.inputs.first().and_then(|&source| self.recurrent_before(source)),
+        }
+    }
+
     /// The shape of what flows from `source`.
     pub fn shape_of(&self, source: Source) -> Shape {
         match source {
@@ -388,7 +399,11 @@ impl Graph {
         match inputs.first().map(|&source| self.shape_of(source)) {
             Some(shape) if shape.time.is_none() => {
                 let what = format!("time_distributed needs a value for each step, its input is {shape}");
-                Err(wrong(&what).mend("set return_sequences = true on the recurrent layer before it"))
+                let before = inputs.first().and_then(|&source| self.recurrent_before(source));
+                Err(wrong(&what).mend(match before {
+                    Some(name) => format!("set return_sequences = true on layer `{name}`"),
+                    None => format!("use {} by itself: there are no steps", inner.kind()),
+                }))
             }
             _ => Ok(inner),
         }

@@ -1,9 +1,9 @@
 //! What a model is trained on: its outputs, each with a loss and a head of its own. Nearly every model has one.
 
-use super::config::{Activation, Dense, HeadConfig, HeadKind, LayerConfig, Loss, ModelConfig, OutputConfig};
+use super::config::{Activation, Dense, HeadConfig, HeadKind, LayerConfig, Loss, ModelConfig, OutputConfig, Reading};
 use super::head::check_head;
 use super::parting::Parting;
-use super::{Axis, Graph, SOURCE, Source};
+use super::{Axis, Graph, Node, SOURCE, Source};
 use crate::error::{Error, Result};
 use std::ops::Range;
 
@@ -185,6 +185,34 @@ impl Graph {
                 let names: Vec<&str> = several.iter().map(Output::name).collect();
                 Err(Error::usage(format!("{who} models with one output, this one has {}", names.join(", ")))
                     .mend("use a model with one output for it"))
+            }
+        }
+    }
+
+    /// The first layer by which an output of a step knows later steps of its sequence: one that reads backwards or both ways, or
+    /// that gives one value for all steps. A model with one output a sequence may have any.
+    fn reads_ahead(&self) -> Option<&str> {
+        let steps = |source: &Source| self.shape_of(*source).time.is_some();
+        let ahead = |node: &&Node| {
+            let reading = node.config.recurrence().map(|(_, _, reading)| reading);
+            let backwards = matches!(reading, Some(Reading::Both(_) | Reading::One { reverse: true }));
+            let joins = node.shape.time.is_none() && !matches!(node.config, LayerConfig::Input(_));
+            node.axis == Axis::Main && node.inputs.first().is_some_and(steps) && (backwards || joins)
+        };
+        self.nodes.iter().find(ahead).map(|node| node.name.as_str()).filter(|_| self.is_sequence())
+    }
+
+    /// Refuses a model whose output at a step knows what comes after it, for those who learn what comes after it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] that names the layer.
+    pub fn require_causal(&self) -> Result<()> {
+        match self.reads_ahead() {
+            None => Ok(()),
+            Some(layer) => {
+                let what = format!("layer `{layer}` sees the tokens that the model should learn to predict");
+                Err(Error::usage(what).mend("read forwards alone, and give a value for each step (return_sequences)"))
             }
         }
     }

@@ -89,6 +89,7 @@ impl ParamList {
         shape: &[usize],
         initializer: Initializer,
     ) -> Result<&mut ParamSpec> {
+        initializer.check(&name)?;
         let len = shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n));
         let place = len.and_then(|len| Some((len, self.end.checked_add(len)?.checked_next_multiple_of(LINE)?)));
         let Some((len, end)) = place.filter(|&(_, end)| end <= isize::MAX as usize / 4) else {

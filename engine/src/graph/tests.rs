@@ -191,11 +191,38 @@ fn mistakes_are_named() {
         ),
         ("type = \"input\", width = 3, inputs = [\"one_hot\"]", "layer `input`: input takes what comes with the batch"),
         ("type = \"input\", width = 0", "layer `input`: width must be at least 1"),
+        (
+            "type = \"lstm\", units = 3, kernel_initializer = { uniform = -1.0 }",
+            "`lstm/kernel` cannot be drawn by uniform = -1",
+        ),
+        (
+            "type = \"gru\", units = 3, bias_initializer = { constant = nan }",
+            "`gru/bias` cannot be drawn by constant = NaN",
+        ),
+        (
+            "type = \"bidirectional\", layer = { type = \"gru\", name = \"in\", units = 3 }",
+            "the layer within has a name or inputs (give them to the bidirectional layer)",
+        ),
+        (
+            "type = \"lstm\", units = 3, use_bias = false, unit_forget_bias = true",
+            "layer `lstm`: unit_forget_bias is about a bias, and use_bias is false",
+        ),
+        (
+            "type = \"reshape\", target_shape = [2, 2] }, { type = \"gru\", units = 3",
+            "layer `reshape`: reshape needs a fixed number of steps",
+        ),
     ];
     for (layer, want) in cases {
         let error = graph(&cell(layer), 5).unwrap_err();
         assert!(error.to_string().contains(want), "{error}");
     }
+    // Where there are no steps, the layer that took them is named.
+    let deep = "{ type = \"gru\", name = \"first\", units = 3 }, { type = \"dropout\", rate = 0.5 }, { type = \"lstm\", units = 3 }";
+    let error = graph(&on_vectors(2, "width = 3", deep), 5).unwrap_err().to_string();
+    assert!(error.ends_with("(set return_sequences = true on layer `first`)"), "{error}");
+    let reshaped = "{ type = \"reshape\", target_shape = [3, 2] }, { type = \"lstm\", units = 3 }";
+    let error = graph(&on_vectors(2, "width = 3", reshaped), 5).unwrap_err().to_string();
+    assert!(error.ends_with("(give it a sequence: what has no steps gets them by repeat_vector)"), "{error}");
     let gru = "{ type = \"gru\", units = 3 }, { type = \"time_distributed\", layer = { type = \"dense\" } }";
     let text = on_vectors(2, "width = 3", gru);
     assert!(graph(&text, 5).unwrap_err().to_string().contains("needs a value for each step, its input is (None, 3)"));
@@ -214,6 +241,8 @@ fn an_lstm_starts_with_its_forget_gate_open() {
     let graph = graph(text, 7).unwrap();
     let bias = graph.params().iter().find(|p| p.name == "lstm/bias").unwrap();
     assert_eq!(bias.ones, Some(5..10));
+    let shut = self::graph(&text.replace("units = 5", "units = 5\nunit_forget_bias = false"), 7).unwrap();
+    assert!(shut.params().iter().all(|p| p.ones.is_none()));
     assert!(graph.params().iter().all(|p| p.range.start % 16 == 0));
 }
 
@@ -225,6 +254,34 @@ fn karpathys_model_with_its_two_biases_has_his_number_of_parameters() {
     assert_eq!(graph(&text, 65).unwrap().parameter_count(), 240_321);
     let gru = text.replace("lstm", "gru");
     assert!(graph(&gru, 65).unwrap_err().to_string().contains("recurrent_bias belongs to simple_rnn and lstm"));
+}
+
+#[test]
+fn a_layer_is_tied_to_the_table_of_its_own_words() {
+    let text = |table: &str, options: &str| {
+        format!(
+            r#"layers = [
+                {{ type = "embedding", name = "read", inputs = ["source"], output_dim = 4, mask_zero = true }},
+                {{ type = "gru", name = "encoder", units = 4 }},
+                {{ type = "embedding", name = "written", inputs = ["sequence"], output_dim = 4{options} }},
+                {{ type = "gru", units = 4, return_sequences = true, initial_state = ["encoder"] }},
+                {{ type = "dense", tied_to = "{table}" }},
+            ]"#
+        )
+    };
+    let with = |table: &str, options: &str| {
+        let config: ModelConfig = toml::from_str(&text(table, options)).unwrap();
+        Graph::with_source(&config, 5, 5)
+    };
+    assert!(with("written", "").is_ok());
+    let error = with("read", "").unwrap_err().to_string();
+    assert!(error.contains("tied_to = \"read\" is a table of the words of the `source`"), "{error}");
+    let error = with("written", ", input_dim = 9").unwrap_err().to_string();
+    assert!(error.contains("4 x 5, the table it is tied to is 9 x 4 (leave the embedding's input_dim"), "{error}");
+    let drawn = text("written", "").replace("tied_to", "kernel_initializer = \"zeros\", tied_to");
+    let config: ModelConfig = toml::from_str(&drawn).unwrap();
+    let error = Graph::with_source(&config, 5, 5).unwrap_err().to_string();
+    assert!(error.contains("kernel_initializer and tied_to"), "{error}");
 }
 
 #[test]
@@ -251,12 +308,15 @@ fn masks_that_do_not_fit_are_named() {
             format!("{masked}{}", end.replace("units = 3", "units = 3\nzero_output_for_mask = true")),
             "layer `lstm`: zero_output_for_mask is about the outputs of all steps",
         ),
+        (format!("{embedding}{masking}mask_value = nan\n{end}"), "layer `masking`: mask_value is not a number"),
     ];
     for (text, want) in cases {
         let error = graph(&text, 5).unwrap_err();
         assert!(error.to_string().contains(want), "{error}");
         assert_eq!(error.exit_code(), 2);
     }
+    let error = graph(&format!("{masked}{end}"), 1).unwrap_err().to_string();
+    assert!(error.contains("mask_zero makes the only token of the vocabulary padding"), "{error}");
     let both = format!("{masked}{}{add}{end}", second.replace("output_dim", "mask_zero = true\noutput_dim"));
     assert_eq!(graph(&both, 5).unwrap().mask_rule(), Some(MaskRule::TokenZero));
     let layer = graph(&format!("{embedding}{masking}{end}"), 5).unwrap();

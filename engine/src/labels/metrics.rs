@@ -163,8 +163,8 @@ impl NumberScores {
         let mut pairs = Vec::new();
         for (place, sample) in samples.iter().enumerate() {
             let predicted = predicted(encoder, output, sample).zip(predictions.probabilities(place));
-            let scored = predicted.filter(|((_, target), _)| *target != IGNORE);
-            pairs.extend(scored.map(|((_, t), row)| (f64::from(row[0]), f64::from(f32::from_bits(t)))));
+            let scored = predicted.filter_map(|((_, target), row)| Some((target, row?)).filter(|_| target != IGNORE));
+            pairs.extend(scored.map(|(t, row)| (f64::from(row[0]), f64::from(f32::from_bits(t)))));
         }
         NumberScores::new(&pairs)
     }
@@ -201,6 +201,7 @@ impl Scored {
             let rows = predictions.probabilities(place).zip(predictions.of(place, threshold));
             let predicted = predicted(encoder, output, sample).zip(rows);
             for ((at, target), (row, prediction)) in predicted.filter(|((_, target), _)| *target != IGNORE) {
+                let (Some(row), Some(prediction)) = (row, prediction) else { continue };
                 confusion.add(target, prediction.class);
                 nats -= f64::from(row[target as usize]).max(f64::MIN_POSITIVE).ln();
                 if tags && !encoder.is_of_arrays() {

@@ -19,10 +19,19 @@ pub struct Prediction {
 }
 
 /// What one output says of each sample: the probabilities of every class, or a number, one row a text, or one a word of a sentence.
+/// Of a step that the model masks it says nothing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Predictions {
     classes: usize,
-    of_sample: Vec<Vec<f32>>,
+    of_sample: Vec<Rows>,
+}
+
+/// What is said of each text or word of a sample.
+#[derive(Debug, Clone, PartialEq)]
+struct Rows {
+    values: Vec<f32>,
+    /// Whether anything is.
+    said: Vec<bool>,
 }
 
 impl Predictions {
@@ -34,13 +43,14 @@ impl Predictions {
     pub fn is_empty(&self) -> bool {
         self.of_sample.is_empty()
     }
-    /// The probabilities of a sample, C a text or word.
-    pub fn probabilities(&self, sample: usize) -> impl Iterator<Item = &[f32]> {
-        self.of_sample[sample].chunks_exact(self.classes)
+    /// The probabilities of a sample, C a text or word; none of a step that is masked.
+    pub fn probabilities(&self, sample: usize) -> impl Iterator<Item = Option<&[f32]>> {
+        let Rows { values, said } = &self.of_sample[sample];
+        values.chunks_exact(self.classes).zip(said).map(|(row, said)| said.then_some(row))
     }
     /// The likeliest class of each text or word of a sample; of two classes the second from `threshold` on.
-    pub fn of(&self, sample: usize, threshold: f32) -> impl Iterator<Item = Prediction> {
-        self.probabilities(sample).map(move |row| decide(row, threshold))
+    pub fn of(&self, sample: usize, threshold: f32) -> impl Iterator<Item = Option<Prediction>> {
+        self.probabilities(sample).map(move |row| row.map(|row| decide(row, threshold)))
     }
 }
 
@@ -76,8 +86,8 @@ pub fn predict(
         _ => 1,
     };
     let empty = |classes: usize| {
-        let of_sample = samples.iter().map(|sample| vec![0.0; classes * words(sample)]).collect();
-        Predictions { classes, of_sample }
+        let rows = |n| Rows { values: vec![0.0; classes * n], said: vec![false; n] };
+        Predictions { classes, of_sample: samples.iter().map(|sample| rows(words(sample))).collect() }
     };
     let mut outputs: Vec<Predictions> = encoder.all_targets().into_iter().map(empty).collect();
     // The place of each word among the words of its sentence.
@@ -104,7 +114,9 @@ pub fn predict(
             let place = places[t * rows + n];
             if place != usize::MAX {
                 let Predictions { classes, of_sample } = &mut outputs[o];
-                let row = &mut of_sample[sample][place * *classes..][..*classes];
+                let Rows { values, said } = &mut of_sample[sample];
+                let row = &mut values[place * *classes..][..*classes];
+                said[place] = true;
                 if encoder.is_number(o) { row[0] = logits[0] } else { probabilities(logits, row) }
             }
         });

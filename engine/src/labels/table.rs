@@ -201,7 +201,8 @@ pub(super) struct Row<'a> {
 /// Hands on what a row says, unless its text is one that is dropped.
 pub(super) fn sample(task: &TaskConfig, path: &Path, row: Row<'_>, push: Push<'_>) -> Result<()> {
     let Row { line, labels, source, text, vector } = row;
-    if task.drop.iter().any(|value| value == text) {
+    let is_dropped = |text: &str| task.drop.iter().any(|value| value.trim() == text.trim());
+    if is_dropped(text) || source.is_some_and(is_dropped) {
         return Ok(());
     }
     let empty = |what| Error::input_at(path, At::Line(line), what);
@@ -217,7 +218,9 @@ pub(super) fn sample(task: &TaskConfig, path: &Path, row: Row<'_>, push: Push<'_
     let text = text.to_owned();
     let content = match source {
         Some(source) if source.trim().is_empty() => {
-            return Err(empty("the source is empty").mend("remove the row, or give it a text that is read"));
+            return Err(
+                empty("the source is empty").mend("remove the row, or leave such rows out by --set task.drop='[\"\"]'")
+            );
         }
         Some(source) => Content::Pair { source: source.to_owned(), text },
         None if labels.is_empty() => Content::Words(text),

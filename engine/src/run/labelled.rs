@@ -285,7 +285,7 @@ pub fn sample_batches(graph: &Graph, task: &TaskConfig, rows: usize, steps: usiz
         rows,
         steps: length.unwrap_or(0).max(steps),
         // Padding that is not masked has a part in the result, as in Keras.
-        fixed: graph.mask_rule().is_none() && matches!(task.kind, TaskKind::Classify | TaskKind::Next),
+        fixed: !graph.masks_padding() && matches!(task.kind, TaskKind::Classify | TaskKind::Next),
         padding: if task.kind.writes() { Side::Post } else { task.prepare.padding },
         source: graph.has_source().then(|| graph.vector_inputs().next().map_or(0, |(_, input)| input.width)),
         sequence: graph.is_sequence(),
@@ -303,7 +303,7 @@ impl Decision {
     pub fn choose(task: &TaskConfig, samples: &[Sample], predictions: &[Predictions]) -> Decision {
         let share = |part: u64, of: u64| if of == 0 { 0.0 } else { part as f64 / of as f64 };
         let choose = |(o, predictions): (usize, &Predictions)| {
-            let two = |sample: usize| predictions.probabilities(sample).next().filter(|row| row.len() == 2);
+            let two = |sample: usize| predictions.probabilities(sample).next().flatten().filter(|row| row.len() == 2);
             let pair = |(i, sample): (usize, &Sample)| Some((two(i)?[1], *sample.targets.get(o)? == 1));
             let pairs: Vec<(f32, bool)> = samples.iter().enumerate().filter_map(pair).collect();
             match task.threshold {

@@ -46,6 +46,8 @@ pub fn text_graph(config: &RunConfig, vocabulary: &Vocabulary, order: Option<Arc
     graph.require_text_alone()?;
     graph.require_one_sequence("the next token of a text is learned by")?;
     graph.require_one_output("the next token of a text is learned by")?;
+    graph.require_unmasked("running text has no padding")?;
+    graph.require_causal()?;
     if graph.outputs()[0].loss() != Loss::CrossEntropy {
         return Err(Error::usage("the next token of a text is learned by the loss cross_entropy")
             .mend("leave `loss` out of the model, or learn from labelled samples by [task]"));
@@ -72,4 +74,54 @@ pub fn restore_vocabulary(storage: &dyn Storage, run: &Path, vocabulary: &Vocabu
 pub fn rewrite_config(storage: &dyn Storage, run: &Path, config: &RunConfig) -> Result<()> {
     let path = run.join(CONFIG);
     replace_file(storage, &path, config_file(config)?.as_bytes()).map_err(|error| Error::write(&path, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::{Level, TextOptions, Tokenizer};
+
+    #[test]
+    fn running_text_is_neither_masked_nor_read_ahead() {
+        let tokenizer = Tokenizer::from_text("abcab", &TextOptions::new(Level::Char)).unwrap();
+        let graph = |layers: &str| {
+            let text = format!("[model.graph]\n{layers}");
+            let config: RunConfig = toml::from_str(&text).unwrap();
+            text_graph(&config, tokenizer.vocabulary(), None)
+        };
+        let model = |layers: &str| format!("layers = [{layers}, {{ type = \"dense\" }}]");
+        let (plain, masked) =
+            ("{ type = \"embedding\", output_dim = 4 }", "{ type = \"embedding\", output_dim = 4, mask_zero = true }");
+        let lstm = "{ type = \"lstm\", units = 3, return_sequences = true";
+        assert!(graph(&model(&format!("{plain}, {lstm} }}"))).is_ok());
+        let both = format!("{{ type = \"bidirectional\", layer = {lstm} }} }}");
+        let state = format!(
+            "{lstm}, return_state = true }}, {{ type = \"dense\", inputs = [\"lstm/h\"], units = 3, name = \"all\" }}, \
+             {{ type = \"lstm\", name = \"two\", inputs = [\"lstm\"], units = 3, return_sequences = true, initial_state = [\"all\", \"lstm/c\"] }}"
+        );
+        for (layers, layer, what) in [
+            (format!("{masked}, {lstm} }}"), "embedding", "masks steps, and running text has no padding"),
+            (format!("{plain}, {{ type = \"masking\" }}, {lstm} }}"), "masking", "masks steps"),
+            (format!("{plain}, {both}"), "bidirectional", "sees the tokens that the model should learn to predict"),
+            (format!("{plain}, {lstm}, go_backwards = true }}"), "lstm", "sees the tokens"),
+            (format!("{plain}, {state}"), "lstm/h", "sees the tokens"),
+            (
+                format!(
+                    "{plain}, {}, {{ type = \"repeat_vector\" }}, {lstm} }}",
+                    lstm.replace(", return_sequences = true", " }")
+                ),
+                "lstm",
+                "sees the tokens",
+            ),
+        ] {
+            let error = graph(&model(&layers)).unwrap_err().to_string();
+            assert!(error.contains(&format!("layer `{layer}` {what}")), "{layers}: {error}");
+        }
+        // What is behind a window is not in it.
+        let window = format!(
+            "input_length = 3\n{}",
+            model(&format!("{plain}, {}", both.replace(", return_sequences = true", "")))
+        );
+        assert!(graph(&window).is_ok());
+    }
 }

@@ -34,6 +34,12 @@ pub fn labelled_graph(config: &RunConfig, encoder: &Encoder) -> Result<Graph> {
     } else {
         graph.require_text_alone()?;
     }
+    if kind == TaskKind::Tag && encoder.has_tokens() && !graph.masks_padding() {
+        return wrong(
+            "the model of tags takes the padding behind shorter sentences for words".to_owned(),
+            "set mask_zero = true on its embedding",
+        );
+    }
     let first = graph.is_sequence();
     if let Some(other) = graph.outputs().iter().find(|output| output.is_sequence() != first) {
         let [each, one] = ["an output for each word", "one for each text"];
@@ -59,6 +65,9 @@ pub fn labelled_graph(config: &RunConfig, encoder: &Encoder) -> Result<Graph> {
             );
         }
         _ => {}
+    }
+    if !kind.has_labels() {
+        graph.require_causal()?;
     }
     for (output, targets) in graph.outputs().iter().zip(targets) {
         let of_labels = output.loss() != Loss::CrossEntropy;

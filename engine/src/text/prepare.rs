@@ -215,36 +215,55 @@ impl PrepareOptions {
     }
 }
 
-/// ASCII for what has a form in it: letters without their marks, ligatures parted, quotes and dashes plain.
+/// ASCII for what has a form in it: letters without their marks, ligatures parted, quotes and dashes plain. Everything else stays,
+/// marks that belong to it too.
 fn fold(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
-    for c in text.nfkd().filter(|c| !is_combining_mark(*c)) {
-        let plain = match c {
-            '\u{2018}' | '\u{2019}' | '\u{201a}' | '\u{2032}' => "'",
-            '\u{201c}' | '\u{201d}' | '\u{201e}' | '\u{00ab}' | '\u{00bb}' | '\u{2033}' => "\"",
-            '\u{2010}'..='\u{2015}' | '\u{2212}' => "-",
-            'ß' => "ss",
-            'æ' => "ae",
-            'Æ' => "AE",
-            'œ' => "oe",
-            'Œ' => "OE",
-            'ø' => "o",
-            'Ø' => "O",
-            'đ' | 'ð' => "d",
-            'Đ' | 'Ð' => "D",
-            'ł' => "l",
-            'Ł' => "L",
-            'þ' => "th",
-            'Þ' => "Th",
-            'ı' => "i",
-            other => {
-                folded.push(other);
-                continue;
+    for c in text.chars() {
+        if is_combining_mark(c) {
+            if !folded.ends_with(|base: char| base.is_ascii()) {
+                folded.push(c);
             }
-        };
-        folded.push_str(plain);
+            continue;
+        }
+        let before = folded.len();
+        for part in std::iter::once(c).nfkd().filter(|part| !is_combining_mark(*part)) {
+            match plain(part) {
+                Some(plain) => folded.push_str(plain),
+                None => folded.push(part),
+            }
+        }
+        if !folded[before..].is_ascii() {
+            folded.truncate(before);
+            folded.push(c);
+        }
     }
     folded
+}
+
+/// ASCII for a character that Unicode does not take apart.
+fn plain(c: char) -> Option<&'static str> {
+    Some(match c {
+        '\u{2018}' | '\u{2019}' | '\u{201a}' | '\u{2032}' => "'",
+        '\u{201c}' | '\u{201d}' | '\u{201e}' | '\u{00ab}' | '\u{00bb}' | '\u{2033}' => "\"",
+        '\u{2010}'..='\u{2015}' | '\u{2212}' => "-",
+        '\u{2044}' => "/",
+        'ß' => "ss",
+        'æ' => "ae",
+        'Æ' => "AE",
+        'œ' => "oe",
+        'Œ' => "OE",
+        'ø' => "o",
+        'Ø' => "O",
+        'đ' | 'ð' => "d",
+        'Đ' | 'Ð' => "D",
+        'ł' => "l",
+        'Ł' => "L",
+        'þ' => "th",
+        'Þ' => "Th",
+        'ı' => "i",
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -281,9 +300,11 @@ mod tests {
         assert_eq!(with(|o| o.normalize = Normalization::Nfc).clean("e\u{301}ﬁ"), "éﬁ");
         assert_eq!(with(|o| o.normalize = Normalization::Nfkc).clean("e\u{301}ﬁ①"), "éfi1");
         assert_eq!(
-            with(|o| o.ascii = true).clean("Ærøskøbing – “naïve” ﬂoß 말"),
-            "AEroskobing - \"naive\" floss \u{1106}\u{1161}\u{11af}"
+            with(|o| o.ascii = true).clean("Ærøskøbing – “naïve” nai\u{308}ve ﬂoß ½ Ａ"),
+            "AEroskobing - \"naive\" naive floss 1/2 A"
         );
+        let others = "말 が ガ か\u{3099} й ά की が";
+        assert_eq!(with(|o| o.ascii = true).clean(others), others, "what has no form in ASCII keeps its marks");
         assert_eq!(
             with(|o| o.strip_punctuation = true).clean("well-known, e\u{301}tat; 말!"),
             "wellknown e\u{301}tat 말"

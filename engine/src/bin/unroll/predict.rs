@@ -243,6 +243,7 @@ impl Telling<'_> {
         let name = &self.trained.encoder.outputs()[o].name;
         match value {
             Value::Object(own) if name.is_empty() => object.extend(own),
+            Value::Null if name.is_empty() => {}
             value => _ = object.insert(name.clone(), value),
         }
     }
@@ -270,15 +271,17 @@ impl Telling<'_> {
     fn next(&self, all: &Predictions, i: usize, text: &str, known: usize) -> Result<String> {
         let Self { options, trained, .. } = *self;
         let encoder = &trained.encoder;
-        let Some(Prediction { class, probability }) = all.of(i, 0.5).next() else {
+        let Some(Prediction { class, probability }) = all.of(i, 0.5).next().flatten() else {
             return Err(Error::run("a text has no prediction"));
         };
         let word = encoder.name(class);
         if !options.json {
             return Ok(format!("{word}\t{probability:.4}\t{text}"));
         }
-        let mut likely: Vec<(&str, f32)> =
-            (0..).zip(all.probabilities(i).next().into_iter().flatten()).map(|(c, p)| (encoder.name(c), *p)).collect();
+        let mut likely: Vec<(&str, f32)> = (0..)
+            .zip(all.probabilities(i).next().flatten().into_iter().flatten())
+            .map(|(c, p)| (encoder.name(c), *p))
+            .collect();
         likely.sort_by(|a, b| b.1.total_cmp(&a.1));
         // Padding has no name and is never meant.
         likely.retain(|(name, _)| !name.is_empty());
@@ -358,7 +361,7 @@ fn vector_samples(trained: &TrainedTask, path: &Path) -> Result<Vec<Sample>> {
 }
 
 /// What an output says of each text or word of a sample: for people the class and its probability, apart by a tab, or the number;
-/// for programs an object.
+/// for programs an object. Of a step that the model masks it is a dash, and null.
 fn said<'a>(
     trained: &'a TrainedTask,
     o: usize,
@@ -368,7 +371,8 @@ fn said<'a>(
     let (encoder, tag) = (&trained.encoder, trained.task.kind == TaskKind::Tag);
     let classes = &encoder.outputs()[o].classes;
     let rows = all.probabilities(sample).zip(all.of(sample, trained.decision.of(o)));
-    rows.map(move |(row, Prediction { class, probability })| {
+    rows.map(move |said| {
+        let (Some(row), Some(Prediction { class, probability })) = said else { return ("-".to_owned(), Value::Null) };
         if encoder.is_number(o) {
             return (format!("{:.4}", row[0]), json!({ "number": row[0] }));
         }

@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use unroll::config::RunConfig;
 use unroll::error::{Error, Result};
-use unroll::graph::{Description, Graph, HeadSettings, LayerConfig, ModelConfig, SummaryRow};
+use unroll::graph::{Description, Graph, HeadSettings, LayerConfig, Loss, ModelConfig, SummaryRow};
 use unroll::report::{Out, json_line, summary};
 use unroll::run::{labelled_graph, read_encoder, read_order, text_graph};
 use unroll::text::{Level, Vocabulary};
@@ -125,12 +125,13 @@ fn sizes(config: &RunConfig, vocab: Option<usize>) -> Result<(ModelConfig, usize
     let classes = labels.map_or(vocabulary, |task| task.classes.len().max(2));
     let mut model = config.model.graph();
     if model.outputs.is_empty() {
-        return Ok((model, vocabulary, Some(classes)));
+        let targets = if model.loss == Loss::MeanSquaredError { 1 } else { classes };
+        return Ok((model, vocabulary, Some(targets)));
     }
     for layer in &mut model.layers {
-        let is_output = model.outputs.iter().any(|output| layer.name_and_inputs().0 == Some(&output.layer));
-        if let (true, LayerConfig::Dense(dense)) = (is_output, layer) {
-            dense.units.get_or_insert(classes);
+        let output = model.outputs.iter().find(|output| layer.name_and_inputs().0 == Some(&output.layer));
+        if let (Some(output), LayerConfig::Dense(dense)) = (output, layer) {
+            dense.units.get_or_insert(if output.loss == Loss::CrossEntropy { classes } else { 1 });
         }
     }
     Ok((model, vocabulary, None))

@@ -1,5 +1,6 @@
 //! The words that a model's options are chosen from: losses, initializers, functions, cells, ways to join two directions.
 
+use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use unroll_kernels::activation::Activation as Function;
 
@@ -59,6 +60,28 @@ pub enum Initializer {
     Identity,
     /// A random orthogonal matrix (Saxe, McClelland and Ganguli 2014), by Gram-Schmidt on normal values.
     Orthogonal,
+}
+
+impl Initializer {
+    /// Checks the number that it has, of the parameter of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] where nothing can be drawn with it.
+    pub(in crate::graph) fn check(self, parameter: &str) -> Result<()> {
+        let (what, number, least) = match self {
+            Self::Constant(value) => ("constant", value, f32::MIN),
+            Self::Uniform(limit) => ("uniform", limit, 0.0),
+            Self::Normal(deviation) => ("normal", deviation, 0.0),
+            Self::TruncatedNormal(deviation) => ("truncated_normal", deviation, 0.0),
+            _ => return Ok(()),
+        };
+        if number.is_finite() && number >= least {
+            return Ok(());
+        }
+        let mend = if least == 0.0 { "give a finite number, 0 or more" } else { "give a finite number" };
+        Err(Error::usage(format!("`{parameter}` cannot be drawn by {what} = {number}")).mend(mend))
+    }
 }
 
 /// An element-wise function.

@@ -97,6 +97,10 @@ fn classes(task: &TaskConfig, records: &Records, output: usize) -> Result<Vec<St
         let labels = records.records.iter().flat_map(|record| record.content.labels(output));
         classes = labels.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect();
     }
+    if let [class] = task.classes.as_slice() {
+        return Err(Error::option("task.classes", format!("has one class, `{class}`"))
+            .mend("name two at least, or leave it out for those of the samples"));
+    }
     if classes.len() < 2 {
         let label = task.labels.get(output).map_or_else(String::new, |name| format!(" by the label `{name}`"));
         return Err(Error::usage(format!("all samples are of one class{label}, `{}`", classes.concat()))
