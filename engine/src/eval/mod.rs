@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::generate::encode_known;
 use crate::network::{Batch, LossSum, Network};
 use crate::text::Tokenizer;
 use crate::train::{Batches, Scoring};
@@ -82,7 +83,7 @@ pub struct LineScore {
     pub line: u64,
     /// Tokens of the line that were scored, its end included where line ends are tokens.
     pub tokens: u64,
-    /// How many of them are `<unk>`: what the vocabulary has not.
+    /// How many of them are `<unk>`, or were left out: what the vocabulary has not.
     pub unknown: u64,
     /// ln p of the line.
     pub log_probability: f64,
@@ -97,29 +98,53 @@ impl LineScore {
 
 /// The log-probability of each line, apart from the others: the state is zero before each, and the first token is
 /// predicted from a line end where line ends are tokens (else from nothing, and not scored). Lines are scored side by side
-/// in groups, which changes no figure. `lines` are numbers and texts; `found` is called in their order.
+/// in groups, which changes no figure. `lines` are numbers and texts; `found` is called in their order. What the vocabulary has not is
+/// `<unk>`; `skip` leaves it out of the lines, and counts it.
 ///
 /// # Errors
-/// Where a line has a character outside the vocabulary; what `found` fails with.
+/// [`Error::Usage`] with the line and column of a character outside a vocabulary without `<unk>`, unless it is left out; what `found`
+/// fails with.
 pub fn score_lines<'t>(
     network: &mut Network,
     tokenizer: &Tokenizer,
     lines: impl IntoIterator<Item = (u64, &'t str)>,
+    skip: bool,
     mut found: impl FnMut(LineScore) -> Result<()>,
 ) -> Result<()> {
     let rows = network.options().rows;
-    let mut group: Vec<(u64, Vec<u32>)> = Vec::with_capacity(rows);
-    let ending = line_end(tokenizer);
-    let unknown = tokenizer.vocabulary().unknown();
-    for (line_number, line) in lines {
-        let tokens = tokenizer.encode(line).map_err(|error| Error::usage(format!("line {line_number}: {error}")))?;
-        group.push((line_number, ending.into_iter().chain(tokens).chain(ending).collect()));
+    let mut group: Vec<Line> = Vec::with_capacity(rows);
+    let (ending, unknown) = (line_end(tokenizer), tokenizer.vocabulary().unknown());
+    for (number, line) in lines {
+        let (tokens, left_out) =
+            if skip { encode_known(tokenizer, line) } else { (encode_line(tokenizer, number, line)?, 0) };
+        let tokens: Vec<u32> = ending.into_iter().chain(tokens).chain(ending).collect();
+        let scored = tokens.iter().skip(1).filter(|&&token| Some(token) == unknown).count();
+        group.push(Line { number, tokens, unknown: left_out + scored as u64 });
         if group.len() == rows {
-            score_group(network, (&group, unknown), &mut found)?;
+            score_group(network, &group, &mut found)?;
             group.clear();
         }
     }
-    score_group(network, (&group, unknown), &mut found)
+    score_group(network, &group, &mut found)
+}
+
+/// A line that is scored.
+struct Line {
+    number: u64,
+    tokens: Vec<u32>,
+    unknown: u64,
+}
+
+/// The tokens of a line.
+fn encode_line(tokenizer: &Tokenizer, number: u64, line: &str) -> Result<Vec<u32>> {
+    let (text, mut tokens) = (tokenizer.prepare(line), Vec::new());
+    tokenizer.encode_into(&text, &mut tokens).map_err(|unknown| {
+        let column = text[..unknown.0.start].chars().count() + 1;
+        let what = tokenizer.describe(&text[unknown.0]);
+        Error::usage(format!("line {number}, column {column}: {what} is not in the vocabulary"))
+            .mend("use --skip-unknown to leave such out, or a model whose vocabulary has `<unk>`")
+    })?;
+    Ok(tokens)
 }
 
 /// The token that ends a line, if there is one.
@@ -131,17 +156,13 @@ fn line_end(tokenizer: &Tokenizer) -> Option<u32> {
     })
 }
 
-fn score_group(
-    network: &mut Network,
-    (group, unknown): (&[(u64, Vec<u32>)], Option<u32>),
-    found: &mut impl FnMut(LineScore) -> Result<()>,
-) -> Result<()> {
+fn score_group(network: &mut Network, group: &[Line], found: &mut impl FnMut(LineScore) -> Result<()>) -> Result<()> {
     let rows = group.len();
     if rows == 0 {
         return Ok(());
     }
     let most = network.options().steps;
-    let longest = group.iter().map(|(_, tokens)| tokens.len().saturating_sub(1)).max().unwrap_or(0);
+    let longest = group.iter().map(|line| line.tokens.len().saturating_sub(1)).max().unwrap_or(0);
     let mut state = network.new_state(rows);
     let (mut inputs, mut targets) = (vec![0; most * rows], vec![0; most * rows]);
     let mut losses = vec![0.0_f32; most * rows];
@@ -149,7 +170,7 @@ fn score_group(
     for first in (0..longest).step_by(most) {
         let steps = most.min(longest - first);
         for (t, n) in (0..steps).flat_map(|t| (0..rows).map(move |n| (t, n))) {
-            let tokens = &group[n].1;
+            let tokens = &group[n].tokens;
             let pair = tokens.get(first + t..first + t + 2);
             inputs[t * rows + n] = pair.map_or(0, |pair| pair[0]);
             targets[t * rows + n] = pair.map_or(crate::corpus::IGNORE, |pair| pair[1]);
@@ -162,10 +183,9 @@ fn score_group(
             nats[place % rows] += f64::from(*loss);
         }
     }
-    for ((line, tokens), nats) in group.iter().zip(nats) {
+    for (&Line { number: line, ref tokens, unknown }, nats) in group.iter().zip(nats) {
         let scored = tokens.len().saturating_sub(1) as u64;
-        let unknown = tokens.iter().skip(1).filter(|token| Some(**token) == unknown).count() as u64;
-        found(LineScore { line: *line, tokens: scored, unknown, log_probability: -nats })?;
+        found(LineScore { line, tokens: scored, unknown, log_probability: -nats })?;
     }
     Ok(())
 }

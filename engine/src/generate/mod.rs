@@ -157,12 +157,21 @@ pub fn encode_prompt(tokenizer: &Tokenizer, prompt: &str, unknown: UnknownInProm
             encode_strictly(tokenizer, prompt).map_err(|_| error.mend("use --unk skip"))
         }
         UnknownInPrompt::Map => tokenizer.encode(prompt),
-        UnknownInPrompt::Skip => {
-            let pieces = pieces(tokenizer, prompt);
-            let known = pieces.into_iter().filter_map(|(_, piece)| encode_strictly(tokenizer, piece).ok());
-            Ok(known.flatten().collect())
+        UnknownInPrompt::Skip => Ok(encode_known(tokenizer, prompt).0),
+    }
+}
+
+/// The tokens of what the vocabulary has of a text, and how many characters or words it has not.
+pub(crate) fn encode_known(tokenizer: &Tokenizer, text: &str) -> (Vec<u32>, u64) {
+    let text = &*tokenizer.prepare(text);
+    let (mut tokens, mut unknown) = (Vec::new(), 0);
+    for (_, piece) in pieces(tokenizer, text) {
+        match encode_strictly(tokenizer, piece) {
+            Ok(known) => tokens.extend(known),
+            Err(_) => unknown += 1,
         }
     }
+    (tokens, unknown)
 }
 
 /// What becomes of a prompt's characters and words that the vocabulary has not.

@@ -187,7 +187,7 @@ fn signature(path: &Path) -> Option<&'static str> {
 }
 
 /// The value of IEEE 754's binary16: sign, 5 bits of exponent with bias 15, 10 bits of fraction.
-fn from_half(bits: u16) -> f32 {
+pub(crate) fn from_half(bits: u16) -> f32 {
     let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
     let (exponent, fraction) = (i32::from(bits >> 10 & 31), f32::from(bits & 1023));
     let magnitude = match exponent {

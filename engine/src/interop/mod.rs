@@ -40,6 +40,7 @@ mod vocabulary;
 
 pub use export::{Form, export};
 pub use file::WeightFile;
+pub(crate) use file::from_half;
 pub use matching::Mapping;
 pub use onnx::onnx;
 pub use vocabulary::read_vocabulary;

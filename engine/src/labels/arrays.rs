@@ -61,7 +61,8 @@ fn array(path: &Path, name: &str, bytes: &[u8]) -> Result<Array> {
         let what = if is_archive(path) { format!("`{name}` {what}") } else { what };
         wrong(path, what, mend)
     };
-    let mend = "write it by numpy.save, or numpy.savez, of numpy.ascontiguousarray(array)";
+    let mend = "write it by numpy.save or numpy.savez, rows of one length, of numpy.ascontiguousarray(array, dtype='<f4'), ids and \
+                labels with '<i8'";
     let array = parse_npy(bytes).map_err(|what| wrong(what, mend))?;
     array.check_finite().map_err(|what| wrong(what, NOT_FINITE))?;
     Ok(array)

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use crate::corpus::read_file;
 use crate::error::{Error, Result};
+use crate::interop::from_half;
 
 /// An array as rows of numbers: its first axis, and all others as one.
 #[derive(Debug, Clone, PartialEq)]
@@ -152,6 +153,7 @@ fn numbers(kind: &str) -> Result<(usize, Number), String> {
         };
     }
     Ok(match kind {
+        "<f2" => (2, |bytes: &[u8]| from_half(u16::from_le_bytes([bytes[0], bytes[1]]))),
         "<f4" => little!(f32),
         "<f8" => little!(f64),
         "|u1" | "|b1" | "<u1" => little!(u8),
@@ -166,7 +168,7 @@ fn numbers(kind: &str) -> Result<(usize, Number), String> {
                 return Err("has objects in place of numbers: are its rows of different lengths?".to_owned());
             }
             return Err(format!(
-                "has numbers of the kind `{kind}`, not f4, f8, u1, i1, u2, i2, i4 or i8 of little end"
+                "has numbers of the kind `{kind}`, not f2, f4, f8, u1, i1, u2, i2, i4 or i8 of little end"
             ));
         }
     })
@@ -196,6 +198,9 @@ mod tests {
         let long: Vec<u8> = [-3_i64, 70_000].iter().flat_map(|n| n.to_le_bytes()).collect();
         let bytes = npy("{'descr': '<i8', 'fortran_order': False, 'shape': (1, 2), }", &long);
         assert_eq!(parse_npy(&bytes).unwrap().row(0), [-3.0, 70_000.0]);
+        let bytes = npy("{'descr': '<f2', 'fortran_order': False, 'shape': (2,), }", &[0, 0x3c, 0, 0xc0]);
+        let halves = parse_npy(&bytes).unwrap();
+        assert_eq!((halves.row(0), halves.row(1), halves.integers), (&[1.0][..], &[-2.0][..], false));
     }
 
     #[test]
@@ -206,7 +211,7 @@ mod tests {
         insta::assert_snapshot!(refused(b"PK".to_vec()), @"is no NumPy array");
         insta::assert_snapshot!(refused(npy(HEADER, &data[1..])), @"has 23 bytes of numbers, the shape (2, 1, 3) of <f4 needs 24");
         insta::assert_snapshot!(refused(npy(&HEADER.replace("False", "True"), &data)), @"has its columns one behind the other (fortran_order), not its rows");
-        insta::assert_snapshot!(refused(npy(&HEADER.replace("<f4", ">f4"), &data)), @"has numbers of the kind `>f4`, not f4, f8, u1, i1, u2, i2, i4 or i8 of little end");
+        insta::assert_snapshot!(refused(npy(&HEADER.replace("<f4", ">f4"), &data)), @"has numbers of the kind `>f4`, not f2, f4, f8, u1, i1, u2, i2, i4 or i8 of little end");
         insta::assert_snapshot!(refused(npy(&HEADER.replace("(2, 1, 3)", "(99999999999, 99999999999)"), &data)), @"has an impossible shape: (99999999999, 99999999999)");
         insta::assert_snapshot!(refused(npy(&HEADER.replace("(2, 1, 3)", "(99999999999, 0)"), &[])), @"has no numbers: its shape is (99999999999, 0)");
         let mut nan = data;

@@ -132,7 +132,9 @@ impl<'a> Rows<'a> {
                     ),
                     None => (
                         format!("the row has {count} fields and none is column `{name}` of task.{key}"),
-                        "count columns from 0, or set task.header = true where the first row names them".to_owned(),
+                        "count columns from 0, or set task.header = true where the first row names them, or task.format where \
+                         something else parts them (csv, tsv)"
+                            .to_owned(),
                     ),
                 };
                 Err(Error::input_at(self.path, At::Line(line), what).mend(mend))

@@ -1,5 +1,7 @@
 //! Tables of plain text, and Keras' table of a model.
 
+use unicode_width::UnicodeWidthStr;
+
 use crate::graph::{Description, SummaryRow};
 
 use super::{bytes, count};
@@ -13,7 +15,7 @@ pub enum Align {
     Right,
 }
 
-/// Rows under a heading, each column as wide as its widest entry.
+/// Rows under a heading, each column as wide as its widest entry is in a terminal, where letters of East Asia are two wide.
 #[derive(Debug, Clone)]
 pub struct Table {
     columns: Vec<(String, Align)>,
@@ -42,17 +44,18 @@ impl Table {
     pub fn lines(&self) -> Vec<String> {
         let widths: Vec<usize> = (0..self.columns.len())
             .map(|column| {
-                let entries = self.rows.iter().map(|row| row[column].chars().count());
-                entries.max().unwrap_or(0).max(self.columns[column].0.chars().count())
+                let entries = self.rows.iter().map(|row| row[column].width());
+                entries.max().unwrap_or(0).max(self.columns[column].0.width())
             })
             .collect();
         let line = |entries: Vec<&str>| {
             let mut text = String::new();
             for ((entry, width), (_, align)) in entries.iter().zip(&widths).zip(&self.columns) {
                 let gap = if text.is_empty() { "" } else { "   " };
+                let space = " ".repeat(width - entry.width());
                 match align {
-                    Align::Left => text += &format!("{gap}{entry:<width$}"),
-                    Align::Right => text += &format!("{gap}{entry:>width$}"),
+                    Align::Left => text.extend([gap, entry, &space]),
+                    Align::Right => text.extend([gap, &space, entry]),
                 }
             }
             text.trim_end().to_owned()
@@ -100,6 +103,8 @@ mod tests {
         table.row(["longer", "7", "ö"]);
         let expected = ["name     count   note", "=====================", "a        1,000", "longer       7   ö"];
         assert_eq!(table.lines(), expected);
+        table.row(["챈들러", "12", "は"]);
+        assert_eq!(table.lines()[4], "챈들러      12   は");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use unroll::run::{Cut, Reading, Texts, WARM_UP, Walk, window_length};
 use unroll_kernels::gemm::Precision;
 
 use crate::labels::{self, TrainedTask};
-use crate::rescore::{Rescoring, read_lines};
+use crate::rescore::{Rescoring, in_file, read_lines};
 use crate::scratch::Scratch;
 use crate::search::SearchOptions;
 use crate::show::in_units;
@@ -49,6 +49,9 @@ pub(crate) struct Eval {
     /// Only the best line of each list, as `ID<tab>TEXT`
     #[arg(long, requires = "n_best")]
     best: bool,
+    /// Of lines and lists: leaves out characters and words that the vocabulary has not, which else are <unk> or refused
+    #[arg(long)]
+    skip_unknown: bool,
     #[command(flatten)]
     search: SearchOptions,
     #[command(flatten)]
@@ -129,6 +132,11 @@ impl Eval {
             None => [STEPS, self.batch],
         };
         self.check_windows(length)?;
+        if self.skip_unknown && !(self.per_line || self.n_best) {
+            return Err(Error::option("--skip-unknown", "is for lines that are scored apart").mend(
+                "give --per-line or --n-best; the words of a text that the vocabulary has not are scored as <unk>",
+            ));
+        }
         let [steps, rows] = room;
         let options = NetworkOptions {
             threads: self.using.threads()?,
@@ -143,7 +151,7 @@ impl Eval {
             Some(path) if self.per_line => self.lines(&mut self.network(&trained, options)?, &trained, path),
             Some(path) if self.n_best => {
                 let (best, length_power) = (self.best, self.search.length_power()?);
-                let rescoring = Rescoring { best, length_power, json: self.json };
+                let rescoring = Rescoring { best, length_power, skip_unknown: self.skip_unknown, json: self.json };
                 rescoring.run(&mut self.network(&trained, options)?, &trained.tokenizer, path)
             }
             _ => self.whole(options, &trained),
@@ -155,6 +163,9 @@ impl Eval {
             if given {
                 return Err(Error::option(option, "is for language models").mend("use `unroll predict`"));
             }
+        }
+        if self.skip_unknown {
+            return Err(Error::option("--skip-unknown", "is for language models"));
         }
         if self.warmup != WARM_UP {
             return Err(Error::option("--warmup", "is for language models; samples stand apart from each other"));
@@ -276,11 +287,13 @@ impl Eval {
         if !json {
             out.line("line\ttokens\tln p")?;
         }
-        score_lines(network, &trained.tokenizer, (1..).zip(text.lines()), |score| {
+        let lines = (1..).zip(text.lines());
+        let found = score_lines(network, &trained.tokenizer, lines, self.skip_unknown, |score| {
             if json {
                 return out.line(&json_line(&score)?);
             }
             out.line(&format!("{}\t{}\t{:.6}", score.line, score.tokens, score.log_probability))
-        })
+        });
+        found.map_err(|error| in_file(path, error))
     }
 }

@@ -17,6 +17,8 @@ pub(crate) struct Rescoring {
     pub(crate) best: bool,
     /// Lines are ranked by ln p / tokens^power.
     pub(crate) length_power: f64,
+    /// What the vocabulary has not is left out.
+    pub(crate) skip_unknown: bool,
     pub(crate) json: bool,
 }
 
@@ -36,23 +38,27 @@ impl Rescoring {
         let mut lines = Vec::with_capacity(numbers.len());
         for (line, number) in text.lines().zip(&numbers) {
             let (id, text) = line.split_once('\t').unwrap_or((number, line));
+            let wrong =
+                |what: &str, mend| Err(Error::input_at(path, At::Line(lines.len() as u64 + 1), what).mend(mend));
             if text.trim().is_empty() {
-                let at = At::Line(lines.len() as u64 + 1);
-                return Err(Error::input_at(path, at, "there is no text to score").mend("give ID, a tab and a text"));
+                return wrong("there is no text to score", "give ID, a tab and a text");
+            }
+            if text.contains('\t') {
+                return wrong(
+                    "has more columns than ID and text",
+                    "leave other scores out, and add them to those that are told",
+                );
             }
             lines.push((id, text));
         }
         let mut scored: Vec<Candidate<'_>> = Vec::with_capacity(lines.len());
         let texts = (1..).zip(lines.iter().map(|(_, text)| *text));
-        let found = score_lines(network, tokenizer, texts, |score| {
+        let found = score_lines(network, tokenizer, texts, self.skip_unknown, |score| {
             let (id, text) = lines[scored.len()];
             scored.push(Candidate { id, text, ranked_by: score.normalised(self.length_power), score });
             Ok(())
         });
-        found.map_err(|error| match error {
-            Error::Usage(message) => Error::input(path, message.to_string()),
-            error => error,
-        })?;
+        found.map_err(|error| in_file(path, error))?;
         self.tell(&scored)
     }
 
@@ -92,7 +98,15 @@ fn best<'c, 't>(scored: &'c [Candidate<'t>]) -> Vec<&'c Candidate<'t>> {
     best
 }
 
-/// The lines of a file, `-` for standard input.
+/// An error of one of the lines of a file.
+pub(crate) fn in_file(path: &Path, error: Error) -> Error {
+    match error {
+        Error::Usage(message) => Error::input(path, message.to_string()),
+        error => error,
+    }
+}
+
+/// The lines of a file, `-` for standard input; there is one at least.
 pub(crate) fn read_lines(path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
     let read = match path.as_os_str() == "-" {
@@ -100,8 +114,15 @@ pub(crate) fn read_lines(path: &Path) -> Result<String> {
         false => std::fs::File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)),
     };
     read.map_err(|error| Error::read(path, error))?;
-    String::from_utf8(bytes).map_err(|error| {
+    let mut text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to() as u64;
         Error::input_at(path, At::Byte(at), "the text is not valid UTF-8")
-    })
+    })?;
+    if text.starts_with('\u{feff}') {
+        text.drain(..'\u{feff}'.len_utf8());
+    }
+    if text.is_empty() {
+        return Err(Error::input(path, "the text is empty").mend("give a text a line"));
+    }
+    Ok(text)
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use unroll::config::RunConfig;
 use unroll::error::{Error, Result};
 use unroll::graph::{Description, Graph, HeadSettings, LayerConfig, Loss, ModelConfig, SummaryRow};
+use unroll::recipes;
 use unroll::report::{Out, json_line, summary};
 use unroll::run::{labelled_graph, read_encoder, read_order, text_graph};
 use unroll::text::{Level, Vocabulary};
@@ -82,6 +83,15 @@ impl Model {
     /// The model of a run, or of a configuration with so many tokens or as many as its level usually has.
     pub(crate) fn find(run: Option<&Path>, vocab: Option<usize>, configuration: &Configuration) -> Result<Model> {
         let file = run.map(|run| run.join(CONFIG));
+        if let (Some(run), Some(file)) = (run, &file)
+            && !file.exists()
+        {
+            let recipe = run.to_str().and_then(|name| recipes::find(name).ok());
+            return Err(Error::input(run, format!("is not a run: it has no {CONFIG}")).mend(match recipe {
+                Some(recipe) => format!("for the recipe give --recipe {}", recipe.name),
+                None => "name the folder that `unroll train` has written".to_owned(),
+            }));
+        }
         let (config, _) = configuration.resolve(|resolver| match &file {
             Some(file) => resolver.file(file),
             None => Ok(()),
