@@ -5,8 +5,9 @@
     target/peers/keras/bin/python benches/peers/exchange.py keras
 
 Every cell, direction and mask (none; padding behind, in front, anywhere; a row that is masked wholly) is drawn once a round,
-with one layer or two, all steps or the last, embeddings, one-hot tokens or vectors, and two or one bias. The peer draws the
-weights; they go through a safetensors file into Unroll's model. Compared are the numbers before the softmax (rtol 1e-5, atol
+with one layer or two, all steps or the last, embeddings, one-hot tokens or vectors, and two or one bias; then the other layers, as
+graphs (graphs.py): normalisation, each step's dense, sums and joins, windows, masking, states that other layers begin from,
+repeated vectors, functions. The peer draws the weights; they go through a safetensors file into Unroll's model. Compared are the numbers before the softmax (rtol 1e-5, atol
 1e-6) and the gradient of the mean cross-entropy by every weight (rtol 1e-4, atol 1e-6), in f32 on both sides; the weights that
 Unroll writes again, bit for bit; and a row alone, without padding, with the same row in its batch, bit for bit. Ends with
 exit code 1 where something differs. The figures are shares of the tolerance.
@@ -22,6 +23,7 @@ import tempfile
 import numpy as np
 
 from common import read_safetensors, write_safetensors
+from graphs import ALONE_IN_KERAS, KINDS, Graph, keras_graph, torch_graph
 
 CELLS = {
     "torch": ["lstm", "lstm two biases", "lstm no bias", "gru", "gru no bias", "rnn tanh", "rnn relu", "rnn two biases"],
@@ -183,6 +185,9 @@ class Torch:
         return modules, names, twice
 
     def compute(self, case):
+        if isinstance(case, Graph):
+            modules, row = torch_graph(case, self.torch)
+            return self.compared(case, list(modules), modules, [row(n) for n in range(case.rows)])
         torch = self.torch
         modules, names, twice = self.model(case)
         outputs = []
@@ -196,6 +201,11 @@ class Torch:
             else:
                 x = torch.tensor(case.vectors[:, n])[steps]
             outputs.append(modules["head"](self.row(case, modules, names, twice, x)))
+        return self.compared(case, names, modules, outputs)
+
+    def compared(self, case, names, modules, outputs):
+        """Names, weights, the outputs of all rows and the gradients of their loss."""
+        torch = self.torch
         targets = torch.tensor(case.targets)
         if case.sequences:
             picked = [targets[:, n][case.mask[:, n]] for n in range(case.rows)]
@@ -232,7 +242,11 @@ class Torch:
         return x if case.sequences else x[0]
 
     def unread(self, case, name):
-        """The second bias, where Unroll's layer has one."""
+        """The second bias, where Unroll's layer has none."""
+        if isinstance(case, Graph):
+            module = name.split(".")[0]
+            cells = {node["name"]: node.get("layer", node)["type"] for node in case.nodes}
+            return "bias_hh" in name and cells[module] != "gru"
         return "bias_hh" in name and case.kind != "gru" and "two biases" not in case.cell
 
     def again(self, case, weights):
@@ -247,6 +261,8 @@ class Torch:
 
     def names(self, case, names):
         """Layers of Unroll whose names are others here: those of a module of several."""
+        if isinstance(case, Graph):
+            return {name: name for name in names}
         stack = {name: f"rnn.l{i}" for i, name in enumerate(names) if name.startswith("rnn_")}
         return {**{name: name for name in names}, "head": "head", "embedding": "encoder", **stack}
 
@@ -268,6 +284,10 @@ class Keras:
         keras.utils.set_random_seed(seed)
 
     def compute(self, case):
+        if isinstance(case, Graph):
+            model, inputs = keras_graph(case, self.keras)
+            found = self.compared(case, lambda: model(self.tf.constant(inputs)), model.trainable_variables)
+            return [layer.name for layer in model.layers], *found
         keras, tf, layers = self.keras, self.tf, self.keras.layers
         make = {"lstm": layers.LSTM, "gru": layers.GRU, "simple_rnn": layers.SimpleRNN}[case.kind]
         names = [f"part_{i}" for i in range(case.layers)]
@@ -301,6 +321,11 @@ class Keras:
         forward()
         used = ([embedding] if case.input == "embedding" else []) + built + [head]
         variables = [v for layer in used for v in layer.trainable_variables]
+        return names, *self.compared(case, forward, variables)
+
+    def compared(self, case, forward, variables):
+        """Weights, outputs and the gradients of their loss."""
+        tf = self.tf
         with tf.GradientTape() as tape:
             output = forward()
             targets = tf.constant(case.targets.T)
@@ -309,13 +334,15 @@ class Keras:
             loss = tf.reduce_mean(tf.boolean_mask(losses, scored))
         found = tape.gradient(loss, [v.value for v in variables])
         dense = [tf.zeros_like(v.value) if g is None else tf.convert_to_tensor(g) for v, g in zip(variables, found)]
-        gradients = {v.path: g.numpy() for v, g in zip(variables, dense)}
-        weights = {v.path: v.numpy() for v in variables}
+        # A wrapper that applies a layer to each step is one layer here.
+        paths = [v.path.replace("/inner/", "/") for v in variables]
+        gradients = {path: g.numpy() for path, g in zip(paths, dense)}
+        weights = {path: v.numpy() for path, v in zip(paths, variables)}
         output = output.numpy()
         if case.sequences:
             output = output.transpose(1, 0, 2).copy()
             output[~case.mask] = np.nan
-        return names, weights, output, gradients
+        return weights, output, gradients
 
     def unread(self, case, name):
         return False
@@ -365,7 +392,7 @@ def compare(case, peer, unroll):
             raise SystemExit(f"row {n} alone gives other numbers than in its batch\n{toml}")
         alone += 1
     if max(output, gradient) > 1:
-        print(f"DIFFERS: outputs {output:.3g}, gradients {gradient:.3g} of the tolerance\n{toml}", file=sys.stderr)
+        print(f"DIFFERS: outputs {output:.3g}, gradients {gradient:.3g} of the tolerance, mask {case.mask_kind}\n{toml}", file=sys.stderr)
     return output, gradient, alone
 
 
@@ -390,9 +417,18 @@ def main():
                 worst = max(worst, output, gradient)
                 count, o, g = rows.get((cell, direction), (0, 0.0, 0.0))
                 rows[cell, direction] = (count + 1, max(o, output), max(g, gradient))
-    print(f"{'cell':<16} {'direction':<10} {'models':>6} {'outputs':>8} {'gradients':>9}   (largest share of the tolerance)")
+            for kind, mask in itertools.product(KINDS, MASKS):
+                if args.peer == "torch" and kind in ALONE_IN_KERAS:
+                    continue
+                case = Graph(random, kind, mask, (VOCABULARY, CLASSES))
+                output, gradient, rows_alone = compare(case, peer, unroll)
+                alone += rows_alone
+                worst = max(worst, output, gradient)
+                count, o, g = rows.get((kind, ""), (0, 0.0, 0.0))
+                rows[kind, ""] = (count + 1, max(o, output), max(g, gradient))
+    print(f"{'cell or graph':<19} {'direction':<10} {'models':>6} {'outputs':>8} {'gradients':>9}   (largest share of the tolerance)")
     for (cell, direction), (count, output, gradient) in rows.items():
-        print(f"{cell:<16} {direction:<10} {count:>6} {output:>8.3f} {gradient:>9.3f}")
+        print(f"{cell:<19} {direction:<10} {count:>6} {output:>8.3f} {gradient:>9.3f}")
     models = sum(count for count, _, _ in rows.values())
     print(f"{models} models, {len(MASKS)} masks; {alone} rows alone gave the bits that they have in their batch")
     if worst > 1:
