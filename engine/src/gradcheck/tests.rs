@@ -135,6 +135,19 @@ fn right_gradients_pass() {
     }
 }
 
+#[test]
+fn last_states_are_merged_in_every_way() {
+    for (merge, cell) in [("concat", "gru"), ("sum", "lstm"), ("ave", "simple_rnn"), ("mul", "lstm"), ("sum", "gru")] {
+        let layer = format!(
+            "{{ type = \"bidirectional\", merge_mode = \"{merge}\", layer = {{ type = \"{cell}\", units = 4 }} }}"
+        );
+        let text = format!(
+            "layers = [{{ type = \"embedding\", output_dim = 3, mask_zero = true }}, {layer}, {{ type = \"dense\" }}]"
+        );
+        assert_passes(&graph(&text, 6), &Options { rows: 3, ..options() });
+    }
+}
+
 /// The tensors with wrong entries, of all comparisons.
 fn wrong(report: &Report) -> Vec<&str> {
     let rows = report.comparisons.iter().flat_map(|c| &c.tensors).filter(|row| row.wrong > 0);

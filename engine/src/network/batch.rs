@@ -2,7 +2,8 @@
 
 use super::NetworkOptions;
 use crate::error::{Error, Result};
-use crate::graph::{Axis, Graph, SOURCE};
+use crate::graph::{Axis, Graph, Loss, SOURCE};
+use unroll_kernels::softmax::IGNORE;
 
 /// Tokens, vectors and their targets: T steps of N rows, time-major.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,7 +36,7 @@ impl Batch<'_> {
     /// # Errors
     ///
     /// [`Error::Usage`] that says what was expected and what was found: sizes beyond the network's room, tokens, vectors,
-    /// targets or a mask of other shapes, a token that is not in the vocabulary.
+    /// targets or a mask of other shapes, a token that is not in the vocabulary, a target that is no class of its output.
     pub fn check(&self, graph: &Graph, options: &NetworkOptions) -> Result<()> {
         let &Self { steps, rows, inputs, targets, mask, .. } = self;
         let sizes = || format!("a batch of {steps} x {rows}");
@@ -61,6 +62,7 @@ impl Batch<'_> {
         if !targets.is_empty() && targets.len() != want {
             return Err(Error::usage(format!("{} targets, {want} outputs", targets.len())));
         }
+        self.check_targets(graph)?;
         let positions = mask.map_or(steps * rows, <[bool]>::len);
         if positions != steps * rows {
             return Err(Error::usage(format!("a mask of {positions} positions for {}", sizes())));
@@ -73,6 +75,35 @@ impl Batch<'_> {
             Some(token) => Err(Error::usage(format!("token {token} in a vocabulary of {}", graph.vocabulary()))),
             None => Ok(()),
         }
+    }
+
+    /// Checks that every target is a class of its output, a finite number, or not scored.
+    fn check_targets(&self, graph: &Graph) -> Result<()> {
+        if self.targets.is_empty() {
+            return Ok(());
+        }
+        for (output, range) in graph.targets(self.steps, self.rows) {
+            let own = self.targets[range].iter().filter(|&&target| target != IGNORE);
+            let (name, classes) = (output.name(), graph.nodes()[output.logits()].shape.width());
+            let found = match output.loss() {
+                Loss::MeanSquaredError => {
+                    own.map(|&bits| f32::from_bits(bits)).find(|number| !number.is_finite()).map(|number| {
+                        format!("target {number} of output `{name}`, whose targets are the bits of finite numbers")
+                    })
+                }
+                loss => {
+                    let classes = if loss == Loss::BinaryCrossEntropy { 2 } else { classes };
+                    let other = own.copied().find(|&target| target as usize >= classes);
+                    other.map(|target| format!("target {target} of output `{name}`, which has {classes} classes"))
+                }
+            };
+            if let Some(what) = found {
+                return Err(
+                    Error::usage(what).mend(format!("give targets of the model, or {IGNORE} where none is scored"))
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Checks the second sequence.

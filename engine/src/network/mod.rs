@@ -339,6 +339,7 @@ impl Network {
             panic!("{error}");
         }
         assert_eq!(state.rows(), batch.rows, "a state for other rows than the batch has");
+        assert!(state.fits(&self.graph), "a state of another model");
     }
 
     /// Packs the recurrent weights if parameters have changed, or if other weights are dropped than before: those of training

@@ -1,6 +1,6 @@
 //! The state that stateful layers carry from one batch to the next: an object outside the network, of any batch size.
 
-use crate::graph::{Cell, Graph, Reading};
+use crate::graph::{Cell, Graph, Node, Reading, Recurrent};
 use unroll_kernels::{Buffer, Mat, MatMut};
 
 /// The state of one direction of a layer: h, and c of an LSTM, each (N, H).
@@ -44,6 +44,11 @@ impl Carried {
     }
 }
 
+/// The recurrence of a node whose state is kept from one batch to the next, or given.
+fn kept(node: &Node) -> Option<(Cell, &Recurrent, Reading)> {
+    node.config.recurrence().filter(|(_, options, _)| options.stateful || options.return_state)
+}
+
 /// One tensor of a state, as a checkpoint stores it.
 pub struct StateTensor<'a> {
     /// `lstm_1/h`, `bidirectional/backward/c`, ...; `lstm_1/begun` of a layer that other layers start.
@@ -66,8 +71,7 @@ impl State {
     /// The zero state of `rows` rows.
     pub fn new(graph: &Graph, rows: usize) -> Self {
         let carried = graph.nodes().iter().map(|node| {
-            let kept = node.config.recurrence().filter(|(_, options, _)| options.stateful || options.return_state);
-            let Some((cell, options, reading)) = kept else { return Vec::new() };
+            let Some((cell, options, reading)) = kept(node) else { return Vec::new() };
             let names = match reading {
                 Reading::One { .. } => vec![node.name.clone()],
                 Reading::Both(_) => ["forward", "backward"].map(|part| format!("{}/{part}", node.name)).to_vec(),
@@ -87,6 +91,20 @@ impl State {
     /// Rows.
     pub fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// Whether it is one of this model: has what each of its layers carries.
+    pub fn fits(&self, graph: &Graph) -> bool {
+        let nodes = graph.nodes();
+        let own = |(node, carried): (&Node, &Vec<Carried>)| match kept(node) {
+            Some((cell, options, reading)) => {
+                let directions = if matches!(reading, Reading::Both(_)) { 2 } else { 1 };
+                let same = |one: &Carried| one.units == options.units && one.c.is_some() == (cell == Cell::Lstm);
+                carried.len() == directions && carried.iter().all(same)
+            }
+            None => carried.is_empty(),
+        };
+        nodes.len() == self.carried.len() && nodes.iter().zip(&self.carried).all(own)
     }
 
     /// Sets every value to zero: the start of a text. Layers that others start begin where those say.

@@ -21,6 +21,21 @@ const TAGGER: &str = r#"
     ]
 "#;
 
+/// What else a model may have between its cells, with states that the first layer gives to the last.
+const HELD: &str = r#"
+    initializer = { uniform = 0.4 }
+    layers = [
+        { type = "embedding", output_dim = 9 },
+        { type = "bidirectional", merge_mode = "sum", layer = { type = "CELL", units = 11, return_sequences = true, stateful = true } },
+        { type = "layer_normalization" },
+        { type = "CELL", name = "held", units = 7, return_sequences = true, return_state = true, stateful = true, zoneout = 0.2, recurrent_dropout = 0.3 },
+        { type = "bidirectional", name = "ave", merge_mode = "ave", layer = { type = "CELL", units = 7, return_sequences = true } },
+        { type = "bidirectional", name = "mul", merge_mode = "mul", layer = { type = "CELL", units = 5, return_sequences = true } },
+        { type = "CELL", name = "begun", units = 7, return_sequences = true, initial_state = [STATES] },
+        { type = "dense", activation = "softmax" },
+    ]
+"#;
+
 const CELLS: [&str; 4] = ["simple_rnn", "lstm", "gru", "gru, reset_after = false"];
 
 /// Where the steps of a text of this length stand among all.
@@ -98,7 +113,8 @@ fn bits(values: &[f32]) -> Vec<u32> {
 fn a_text_gives_the_same_bits_alone_and_in_a_padded_batch() {
     let rows = LENGTHS.len();
     for (cell, precision) in CELLS.into_iter().flat_map(|cell| PRECISIONS.map(|p| (cell, p))) {
-        for text_of_model in [TAGGER, BOTH_WAYS] {
+        let states = if cell == "lstm" { "\"held/h\", \"held/c\"" } else { "\"held/h\"" };
+        for text_of_model in [TAGGER, BOTH_WAYS, &HELD.replace("STATES", states)] {
             let graph = model(text_of_model, cell);
             let mut alone = Network::new(&graph, NetworkOptions { precision, ..options(STEPS, 1) }).unwrap();
             let mut singles = Vec::new();

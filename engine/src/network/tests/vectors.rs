@@ -121,6 +121,7 @@ fn batches_that_do_not_fit_are_refused_with_what_was_expected_and_found() {
         (Batch { vectors: &vectors[..1], ..right }, "vectors for 1 input layers, the model has 2"),
         (Batch { inputs: &[1; 6], ..right }, "6 tokens for a batch of 2 x 3, the model takes 0"),
         (Batch { targets: &y[1..], ..right }, "2 targets, 3 outputs"),
+        (Batch { targets: &[0, V as u32, 1], ..right }, "target 37 of output `dense`, which has 37 classes"),
         (Batch { mask: Some(&[true; 7]), ..right }, "a mask of 7 positions for a batch of 2 x 3"),
         (Batch { steps: 3, ..right }, "a batch of 3 x 3, room for 2 x 3"),
     ];
