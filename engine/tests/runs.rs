@@ -52,7 +52,7 @@ fn a_run_that_was_moved_is_the_same_run() {
     let place = Place::new();
     place.file("verses.txt", verses());
     place.ok(&tiny(&["--out", "run", "--test-fraction", "0.1"]));
-    let rows = |i: usize| if i % 2 == 0 { "ham\tsee you at lunch\n" } else { "spam\tyou win a prize\n" };
+    let rows = |i: usize| format!("{} number {i}\n", ["ham\tsee you at lunch", "spam\tyou win a prize"][i % 2]);
     place.file("messages.tsv", (0..60).map(rows).collect::<String>());
     let train = ["train", "--recipe", "sms-spam", "--data", "messages.tsv", "--epochs", "2", "--out", "filter"];
     place.ok(&[&train[..], &["--set", "task.folds=3"]].concat());
