@@ -48,6 +48,35 @@ fn from_text_to_sample_and_on() {
 }
 
 #[test]
+fn a_run_that_was_moved_is_the_same_run() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    place.ok(&tiny(&["--out", "run", "--test-fraction", "0.1"]));
+    let rows = |i: usize| format!("{} number {i}\n", ["ham\tsee you at lunch", "spam\tyou win a prize"][i % 2]);
+    place.file("messages.tsv", (0..60).map(rows).collect::<String>());
+    let train = ["train", "--recipe", "sms-spam", "--data", "messages.tsv", "--epochs", "2", "--out", "filter"];
+    place.ok(&[&train[..], &["--set", "task.folds=3"]].concat());
+    let text = |run: &str| place.ok(&["generate", run, "--prompt", "the ", "--length", "40"]);
+    let filter = |run: &str| place.ok(&["predict", run, "--text", "win the prize", "--json"]);
+    let figures = |run: &str| place.ok(&["eval", run, "--json"]);
+    let before = [text("run"), figures("run"), filter("filter"), figures("filter")];
+
+    fs::create_dir(place.path().join("elsewhere")).unwrap();
+    for (from, to) in [("run", "elsewhere/plays"), ("filter", "elsewhere/spam")] {
+        fs::rename(place.path().join(from), place.path().join(to)).unwrap();
+    }
+    // The run has its text as tokens; samples with labels are read from their file again.
+    fs::remove_file(place.path().join("verses.txt")).unwrap();
+    let [plays, spam] = ["elsewhere/plays", "elsewhere/spam"];
+    assert_eq!(before, [text(plays), figures(plays), filter(spam), figures(spam)]);
+    for (run, epochs) in [(plays, "4"), (spam, "3")] {
+        let more = place.ok(&["train", "--resume", run, "--epochs", epochs]);
+        assert!(more.contains("going on after step") && more.contains(run), "{more}");
+    }
+    assert!(!place.exists("run") && !place.exists("filter"), "nothing is written to the old places");
+}
+
+#[test]
 fn evaluation_does_not_depend_on_threads_or_rows() {
     let place = Place::new();
     place.file("verses.txt", verses());

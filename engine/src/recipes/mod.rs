@@ -55,6 +55,7 @@ pub const RECIPES: &[Recipe] = &[
     Recipe { name: "nnlm-brown-direct", text: include_str!("nnlm-brown-direct.toml") },
     Recipe { name: "sms-spam", text: include_str!("sms-spam.toml") },
     Recipe { name: "imdb", text: include_str!("imdb.toml") },
+    Recipe { name: "topics", text: include_str!("topics.toml") },
     Recipe { name: "ud-ewt", text: include_str!("ud-ewt.toml") },
     Recipe { name: "next-word", text: include_str!("next-word.toml") },
     Recipe { name: "next-char", text: include_str!("next-char.toml") },
@@ -62,6 +63,7 @@ pub const RECIPES: &[Recipe] = &[
     Recipe { name: "dialogue-char", text: include_str!("dialogue-char.toml") },
     Recipe { name: "dialogue-word", text: include_str!("dialogue-word.toml") },
     Recipe { name: "digit-captions", text: include_str!("digit-captions.toml") },
+    Recipe { name: "captions-each-step", text: include_str!("captions-each-step.toml") },
     Recipe { name: "translate-char", text: include_str!("translate-char.toml") },
 ];
 
