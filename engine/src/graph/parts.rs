@@ -105,8 +105,8 @@ impl Graph {
         if given.len() != want {
             let parts = if cell == Cell::Lstm { "h and c" } else { "h" };
             let each = if let Reading::Both(_) = reading { " of each direction, the forward one first" } else { "" };
-            let what = format!("initial_state names {} states, {want} are needed: {parts}{each}", given.len());
-            return Err(wrong(what));
+            let what = format!("initial_state names {}, the layer begins from {want}: {parts}{each}", given.len());
+            return Err(wrong(what).mend("name a layer for each"));
         }
         let state = Shape { time: None, dims: vec![options.units] };
         for from in given {

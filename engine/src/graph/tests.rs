@@ -355,7 +355,10 @@ fn states_and_directions_that_do_not_fit_are_named() {
     };
     let states = |names: &str| decoder(&format!("initial_state = [{names}]"));
     let cases = [
-        (states("\"encoder/h\""), "layer `lstm`: initial_state names 1 states, 2 are needed: h and c"),
+        (
+            states("\"encoder/h\""),
+            "layer `lstm`: initial_state names 1, the layer begins from 2: h and c (name a layer for each)",
+        ),
         (
             states("\"encoder/h\", \"embedding\""),
             "initial_state `embedding` is (None, None, 4), the layer's states are (None, 3)",
