@@ -77,13 +77,48 @@ fn a_speaker_is_a_prompt_and_the_next_one_an_end() {
 #[test]
 fn words_of_a_script_know_their_speakers_too() {
     let place = Place::new();
-    place.file("script.txt", script());
+    // A name that comes once is no word of the model's.
+    place.file("script.txt", script() + "JANICE: no\n");
     let train = ["train", "--recipe", "dialogue-word", "--dropout", "0", "--epochs", "20", "--emsize", "16"];
     place.ok(&[&train[..], SMALL, &["--data", "script.txt", "--out", "run"]].concat());
     let text = place.ok(&["generate", "run", "--speaker", "ANNA", "--temperature", "0", "--length", "50"]);
     assert_eq!(text.trim_end(), "ANNA: the sea is wide: and blue");
     let score = &place.json(&["eval", "run", "--data", "script.txt", "--json"])[0];
-    assert_eq!(score["speakers"].as_array().unwrap().len(), 2, "{score}");
+    let speakers = score["speakers"].as_array().unwrap();
+    let told: Vec<_> = speakers.iter().map(|speaker| speaker["speaker"].as_str()).collect();
+    assert_eq!(told, [Some("ANNA"), Some("BEN"), None], "{score}");
+    assert_eq!(speakers[2]["tokens"], 3, "<unk> no <eos>");
+    assert!(!common::text(&place.read("run/config.toml")).contains("JANICE"));
+    insta::assert_snapshot!(place.refused(&["generate", "run", "--speaker", "JANICE"]), @"2: error: --speaker: `JANICE` does not speak in the training text, or its words are there less than 2 times (data.min_count) (there are ANNA, BEN)");
+    let rare = [&train[..], SMALL, &["--data", "script.txt", "--out", "rare", "--min-count", "1000"]].concat();
+    insta::assert_snapshot!(place.refused(&rare), @"2: error: data.dialogue: the vocabulary has the name of no speaker with a colon behind it (put a space behind the colons of the text, or keep more of its words by data.min_count and data.max_vocab)");
+}
+
+#[test]
+fn names_in_a_column_may_be_of_any_form() {
+    let place = Place::new();
+    let rows = "Monica,so it is\nMr. Heckles,\"oh, no\"\nthe waiter,yes: sir\n".repeat(80);
+    place.file("table.csv", format!("\u{feff}speaker,line\n{rows}"));
+    let train = ["train", "--recipe", "dialogue-char", "--dropout", "0", "--epochs", "15", "--data", "table.csv"];
+    place.ok(&[&train[..], SMALL, &["--out", "run", "--set", "data.columns=[\"speaker\", \"line\"]"]].concat());
+    let greedy = ["--temperature", "0", "--length", "200"];
+    for (name, said) in [("Monica", "so it is"), ("Mr. Heckles", "oh, no"), ("the waiter", "yes: sir")] {
+        let text = place.ok(&[&["generate", "run", "--speaker", name][..], &greedy].concat());
+        assert_eq!(text.trim_end(), format!("{name}: {said}"));
+    }
+    // Who is not in the training text is nobody of those who are.
+    place.file("other.csv", format!("line,speaker\nso it is,Monica\n{}", "no,the other waiter\n".repeat(9)));
+    let score = &place.json(&["eval", "run", "--data", "other.csv", "--json", "--batch", "1"])[0];
+    let speakers = score["speakers"].as_array().unwrap();
+    assert_eq!((&speakers[0]["speaker"], &speakers[0]["tokens"]), (&"Monica".into(), &16.into()), "{score}");
+    assert_eq!((&speakers[1]["speaker"], &speakers[1]["tokens"]), (&serde_json::Value::Null, &(9 * 21).into()));
+    assert!(place.ok(&["eval", "run", "--data", "other.csv"]).contains("\n(others, whom the run does not know)"));
+
+    let refused = |columns| place.refused(&[&train[..], &["--out", "other", "--set", columns]].concat());
+    insta::assert_snapshot!(refused("data.columns=[2, 1]"), @"3: error: table.csv, line 1: the row has 2 fields and none is column 2 of data.columns (name columns by the words of the first row, or by numbers from 0 where it has none)");
+    insta::assert_snapshot!(refused("data.columns=[0]"), @"2: error: data.dialogue: no row of the column begins with a speaker (`NAME: line`) (name the speaker's column before it in data.columns, or set data.dialogue=false for a text without speakers)");
+    place.file("table.csv", format!("speaker,line\n{rows}Monica,\"so it is\nMonica,so\n"));
+    insta::assert_snapshot!(refused("data.columns=[0, 1]"), @"3: error: table.csv, line 242: a quoted field is not closed (close it, and double the quotes within a field)");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::choices::columns;
 use super::task::TaskConfig;
 use super::words::{
     AverageName, Cell, Init, InitBiases, LossScaleName, OptimizerName, PrecisionName, ReportStyle, RnnActivation,
@@ -88,12 +89,12 @@ pub struct DataConfig {
     pub test: Option<PathBuf>,
     /// Columns of CSV or TSV that are the text, a row a line: the text's, or the speaker's and the text's (`NAME: line`). By their
     /// names in the first row, or by their numbers from 0 where no row names them.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "columns")]
     pub columns: Vec<String>,
     /// The text is a script, whose lines begin with who speaks (`NAME: line`): speakers are found in the training text.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dialogue: bool,
-    /// Who speaks in a script; a run keeps those that were found.
+    /// Who speaks in a script; a run keeps those that were found, and whose names its vocabulary has.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub speakers: Vec<String>,
     /// What a token is: byte, char, grapheme or word.

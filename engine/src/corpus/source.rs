@@ -8,7 +8,8 @@ use flate2::bufread::MultiGzDecoder;
 
 use super::draft::beside;
 use super::open::Identity;
-use super::table::{Columns, TableError, TableReader};
+use super::quotes::TableError;
+use super::table::{Columns, TableReader};
 use crate::error::{At, Error, Result};
 use crate::text::SpeakerFinder;
 
@@ -153,6 +154,15 @@ impl Input {
     /// Opens the text, unpacked if it is gzip. What cannot be read twice is copied, if `again` names the file that it
     /// is to be copied beside, into a file without a name that the system removes by itself.
     pub(super) fn open(&mut self, again: Option<&Path>) -> Result<Box<dyn Read + Send>> {
+        let text = self.open_whole(again)?;
+        Ok(match &self.columns {
+            Some(columns) => Box::new(TableReader::new(text, columns.clone())),
+            None => text,
+        })
+    }
+
+    /// The same of a table with all its columns.
+    fn open_whole(&mut self, again: Option<&Path>) -> Result<Box<dyn Read + Send>> {
         let raw: Box<dyn Read + Send> = if self.kind == Kind::File {
             let file = File::open(&self.name).map_err(|e| Error::read(&self.name, e))?;
             let metadata = file.metadata().map_err(|e| Error::read(&self.name, e))?;
@@ -180,10 +190,7 @@ impl Input {
             }
         };
         let (text, _) = unpacked(raw).map_err(|e| self.read_error(e))?;
-        Ok(match &self.columns {
-            Some(columns) => Box::new(TableReader::new(text, columns.clone())),
-            None => text,
-        })
+        Ok(text)
     }
 
     /// What a failed read of this input means.
@@ -192,9 +199,8 @@ impl Input {
             let source = io::Error::new(*kind, what.clone());
             return Error::io(&self.name, "cannot write the copy of the text that is read twice", source);
         }
-        if let Some(TableError { line, what }) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
-            return Error::input_at(&self.name, At::Line(*line), what.clone())
-                .mend("name columns by the words of the first row, or by numbers from 0 where it has none");
+        if let Some(TableError { line, what, mend }) = TableError::of(&error) {
+            return Error::input_at(&self.name, At::Line(*line), what.clone()).mend(*mend);
         }
         match error.kind() {
             // What the gzip decoder says of bad data; plain reading never answers so.
@@ -209,7 +215,8 @@ impl Input {
     }
 }
 
-/// Who speaks in a script, those with the most turns first.
+/// Who speaks in a script, those with the most turns first: of a table those in the column of speakers, if two columns are read, else
+/// whom lines begin with.
 ///
 /// # Errors
 /// [`Error::Usage`] where the text is standard input, which is read once; [`Error::Input`] where it cannot be read.
@@ -223,14 +230,34 @@ pub fn speakers(sources: &[Source]) -> Result<Vec<String>> {
     }
     let mut finder = SpeakerFinder::default();
     for mut input in resolve(sources)? {
-        let mut text = BufReader::with_capacity(64 << 10, input.open(None)?);
-        let mut line = Vec::new();
-        while text.read_until(b'\n', &mut line).map_err(|e| input.read_error(e))? > 0 {
-            finder.line(&String::from_utf8_lossy(&line));
-            line.clear();
+        match input.columns.clone().filter(|columns| columns.names.len() == 2) {
+            Some(columns) => {
+                let table = TableReader::new(input.open_whole(None)?, columns);
+                table.each_speaker(|name| finder.turn(name)).map_err(|e| input.read_error(e))?;
+            }
+            None => {
+                let text = BufReader::with_capacity(64 << 10, input.open(None)?);
+                each_line(text, |line| finder.line(line)).map_err(|e| input.read_error(e))?;
+            }
         }
+        // The next file does not go on with the speech of this one.
+        finder.line("");
     }
     Ok(finder.names())
+}
+
+/// Calls this with the beginning of every line: a line without end takes no memory.
+fn each_line(mut text: impl BufRead, mut each: impl FnMut(&str)) -> io::Result<()> {
+    const MOST: u64 = 4 << 10;
+    let mut line = Vec::new();
+    while text.by_ref().take(MOST).read_until(b'\n', &mut line)? > 0 {
+        each(&String::from_utf8_lossy(&line));
+        if !line.ends_with(b"\n") {
+            text.skip_until(b'\n')?;
+        }
+        line.clear();
+    }
+    Ok(())
 }
 
 /// The bytes of a file, unpacked if they are gzip.

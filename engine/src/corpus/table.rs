@@ -2,29 +2,25 @@
 
 use std::io::{self, Read};
 
+use super::quotes::{TableBytes, TableError};
+
 /// Which columns of a table make a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Columns {
-    /// Their names, where the first row names them, or their numbers from 0: the text, or the speaker and the text.
+    /// The text, or the speaker and the text. Numbers count columns from 0; where one is a name, the first row names the columns.
     pub names: Vec<String>,
     /// Whether the columns are parted by tabs and nothing is quoted; else it is CSV (RFC 4180).
     pub tabs: bool,
 }
 
-/// A row that is not what it should be, on its way through a reader.
-#[derive(Debug, thiserror::Error)]
-#[error("{what}")]
-pub(super) struct TableError {
-    pub(super) line: u64,
-    pub(super) what: String,
-}
-
 /// The rows of a table as lines of text. Line ends within a field become spaces; a row without text is left out.
 pub(super) struct TableReader {
-    rows: csv::Reader<Box<dyn Read + Send>>,
+    rows: csv::Reader<TableBytes<Box<dyn Read + Send>>>,
     columns: Columns,
     places: Option<Vec<usize>>,
     row: csv::StringRecord,
+    /// Who speaks in the row, where that is told.
+    speaker: String,
     text: Vec<u8>,
     /// How much of the text was read.
     at: usize,
@@ -37,13 +33,25 @@ impl TableReader {
         if columns.tabs {
             builder.delimiter(b'\t').quoting(false);
         }
-        let (row, text) = (csv::StringRecord::new(), Vec::new());
-        TableReader { rows: builder.from_reader(raw), columns, places: None, row, text, at: 0 }
+        let rows = builder.from_reader(TableBytes::new(raw, !columns.tabs));
+        let (row, speaker, text) = (csv::StringRecord::new(), String::new(), Vec::new());
+        TableReader { rows, columns, places: None, row, speaker, text, at: 0 }
+    }
+
+    /// Calls this with the speaker of every row that has one.
+    pub(super) fn each_speaker(mut self, mut each: impl FnMut(&str)) -> io::Result<()> {
+        while self.next_row()? {
+            if !self.speaker.is_empty() {
+                each(&self.speaker);
+            }
+        }
+        Ok(())
     }
 
     /// Makes the text of the next row; false at the end.
     fn next_row(&mut self) -> io::Result<bool> {
         self.text.clear();
+        self.speaker.clear();
         self.at = 0;
         let read = self.rows.read_record(&mut self.row).map_err(|error| match error.kind() {
             csv::ErrorKind::Io(_) => match error.into_kind() {
@@ -67,18 +75,16 @@ impl TableReader {
 
     /// The places of the columns, and whether the first row names them.
     fn find(&self, line: u64) -> io::Result<(Vec<usize>, bool)> {
-        let numbers: Option<Vec<usize>> = self.columns.names.iter().map(|name| name.parse().ok()).collect();
-        if let Some(numbers) = numbers {
-            return Ok((numbers, false));
-        }
-        let place = |name: &String| {
-            let found = self.row.iter().position(|field| field.trim() == name);
-            found.ok_or_else(|| {
+        let numbers: Vec<Option<usize>> = self.columns.names.iter().map(|name| name.parse().ok()).collect();
+        let named = numbers.contains(&None);
+        let place = |(name, number): (&String, Option<usize>)| {
+            let found = self.row.iter().position(|field| named && field.trim() == name);
+            found.or(number).ok_or_else(|| {
                 let all = self.row.iter().collect::<Vec<_>>().join(", ");
                 wrong(line, format!("there is no column `{name}` for data.columns; there are {all}"))
             })
         };
-        Ok((self.columns.names.iter().map(place).collect::<io::Result<_>>()?, true))
+        Ok((self.columns.names.iter().zip(numbers).map(place).collect::<io::Result<_>>()?, named))
     }
 
     fn write(&mut self, line: u64) -> io::Result<()> {
@@ -92,6 +98,9 @@ impl TableReader {
         }
         if fields.last().is_none_or(String::is_empty) {
             return Ok(());
+        }
+        if let [speaker, _] = &fields[..] {
+            self.speaker.clone_from(speaker);
         }
         let line = fields.join(": ");
         self.text.extend(line.strip_prefix(": ").unwrap_or(&line).as_bytes());
@@ -115,7 +124,8 @@ impl Read for TableReader {
 }
 
 fn wrong(line: u64, what: String) -> io::Error {
-    io::Error::other(TableError { line, what })
+    let mend = "name columns by the words of the first row, or by numbers from 0 where it has none";
+    io::Error::other(TableError { line, what, mend })
 }
 
 #[cfg(test)]
@@ -135,6 +145,10 @@ mod tests {
         let script = "Ann: Hello, there\nBob: Say \"hi\"\nExeunt\n";
         assert_eq!(read(&["who", "line"], false, table).unwrap(), script);
         assert_eq!(read(&["line"], false, table).unwrap(), "Hello, there\nSay \"hi\"\nExeunt\n");
+        let marked = "\u{feff}who,line\nMr. X,\"a, b\"\n";
+        assert_eq!(read(&["who", "line"], false, marked).unwrap(), "Mr. X: a, b\n");
+        assert_eq!(read(&["who", "1"], false, marked).unwrap(), "Mr. X: a, b\n");
+        assert_eq!(read(&["0", "1"], false, marked).unwrap(), "who: line\nMr. X: a, b\n");
         assert_eq!(read(&["0", "1"], true, "Ann\tHi \"you\nBob\tYes\n").unwrap(), "Ann: Hi \"you\nBob: Yes\n");
     }
 
@@ -147,5 +161,6 @@ mod tests {
         };
         insta::assert_snapshot!(refused(&["who"], "a,b\nc,d\n"), @"1: there is no column `who` for data.columns; there are a, b");
         insta::assert_snapshot!(refused(&["0", "1"], "a,b\nc\n"), @"2: the row has 1 fields and none is column 1 of data.columns");
+        insta::assert_snapshot!(refused(&["a", "b"], "a,b\nc,\"d\ne,f\n"), @"2: a quoted field is not closed");
     }
 }

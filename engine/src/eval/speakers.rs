@@ -1,6 +1,5 @@
 //! How well a model predicts what each speaker of a script says.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
@@ -9,13 +8,13 @@ use super::Score;
 use crate::corpus::{IGNORE, Streams, TokenSource};
 use crate::error::{Error, Result};
 use crate::network::{Batch, LossSum, Network};
-use crate::text::Tokenizer;
+use crate::text::{Cast, Owners, Tokenizer, Who};
 
 /// The score of one speaker.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SpeakerScore {
-    /// Who.
-    pub speaker: String,
+    /// Who; none: all together whose names are not known.
+    pub speaker: Option<String>,
     /// Of the turns, the name at their beginning included.
     #[serde(flatten)]
     pub score: Score,
@@ -24,8 +23,8 @@ pub struct SpeakerScore {
 /// A token as it stands in a row, and its loss where it was scored.
 type Scored = (u32, Option<f32>);
 
-/// Scores streams as [`super::evaluate`] does, and tells the scores of these speakers too, those with most tokens first. What
-/// stands before the first of them in a row is of nobody.
+/// Scores streams as [`super::evaluate`] does, and tells the scores of these speakers too, those with most tokens first, and behind
+/// them that of the turns of others. What stands before the first turn in a row is of nobody.
 ///
 /// # Errors
 /// As [`super::evaluate`].
@@ -36,23 +35,25 @@ pub fn score_speakers<S: TokenSource>(
     network: &mut Network,
     streams: &Streams<S>,
     tokenizer: &Tokenizer,
-    speakers: &[String],
+    cast: &Cast,
     stop: &AtomicBool,
 ) -> Result<Vec<SpeakerScore>> {
-    let places: HashMap<&str, usize> = speakers.iter().enumerate().map(|(i, name)| (name.as_str(), i)).collect();
-    let mut sums = vec![LossSum::default(); speakers.len()];
+    let others = cast.speakers().len();
+    let mut sums = vec![LossSum::default(); others + 1];
     for row in score_rows(network, streams, stop)? {
-        let mut owners = owners(&row, tokenizer, &places).into_iter();
+        let mut owners = owners(&row, tokenizer, cast).into_iter();
         for (_, loss) in row {
             if let (Some(Some(owner)), Some(loss)) = (owners.next(), loss) {
-                sums[owner] += LossSum { nats: f64::from(loss), count: 1 };
+                let place = if let Who::Known(place) = owner { place } else { others };
+                sums[place] += LossSum { nats: f64::from(loss), count: 1 };
             }
         }
     }
-    let told = speakers.iter().zip(sums).filter(|(_, sum)| sum.count > 0);
+    let names = cast.speakers().iter().cloned().map(Some).chain([None]);
+    let told = names.zip(sums).filter(|(_, sum)| sum.count > 0);
     let mut scores: Vec<SpeakerScore> =
-        told.map(|(name, sum)| SpeakerScore { speaker: name.clone(), score: Score::new(sum, None) }).collect();
-    scores.sort_by_key(|score| std::cmp::Reverse(score.score.tokens));
+        told.map(|(speaker, sum)| SpeakerScore { speaker, score: Score::new(sum, None) }).collect();
+    scores.sort_by_key(|score| (score.speaker.is_none(), std::cmp::Reverse(score.score.tokens)));
     Ok(scores)
 }
 
@@ -94,7 +95,7 @@ fn score_rows<S: TokenSource>(
 }
 
 /// Who speaks each token of a row: whoever the line that it begins in is of.
-fn owners(row: &[Scored], tokenizer: &Tokenizer, places: &HashMap<&str, usize>) -> Vec<Option<usize>> {
+fn owners(row: &[Scored], tokenizer: &Tokenizer, cast: &Cast) -> Vec<Option<Who>> {
     let (mut text, mut decoder) = (String::new(), tokenizer.decoder());
     let mut begins = Vec::with_capacity(row.len());
     for (token, _) in row {
@@ -104,10 +105,10 @@ fn owners(row: &[Scored], tokenizer: &Tokenizer, places: &HashMap<&str, usize>) 
     decoder.finish(&mut text);
     let mut owners = vec![None; row.len()];
     let (mut tokens, mut end, mut current) = (owners.iter_mut().zip(begins).peekable(), 0, None);
+    let mut turns = Owners::new(cast);
     for line in text.split_inclusive('\n') {
         end += line.len();
-        let name = line.split_once([':', '：']).map(|(name, _)| name.trim());
-        current = name.and_then(|name| places.get(name)).copied().or(current);
+        current = turns.line(line);
         while let Some((owner, _)) = tokens.next_if(|(_, begin)| *begin < end) {
             *owner = current;
         }
@@ -121,26 +122,50 @@ mod tests {
     use super::*;
     use crate::text::{Level, TextOptions};
 
+    /// The runs of tokens of one owner, without white space.
+    fn runs(text: &str, options: &TextOptions, cast: &Cast) -> Vec<(Option<Who>, String)> {
+        let tokenizer = Tokenizer::from_text(text, options).unwrap();
+        let row: Vec<Scored> = tokenizer.encode(text).unwrap().into_iter().map(|token| (token, None)).collect();
+        let mut runs: Vec<(Option<Who>, String)> = Vec::new();
+        for ((token, _), owner) in row.iter().zip(owners(&row, &tokenizer, cast)) {
+            let token = tokenizer.decode(&[*token]);
+            match runs.last_mut() {
+                Some((last, text)) if *last == owner => text.push_str(&token),
+                _ => runs.push((owner, token)),
+            }
+        }
+        runs.into_iter().map(|(owner, text)| (owner, text.replace([' ', '\n'], ""))).collect()
+    }
+
+    fn cast(options: &TextOptions) -> Cast {
+        Cast::new(&["A".to_owned(), "B".to_owned()], options, false)
+    }
+
     #[test]
     fn a_turn_is_of_its_speaker_from_its_name_on() {
-        let text = "so\nA: hi\nB:\nno: x\n\nA: y";
+        let [a, b] = [0, 1].map(|place| Some(Who::Known(place)));
         for level in [Level::Char, Level::Word] {
-            let tokenizer = Tokenizer::from_text(text, &TextOptions::new(level)).unwrap();
-            let row: Vec<Scored> = tokenizer.encode(text).unwrap().into_iter().map(|token| (token, None)).collect();
-            let places = HashMap::from([("A", 0), ("B", 1)]);
-            let owners = owners(&row, &tokenizer, &places);
-            let mut runs: Vec<(Option<usize>, String)> = Vec::new();
-            for ((token, _), owner) in row.iter().zip(owners) {
-                let token = tokenizer.decode(&[*token]);
-                match runs.last_mut() {
-                    Some((last, text)) if *last == owner => text.push_str(&token),
-                    _ => runs.push((owner, token)),
-                }
-            }
-            let runs: Vec<(Option<usize>, String)> =
-                runs.into_iter().map(|(owner, text)| (owner, text.replace([' ', '\n'], ""))).collect();
-            let expected = [(None, "so"), (Some(0), "A:hi"), (Some(1), "B:no:x"), (Some(0), "A:y")];
+            let options = TextOptions::new(level);
+            let runs = runs("so\nA: hi\nB:\nno: x\n\nA: y", &options, &cast(&options));
+            let expected = [(None, "so"), (a, "A:hi"), (b, "B:no:x"), (a, "A:y")];
             assert_eq!(runs, expected.map(|(owner, text)| (owner, text.to_owned())), "{level}");
         }
+    }
+
+    #[test]
+    fn a_turn_of_someone_who_is_not_known_is_not_of_who_spoke_before() {
+        let [a, b] = [0, 1].map(|place| Some(Who::Known(place)));
+        let options = TextOptions::new(Level::Char);
+        let found = runs("A: hi\nC: no\n(so)\nB: x\nthe D: y\nB:\nE: z\n\nC:\nno\n", &options, &cast(&options));
+        let whose: Vec<_> = found.iter().map(|(owner, text)| (*owner == a, *owner == b, text.as_str())).collect();
+        let (of_a, of_b, other) = ((true, false), (false, true), (false, false));
+        let expected =
+            [(of_a, "A:hi"), (other, "C:no(so)"), (of_b, "B:x"), (other, "theD:y"), (of_b, "B:E:z"), (other, "C:no")];
+        assert_eq!(whose, expected.map(|((of_a, of_b), text)| (of_a, of_b, text)));
+        // C is too rare for the vocabulary.
+        let options = TextOptions { min_count: 2, ..TextOptions::new(Level::Word) };
+        let found = runs("A: x\nC: x\nA: x\n", &options, &cast(&options));
+        let expected = [(a, "A:x"), (Some(Who::Other), "<unk>x"), (a, "A:x")];
+        assert_eq!(found, expected.map(|(owner, text)| (owner, text.to_owned())));
     }
 }

@@ -52,8 +52,8 @@ pub struct Request<'a> {
     pub length: usize,
     /// Texts that end the sample where one of them appears; it is not written.
     pub stop: &'a [String],
-    /// Where the text goes on with a turn of a script: the turn's first line, so far. The sample ends before the next turn.
-    pub turn: Option<&'a str>,
+    /// Where the text goes on with a turn of a script: what finds the next turn, before which the sample ends.
+    pub turn: Option<NextTurn<'a>>,
     /// The seed.
     pub seed: u64,
     /// Which sample of the seed.
@@ -234,13 +234,13 @@ fn pieces<'a>(tokenizer: &Tokenizer, prompt: &'a str) -> Vec<(usize, &'a str)> {
 /// Text that was decoded and not yet shown.
 struct Pending<'a> {
     stop: &'a [String],
-    turn: Option<NextTurn>,
+    turn: Option<NextTurn<'a>>,
     text: String,
 }
 
 impl<'a> Pending<'a> {
     fn new(request: &Request<'a>) -> Pending<'a> {
-        Pending { stop: request.stop, turn: request.turn.map(NextTurn::after), text: String::new() }
+        Pending { stop: request.stop, turn: request.turn.clone(), text: String::new() }
     }
 
     /// Takes note of what was decoded.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::config::{FormatName, TaskConfig, TaskKind};
+use crate::corpus::{TableBytes, TableError};
 use crate::error::{At, Error, Result};
 
 use super::{Content, Push};
@@ -12,13 +13,11 @@ pub(super) fn read(task: &TaskConfig, format: FormatName, path: &Path, text: &st
     match format {
         FormatName::JsonLines => json_lines(task, path, text, push),
         FormatName::Csv => {
-            let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+            let bytes = TableBytes::new(text.as_bytes(), true);
+            let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes);
             let mut rows = Rows::new(task, path);
             for record in reader.records() {
-                let record = record.map_err(|error| {
-                    let line = error.position().map_or(1, csv::Position::line);
-                    Error::input_at(path, At::Line(line), format!("is no row of CSV: {error}"))
-                })?;
+                let record = record.map_err(|error| no_row(path, &error))?;
                 let line = record.position().map_or(1, csv::Position::line);
                 rows.row(line, &record.iter().collect::<Vec<_>>(), push)?;
             }
@@ -32,6 +31,17 @@ pub(super) fn read(task: &TaskConfig, format: FormatName, path: &Path, text: &st
             Ok(())
         }
     }
+}
+
+/// The error of what is no row of CSV.
+fn no_row(path: &Path, error: &csv::Error) -> Error {
+    if let csv::ErrorKind::Io(error) = error.kind()
+        && let Some(TableError { line, what, mend }) = TableError::of(error)
+    {
+        return Error::input_at(path, At::Line(*line), what.clone()).mend(*mend);
+    }
+    let line = error.position().map_or(1, csv::Position::line);
+    Error::input_at(path, At::Line(line), format!("is no row of CSV: {error}"))
 }
 
 /// Rows of one file, which have as many fields as the first.

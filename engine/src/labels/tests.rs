@@ -86,6 +86,8 @@ fn a_bad_table_is_refused_with_file_and_line() {
     insta::assert_snapshot!(refused(&task, "x.tsv", "ham\thi\n\tWIN\n"), @"x.tsv, line 2: the label is empty (give the row a label, or remove it)");
     insta::assert_snapshot!(refused(&task, "x.tsv", "no tab at all"), @"x.tsv, line 1: the row has 1 fields and none is column `1` of task.text (count columns from 0, or set task.header = true where the first row names them, or task.format where something else parts them (csv, tsv))");
     insta::assert_snapshot!(refused(&named, "x.csv", "label,body\nham,hi\n"), @"x.csv, line 1: there is no column `text` for task.text (there are label, body)");
+    insta::assert_snapshot!(refused(&task, "x.csv", "spam,WIN\nham,\"unclosed quote here\nspam,yes\n"), @"x.csv, line 2: a quoted field is not closed (close it, and double the quotes within a field)");
+    insta::assert_snapshot!(refused(&task, "x.csv", "ham,\"no\nspam,\"yes, so\"\n"), @"x.csv, line 1: a quoted field is not closed (close it, and double the quotes within a field)");
     insta::assert_snapshot!(refused(&task, "x.jsonl", "{\"label\": \"ham\"}"), @"x.jsonl, line 1: the object has no `text` (set task.label and task.text to its keys)");
     insta::assert_snapshot!(refused(&task, "x.jsonl", "{\"label\": \"ham\", \"text\": [1]}"), @"x.jsonl, line 1: `text` is [1], not a text (give it as a string)");
     assert!(refused(&task, "x.jsonl", "\nham").starts_with("x.jsonl, line 2: is no JSON"));

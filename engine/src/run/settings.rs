@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use unroll_kernels::optimizer::Rule;
 
 use crate::config::{
-    AverageName, LossScaleName, OptimizerConfig, OptimizerName, RunConfig, SampleConfig, ScheduleConfig, ScheduleName,
-    SplitName,
+    AverageName, DataConfig, LossScaleName, OptimizerConfig, OptimizerName, RunConfig, SampleConfig, ScheduleConfig,
+    ScheduleName, SplitName,
 };
 use crate::corpus::{Shares, Split, TokenSource};
 use crate::error::{Error, Result};
 use crate::generate::Sampling;
 use crate::network::LossScale;
-use crate::text::{Level, TextOptions};
+use crate::text::{Cast, Level, TextOptions, Tokenizer};
 use crate::train::{Averaging, EarlyStopping, Every, Identity, OptimizerOptions, Schedule, ScheduleKind, TrainConfig};
 
 use super::Texts;
@@ -24,6 +24,18 @@ const LOG_EVERY: u64 = 100;
 /// losses apart. A million tokens give the mean to a few thousandths of a nat, and are scored in seconds.
 const VALID_FRACTION: f64 = 0.05;
 const VALID_ENOUGH: u64 = 1_000_000;
+
+impl DataConfig {
+    /// Who speaks in the script, in the text of these tokens.
+    pub fn cast(&self, tokenizer: &Tokenizer) -> Cast {
+        Cast::new(&self.speakers, tokenizer.options(), self.has_speaker_column())
+    }
+
+    /// Whether a column of a table says who speaks, so that every row is a turn.
+    fn has_speaker_column(&self) -> bool {
+        self.columns.len() == 2
+    }
+}
 
 impl RunConfig {
     /// How text becomes tokens.

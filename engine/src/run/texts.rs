@@ -18,7 +18,7 @@ use crate::corpus::{
 use crate::error::{At, Error, Place, Result};
 use crate::generate::beginning;
 use crate::graph::Graph;
-use crate::text::Tokenizer;
+use crate::text::{Tokenizer, turn_of};
 use crate::train::Batches;
 
 /// Tokens, wherever they lie.
@@ -109,8 +109,35 @@ pub fn find_speakers(data: &mut DataConfig) -> Result<()> {
         data.train.iter().map(|path| Source::with_columns(path, &data.columns)).collect::<Result<_>>()?;
     data.speakers = if sources.is_empty() { Vec::new() } else { speakers(&sources)? };
     if data.speakers.is_empty() {
-        return Err(Error::option("data.dialogue", "no line of the text begins with a speaker (`NAME: line`)")
-            .mend("give a script, or name the columns of a table by data.columns"));
+        let (what, mend) = match data.columns.as_slice() {
+            [] => (
+                "no line of the text begins with a speaker (`NAME: line`)",
+                "give a script, or name the columns of a table by data.columns",
+            ),
+            [_] => (
+                "no row of the column begins with a speaker (`NAME: line`)",
+                "name the speaker's column before it in data.columns, or set data.dialogue=false for a text without speakers",
+            ),
+            _ => (
+                "no row has a speaker and a line",
+                "name the speaker's column first in data.columns, then that of what is said",
+            ),
+        };
+        return Err(Error::option("data.dialogue", what).mend(mend));
+    }
+    Ok(())
+}
+
+/// Keeps only those speakers of a script whose names the vocabulary has, so that a prompt can begin their turns.
+///
+/// # Errors
+/// [`Error::Usage`] where it has none of them.
+pub fn keep_known_speakers(data: &mut DataConfig, tokenizer: &Tokenizer) -> Result<()> {
+    let count = data.speakers.len();
+    data.speakers.retain(|name| turn_of(name, tokenizer).is_some());
+    if count > 0 && data.speakers.is_empty() {
+        return Err(Error::option("data.dialogue", "the vocabulary has the name of no speaker with a colon behind it")
+            .mend("put a space behind the colons of the text, or keep more of its words by data.min_count and data.max_vocab"));
     }
     Ok(())
 }

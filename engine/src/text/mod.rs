@@ -31,6 +31,7 @@ mod prepare;
 mod script;
 mod table;
 mod tokenizer;
+mod turns;
 mod utf8;
 mod vocabulary;
 mod vocabulary_file;
@@ -39,14 +40,16 @@ mod words;
 
 pub use decoder::Decoder;
 pub use prepare::{CleanOptions, KERAS_FILTERS, Normalization, PrepareOptions, Side};
-pub use script::{NextTurn, SpeakerFinder, speaker_of};
+pub use script::{SpeakerFinder, speaker_of};
 pub use tokenizer::Tokenizer;
+pub use turns::{Cast, NextTurn, turn_of};
 pub use vocabulary::Vocabulary;
 pub use word_index::{PADDING, WordIndex, start, truncate};
 
 pub(crate) use count::Counter;
 pub(crate) use table::{MAX_ENTRIES, Table};
 pub(crate) use tokenizer::Unknown;
+pub(crate) use turns::{Owners, Who};
 pub(crate) use utf8::decode_into;
 pub(crate) use vocabulary_file::{check_token, parse as parse_vocabulary};
 pub(crate) use words::last_whitespace_end;

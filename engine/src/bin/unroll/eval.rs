@@ -90,14 +90,16 @@ fn speaker_lines(speakers: &[SpeakerScore]) -> Vec<String> {
     let right = Align::Right;
     let mut table =
         Table::new(&[("speaker", Align::Left), ("tokens", right), ("nats a token", right), ("perplexity", right)]);
-    for SpeakerScore { speaker, score } in speakers.iter().take(MOST_SPEAKERS) {
+    let (known, others): (Vec<_>, Vec<_>) = speakers.iter().partition(|score| score.speaker.is_some());
+    for SpeakerScore { speaker, score } in known.iter().take(MOST_SPEAKERS).chain(&others) {
         let (loss, perplexity) = (format!("{:.4}", score.loss), format!("{:.3}", score.perplexity));
-        table.row([speaker.clone(), count(score.tokens), loss, perplexity]);
+        let name = speaker.clone().unwrap_or_else(|| "(others, whom the run does not know)".to_owned());
+        table.row([name, count(score.tokens), loss, perplexity]);
     }
     let mut lines = vec![String::new()];
     lines.extend(table.lines());
-    if speakers.len() > MOST_SPEAKERS {
-        lines.push(format!("and {} speakers more; --json tells all", speakers.len() - MOST_SPEAKERS));
+    if known.len() > MOST_SPEAKERS {
+        lines.push(format!("and {} speakers more; --json tells all", known.len() - MOST_SPEAKERS));
     }
     lines
 }
@@ -228,11 +230,9 @@ impl Eval {
     /// The scores of the speakers of a script; none where the run learned another text.
     fn speakers(&self, options: &NetworkOptions, trained: &Trained, cut: &Cut) -> Result<Vec<SpeakerScore>> {
         let data = &trained.config.data;
-        let case = |name: &String| if data.lower { name.to_lowercase() } else { name.clone() };
-        let speakers: Vec<String> = data.speakers.iter().map(case).collect();
-        let (false, Cut::Streams(streams)) = (speakers.is_empty(), cut) else { return Ok(Vec::new()) };
-        let mut network = self.network(trained, options.clone())?;
-        score_speakers(&mut network, streams, &trained.tokenizer, &speakers, &AtomicBool::new(false))
+        let (false, Cut::Streams(streams)) = (data.speakers.is_empty(), cut) else { return Ok(Vec::new()) };
+        let (tokenizer, mut network) = (&trained.tokenizer, self.network(trained, options.clone())?);
+        score_speakers(&mut network, streams, tokenizer, &data.cast(tokenizer), &AtomicBool::new(false))
     }
 
     /// Refuses what is about streams, where the model reads windows.

@@ -13,7 +13,7 @@ use unroll::labels::{NextWord, WordDecoder};
 use unroll::network::NetworkOptions;
 use unroll::report::{Out, count, json_line, per_second, visible};
 use unroll::run::Speaker;
-use unroll::text::speaker_of;
+use unroll::text::{Cast, NextTurn, Tokenizer, turn_of};
 
 use crate::labels::TrainedTask;
 use crate::show::per_second_unit;
@@ -72,12 +72,13 @@ pub(crate) struct Generate {
     json: bool,
 }
 
-/// What is gone on from, and the texts that end it.
-struct Turn {
+/// What is gone on from, and what ends it.
+struct Start<'a> {
     prompt: String,
+    tokens: Vec<u32>,
     stop: Vec<String>,
-    /// The first line of a turn of a script, so far.
-    line: Option<String>,
+    /// Where the next turn of a script begins.
+    turn: Option<NextTurn<'a>>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -121,49 +122,45 @@ impl Generate {
             Unk::Skip => UnknownInPrompt::Skip,
             Unk::Map => UnknownInPrompt::Map,
         };
-        let turn = self.turn(&trained.config.data)?;
-        let prompt = encode_prompt(tokenizer, &turn.prompt, unknown)?;
+        let data = &trained.config.data;
+        let prompt = self.prompt(data, tokenizer)?;
+        let tokens = encode_prompt(tokenizer, &prompt, unknown)?;
+        let cast = data.cast(tokenizer);
+        let turn = self.turn(&tokenizer.decode(&tokens), &cast);
+        let start = Start { prompt, tokens, stop: self.stop(), turn };
         let precision = self.using.precision(&trained.config);
         let (threads, home) = (self.using.threads()?, self.using.home());
         let options = NetworkOptions { threads, precision, home, ..NetworkOptions::default() };
         let mut speaker = Speaker::new(&trained.graph, beginning(tokenizer), options)?;
         trained.load(self.using.which()?, speaker.params_mut())?;
-        self.samples(&prompt, &turn, per_second_unit(tokenizer.options().level), |request, show| {
+        self.samples(&start, per_second_unit(tokenizer.options().level), |request, show| {
             generate(&mut speaker, tokenizer, &mut sampler, request, show)
         })
     }
 
-    /// What is gone on from, and where it ends: in a script whose prompt names a speaker, before the next one.
-    fn turn(&self, data: &DataConfig) -> Result<Turn> {
-        let mut stop: Vec<String> = self.stop.as_deref().map(unescape).into_iter().collect();
-        let prompt = match &self.speaker {
-            None => self.prompt.clone(),
-            Some(_) if !data.dialogue => {
-                return Err(Error::option("--speaker", "this run was not trained on a script")
-                    .mend("train with --set data.dialogue=true, or give --prompt"));
-            }
-            Some(name) if !data.speakers.contains(name) => {
-                let error = Error::option("--speaker", format!("`{name}` does not speak in the training text"));
-                let near = nearest(name, data.speakers.iter().map(String::as_str));
-                return Err(match near {
-                    Some(near) => error.mend(format!("did you mean `{near}`?")),
-                    None => {
-                        error.mend(format!("there are {}", data.speakers[..data.speakers.len().min(20)].join(", ")))
-                    }
-                });
-            }
-            Some(name) if self.prompt.is_empty() => format!("{name}:"),
-            Some(name) => format!("{name}: {}", self.prompt),
-        };
-        let last = prompt.lines().last().unwrap_or_default();
-        let speaks = speaker_of(last).is_some_and(|name| data.speakers.iter().any(|speaker| speaker == name));
-        if speaks && data.lower {
-            // In lower case a name is known by its letters alone; it is apart from a colon that is a word of its own.
-            let apart = if data.split_punctuation { " " } else { "" };
-            stop.extend(data.speakers.iter().map(|name| format!("\n{}{apart}:", name.to_lowercase())));
+    /// What is gone on from, with the speaker's name before it.
+    fn prompt(&self, data: &DataConfig, tokenizer: &Tokenizer) -> Result<String> {
+        let Some(name) = &self.speaker else { return Ok(self.prompt.clone()) };
+        if !data.dialogue {
+            return Err(Error::option("--speaker", "this run was not trained on a script")
+                .mend("train with --set data.dialogue=true, or give --prompt"));
         }
-        let line = speaks.then(|| last.to_owned());
-        Ok(Turn { prompt, stop, line })
+        if !data.speakers.contains(name) {
+            return Err(unknown_speaker(name, data));
+        }
+        let opening = turn_of(name, tokenizer).unwrap_or_else(|| format!("{name}:"));
+        Ok(if self.prompt.is_empty() { opening } else { format!("{opening} {}", self.prompt) })
+    }
+
+    /// Where the next turn of a script begins, if the last line of the prompt, as the model reads it, begins one.
+    fn turn<'a>(&self, prompt: &str, cast: &'a Cast) -> Option<NextTurn<'a>> {
+        let begins = prompt.trim_end_matches('\n').rfind('\n').map_or(0, |at| at + 1);
+        let line = &prompt[begins..];
+        (self.speaker.is_some() || cast.knows(line)).then(|| NextTurn::after(line, cast))
+    }
+
+    fn stop(&self) -> Vec<String> {
+        self.stop.as_deref().map(unescape).into_iter().collect()
     }
 
     /// Goes on from a prompt with a model of the next word.
@@ -184,16 +181,15 @@ impl Generate {
             }
             _ => {}
         }
-        let prompt = encoder.words().encode(&self.prompt, encoder.prepare());
-        if prompt.is_empty() {
+        let tokens = encoder.words().encode(&self.prompt, encoder.prepare());
+        if tokens.is_empty() {
             return Err(Error::option("--prompt", "has no word of the model's, and this model goes on from words")
                 .mend("give --prompt TEXT"));
         }
         let (network, batches) = trained.network(&[], &self.using, 1)?;
         let mut model = NextWord::new(network, encoder, batches);
-        let stop = self.stop.as_deref().map(unescape).into_iter().collect();
-        let turn = Turn { prompt: self.prompt.clone(), stop, line: None };
-        self.samples(&prompt, &turn, "", |request, show| {
+        let start = Start { prompt: self.prompt.clone(), tokens, stop: self.stop(), turn: None };
+        self.samples(&start, "", |request, show| {
             let mut decoder = WordDecoder::new(encoder, &self.prompt);
             write(&mut model, &mut decoder, sampler, request, show)
         })
@@ -202,8 +198,7 @@ impl Generate {
     /// Writes the samples that were asked for.
     fn samples(
         &self,
-        prompt: &[u32],
-        turn: &Turn,
+        begin: &Start<'_>,
         unit: &str,
         mut write: impl FnMut(&Request<'_>, &mut dyn FnMut(&str) -> Result<bool>) -> Result<Ended>,
     ) -> Result<()> {
@@ -213,10 +208,10 @@ impl Generate {
         let mut written = 0;
         for sample in 0..self.samples {
             let request = Request {
-                prompt,
+                prompt: &begin.tokens,
                 length: self.length,
-                stop: &turn.stop,
-                turn: turn.line.as_deref(),
+                stop: &begin.stop,
+                turn: begin.turn.clone(),
                 seed: self.seed,
                 sample,
             };
@@ -225,7 +220,7 @@ impl Generate {
             let streams = self.stream && !self.json;
             if !self.json {
                 let gap = if sample > 0 { "----\n" } else { "" };
-                out.write(&shown(&format!("{gap}{}", turn.prompt), safe))?;
+                out.write(&shown(&format!("{gap}{}", begin.prompt), safe))?;
             }
             let ended = write(&request, &mut |part| {
                 written += part.chars().count() as u64;
@@ -238,7 +233,7 @@ impl Generate {
             })?;
             if self.json {
                 let seconds = begun.elapsed().as_secs_f64();
-                let (prompt, seed) = (turn.prompt.as_str(), self.seed);
+                let (prompt, seed) = (begin.prompt.as_str(), self.seed);
                 out.line(&json_line(&Sample { sample, seed, prompt, text, ended, seconds })?)?;
             } else {
                 out.line(&shown(&text, safe))?;
@@ -253,6 +248,20 @@ impl Generate {
             eprintln!("{} characters, {speed} characters/s{unit}", count(written));
         }
         Ok(())
+    }
+}
+
+/// The error of a name that is none of the run's speakers.
+fn unknown_speaker(name: &str, data: &DataConfig) -> Error {
+    let rare = match (data.min_count > 1, data.max_vocab > 0) {
+        (true, _) => format!(", or its words are there less than {} times (data.min_count)", data.min_count),
+        (false, true) => ", or its words are too rare for data.max_vocab".to_owned(),
+        (false, false) => String::new(),
+    };
+    let error = Error::option("--speaker", format!("`{name}` does not speak in the training text{rare}"));
+    match nearest(name, data.speakers.iter().map(String::as_str)) {
+        Some(near) => error.mend(format!("did you mean `{near}`?")),
+        None => error.mend(format!("there are {}", data.speakers[..data.speakers.len().min(20)].join(", "))),
     }
 }
 

@@ -24,8 +24,9 @@ use unroll::network::{Network, NetworkOptions, Room, State, require_memory};
 use unroll::recipes;
 use unroll::report::{count, duration, visible};
 use unroll::run::{
-    Cut, Reading, Speaker, Texts, WORDS_ALIKE, config_file, find_parts, find_speakers, identity, learn_order,
-    load_weights, make_absolute, order_file, read_order, restore_vocabulary, rewrite_config, text_graph, window_length,
+    Cut, Reading, Speaker, Texts, WORDS_ALIKE, config_file, find_parts, find_speakers, identity, keep_known_speakers,
+    learn_order, load_weights, make_absolute, order_file, read_order, restore_vocabulary, rewrite_config, text_graph,
+    window_length,
 };
 use unroll::text::{Tokenizer, Vocabulary};
 use unroll::train::storage::{Disk, Paced, Storage};
@@ -142,6 +143,7 @@ impl Train {
         let columns = &config.data.columns;
         let reading = Reading { folder: &path, threads: self.threads()?, progress: None, cancel: Some(stop), columns };
         let texts = Texts::read(&config, reading, None)?;
+        keep_known_speakers(&mut config.data, &texts.tokenizer)?;
         let head = config.model.head_mut();
         if head.kind.parts_words() {
             head.order.get_or_insert(WordOrder::Context);
@@ -187,7 +189,9 @@ impl Train {
             find_speakers(&mut config.data)?;
             let (threads, columns) = (self.threads()?, &config.data.columns);
             let reading = Reading { folder: path, threads, progress: None, cancel: Some(stop), columns };
-            Texts::read(&config, reading, Some(known))?
+            let texts = Texts::read(&config, reading, Some(known))?;
+            keep_known_speakers(&mut config.data, &texts.tokenizer)?;
+            texts
         };
         let order = read_order(&config, path, texts.tokenizer.vocabulary().len())?;
         let mut prepared = self.prepare(config, texts, order)?;
