@@ -222,7 +222,7 @@ impl Case {
     pub(super) fn posing(&self, options: &CaseOptions) -> Result<Training<'_>> {
         self.check_trains()?;
         let graph = Graph::new(&self.model, self.vocabulary)?;
-        Training::new(self, Network::posing(&graph, self.network_options(options))?)
+        Training::new(self, Network::posing(&graph, self.network_options(options))?, true)
     }
 
     fn check_trains(&self) -> Result<()> {
@@ -271,7 +271,7 @@ impl Case {
                 (time, count, network.take_profile())
             }
             _ => {
-                let mut training = Training::new(self, network)?;
+                let mut training = Training::new(self, network, false)?;
                 // After two steps everything has its place in memory; then the profile begins anew.
                 training.step();
                 training.step();
@@ -310,7 +310,7 @@ impl Case {
     /// As [`Network::new`]; [`Error::Usage`] for a case that does not train.
     pub fn training(&self, options: &CaseOptions) -> Result<Training<'_>> {
         self.check_trains()?;
-        let mut training = Training::new(self, self.network(options)?)?;
+        let mut training = Training::new(self, self.network(options)?, false)?;
         training.start_profile(options);
         Ok(training)
     }

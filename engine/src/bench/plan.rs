@@ -287,6 +287,26 @@ mod tests {
     }
 
     #[test]
+    fn one_that_poses_leaves_no_phase_of_the_step_out() {
+        for name in ["char512", "gru650"] {
+            let case = Case::new(name, &options()).unwrap();
+            for (threads, precision) in [(1, Precision::F32), (2, Precision::F32), (3, Precision::Bf16)] {
+                let options = CaseOptions { threads, precision, ..options() };
+                let mut training = case.posing(&options).unwrap();
+                // As what others would have computed may become.
+                training.network.params_mut().fill(f32::NAN);
+                training.start_profile(&options);
+                training.step();
+                let profile = training.take_profile().unwrap();
+                let missing = ["head", "gradient", "norm", "update"]
+                    .into_iter()
+                    .filter(|name| !profile.phases.iter().any(|found| found.phase == *name && found.thread_seconds > 0.0));
+                assert_eq!(missing.count(), 0, "{name}, {threads} threads, {precision}");
+            }
+        }
+    }
+
+    #[test]
     fn a_plan_has_every_split_and_its_times_add_up() {
         let case = Case::new("char256", &options()).unwrap();
         let plan = case.plan(6, &options()).unwrap();

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::exec::{Meeting, Profile};
 use crate::network::{Batch, Network, State};
 use crate::random::{Key, Purpose};
-use crate::train::{Optimizer, StepAt, Stepped, step};
+use crate::train::{Optimizer, StepAt, Stepped, pose, step};
 use std::sync::Arc;
 use unroll_kernels::profile::{self, Phase};
 
@@ -54,7 +54,7 @@ impl Stream {
 /// A case in training: the same step that the trainer makes.
 pub struct Training<'a> {
     case: &'a Case,
-    network: Network,
+    pub(super) network: Network,
     optimizer: Optimizer,
     state: State,
     inputs: Vec<u32>,
@@ -62,10 +62,12 @@ pub struct Training<'a> {
     targets: Vec<u32>,
     mask: Option<Vec<bool>>,
     done: u64,
+    posing: bool,
 }
 
 impl<'a> Training<'a> {
-    pub(super) fn new(case: &'a Case, network: Network) -> Result<Self> {
+    /// `posing`: the network does the share of one thread only.
+    pub(super) fn new(case: &'a Case, network: Network, posing: bool) -> Result<Self> {
         let tokens = case.steps * case.rows;
         let key = Key::new(1, Purpose::Bench);
         let numbers = if let Task::Gradient { width } = case.task { case.rows * width } else { 0 };
@@ -83,6 +85,7 @@ impl<'a> Training<'a> {
             network,
             case,
             done: 0,
+            posing,
         })
     }
 
@@ -138,7 +141,11 @@ impl<'a> Training<'a> {
             return self.network.train_step(&batch, &mut self.state, self.done).mean();
         }
         let at = StepAt { number: self.done, lr: self.case.lr, average: None, norm: false };
-        match step(&mut self.network, &mut self.optimizer, &batch, &mut self.state, at) {
+        let Self { network, optimizer, state, .. } = self;
+        if self.posing {
+            return pose(network, optimizer, &batch, state, at).map_or(f64::NAN, |loss| loss.mean());
+        }
+        match step(network, optimizer, &batch, state, at) {
             Ok(Stepped::Done { loss, .. } | Stepped::LossNotFinite(loss)) => loss.mean(),
             Ok(Stepped::GradientNotFinite) | Err(_) => f64::NAN,
         }

@@ -42,6 +42,7 @@ pub use run::{CHECKPOINTS, CONFIG, Found, METRICS, RunFolder, SAMPLES, TIMING, V
 pub use schedule::{Schedule, ScheduleKind, ScheduleState};
 pub use scoring::Scoring;
 pub use state::{Best, Identity, Tally, TrainerState};
+pub(crate) use step::pose;
 pub use step::{StepAt, Stepped, step};
 pub(crate) use tensors::file_start;
 pub use tensors::{NamedTensor, TensorRef, TensorSpec, tensor_file};

@@ -54,19 +54,52 @@ pub fn step<L: Learner>(
     at: StepAt,
 ) -> Result<Stepped> {
     let factors = optimizer.takes_factors();
-    learner.want_factors(factors);
-    let loss = learner.train_step(batch, state, at.number)?;
+    let loss = losses(learner, optimizer, batch, state, at)?;
     if !loss.nats.is_finite() {
         return Ok(Stepped::LossNotFinite(loss));
     }
-    let norm = {
-        let _span = profile::enter(Phase::Norm);
-        learner.gradient_norm(optimizer, at.norm || !factors)
-    };
+    let norm = norm(learner, optimizer, at);
     if !norm.is_finite() {
         return Ok(Stepped::GradientNotFinite);
     }
+    update(learner, optimizer, at, norm);
+    Ok(Stepped::Done { loss, norm: Some(norm).filter(|_| at.norm || !factors) })
+}
+
+/// All the work of [`step`] whatever numbers come out of it, for one that poses as a member of a team and computes only its share:
+/// what depends on the rest is garbage. The parameters are rewritten, but not changed where the gradient is finite.
+pub(crate) fn pose<L: Learner>(
+    learner: &mut L,
+    optimizer: &mut Optimizer,
+    batch: &Batch<'_>,
+    state: &mut L::State,
+    at: StepAt,
+) -> Result<LossSum> {
+    let loss = losses(learner, optimizer, batch, state, at)?;
+    norm(learner, optimizer, at);
+    update(learner, optimizer, StepAt { lr: 0.0, ..at }, 1.0);
+    Ok(loss)
+}
+
+fn losses<L: Learner>(
+    learner: &mut L,
+    optimizer: &Optimizer,
+    batch: &Batch<'_>,
+    state: &mut L::State,
+    at: StepAt,
+) -> Result<LossSum> {
+    learner.want_factors(optimizer.takes_factors());
+    learner.train_step(batch, state, at.number)
+}
+
+/// The norm of the gradient that the losses left, as far as the update needs it.
+fn norm<L: Learner>(learner: &mut L, optimizer: &mut Optimizer, at: StepAt) -> f64 {
+    let _span = profile::enter(Phase::Norm);
+    let whole = at.norm || !optimizer.takes_factors();
+    learner.gradient_norm(optimizer, whole)
+}
+
+fn update<L: Learner>(learner: &mut L, optimizer: &mut Optimizer, at: StepAt, norm: f64) {
     let _span = profile::enter(Phase::Update);
     learner.update(optimizer, UpdateStep { lr: at.lr, step: at.number, norm, average: at.average });
-    Ok(Stepped::Done { loss, norm: Some(norm).filter(|_| at.norm || !factors) })
 }
