@@ -53,13 +53,10 @@ impl Graph {
         let LayerConfig::Dense(layer) = config else {
             let what =
                 format!("layer `{name}`: a head of kind {} ends a model in place of a dense layer", head.kind.name());
-            let mend = match config {
-                LayerConfig::Add(_) => {
-                    "a sum of dense layers is one dense layer of what both take: concatenate that, and end the model in a dense layer"
-                }
+            return Err(Error::usage(what).mend(match config {
+                LayerConfig::Add(_) => "add nothing but dense layers without a function, or end the model in a dense layer",
                 _ => "end the model in a dense layer",
-            };
-            return Err(Error::usage(what).mend(mend));
+            }));
         };
         let own = matches!(head.kind, HeadKind::SampledSoftmax | HeadKind::Nce);
         if own && layer.tied_to.is_some() {

@@ -157,6 +157,8 @@ impl Graph {
         classes: Option<&[usize]>,
         words: Option<Words>,
     ) -> Result<Self> {
+        let joined = Self::join_sums(config, vocabularies, classes)?;
+        let config = joined.as_ref().unwrap_or(config);
         let (mut graph, declared, nodes) = Self::resolve_layers(config, vocabularies, classes, words)?;
         graph.outputs = graph.find_outputs(declared, &nodes)?;
         graph.check_masks()?;

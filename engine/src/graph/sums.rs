@@ -1,8 +1,12 @@
 //! Dense layers that are added, and nothing else: x W + b + x' W' + b' is [x, x'] [W; W'] + b + b', one product.
+//!
+//! Where the sum gives the logits of a head that has parameters of its own, it is declared so from the start.
 
-use super::config::{Activation, LayerConfig};
+use super::config::{Activation, Concatenate, Dense, HeadConfig, HeadKind, LayerConfig, ModelConfig};
+use super::output::Declared;
 use super::params::Role;
-use super::{Graph, Node, Source};
+use super::{Graph, INPUT, Node, SOURCE, Source};
+use crate::error::{Error, Result};
 use std::ops::Range;
 
 /// An `add` layer whose inputs are dense layers that nothing else takes.
@@ -83,6 +87,89 @@ impl Graph {
             inputs: inputs + ones,
             ones,
             bias: bias.map(|bias| self.params[bias].range.clone()),
+        })
+    }
+
+    /// The declaration with each sum whose head stands in the place of a dense layer as one such layer of what the terms take, side
+    /// by side; `None` where there is no such sum.
+    pub(super) fn join_sums(
+        config: &ModelConfig,
+        vocabularies: [usize; 2],
+        classes: Option<&[usize]>,
+    ) -> Result<Option<ModelConfig>> {
+        if !config.layers.iter().any(|layer| matches!(layer, LayerConfig::Add(_))) {
+            return Ok(None);
+        }
+        let declared = Declared::all(config, vocabularies[0], classes)?;
+        let ends = declared.iter().filter(|output| {
+            output.config.head.kind != HeadKind::Softmax && matches!(config.layers[output.layer], LayerConfig::Add(_))
+        });
+        let ends: Vec<usize> = ends.map(|output| output.layer).collect();
+        if ends.is_empty() {
+            return Ok(None);
+        }
+        let mut plain = ModelConfig { head: HeadConfig::default(), ..config.clone() };
+        plain.outputs.iter_mut().for_each(|output| output.head = HeadConfig::default());
+        let (graph, _, nodes) = Self::resolve_layers(&plain, vocabularies, classes, None)?;
+        let sums: Vec<&Sum> = ends.iter().filter_map(|&end| graph.sum(nodes[end])).collect();
+        if sums.is_empty() {
+            return Ok(None);
+        }
+        let mut layers = Vec::with_capacity(config.layers.len());
+        for (layer, &node) in config.layers.iter().zip(&nodes) {
+            if sums.iter().any(|sum| sum.terms.contains(&node)) {
+                continue;
+            }
+            // Names that were chosen stay as they are with fewer layers before them.
+            let name = &graph.nodes[node].name;
+            match sums.iter().find(|sum| sum.node == node) {
+                Some(sum) => {
+                    let inputs = format!("{name}_inputs");
+                    let terms = sum.terms.iter().map(|&term| graph.source_name(graph.nodes[term].inputs[0]));
+                    layers.push(LayerConfig::from(Concatenate::default()).named(&inputs).of(terms));
+                    layers.push(LayerConfig::from(graph.joint_dense(sum)?).named(name).of([inputs]));
+                }
+                None => layers.push(layer.clone().named(name)),
+            }
+        }
+        Ok(Some(ModelConfig { layers, ..config.clone() }))
+    }
+
+    /// What another layer names to take from this source.
+    fn source_name(&self, source: Source) -> &str {
+        match source {
+            Source::Input => INPUT,
+            Source::Second => SOURCE,
+            Source::Node(i) => &self.nodes[i].name,
+        }
+    }
+
+    /// The options of the one dense layer that the terms of a sum are.
+    fn joint_dense(&self, sum: &Sum) -> Result<Dense> {
+        let terms = || {
+            sum.terms.iter().filter_map(|&term| match &self.nodes[term].config {
+                LayerConfig::Dense(dense) => Some(dense),
+                _ => None,
+            })
+        };
+        let Some(first) = terms().next() else { return Ok(Dense::default()) };
+        let biased = |dense: &&Dense| dense.use_bias.unwrap_or(true);
+        let bias = terms().find(biased).and_then(|dense| dense.bias_initializer);
+        let alike = terms().all(|dense| dense.kernel_initializer == first.kernel_initializer)
+            && terms().filter(biased).all(|dense| dense.bias_initializer == bias);
+        if !alike {
+            let what = format!(
+                "the dense layers that `{}` adds draw their parameters in different ways, and under this head they are one layer",
+                self.nodes[sum.node].name
+            );
+            return Err(Error::usage(what).mend("give them the same kernel_initializer and the same bias_initializer"));
+        }
+        Ok(Dense {
+            units: first.units,
+            use_bias: Some(terms().any(|dense| biased(&dense))),
+            kernel_initializer: first.kernel_initializer,
+            bias_initializer: bias,
+            ..Dense::default()
         })
     }
 }
