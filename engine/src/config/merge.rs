@@ -178,6 +178,7 @@ impl Resolver {
     /// # Errors
     /// Where the key is unknown or the value is of the wrong kind.
     pub fn set(&mut self, flag: &str, key: &str, value: Value) -> Result<()> {
+        let key = &of_model(key);
         let mut table = Table::new();
         let mut innermost = &mut table;
         let mut parts = key.split('.').peekable();
@@ -263,7 +264,9 @@ impl Resolver {
     }
 
     /// Lays checked values over what is there.
-    fn lay(&mut self, table: Table, origins: BTreeMap<String, Origin>) {
+    fn lay(&mut self, mut table: Table, origins: BTreeMap<String, Origin>) {
+        lift_head(&mut table);
+        let origins: BTreeMap<_, _> = origins.into_iter().map(|(key, origin)| (of_model(&key), origin)).collect();
         for family in FAMILIES {
             let [changed, before] = [&table, &self.table]
                 .map(|table| section(table, family.section).and_then(|table| table.get(family.head)));
@@ -281,6 +284,29 @@ impl Resolver {
         }
         overlay(&mut self.table, table);
         self.origins.0.extend(origins);
+    }
+}
+
+/// Where the head of a graph stands, and where that of any model does.
+const HEADS: [&str; 2] = ["model.graph.head", "model.head"];
+
+/// The key by which the sources are merged: the head of a graph is the model's, so that what comes later wins whichever names it.
+fn of_model(key: &str) -> String {
+    let [of_graph, of_model] = HEADS;
+    match key.strip_prefix(of_graph) {
+        Some(rest) if rest.is_empty() || rest.starts_with('.') => format!("{of_model}{rest}"),
+        _ => key.to_owned(),
+    }
+}
+
+/// Moves the head of a graph to where that of any model stands.
+fn lift_head(table: &mut Table) {
+    let Some(model) = table.get_mut("model").and_then(Value::as_table_mut) else { return };
+    let Some(graph) = model.get_mut("graph").and_then(Value::as_table_mut) else { return };
+    let Some(head) = graph.remove("head") else { return };
+    let beside = model.insert("head".to_owned(), head);
+    if let (Some(Value::Table(head)), Some(Value::Table(beside))) = (model.get_mut("head"), beside) {
+        overlay(head, beside);
     }
 }
 

@@ -27,6 +27,27 @@ fn flag_refused(flag: &str, key: &str, value: impl Into<toml::Value>) -> String 
 }
 
 #[test]
+fn the_head_of_a_graph_gives_way_to_what_comes_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.toml");
+    let text = "[model.graph]\nlayers = [{ type = \"one_hot\" }, { type = \"dense\" }]\n[model.graph.head]\n";
+    std::fs::write(&path, format!("{text}kind = \"nce\"\nsamples = 7\n")).unwrap();
+    let with = |assignments: &[&str]| {
+        let mut resolver = Resolver::new();
+        resolver.file(&path).unwrap();
+        assignments.iter().for_each(|assignment| resolver.assign(assignment).unwrap());
+        let (config, _) = resolver.finish().unwrap();
+        let head = config.model.graph().head;
+        (head.kind.name(), head.samples)
+    };
+    assert_eq!(with(&[]), ("nce", Some(7)));
+    assert_eq!(with(&["model.head.kind=softmax"]), ("softmax", None));
+    assert_eq!(with(&["model.head.samples=9"]), ("nce", Some(9)));
+    assert_eq!(with(&["model.graph.head.samples=9"]), ("nce", Some(9)));
+    assert_eq!(with(&["model.graph.head.kind=sampled_softmax", "model.head.samples=8"]), ("sampled_softmax", Some(8)));
+}
+
+#[test]
 fn flags_win_over_the_file_which_wins_over_the_recipe() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.toml");
