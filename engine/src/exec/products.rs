@@ -1,7 +1,8 @@
 //! Matrix products and passes over rows, split over a team.
 //!
 //! A product's bits do not depend on how it is split (each element is one chain over k), so the split follows the shape
-//! and the team alone.
+//! and the team alone. Sums as long as a vocabulary are parted into chains of a fixed length ([`Products::add_product`]), since what
+//! a chain rounds away grows with its length.
 
 use super::blocks::{Block, Whole};
 use super::cost::Work;
@@ -12,6 +13,7 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use unroll_kernels::embedding::{self, Distinct};
 use unroll_kernels::gemm::{self, Init, Left, Packed, PackedRef, Precision};
+use unroll_kernels::mat::padded;
 use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::{Buffer, Element, Isa, Mat, MatMut, rows};
 
@@ -29,6 +31,14 @@ const BLOCK_COLS: usize = 256;
 /// Elements of the right operand that are packed for such blocks, in f32's: the same again.
 pub(super) const BLOCK_RIGHT: usize = 1 << 16;
 
+/// Terms of one chain of a sum that may be as long as a vocabulary; each chain costs a pass over the result.
+///
+/// The gradient of one row of inputs by 300,002 words, -2.7 to 1.5, was off by 8.1e-4 as one chain, by 8.3e-6 in chains of 2,048, and by 3.1e-6
+/// in NumPy. In bf16, where the operands are rounded too, passes weigh more and chains less.
+fn chain(precision: Precision) -> usize {
+    if precision == Precision::Bf16 { 8192 } else { 2048 }
+}
+
 /// Columns of a block where sums have so many terms.
 pub(crate) fn block_columns(terms: usize) -> usize {
     (2 * BLOCK_RIGHT / terms.max(1) / GRANULE * GRANULE).clamp(GRANULE, BLOCK_COLS)
@@ -45,6 +55,8 @@ pub(crate) struct Scratch {
     pub(super) rights: Vec<Mutex<Packed>>,
     /// For a left operand that the team has rounded or turned together.
     pub(super) left: Mutex<Buffer>,
+    /// For the chains of a long sum.
+    chain: Mutex<Buffer>,
 }
 
 impl Scratch {
@@ -59,6 +71,7 @@ impl Scratch {
             blocks: rooms(BLOCK_ROWS * BLOCK_COLS),
             rights: (0..members).map(|_| right()).collect(),
             left: Mutex::new(Buffer::new(0)),
+            chain: Mutex::new(Buffer::new(0)),
         }
     }
 
@@ -207,6 +220,24 @@ impl Products<'_> {
                 gemm::direct_product(self.isa, gemm::DirectProduct { a, b, b_transposed, precision, init, c, scratch });
             });
         });
+    }
+
+    /// C += A B for A (M, K), C (M, N) and a K of any length: so many terms are one chain ([`chain`]), and chains are
+    /// added to C in their order.
+    pub(crate) fn add_product<E: Element>(self, a: Mat<'_, E>, b: Right<'_>, mut c: MatMut<'_>) {
+        let (m, n, k, chain) = (c.rows(), c.cols(), a.cols(), chain(self.precision));
+        if k <= chain {
+            return self.product(a, b, Start::Keep, c);
+        }
+        let mut room = lock(&self.scratch.chain);
+        room.reserve(m * padded(n));
+        for first in (0..k).step_by(chain) {
+            let terms = first..k.min(first + chain);
+            let mut sum = MatMut::new(&mut room, m, n, padded(n));
+            self.product(a.cols_range(terms.clone()), b.terms(terms), Start::Zero, sum.reborrow());
+            let sum = sum.as_ref();
+            self.by_rows(c.reborrow(), |rows, part| rows::add(self.isa, sum.rows_range(rows), part));
+        }
     }
 
     /// C = start + A B for A (M, K) and a packed B with one group, C (M, N).
@@ -418,5 +449,35 @@ impl Products<'_> {
             let mut part = unsafe { row.write(0..1) }.cols_range(range.clone());
             body(range, part.row_mut(0));
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::Crew;
+
+    /// What is added is small beside the sum, as the shares of rare words are: a chain rounds most of it away.
+    #[test]
+    fn a_sum_as_long_as_a_vocabulary_stays_exact() {
+        let (m, k, n) = (3, 150_001, 5);
+        let value = |i: usize, j: usize| ((i * 7919 + j * 104_729) % 1000) as f32 / 1000.0;
+        let a: Vec<f32> = (0..m * k).map(|i| value(i / k, i % k) / k as f32).collect();
+        let b: Vec<f32> = (0..k * n).map(|i| 1.0 + value(i % n, i / n)).collect();
+        let turned: Vec<f32> = (0..n * k).map(|i| b[i % k * n + i / k]).collect();
+        for (isa, threads) in [(Isa::best(), 1), (Isa::best(), 2), (Isa::PORTABLE, 1)] {
+            let (crew, scratch) = (Crew::new(threads, 1).unwrap(), Scratch::new(threads, isa, Precision::F32));
+            let products = Products { team: &crew.team(), isa, precision: Precision::F32, scratch: &scratch };
+            for right in [Right::Plain(Mat::dense(&b, k, n)), Right::Transposed(Mat::dense(&turned, n, k))] {
+                let mut c = vec![0.25; m * n];
+                products.add_product(Mat::dense(&a, m, k), right, MatMut::dense(&mut c, m, n));
+                for (i, &found) in c.iter().enumerate() {
+                    let terms = (0..k).map(|t| f64::from(a[i / n * k + t]) * f64::from(b[t * n + i % n]));
+                    let meant = 0.25 + terms.sum::<f64>();
+                    // A chain rounds each of its terms once, the sum each chain.
+                    assert!((f64::from(found) / meant - 1.0).abs() < 1e-5, "{}: {found} for {meant}", isa.name());
+                }
+            }
+        }
     }
 }

@@ -307,7 +307,7 @@ impl SampledHead {
         let (chosen, dz) =
             (sample.tokens(), Mat::new(&self.logits, rows, count + 1, padded(count + 1)).cols_range(0..count));
         let kernel = Mat::new(&self.kernel, count, inputs, padded(inputs));
-        products.product(dz, Right::Plain(kernel), Start::Keep, dx.reborrow());
+        products.add_product(dz, Right::Plain(kernel), dx.reborrow());
         let table = self.params.kernel(cx);
         products.by_rows(dx, |range, part| {
             let weighted = Weighted { starts: &places[range.start..=range.end], sources: scored, weights: d };

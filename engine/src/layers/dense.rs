@@ -83,13 +83,13 @@ impl DenseParams {
             if let Some(kernel) = kernel {
                 products.outer(dz, x, *start, MatMut::dense(kernel, self.units, self.inputs).rows_range(units));
             }
-            products.product(dz, Right::Plain(weights), Start::Keep, dx);
+            products.add_product(dz, Right::Plain(weights), dx);
         } else {
             let weights = Mat::dense(weights, self.inputs, self.units).cols_range(units.clone());
             if let Some(kernel) = kernel {
                 products.outer(x, dz, *start, MatMut::dense(kernel, self.inputs, self.units).cols_range(units));
             }
-            products.product(dz, Right::Transposed(weights), Start::Keep, dx);
+            products.add_product(dz, Right::Transposed(weights), dx);
         }
     }
 }
