@@ -11,7 +11,8 @@
 //!                            g(h) / (1 - sum of p(v | h') over the v seen after h) p(w | h')    else
 //! ```
 //!
-//! Below single words stands the uniform distribution. The discounts of each order come from n_i, the number of its sequences
+//! Below single words stands the uniform distribution, which is added to theirs in both forms: of a text's words there may be none that
+//! follows nothing, or one, the first, to which all that is taken from the others would go. The discounts of each order come from n_i, the number of its sequences
 //! with count i: Y = n_1 / (n_1 + 2 n_2), D_i = i - (i + 1) Y n_(i+1) / n_i.
 //!
 //! Source: S. Chen and J. Goodman, "An Empirical Study of Smoothing Techniques for Language Modeling", 1998, sections 3 and 4.
@@ -74,7 +75,7 @@ impl KneserNey {
                 None => 1.0 / counts.vocabulary as f64,
                 Some((_, rest)) => self.at(counts, rest, counts.levels[length - 1].words[i]),
             };
-            let rest: f64 = if self.backs_off {
+            let rest: f64 = if self.backs_off_from(context) {
                 let seen = range.filter(|&i| order.counts[i] > 0.0);
                 1.0 - seen.map(below).sum::<f64>()
             } else {
@@ -91,6 +92,11 @@ impl KneserNey {
         }
         let order = &mut self.orders[length - 1];
         (order.lower, order.sums) = (lower, sums);
+    }
+
+    /// Whether what was seen after a context leaves the lower order alone.
+    fn backs_off_from(&self, context: &[u32]) -> bool {
+        self.backs_off && !context.is_empty()
     }
 
     /// p(word | context), the last words of which count.
@@ -117,7 +123,7 @@ impl KneserNey {
             return count / sum;
         }
         let own = (count - discount(&order.discounts, count)) / sum;
-        if self.backs_off && count > 0.0 { own } else { own + lower * below() }
+        if self.backs_off_from(context) && count > 0.0 { own } else { own + lower * below() }
     }
 }
 

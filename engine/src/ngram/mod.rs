@@ -170,6 +170,17 @@ mod tests {
         }
     }
 
+    /// What is taken from the counts of single words does not all go to the one that follows nothing.
+    #[test]
+    fn a_word_that_only_begins_a_text_is_as_rare_as_one_that_never_came() {
+        let train: Vec<u32> = [50].into_iter().chain(text(1, 400, 50)).collect();
+        for smoothing in [Smoothing::KneserNey, Smoothing::KneserNeyBackoff] {
+            let model = NGram::new(&train, 52, 2, smoothing, &[]).unwrap();
+            let [first, never] = [50, 51].map(|word| model.probability(&[], word));
+            assert!((first / never - 1.0).abs() < 1e-12 && first < 0.01, "{smoothing}: {first}, {never}");
+        }
+    }
+
     /// Counts by hand: "a b a c a b", Kneser-Ney of order 2 with discounts worked out on paper.
     #[test]
     fn a_small_text_by_hand() {

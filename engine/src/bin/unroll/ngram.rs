@@ -56,9 +56,9 @@ pub(crate) struct NGramCommand {
     /// How the probability of what was never seen is found [default: all, one after the other]
     #[arg(long, value_name = "NAME")]
     smoothing: Option<SmoothingName>,
-    /// Parts of a text that the network scores side by side
-    #[arg(long, visible_alias = "batch-size", default_value_t = 10, value_name = "N", requires = "run")]
-    batch: usize,
+    /// Parts of a text that the network of a run scores side by side [default: 10]
+    #[arg(long, visible_alias = "batch-size", value_name = "N", conflicts_with = "data")]
+    batch: Option<usize>,
     #[command(flatten)]
     using: Using,
     /// A JSON object a line instead of tables
@@ -101,15 +101,25 @@ struct Line {
 /// The texts, counted and scored.
 struct Words {
     vocabulary: usize,
+    /// What stands before the first word of a text, where line ends are tokens; else the first word is not scored.
+    end: Option<u32>,
     train: Vec<u32>,
     valid: Vec<u32>,
     test: Option<Vec<u32>>,
 }
 
+impl Words {
+    /// The perplexity of a text, whose words are scored as a network scores them.
+    fn perplexity(&self, model: &NGram, text: &[u32]) -> f64 {
+        let text: Vec<u32> = self.end.into_iter().chain(text.iter().copied()).collect();
+        model.loss(&text, 1).exp()
+    }
+}
+
 impl NGramCommand {
     pub(crate) fn run(self) -> Result<()> {
-        if self.batch == 0 || self.batch > MOST_ROWS {
-            return Err(Error::option("--batch", format!("must be from 1 to {MOST_ROWS}, got {}", self.batch)));
+        if let Some(batch) = self.batch.filter(|batch| !(1..=MOST_ROWS).contains(batch)) {
+            return Err(Error::option("--batch", format!("must be from 1 to {MOST_ROWS}, got {batch}")));
         }
         if self.run.is_none() {
             self.using.refuse("is for the network of a run")?;
@@ -129,6 +139,7 @@ impl NGramCommand {
         };
         let words = Words {
             vocabulary: texts.tokenizer.vocabulary().len(),
+            end: texts.tokenizer.vocabulary().eos(),
             train: read(&texts.train)?,
             valid: read(valid)?,
             test: texts.test.as_ref().map(read).transpose()?,
@@ -146,8 +157,8 @@ impl NGramCommand {
                     model: name,
                     mixed: None,
                     weight: None,
-                    valid_perplexity: model.loss(&words.valid, 0).exp(),
-                    test_perplexity: words.test.as_ref().map(|test| model.loss(test, 0).exp()),
+                    valid_perplexity: words.perplexity(&model, &words.valid),
+                    test_perplexity: words.test.as_ref().map(|test| words.perplexity(&model, test)),
                 }),
             }
         }
@@ -208,10 +219,15 @@ impl NGramCommand {
         Texts::read(&config, reading, None)
     }
 
+    /// Parts of a text that the network scores side by side.
+    fn rows(&self) -> usize {
+        self.batch.unwrap_or(10)
+    }
+
     fn network(&self, trained: &Trained) -> Result<Network> {
         let [steps, rows] = match window_length(&trained.graph)? {
-            Some(length) => [length, self.batch * STEPS],
-            None => [STEPS, self.batch],
+            Some(length) => [length, self.rows() * STEPS],
+            None => [STEPS, self.rows()],
         };
         let options = NetworkOptions {
             threads: self.using.threads()?,
@@ -237,7 +253,7 @@ impl NGramCommand {
     ) -> Result<()> {
         let mut score = |tokens: &Tokens| {
             let length = window_length(network.graph())?;
-            let cut = Cut::whole(tokens, &texts.tokenizer, length, Walk::new(self.batch, STEPS))?;
+            let cut = Cut::whole(tokens, &texts.tokenizer, length, Walk::new(self.rows(), STEPS))?;
             Pairs::score(network, model, cut.batches(), &AtomicBool::new(false))
         };
         let valid = texts.valid.as_ref().map(&mut score).transpose()?.unwrap_or_default();
