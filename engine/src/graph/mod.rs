@@ -131,6 +131,21 @@ impl Graph {
         Self::build(config, [vocabulary; 2], Some(&[classes]), None)
     }
 
+    /// Resolves a declaration for vocabularies of these sizes, those of the text and of its source, and targets of each output that are one
+    /// of so many; `words` says what is known of the first output's.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::with_outputs`].
+    pub(crate) fn labelled(
+        config: &ModelConfig,
+        vocabularies: [usize; 2],
+        targets: &[usize],
+        words: Option<Words>,
+    ) -> Result<Self> {
+        Self::build(config, vocabularies, Some(targets), words)
+    }
+
     /// Resolves a declaration for a vocabulary of which more is known than its size: heads part words by it and draw noise from it.
     /// Without it they take the tokens to stand in the order of their frequency, which follows Zipf's law.
     ///

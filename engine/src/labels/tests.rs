@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::config::{FormatName, TaskConfig, TaskKind};
+use crate::config::{FormatName, RunConfig, TaskConfig, TaskKind};
 use crate::corpus::IGNORE;
 use crate::error::Result;
+use crate::run::labelled_graph;
 use crate::text::{PrepareOptions, Side};
 use crate::train::Batches;
 
@@ -223,6 +224,25 @@ fn a_label_that_the_model_does_not_have_is_refused_with_file_and_line() {
 }
 
 #[test]
+fn the_heads_of_a_labelled_run_know_how_often_each_target_comes() {
+    let counts = |kind: &str, name: &str, data: &str| {
+        let text = format!(
+            "[task]\nkind = \"{kind}\"\n[model.graph]\nhead = {{ kind = \"hierarchical_softmax\" }}\n\
+             layers = [{{ type = \"embedding\", output_dim = 2, mask_zero = true }}, {{ type = \"lstm\", units = 2 }}, {{ type = \"dense\" }}]\n"
+        );
+        let config: RunConfig = toml::from_str(&text).unwrap();
+        let task = config.task.clone().unwrap();
+        let records = read(&task, name, data).unwrap();
+        let encoder = Encoder::new(&task, &records, &vec![true; records.records.len()]).unwrap();
+        let graph = labelled_graph(&config, &encoder).unwrap();
+        graph.frequencies(graph.classes()).to_vec()
+    };
+    assert_eq!(counts("classify", "x.tsv", "b\tone\na\ttwo\nb\tthree\nb\tfour"), [1, 3]);
+    // What never comes, padding, may come all the same.
+    assert_eq!(counts("next", "x.txt", "tea tea milk\ntea milk rum\n"), [1, 3, 2, 1]);
+}
+
+#[test]
 fn an_encoder_that_was_kept_prepares_a_prompt_as_the_training_texts_were() {
     let prepare = PrepareOptions {
         ascii: true,
@@ -238,6 +258,9 @@ fn an_encoder_that_was_kept_prepares_a_prompt_as_the_training_texts_were() {
     assert_eq!(encoder.text("the “cafe” tea milk"), [1, 2, 3]);
     let kept = Encoder::from_json(&task, &encoder.to_json().unwrap()).unwrap();
     assert_eq!((kept.text("CAFÉ x milk tea"), kept.hash()), (encoder.text("CAFÉ x milk tea"), encoder.hash()));
+    assert_eq!((kept.counts(0), kept.counts(1)), (Some(&[1, 1][..]), None));
+    let one = Encoder::new(&task, &records, &[true, false]).unwrap();
+    assert_eq!(one.counts(0), Some(&[0, 1][..]));
     assert_eq!(
         encoder.samples(&records).unwrap().samples[0],
         Sample { tokens: vec![2, 2, 3], targets: vec![1], ..Sample::default() }

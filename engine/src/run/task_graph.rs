@@ -2,7 +2,7 @@
 
 use crate::config::{RunConfig, TaskKind};
 use crate::error::{Error, Result};
-use crate::graph::{Axis, Graph, Input, Loss, SOURCE};
+use crate::graph::{Axis, Graph, Input, Loss, Noise, Output, SOURCE, WordOrder, Words};
 use crate::labels::{Encoder, Sample, Spot};
 
 /// The graph of a labelled run.
@@ -12,10 +12,11 @@ use crate::labels::{Encoder, Sample, Spot};
 pub fn labelled_graph(config: &RunConfig, encoder: &Encoder) -> Result<Graph> {
     let (kind, targets) = (encoder.kind(), encoder.all_targets());
     let model = config.model.graph();
-    let graph = match kind {
-        TaskKind::Translate => Graph::with_source(&model, encoder.vocabulary(), encoder.source_vocabulary())?,
-        _ => Graph::with_outputs(&model, encoder.vocabulary(), &targets)?,
-    };
+    // Of several outputs the graph takes the classes to stand in the order of their frequency.
+    let counts = encoder.counts(0).filter(|_| targets.len() == 1);
+    let words = counts.map(|counts| Words { counts: counts.into(), order: None });
+    let graph = Graph::labelled(&model, [encoder.vocabulary(), encoder.source_vocabulary()], &targets, words)?;
+    check_heads(&graph)?;
     if !kind.has_labels() {
         graph.require_one_output("words are learned by")?;
     }
@@ -91,6 +92,21 @@ pub fn labelled_graph(config: &RunConfig, encoder: &Encoder) -> Result<Graph> {
         );
     }
     Ok(graph)
+}
+
+/// Refuses heads that want to know more of the targets than a labelled run does.
+fn check_heads(graph: &Graph) -> Result<()> {
+    let heads = || graph.outputs().iter().map(Output::head);
+    if heads().any(|head| head.order == Some(WordOrder::Context)) {
+        return Err(Error::usage("head: the order `context` is learned from running text, and these are samples")
+            .mend("leave order out"));
+    }
+    if graph.outputs().len() > 1 && heads().any(|head| head.noise == Some(Noise::Unigram)) {
+        let what =
+            "head: the noise `unigram` follows the counts of one output's targets, and the model has several outputs";
+        return Err(Error::usage(what).mend("choose the noise uniform or log_uniform"));
+    }
+    Ok(())
 }
 
 /// Refuses a model that does not take the numbers of arrays and nothing else: a vector a sample, or one a step.

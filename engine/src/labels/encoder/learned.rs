@@ -1,13 +1,13 @@
 //! What an encoder learns from the training samples: classes, words, lengths.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::config::{TaskConfig, TaskKind};
 use crate::error::{Error, Result};
 use crate::labels::arrays::class_of;
 use crate::labels::content::OfArray;
 use crate::labels::{Content, Records};
-use crate::text::WordIndex;
+use crate::text::{PrepareOptions, WordIndex};
 
 use super::{Arrays, Encoder, FORMAT, Labels};
 
@@ -74,8 +74,33 @@ impl Encoder {
             (words, longest.unwrap_or(0))
         });
         let kind = task.kind;
-        Ok(Encoder { format: FORMAT, kind, outputs, numbers, words, longest, characters, arrays, source, prepare })
+        let counts = match kind.has_labels() {
+            true => (0..outputs.len()).map(|o| class_counts(&outputs[o].classes, chosen(), o)).collect(),
+            false => vec![word_counts(&words, &prepare, kind, chosen().count())],
+        };
+        let format = FORMAT;
+        Ok(Encoder { format, kind, outputs, numbers, words, longest, characters, arrays, source, counts, prepare })
     }
+}
+
+/// How often each class of an output comes.
+fn class_counts<'c>(classes: &[String], samples: impl Iterator<Item = &'c Content>, output: usize) -> Vec<u64> {
+    let places: HashMap<&str, usize> = classes.iter().enumerate().map(|(i, class)| (class.as_str(), i)).collect();
+    let mut counts = vec![0; classes.len()];
+    for sample in samples {
+        let named = sample.labels(output).filter_map(|label| places.get(label).copied());
+        let numbered = sample.array().into_iter().flat_map(|(.., labels)| labels.get(output).into_iter().flatten());
+        let numbered = numbered.filter_map(|&label| class_of(label, true).ok().flatten());
+        named.chain(numbered).for_each(|class| counts.get_mut(class).into_iter().for_each(|count| *count += 1));
+    }
+    counts
+}
+
+/// How often each token of the texts that are learned comes: padding never does, and the end of a caption once a text.
+fn word_counts(words: &WordIndex, prepare: &PrepareOptions, kind: TaskKind, texts: usize) -> Vec<u64> {
+    let of_words = (1..words.vocabulary(prepare) as u32).map(|index| words.count(index).unwrap_or(0));
+    let ends = matches!(kind, TaskKind::Caption | TaskKind::Translate).then_some([0, texts as u64]);
+    std::iter::once(0).chain(of_words).chain(ends.into_iter().flatten()).collect()
 }
 
 /// The classes of an output, in their order.

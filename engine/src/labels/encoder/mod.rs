@@ -78,6 +78,10 @@ pub struct Encoder {
     /// The words of the texts that are read before others are written, and those of the longest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     source: Option<(WordIndex, usize)>,
+    /// Of each output whose targets are classes or words, how often each comes among the training samples; empty of numbers, and in runs
+    /// that were begun before this was kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    counts: Vec<Vec<u64>>,
     /// Those of the configuration, which the run keeps too.
     #[serde(skip)]
     prepare: PrepareOptions,
@@ -195,6 +199,11 @@ impl Encoder {
     pub fn all_targets(&self) -> Vec<usize> {
         let of = |o: usize| if self.is_number(o) { 1 } else { self.outputs[o].classes.len() };
         if self.kind.has_labels() { (0..self.outputs.len()).map(of).collect() } else { vec![self.vocabulary()] }
+    }
+
+    /// How often each target of an output comes among the training samples, where that is known.
+    pub fn counts(&self, output: usize) -> Option<&[u64]> {
+        self.counts.get(output).map(Vec::as_slice).filter(|counts| counts.len() == self.all_targets()[output])
     }
 
     /// What a target of the first output may be: less than this.

@@ -51,6 +51,7 @@ impl Encoder {
                     .iter()
                     .flat_map(|(words, _)| words.iter().map(|(word, count)| format!("{word}\t{count}\n"))),
             )
+            .chain(self.counts.iter().flatten().map(|count| format!("{count}\n")))
             .collect();
         u64::from(crc32c::crc32c(words.as_bytes())) << 32 | u64::from(crc32c::crc32c(rest.as_bytes()))
     }
