@@ -28,6 +28,14 @@ fn bad_texts_are_refused_and_leave_nothing_behind() {
 }
 
 #[test]
+fn an_unknown_instruction_set_is_refused_before_anything_else() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_unroll"));
+    let done = command.args(["vectors", "train", "--help"]).env("UNROLL_ISA", "AVX2").output().unwrap();
+    assert_eq!(done.status.code(), Some(2));
+    insta::assert_snapshot!(common::text(&done.stderr), @"error: UNROLL_ISA=AVX2: known names are portable, avx2, avx512, avx512_bf16, amx");
+}
+
+#[test]
 fn text_that_is_not_utf8_is_mended_where_asked() {
     let place = Place::new();
     place.file("latin1.txt", b"caf\xe9 au lait");

@@ -49,16 +49,24 @@ impl Isa {
     ///
     /// # Panics
     ///
-    /// When `UNROLL_ISA` holds no known name; the message lists the names.
+    /// When `UNROLL_ISA` holds no known name; the message lists the names. Programs ask [`Self::from_environment`] first.
     pub fn best() -> Self {
         static BEST: OnceLock<Isa> = OnceLock::new();
-        *BEST.get_or_init(|| {
-            let cap = std::env::var("UNROLL_ISA").unwrap_or_default();
-            let cap = if cap.is_empty() { NAMES[NAMES.len() - 1] } else { cap.as_str() };
-            let rank = NAMES.iter().position(|&name| name == cap);
-            let Some(rank) = rank else { panic!("UNROLL_ISA={cap}: known names are {}", NAMES.join(", ")) };
-            NAMES[..=rank].iter().rev().find_map(|name| Self::detect(name)).unwrap_or(Self::PORTABLE)
-        })
+        *BEST.get_or_init(|| Self::from_environment().unwrap_or_else(|wrong| panic!("{wrong}")))
+    }
+
+    /// The best set that this processor has and `UNROLL_ISA` allows.
+    ///
+    /// # Errors
+    ///
+    /// When `UNROLL_ISA` holds no known name; the message lists the names.
+    pub fn from_environment() -> Result<Self, String> {
+        let cap = std::env::var_os("UNROLL_ISA").unwrap_or_default();
+        let cap = cap.to_string_lossy();
+        let best = NAMES.len() - 1;
+        let rank = if cap.is_empty() { Some(best) } else { NAMES.iter().position(|&name| name == cap) };
+        let rank = rank.ok_or_else(|| format!("UNROLL_ISA={cap}: known names are {}", NAMES.join(", ")))?;
+        Ok(NAMES[..=rank].iter().rev().find_map(|name| Self::detect(name)).unwrap_or(Self::PORTABLE))
     }
 
     /// The set of this name, if the name is known and the processor has it.

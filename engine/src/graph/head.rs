@@ -1,6 +1,6 @@
 //! What stands in the place of the last dense layer: the parameters of each head, and how words are parted among them.
 
-use super::config::{HeadConfig, HeadKind, Initializer, LayerConfig, Loss, OutputConfig, WordOrder};
+use super::config::{HeadConfig, HeadKind, Initializer, LayerConfig, Loss, Noise, OutputConfig, WordOrder};
 use super::layer::positive;
 use super::output::Declared;
 use super::params::{ParamList, Role};
@@ -60,7 +60,7 @@ impl Graph {
                 _ => "end the model in a dense layer",
             }));
         };
-        let own = matches!(head.kind, HeadKind::SampledSoftmax | HeadKind::Nce);
+        let own = head.kind.samples_words();
         if own && layer.tied_to.is_some() {
             // It reads rows of the table that it is tied to, and elements of its bias.
             let before = list.len();
@@ -191,6 +191,10 @@ impl Graph {
 /// Refuses options of the head of an output that are out of range or have no meaning.
 pub(super) fn check_head(OutputConfig { head, loss, .. }: &OutputConfig, words: usize) -> Result<()> {
     let wrong = |what: String| Error::usage(format!("head: {what}"));
+    if head.power.is_some() && head.noise != Some(Noise::Unigram) && head.kind.samples_words() {
+        let what = "power is that of the counts, which the noise unigram follows alone".to_owned();
+        return Err(wrong(what).mend("set noise = \"unigram\", or leave power out"));
+    }
     if let Some(key) = head.stray() {
         return Err(wrong(format!("{key} has no meaning for {}", head.kind.name())).mend("leave it out"));
     }
@@ -206,7 +210,8 @@ pub(super) fn check_head(OutputConfig { head, loss, .. }: &OutputConfig, words: 
         return Ok(());
     }
     if *loss != Loss::CrossEntropy {
-        return Err(wrong(format!("{} is of the loss cross_entropy", head.kind.name())));
+        let what = format!("{} computes the loss cross_entropy, and the output's is another", head.kind.name());
+        return Err(wrong(what).mend("leave the head out, or end the model in a softmax over its classes"));
     }
     // Of a small vocabulary a sample may be larger than all of it, but no sample is worth more than the sum over all words.
     let most = words.max(MOST_SAMPLES);

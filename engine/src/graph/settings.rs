@@ -52,7 +52,7 @@ impl Graph {
     /// The head of an output, with the settings that it was left.
     fn head_settings(&self, output: &Output) -> HeadConfig {
         let (mut head, words) = (output.head().clone(), output.classes());
-        if matches!(head.kind, HeadKind::SampledSoftmax | HeadKind::Nce) {
+        if head.kind.samples_words() {
             head.samples = Some(head.sample_size());
             head.noise = Some(head.noise.unwrap_or_default());
             head.power = (head.noise == Some(Noise::Unigram)).then(|| head.noise_power());

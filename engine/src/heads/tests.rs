@@ -321,7 +321,7 @@ fn what_a_head_cannot_do_is_refused() {
     for (head, model, part) in [
         ("kind = 'softmax'\nsamples = 3", usual, "samples has no meaning"),
         ("kind = 'nce'\nclasses = 3", usual, "classes has no meaning"),
-        ("kind = 'nce'\npower = 0.5", usual, "power has no meaning"),
+        ("kind = 'nce'\npower = 0.5", usual, "set noise = \"unigram\""),
         ("kind = 'nce'\nsamples = 0", usual, "samples must be from 1 to 65536, got 0"),
         (
             "kind = 'nce'\nsamples = 9223372036854775807",

@@ -15,7 +15,7 @@ use crate::layers::{
 };
 use crate::random::Key;
 use unroll_kernels::activation::Activation;
-use unroll_kernels::gemm::{Packed, PackedRef, Precision};
+use unroll_kernels::gemm::{MOST_INT8_TERMS, Packed, PackedRef, Precision};
 use unroll_kernels::profile::{self, Phase};
 
 /// The fusions by name: each can be switched off.
@@ -260,7 +260,9 @@ impl<'a> Plan<'a> {
             |i| self.graph.outputs().iter().any(|output| output.logits() == i && output.head().kind.parts_words());
         let dense = (0..self.graph.nodes().len()).filter(|&i| !training && !parts(i)).filter_map(|i| self.dense(i));
         let dense = dense.map(|dense| dense.weights());
-        projections.chain(dense).collect()
+        // What is not packed is multiplied in f32 where others are in int8.
+        let fits = |weights: &Weights| precision != Precision::Int8 || weights.inputs <= MOST_INT8_TERMS;
+        projections.chain(dense).filter(fits).collect()
     }
 
     /// The parameters of a dense layer, or of a sum of several as those of one; nothing of their terms.

@@ -43,6 +43,7 @@ mod transpose;
 pub mod reference;
 
 pub use bands::PackedBands;
+pub use int8::MOST_TERMS as MOST_INT8_TERMS;
 pub(crate) use left::tile_rows;
 pub use left::{Left, LeftTiles};
 pub(crate) use near::Near;

@@ -53,9 +53,9 @@ pub(crate) struct Generate {
     /// Of a script: who speaks; the sample ends where the next speaker begins
     #[arg(long, value_name = "NAME")]
     speaker: Option<String>,
-    /// Ends a sample where this text appears; \n, \t and \\ are understood
-    #[arg(long, value_name = "TEXT")]
-    stop: Option<String>,
+    /// Ends a sample where this text appears; \n, \t and \\ are understood; may be repeated
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    stop: Vec<String>,
     /// How many samples
     #[arg(long, default_value_t = 1, value_name = "N")]
     samples: usize,
@@ -160,7 +160,7 @@ impl Generate {
     }
 
     fn stop(&self) -> Vec<String> {
-        self.stop.as_deref().map(unescape).into_iter().collect()
+        self.stop.iter().map(|text| unescape(text)).collect()
     }
 
     /// Goes on from a prompt with a model of the next word.

@@ -30,7 +30,8 @@ mod vectors;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use unroll::Error;
+use unroll::{Error, Result};
+use unroll_kernels::Isa;
 
 /// Trains and runs recurrent and neural language models at the speed the processor can really go.
 #[derive(Debug, Parser)]
@@ -68,28 +69,38 @@ enum Command {
     Bench(bench::Bench),
 }
 
-fn main() -> ExitCode {
+impl Command {
+    fn run(self) -> Result<()> {
+        match self {
+            Self::Train(train) => train.run(),
+            Self::Generate(generate) => generate.run(),
+            Self::Eval(eval) => eval.run(),
+            Self::Predict(predict) => predict.run(),
+            Self::NGram(ngram) => ngram.run(),
+            Self::Summary(summary) => summary.run(),
+            Self::Import(import) => import.run(),
+            Self::Export(export) => export.run(),
+            Self::Corpus(corpus) => corpus.run(),
+            Self::Recipes(recipes) => recipes.run(),
+            Self::Inspect(inspect) => inspect.run(),
+            Self::Vectors(vectors) => vectors.run(),
+            Self::Gradcheck(gradcheck) => gradcheck.run(),
+            Self::Bench(bench) => bench.run(),
+        }
+    }
+}
+
+/// Parses the arguments and runs the command. Defaults that are shown ask for the instruction set, so a wrong one is told first.
+fn run() -> Result<()> {
+    Isa::from_environment().map_err(Error::usage)?;
     let command = Cli::command();
     let arguments = argv::normalise(&command, std::env::args_os());
     let matches = command.get_matches_from(arguments);
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let done = match cli.command {
-        Command::Train(train) => train.run(),
-        Command::Generate(generate) => generate.run(),
-        Command::Eval(eval) => eval.run(),
-        Command::Predict(predict) => predict.run(),
-        Command::NGram(ngram) => ngram.run(),
-        Command::Summary(summary) => summary.run(),
-        Command::Import(import) => import.run(),
-        Command::Export(export) => export.run(),
-        Command::Corpus(corpus) => corpus.run(),
-        Command::Recipes(recipes) => recipes.run(),
-        Command::Inspect(inspect) => inspect.run(),
-        Command::Vectors(vectors) => vectors.run(),
-        Command::Gradcheck(gradcheck) => gradcheck.run(),
-        Command::Bench(bench) => bench.run(),
-    };
-    match done {
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command.run()
+}
+
+fn main() -> ExitCode {
+    match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             match error {

@@ -46,7 +46,8 @@ pub struct HeadConfig {
     /// adaptive_softmax: each tail has so many times fewer inputs than the one before it; 4 unless given, as PyTorch's `div_value`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reduction: Option<f64>,
-    /// class_softmax: how many classes; as many as cost least unless given.
+    /// class_softmax: how many classes at most, since a class has at least one word and the square root of each word's count is what they
+    /// share out; as many as cost least unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<usize>,
     /// adaptive_softmax, class_softmax, hierarchical_softmax: which words stand together; frequency unless given, but context where
@@ -95,6 +96,11 @@ impl HeadKind {
     /// The kind as it is written.
     pub fn name(self) -> &'static str {
         Self::WORDS[self as usize]
+    }
+
+    /// Whether a training step draws words.
+    pub fn samples_words(self) -> bool {
+        matches!(self, Self::SampledSoftmax | Self::Nce)
     }
 
     /// Whether a word's probability is a product of several, each over a part of what there is.
@@ -149,8 +155,8 @@ impl HeadConfig {
 
     /// The key of an option that is given and has no meaning beside the kind.
     pub(in crate::graph) fn stray(&self) -> Option<&'static str> {
-        use HeadKind::{AdaptiveSoftmax, ClassSoftmax, Nce, SampledSoftmax, Softmax};
-        let sampled = matches!(self.kind, SampledSoftmax | Nce);
+        use HeadKind::{AdaptiveSoftmax, ClassSoftmax, Nce, Softmax};
+        let sampled = self.kind.samples_words();
         let given = [
             ("label_smoothing", self.label_smoothing.is_some(), self.kind == Softmax),
             ("z_loss", self.z_loss.is_some(), self.kind == Softmax),

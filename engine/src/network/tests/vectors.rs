@@ -1,6 +1,7 @@
 //! Vectors that come with a batch: what a layer sees of them, and what is refused.
 
 use super::*;
+use unroll_kernels::gemm::MOST_INT8_TERMS;
 
 const WIDTH: usize = 5;
 
@@ -55,6 +56,25 @@ fn the_bits_of_a_model_of_vectors_do_not_depend_on_the_number_of_threads() {
     let close = |a: u64, b: u64| (f64::from_bits(a) / f64::from_bits(b) - 1.0).abs() < 1e-5;
     let parted = step(&graph, NetworkOptions { replicas: 3, threads: 2, ..options(t, n) }, &batch);
     assert!(close(parted.0, step(&graph, options(t, n), &batch).0));
+}
+
+#[test]
+fn a_layer_of_more_inputs_than_sums_in_int8_have_runs_in_f32() {
+    let width = MOST_INT8_TERMS + 3;
+    let text = format!(
+        "layers = [{{ type = \"input\", width = {width}, sequence = false }}, {{ type = \"dense\", units = 3 }}, \
+         {{ type = \"dense\" }}]"
+    );
+    let graph = Graph::new(&toml::from_str(&text).unwrap(), V).unwrap();
+    let (x, y) = (numbers(2 * width, 1), tokens(2, 3));
+    let loss = |precision| {
+        let options = NetworkOptions { precision, training: false, ..options(1, 2) };
+        let mut network = Network::new(&graph, options).unwrap();
+        let batch = Batch { steps: 1, rows: 2, vectors: &[&x], targets: &y, ..Batch::default() };
+        network.evaluate(&batch, &mut network.new_state(2)).nats
+    };
+    let [f32, int8] = [Precision::F32, Precision::Int8].map(loss);
+    assert!(f32 != int8 && (int8 / f32 - 1.0).abs() < 0.02, "{int8} for {f32}");
 }
 
 #[test]

@@ -33,8 +33,8 @@ use std::ops::Range;
 pub(super) const SIDE: usize = 16;
 /// The largest integer of either operand.
 const MOST: f32 = 127.0;
-/// Terms of a sum that cannot leave i32, 255 * 127 each.
-pub(super) const MOST_TERMS: usize = 1 << 16;
+/// Terms of a product in int8 at most, whose sum cannot leave i32: 255 * 127 each.
+pub const MOST_TERMS: usize = 1 << 16;
 
 /// A line of a column tile: a word for each column.
 type Line = [u32; SIDE];
