@@ -69,7 +69,7 @@ impl Group {
             job(Member { rank: 0, size: self.size, wait: Wait::Nobody(Some(posed)), strands: &[], left: &[] });
             return posed.meet();
         }
-        assert!(!self.busy.swap(true, Ordering::Acquire), "a job was given while another runs");
+        assert!(!self.busy.swap(true, Ordering::Acquire), "{NESTED}");
         let target = self.done.get() + self.size - 1;
         // SAFETY: the reference is used by members only between `given` and `done`, and this function does not return
         // (or unwind) before every member is done; the lifetime is only longer on paper.
@@ -146,12 +146,14 @@ impl Team<'_> {
     }
 }
 
+const NESTED: &str = "a job was given while another runs";
+
 /// A range that [`Team::divide`] cuts.
 #[derive(Clone, Copy, Debug)]
 pub struct Cut {
     /// Its length.
     pub len: usize,
-    /// Parts begin at multiples of this.
+    /// Parts begin at multiples of this, which is 1 at least.
     pub granule: usize,
     /// A member's share is cut into so many parts at most: as many as the work of a part is large against what each part
     /// costs in addition.
@@ -182,6 +184,8 @@ impl Team<'_> {
             return self.group.run(&|member| job(member, member.share(len, granule)));
         }
         let (claims, blocks) = (&self.group.claims, len.div_ceil(granule));
+        // What a job that is still running has left must not be shared out anew.
+        assert!(!self.group.busy.load(Ordering::Acquire), "{NESTED}");
         claims.share_out(blocks);
         let parts = parts.min(work.parts(self.group.size));
         let least = (blocks / (self.group.size * parts)).max(1);
@@ -422,14 +426,24 @@ mod tests {
 
     #[test]
     fn a_job_within_a_job_is_refused() {
-        let crew = Crew::new(2, 1).unwrap();
-        let nested = |member: Member<'_>| {
-            if member.rank() == 0 {
-                crew.team().run(ALWAYS, |_| {});
-            }
-        };
-        let caught = catch_unwind(AssertUnwindSafe(|| crew.team().run(ALWAYS, nested)));
-        assert_eq!(*caught.unwrap_err().downcast::<&str>().unwrap(), "a job was given while another runs");
+        let cut = Cut { len: 64, granule: 1, parts: 8 };
+        let inner: [fn(&Team<'_>, Cut); 2] =
+            [|team, _| team.run(ALWAYS, |_| {}), |team, cut| team.divide(ALWAYS, cut, |_, _| {})];
+        for inner in inner {
+            let (crew, done) = (Crew::new(2, 1).unwrap(), AtomicUsize::new(0));
+            let outer = || {
+                crew.team().divide(ALWAYS, cut, |_, part| {
+                    done.fetch_add(part.len(), Ordering::Relaxed);
+                    if part.contains(&0) {
+                        inner(&crew.team(), cut);
+                    }
+                });
+            };
+            let caught = catch_unwind(AssertUnwindSafe(outer)).unwrap_err();
+            let said = caught.downcast_ref::<String>().map(String::as_str).or(caught.downcast_ref::<&str>().copied());
+            assert_eq!(said, Some(NESTED));
+            assert!(done.into_inner() <= 64, "some blocks were shared out twice");
+        }
     }
 
     #[test]

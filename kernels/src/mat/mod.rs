@@ -115,8 +115,10 @@ impl<'a, T: Copy> Mat<'a, T> {
     #[inline(always)]
     pub fn row(self, r: usize) -> &'a [T] {
         assert!(r < self.rows, "row {r} of {}", self.rows);
-        // SAFETY: the row lies within the slice that the view was made from.
-        unsafe { std::slice::from_raw_parts(self.ptr.add(r * self.stride), self.cols) }
+        // `wrapping_add`: rows without columns may lie beyond the slice, whatever their stride.
+        let row = self.ptr.wrapping_add(r * self.stride);
+        // SAFETY: a row of some columns lies within the slice that the view was made from.
+        unsafe { std::slice::from_raw_parts(row, self.cols) }
     }
 
     /// Rows `range`.
@@ -202,8 +204,10 @@ impl<'a, T: Copy> MatMut<'a, T> {
     #[inline(always)]
     pub fn row_mut(&mut self, r: usize) -> &mut [T] {
         assert!(r < self.rows, "row {r} of {}", self.rows);
-        // SAFETY: the row lies within the view, which is borrowed exclusively.
-        unsafe { std::slice::from_raw_parts_mut(self.ptr.add(r * self.stride), self.cols) }
+        // As in `Mat::row`.
+        let row = self.ptr.wrapping_add(r * self.stride);
+        // SAFETY: a row of some columns lies within the view, which is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(row, self.cols) }
     }
 
     /// All elements of a matrix without gaps between the rows.
