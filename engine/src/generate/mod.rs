@@ -24,6 +24,15 @@ pub trait Predictor {
 
     /// The logits (V) of the token that follows what was fed.
     fn logits(&self) -> &[f32];
+
+    /// Forgets everything that was fed but for this, which is read anew only where another text was begun with last.
+    ///
+    /// # Errors
+    /// As [`Self::feed`].
+    fn begin(&mut self, prompt: &[u32]) -> Result<()> {
+        self.reset();
+        self.feed(prompt)
+    }
 }
 
 /// What turns tokens into text, one at a time.
@@ -108,8 +117,7 @@ pub fn write<P: Predictor + ?Sized>(
     mut show: impl FnMut(&str) -> Result<bool>,
 ) -> Result<Ended> {
     let key = Key::new(request.seed, Purpose::Sample).layer(request.sample);
-    model.reset();
-    model.feed(request.prompt)?;
+    model.begin(request.prompt)?;
     let mut pending = Pending::new(request);
     for index in 0..request.length {
         let token = sampler.choose(model.logits(), key.uniform_f64(index as u64))?;

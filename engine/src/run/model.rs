@@ -20,9 +20,17 @@ pub struct Speaker {
     network: Network,
     state: State,
     beginning: Option<State>,
+    begun: Option<Begun>,
     logits: Vec<f32>,
     /// Of a model that reads windows.
     window: Option<Window>,
+}
+
+/// A prompt that was read, and where that has led.
+struct Begun {
+    prompt: Vec<u32>,
+    state: State,
+    logits: Vec<f32>,
 }
 
 /// The last tokens of a text.
@@ -58,7 +66,7 @@ impl Speaker {
         };
         let window = length.map(|length| Window { filler, tokens: vec![filler; length] });
         let state = network.new_state(1);
-        Ok(Speaker { state, beginning: None, logits: vec![0.0; graph.vocabulary()], network, window })
+        Ok(Speaker { state, beginning: None, begun: None, logits: vec![0.0; graph.vocabulary()], network, window })
     }
 
     /// How the network of a speaker is made, run as these options say.
@@ -78,12 +86,12 @@ impl Speaker {
             let Some(own) = beginning.tensor_mut(&tensor.name) else { panic!("no state is named {}", tensor.name) };
             own.copy_from_slice(&tensor.values[row * units..(row + 1) * units]);
         }
-        self.beginning = Some(beginning);
+        (self.beginning, self.begun) = (Some(beginning), None);
     }
 
     /// From now on a text begins at the zero state.
     pub fn begin_at_zero(&mut self) {
-        self.beginning = None;
+        (self.beginning, self.begun) = (None, None);
     }
 
     /// Does `act` with the parameters of `network`, of the same layers, which lends them for so long.
@@ -92,13 +100,16 @@ impl Speaker {
     /// Where the network has other layers.
     pub fn speak_as<R>(&mut self, network: &mut Network, act: impl FnOnce(&mut Self) -> R) -> R {
         self.network.exchange_params(network);
+        self.begun = None;
         let result = act(self);
+        self.begun = None;
         self.network.exchange_params(network);
         result
     }
 
     /// The parameters, laid out as the graph says.
     pub fn params_mut(&mut self) -> &mut [f32] {
+        self.begun = None;
         self.network.params_mut()
     }
 }
@@ -130,6 +141,22 @@ impl Predictor for Speaker {
     }
     fn logits(&self) -> &[f32] {
         &self.logits
+    }
+    fn begin(&mut self, prompt: &[u32]) -> Result<()> {
+        // A window is read with each token anyway.
+        if let Some(begun) = self.begun.as_ref().filter(|begun| begun.prompt == prompt) {
+            self.state.clone_from(&begun.state);
+            self.logits.copy_from_slice(&begun.logits);
+            return Ok(());
+        }
+        self.reset();
+        self.feed(prompt)?;
+        self.begun = self.window.is_none().then(|| Begun {
+            prompt: prompt.to_vec(),
+            state: self.state.clone(),
+            logits: self.logits.clone(),
+        });
+        Ok(())
     }
 }
 
@@ -200,5 +227,18 @@ mod tests {
         speaker.reset();
         speaker.feed(&text[5..]).unwrap();
         assert_eq!(speaker.logits(), &network.logits(&text[5..], 1, &mut state).row(0)[..7]);
+        // A prompt that is begun with again leads to where it did, until the parameters are others.
+        let after = |speaker: &mut Speaker, prompt: &[u32]| {
+            speaker.begin(prompt).unwrap();
+            let first = speaker.logits().to_vec();
+            speaker.feed(&[6]).unwrap();
+            [first, speaker.logits().to_vec()]
+        };
+        let found = after(&mut speaker, &text[..3]);
+        assert_eq!(after(&mut speaker, &text[..3]), found);
+        assert_ne!(after(&mut speaker, &text[..2]), found);
+        assert_eq!(after(&mut speaker, &text[..3]), found);
+        speaker.params_mut().iter_mut().for_each(|p| *p *= 2.0);
+        assert_ne!(after(&mut speaker, &text[..3]), found);
     }
 }
