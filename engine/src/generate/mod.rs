@@ -35,6 +35,24 @@ pub trait Predictor {
     }
 }
 
+/// What predicts the next tokens of several texts at once.
+pub trait Chorus {
+    /// Begins so many texts, each with this prompt.
+    ///
+    /// # Errors
+    /// Where the model cannot be run.
+    fn begin_each(&mut self, prompt: &[u32], texts: usize) -> Result<()>;
+
+    /// Feeds a token to each text.
+    ///
+    /// # Errors
+    /// As [`Self::begin_each`].
+    fn feed_each(&mut self, tokens: &[u32]) -> Result<()>;
+
+    /// The logits (V) of the token that follows this text.
+    fn logits_of(&self, text: usize) -> &[f32];
+}
+
 /// What turns tokens into text, one at a time.
 pub trait Decode {
     /// Appends what this token adds to the text.
@@ -95,13 +113,56 @@ pub fn generate<P: Predictor + ?Sized>(
     request: &Request<'_>,
     show: impl FnMut(&str) -> Result<bool>,
 ) -> Result<Ended> {
-    let mut decoder = tokenizer.decoder();
-    if !request.prompt.is_empty() {
-        decoder = decoder.after_text(&tokenizer.decode(request.prompt));
-    }
     let start = [beginning(tokenizer)];
     let prompt = if request.prompt.is_empty() { &start } else { request.prompt };
-    write(model, &mut decoder, sampler, &Request { prompt, ..request.clone() }, show)
+    write(model, decoder(tokenizer, request), sampler, &Request { prompt, ..request.clone() }, show)
+}
+
+/// Writes so many samples from that of the request on, all at once, as [`generate`] writes each: their texts, and why they ended.
+///
+/// # Errors
+/// [`Error::Diverged`] where the model's outputs are no numbers; what the model fails with.
+pub fn generate_side_by_side<P: Chorus + ?Sized>(
+    model: &mut P,
+    tokenizer: &Tokenizer,
+    sampler: &mut Sampler,
+    request: &Request<'_>,
+    samples: usize,
+) -> Result<Vec<(String, Ended)>> {
+    let start = [beginning(tokenizer)];
+    let prompt = if request.prompt.is_empty() { &start } else { request.prompt };
+    let request = |i: usize| Request { sample: request.sample + i, ..request.clone() };
+    let mut writing: Vec<_> =
+        (0..samples).map(|i| Writing::new(decoder(tokenizer, &request(i)), &request(i))).collect();
+    let mut texts = vec![(String::new(), None); samples];
+    let mut tokens = vec![0; samples];
+    model.begin_each(prompt, samples)?;
+    loop {
+        for (i, (text, ended)) in texts.iter_mut().enumerate().filter(|(_, (_, ended))| ended.is_none()) {
+            let keep = |part: &str| {
+                text.push_str(part);
+                Ok(true)
+            };
+            match writing[i].next(model.logits_of(i), sampler, keep)? {
+                Next::Feed(token) => tokens[i] = token,
+                Next::End(why) => *ended = Some(why),
+            }
+        }
+        let whole: Option<Vec<Ended>> = texts.iter().map(|(_, ended)| *ended).collect();
+        if let Some(ended) = whole {
+            return Ok(texts.into_iter().zip(ended).map(|((text, _), ended)| (text, ended)).collect());
+        }
+        // A text that has ended is fed its last token again, which nobody looks at.
+        model.feed_each(&tokens)?;
+    }
+}
+
+/// What turns the tokens behind the prompt into text.
+fn decoder<'t>(tokenizer: &'t Tokenizer, request: &Request<'_>) -> Decoder<'t> {
+    match request.prompt {
+        [] => tokenizer.decoder(),
+        prompt => tokenizer.decoder().after_text(&tokenizer.decode(prompt)),
+    }
 }
 
 /// Writes one sample, handing text to `show` as soon as it is certain: a character that is not whole yet and what may be
@@ -111,36 +172,76 @@ pub fn generate<P: Predictor + ?Sized>(
 /// [`Error::Diverged`] where the model's outputs are no numbers; what `show` and the model fail with.
 pub fn write<P: Predictor + ?Sized>(
     model: &mut P,
-    decoder: &mut impl Decode,
+    decoder: impl Decode,
     sampler: &mut Sampler,
     request: &Request<'_>,
     mut show: impl FnMut(&str) -> Result<bool>,
 ) -> Result<Ended> {
-    let key = Key::new(request.seed, Purpose::Sample).layer(request.sample);
     model.begin(request.prompt)?;
-    let mut pending = Pending::new(request);
-    for index in 0..request.length {
-        let token = sampler.choose(model.logits(), key.uniform_f64(index as u64))?;
-        decoder.push(token, pending.text());
+    let mut writing = Writing::new(decoder, request);
+    loop {
+        match writing.next(model.logits(), sampler, &mut show)? {
+            Next::Feed(token) => model.feed(&[token])?,
+            Next::End(why) => return Ok(why),
+        }
+    }
+}
+
+/// A sample that is being written.
+struct Writing<'a, D> {
+    decoder: D,
+    pending: Pending<'a>,
+    key: Key,
+    length: usize,
+    /// Tokens that were chosen.
+    count: usize,
+}
+
+/// How a sample goes on.
+enum Next {
+    /// The model is fed this token.
+    Feed(u32),
+    End(Ended),
+}
+
+impl<'a, D: Decode> Writing<'a, D> {
+    fn new(decoder: D, request: &Request<'a>) -> Self {
+        let key = Key::new(request.seed, Purpose::Sample).layer(request.sample);
+        Self { decoder, pending: Pending::new(request), key, length: request.length, count: 0 }
+    }
+
+    /// Chooses the next token and shows what is certain of the text.
+    fn next(
+        &mut self,
+        logits: &[f32],
+        sampler: &mut Sampler,
+        mut show: impl FnMut(&str) -> Result<bool>,
+    ) -> Result<Next> {
+        let Self { decoder, pending, .. } = self;
+        if self.count < self.length {
+            let token = sampler.choose(logits, self.key.uniform_f64(self.count as u64))?;
+            self.count += 1;
+            decoder.push(token, pending.text());
+            pending.look();
+            if pending.stopped() {
+                show(pending.certain(true))?;
+                return Ok(Next::End(Ended::Stop));
+            }
+            if !pending.show(false, &mut show)? {
+                return Ok(Next::End(Ended::Closed));
+            }
+            if self.count < self.length {
+                return Ok(Next::Feed(token));
+            }
+        }
+        decoder.finish(pending.text());
         pending.look();
         if pending.stopped() {
             show(pending.certain(true))?;
-            return Ok(Ended::Stop);
+            return Ok(Next::End(Ended::Stop));
         }
-        if !pending.show(false, &mut show)? {
-            return Ok(Ended::Closed);
-        }
-        if index + 1 < request.length {
-            model.feed(&[token])?;
-        }
+        Ok(Next::End(if pending.show(true, &mut show)? { Ended::Length } else { Ended::Closed }))
     }
-    decoder.finish(pending.text());
-    pending.look();
-    if pending.stopped() {
-        show(pending.certain(true))?;
-        return Ok(Ended::Stop);
-    }
-    Ok(if pending.show(true, &mut show)? { Ended::Length } else { Ended::Closed })
 }
 
 /// The token that is fed where there is no prompt, and that stands before the beginning of a text where a window needs more: a

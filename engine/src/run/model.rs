@@ -4,7 +4,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use crate::error::Result;
-use crate::generate::Predictor;
+use crate::generate::{Chorus, Predictor};
 use crate::graph::Graph;
 use crate::network::{Network, NetworkOptions, State};
 use crate::train::storage::Storage;
@@ -15,7 +15,7 @@ use super::texts::window_length;
 /// The most tokens of a prompt that are fed at once.
 const CHUNK: usize = 64;
 
-/// A network of one row that reads and predicts.
+/// A network that reads and predicts one text, or goes on with several at once.
 pub struct Speaker {
     network: Network,
     state: State,
@@ -24,6 +24,17 @@ pub struct Speaker {
     logits: Vec<f32>,
     /// Of a model that reads windows.
     window: Option<Window>,
+    /// Texts at most that it goes on with at once.
+    rows: usize,
+    /// Those that it does.
+    together: Option<Together>,
+}
+
+/// Several texts that go on at once: a row of each for each.
+struct Together {
+    state: State,
+    logits: Vec<f32>,
+    windows: Vec<Vec<u32>>,
 }
 
 /// A prompt that was read, and where that has led.
@@ -57,8 +68,16 @@ impl Speaker {
     /// # Errors
     /// As [`Network::new`]; [`crate::Error::Usage`] for a model that gives one output a text of any length.
     pub fn new(graph: &Graph, filler: u32, options: NetworkOptions) -> Result<Speaker> {
+        Speaker::of_texts(graph, filler, options, 1)
+    }
+
+    /// The same for so many texts at once, at most.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_texts(graph: &Graph, filler: u32, options: NetworkOptions, texts: usize) -> Result<Speaker> {
         let length = window_length(graph)?;
-        let options = Speaker::options(graph, &options);
+        let options = NetworkOptions { rows: texts, ..Speaker::options(graph, &options) };
         let network = match length {
             Some(_) => Network::new(graph, options)?,
             // A model that was trained on pieces of a text starts each at zero; here the text goes on.
@@ -66,7 +85,8 @@ impl Speaker {
         };
         let window = length.map(|length| Window { filler, tokens: vec![filler; length] });
         let state = network.new_state(1);
-        Ok(Speaker { state, beginning: None, begun: None, logits: vec![0.0; graph.vocabulary()], network, window })
+        let logits = vec![0.0; graph.vocabulary()];
+        Ok(Speaker { state, beginning: None, begun: None, logits, network, window, rows: texts, together: None })
     }
 
     /// How the network of a speaker is made, run as these options say.
@@ -160,6 +180,42 @@ impl Predictor for Speaker {
     }
 }
 
+impl Chorus for Speaker {
+    fn begin_each(&mut self, prompt: &[u32], texts: usize) -> Result<()> {
+        assert!((1..=self.rows).contains(&texts), "{texts} texts at once of {} at most", self.rows);
+        self.begin(prompt)?;
+        let mut state = self.network.new_state(texts);
+        for tensor in self.state.tensors() {
+            let Some(rows) = state.tensor_mut(&tensor.name) else { panic!("no state is named {}", tensor.name) };
+            rows.chunks_exact_mut(tensor.values.len()).for_each(|row| row.copy_from_slice(tensor.values));
+        }
+        let windows = self.window.iter().flat_map(|window| vec![window.tokens.clone(); texts]).collect();
+        self.together = Some(Together { state, logits: self.logits.repeat(texts), windows });
+        Ok(())
+    }
+    fn feed_each(&mut self, tokens: &[u32]) -> Result<()> {
+        let Some(Together { state, logits, windows }) = &mut self.together else { panic!("no texts were begun") };
+        let texts = tokens.len();
+        for (window, &token) in windows.iter_mut().zip(tokens) {
+            window.rotate_left(1);
+            window.last_mut().into_iter().for_each(|last| *last = token);
+        }
+        // Step after step, as a batch has them.
+        let steps = windows.first().map_or(0, Vec::len);
+        let read: Vec<u32> = (0..steps).flat_map(|t| windows.iter().map(move |window| window[t])).collect();
+        let found = self.network.logits(if windows.is_empty() { tokens } else { &read }, texts, state);
+        let vocabulary = self.logits.len();
+        for (row, to) in logits.chunks_exact_mut(vocabulary).enumerate() {
+            to.copy_from_slice(&found.row(row)[..vocabulary]);
+        }
+        Ok(())
+    }
+    fn logits_of(&self, text: usize) -> &[f32] {
+        let vocabulary = self.logits.len();
+        self.together.as_ref().map_or(&[], |together| &together.logits[text * vocabulary..(text + 1) * vocabulary])
+    }
+}
+
 /// Copies the parameters of a run's checkpoint into an arena. Returns the step of the checkpoint. Where the best or the
 /// newest is damaged, the newest that is in order takes its place, and `notice` is told of each that was passed over.
 ///
@@ -205,6 +261,7 @@ pub fn open_weights(
 mod tests {
     use super::*;
     use crate::graph::{Dense, Embedding, LayerConfig, ModelConfig, Recurrent};
+    use unroll_kernels::gemm::Precision;
 
     #[test]
     fn a_model_of_windows_goes_on_with_a_text_as_if_it_were_one_window() {
@@ -216,6 +273,13 @@ mod tests {
             LayerConfig::Dense(Dense::default()),
         ];
         let graph = Graph::new(&ModelConfig { layers, ..ModelConfig::default() }, 7).unwrap();
+        let layers = vec![
+            LayerConfig::Embedding(Embedding { output_dim: 3, ..Embedding::default() }),
+            LayerConfig::Gru(Recurrent { units: 5, ..Recurrent::default() }),
+            LayerConfig::Dense(Dense::default()),
+        ];
+        let windows = ModelConfig { layers, input_length: Some(4), ..ModelConfig::default() };
+        let windows = Graph::new(&windows, 7).unwrap();
         let options = NetworkOptions { steps: 6, ..NetworkOptions::default() };
         let mut network = Network::new(&graph, options.clone()).unwrap();
         let mut speaker = Speaker::new(&graph, 0, options).unwrap();
@@ -227,6 +291,23 @@ mod tests {
         speaker.reset();
         speaker.feed(&text[5..]).unwrap();
         assert_eq!(speaker.logits(), &network.logits(&text[5..], 1, &mut state).row(0)[..7]);
+        // Texts that go on at once go on as each does alone, to the bit.
+        for graph in [&graph, &windows] {
+            let (alone, rows) = (NetworkOptions { steps: 6, ..NetworkOptions::default() }, 3);
+            for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
+                let options = NetworkOptions { precision, ..alone.clone() };
+                let mut one = Speaker::new(graph, 0, options.clone()).unwrap();
+                let mut all = Speaker::of_texts(graph, 0, options, 5).unwrap();
+                all.begin_each(&text[..2], rows).unwrap();
+                all.feed_each(&[4, 0, 6]).unwrap();
+                all.feed_each(&[1, 5, 2]).unwrap();
+                for (row, tokens) in [[4, 1], [0, 5], [6, 2]].iter().enumerate() {
+                    one.begin(&text[..2]).unwrap();
+                    tokens.iter().for_each(|&token| one.feed(&[token]).unwrap());
+                    assert_eq!(all.logits_of(row), one.logits(), "{precision}, text {row}");
+                }
+            }
+        }
         // A prompt that is begun with again leads to where it did, until the parameters are others.
         let after = |speaker: &mut Speaker, prompt: &[u32]| {
             speaker.begin(prompt).unwrap();

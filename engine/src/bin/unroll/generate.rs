@@ -1,5 +1,6 @@
 //! `unroll generate`: text in a model's own words.
 
+use std::collections::VecDeque;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -8,7 +9,10 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use unroll::config::{DataConfig, TaskKind, nearest};
 use unroll::error::{Error, Result};
-use unroll::generate::{Ended, Request, Sampler, Sampling, UnknownInPrompt, beginning, encode_prompt, generate, write};
+use unroll::generate::{
+    Ended, Request, Sampler, Sampling, UnknownInPrompt, beginning, encode_prompt, generate, generate_side_by_side,
+    write,
+};
 use unroll::labels::{NextWord, WordDecoder};
 use unroll::network::NetworkOptions;
 use unroll::report::{Out, count, json_line, per_second, visible};
@@ -131,10 +135,22 @@ impl Generate {
         let precision = self.using.precision(&trained.config);
         let (threads, home) = (self.using.threads()?, self.using.home());
         let options = NetworkOptions { threads, precision, home, ..NetworkOptions::default() };
-        let mut speaker = Speaker::new(&trained.graph, beginning(tokenizer), options)?;
+        let together = if self.stream { 1 } else { self.samples.min(TOGETHER) };
+        let mut speaker = Speaker::of_texts(&trained.graph, beginning(tokenizer), options, together)?;
         trained.load(self.using.which()?, speaker.params_mut())?;
+        let mut written = VecDeque::new();
         self.samples(&start, per_second_unit(tokenizer.options().level), |request, show| {
-            generate(&mut speaker, tokenizer, &mut sampler, request, show)
+            if together == 1 {
+                return timed(1, || generate(&mut speaker, tokenizer, &mut sampler, request, show));
+            }
+            if written.is_empty() {
+                let count = together.min(self.samples - request.sample);
+                let all = || generate_side_by_side(&mut speaker, tokenizer, &mut sampler, request, count);
+                let (texts, seconds) = timed(count, all)?;
+                written.extend(texts.into_iter().map(|text| (text, seconds)));
+            }
+            let ((text, ended), seconds) = written.pop_front().unwrap_or(((String::new(), Ended::Length), 0.0));
+            Ok((if show(&text)? { ended } else { Ended::Closed }, seconds))
         })
     }
 
@@ -190,17 +206,17 @@ impl Generate {
         let mut model = NextWord::new(network, encoder, batches);
         let start = Start { prompt: self.prompt.clone(), tokens, stop: self.stop(), turn: None };
         self.samples(&start, "", |request, show| {
-            let mut decoder = WordDecoder::new(encoder, &self.prompt);
-            write(&mut model, &mut decoder, sampler, request, show)
+            let decoder = WordDecoder::new(encoder, &self.prompt);
+            timed(1, || write(&mut model, decoder, sampler, request, show))
         })
     }
 
-    /// Writes the samples that were asked for.
+    /// Writes the samples that were asked for; `write` tells why each ended and its seconds.
     fn samples(
         &self,
         begin: &Start<'_>,
         unit: &str,
-        mut write: impl FnMut(&Request<'_>, &mut dyn FnMut(&str) -> Result<bool>) -> Result<Ended>,
+        mut write: impl FnMut(&Request<'_>, &mut dyn FnMut(&str) -> Result<bool>) -> Result<(Ended, f64)>,
     ) -> Result<()> {
         let mut out = Out::stdout();
         let safe = out.is_terminal();
@@ -215,14 +231,13 @@ impl Generate {
                 seed: self.seed,
                 sample,
             };
-            let begun = Instant::now();
             let mut text = String::new();
             let streams = self.stream && !self.json;
             if !self.json {
                 let gap = if sample > 0 { "----\n" } else { "" };
                 out.write(&shown(&format!("{gap}{}", begin.prompt), safe))?;
             }
-            let ended = write(&request, &mut |part| {
+            let (ended, seconds) = write(&request, &mut |part| {
                 written += part.chars().count() as u64;
                 if streams {
                     out.write(&shown(part, safe))?;
@@ -232,7 +247,6 @@ impl Generate {
                 Ok(!out.closed())
             })?;
             if self.json {
-                let seconds = begun.elapsed().as_secs_f64();
                 let (prompt, seed) = (begin.prompt.as_str(), self.seed);
                 out.line(&json_line(&Sample { sample, seed, prompt, text, ended, seconds })?)?;
             } else {
@@ -251,6 +265,13 @@ impl Generate {
     }
 }
 
+/// What `write` gives, and each of so many samples' share of its seconds.
+fn timed<T>(samples: usize, write: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
+    let begun = Instant::now();
+    let written = write()?;
+    Ok((written, begun.elapsed().as_secs_f64() / samples as f64))
+}
+
 /// The error of a name that is none of the run's speakers.
 fn unknown_speaker(name: &str, data: &DataConfig) -> Error {
     let rare = match (data.min_count > 1, data.max_vocab > 0) {
@@ -264,6 +285,9 @@ fn unknown_speaker(name: &str, data: &DataConfig) -> Error {
         None => error.mend(format!("there are {}", data.speakers[..data.speakers.len().min(20)].join(", "))),
     }
 }
+
+/// Samples that are written at once.
+const TOGETHER: usize = 16;
 
 /// Samples have numbers below 2^24.
 const MOST_SAMPLES: usize = 1 << 24;
