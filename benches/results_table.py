@@ -4,7 +4,7 @@ import re
 import statistics
 import textwrap
 
-COUNTED = {"bilstm": "texts", "nnlm32": "samples", "nnlm256": "samples", "word650": "words", "gru650": "words",
+COUNTED = {"bilstm": "texts", "ragged": "words", "nnlm32": "samples", "nnlm256": "samples", "word650": "words", "gru650": "words",
            "gen650": "tokens", "gen512": "tokens", "head10k": "rows", "head100k": "rows"}
 PEERS = {("torch", "f32"): "PyTorch f32", ("keras", "f32"): "Keras f32", ("torch", "bf16"): "PyTorch bf16"}
 HEAD = """# Results
@@ -102,6 +102,12 @@ def speed(kinds):
     lines = paragraph("In brackets, how many times as fast Unroll is on all threads. PyTorch in f32 has the number of threads, and oneDNN "
                       "on or off, that were fastest in a trial of each; in bf16, in `bilstm` and for single products it has all threads and "
                       "oneDNN. Beside minchar stands NumPy, in double precision.") + table(head, rows)
+    for precision in ("f32", "bf16"):
+        if padded := theirs.get(("torch", precision, "ragged-padded")):
+            rate = median(run["per_s"] for run in padded)
+            here = next((row[2] for row in rows if row[:2] == ["`ragged`", precision]), "not measured")
+            lines += paragraph(f"Beside `ragged` ({precision}: {here}) stands PyTorch on packed sequences; with the same texts padded to "
+                               f"the longest, the words of padding computed and left out of the result, it has {rate:,.0f} words/s.")
     if products:
         head = ["product M x K x N", "precision", "Unroll, GFLOP/s", "of the peak", "all threads over one",
                 "PyTorch (MKL, oneDNN), same precision", "ratio", "runs", "commit"]
