@@ -66,7 +66,8 @@ pub(crate) struct Bench {
     /// Say where the time went: each phase's share of all threads' time
     #[arg(long)]
     profile: bool,
-    /// Models the step of a case, recipe or configuration file on --cores cores: which split to choose, and why
+    /// Models the step of a case, recipe or configuration file on up to --cores cores: which split into replicas and threads to
+    /// choose, and why; the number of replicas changes the bits of the result
     #[arg(long, value_name = "CONFIG", conflicts_with = "case", requires = "cores")]
     plan: Option<String>,
     /// The most cores to plan for
