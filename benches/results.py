@@ -12,8 +12,8 @@
     python3 benches/results.py result char-rnn input.txt    # the time to a loss, see peers/time_to_result.py
     python3 benches/results.py write                # this machine's part of benches/RESULTS.md
 
-Each run adds a line to target/results.jsonl; a table shows the medians over all runs of the last commit that it was
-measured at. A run during which other processes took more than 5 % of the machine is made again. Needs nothing but
+Each run adds a line to target/results.jsonl; each figure of a table is the median over all runs at the last commit that
+it was measured at. A run during which other processes took more than 5 % of the machine is made again. Needs nothing but
 Python 3.10; the check of other processes is for Linux.
 """
 
@@ -39,7 +39,11 @@ CORES = os.cpu_count() or 1
 
 LARGE = ["char256", "char512", "word650", "gru650"]
 IN_KERAS = [*LARGE, "bilstm", "nnlm32", "nnlm256"]
-CASES = [*IN_KERAS, "head10k", "head100k", "minchar", "gen512", "gen650"]
+GENERATION = ["gen512", "gen650"]
+CASES = [*IN_KERAS, "ragged", "head10k", "head100k", "minchar", *GENERATION]
+PROFILED = [*IN_KERAS, "ragged", "minchar", *GENERATION]
+# Peers have these texts in two forms; the second is a case of theirs alone.
+PADDED = {"ragged": ["ragged-padded"]}
 PRODUCTS = ["gemm:700x650x10000", "gemm:3200x512x2048", "gemm:20x650x2600", "gemm:64x512x2048"]
 # A size, and the round one beside it.
 ODD = [("hidden", 500, 512), ("hidden", 333, 336), ("hidden", 97, 96), ("batch", 7, 8), ("batch", 33, 32)]
@@ -142,7 +146,7 @@ def peers_of(case, precision):
     if case == "minchar":
         return [("numpy", "f32")] if precision == "f32" else []
     if precision != "f32":
-        return [] if case.startswith("gen") else [("torch", "bf16")]
+        return [] if case in GENERATION else [("torch", "bf16")]
     return [("torch", "f32")] + ([("keras", "f32")] if case in IN_KERAS else [])
 
 
@@ -159,8 +163,9 @@ def settings(options):
     for case in options.cases:
         for precision in options.precisions:
             for name, its in peers_of(case, precision):
-                if found := peer(options, name, case, its):
-                    keep("setting", case=case, peer=name, precision=its, setting=f"{found['threads']},{found['onednn']}")
+                for form in [case, *PADDED.get(case, [])]:
+                    if found := peer(options, name, form, its):
+                        keep("setting", case=form, peer=name, precision=its, setting=f"{found['threads']},{found['onednn']}")
 
 
 def peaks(options):
@@ -175,16 +180,17 @@ def speed(options):
     for _ in range(options.rounds):
         for case in options.cases:
             # Eight bits are for running what is trained.
-            for precision in [*options.precisions, *(["int8"] if case.startswith("gen") else [])]:
+            for precision in [*options.precisions, *(["int8"] if case in GENERATION else [])]:
                 say = [case, "--precision", precision, "--seconds", options.seconds]
                 for threads in sorted({1, CORES} if case != "minchar" else {1}):
                     keep("ours", run=bench(*say, "--threads", threads))
-                    if case in IN_KERAS:
+                    if case in PROFILED:
                         keep("profiled", run=bench(*say, "--threads", threads, "--profile"))
                 for name, its in peers_of(case, precision):
-                    setting = chosen.get((case, name, its))
-                    if found := peer(options, name, case, its, *(["--setting", setting] if setting else [])):
-                        keep("peer", run=found)
+                    for form in [case, *PADDED.get(case, [])]:
+                        setting = chosen.get((form, name, its))
+                        if found := peer(options, name, form, its, *(["--setting", setting] if setting else [])):
+                            keep("peer", run=found)
 
 
 def plan(options):

@@ -4,7 +4,7 @@ import re
 import statistics
 import textwrap
 
-COUNTED = {"bilstm": "texts", "nnlm32": "samples", "nnlm256": "samples", "word650": "words", "gru650": "words",
+COUNTED = {"bilstm": "texts", "ragged": "words", "nnlm32": "samples", "nnlm256": "samples", "word650": "words", "gru650": "words",
            "gen650": "tokens", "gen512": "tokens", "head10k": "rows", "head100k": "rows"}
 PEERS = {("torch", "f32"): "PyTorch f32", ("keras", "f32"): "Keras f32", ("torch", "bf16"): "PyTorch bf16"}
 HEAD = """# Results
@@ -77,7 +77,10 @@ def speed(kinds):
         here, runs = per_s[case, precision, threads], ours[case, precision, threads]
         gflops = median(run["gflops"] for run in runs)
         share = f"{100 * gflops / peak[precision, threads]:.0f} %" if (precision, threads) in peak else ""
-        twice = f"{here / per_s[case, precision, 1]:.2f}" if threads > 1 else ""
+        # One thread beside all of them means something at the same commit alone.
+        one_thread = ours.get((case, precision, 1), [])
+        alike = bool(one_thread) and one_thread[-1]["commit"] == runs[-1]["commit"]
+        twice = f"{here / per_s[case, precision, 1]:.2f}" if threads > 1 and alike else ""
         if case.startswith("gemm:"):
             peer = theirs.get(("torch", precision, case))
             other = median(run["per_s"] for run in peer) if peer else None
@@ -92,13 +95,19 @@ def speed(kinds):
             rate = median(run["per_s"] for run in runs_of_peer) if runs_of_peer else None
             row.append(f"{rate:,.0f} ({here / rate:.2f})" if rate else "")
         one = theirs.get(("torch", "f32", case))
-        row.append(f"{per_s[case, precision, 1] / median(run['per_s'] for run in one):.2f}" if one else "")
+        row.append(f"{per_s[case, precision, 1] / median(run['per_s'] for run in one):.2f}" if one and one_thread else "")
         rows.append([*row, str(len(runs)), runs[-1]["commit"]])
     head = ["case", "precision", "Unroll, all threads", "GFLOP/s", "of the peak", "all threads over one"]
     head += [f"{name} (ratio)" for name in PEERS.values()] + ["one thread over PyTorch f32", "runs", "commit"]
     lines = paragraph("In brackets, how many times as fast Unroll is on all threads. PyTorch in f32 has the number of threads, and oneDNN "
                       "on or off, that were fastest in a trial of each; in bf16, in `bilstm` and for single products it has all threads and "
                       "oneDNN. Beside minchar stands NumPy, in double precision.") + table(head, rows)
+    for precision in ("f32", "bf16"):
+        if padded := theirs.get(("torch", precision, "ragged-padded")):
+            rate = median(run["per_s"] for run in padded)
+            here = next((row[2] for row in rows if row[:2] == ["`ragged`", precision]), "not measured")
+            lines += paragraph(f"Beside `ragged` ({precision}: {here}) stands PyTorch on packed sequences; with the same texts padded to "
+                               f"the longest, the words of padding computed and left out of the result, it has {rate:,.0f} words/s.")
     if products:
         head = ["product M x K x N", "precision", "Unroll, GFLOP/s", "of the peak", "all threads over one",
                 "PyTorch (MKL, oneDNN), same precision", "ratio", "runs", "commit"]
@@ -136,6 +145,11 @@ def phases(kinds, notes):
         rows.sort(key=lambda row: -row[0])
         head = ["phase", *(f"{precision}, {plural(threads)}" for precision, threads in columns)]
         lines += [f"#### {case}", "", *table(head, [row for _, row in rows]), *notes.get(case, [])]
+    # What is known of cases that were timed alone.
+    profiled_cases, timed = {case for case, *_ in profiled}, {case for case, *_ in steps}
+    for case in notes:
+        if case in timed - profiled_cases:
+            lines += [f"#### {case}", "", *notes[case]]
     return lines
 
 
@@ -170,14 +184,14 @@ def growth(kinds):
         row = [f"`{head}`", rule, *(f"{time:,.1f}" if time else "" for time in times)]
         grown = f"{times[-1] / times[0]:.2f}" if times[0] and times[-1] else ""
         peak = max(line["peak_mb"] for line in of_head)
-        rows.append([*row, grown, f"{peak:,.0f}", str(min(len(found) for found in steps.values()))])
+        rows.append([*row, grown, f"{peak:,.0f}", str(min(len(found) for found in steps.values() if found))])
     head = ["head", "rule", *(f"{n:,} words, ms" for n in words), "last over first", "at most, MiB", "runs"]
     return paragraph("`unroll bench zipf:WORDS:HEAD:RULE`: a whole training step (look-ups, LSTM of 256 units, head, clipping to "
                      "a norm of 5, update) of 20 streams of 35 words that follow Zipf's law, in f32 on all threads. "
                      "`sampled_softmax` and `nce` draw 1,024 words a step.") + table(head, rows)
 
 
-def results(kinds):
+def results(kinds, notes):
     rows = []
     found = ({**line["found"], "commit": line["commit"]} for line in kinds["result"])
     for (recipe, target, commit), lines in grouped(found, "recipe", "target", "commit").items():
@@ -195,7 +209,7 @@ def results(kinds):
             "PyTorch f32", "commit", "runs"]
     return paragraph("[peers/time_to_result.py](peers/time_to_result.py): the same weights, batches and schedule, "
                      "until the validation loss is reached. By how much the first 50 losses differ from PyTorch's in double "
-                     "precision stands behind.") + table(head, rows)
+                     "precision stands behind.") + table(head, rows) + notes.get("the time to a result", [])
 
 
 # ---- the file
@@ -217,25 +231,40 @@ def write(lines, folder):
             ("The plan's model beside the measured step", "plan", plans),
             ("Odd sizes", "odd", odd),
             ("Steps over growing vocabularies", "growth", growth),
-            ("Time to a result", "result", results),
+            ("Time to a result", "result", lambda k: results(k, notes)),
         ]
         part = [f"## {name}", ""]
         for title, kind, show in sections:
             if kind in kinds:
-                last = kinds[kind][-1]
-                part += [f"### {title}", "", f"Last measured {last['date']}, at commit {last['commit']}.", "", *show(kinds)]
+                part += [f"### {title}", "", *paragraph(when(kinds[kind])), *show(kinds)]
         parts[f"## {name}"] = "\n".join(part)
     path.write_text("\n".join([HEAD, *(part.rstrip() + "\n" for part in parts.values())]), encoding="utf-8")
+
+
+def when(lines):
+    """When and at which commits these were measured."""
+    dates, commits = sorted({line["date"] for line in lines}), list(dict.fromkeys(line["commit"] for line in lines))
+    days = dates[0] if len(dates) == 1 else f"from {dates[0]} to {dates[-1]}"
+    return f"Measured {days}, at commit{'s' * (len(commits) > 1)} {', '.join(commits)}."
+
+
+# What tells one figure of a table from the others: of cases, results, growing vocabularies and odd sizes.
+SUBJECT = ["case", "peer", "precision", "recipe", "target", "words", "head", "rule", "what", "size", "beside"]
 
 
 def subject(line):
     """What was measured: runs of one subject at an earlier commit give way to those at a later one."""
     found = {**line, **line.get("run", {}), **line.get("found", {})}
-    return found.get("case") or found.get("recipe")
+    # Those of a peer are its setting, those of the peaks the machine's.
+    threads = found["threads"] if line["kind"] in ("ours", "profiled", "plan") else None
+    # A time to a result is of the precisions that were tried.
+    tried = tuple(name for name in ("f32", "bf16") if name in found)
+    return (line["kind"], *(found.get(name) for name in SUBJECT), threads, tried)
 
 
 def read_notes(path):
-    """What stands under each heading of results_notes.md: what makes up a case's time, and what would make it shorter."""
+    """What stands under each heading of results_notes.md, by the cases that it names: what makes up their time, and what would make
+    it shorter."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     parts = (part.split("\n", 1) for part in text.split("\n## ")[1:])
-    return {heading.strip(): [body.strip(), ""] for heading, body in parts}
+    return {case: [body.strip(), ""] for heading, body in parts for case in heading.strip().split(", ")}

@@ -1,5 +1,5 @@
-//! One step of the GRU with the reset gate after the product, forward and backward, and of the one with the reset gate
-//! before it, forward. The peer is the same step as plain products and a scalar cell.
+//! One step of the GRU with the reset gate after the product, and of the one with the reset gate before it, forward and
+//! backward. The peer is the same step as plain products and a scalar cell.
 //!
 //! Elements a second are floating-point operations of the products in forward; bytes a second are what backward must
 //! read and write.
@@ -18,6 +18,8 @@ trait Peer {
     /// Two products of dense operands: the parts of the recurrent kernel, (H, 2 H) of z and r and (H, H) of the candidate.
     fn forward_before(&self, parts: [&[f32]; 2], pre: &[f32], scratch: &mut [Vec<f32>; 3], h: &mut [f32]);
     fn backward(&self, gates: &mut [f32], hidden: &mut [f32], dh_prev: &mut [f32]);
+    /// Without the product between its two phases: `c_prev` stands in for da_n U_n^T.
+    fn backward_before(&self, gates: &mut [f32], dh_prev: &mut [f32]);
 }
 
 impl Peer for Plain {
@@ -71,6 +73,19 @@ impl Peer for Plain {
             *dh_prev += dh * z;
         }
     }
+
+    fn backward_before(&self, gates: &mut [f32], dh_prev: &mut [f32]) {
+        for (at, dh_prev) in dh_prev.iter_mut().enumerate() {
+            let (n, u) = (at / self.units, at % self.units);
+            let gate = |k: usize| (n * 3 + k) * self.units + u;
+            let [z, r, new] = std::array::from_fn(|k| gates[gate(k)]);
+            let (dh, h_prev, ds) = (self.dh[at], self.h_prev[at], self.c_prev[at]);
+            gates[gate(0)] = dh * (h_prev - new) * z * (1.0 - z);
+            gates[gate(1)] = ds * h_prev * r * (1.0 - r);
+            gates[gate(2)] = dh * (1.0 - z) * (1.0 - new * new);
+            *dh_prev += dh * z + ds * r;
+        }
+    }
 }
 
 /// The same operands as the engine keeps them.
@@ -86,6 +101,7 @@ struct Kernel {
     hidden: Buffer,
     h_prev: Buffer,
     dh: Buffer,
+    dreset_h: Buffer,
     reset_h: Buffer,
     h: Buffer,
 }
@@ -99,7 +115,8 @@ impl Kernel {
             packed.pack(recurrent.cols_range(gates.start * units..gates.end * units));
             packed
         };
-        let [h_prev, dh, reset_h, h] = [&plain.h_prev, &plain.dh, &plain.dh, &plain.dh].map(|x| pad(x, units));
+        let [h_prev, dh, dreset_h, reset_h, h] =
+            [&plain.h_prev, &plain.dh, &plain.c_prev, &plain.dh, &plain.dh].map(|x| pad(x, units));
         let (gates, hidden) = (pad(&plain.pre, 3 * units), pad(&plain.pre, 3 * units));
         let (packed, packed_zr, packed_new) = (pack(0..3), pack(0..2), pack(2..3));
         Self {
@@ -114,6 +131,7 @@ impl Kernel {
             hidden,
             h_prev,
             dh,
+            dreset_h,
             reset_h,
             h,
         }
@@ -161,6 +179,25 @@ impl Kernel {
             dh_prev: step(&mut self.h, 0, rows, units),
         };
         gru::backward(self.isa, args);
+    }
+
+    /// The gradient of h before is added to `h`.
+    fn backward_before(&mut self, t: usize) {
+        let (rows, units) = (self.rows, self.units);
+        let candidate = before::BackwardCandidate {
+            gates: step(&mut self.gates, t, rows, 3 * units).into_groups(3),
+            h_prev: state(&self.h_prev, rows, units),
+            dh: state(&self.dh, rows, units),
+            dh_prev: step(&mut self.h, 0, rows, units),
+        };
+        before::backward_candidate(self.isa, candidate);
+        let gates = before::BackwardGates {
+            gates: step(&mut self.gates, t, rows, 3 * units).into_groups(3),
+            h_prev: state(&self.h_prev, rows, units),
+            dreset_h: state(&self.dreset_h, rows, units),
+            dh_prev: step(&mut self.h, 0, rows, units),
+        };
+        before::backward_gates(self.isa, gates);
     }
 }
 
@@ -232,5 +269,29 @@ fn backward(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, forward, forward_before, backward);
+fn backward_before(criterion: &mut Criterion) {
+    let mut group = group(criterion, "gru_before/backward");
+    for size @ [rows, units] in SIZES {
+        // Of z and n the gates in and out, h_prev, dh, dh_prev in and out; of r the gate in and out, h_prev, ds, dh_prev in and out.
+        group.throughput(bytes(size, 4 + 1 + 1 + 2 + 2 + 1 + 1 + 2));
+        let plain = Plain::new(size, 3);
+        let (mut gates, mut dh_prev) = (plain.pre.clone(), plain.dh.clone());
+        plain.backward_before(&mut gates[..plain.width()], &mut dh_prev);
+        for isa in sets() {
+            let mut kernel = Kernel::new(isa, Precision::F32, &plain);
+            kernel.backward_before(0);
+            agree("da", &dense(&kernel.gates, rows, 3 * units), &gates[..plain.width()], 1e-4);
+            agree("dh_prev", &dense(&kernel.h, rows, units), &dh_prev, 1e-4);
+            // As in `backward`.
+            kernel.gates.fill(0.5);
+            measure(&mut group, isa.name(), size, |t| kernel.backward_before(t));
+        }
+        gates.fill(0.5);
+        measure(&mut group, "scalar", size, |t| {
+            plain.backward_before(&mut gates[t * plain.width()..][..plain.width()], &mut dh_prev);
+        });
+    }
+}
+
+criterion_group!(benches, forward, forward_before, backward, backward_before);
 criterion_main!(benches);

@@ -1,9 +1,9 @@
-//! One step of each rule over 65,536 parameters, which with their state fit the second-level cache, and the norm. The
-//! peer is the rule as plain code, which the compiler vectorises for its default target.
+//! One step of each rule over 65,536 parameters, which with their state fit the second-level cache, the average of the
+//! parameters, and the norm. The peer is the rule as plain code, which the compiler vectorises for its default target.
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use unroll_benches::elementwise::{agree, group, noise, sets};
-use unroll_kernels::optimizer::{Rule, Update, sum_of_squares, update};
+use unroll_kernels::optimizer::{Rule, Update, average, sum_of_squares, update};
 
 const N: usize = 65_536;
 const LR: f32 = 1e-4;
@@ -101,6 +101,25 @@ fn rules(criterion: &mut Criterion) {
     }
 }
 
+fn averages(criterion: &mut Criterion) {
+    const WEIGHT: f32 = 0.25;
+    let (start, params) = (noise(N, 1.0, 1), noise(N, 1.0, 2));
+    let plain = |averages: &mut [f32]| averages.iter_mut().zip(&params).for_each(|(a, p)| *a += WEIGHT * (p - *a));
+    let mut want = start.clone();
+    plain(&mut want);
+    let mut group = group(criterion, "average", N);
+    for isa in sets() {
+        let mut averages = start.clone();
+        average(isa, &mut averages, &params, WEIGHT);
+        agree("averages", &averages, &want, 1e-6);
+        group.bench_function(BenchmarkId::new(isa.name(), N), |b| {
+            b.iter(|| average(isa, &mut averages, &params, WEIGHT));
+        });
+    }
+    let mut averages = start.clone();
+    group.bench_function(BenchmarkId::new("plain", N), |b| b.iter(|| plain(&mut averages)));
+}
+
 fn norm(criterion: &mut Criterion) {
     let x = noise(N, 1.0, 1);
     let peer = || x.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>();
@@ -114,5 +133,5 @@ fn norm(criterion: &mut Criterion) {
     group.bench_function(BenchmarkId::new("f64", N), |b| b.iter(peer));
 }
 
-criterion_group!(optimizer_benches, rules, norm);
+criterion_group!(optimizer_benches, rules, averages, norm);
 criterion_main!(optimizer_benches);

@@ -8,7 +8,8 @@ also with and without oneDNN), each tried for a moment in a process of its own; 
 `--setting 2,off` is two threads without oneDNN and tries nothing else. `per_s` is from the median step after two that
 are not counted. A step is a whole training step: forward, loss, backward, clipping, update; or, for gen512 and gen650,
 the choice of 50 tokens one after the other; or, for gemm:MxKxN, one product, counted in GFLOP/s. Tokens are drawn anew
-for every step. cbow and skipgram are gensim's word vectors after two passes over the text --corpus, a sentence a line, the
+for every step. ragged is packed (pack_padded_sequence), ragged-padded the same texts padded, the words behind them computed and left
+out of the result; both count the words of the texts. cbow and skipgram are gensim's word vectors after two passes over the text --corpus, a sentence a line, the
 vocabulary made beforehand; they count words read and have no steps. bf16 is PyTorch's autocast, and in gemm cases operands and result of that type.
 """
 
@@ -31,7 +32,8 @@ GENERATION = {"gen512": "char512", "gen650": "word650"}
 NNLM = {"nnlm32": 32, "nnlm256": 256}
 HEADS = {"head10k": 10_000, "head100k": 100_000}
 KERAS = [*LANGUAGE, "bilstm", *NNLM]
-TRAINED_IN_BF16 = [*LANGUAGE, "bilstm", *NNLM, *HEADS]
+RAGGED = {"ragged": True, "ragged-padded": False}
+TRAINED_IN_BF16 = [*LANGUAGE, "bilstm", *RAGGED, *NNLM, *HEADS]
 
 
 def median_seconds(step, seconds):
@@ -115,21 +117,55 @@ def generation_case(case, _):
     return step, count
 
 
-def bilstm_case(_, precision):
+# Words of a review of the IMDB set: the least, each twentieth part of them and the most, as in engine/src/bench/models.rs.
+QUANTILES = [10, 64, 91, 110, 120, 127, 134, 142, 151, 162, 174, 188, 206, 227, 252, 284, 325, 376, 458, 598, 2470]
+
+
+def ragged_lengths(rows, most):
+    """Lengths of so many texts as they are drawn from the IMDB set, cut at `most`: those of the case `ragged`, in another order."""
+    import random
+
+    lengths = []
+    for row in range(rows):
+        part, of_part = divmod((row + 0.5) / rows * (len(QUANTILES) - 1), 1)
+        below, above = QUANTILES[int(part)], QUANTILES[int(part) + 1]
+        lengths.append(min(below + int(of_part * (above - below)), most))
+    random.Random(1).shuffle(lengths)
+    return lengths
+
+
+def bilstm_case(case, precision):
+    """The classifier, on texts of one length or of very different ones, which are packed or padded."""
     import torch
     from torch import nn
 
-    rows, steps = 64, 200
+    ragged, rows = case in RAGGED, 64
+    lengths = torch.tensor(ragged_lengths(rows, 600) if ragged else [200] * rows)
+    steps, units = int(lengths.max()), int(lengths.sum()) if ragged else rows
+    # Each text turned about, with its padding behind it still.
+    place = torch.arange(steps)[:, None].expand(steps, rows)
+    turned = torch.where(place < lengths, lengths - 1 - place, place)
 
     class Network(nn.Module):
         def __init__(self):
             super().__init__()
             self.look_up = nn.Embedding(1000, 64)
-            self.cells = nn.LSTM(64, 64, bidirectional=True)
+            padded = ragged and not RAGGED[case]
+            # Padded, each direction is an LSTM of its own, so that the second can read the text turned about.
+            self.cells = nn.LSTM(64, 64, bidirectional=not padded)
+            self.back = nn.LSTM(64, 64) if padded else None
             self.head = nn.Sequential(nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 1))
 
         def forward(self, tokens):
-            _, (last, _) = self.cells(self.look_up(tokens))
+            x = self.look_up(tokens)
+            if self.back:
+                ends = (lengths - 1).view(1, rows, 1).expand(1, rows, 64)
+                back = self.back(x.gather(0, turned[..., None].expand_as(x)))[0]
+                last = [self.cells(x)[0].gather(0, ends)[0], back.gather(0, ends)[0]]
+            else:
+                if ragged:
+                    x = nn.utils.rnn.pack_padded_sequence(x, lengths, enforce_sorted=False)
+                _, (last, _) = self.cells(x)
             return self.head(torch.cat((last[0], last[1]), dim=1)).flatten()
 
     network = Network()
@@ -144,7 +180,7 @@ def bilstm_case(_, precision):
         loss.backward()
         optimizer.step()
 
-    return step, rows
+    return step, units
 
 
 def head_case(case, precision):
@@ -283,7 +319,7 @@ def make(peer, case, precision):
     makers = {"keras": keras_case, "numpy": minchar_case}
     if peer == "torch":
         groups = [(LANGUAGE, language_case), (GENERATION, generation_case), (NNLM, nnlm_case), (HEADS, head_case)]
-        groups.append((["bilstm"], bilstm_case))
+        groups.append((["bilstm", *RAGGED], bilstm_case))
         makers["torch"] = next((maker for cases, maker in groups if case in cases), gemm_case)
     return makers[peer](case, precision)
 

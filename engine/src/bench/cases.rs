@@ -6,11 +6,12 @@ use super::{median, peak_memory};
 use crate::arena::Home;
 use crate::error::{Error, Result};
 use crate::exec::Profile;
+use crate::generate::{Sampler, Sampling};
 use crate::graph::{Graph, ModelConfig, Role};
 use crate::network::{LossScale, Network, NetworkOptions};
 use crate::random::{Key, Purpose};
-use crate::train::OptimizerOptions;
-use std::time::{Duration, Instant};
+use crate::train::{OptimizerOptions, Rule};
+use std::time::Duration;
 use unroll_kernels::Isa;
 use unroll_kernels::gemm::Precision;
 
@@ -20,8 +21,18 @@ pub struct Case {
     pub(super) name: String,
     pub(super) model: ModelConfig,
     pub(super) vocabulary: usize,
+    /// What the targets of each output may be; absent: the tokens of the vocabulary.
+    pub(super) classes: Option<Vec<usize>>,
     pub(super) rows: usize,
     pub(super) steps: usize,
+    /// Units of its hidden layers, of a standard case.
+    pub(super) hidden: Option<usize>,
+    /// The options whose sizes it does not take.
+    pub(super) fixed: &'static [&'static str],
+    /// What the operands of products are rounded to, unless another precision is asked for.
+    pub(super) precision: Precision,
+    /// Parts of a batch with gradients of their own that its training has.
+    pub(super) replicas: usize,
     /// Words of each row, where the rows of a batch are padded.
     pub(super) lengths: Option<Vec<usize>>,
     /// Whether tokens come as often as Zipf's law says, rather than all alike.
@@ -37,11 +48,8 @@ pub struct Case {
 pub(super) enum Task {
     /// A training step of a language model: tokens.
     Train,
-    /// A training step with one target a row, below `classes`: rows, or the words of all rows where they are padded.
-    Classify {
-        /// Targets are below this.
-        classes: u32,
-    },
+    /// A training step with one output a row: rows, or the words of all rows where they are padded.
+    Classify,
     /// The gradient of random vectors and of all parameters, without an update: rows.
     Gradient {
         /// Elements of a vector.
@@ -49,23 +57,6 @@ pub(super) enum Task {
     },
     /// One token at a time, sampled: tokens.
     Generate,
-}
-
-/// A model of one's own, as a case.
-#[derive(Clone, Debug)]
-pub struct OwnModel {
-    /// What the case is called.
-    pub name: String,
-    /// The model.
-    pub model: ModelConfig,
-    /// V
-    pub vocabulary: usize,
-    /// N
-    pub rows: usize,
-    /// T
-    pub steps: usize,
-    /// The optimiser.
-    pub optimizer: OptimizerOptions,
 }
 
 /// How a case is changed and run.
@@ -93,6 +84,18 @@ pub struct CaseOptions {
     pub home: Home,
 }
 
+/// The sizes of a case that options may change.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct CaseSizes {
+    /// Units of its hidden layers; absent for a model of one's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<usize>,
+    /// N
+    pub rows: usize,
+    /// T
+    pub steps: usize,
+}
+
 /// What was measured.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Outcome {
@@ -102,6 +105,9 @@ pub struct Outcome {
     pub precision: String,
     /// Threads used.
     pub threads: usize,
+    /// The sizes that options may change.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub sizes: Option<CaseSizes>,
     /// The instruction set.
     pub isa: String,
     /// What the case counts, a second: the median over steps after warm-up.
@@ -125,47 +131,45 @@ impl Case {
         &models::NAMES
     }
 
-    /// The training of a model of one's own: `rows` streams of `steps` steps, of random tokens.
-    ///
-    /// # Errors
-    ///
-    /// As [`Graph::new`].
-    pub fn of_model(model: OwnModel) -> Result<Self> {
-        let OwnModel { name, model, vocabulary, rows, steps, optimizer } = model;
-        let sequence = Graph::new(&model, vocabulary)?.is_sequence();
-        let task = if sequence { Task::Train } else { Task::Classify { classes: vocabulary as u32 } };
-        let loss_scale = LossScale::Mean;
-        Ok(Self {
-            name,
+    /// The training of a language model on `steps` steps of `rows` rows by plain descent, but for what the caller changes.
+    pub(super) fn of(name: &str, model: ModelConfig, vocabulary: usize, [steps, rows]: [usize; 2]) -> Self {
+        Self {
+            name: name.to_owned(),
             model,
             vocabulary,
+            classes: None,
             rows,
             steps,
+            hidden: None,
+            fixed: &[],
+            precision: Precision::F32,
+            replicas: 1,
             lengths: None,
             zipf: false,
-            task,
-            loss_scale,
-            optimizer,
+            task: Task::Train,
+            loss_scale: LossScale::Mean,
+            optimizer: OptimizerOptions::new(Rule::Sgd),
             lr: 0.0,
-        })
+        }
     }
 
     /// The case of this name, changed as the options say.
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] for an unknown name, with those that are known.
+    /// [`Error::Usage`] for an unknown name, with those that are known; for a size that the case does not take.
     pub fn new(name: &str, options: &CaseOptions) -> Result<Self> {
-        let Some(mut case) = models::find(name, options)? else {
+        let Some(case) = models::find(name, options)? else {
             let known = models::NAMES.join(", ");
             return Err(Error::usage(format!("no case is named `{name}`"))
                 .mend(format!("known: {known}, zipf:WORDS:HEAD:RULE, gemm:MxKxN")));
         };
-        if case.task != Task::Generate {
-            case.rows = options.rows.unwrap_or(case.rows);
+        let given = [("--hidden", options.hidden), ("--batch", options.rows), ("--steps", options.steps)];
+        if let Some((option, _)) = given.iter().find(|(option, size)| size.is_some() && case.fixed.contains(option)) {
+            return Err(Error::option(option, format!("{name} has its own")).mend("leave it out"));
         }
-        case.lengths = (name == "ragged").then(|| models::ragged_lengths(case.rows, case.steps));
-        Ok(case)
+        let rows = options.rows.unwrap_or(case.rows);
+        Ok(case.with_rows(rows))
     }
 
     /// The tokens that the case trains on.
@@ -184,6 +188,10 @@ impl Case {
     pub fn optimizer(&self) -> (&OptimizerOptions, f32) {
         (&self.optimizer, self.lr)
     }
+    /// What the operands of products are rounded to, unless another precision is asked for.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
     /// The size of the vocabulary.
     pub fn vocabulary(&self) -> usize {
         self.vocabulary
@@ -195,7 +203,15 @@ impl Case {
     ///
     /// As [`Network::new`].
     pub fn network(&self, options: &CaseOptions) -> Result<Network> {
-        Network::new(&Graph::new(&self.model, self.vocabulary)?, self.network_options(options))
+        Network::new(&self.graph()?, self.network_options(options))
+    }
+
+    /// The graph of its model.
+    pub(super) fn graph(&self) -> Result<Graph> {
+        match &self.classes {
+            Some(classes) => Graph::with_outputs(&self.model, self.vocabulary, classes),
+            None => Graph::new(&self.model, self.vocabulary),
+        }
     }
 
     fn network_options(&self, options: &CaseOptions) -> NetworkOptions {
@@ -206,6 +222,7 @@ impl Case {
             isa: options.isa,
             precision: options.precision,
             steps: self.steps,
+            source_steps: self.steps,
             rows: self.rows,
             training: self.task != Task::Generate,
             loss_scale: self.loss_scale,
@@ -221,8 +238,7 @@ impl Case {
     /// As [`Self::training`].
     pub(super) fn posing(&self, options: &CaseOptions) -> Result<Training<'_>> {
         self.check_trains()?;
-        let graph = Graph::new(&self.model, self.vocabulary)?;
-        Training::new(self, Network::posing(&graph, self.network_options(options))?, true)
+        Training::new(self, Network::posing(&self.graph()?, self.network_options(options))?, true)
     }
 
     fn check_trains(&self) -> Result<()> {
@@ -237,7 +253,8 @@ impl Case {
 
     /// The case with other rows.
     pub(super) fn with_rows(self, rows: usize) -> Self {
-        Self { rows, ..self }
+        let lengths = self.lengths.map(|_| models::ragged_lengths(rows, self.steps));
+        Self { rows, lengths, ..self }
     }
 
     /// The name.
@@ -246,7 +263,7 @@ impl Case {
     }
     /// The number of parameters.
     pub(super) fn parameters(&self) -> Result<usize> {
-        Ok(Graph::new(&self.model, self.vocabulary)?.arena())
+        Ok(self.graph()?.arena())
     }
     /// What is counted in a step.
     pub(super) fn counted(&self) -> usize {
@@ -261,13 +278,13 @@ impl Case {
     ///
     /// # Errors
     ///
-    /// As [`Network::new`].
+    /// As [`Network::new`], and [`Sampler::choose`] of a case that generates.
     pub fn run(&self, options: &CaseOptions) -> Result<Outcome> {
         let mut network = self.network(options)?;
         let arena = 4 * network.params().len() as u64;
         let (time, count, profile) = match self.task {
             Task::Generate => {
-                let (time, count) = self.time_generation(&mut network, options);
+                let (time, count) = self.time_generation(&mut network, options)?;
                 (time, count, network.take_profile())
             }
             _ => {
@@ -293,6 +310,7 @@ impl Case {
             case: self.name.clone(),
             precision: options.precision.to_string(),
             threads: options.threads,
+            sizes: Some(CaseSizes { hidden: self.hidden, rows: self.rows, steps: self.steps }),
             isa: options.isa.name().to_owned(),
             per_s: count as f64 / seconds,
             gflops: self.flops()? * count as f64 / seconds / 1e9,
@@ -325,28 +343,29 @@ impl Case {
         Ok((0..count).map(|_| training.step()).collect())
     }
 
-    fn time_generation(&self, network: &mut Network, options: &CaseOptions) -> (Duration, usize) {
+    /// The time of some tokens, each chosen by the sampler of `unroll generate` as it chooses unless told otherwise; and how many.
+    fn time_generation(&self, network: &mut Network, options: &CaseOptions) -> Result<(Duration, usize)> {
         const TOKENS: usize = 50;
-        let key = Key::new(1, Purpose::Sample);
-        let (mut state, mut token, mut drawn) = (network.new_state(1), 0u32, 0u64);
+        let (key, mut sampler) = (Key::new(1, Purpose::Sample), Sampler::new(Sampling::default())?);
+        let (mut state, mut chosen, mut drawn) = (network.new_state(1), Ok(0), 0u64);
         if options.profile {
             network.start_profile();
         }
-        let start = Instant::now();
         let time = median(options.length, || {
             for _ in 0..TOKENS {
+                let Ok(token) = chosen else { return };
                 let logits = network.logits(&[token], 1, &mut state);
-                token = draw(logits.row(0), key.uniform_f64(drawn));
+                chosen = sampler.choose(logits.row(0), key.uniform_f64(drawn));
                 drawn += 1;
             }
         });
-        debug_assert!(start.elapsed() >= time);
-        (time, TOKENS)
+        chosen?;
+        Ok((time, TOKENS))
     }
 
     /// Floating-point operations of the products for each thing counted: forward, and twice that for backward.
     fn flops(&self) -> Result<f64> {
-        let graph = Graph::new(&self.model, self.vocabulary)?;
+        let graph = self.graph()?;
         // Of a head that reads some words a step, what it reads is not known here.
         let kernels = graph
             .params()
@@ -355,7 +374,7 @@ impl Case {
         let one_hot = graph.nodes().first().is_some_and(|node| node.config.kind() == "one_hot");
         // Look-ups are no products: tables, and the kernel behind a one-hot input.
         let products = kernels.enumerate().filter(|(i, p)| !(p.name.ends_with("embeddings") || one_hot && *i == 0));
-        let one_target = matches!(self.task, Task::Classify { .. });
+        let one_target = self.task == Task::Classify;
         let times = |name: &str| match (&self.lengths, one_target && name.contains("bidirectional")) {
             (None, true) => self.steps as f64,
             // What is counted is words, of which a text has some.
@@ -365,19 +384,4 @@ impl Case {
         let sum: f64 = products.map(|(_, p)| 2.0 * p.len() as f64 * times(&p.name)).sum();
         Ok(sum * if self.task == Task::Generate { 1.0 } else { 3.0 })
     }
-}
-
-/// A token drawn from the softmax of `logits` by the inverse of its distribution.
-fn draw(logits: &[f32], uniform: f64) -> u32 {
-    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let weight = |z: f32| f64::from((z - top).exp());
-    let total: f64 = logits.iter().map(|&z| weight(z)).sum();
-    let mut left = uniform * total;
-    for (i, &z) in logits.iter().enumerate() {
-        left -= weight(z);
-        if left < 0.0 {
-            return i as u32;
-        }
-    }
-    logits.len() as u32 - 1
 }

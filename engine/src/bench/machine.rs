@@ -48,7 +48,7 @@ pub struct Machine {
     pub memory: MemoryRate,
 }
 
-/// Multiply-adds in each of 24 registers; returns a value that depends on all of them.
+/// Multiply-adds in each of [`REGISTERS`] registers; returns a value that depends on all of them.
 struct Spin {
     turns: usize,
 }

@@ -1,21 +1,23 @@
 //! Timing: the standard cases that are set beside other engines, and what this machine can do.
 //!
 //! A step here is everything that a training step does (forward, loss, backward, clipping, update), by the same function
-//! that training calls; tokens are drawn uniformly at random, fresh for each step. `models.rs` has the models of the cases, `cases.rs` how
-//! they are timed, `training.rs` a case in training, `machine.rs`
+//! that training calls; tokens are drawn uniformly at random, fresh for each step. `models.rs` has the models of the cases, `own.rs` makes
+//! a case of a configuration, `cases.rs` has how they are timed, `training.rs` a case in training, `machine.rs`
 //! the rates of the machine itself, `word_vectors.rs` the training of word vectors on a text, `vocabulary.rs` the making of its vocabulary, `products.rs` single matrix products, `plan.rs` a model of a step's time on more cores.
 
 mod cases;
 mod machine;
 mod models;
+mod own;
 mod plan;
 mod products;
 mod training;
 mod vocabulary;
 mod word_vectors;
 
-pub use cases::{Case, CaseOptions, Outcome, OwnModel};
+pub use cases::{Case, CaseOptions, CaseSizes, Outcome};
 pub use machine::{KernelRate, Machine, MemoryRate};
+pub use own::Unread;
 pub use plan::{Plan, PlanRates, Split};
 pub use products::{Shape, time_product};
 pub use training::{Stream, Training};

@@ -51,7 +51,7 @@ pub(super) fn find(name: &str, options: &CaseOptions) -> Result<Option<Case>> {
         "gru650" => language_model(&GRU650, options)?,
         "minchar" => min_char(options)?,
         "bilstm" => bilstm("bilstm", 200, options)?,
-        "ragged" => bilstm("ragged", 600, options)?,
+        "ragged" => Case { lengths: Some(Vec::new()), ..bilstm("ragged", 600, options)? },
         "nnlm32" => nnlm("nnlm32", 32)?,
         "nnlm256" => nnlm("nnlm256", 256)?,
         "head10k" => head("head10k", 10_000, options)?,
@@ -95,7 +95,8 @@ fn parse_head(kind: &str) -> Result<HeadConfig> {
 
 /// The language model `base`, which writes one token after the other.
 fn generation(name: &str, base: &Lm, options: &CaseOptions) -> Result<Case> {
-    Ok(Case { name: name.to_owned(), rows: 1, steps: 1, task: Task::Generate, ..language_model(base, options)? })
+    let (name, fixed) = (name.to_owned(), &["--batch", "--steps"][..]);
+    Ok(Case { name, rows: 1, steps: 1, fixed, task: Task::Generate, ..language_model(base, options)? })
 }
 
 /// Words of a review of the IMDB set's 25,000 for training (Maas et al. 2011), parted at white space: the least, then each
@@ -135,19 +136,9 @@ fn language_model(lm: &Lm, options: &CaseOptions) -> Result<Case> {
         text += &format!("[[layers]]\ntype = \"{cell}\"\nunits = {hidden}\nreturn_sequences = true\nstateful = true\n");
     }
     text += "[[layers]]\ntype = \"dense\"\nactivation = \"softmax\"\n";
-    Ok(Case {
-        name: lm.name.to_owned(),
-        model: parse(&text)?,
-        vocabulary: lm.vocabulary,
-        rows: lm.rows,
-        steps: options.steps.unwrap_or(lm.steps),
-        lengths: None,
-        zipf: false,
-        task: Task::Train,
-        loss_scale: LossScale::Mean,
-        optimizer: OptimizerOptions { clip_norm: Some(5.0), ..OptimizerOptions::new(Rule::Sgd) },
-        lr: 0.1,
-    })
+    let case = Case::of(lm.name, parse(&text)?, lm.vocabulary, [options.steps.unwrap_or(lm.steps), lm.rows]);
+    let optimizer = OptimizerOptions { clip_norm: Some(5.0), ..OptimizerOptions::new(Rule::Sgd) };
+    Ok(Case { hidden: Some(hidden), optimizer, lr: 0.1, ..case })
 }
 
 /// As min-char-rnn trains.
@@ -164,19 +155,8 @@ fn head(name: &str, vocabulary: usize, options: &CaseOptions) -> Result<Case> {
         "[[layers]]\ntype = \"input\"\nwidth = {width}\nsequence = false\n\
          [[layers]]\ntype = \"dense\"\nactivation = \"softmax\"\n"
     );
-    Ok(Case {
-        name: name.to_owned(),
-        model: parse(&text)?,
-        vocabulary,
-        rows: 1024,
-        steps: 1,
-        lengths: None,
-        zipf: false,
-        task: Task::Gradient { width },
-        loss_scale: LossScale::Mean,
-        optimizer: OptimizerOptions::new(Rule::Sgd),
-        lr: 0.0,
-    })
+    let case = Case::of(name, parse(&text)?, vocabulary, [1, 1024]);
+    Ok(Case { hidden: Some(width), fixed: &["--steps"], task: Task::Gradient { width }, ..case })
 }
 
 fn bilstm(name: &str, steps: usize, options: &CaseOptions) -> Result<Case> {
@@ -187,23 +167,12 @@ fn bilstm(name: &str, steps: usize, options: &CaseOptions) -> Result<Case> {
          [[layers]]\ntype = \"dense\"\nunits = 64\nactivation = \"relu\"\n\
          [[layers]]\ntype = \"dense\"\nunits = 1\n"
     );
-    Ok(Case {
-        name: name.to_owned(),
-        model: parse(&text)?,
-        vocabulary: 1_000,
-        rows: 64,
-        steps: options.steps.unwrap_or(steps),
-        lengths: None,
-        zipf: false,
-        task: Task::Classify { classes: 2 },
-        loss_scale: LossScale::Mean,
-        optimizer: OptimizerOptions::new(Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }),
-        lr: 1e-3,
-    })
+    let case = Case::of(name, parse(&text)?, 1_000, [options.steps.unwrap_or(steps), 64]);
+    let optimizer = OptimizerOptions::new(Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 });
+    Ok(Case { hidden: Some(hidden), task: Task::Classify, optimizer, lr: 1e-3, ..case })
 }
 
 fn nnlm(name: &str, rows: usize) -> Result<Case> {
-    const WORDS: u32 = 17_964;
     let text = "input_length = 6\n[[layers]]\ntype = \"embedding\"\noutput_dim = 100\n\
          [[layers]]\ntype = \"reshape\"\ntarget_shape = [600]\n\
          [[layers]]\ntype = \"dense\"\nname = \"hidden\"\nunits = 60\nactivation = \"tanh\"\n\
@@ -211,17 +180,6 @@ fn nnlm(name: &str, rows: usize) -> Result<Case> {
          [[layers]]\ntype = \"dense\"\nname = \"pre_output_2\"\ninputs = [\"reshape\"]\n\
          [[layers]]\ntype = \"add\"\ninputs = [\"pre_output_1\", \"pre_output_2\"]\n\
          [[layers]]\ntype = \"activation\"\nactivation = \"softmax\"\n";
-    Ok(Case {
-        name: name.to_owned(),
-        model: parse(text)?,
-        vocabulary: WORDS as usize,
-        rows,
-        steps: 6,
-        lengths: None,
-        zipf: false,
-        task: Task::Classify { classes: WORDS },
-        loss_scale: LossScale::Mean,
-        optimizer: OptimizerOptions::new(Rule::Sgd),
-        lr: 0.1,
-    })
+    let case = Case::of(name, parse(text)?, 17_964, [6, rows]);
+    Ok(Case { hidden: Some(60), fixed: &["--hidden", "--steps"], task: Task::Classify, lr: 0.1, ..case })
 }

@@ -11,7 +11,8 @@
 //! member of a team of P would do ([`crate::exec::Crew::posing`]), so that every kernel runs in the very shape that it
 //! would have there, and what is not shared is run in full. As many threads as there are cores here do so side by side, so
 //! that they contend for memory; and as no two ever take the same time for the same work, they wait for each other where the
-//! members of a team would ([`Meeting`]), which is *waiting*. Starting a job and passing a barrier are measured with all
+//! members of a team would ([`Meeting`]), which is *waiting*; replicas wait at the end of a step for the last of them, one team for
+//! nobody. Work and waiting are the medians of each over the steps. Starting a job and passing a barrier are measured with all
 //! cores here, and taken to cost in proportion to the members beyond that, as all of them write one cache line. What the
 //! model does not know: more than one socket, a memory whose rate does not grow with the cores, that more members wait longer
 //! for the last of them, and a machine that is busy with other work.
@@ -78,10 +79,25 @@ pub struct Plan {
     pub precision: String,
     /// The instruction set.
     pub isa: String,
+    /// N, of all replicas.
+    pub rows: usize,
+    /// T
+    pub steps: usize,
+    /// The replicas that a configuration asks for.
+    pub configured: usize,
     /// What was measured here.
     pub rates: PlanRates,
     /// Every split that was looked at, by cores, the fastest first.
     pub splits: Vec<Split>,
+}
+
+impl Plan {
+    /// The splits, the fastest first: fewer cores may be faster than more. Of equals those of fewer cores come first.
+    pub fn fastest(&self) -> Vec<&Split> {
+        let mut splits: Vec<&Split> = self.splits.iter().collect();
+        splits.sort_by(|a, b| a.step_s.total_cmp(&b.step_s));
+        splits
+    }
 }
 
 /// Work that is always shared.
@@ -119,6 +135,19 @@ impl PlanRates {
     }
 }
 
+/// What is posed: a member of a team of a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pose {
+    /// P
+    team: usize,
+    /// Rows of the replica.
+    rows: usize,
+    /// Members that are posed side by side.
+    busy: usize,
+    /// Whether there are other replicas, for the last of which each waits at the end of a step.
+    replicas: bool,
+}
+
 /// What one member of a team does.
 struct Measured {
     /// Seconds of its own work in a step.
@@ -130,8 +159,55 @@ struct Measured {
     profile: Profile,
 }
 
+/// The steps of one that poses.
+#[derive(Default)]
+struct Steps {
+    /// Seconds of own work, and of waiting.
+    times: [Vec<f64>; 2],
+    profile: Option<Profile>,
+}
+
+impl Steps {
+    /// Adds a step of which a profile was made.
+    fn add(&mut self, seconds: f64, profile: Profile) {
+        let waiting =
+            profile.phases.iter().find(|p| p.phase == Phase::Waiting.name()).map_or(0.0, |p| p.share * seconds);
+        self.times[0].push(seconds - waiting);
+        self.times[1].push(waiting);
+        self.profile = Some(match self.profile.take() {
+            Some(sum) => joined(sum, profile),
+            None => profile,
+        });
+    }
+
+    fn medians(&mut self) -> [f64; 2] {
+        self.times.each_mut().map(|times| {
+            times.sort_by(f64::total_cmp);
+            times[times.len() / 2]
+        })
+    }
+}
+
+/// The profile of two stretches of time of one thread.
+fn joined(mut sum: Profile, other: Profile) -> Profile {
+    for phase in other.phases {
+        match sum.phases.iter_mut().find(|found| found.phase == phase.phase) {
+            Some(found) => {
+                let flops = [&*found, &phase].map(|p| p.gflops.unwrap_or(0.0) * p.thread_seconds).iter().sum::<f64>();
+                found.thread_seconds += phase.thread_seconds;
+                found.gflops = (flops > 0.0).then(|| flops / found.thread_seconds);
+            }
+            None => sum.phases.push(phase),
+        }
+    }
+    let total = sum.phases.iter().map(|phase| phase.thread_seconds).sum::<f64>().max(f64::MIN_POSITIVE);
+    sum.phases.iter_mut().for_each(|phase| phase.share = phase.thread_seconds / total);
+    Profile { wall: sum.wall + other.wall, ..sum }
+}
+
 impl Case {
-    /// Models the splits of this case on 1, 2, 4, ... and `cores` cores. `options` says how; its threads are not used.
+    /// Models the splits of this case on 1, 2, 4, ... and `cores` cores, into 1, 2, 4, ... replicas and as many as there are cores or
+    /// the configuration asks for, where they part the cores evenly. `options` says how; its threads are not used.
     ///
     /// # Errors
     ///
@@ -140,16 +216,18 @@ impl Case {
         let here = std::thread::available_parallelism().map_or(1, usize::from);
         let rates = PlanRates::measure(here, options.length)?;
         let mut splits = Vec::new();
-        let mut measured: Vec<([usize; 3], Measured)> = Vec::new();
+        let (steps, rows) = self.sizes();
+        let mut measured: Vec<(Pose, Measured)> = Vec::new();
         for cores in numbers(cores) {
             let first = splits.len();
-            for replicas in numbers(cores).filter(|r| cores.is_multiple_of(*r) && *r <= self.sizes().1) {
-                let (team, rows) = (cores / replicas, self.sizes().1.div_ceil(replicas));
-                let key = [team, rows, cores.min(here)];
-                let known = match measured.iter().position(|(k, _)| *k == key) {
+            let own = Some(self.replicas).filter(|own| !numbers(cores).any(|r| r == *own));
+            for replicas in numbers(cores).chain(own).filter(|r| cores.is_multiple_of(*r) && *r <= rows) {
+                let team = cores / replicas;
+                let pose = Pose { team, rows: rows.div_ceil(replicas), busy: cores.min(here), replicas: replicas > 1 };
+                let known = match measured.iter().position(|(known, _)| *known == pose) {
                     Some(known) => known,
                     None => {
-                        measured.push((key, self.pose(team, rows, cores.min(here), options)?));
+                        measured.push((pose, self.pose(pose, options)?));
                         measured.len() - 1
                     }
                 };
@@ -158,7 +236,7 @@ impl Case {
             splits[first..].sort_by(|a, b| a.step_s.total_cmp(&b.step_s));
         }
         let (precision, isa) = (options.precision.to_string(), options.isa.name().to_owned());
-        Ok(Plan { case: self.name().to_owned(), precision, isa, rates, splits })
+        Ok(Plan { case: self.name().to_owned(), precision, isa, rows, steps, configured: self.replicas, rates, splits })
     }
 
     fn split(&self, replicas: usize, team: usize, member: &Measured, rates: &PlanRates) -> Result<Split> {
@@ -186,8 +264,9 @@ impl Case {
         })
     }
 
-    /// Times the busiest member of a team with `rows` rows of the batch, `busy` of them side by side.
-    fn pose(&self, team: usize, rows: usize, busy: usize, options: &CaseOptions) -> Result<Measured> {
+    /// Times the busiest member of such a team. Each step is parted into work and waiting by itself: a slow moment is one of both.
+    fn pose(&self, pose: Pose, options: &CaseOptions) -> Result<Measured> {
+        let Pose { team, rows, busy, replicas } = pose;
         let options = CaseOptions { threads: team, profile: true, pin: false, ..options.clone() };
         let case = self.clone().with_rows(rows);
         let crew = Crew::new(busy, 1).map_err(|e| Error::run(format!("cannot start {busy} threads: {e}")))?;
@@ -203,33 +282,33 @@ impl Case {
             // Everything gets its place in memory before any thread is timed.
             training.step();
             training.step();
-            training.start_profile(&options);
-            training.take_posed();
-            let (start, mut times) = (Instant::now(), Vec::new());
+            let (start, mut steps, mut counts) = (Instant::now(), Steps::default(), [0; 2]);
             while !ended.load(Ordering::Relaxed) {
+                training.start_profile(&options);
+                // A profile begins and ends on all threads, and so by jobs.
+                training.take_posed();
                 let at = Instant::now();
                 training.step();
-                // Replicas wait for the last of them.
+                if replicas {
+                    member.barrier();
+                }
+                let seconds = at.elapsed().as_secs_f64();
+                counts = training.take_posed();
+                if let Some(profile) = training.take_profile() {
+                    steps.add(seconds, profile);
+                }
+                // All go on or none: nobody decides before all have seen what was decided last.
                 member.barrier();
-                times.push(at.elapsed().as_secs_f64());
                 if member.rank() == 0 {
-                    ended.store(times.len() >= 3 && start.elapsed() >= options.length, Ordering::Relaxed);
+                    ended.store(steps.times[0].len() >= 3 && start.elapsed() >= options.length, Ordering::Relaxed);
                 }
                 member.barrier();
             }
-            let profile = training.take_profile();
-            let counts = training.take_posed().map(|count| count / times.len());
-            times.sort_by(f64::total_cmp);
-            results.lock().unwrap_or_else(PoisonError::into_inner).push((times[times.len() / 2], counts, profile));
+            results.lock().unwrap_or_else(PoisonError::into_inner).push((steps.medians(), counts, steps.profile));
         });
         let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let waiting =
-            |profile: &Profile| profile.phases.iter().find(|p| p.phase == Phase::Waiting.name()).map(|p| p.share);
-        let mean = |of: &dyn Fn(f64, f64) -> f64| {
-            let each = results.iter().map(|(s, _, p)| of(*s, p.as_ref().and_then(waiting).unwrap_or(0.0)));
-            each.sum::<f64>() / results.len() as f64
-        };
-        let (seconds, waiting) = (mean(&|s, share| s * (1.0 - share)), mean(&|s, share| s * share));
+        let mean = |i: usize| results.iter().map(|(times, ..)| times[i]).sum::<f64>() / results.len() as f64;
+        let (seconds, waiting) = (mean(0), mean(1));
         match results.into_iter().next() {
             Some((_, counts, Some(profile))) => Ok(Measured { seconds, waiting, counts, profile }),
             _ => Err(Error::run("nothing was measured")),
@@ -245,6 +324,7 @@ fn numbers(last: usize) -> impl Iterator<Item = usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exec::PhaseTime;
     use unroll_kernels::Isa;
     use unroll_kernels::gemm::Precision;
 
@@ -321,5 +401,47 @@ mod tests {
             assert_eq!(split.starting_s > 0.0, split.team > 1, "{split:?}");
         }
         assert!(plan.splits.windows(2).all(|p| p[0].cores < p[1].cores || p[0].step_s <= p[1].step_s));
+        assert!(plan.fastest().windows(2).all(|p| p[0].step_s <= p[1].step_s));
+    }
+
+    #[test]
+    fn members_that_share_nothing_wait_for_nobody() {
+        let small = CaseOptions { hidden: Some(8), rows: Some(2), steps: Some(2), ..options() };
+        let plan = Case::new("minchar", &small).unwrap().plan(2, &small).unwrap();
+        let shared = |split: &Split| split.counts.iter().sum::<usize>();
+        let one = plan.splits.iter().find(|split| (split.replicas, split.team) == (1, 2)).unwrap();
+        assert_eq!((shared(one), one.waiting_s), (0, 0.0));
+        // Two replicas wait for the last of them.
+        assert!(plan.splits.iter().any(|split| split.replicas == 2 && split.waiting_s > 0.0));
+    }
+
+    #[test]
+    fn the_replicas_of_a_configuration_are_among_those_looked_at() {
+        let case = Case { replicas: 3, ..Case::new("minchar", &options()).unwrap() };
+        let plan = case.plan(6, &options()).unwrap();
+        let found: Vec<_> = plan.splits.iter().filter(|split| split.replicas == 3).map(|split| split.team).collect();
+        assert_eq!((plan.configured, &found[..]), (3, &[2][..]));
+    }
+
+    #[test]
+    fn a_step_is_parted_into_work_and_waiting_before_medians_are_taken() {
+        let phase =
+            |name: &str, share, gflops| PhaseTime { phase: name.to_owned(), share, thread_seconds: share, gflops };
+        let profile = |waiting: f64| Profile {
+            threads: 1,
+            wall: Duration::from_secs(1),
+            phases: vec![phase("waiting", waiting, None), phase("head", 1.0 - waiting, Some(8.0))],
+        };
+        let mut steps = Steps::default();
+        // Two seconds of work always; once, the others came late.
+        for waiting in [2.0, 0.0, 2.0, 0.0, 0.0] {
+            steps.add(2.0 + waiting, profile(waiting / (2.0 + waiting)));
+        }
+        assert_eq!(steps.medians(), [2.0, 0.0]);
+        let sum = steps.profile.unwrap();
+        assert_eq!(sum.wall, Duration::from_secs(5));
+        let [waiting, head] = &sum.phases[..] else { panic!("{sum:?}") };
+        assert!((waiting.share - 0.2).abs() < 1e-12 && (head.thread_seconds - 4.0).abs() < 1e-12);
+        assert_eq!((waiting.gflops, head.gflops), (None, Some(8.0)));
     }
 }

@@ -3,6 +3,7 @@
 use super::{CaseOptions, median};
 use crate::error::{Error, Result};
 use crate::exec::{Crew, Products, Right, Scratch, Start};
+use crate::network::require_memory;
 use crate::random::{Key, Purpose};
 use std::str::FromStr;
 use std::time::Duration;
@@ -42,10 +43,15 @@ const PREPACKED_ROWS: usize = 64;
 ///
 /// # Errors
 ///
-/// [`Error::Run`] where the system refuses a thread.
+/// [`Error::Run`] where the system refuses a thread; [`Error::Usage`] where the operands do not fit into memory.
 pub fn time_product(shape: Shape, options: &CaseOptions) -> Result<Duration> {
     let Shape { m, k, n } = shape;
     let CaseOptions { threads, isa, precision, length, .. } = *options;
+    // The operands and the result, and the right operand packed.
+    let len = |rows: usize, cols: usize| (rows as u64).saturating_mul(cols as u64);
+    let numbers = [len(m, k), len(k, n), len(m, n), len(k, n)].into_iter().fold(0, u64::saturating_add);
+    require_memory("the product", numbers.saturating_mul(4))
+        .map_err(|error| error.mend("choose a smaller one, as in gemm:700x650x10000"))?;
     let key = Key::new(1, Purpose::Bench);
     let values = |len: usize, layer: usize| {
         let mut buffer = Buffer::new(len);

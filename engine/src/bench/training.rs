@@ -3,9 +3,11 @@
 use super::cases::{Case, CaseOptions, Task};
 use crate::error::Result;
 use crate::exec::{Meeting, Profile};
+use crate::graph::{Graph, Input, Loss, Output};
 use crate::network::{Batch, Network, State};
 use crate::random::{Key, Purpose};
 use crate::train::{Optimizer, StepAt, Stepped, pose, step};
+use std::ops::Range;
 use std::sync::Arc;
 use unroll_kernels::profile::{self, Phase};
 
@@ -57,9 +59,16 @@ pub struct Training<'a> {
     pub(super) network: Network,
     optimizer: Optimizer,
     state: State,
+    /// (T, N) tokens and those that follow them.
     inputs: Vec<u32>,
-    vectors: Vec<f32>,
+    next: Vec<u32>,
+    /// (T, N) tokens of the second sequence, where the model reads one.
+    source: Vec<u32>,
+    /// Of each input layer.
+    vectors: Vec<Vec<f32>>,
     targets: Vec<u32>,
+    /// Where the targets of each output stand, and what they are below; none of numbers.
+    outputs: Vec<(Range<usize>, Option<u32>)>,
     mask: Option<Vec<bool>>,
     done: u64,
     posing: bool,
@@ -68,16 +77,19 @@ pub struct Training<'a> {
 impl<'a> Training<'a> {
     /// `posing`: the network does the share of one thread only.
     pub(super) fn new(case: &'a Case, network: Network, posing: bool) -> Result<Self> {
-        let tokens = case.steps * case.rows;
-        let key = Key::new(1, Purpose::Bench);
-        let numbers = if let Task::Gradient { width } = case.task { case.rows * width } else { 0 };
+        let graph = network.graph();
+        let (steps, rows) = (case.steps, case.rows);
+        let outputs: Vec<_> = graph.targets(steps, rows).map(|(output, range)| (range, below(graph, output))).collect();
         let (isa, home) = (network.options().isa, network.options().home.clone());
         Ok(Self {
-            vectors: (0..numbers as u64).map(|i| key.uniform(i) - 0.5).collect(),
+            vectors: vectors(graph, steps, rows),
             optimizer: Optimizer::new_in(&home, isa, case.optimizer.clone(), network.params().len())?,
-            state: network.new_state(case.rows),
-            inputs: vec![0; tokens],
-            targets: vec![0; if matches!(case.task, Task::Classify { .. }) { case.rows } else { tokens }],
+            state: network.new_state(rows),
+            inputs: vec![0; steps * rows],
+            next: vec![0; steps * rows],
+            source: vec![0; if graph.takes_source_tokens() { steps * rows } else { 0 }],
+            targets: vec![0; outputs.last().map_or(0, |(range, _)| range.end)],
+            outputs,
             mask: case.lengths.as_ref().map(|lengths| {
                 let lengths = lengths.iter();
                 (0..case.steps).flat_map(|t| lengths.clone().map(move |&length| t < length)).collect()
@@ -115,27 +127,20 @@ impl<'a> Training<'a> {
         let (steps, rows) = (self.case.steps, self.case.rows);
         {
             let _span = profile::enter(Phase::Data);
-            self.case.stream().batch(self.done, rows, &mut self.inputs, &mut self.targets);
-            if let Task::Classify { classes } = self.case.task {
-                self.targets.iter_mut().for_each(|t| *t %= classes);
-            }
+            self.draw();
         }
         self.done += 1;
-        let (vectors, mut inputs) = ([&self.vectors[..]], &self.inputs[..]);
-        let vectors = if let Task::Gradient { .. } = self.case.task {
-            inputs = &[];
-            &vectors[..]
-        } else {
-            &[]
-        };
+        let graph = self.network.graph();
+        let vectors: Vec<&[f32]> = self.vectors.iter().map(|vectors| &vectors[..]).collect();
         let batch = Batch {
             steps,
             rows,
-            inputs,
-            vectors,
+            inputs: if graph.takes_tokens() { &self.inputs } else { &[] },
+            source_steps: if graph.has_source() { steps } else { 0 },
+            source: &self.source,
+            vectors: &vectors,
             targets: &self.targets,
             mask: self.mask.as_deref(),
-            ..Batch::default()
         };
         if let Task::Gradient { .. } = self.case.task {
             return self.network.train_step(&batch, &mut self.state, self.done).mean();
@@ -150,4 +155,39 @@ impl<'a> Training<'a> {
             Ok(Stepped::GradientNotFinite) | Err(_) => f64::NAN,
         }
     }
+
+    /// Draws the tokens of the next step. What follows a token is its target, in the form of each output.
+    fn draw(&mut self) {
+        let (rows, stream) = (self.case.rows, self.case.stream());
+        stream.batch(self.done, rows, &mut self.inputs, &mut self.next);
+        for (range, below) in &self.outputs {
+            for (target, &next) in self.targets[range.clone()].iter_mut().zip(&self.next) {
+                *target = below.map_or_else(|| (next as f32).to_bits(), |classes| next % classes);
+            }
+        }
+        let first = self.done * self.case.steps as u64;
+        for (i, token) in self.source.iter_mut().enumerate() {
+            // Streams of their own, beside those of the text.
+            *token = stream.token(rows + i % rows, first + (i / rows) as u64);
+        }
+    }
+}
+
+/// What the targets of an output are below; none where they are numbers.
+fn below(graph: &Graph, output: &Output) -> Option<u32> {
+    match output.loss() {
+        Loss::CrossEntropy => Some(output.classes().min(graph.nodes()[output.logits()].shape.width()) as u32),
+        Loss::BinaryCrossEntropy => Some(2),
+        Loss::MeanSquaredError => None,
+    }
+}
+
+/// Random vectors of each input layer.
+fn vectors(graph: &Graph, steps: usize, rows: usize) -> Vec<Vec<f32>> {
+    let (key, mut drawn) = (Key::new(1, Purpose::Bench), 0..);
+    let of = |(node, input): (usize, &Input)| {
+        let positions = if graph.nodes()[node].shape.time.is_some() { steps * rows } else { rows };
+        drawn.by_ref().take(positions * input.width).map(|i| key.uniform(i) - 0.5).collect()
+    };
+    graph.vector_inputs().map(of).collect()
 }

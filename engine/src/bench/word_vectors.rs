@@ -50,6 +50,7 @@ pub fn time_word_vectors(model: Model, text: &Path, folder: &Path, options: &Cas
         case: model.to_string(),
         precision: options.precision.to_string(),
         threads: options.threads,
+        sizes: None,
         isa: options.isa.name().to_owned(),
         per_s: trainer.progress().words as f64 / seconds,
         gflops: trainer.products() as f64 * 2.0 / seconds / 1e9,

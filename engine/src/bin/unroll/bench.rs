@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 use unroll::bench::{
-    Case, CaseOptions, Machine, Outcome, Shape, peak_memory, time_product, time_vocabulary, time_word_vectors,
+    Case, CaseOptions, CaseSizes, Machine, Outcome, Shape, Unread, peak_memory, time_product, time_vocabulary,
+    time_word_vectors,
 };
 use unroll::error::{Error, Result};
 use unroll::report::{self, Align, Out, Table, count, json_line};
@@ -17,6 +18,7 @@ use unroll_kernels::gemm::Precision;
 use crate::options::precision;
 use crate::plan;
 use crate::scratch::Scratch;
+use crate::train::threads;
 
 /// Times a standard case, or shows what this machine can do.
 ///
@@ -27,7 +29,9 @@ use crate::scratch::Scratch;
     after_help = "Examples:\n  unroll bench\n  unroll bench char256 --json\n  unroll bench gemm:700x650x10000 --threads 1\n  \
     unroll bench --plan word650 --cores 16\n\
     \nCases: char256, char512, word650, gru650 (language models), minchar (min-char-rnn), bilstm (a classifier),\n\
-    ragged (the same on texts of very different lengths, words), nnlm32, nnlm256 (Bengio's model), gen512, gen650 (text, one token at a time), \n\
+    ragged (the same on texts of very different lengths, words), nnlm32, nnlm256 (Bengio's model),\n\
+    head10k, head100k (a dense layer and the softmax over so many words, forward and backward),\n\
+    gen512, gen650 (text, one token at a time),\n\
     zipf:WORDS:HEAD:RULE (a word model of 256 units with Zipf's words), gemm:MxKxN (one product),\n\
     cbow, skipgram (word vectors: two passes over --corpus with word2vec's defaults, words read a second),\n\
     vocabulary (that of the words of --corpus, megabytes a second)."
@@ -35,15 +39,15 @@ use crate::scratch::Scratch;
 pub(crate) struct Bench {
     /// The case; without one: sets found, peak of multiply-adds, memory rate, and each product's share of the peak
     case: Option<String>,
-    /// What the operands of products are rounded to: f32, bf16
-    #[arg(long, value_name = "WORD", default_value = "f32", value_parser = precision())]
-    precision: Precision,
+    /// What the operands of products are rounded to: f32, bf16, and int8 for gen512, gen650 and products [default: f32, or that of the configuration]
+    #[arg(long, value_name = "WORD", hide_possible_values = true, value_parser = precision())]
+    precision: Option<Precision>,
     /// Threads [default: one a core]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// About how long to time
-    #[arg(long, default_value_t = 3.0)]
-    seconds: f64,
+    /// About how long to time, each split of --plan for 1.5 at most [default: 3]
+    #[arg(long)]
+    seconds: Option<f64>,
     /// Hidden units in place of the case's own
     #[arg(long, value_name = "H")]
     hidden: Option<usize>,
@@ -62,15 +66,19 @@ pub(crate) struct Bench {
     /// Say where the time went: each phase's share of all threads' time
     #[arg(long)]
     profile: bool,
-    /// Models the step of a case, recipe or configuration file on --cores cores: which split to choose, and why
-    #[arg(long, value_name = "CONFIG", conflicts_with_all = ["case", "threads", "losses", "profile", "pin"], requires = "cores")]
+    /// Models the step of a case, recipe or configuration file on up to --cores cores: which split into replicas and threads to
+    /// choose, and why; the number of replicas changes the bits of the result
+    #[arg(long, value_name = "CONFIG", conflicts_with = "case", requires = "cores")]
     plan: Option<String>,
-    /// The cores to plan for
-    #[arg(long, value_name = "N", requires = "plan")]
+    /// The most cores to plan for
+    #[arg(long, value_name = "N")]
     cores: Option<usize>,
     /// The number of different tokens, for the plan of a recipe or file
-    #[arg(long, value_name = "V", requires = "plan")]
+    #[arg(long, value_name = "V")]
     vocabulary: Option<usize>,
+    /// The number of different labels, for the plan of a recipe or file that learns labels and does not list them
+    #[arg(long, value_name = "C")]
+    classes: Option<usize>,
     /// Keep each thread on one core
     #[arg(long)]
     pin: bool,
@@ -82,59 +90,105 @@ pub(crate) struct Bench {
     json: bool,
 }
 
+/// The options that change the sizes of a case.
+const SIZES: [&str; 3] = ["--hidden", "--batch", "--steps"];
+
 impl Bench {
     pub(crate) fn run(self) -> Result<()> {
         let options = self.options()?;
         if let (Some(name), Some(cores)) = (&self.plan, self.cores) {
+            self.only(
+                "--plan",
+                &[&SIZES[..], &["--precision", "--seconds", "--memory-map", "--cores", "--vocabulary", "--classes"]]
+                    .concat(),
+            )?;
             if cores > 1024 {
                 return Err(Error::option("--cores", format!("must be from 1 to 1024, got {cores}")));
             }
+            let unread = Unread { vocabulary: self.vocabulary, classes: self.classes };
+            let case = plan::find(name, unread, &options)?;
             // Each of many splits is timed: less than a single case would be.
-            let options = CaseOptions { length: options.length.min(Duration::from_millis(1500)), ..options };
-            return plan::show(&plan::find(name, self.vocabulary, &options)?.plan(cores, &options)?, cores, self.json);
+            let length = options.length.min(Duration::from_millis(1500));
+            let precision = self.precision.unwrap_or(case.precision());
+            return plan::show(&case.plan(cores, &CaseOptions { length, precision, ..options })?, cores, self.json);
         }
-        if let Some(model) = self.case.as_ref().and_then(|case| case.parse::<Model>().ok()) {
+        let Some(case) = self.case.as_deref() else {
+            self.only("without a case bench", &["--threads", "--seconds"])?;
+            return machine(&options, self.json);
+        };
+        if let Ok(model) = case.parse::<Model>() {
+            self.only(case, &["--corpus", "--threads"])?;
             return self.word_vectors(model, &options);
         }
-        if self.case.as_deref() == Some("vocabulary") {
+        if case == "vocabulary" {
+            self.only(case, &["--corpus", "--threads", "--seconds"])?;
             return self.vocabulary(&options);
         }
-        if self.corpus.is_some() {
-            return Err(Error::option("--corpus", "is for cases on a text").mend("name cbow, skipgram or vocabulary"));
+        if let Some(shape) = case.strip_prefix("gemm:") {
+            self.only(case, &["--precision", "--threads", "--seconds", "--pin"])?;
+            return product(case, shape.parse()?, &options, self.json);
         }
-        match &self.case {
-            None if self.profile => Err(Error::option("--profile", "needs a case").mend("such as char256")),
-            None if self.pin => Err(Error::option("--pin", "needs a case").mend("such as char256")),
-            None => machine(&options, self.json),
-            Some(case) => match case.strip_prefix("gemm:") {
-                Some(_) if self.profile => Err(Error::option("--profile", "a single product has one phase")
-                    .mend("profile a case, such as char256")),
-                Some(shape) => product(case, shape.parse()?, &options, self.json),
-                None => self.case(case, &options),
-            },
+        let alike = [&SIZES[..], &["--precision", "--threads", "--pin", "--memory-map"]].concat();
+        if let Some(count) = self.losses {
+            self.only("--losses", &[&alike[..], &["--losses"]].concat())?;
+            return self.first_losses(&Case::new(case, &options)?, count, &options);
         }
+        self.only(case, &[&alike[..], &["--seconds", "--profile"]].concat())?;
+        self.tell(&Case::new(case, &options)?.run(&options)?, &mut Out::stdout())
+    }
+
+    /// Refuses all options but these, and --json.
+    fn only(&self, what: &str, takes: &[&str]) -> Result<()> {
+        let given = [
+            ("--precision", self.precision.is_some()),
+            ("--threads", self.threads.is_some()),
+            ("--seconds", self.seconds.is_some()),
+            ("--hidden", self.hidden.is_some()),
+            ("--batch", self.batch.is_some()),
+            ("--steps", self.steps.is_some()),
+            ("--corpus", self.corpus.is_some()),
+            ("--losses", self.losses.is_some()),
+            ("--profile", self.profile),
+            ("--cores", self.cores.is_some()),
+            ("--vocabulary", self.vocabulary.is_some()),
+            ("--classes", self.classes.is_some()),
+            ("--pin", self.pin),
+            ("--memory-map", self.memory_map.is_some()),
+        ];
+        let Some((option, _)) = given.iter().find(|(option, given)| *given && !takes.contains(option)) else {
+            return Ok(());
+        };
+        let mend = match *option {
+            "--corpus" => "name cbow, skipgram or vocabulary for it",
+            "--cores" | "--vocabulary" | "--classes" => "name what to plan by --plan",
+            _ if self.case.is_none() && self.plan.is_none() => "name a case, such as char256",
+            _ => "leave it out",
+        };
+        let takes = takes.join(", ");
+        Err(Error::option(option, format!("{what} takes {takes} and --json only")).mend(mend))
     }
 
     fn options(&self) -> Result<CaseOptions> {
-        if !(self.seconds > 0.0 && self.seconds <= 3600.0) {
-            return Err(Error::option("--seconds", format!("must be in (0, 3600], got {}", self.seconds)));
+        let seconds = self.seconds.unwrap_or(3.0);
+        if !(seconds > 0.0 && seconds <= 3600.0) {
+            return Err(Error::option("--seconds", format!("must be in (0, 3600], got {seconds}")));
         }
         let given = [
-            ("--threads", self.threads),
             ("--hidden", self.hidden),
             ("--batch", self.batch),
             ("--steps", self.steps),
             ("--cores", self.cores),
             ("--vocabulary", self.vocabulary),
+            ("--classes", self.classes),
         ];
         if let Some((name, _)) = given.iter().find(|(_, value)| *value == Some(0)) {
             return Err(Error::option(name, "must be at least 1"));
         }
         Ok(CaseOptions {
-            threads: self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
+            threads: threads(self.threads)?,
             isa: Isa::best(),
-            precision: self.precision,
-            length: Duration::from_secs_f64(self.seconds),
+            precision: self.precision.unwrap_or_default(),
+            length: Duration::from_secs_f64(seconds),
             hidden: self.hidden,
             rows: self.batch,
             steps: self.steps,
@@ -144,29 +198,26 @@ impl Bench {
         })
     }
 
-    fn case(&self, name: &str, options: &CaseOptions) -> Result<()> {
-        let (case, mut out) = (Case::new(name, options)?, Out::stdout());
-        if let Some(count) = self.losses {
-            for (i, loss) in case.losses(options, count)?.into_iter().enumerate() {
-                out.line(&if self.json {
-                    json_line(&json!({ "step": i + 1, "loss": loss }))?
-                } else {
-                    format!("{loss:.9}")
-                })?;
-            }
-            return Ok(());
+    fn first_losses(&self, case: &Case, count: usize, options: &CaseOptions) -> Result<()> {
+        let mut out = Out::stdout();
+        for (i, loss) in case.losses(options, count)?.into_iter().enumerate() {
+            out.line(&if self.json {
+                json_line(&json!({ "step": i + 1, "loss": loss }))?
+            } else {
+                format!("{loss:.9}")
+            })?;
         }
-        self.tell(&case.run(options)?, &mut out)
+        Ok(())
     }
 
     fn word_vectors(&self, model: Model, options: &CaseOptions) -> Result<()> {
-        let corpus = self.text(&format!("{model} takes --corpus, --threads and --json only"))?;
+        let corpus = self.text()?;
         let scratch = Scratch::make("bench")?;
         self.tell(&time_word_vectors(model, corpus, scratch.path(), options)?, &mut Out::stdout())
     }
 
     fn vocabulary(&self, options: &CaseOptions) -> Result<()> {
-        let corpus = self.text("vocabulary takes --corpus, --threads, --seconds and --json only")?;
+        let corpus = self.text()?;
         let scratch = Scratch::make("bench")?;
         let rate = time_vocabulary(corpus, scratch.path(), options)?;
         let mut out = Out::stdout();
@@ -185,12 +236,8 @@ impl Bench {
         ))
     }
 
-    /// The text of a case that has one; `others` are all options that it takes.
-    fn text(&self, others: &str) -> Result<&Path> {
-        let changed = [self.hidden, self.batch, self.steps].iter().any(Option::is_some);
-        if changed || self.losses.is_some() || self.profile || self.pin || self.precision != Precision::F32 {
-            return Err(Error::usage(others));
-        }
+    /// The text of a case that has one.
+    fn text(&self) -> Result<&Path> {
         let none = || Error::option("--corpus", "no text is named").mend("name one, a sentence a line");
         self.corpus.as_deref().ok_or_else(none)
     }
@@ -203,8 +250,17 @@ impl Bench {
             let lines = report::profile(profile, Some(Duration::from_secs_f64(outcome.step_s)));
             lines.iter().try_for_each(|line| out.line(line))?;
         }
+        let sizes = match outcome.sizes {
+            Some(CaseSizes { hidden, rows, steps })
+                if [self.hidden, self.batch, self.steps].iter().any(Option::is_some) =>
+            {
+                let hidden = hidden.map(|units| format!("{units} units, ")).unwrap_or_default();
+                format!(" ({hidden}{rows} rows of {steps} steps)")
+            }
+            _ => String::new(),
+        };
         out.line(&format!(
-            "{}: {:.0} a second, {:.1} GFLOP/s in products, {}, {} threads, {}, {:.0} MiB at most ({:.0} beyond weights and gradients)",
+            "{}{sizes}: {:.0} a second, {:.1} GFLOP/s in products, {}, {} threads, {}, {:.0} MiB at most ({:.0} beyond weights and gradients)",
             outcome.case, outcome.per_s, outcome.gflops, outcome.precision, outcome.threads, outcome.isa, outcome.peak_mb, outcome.extra_mb,
         ))
     }

@@ -2,45 +2,35 @@
 
 use std::path::Path;
 
-use unroll::bench::{Case, CaseOptions, OwnModel, Plan, Split};
+use unroll::bench::{Case, CaseOptions, Plan, Split, Unread};
 use unroll::config::Resolver;
 use unroll::error::{Error, Result};
 use unroll::recipes;
 use unroll::report::{self, Align, Out, Table, json_line};
+use unroll::vectors::train::Model;
 
-/// The case of this name, or that of a recipe or configuration file, with a vocabulary of this size.
-pub(crate) fn find(name: &str, vocabulary: Option<usize>, options: &CaseOptions) -> Result<Case> {
-    if Case::names().contains(&name) {
-        return match vocabulary {
-            Some(_) => Err(Error::option("--vocabulary", format!("{name} has its own")).mend("leave it out")),
+/// The case of this name, or that of a recipe or configuration file.
+pub(crate) fn find(name: &str, unread: Unread, options: &CaseOptions) -> Result<Case> {
+    if Case::names().contains(&name) || name.starts_with("zipf:") {
+        let given = [("--vocabulary", unread.vocabulary), ("--classes", unread.classes)];
+        return match given.iter().find(|(_, size)| size.is_some()) {
+            Some((option, _)) => Err(Error::option(option, format!("{name} has its own")).mend("leave it out")),
             None => Case::new(name, options),
         };
     }
+    if name.starts_with("gemm:") || name.parse::<Model>().is_ok() || name == "vocabulary" {
+        return Err(Error::usage(format!("{name} is no model in training")).mend("choose a case that trains"));
+    }
+    let path = Path::new(name);
     let mut resolver = Resolver::new();
-    if Path::new(name).exists() {
-        resolver.file(Path::new(name))?;
+    if path.exists() || path.extension().is_some() || name.contains(std::path::is_separator) {
+        resolver.file(path)?;
     } else {
-        let recipe = recipes::find(name).map_err(|error| {
-            error.mend(format!("or a case ({}), or a configuration file", Case::names().join(", ")))
-        })?;
+        let mend = format!("or a case ({}), or a configuration file", Case::names().join(", "));
+        let recipe = recipes::find(name).map_err(|error| error.mend(mend))?;
         resolver.recipe(recipe.name, recipe.text)?;
     }
-    let (config, _) = resolver.finish()?;
-    let Some(vocabulary) = vocabulary else {
-        return Err(Error::option("--vocabulary", "is needed with --plan of a recipe or file: the text is not read")
-            .mend("give the number of different tokens, such as --vocabulary 10000"));
-    };
-    if options.hidden.is_some() {
-        return Err(Error::option("--hidden", format!("{name} has its own")).mend("set it in the configuration"));
-    }
-    Case::of_model(OwnModel {
-        name: name.to_owned(),
-        model: config.model.graph(),
-        vocabulary,
-        rows: options.rows.unwrap_or(config.train.batch),
-        steps: options.steps.unwrap_or(config.train.steps),
-        optimizer: config.optimizer.options(),
-    })
+    Case::of_config(name, &resolver.finish()?.0, unread, options)
 }
 
 /// Prints the plan.
@@ -51,9 +41,11 @@ pub(crate) fn show(plan: &Plan, cores: usize, json: bool) -> Result<()> {
     }
     let rates = &plan.rates;
     out.line(&format!(
-        "{}, {}, {}; measured with {} threads: {:.2} µs to start a job, {:.2} µs a barrier, {:.1} million gradients added \
+        "{}, {} rows of {} steps, {}, {}; measured with {} threads: {:.2} µs to start a job, {:.2} µs a barrier, {:.1} million gradients added \
          a second",
         plan.case,
+        plan.rows,
+        plan.steps,
         plan.precision,
         plan.isa,
         rates.threads,
@@ -96,22 +88,59 @@ pub(crate) fn show(plan: &Plan, cores: usize, json: bool) -> Result<()> {
         ]);
     }
     table.lines().iter().try_for_each(|line| out.line(line))?;
-    let mut best = plan.splits.iter().filter(|split| split.cores == cores);
-    let Some(first) = best.next() else { return Ok(()) };
-    out.line(&format!("\n{}", reason(first, best.next())))?;
+    let fastest = plan.fastest();
+    let Some((first, others)) = fastest.split_first() else { return Ok(()) };
+    out.line(&format!("\n{}", choice(first, cores)))?;
+    if plan.configured > 1 && plan.configured != first.replicas {
+        out.line(&configured(plan, first, cores))?;
+    }
+    out.line(&reason(first, others.first()))?;
     let step = std::time::Duration::from_secs_f64(first.member_s + first.waiting_s);
     report::profile(&first.profile, Some(step)).iter().try_for_each(|line| out.line(line))
 }
 
-/// Why `first` is chosen and not `second`.
-fn reason(first: &Split, second: Option<&Split>) -> String {
-    let name = |split: &Split| match (split.replicas, split.team) {
+fn name(split: &Split) -> String {
+    match (split.replicas, split.team) {
+        (1, 1) => "one thread".to_owned(),
         (1, team) => format!("one team of {team}"),
         (replicas, 1) => format!("{replicas} replicas of one thread"),
         (replicas, team) => format!("{replicas} replicas of {team} threads"),
-    };
-    let chosen = format!("Choose {} (--threads {} --replicas {})", name(first), first.cores, first.replicas);
-    let Some(second) = second else { return format!("{chosen}: there is no other way.") };
+    }
+}
+
+/// What to do with so many cores.
+fn choice(first: &Split, cores: usize) -> String {
+    let mut text = format!("Choose {} (--threads {} --replicas {}).", name(first), first.cores, first.replicas);
+    if first.cores < cores {
+        text += &format!(" No split of all {cores} cores is faster.");
+    }
+    if first.replicas > 1 {
+        text += &format!(
+            " With {} replicas sums are added in another order than with one: the bits of the result follow from their number.",
+            first.replicas
+        );
+    }
+    text
+}
+
+/// What the replicas of the configuration cost.
+fn configured(plan: &Plan, first: &Split, cores: usize) -> String {
+    let asked = plan.configured;
+    let found = plan.splits.iter().find(|split| (split.cores, split.replicas) == (cores, asked));
+    match found {
+        Some(split) => {
+            let times = split.step_s / first.step_s;
+            format!("The configuration's train.replicas = {asked} takes {times:.2} times as long on {cores} cores.")
+        }
+        None => format!(
+            "The configuration's train.replicas = {asked} does not part {cores} cores evenly, or is more than the rows."
+        ),
+    }
+}
+
+/// Why `first` is chosen and not `second`.
+fn reason(first: &Split, second: Option<&&Split>) -> String {
+    let Some(second) = second else { return "There is no other way. Its work by phase:".to_owned() };
     let differences = [
         ("its members' own work", second.member_s - first.member_s),
         ("waiting for one another", second.waiting_s - first.waiting_s),
@@ -122,9 +151,41 @@ fn reason(first: &Split, second: Option<&Split>) -> String {
     let parts = differences.iter().filter(|(_, seconds)| seconds.abs() > 0.005 * first.step_s);
     let parts: Vec<String> = parts.map(|(what, seconds)| format!("{:+.3} ms {what}", 1e3 * seconds)).collect();
     format!(
-        "{chosen}: {} takes {:.2} times as long, by {}. Its busiest member's work by phase:",
+        "Next, {} takes {:.2} times as long, by {}. The chosen split's busiest member's work by phase:",
         name(second),
         second.step_s / first.step_s,
         if parts.is_empty() { "many small things".to_owned() } else { parts.join(", ") }
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use unroll::exec::Profile;
+
+    fn split(replicas: usize, team: usize) -> Split {
+        Split {
+            cores: replicas * team,
+            replicas,
+            team,
+            step_s: 5.0,
+            per_s: 1.0,
+            member_s: 1.0,
+            waiting_s: 1.0,
+            starting_s: 1.0,
+            barriers_s: 1.0,
+            adding_s: 1.0,
+            counts: [0; 2],
+            profile: Profile { threads: 1, wall: Default::default(), phases: Vec::new() },
+        }
+    }
+
+    #[test]
+    fn a_choice_says_what_it_leaves_idle_and_whether_bits_change() {
+        assert_eq!(choice(&split(1, 4), 4), "Choose one team of 4 (--threads 4 --replicas 1).");
+        let fewer = choice(&split(1, 2), 4);
+        assert!(fewer.contains("--threads 2") && fewer.contains("No split of all 4 cores is faster"), "{fewer}");
+        let parted = choice(&split(2, 2), 4);
+        assert!(parted.contains("With 2 replicas sums are added in another order"), "{parted}");
+    }
 }
