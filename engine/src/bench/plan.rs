@@ -298,9 +298,9 @@ mod tests {
                 training.start_profile(&options);
                 training.step();
                 let profile = training.take_profile().unwrap();
-                let missing = ["head", "gradient", "norm", "update"]
-                    .into_iter()
-                    .filter(|name| !profile.phases.iter().any(|found| found.phase == *name && found.thread_seconds > 0.0));
+                let missing = ["head", "gradient", "norm", "update"].into_iter().filter(|name| {
+                    !profile.phases.iter().any(|found| found.phase == *name && found.thread_seconds > 0.0)
+                });
                 assert_eq!(missing.count(), 0, "{name}, {threads} threads, {precision}");
             }
         }

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
+use unroll::corpus::write_file;
 use unroll::error::{Error, Result};
 use unroll::graph::Graph;
 use unroll::interop::{self, Form, Mapping};
 use unroll::network::require_memory;
 use unroll::report::{Out, bytes, json_line};
-use unroll::train::storage::{Disk, replace_file};
 use unroll::train::{NamedTensor, tensor_file};
 
 use crate::labels::TrainedTask;
@@ -80,9 +80,7 @@ impl Export {
             To::Keras => self.tensors(Form::Keras, &graph, &params)?,
             To::Unroll => self.tensors(Form::Unroll, &graph, &params)?,
         };
-        // A name alone is a file of this folder.
-        let path = std::path::absolute(&self.out).map_err(|error| Error::io(&self.out, "cannot find", error))?;
-        replace_file(&Disk, &path, &contents).map_err(|error| Error::write(&self.out, error))?;
+        write_file(&self.out, &contents)?;
         let mut out = Out::stdout();
         if self.json {
             return out.line(&json_line(&json!({ "file": self.out, "bytes": contents.len() }))?);

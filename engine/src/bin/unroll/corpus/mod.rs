@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use unroll::corpus::synthetic::{Brackets, Markov, SyntheticSource};
-use unroll::corpus::{Build, Corpus, Encoding, Progress, Source, TokenSource, build};
+use unroll::corpus::{Build, Corpus, Encoding, Progress, Source, TokenSource, build, check_output};
 use unroll::error::{Error, Result};
 use unroll::report::{Align, Out, Table, bytes, count, json_line};
 use unroll::text::{Level, TextOptions, Tokenizer, Vocabulary};
@@ -76,6 +76,7 @@ impl BuildFile {
     fn run(self) -> Result<()> {
         let stop = interrupt::flag("stopping")?;
         let options = self.tokens.options()?;
+        check_output(&self.vocabulary.iter().cloned().map(Source::Path).collect::<Vec<_>>(), &self.out)?;
         let known = self.vocabulary.as_deref().map(read_vocabulary).transpose()?;
         let sources: Vec<Source> = self.text.iter().map(Source::from_argument).collect();
         let progress = |progress: Progress| {
@@ -96,13 +97,12 @@ impl BuildFile {
             eprintln!();
         }
         let report = report?;
-        let size = std::fs::metadata(&self.out).map_err(|error| Error::read(&self.out, error))?.len();
         let vocabulary = report.tokenizer.vocabulary().len();
         let mut out = Out::stdout();
         if self.json {
             return out.line(&json_line(&json!({
                 "file": self.out, "tokens": report.tokens, "unknown": report.unknown, "vocabulary": vocabulary,
-                "text_bytes": report.text_bytes, "text_chars": report.text_chars, "file_bytes": size,
+                "text_bytes": report.text_bytes, "text_chars": report.text_chars, "file_bytes": report.file_bytes,
                 "inputs": report.inputs.len(),
             }))?);
         }
@@ -114,7 +114,7 @@ impl BuildFile {
             count(report.unknown),
             bytes(report.text_bytes),
             report.inputs.len(),
-            bytes(size),
+            bytes(report.file_bytes),
         ))
     }
 }
