@@ -223,7 +223,7 @@ fn corpora_are_built_shown_and_refused() {
     assert!(info.contains("level             word\ntokens            3,000\n"), "{info}");
     insta::assert_snapshot!(place.refused(&["corpus", "build", "empty.txt", "--out", "e.tokens"]), @"3: error: empty.txt: the text is empty (give a file with text)");
     insta::assert_snapshot!(place.refused(&["corpus", "info", "verses.txt"]), @"3: error: verses.txt: not a corpus file (make one from text with `unroll corpus build`)");
-    insta::assert_snapshot!(place.refused(&["corpus", "synthesize", "--symbols", "1", "--out", "x.tokens"]), @"2: error: symbols: must be from 2 to 16777216, got 1");
+    insta::assert_snapshot!(place.refused(&["corpus", "synthesize", "--symbols", "1", "--out", "x.tokens"]), @"2: error: --symbols: must be from 2 to 16777216, got 1");
     let whole = fs::read(place.path().join("v.tokens")).unwrap();
     place.file("cut.tokens", &whole[..whole.len() - 10]);
     let cut = place.refused(&["train", "--data", "cut.tokens"]);

@@ -21,9 +21,9 @@ use crate::train::threads;
 /// file that is written. The vocabulary depends neither on the memory nor on the threads.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    unroll corpus vocabulary books/ --level word --min-count 5 --out words.json\n  \
-    zcat huge.gz | unroll corpus vocabulary - --level word --max-vocab 1000000 --memory 500M --out words.json\n  \
-    unroll corpus build more.txt --vocabulary words.json --out more.tokens")]
+    unroll corpus vocabulary books/ --level word --min-count 5 --out words.vocab\n  \
+    zcat huge.gz | unroll corpus vocabulary - --level word --max-vocab 1000000 --memory 500M --out words.vocab\n  \
+    unroll corpus build more.txt --vocabulary words.vocab --out more.tokens")]
 pub(super) struct VocabularyFile {
     /// Files, folders, gzip, or - for standard input
     #[arg(required = true)]
