@@ -22,21 +22,29 @@ pub const WORDS_ALIKE: &str = "words-alike";
 /// The most tokens of a text that are read for it.
 const MOST: u64 = 1 << 25;
 
-/// The order that the head of a language model over this text asks for, if it asks for one. What is held out at the end of the text
-/// is not looked at.
+/// Whether the head of a language model asks for an order of the words by their use.
+pub(super) fn needs_order(config: &RunConfig) -> bool {
+    config.model.head().order == Some(WordOrder::Context)
+}
+
+/// The order that the head of a language model over this text asks for, if it asks for one. What is held out is not looked at.
 ///
 /// # Errors
-/// As [`crate::corpus::TokenSource::read`].
+/// As [`Texts::training_parts`] and [`crate::corpus::TokenSource::read`].
 pub fn learn_order(config: &RunConfig, texts: &Texts) -> Result<Option<Arc<[u32]>>> {
-    if config.model.head().order != Some(WordOrder::Context) {
+    if !needs_order(config) {
         return Ok(None);
     }
-    let [trains, _] = config.split().ends(texts.train.len())?;
-    let mut text = vec![0; trains.min(MOST) as usize];
-    texts.train.read(0, &mut text)?;
+    let (mut left, mut parts) = (MOST, Vec::new());
+    for range in texts.training_parts(config)? {
+        let mut part = vec![0; (range.end - range.start).min(left) as usize];
+        texts.train.read(range.start, &mut part)?;
+        left -= part.len() as u64;
+        parts.push(part);
+    }
     let vocabulary = texts.tokenizer.vocabulary();
     let counts: Vec<u64> = vocabulary.iter().map(|(_, count)| count.max(1)).collect();
-    let bigrams = Bigrams::count(counts.len(), &text);
+    let bigrams = Bigrams::of_parts(counts.len(), parts.iter().map(Vec::as_slice));
     Ok(Some(alike::order(&bigrams, &Huffman::new(&counts)?).into()))
 }
 
@@ -44,8 +52,8 @@ pub fn learn_order(config: &RunConfig, texts: &Texts) -> Result<Option<Arc<[u32]
 ///
 /// # Errors
 /// [`Error::Input`] if the file is missing or has not each word once.
-pub fn read_order(config: &RunConfig, run: &Path, words: usize) -> Result<Option<Arc<[u32]>>> {
-    if config.model.head().order != Some(WordOrder::Context) {
+pub(super) fn read_order(config: &RunConfig, run: &Path, words: usize) -> Result<Option<Arc<[u32]>>> {
+    if !needs_order(config) {
         return Ok(None);
     }
     let path = run.join(WORDS_ALIKE);

@@ -10,7 +10,7 @@ use unroll::graph::Graph;
 use unroll::interop::{self, Form, Mapping};
 use unroll::network::require_memory;
 use unroll::report::{Out, bytes, json_line};
-use unroll::train::{NamedTensor, tensor_file};
+use unroll::train::{NamedTensor, tensor_file, weight_file};
 
 use crate::labels::TrainedTask;
 use crate::summary::name_of;
@@ -91,6 +91,10 @@ impl Export {
     fn tensors(&self, form: Form, graph: &Graph, params: &[f32]) -> Result<Vec<u8>> {
         let mapping = Mapping::parse(&self.map, &[])?;
         let tensors = interop::export(graph, params, form, &mapping)?;
-        tensor_file(&tensors.iter().map(NamedTensor::as_ref).collect::<Vec<_>>())
+        let tensors: Vec<_> = tensors.iter().map(NamedTensor::as_ref).collect();
+        match form {
+            Form::Unroll => weight_file(&tensors, &graph.head_layouts()?),
+            Form::PyTorch | Form::Keras => tensor_file(&tensors),
+        }
     }
 }
