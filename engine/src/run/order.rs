@@ -88,3 +88,46 @@ pub fn order_file(order: &[u32]) -> String {
     order.iter().for_each(|word| _ = writeln!(text, "{word}")); // Writing to a string cannot fail.
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus::MemoryTokens;
+    use crate::random::{Key, Purpose};
+    use crate::text::{Level, TextOptions, Tokenizer};
+
+    /// Words of which `4 g + i` comes after `4 g' + j` only where g follows g' in a ring of four groups.
+    fn ring() -> Vec<u32> {
+        (0..4000).map(|at| (4 * (at % 4) + Key::new(3, Purpose::Check).below(at, 4)) as u32).collect()
+    }
+
+    #[test]
+    fn what_is_held_out_does_not_order_the_words() {
+        let config: RunConfig = toml::from_str(
+            "[model.head]\nkind = \"class_softmax\"\norder = \"context\"\n[train]\nbatch = 2\nsteps = 4\n[data]\nvalid_fraction = 0.4",
+        )
+        .unwrap();
+        let options = TextOptions { eos: Some(false), unknown: Some(false), ..TextOptions::new(Level::Word) };
+        let names: Vec<String> = ring().iter().map(|word| format!("w{word:02}")).collect();
+        let tokenizer = Tokenizer::from_text(&names.join(" "), &options).unwrap();
+        let tokens: Vec<u32> = names.iter().map(|name| tokenizer.vocabulary().id(name).unwrap()).collect();
+        let texts = |tokens: Vec<u32>| Texts {
+            train: Arc::new(MemoryTokens::new(tokens, 16).unwrap()),
+            tokenizer: tokenizer.clone(),
+            valid: None,
+            test: None,
+            entropy_rate: None,
+        };
+        let parts = texts(tokens.clone()).training_parts(&config).unwrap();
+        let [first, second] = &parts[..] else { panic!("{parts:?}") };
+        let mut other = tokens.clone();
+        other[first.end as usize..second.start as usize].sort_unstable();
+        other[second.end as usize..].sort_unstable();
+        let learned = |tokens: &[u32]| learn_order(&config, &texts(tokens.to_vec())).unwrap().unwrap();
+        assert_eq!(learned(&tokens), learned(&other));
+        // The first part of the whole text would tell them apart.
+        let tree = Huffman::new(&[1; 16]).unwrap();
+        let whole = |tokens: &[u32]| alike::order(&Bigrams::count(16, &tokens[..2400]), &tree);
+        assert_ne!(whole(&tokens), whole(&other));
+    }
+}
