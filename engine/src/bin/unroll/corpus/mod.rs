@@ -76,7 +76,9 @@ impl BuildFile {
     fn run(self) -> Result<()> {
         let stop = interrupt::flag("stopping")?;
         let options = self.tokens.options()?;
-        check_output(&self.vocabulary.iter().cloned().map(Source::Path).collect::<Vec<_>>(), &self.out)?;
+        if let Some(file) = self.vocabulary.as_deref().map(vocabulary_file) {
+            check_output(&[Source::Path(file)], &self.out)?;
+        }
         let known = self.vocabulary.as_deref().map(read_vocabulary).transpose()?;
         let sources: Vec<Source> = self.text.iter().map(Source::from_argument).collect();
         let progress = |progress: Progress| {
@@ -119,13 +121,16 @@ impl BuildFile {
     }
 }
 
+/// The file with the vocabulary: that itself, or of a run its own.
+fn vocabulary_file(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join(unroll::train::VOCABULARY) } else { path.to_owned() }
+}
+
 /// The tokenizer of a vocabulary file, a token file or a run.
 fn read_vocabulary(path: &Path) -> Result<Tokenizer> {
-    if path.is_dir() {
-        return Ok(Tokenizer::new(Vocabulary::read(path.join(unroll::train::VOCABULARY))?));
-    }
-    match Vocabulary::read(path) {
+    match Vocabulary::read(vocabulary_file(path)) {
         Ok(vocabulary) => Ok(Tokenizer::new(vocabulary)),
+        Err(error) if path.is_dir() => Err(error),
         Err(error) => match Corpus::open(path) {
             Ok(corpus) => Ok(corpus.tokenizer().clone()),
             Err(_) => Err(error),
