@@ -318,3 +318,22 @@ fn a_vocabulary_is_counted_on_its_own_and_used_again() {
     insta::assert_snapshot!(place.refused(&[&args[..], &["--memory", "1K"]].concat()), @"2: error: --memory: must be at least 1048576 bytes");
     assert!(place.refused(&[&args[..], &["--memory", "lots"]].concat()).contains("a number of bytes"));
 }
+
+#[test]
+fn what_is_read_is_not_written_over() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    place.ok(&["corpus", "vocabulary", "verses.txt", "--level", "word", "--out", "words.vocab"]);
+    let words = place.read("words.vocab");
+    for command in [
+        &["corpus", "vocabulary", "verses.txt", "--level", "word", "--out", "verses.txt"][..],
+        &["corpus", "vocabulary", ".", "--out", "./verses.txt"],
+        &["corpus", "build", "verses.txt", "--out", "verses.txt"],
+        &["corpus", "build", "verses.txt", "--vocabulary", "words.vocab", "--out", "words.vocab"],
+        &["vectors", "train", "verses.txt", "--out", "verses.txt"],
+    ] {
+        let refused = place.refused(command);
+        assert!(refused.starts_with("2: error: --out: ") && refused.contains("which is read"), "{refused}");
+    }
+    assert!(place.read("verses.txt") == verses().as_bytes() && place.read("words.vocab") == words);
+}
