@@ -231,7 +231,7 @@ fn corpora_are_built_shown_and_refused() {
     assert!(info.contains("level             word\ntokens            3,000\n"), "{info}");
     insta::assert_snapshot!(place.refused(&["corpus", "build", "empty.txt", "--out", "e.tokens"]), @"3: error: empty.txt: the text is empty (give a file with text)");
     insta::assert_snapshot!(place.refused(&["corpus", "info", "verses.txt"]), @"3: error: verses.txt: not a corpus file (make one from text with `unroll corpus build`)");
-    insta::assert_snapshot!(place.refused(&["corpus", "synthesize", "--symbols", "1", "--out", "x.tokens"]), @"2: error: symbols: must be from 2 to 16777216, got 1");
+    insta::assert_snapshot!(place.refused(&["corpus", "synthesize", "--symbols", "1", "--out", "x.tokens"]), @"2: error: --symbols: must be from 2 to 16777216, got 1");
     let whole = fs::read(place.path().join("v.tokens")).unwrap();
     place.file("cut.tokens", &whole[..whole.len() - 10]);
     let cut = place.refused(&["train", "--data", "cut.tokens"]);
@@ -380,4 +380,23 @@ fn a_vocabulary_is_counted_on_its_own_and_used_again() {
     assert!(place.read("a.tokens") == place.read("b.tokens"));
     insta::assert_snapshot!(place.refused(&[&args[..], &["--memory", "1K"]].concat()), @"2: error: --memory: must be at least 1048576 bytes");
     assert!(place.refused(&[&args[..], &["--memory", "lots"]].concat()).contains("a number of bytes"));
+}
+
+#[test]
+fn what_is_read_is_not_written_over() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    place.ok(&["corpus", "vocabulary", "verses.txt", "--level", "word", "--out", "words.vocab"]);
+    let words = place.read("words.vocab");
+    for command in [
+        &["corpus", "vocabulary", "verses.txt", "--level", "word", "--out", "verses.txt"][..],
+        &["corpus", "vocabulary", ".", "--out", "./verses.txt"],
+        &["corpus", "build", "verses.txt", "--out", "verses.txt"],
+        &["corpus", "build", "verses.txt", "--vocabulary", "words.vocab", "--out", "words.vocab"],
+        &["vectors", "train", "verses.txt", "--out", "verses.txt"],
+    ] {
+        let refused = place.refused(command);
+        assert!(refused.starts_with("2: error: --out: ") && refused.contains("which is read"), "{refused}");
+    }
+    assert!(place.read("verses.txt") == verses().as_bytes() && place.read("words.vocab") == words);
 }

@@ -93,6 +93,23 @@ fn words_that_are_parted_by_their_use_are_so_wherever_the_run_is_read() {
         place.ok(&["summary", "run"]);
         place.ok(&["train", "--resume", "run", "--epochs", "3"]);
 
+        // In another order, or with other counts, the words are not those that the weights are of.
+        let reversed: String = order.lines().rev().map(|line| format!("{line}\n")).collect();
+        let vocabulary = fs::read_to_string(run.join("vocabulary")).unwrap();
+        let rare = vocabulary.lines().rfind(|line| line.contains('\t')).unwrap();
+        let often = format!("999999\t{}", rare.split_once('\t').unwrap().1);
+        for (name, damaged) in [("words-alike", reversed), ("vocabulary", vocabulary.replace(rare, &often))] {
+            let whole = fs::read(run.join(name)).unwrap();
+            fs::write(run.join(name), damaged).unwrap();
+            for command in [&["eval", "run", "--data", "verses.txt"][..], &["generate", "run"], &["summary", "run"]] {
+                let refused = place.refused(command);
+                assert!(refused.starts_with("3: error: run/words-alike: "), "{head}: {refused}");
+                assert!(refused.contains("--resume run"), "{head}: {refused}");
+            }
+            place.ok(&["train", "--resume", "run", "--epochs", "3"]);
+            assert!(fs::read(run.join(name)).unwrap() == whole, "{head}: {name} was not restored");
+        }
+
         // Damaged, it is named with the line.
         fs::write(run.join("words-alike"), order.replacen('\n', "\n7x\n", 1)).unwrap();
         let refused = place.refused(&["eval", "run", "--data", "verses.txt"]);
@@ -104,8 +121,103 @@ fn words_that_are_parted_by_their_use_are_so_wherever_the_run_is_read() {
         fs::write(run.join("words-alike"), "0\n".repeat(100_000)).unwrap();
         assert!(place.refused(&["eval", "run", "--data", "verses.txt"]).contains("larger than"));
         fs::remove_file(run.join("words-alike")).unwrap();
-        assert!(place.refused(&["train", "--resume", "run", "--epochs", "4"]).contains("words-alike"));
+        place.ok(&["train", "--resume", "run", "--epochs", "4"]);
+        assert_eq!(fs::read_to_string(run.join("words-alike")).unwrap(), order);
     }
+}
+
+#[test]
+fn weights_come_to_the_words_that_they_are_of() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    place.ok(&train("hierarchical_softmax", &[]));
+    let weights = fs::read_dir(place.path().join("run/checkpoints")).unwrap().filter_map(|entry| {
+        let file = entry.unwrap().path().join("weights.safetensors");
+        file.exists().then_some(file)
+    });
+    let weights = weights.max().unwrap();
+    let weights = weights.to_str().unwrap();
+    let vocabulary = ["--level", "word", "--vocabulary", "run/vocabulary"];
+    let model = ["--rnn-size", "8", "--emsize", "6", "--num-layers", "1", "--head", "hierarchical_softmax"];
+    let import = |more: &[&'static str]| {
+        let all: Vec<&str> = ["import", weights, "--out", "in"].into_iter().chain(more.iter().copied()).collect();
+        place.refused(&all)
+    };
+    let named = [vocabulary, ["--set", "model.head.order=context", "--model", "lstm"]].concat();
+    let refused = import(&[&named[..], &model].concat());
+    assert!(refused.contains("model.head.order") && refused.contains("--like"), "{refused}");
+    let refused = import(&[&vocabulary[..], &["--model", "lstm"], &model].concat());
+    assert!(refused.contains("words in another order") && refused.contains("--like"), "{refused}");
+    place.ok(&["import", weights, "--like", "run", "--out", "in"]);
+    let eval = |run| place.ok(&["eval", run, "--data", "verses.txt", "--json", "--checkpoint", "newest"]);
+    let loss = |shown: String| serde_json::from_str::<serde_json::Value>(&shown).unwrap()["loss"].clone();
+    assert_eq!(loss(eval("in")), loss(eval("run")));
+    // The same words, which are used otherwise.
+    let text: String =
+        verses().lines().rev().map(|line| line.split(' ').rev().collect::<Vec<_>>().join(" ") + "\n").collect();
+    place.file("verses.txt", text);
+    let args: Vec<&str> = train("hierarchical_softmax", &["--init-weights", weights]);
+    let args: Vec<&str> = args.into_iter().map(|arg| if arg == "run" { "other" } else { arg }).collect();
+    let refused = place.refused(&args);
+    assert!(refused.contains("words in another order") && refused.contains("--like"), "{refused}");
+}
+
+#[test]
+fn a_foreign_vocabulary_is_not_believed() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    place.ok(&train("softmax", &[]));
+    let own = place.read("run/vocabulary");
+    place.file("other.txt", verses().replace('a', "x"));
+    place.ok(&["corpus", "vocabulary", "other.txt", "--level", "word", "--out", "run/vocabulary"]);
+    for command in [
+        &["eval", "run", "--data", "verses.txt"][..],
+        &["generate", "run"],
+        &["summary", "run"],
+        &["export", "run", "--out", "x.safetensors"],
+        &["import", "x.safetensors", "--like", "run", "--out", "in"],
+    ] {
+        let refused = place.refused(command);
+        assert!(refused.contains("run/vocabulary: is not the vocabulary that the model was trained with"), "{refused}");
+    }
+    place.ok(&["train", "--resume", "run", "--epochs", "3"]);
+    assert!(place.read("run/vocabulary") == own);
+    place.ok(&["eval", "run", "--data", "verses.txt"]);
+    // A token file that is gone is named.
+    fs::remove_file(place.path().join("run/train.tokens")).unwrap();
+    let refused = place.refused(&["train", "--resume", "run", "--epochs", "4"]);
+    assert!(refused.contains("run/train.tokens: no such file") && refused.contains("corpus build"), "{refused}");
+    place.ok(&["corpus", "build", "verses.txt", "--vocabulary", "run", "--out", "run/train.tokens"]);
+    place.ok(&["train", "--resume", "run", "--epochs", "4"]);
+}
+
+#[test]
+fn an_output_that_is_declared_has_its_words_in_the_order_of_their_use_too() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    let model = r#"
+        [data]
+        train = ["verses.txt"]
+        level = "word"
+        [train]
+        max_steps = 2
+        batch = 2
+        steps = 4
+        [model.graph]
+        layers = [
+            { type = "embedding", output_dim = 4 },
+            { type = "gru", units = 4, return_sequences = true },
+            { type = "dense", name = "words" },
+        ]
+        [[model.graph.outputs]]
+        layer = "words"
+        head = { kind = "class_softmax" }
+    "#;
+    place.file("model.toml", model);
+    place.ok(&["train", "--config", "model.toml", "--out", "run"]);
+    assert!(place.path().join("run/words-alike").exists());
+    assert!(common::text(&place.read("run/config.toml")).contains("order = \"context\""));
+    place.ok(&["eval", "run", "--data", "verses.txt"]);
 }
 
 #[test]

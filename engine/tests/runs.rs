@@ -288,13 +288,13 @@ fn a_damaged_checkpoint_gives_way_to_the_one_before() {
 
     // Cut short: the best, which is the newest.
     fs::write(weights(steps[2]), &whole[2][..1000]).unwrap();
-    insta::assert_snapshot!(warned(&length).trim(), @"warning: run/checkpoints/step-00000468: passed over for step 312: weights.safetensors has 1000 bytes instead of 9704");
+    insta::assert_snapshot!(warned(&length).trim(), @"warning: run/checkpoints/step-00000468: passed over for step 312: weights.safetensors has 1000 bytes instead of 9760");
     assert_eq!(place.ok(&length), of_312);
-    insta::assert_snapshot!(warned(&["eval", "run", "--checkpoint", "newest"]).trim(), @"warning: run/checkpoints/step-00000468: passed over for step 312: weights.safetensors has 1000 bytes instead of 9704");
-    insta::assert_snapshot!(place.refused(&["generate", "run", "--checkpoint", "468"]), @"3: error: run/checkpoints/step-00000468: weights.safetensors has 1000 bytes instead of 9704 (name another checkpoint of the run, or restore this one from a copy)");
+    insta::assert_snapshot!(warned(&["eval", "run", "--checkpoint", "newest"]).trim(), @"warning: run/checkpoints/step-00000468: passed over for step 312: weights.safetensors has 1000 bytes instead of 9760");
+    insta::assert_snapshot!(place.refused(&["generate", "run", "--checkpoint", "468"]), @"3: error: run/checkpoints/step-00000468: weights.safetensors has 1000 bytes instead of 9760 (name another checkpoint of the run, or restore this one from a copy)");
     // Swapped: that of another step.
     fs::write(weights(steps[2]), &whole[1]).unwrap();
-    insta::assert_snapshot!(warned(&["train", "--resume", "run"]).trim(), @"warning: run/checkpoints/step-00000468: passed over: weights.safetensors is damaged between bytes 0 and 9704: its checksum does not fit");
+    insta::assert_snapshot!(warned(&["train", "--resume", "run"]).trim(), @"warning: run/checkpoints/step-00000468: passed over: weights.safetensors is damaged between bytes 0 and 9760: its checksum does not fit");
     assert_eq!(fs::read(weights(steps[2])).unwrap(), whole[2], "trained again, to the same bytes");
 
     // A vocabulary that was lost comes back from the tokens.
@@ -306,8 +306,8 @@ fn a_damaged_checkpoint_gives_way_to_the_one_before() {
     for step in steps {
         fs::write(weights(step), "nonsense").unwrap();
     }
-    insta::assert_snapshot!(place.refused(&length), @"3: error: run/checkpoints/step-00000468: all 3 checkpoints are damaged; the newest: weights.safetensors has 8 bytes instead of 9704 (restore one from a copy, or train anew in another folder)");
-    insta::assert_snapshot!(place.refused(&["train", "--resume", "run"]), @"3: error: run/checkpoints/step-00000468: all 3 checkpoints are damaged; the newest: weights.safetensors has 8 bytes instead of 9704 (restore one from a copy, or train anew in another folder)");
+    insta::assert_snapshot!(place.refused(&length), @"3: error: run/checkpoints/step-00000468: all 3 checkpoints are damaged; the newest: weights.safetensors has 8 bytes instead of 9760 (restore one from a copy, or train anew in another folder)");
+    insta::assert_snapshot!(place.refused(&["train", "--resume", "run"]), @"3: error: run/checkpoints/step-00000468: all 3 checkpoints are damaged; the newest: weights.safetensors has 8 bytes instead of 9760 (restore one from a copy, or train anew in another folder)");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use unroll::Result;
 use unroll::graph::{Graph, ModelConfig, Role, Words};
 use unroll::interop::{Form, Mapping, WeightFile, export, onnx, read_vocabulary};
 use unroll::text::{Level, TextOptions, Vocabulary};
-use unroll::train::{NamedTensor, TensorRef, tensor_file};
+use unroll::train::{NamedTensor, TensorRef, tensor_file, weight_file};
 
 const VOCABULARY: usize = 7;
 
@@ -23,6 +23,19 @@ fn file(tensors: &[NamedTensor]) -> WeightFile {
 fn bytes(tensors: &[NamedTensor]) -> Vec<u8> {
     let tensors: Vec<TensorRef> = tensors.iter().map(NamedTensor::as_ref).collect();
     tensor_file(&tensors).unwrap()
+}
+
+/// A file that says how the heads of this graph lie, as a checkpoint does.
+fn own_file(graph: &Graph, arena: &[f32]) -> WeightFile {
+    let own = export(graph, arena, Form::Unroll, &Mapping::default()).unwrap();
+    let tensors: Vec<TensorRef> = own.iter().map(NamedTensor::as_ref).collect();
+    WeightFile::from_bytes("own.safetensors", weight_file(&tensors, &graph.head_layouts().unwrap()).unwrap()).unwrap()
+}
+
+fn load_own(mut file: WeightFile, graph: &Graph) -> Result<Vec<f32>> {
+    let mut params = vec![f32::NAN; graph.arena()];
+    file.load(graph, &Mapping::default(), &mut params)?;
+    Ok(params)
 }
 
 /// Element i of a tensor: another number for each name and place, exact in f32.
@@ -331,6 +344,10 @@ fn heads_that_are_a_softmax_over_all_words_are_written_as_one() {
             let own = export(graph, params_by_words, Form::Unroll, &Mapping::default()).unwrap();
             let read = load(&own, graph, &Mapping::default()).unwrap();
             assert_eq!(bits(graph, &read), bits(graph, params_by_words), "{layers}");
+            // Either reads the other's.
+            assert_eq!(bits(plain, &load(&own, plain, &Mapping::default()).unwrap()), bits(plain, params), "{layers}");
+            let read = load_own(own_file(plain, params), graph).unwrap();
+            assert_eq!(bits(graph, &read), bits(graph, params_by_words), "{layers}");
         }
     }
 }
@@ -342,7 +359,14 @@ fn heads_that_part_the_words_are_exchanged_as_a_checkpoint_has_them() {
         let graph = Graph::new(&toml::from_str::<ModelConfig>(&text).unwrap(), VOCABULARY).unwrap();
         let arena = arena(&graph);
         let mut own = export(&graph, &arena, Form::Unroll, &Mapping::default()).unwrap();
-        assert_eq!(bits(&graph, &load(&own, &graph, &Mapping::default()).unwrap()), bits(&graph, &arena));
+        assert_eq!(bits(&graph, &load_own(own_file(&graph, &arena), &graph).unwrap()), bits(&graph, &arena));
+        assert!(refused(&own, &graph).contains("does not say which words the weights of layer `dense` are of"));
+        // With other counts, the weights are of other words.
+        let model = graph.config();
+        let words = Words { counts: [1, 1, 50, 3, 1, 2, 9].into(), order: None };
+        let other = Graph::with_words(model, words).unwrap();
+        let error = load_own(own_file(&other, &vec![0.5; other.arena()]), &graph).unwrap_err().to_string();
+        assert!(error.contains("words in another order or with other counts") && error.contains("--like"), "{error}");
         let error = export(&graph, &arena, Form::Keras, &Mapping::default()).unwrap_err().to_string();
         assert_eq!(
             error,
@@ -361,9 +385,17 @@ fn a_square_kernel_of_words_says_who_wrote_it() {
     let layers = r#"{ type = "embedding", output_dim = 7 }, { type = "dense", use_bias = false }"#;
     let (graph, params) = &with_heads(layers)[2];
     let keras = export(graph, params, Form::Keras, &Mapping::default()).unwrap();
-    insta::assert_snapshot!(refused(&keras, graph), @"weights.safetensors: `dense/kernel` is square, and does not say whether Keras wrote it or a checkpoint has it (--map dense=dense reads it as Keras wrote it)");
+    insta::assert_snapshot!(refused(&keras, graph), @"weights.safetensors: `dense/kernel` is square, and the file does not say whether each row is a word's or each column (`unroll export RUN --to unroll` writes a file that says it; --map dense=dense reads it as Keras wrote it)");
     let mapping = Mapping::parse(&["dense=dense".into()], &[]).unwrap();
     assert_eq!(bits(graph, &load(&keras, graph, &mapping).unwrap()), bits(graph, params));
+    // Files that say it are read by every head.
+    let layers = r#"{ type = "embedding", output_dim = 4 }, { type = "gru", units = 7, return_sequences = true }, { type = "dense" }"#;
+    let heads = with_heads(layers);
+    for ((from, theirs), (to, ours)) in heads.iter().flat_map(|from| heads.iter().map(move |to| (from, to))) {
+        assert_eq!(bits(to, &load_own(own_file(from, theirs), to).unwrap()), bits(to, ours));
+        let silent = export(from, theirs, Form::Unroll, &Mapping::default()).unwrap();
+        assert!(refused(&silent, to).contains("is square"));
+    }
 }
 
 /// An adaptive softmax without biases behind an embedding and an LSTM.

@@ -16,7 +16,8 @@ impl ModelSection {
     /// recurrent layer, never between time steps.
     pub fn graph(&self) -> ModelConfig {
         if let Some(graph) = &self.graph {
-            return ModelConfig { head: self.head().clone(), ..graph.clone() };
+            let head = if self.head.is_default() { &graph.head } else { &self.head };
+            return ModelConfig { head: head.clone(), ..graph.clone() };
         }
         let mut layers = vec![self.input()];
         if self.embedding > 0 {
@@ -37,14 +38,22 @@ impl ModelSection {
 
     /// The head of the model's one output.
     pub fn head(&self) -> &HeadConfig {
-        let of_graph = self.graph.as_ref().map(|graph| &graph.head);
-        of_graph.filter(|_| self.head.is_default()).unwrap_or(&self.head)
+        match &self.graph {
+            Some(graph) if self.head.is_default() => match graph.outputs.as_slice() {
+                [output] => &output.head,
+                _ => &graph.head,
+            },
+            _ => &self.head,
+        }
     }
 
     /// The same, to change it.
     pub fn head_mut(&mut self) -> &mut HeadConfig {
         match &mut self.graph {
-            Some(graph) if self.head.is_default() => &mut graph.head,
+            Some(graph) if self.head.is_default() => match graph.outputs.as_mut_slice() {
+                [output] => &mut output.head,
+                _ => &mut graph.head,
+            },
             _ => &mut self.head,
         }
     }

@@ -11,7 +11,7 @@ use super::chunks::{Chunk, Chunks};
 use super::count::{Tables, count, no_tokens, reading};
 use super::format;
 use super::parallel::each_chunk;
-use super::source::{Input, Source, resolve};
+use super::source::{Input, Source, check_output, resolve};
 use super::write::{Totals, Writer};
 use crate::error::{At, Error, Result};
 use crate::text::{Counter, Level, TextOptions, Tokenizer, Unknown};
@@ -67,6 +67,8 @@ pub struct BuildReport {
     pub text_bytes: u64,
     /// Characters of text.
     pub text_chars: u64,
+    /// Bytes of the file.
+    pub file_bytes: u64,
     /// What was read, in order.
     pub inputs: Vec<PathBuf>,
     /// The tokenizer whose vocabulary the file holds.
@@ -80,13 +82,14 @@ pub struct BuildReport {
 ///
 /// # Errors
 /// [`Error::Input`] if the text cannot be read, is not valid, has no token, or changes between the passes;
-/// [`Error::Usage`] if the options contradict each other; [`Error::Io`] if the file cannot be written. Nothing is left
+/// [`Error::Usage`] if the options contradict each other, or the output is a file that is read; [`Error::Io`] if the file cannot be written. Nothing is left
 /// of the file then, and what stood at `output` is untouched.
 ///
 /// # Panics
 /// Panics if `threads` is 0.
 pub fn build(args: Build<'_>) -> Result<BuildReport> {
     assert!(args.threads > 0, "a corpus is built by at least one thread");
+    check_output(args.sources, args.output)?;
     let mut inputs = resolve(args.sources)?;
     let (tokenizer, expected) = match args.encoding {
         Encoding::Known(tokenizer) => (tokenizer.clone(), None),
@@ -126,7 +129,8 @@ fn encode(args: &Build<'_>, tokenizer: Tokenizer, inputs: &mut [Input], expected
     let pass = if expected.is_some() { 2 } else { 1 };
     let reading = reading(tokenizer.options(), pass, None, (args.progress, args.cancel));
     let mut writer = Writer::create(args.output)?;
-    let mut report = BuildReport { tokens: 0, unknown: 0, text_bytes: 0, text_chars: 0, inputs: names, tokenizer };
+    let mut report =
+        BuildReport { tokens: 0, unknown: 0, text_bytes: 0, text_chars: 0, file_bytes: 0, inputs: names, tokenizer };
     let (tokenizer, names) = (&report.tokenizer, &report.inputs);
     let work = |made: &mut Encoded, chunk: &Chunk| {
         made.ids.clear();
@@ -174,7 +178,7 @@ fn encode(args: &Build<'_>, tokenizer: Tokenizer, inputs: &mut [Input], expected
     }
     let totals =
         Totals { text_bytes: report.text_bytes, text_chars: report.text_chars, entropy_rate: args.entropy_rate };
-    writer.finish(report.tokenizer.vocabulary(), totals)?;
+    report.file_bytes = writer.finish(report.tokenizer.vocabulary(), totals)?;
     Ok(report)
 }
 

@@ -1,19 +1,23 @@
 //! A file that gets its name when it is whole.
 
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::open::Identity;
 use crate::error::{Error, Result};
 
+/// Symbolic links that are followed one after another, as Linux has it.
+const MOST_LINKS: usize = 40;
+
 /// A file being written under a hidden name beside its own, which it gets when it is whole. If it is dropped before that,
-/// nothing is left, and what stood there is untouched.
+/// nothing is left, and what stood there is untouched. What a pipe or a device is asked to take goes into it when it is whole.
 #[derive(Debug)]
 pub(crate) struct Draft {
     path: PathBuf,
-    temporary: PathBuf,
     file: File,
+    /// The hidden name and the file's own; neither of a pipe or a device.
+    names: Option<(PathBuf, PathBuf)>,
     kept: bool,
 }
 
@@ -23,12 +27,15 @@ impl Draft {
     /// # Errors
     /// [`Error::Io`] if it cannot be made, [`Error::Run`] if another process is writing the same file.
     pub(crate) fn create(path: &Path) -> Result<Draft> {
-        let temporary = beside(path, "tmp")?;
-        let file = claim(&temporary, path)?;
-        Ok(Draft { path: path.to_owned(), temporary, file, kept: false })
+        let draft = |file, names| Draft { path: path.to_owned(), file, names, kept: false };
+        let Some(target) = target(path).map_err(|e| Error::write(path, e))? else {
+            return Ok(draft(tempfile::tempfile().map_err(|e| Error::write(path, e))?, None));
+        };
+        let temporary = hidden(&target, "tmp")?;
+        Ok(draft(claim(&temporary, path)?, Some((temporary, target))))
     }
 
-    /// The name that it will have.
+    /// The name that was asked for.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -40,20 +47,53 @@ impl Draft {
 
     /// Gives the file its name, durably.
     pub(crate) fn keep(mut self) -> io::Result<()> {
+        let Some((temporary, target)) = &self.names else {
+            self.file.rewind()?;
+            let mut stream = File::options().write(true).open(&self.path)?;
+            return io::copy(&mut self.file, &mut stream).map(|_| ());
+        };
         self.file.sync_all()?;
-        fs::rename(&self.temporary, &self.path)?;
+        fs::rename(temporary, target)?;
         self.kept = true;
-        sync_folder_of(&self.path)
+        sync_folder_of(target)
     }
 }
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        if !self.kept {
+        if let Some((temporary, _)) = self.names.as_ref().filter(|_| !self.kept) {
             // Best effort: the error that ended the writing is the one to report.
-            _ = fs::remove_file(&self.temporary);
+            _ = fs::remove_file(temporary);
         }
     }
+}
+
+/// Writes a file that is whole or not there, as a [`Draft`].
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be written, [`Error::Run`] if another process is writing the same file; what stood there is
+/// untouched then.
+pub fn write_file(path: &Path, contents: &[u8]) -> Result<()> {
+    let mut draft = Draft::create(path)?;
+    draft.file().write_all(contents).and_then(|()| draft.keep()).map_err(|error| Error::write(path, error))
+}
+
+/// The name that a whole file takes which is asked for under `path`: behind symbolic links the file that they stand for, which
+/// need not be there yet. None where that is a pipe or a device, which has no contents to be replaced.
+pub(crate) fn target(path: &Path) -> io::Result<Option<PathBuf>> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+        Ok(metadata) if !metadata.is_file() => return Ok(None),
+        _ => {}
+    }
+    let mut name = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        match fs::read_link(&name) {
+            Ok(link) => name = name.with_file_name(link),
+            Err(_) => return Ok(Some(name)),
+        }
+    }
+    Err(io::Error::other("too many symbolic links"))
 }
 
 /// The temporary file, empty and held by this process alone. What a killed process left of it is overwritten, so that
@@ -77,8 +117,23 @@ fn claim(temporary: &Path, path: &Path) -> Result<File> {
     Ok(file)
 }
 
+/// A file for what is worked on, on the disk that the output goes to. Where the system allows it, the file has no name any more,
+/// so that nothing is left of it however the process ends.
+pub(super) fn nameless_file(output: &Path, what: &str) -> Result<File> {
+    let Some(target) = target(output).map_err(|e| Error::write(output, e))? else {
+        return tempfile::tempfile().map_err(|e| Error::write(output, e));
+    };
+    let path = hidden(&target, &format!("{what}-{}", std::process::id()))?;
+    let options = File::options().read(true).write(true).create(true).truncate(true).clone();
+    let file = options.open(&path).map_err(|e| Error::write(&path, e))?;
+    if cfg!(unix) {
+        fs::remove_file(&path).map_err(|e| Error::write(&path, e))?;
+    }
+    Ok(file)
+}
+
 /// A hidden name in the folder of `path`.
-pub(super) fn beside(path: &Path, suffix: &str) -> Result<PathBuf> {
+fn hidden(path: &Path, suffix: &str) -> Result<PathBuf> {
     let Some(name) = path.file_name() else {
         return Err(Error::usage(format!("{}: not a name for a file", path.display())));
     };

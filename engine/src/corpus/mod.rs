@@ -58,13 +58,14 @@ mod write;
 
 pub use build::{Build, BuildReport, Encoding, Progress, build};
 pub use count::{Counted, Counting, vocabulary};
-pub(crate) use draft::Draft;
+pub use draft::write_file;
+pub(crate) use draft::{Draft, target};
 pub(crate) use map::Own;
 pub use map::install_sigbus_handler;
 pub use memory::MemoryTokens;
 pub use open::{Corpus, Info};
 pub(crate) use quotes::{TableBytes, TableError};
-pub use source::{Source, speakers};
+pub use source::{Source, check_output, speakers};
 pub(crate) use source::{open_unpacked, read_failed, read_file};
 pub use streams::{Evaluation, Held, IGNORE, Shares, Split, Streams};
 pub use table::Columns;

@@ -99,6 +99,15 @@ impl Identity {
         }
     }
 
+    /// Whether both are one file, under whatever names. Where the system has no number for a file, one of the same length that
+    /// was changed at the same time is taken for it.
+    pub(super) fn is_same_file(&self, other: &Identity) -> bool {
+        #[cfg(unix)]
+        return self.inode == other.inode;
+        #[cfg(not(unix))]
+        return self == other;
+    }
+
     /// Says how the file at `path` differs from the one that was opened.
     pub(super) fn check(&self, path: &Path) -> Result<()> {
         let metadata = match fs::metadata(path) {

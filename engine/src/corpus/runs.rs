@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use super::source::nameless_file;
+use super::draft::nameless_file;
 use crate::error::{Error, Result};
 use crate::report;
 use crate::text::Counter;

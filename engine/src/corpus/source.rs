@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::draft::beside;
+use super::draft::nameless_file;
 use super::open::Identity;
 use super::quotes::TableError;
 use super::table::{Columns, TableReader};
@@ -105,6 +105,24 @@ pub(super) fn resolve(sources: &[Source]) -> Result<Vec<Input>> {
     Ok(inputs)
 }
 
+/// Refuses an output that is one of the files that are read: written, it would take the place of what the user has.
+///
+/// # Errors
+/// [`Error::Usage`] that names it; [`Error::Input`] where a source is missing.
+pub fn check_output(sources: &[Source], output: &Path) -> Result<()> {
+    let Ok(existing) = fs::metadata(output) else { return Ok(()) };
+    for input in resolve(sources)? {
+        let stdin = input.kind == Kind::Stdin;
+        let read = fs::metadata(if stdin { Path::new("/dev/stdin") } else { &input.name });
+        if existing.is_file() && read.is_ok_and(|read| Identity::of(&existing).is_same_file(&Identity::of(&read))) {
+            let (output, input) = (output.display(), input.name.display());
+            return Err(Error::option("--out", format!("{output} would take the place of {input}, which is read"))
+                .mend("name another file"));
+        }
+    }
+    Ok(())
+}
+
 fn text_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(|e| Error::read(folder, e))? {
@@ -183,7 +201,7 @@ impl Input {
             match again {
                 None => raw,
                 Some(output) => {
-                    let spool = spool_file(output)?;
+                    let spool = nameless_file(output, "text")?;
                     self.spool = Some(spool.try_clone().map_err(|e| Error::write(output, e))?);
                     Box::new(Tee { raw, spool })
                 }
@@ -320,20 +338,3 @@ impl Read for Tee {
 #[derive(Debug, thiserror::Error)]
 #[error("{1}")]
 struct SpoolError(io::ErrorKind, String);
-
-/// A file for a copy of the text, on the disk that the output goes to. Where the system allows it, the file has no
-/// name any more, so that nothing is left of it however the process ends.
-fn spool_file(output: &Path) -> Result<File> {
-    nameless_file(output, "text")
-}
-
-/// The same for what else is worked on.
-pub(super) fn nameless_file(output: &Path, what: &str) -> Result<File> {
-    let path = beside(output, &format!("{what}-{}", std::process::id()))?;
-    let options = fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).clone();
-    let file = options.open(&path).map_err(|e| Error::write(&path, e))?;
-    if cfg!(unix) {
-        fs::remove_file(&path).map_err(|e| Error::write(&path, e))?;
-    }
-    Ok(file)
-}

@@ -288,6 +288,26 @@ impl Split {
         }
     }
 
+    /// The parts of a text of `len` tokens that are read and predicted in training, where it is cut into streams of so many rows and
+    /// steps.
+    ///
+    /// # Errors
+    /// As [`train`](Self::train).
+    ///
+    /// # Panics
+    /// Panics if rows or steps are 0.
+    pub fn training_parts(self, len: u64, rows: usize, steps: usize) -> Result<Vec<Range<u64>>> {
+        match self {
+            Split::Streams(shares) => {
+                let (batches, [train, _]) = stream_batches(len, rows, steps, shares)?;
+                let (each, train) = (batches * steps as u64, train * steps as u64);
+                // The last token is a target.
+                Ok((0..rows as u64).map(|row| row * each..(row * each + train + 1).min(len)).collect())
+            }
+            Split::None | Split::Tail(_) => self.ends(len).map(|[train, _]| std::iter::once(0..train).collect()),
+        }
+    }
+
     /// The streams that train.
     ///
     /// # Errors

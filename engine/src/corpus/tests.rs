@@ -302,4 +302,6 @@ fn what_a_killed_process_left_is_overwritten_and_a_living_one_is_left_in_peace()
 mod counting;
 mod damage;
 mod data;
+#[cfg(unix)]
+mod outputs;
 mod streams;

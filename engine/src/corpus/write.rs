@@ -55,8 +55,8 @@ impl Writer {
         (self.crc, self.filled) = (0, 0);
     }
 
-    /// Writes what follows the tokens and the header, and gives the file its name.
-    pub(super) fn finish(mut self, vocabulary: &Vocabulary, totals: Totals) -> Result<()> {
+    /// Writes what follows the tokens and the header, and gives the file its name. Returns its length.
+    pub(super) fn finish(mut self, vocabulary: &Vocabulary, totals: Totals) -> Result<u64> {
         if self.filled > 0 {
             self.end_chunk();
         }
@@ -74,8 +74,11 @@ impl Writer {
             checksums_crc: crc32c::crc32c(&list),
             vocabulary_crc: crc32c::crc32c(text.as_bytes()),
         };
+        let tokens = header.count * u64::from(header.width);
+        let length = (HEADER + list.len() + text.len()) as u64 + tokens;
         let path = self.draft.path().to_owned();
-        self.end(&list, text.as_bytes(), &header.to_bytes()).map_err(|e| Error::write(path, e))
+        self.end(&list, text.as_bytes(), &header.to_bytes()).map_err(|e| Error::write(path, e))?;
+        Ok(length)
     }
 
     fn end(mut self, list: &[u8], vocabulary: &[u8], header: &[u8]) -> io::Result<()> {

@@ -8,6 +8,7 @@ mod config;
 mod describe;
 mod head;
 mod layer;
+mod layouts;
 mod mask;
 mod output;
 mod params;
@@ -25,6 +26,7 @@ pub use config::{
     TimeDistributed, WordOrder,
 };
 pub use describe::{Description, SummaryRow};
+pub use layouts::HeadLayouts;
 pub use mask::MaskRule;
 pub use output::Output;
 pub use params::{ParamSpec, Role};

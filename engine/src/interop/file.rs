@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Dtype, Metadata};
 
 use crate::error::{At, Error, Result};
+use crate::graph::HeadLayouts;
+use crate::train::HEADS;
 
 /// Bytes of a header at most, as the format's own library has it.
 const LARGEST_HEADER: u64 = 100_000_000;
@@ -23,6 +25,10 @@ pub struct WeightFile {
     path: PathBuf,
     bytes: Box<dyn Bytes>,
     tensors: BTreeMap<String, Entry>,
+    /// How the weights of the heads lie, where that is known; a file of another program does not say it.
+    heads: HeadLayouts,
+    /// How they do if the file is of the model that it is said to be like.
+    likely: HeadLayouts,
 }
 
 /// A tensor in the file.
@@ -97,7 +103,11 @@ impl WeightFile {
             (name, Entry { shape: info.shape.clone(), dtype: info.dtype, at })
         };
         let tensors = header.tensors().into_iter().map(entry).collect();
-        Ok(WeightFile { path, bytes, tensors })
+        let heads = match header.metadata().as_ref().and_then(|about| about.get(HEADS)) {
+            Some(heads) => serde_json::from_str(heads).map_err(|error| wrong(8, format!("`{HEADS}`: {error}")))?,
+            None => HeadLayouts::default(),
+        };
+        Ok(WeightFile { path, bytes, tensors, heads, likely: HeadLayouts::default() })
     }
 
     /// The file's name in messages.
@@ -108,6 +118,28 @@ impl WeightFile {
     /// The names of the tensors, in alphabetical order, and their shapes.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &[usize])> {
         self.tensors.iter().map(|(name, entry)| (name.as_str(), entry.shape.as_slice()))
+    }
+
+    /// How the weights of the heads lie, where that is known.
+    pub fn heads(&self) -> &HeadLayouts {
+        &self.heads
+    }
+
+    /// How they do unless the file is another program's.
+    pub(super) fn likely_heads(&self) -> &HeadLayouts {
+        if self.heads.is_empty() { &self.likely } else { &self.heads }
+    }
+
+    /// Has the weights of the heads lie as those of this model, a checkpoint of which the file is, where it does not say it.
+    pub fn set_heads(&mut self, heads: HeadLayouts) {
+        if self.heads.is_empty() {
+            self.heads = heads;
+        }
+    }
+
+    /// The same of a model that the file is said to be like: another program may have written it.
+    pub fn set_likely_heads(&mut self, heads: HeadLayouts) {
+        self.likely = heads;
     }
 
     pub(super) fn entry(&self, name: &str) -> Option<&Entry> {

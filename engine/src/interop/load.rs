@@ -3,13 +3,17 @@
 use std::collections::BTreeSet;
 
 use crate::error::{Error, Result};
-use crate::graph::{Activation, Cell, Graph, HeadKind, LayerConfig, Node, ParamSpec, Recurrent, Role};
+use crate::graph::{Activation, Cell, Graph, HeadKind, HeadLayouts, LayerConfig, Node, ParamSpec, Recurrent, Role};
 
 use super::adaptive::{Part, parts};
 use super::file::WeightFile;
 use super::layout::{add, bias_from_torch, from_torch, torch_gates};
 use super::matching::{Mapping, pair};
 use super::modules::{Dialect, Module, Modules};
+
+/// How weights of a head that parts the words come to their words.
+const TRAINED_IT: &str = "take model, words and their order from the run that trained it: \
+    `unroll import FILE --like RUN --out NEW`, then `unroll train --resume NEW --data TEXT`";
 
 impl WeightFile {
     /// Sets every parameter of a model, laid out in `params` as the graph says. Returns for each layer its name here and in
@@ -24,8 +28,11 @@ impl WeightFile {
     /// Where `params` is not as long as the graph's arena.
     pub fn load(&mut self, graph: &Graph, mapping: &Mapping, params: &mut [f32]) -> Result<Vec<(String, String)>> {
         assert_eq!(params.len(), graph.arena(), "the arena of parameters");
-        if self.is_of_checkpoint(graph, mapping)? {
-            return self.copy(graph, params);
+        let ours = graph.head_layouts()?;
+        // Classes of other sizes are no reason to take the file for another program's.
+        self.check_words(graph, &ours, self.heads())?;
+        if let Some(turned) = self.of_checkpoint(graph, &ours, mapping)? {
+            return self.copy(graph, &turned, params);
         }
         let mut heads = graph.outputs().iter().map(|output| output.head().kind);
         let found = Modules::of(self, &mapping.ignore, heads.any(|kind| kind == HeadKind::AdaptiveSoftmax));
@@ -56,32 +63,80 @@ impl WeightFile {
         }
     }
 
-    /// Whether the file has every parameter by its own name and shape and nothing else, as a checkpoint does.
-    fn is_of_checkpoint(&self, graph: &Graph, mapping: &Mapping) -> Result<bool> {
+    /// Where the file has every parameter by its own name and nothing else, as a checkpoint does: whether each is turned over.
+    fn of_checkpoint(&self, graph: &Graph, ours: &HeadLayouts, mapping: &Mapping) -> Result<Option<Vec<bool>>> {
         let taken = |name: &str| !mapping.ignore.iter().any(|start| name.starts_with(start.as_str()));
-        let has = |spec: &ParamSpec| self.entry(&spec.name).is_some_and(|entry| entry.shape == spec.shape);
-        let all = graph.params().iter().all(|spec| taken(&spec.name) && has(spec));
-        if !all || !mapping.layers.is_empty() {
-            return Ok(false);
+        if !mapping.layers.is_empty() || self.tensors().filter(|(name, _)| taken(name)).count() != graph.params().len()
+        {
+            return Ok(None);
         }
-        // Layers without cells have the same names in Keras, whose kernel of words is turned over.
-        let kernel = graph.params().iter().find(|spec| spec.role == Role::WordKernel && spec.shape[0] == spec.shape[1]);
-        let cells = graph.nodes().iter().any(|node| node.config.recurrence().is_some());
-        let parted = graph.outputs().iter().any(|output| output.head().kind.parts_words());
-        if let Some(ParamSpec { name, .. }) = kernel.filter(|_| !cells && !parted) {
-            let layer = name.split('/').next().unwrap_or_default();
-            let what = format!("`{name}` is square, and does not say whether Keras wrote it or a checkpoint has it");
-            return Err(
-                Error::input(self.path(), what).mend(format!("--map {layer}={layer} reads it as Keras wrote it"))
-            );
+        let kernels: Vec<usize> = graph.outputs().iter().filter_map(|output| graph.whole_kernel(output)).collect();
+        let turned = |(i, spec): (usize, &ParamSpec)| {
+            let shape = &self.entry(&spec.name).filter(|_| taken(&spec.name))?.shape;
+            let over = kernels.contains(&i) && shape.iter().rev().eq(&spec.shape);
+            (*shape == spec.shape || over).then_some(*shape != spec.shape)
+        };
+        let turned: Option<Vec<bool>> = graph.params().iter().enumerate().map(turned).collect();
+        let Some(mut turned) = turned else { return Ok(None) };
+        self.check_words(graph, ours, self.likely_heads())?;
+        // Layers without cells have the same names in Keras, which has words in columns as a softmax here.
+        let keras = !graph.nodes().iter().any(|node| node.config.recurrence().is_some());
+        for output in graph.outputs() {
+            let layer = &graph.nodes()[output.logits()].name;
+            if output.head().kind.parts_words() && self.likely_heads().of(layer).is_none() {
+                let what = format!("does not say which words the weights of layer `{layer}` are of");
+                return Err(Error::input(self.path(), what).mend(TRAINED_IT));
+            }
+            if let Some(kernel) = graph.whole_kernel(output) {
+                let ParamSpec { name, shape, .. } = &graph.params()[kernel];
+                let theirs = if keras { self.heads() } else { self.likely_heads() };
+                match (theirs.by_words(layer), ours.by_words(layer)) {
+                    _ if shape[0] != shape[1] => {}
+                    (Some(theirs), by_words) => turned[kernel] = by_words != Some(theirs),
+                    (None, Some(false)) if keras => {}
+                    (None, _) => return Err(self.ambiguous(name, keras)),
+                }
+            }
         }
-        Ok(self.tensors().filter(|(name, _)| taken(name)).count() == graph.params().len())
+        Ok(Some(turned))
+    }
+
+    /// Refuses weights of heads that part the words, as far as the file says it, unless they have each word where the model has it.
+    fn check_words(&self, graph: &Graph, ours: &HeadLayouts, theirs: &HeadLayouts) -> Result<()> {
+        for output in graph.outputs().iter().filter(|output| output.head().kind.parts_words()) {
+            let layer = &graph.nodes()[output.logits()].name;
+            let Some(head) = theirs.of(layer).filter(|head| ours.of(layer) != Some(head)) else { continue };
+            let what = match theirs.moved(ours) {
+                Some(_) => format!("has layer `{layer}` for words in another order or with other counts"),
+                None => {
+                    let kind = head.split(' ').next().unwrap_or(head);
+                    format!("has the weights of a {kind} for layer `{layer}`")
+                }
+            };
+            return Err(Error::input(self.path(), what).mend(TRAINED_IT));
+        }
+        Ok(())
+    }
+
+    /// A kernel that may lie by words or not.
+    fn ambiguous(&self, name: &str, keras: bool) -> Error {
+        let layer = name.split('/').next().unwrap_or_default();
+        let what = format!("`{name}` is square, and the file does not say whether each row is a word's or each column");
+        let export = "`unroll export RUN --to unroll` writes a file that says it";
+        Error::input(self.path(), what).mend(match keras {
+            true => format!("{export}; --map {layer}={layer} reads it as Keras wrote it"),
+            false => format!("{export}, and `unroll import FILE --like RUN` takes it for what RUN has"),
+        })
     }
 
     /// Sets every parameter from the tensor of its own name.
-    fn copy(&mut self, graph: &Graph, params: &mut [f32]) -> Result<Vec<(String, String)>> {
-        for spec in graph.params() {
-            params[spec.range.clone()].copy_from_slice(&self.read(&spec.name)?);
+    fn copy(&mut self, graph: &Graph, turned: &[bool], params: &mut [f32]) -> Result<Vec<(String, String)>> {
+        for (spec, turned) in graph.params().iter().zip(turned) {
+            let (values, own) = (self.read(&spec.name)?, &mut params[spec.range.clone()]);
+            match turned {
+                true => from_torch(&values, &[0], spec.shape[0], own),
+                false => own.copy_from_slice(&values),
+            }
         }
         let own = graph.nodes().iter().filter(|node| !node.params.is_empty());
         Ok(own.map(|node| (node.name.clone(), node.name.clone())).collect())
@@ -164,7 +219,9 @@ impl Loading<'_> {
             from_torch(&weight, &[0], spec.shape[0], &mut self.params[spec.range.clone()]);
             return Ok(());
         }
-        if spec.role == Role::WordKernel && self.dialect == Dialect::Keras {
+        // A file that says it of itself has a checkpoint's layout under whatever names.
+        let by_words = self.file.heads().by_words(&module.label) == Some(true);
+        if self.dialect == Dialect::Keras && by_words != (spec.role == Role::WordKernel) && is_kernel(spec.role) {
             let turned = [spec.shape[1], spec.shape[0]];
             let kernel = self.take(node, module, (0, Role::Kernel), &turned)?;
             from_torch(&kernel, &[0], spec.shape[0], &mut self.params[spec.range.clone()]);
@@ -294,6 +351,10 @@ impl Loading<'_> {
         self.used.insert(name.to_owned());
         self.file.read(name)
     }
+}
+
+fn is_kernel(role: Role) -> bool {
+    matches!(role, Role::Kernel | Role::WordKernel)
 }
 
 /// What a tensor would be called that a module lacks.

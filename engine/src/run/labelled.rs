@@ -112,11 +112,12 @@ impl Labelled {
     ///
     /// # Errors
     /// [`Error::Run`] where the configuration cannot be written as TOML.
-    pub fn identity(&self, config: &RunConfig) -> Result<Identity> {
+    pub fn identity(&self, config: &RunConfig, graph: &Graph) -> Result<Identity> {
         Ok(Identity {
             settings: settings_of(config)?,
             vocabulary: format!("{:016x}", self.encoder.hash()),
             corpus: self.fingerprint.clone(),
+            heads: graph.head_layouts()?,
         })
     }
 

@@ -6,16 +6,18 @@ mod order;
 mod settings;
 mod task_graph;
 mod texts;
+mod words;
 
 pub use labelled::{DECISION, Decision, LABELLED_LOSS, Labelled, longest_source, read_encoder, sample_batches};
 pub use model::{Speaker, load_weights, open_weights};
-pub use order::{WORDS_ALIKE, learn_order, order_file, read_order};
+pub use order::{WORDS_ALIKE, learn_order, order_file};
 pub use settings::identity;
 pub use task_graph::{check_vectors, labelled_graph};
 pub use texts::{
     Cut, Reading, Texts, Tokens, WARM_UP, Walk, embedded_text, find_parts, find_speakers, keep_known_speakers,
     make_absolute, window_length,
 };
+pub use words::{TextModel, open_text_model, restore_words, resumed_order};
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,8 +26,8 @@ use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Loss, Words};
 use crate::text::Vocabulary;
+use crate::train::CONFIG;
 use crate::train::storage::{Storage, replace_file};
-use crate::train::{CONFIG, VOCABULARY};
 
 /// The configuration as a run folder keeps it.
 ///
@@ -40,8 +42,12 @@ pub fn config_file(config: &RunConfig) -> Result<String> {
 /// The graph of a language model over a vocabulary, whose counts its head may need, as it may their order ([`learn_order`]).
 ///
 /// # Errors
-/// As [`Graph::with_words`], and [`Error::Usage`] where it takes more than a text has.
+/// As [`Graph::with_words`], and [`Error::Usage`] where it takes more than a text has, or needs an order that is not there.
 pub fn text_graph(config: &RunConfig, vocabulary: &Vocabulary, order: Option<Arc<[u32]>>) -> Result<Graph> {
+    if order.is_none() && order::needs_order(config) {
+        return Err(Error::option("model.head.order", "is context, and nothing says in which order these words are")
+            .mend("name a run that has the same words with --like RUN, or set model.head.order=frequency"));
+    }
     let counts = vocabulary.iter().map(|(_, count)| count).collect();
     let graph = Graph::with_words(&config.model.graph(), Words { counts, order })?;
     graph.require_text_alone()?;
@@ -54,18 +60,6 @@ pub fn text_graph(config: &RunConfig, vocabulary: &Vocabulary, order: Option<Arc
             .mend("leave `loss` out of the model, or learn from labelled samples by [task]"));
     }
     Ok(graph)
-}
-
-/// Writes the vocabulary of a run where it is missing or damaged: the tokens of the run, which were checked, have it too.
-///
-/// # Errors
-/// [`Error::Io`] where it cannot be written.
-pub fn restore_vocabulary(storage: &dyn Storage, run: &Path, vocabulary: &Vocabulary) -> Result<()> {
-    let path = run.join(VOCABULARY);
-    match Vocabulary::read(&path) {
-        Ok(found) if found.hash() == vocabulary.hash() => Ok(()),
-        _ => replace_file(storage, &path, vocabulary.to_file().as_bytes()).map_err(|error| Error::write(&path, error)),
-    }
 }
 
 /// Replaces the configuration of a run: what was changed on resuming holds for the next time too.

@@ -22,21 +22,29 @@ pub const WORDS_ALIKE: &str = "words-alike";
 /// The most tokens of a text that are read for it.
 const MOST: u64 = 1 << 25;
 
-/// The order that the head of a language model over this text asks for, if it asks for one. What is held out at the end of the text
-/// is not looked at.
+/// Whether the head of a language model asks for an order of the words by their use.
+pub(super) fn needs_order(config: &RunConfig) -> bool {
+    config.model.head().order == Some(WordOrder::Context)
+}
+
+/// The order that the head of a language model over this text asks for, if it asks for one. What is held out is not looked at.
 ///
 /// # Errors
-/// As [`crate::corpus::TokenSource::read`].
+/// As [`Texts::training_parts`] and [`crate::corpus::TokenSource::read`].
 pub fn learn_order(config: &RunConfig, texts: &Texts) -> Result<Option<Arc<[u32]>>> {
-    if config.model.head().order != Some(WordOrder::Context) {
+    if !needs_order(config) {
         return Ok(None);
     }
-    let [trains, _] = config.split().ends(texts.train.len())?;
-    let mut text = vec![0; trains.min(MOST) as usize];
-    texts.train.read(0, &mut text)?;
+    let (mut left, mut parts) = (MOST, Vec::new());
+    for range in texts.training_parts(config)? {
+        let mut part = vec![0; (range.end - range.start).min(left) as usize];
+        texts.train.read(range.start, &mut part)?;
+        left -= part.len() as u64;
+        parts.push(part);
+    }
     let vocabulary = texts.tokenizer.vocabulary();
     let counts: Vec<u64> = vocabulary.iter().map(|(_, count)| count.max(1)).collect();
-    let bigrams = Bigrams::count(counts.len(), &text);
+    let bigrams = Bigrams::of_parts(counts.len(), parts.iter().map(Vec::as_slice));
     Ok(Some(alike::order(&bigrams, &Huffman::new(&counts)?).into()))
 }
 
@@ -44,8 +52,8 @@ pub fn learn_order(config: &RunConfig, texts: &Texts) -> Result<Option<Arc<[u32]
 ///
 /// # Errors
 /// [`Error::Input`] if the file is missing or has not each word once.
-pub fn read_order(config: &RunConfig, run: &Path, words: usize) -> Result<Option<Arc<[u32]>>> {
-    if config.model.head().order != Some(WordOrder::Context) {
+pub(super) fn read_order(config: &RunConfig, run: &Path, words: usize) -> Result<Option<Arc<[u32]>>> {
+    if !needs_order(config) {
         return Ok(None);
     }
     let path = run.join(WORDS_ALIKE);
@@ -79,4 +87,47 @@ pub fn order_file(order: &[u32]) -> String {
     let mut text = String::with_capacity(6 * order.len());
     order.iter().for_each(|word| _ = writeln!(text, "{word}")); // Writing to a string cannot fail.
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus::MemoryTokens;
+    use crate::random::{Key, Purpose};
+    use crate::text::{Level, TextOptions, Tokenizer};
+
+    /// Words of which `4 g + i` comes after `4 g' + j` only where g follows g' in a ring of four groups.
+    fn ring() -> Vec<u32> {
+        (0..4000).map(|at| (4 * (at % 4) + Key::new(3, Purpose::Check).below(at, 4)) as u32).collect()
+    }
+
+    #[test]
+    fn what_is_held_out_does_not_order_the_words() {
+        let config: RunConfig = toml::from_str(
+            "[model.head]\nkind = \"class_softmax\"\norder = \"context\"\n[train]\nbatch = 2\nsteps = 4\n[data]\nvalid_fraction = 0.4",
+        )
+        .unwrap();
+        let options = TextOptions { eos: Some(false), unknown: Some(false), ..TextOptions::new(Level::Word) };
+        let names: Vec<String> = ring().iter().map(|word| format!("w{word:02}")).collect();
+        let tokenizer = Tokenizer::from_text(&names.join(" "), &options).unwrap();
+        let tokens: Vec<u32> = names.iter().map(|name| tokenizer.vocabulary().id(name).unwrap()).collect();
+        let texts = |tokens: Vec<u32>| Texts {
+            train: Arc::new(MemoryTokens::new(tokens, 16).unwrap()),
+            tokenizer: tokenizer.clone(),
+            valid: None,
+            test: None,
+            entropy_rate: None,
+        };
+        let parts = texts(tokens.clone()).training_parts(&config).unwrap();
+        let [first, second] = &parts[..] else { panic!("{parts:?}") };
+        let mut other = tokens.clone();
+        other[first.end as usize..second.start as usize].sort_unstable();
+        other[second.end as usize..].sort_unstable();
+        let learned = |tokens: &[u32]| learn_order(&config, &texts(tokens.to_vec())).unwrap().unwrap();
+        assert_eq!(learned(&tokens), learned(&other));
+        // The first part of the whole text would tell them apart.
+        let tree = Huffman::new(&[1; 16]).unwrap();
+        let whole = |tokens: &[u32]| alike::order(&Bigrams::count(16, &tokens[..2400]), &tree);
+        assert_ne!(whole(&tokens), whole(&other));
+    }
 }

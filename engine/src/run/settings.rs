@@ -11,6 +11,7 @@ use crate::config::{
 use crate::corpus::{Shares, Split, TokenSource};
 use crate::error::{Error, Result};
 use crate::generate::Sampling;
+use crate::graph::Graph;
 use crate::network::LossScale;
 use crate::text::{Cast, Level, TextOptions, Tokenizer};
 use crate::train::{Averaging, EarlyStopping, Every, Identity, OptimizerOptions, Schedule, ScheduleKind, TrainConfig};
@@ -222,11 +223,12 @@ pub(super) fn settings_of(config: &RunConfig) -> Result<BTreeMap<String, String>
 ///
 /// # Errors
 /// [`Error::Run`] where the configuration cannot be written as TOML.
-pub fn identity(config: &RunConfig, texts: &Texts) -> Result<Identity> {
+pub fn identity(config: &RunConfig, texts: &Texts, graph: &Graph) -> Result<Identity> {
     let valid = texts.valid.as_ref().map_or(0, |tokens| tokens.fingerprint());
     Ok(Identity {
         settings: settings_of(config)?,
         vocabulary: format!("{:016x}", texts.tokenizer.vocabulary().hash()),
         corpus: format!("{:016x}{valid:016x}", texts.train.fingerprint()),
+        heads: graph.head_layouts()?,
     })
 }

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -206,7 +207,15 @@ impl Texts {
         let data = &config.data;
         let open = |name: &str, path: &Path| {
             let built = token_file(folder, name);
-            Corpus::open(if built.is_file() { &built } else { path })
+            if !built.is_file() && is_token_file(path).unwrap_or(false) {
+                return Corpus::open(path);
+            }
+            Corpus::open(&built).map_err(|error| match (built.exists(), built.display(), folder.display()) {
+                (true, ..) => error,
+                (false, built, run) => error.mend(format!(
+                    "restore it from a copy, or by `unroll corpus build TEXT --vocabulary {run} --out {built}`"
+                )),
+            })
         };
         let other = |name: &str, path: &Option<PathBuf>| -> Result<Option<Tokens>> {
             path.as_ref().map(|path| Ok(Arc::new(open(name, path)?) as Tokens)).transpose()
@@ -240,11 +249,7 @@ impl Texts {
         let cut = self
             .train(config, length)
             .and_then(|train| Ok((train, self.held(Held::Valid, config, length, Walk::in_training(config, length))?)));
-        // A text that is too short is bad input; the error names the file.
-        cut.map_err(|error| match config.data.train.as_slice() {
-            [path, ..] => in_file(path, error),
-            [] => error,
-        })
+        cut.map_err(|error| in_training_text(config, error))
     }
 
     fn train(&self, config: &RunConfig, length: Option<usize>) -> Result<Box<dyn Batches>> {
@@ -259,6 +264,22 @@ impl Texts {
         let [trains, _] = config.split().ends(source.len())?;
         let options = WindowOptions { shuffle: Some(config.seed), ..window_options(&self.tokenizer, length, rows) };
         Ok(Box::new(Windows::new(source, 0..trains, options)?))
+    }
+
+    /// The parts of the training text that are not held out.
+    ///
+    /// # Errors
+    /// As [`batches`](Self::batches).
+    pub fn training_parts(&self, config: &RunConfig) -> Result<Vec<Range<u64>>> {
+        let (len, vocabulary) = (self.train.len(), self.tokenizer.vocabulary().len());
+        let windows = window_length(&Graph::new(&config.model.graph(), vocabulary)?)?.is_some();
+        let split = match config.split() {
+            // Windows stand apart from each other, so that what is held out is always the end of the text.
+            Split::Streams(shares) if windows => Split::Tail(shares),
+            split => split,
+        };
+        let parts = split.training_parts(len, config.train.batch, config.train.steps);
+        parts.map_err(|error| in_training_text(config, error))
     }
 
     /// The text of its own that is for this, if there is one.
@@ -392,8 +413,16 @@ impl Reading<'_> {
     }
 }
 
+/// A text that is too short is bad input; the error names the file.
+fn in_training_text(config: &RunConfig, error: Error) -> Error {
+    match config.data.train.as_slice() {
+        [path, ..] => in_file(path, error),
+        [] => error,
+    }
+}
+
 /// What does not fit is the text in this file, not an option.
-fn in_file(path: &Path, error: Error) -> Error {
+pub(super) fn in_file(path: &Path, error: Error) -> Error {
     match error {
         Error::Usage(message) => Error::Input { place: Place { path: path.to_owned(), at: At::Whole }, message },
         error => error,

@@ -42,7 +42,17 @@ impl Bigrams {
     ///
     /// When the text has another word.
     pub fn count(words: usize, text: &[u32]) -> Self {
-        let mut pairs: Vec<u64> = text.windows(2).map(|pair| u64::from(pair[1]) << 32 | u64::from(pair[0])).collect();
+        Self::of_parts(words, [text])
+    }
+
+    /// Of parts of a text, which do not follow one another.
+    ///
+    /// # Panics
+    ///
+    /// As [`count`](Self::count).
+    pub fn of_parts<'a>(words: usize, parts: impl IntoIterator<Item = &'a [u32]>) -> Self {
+        let pair = |pair: &[u32]| u64::from(pair[1]) << 32 | u64::from(pair[0]);
+        let mut pairs: Vec<u64> = parts.into_iter().flat_map(|part| part.windows(2).map(pair)).collect();
         pairs.par_sort_unstable();
         let mut bigrams = Self { starts: vec![0; words + 1], before: Vec::new() };
         for same in pairs.chunk_by(|a, b| a == b) {

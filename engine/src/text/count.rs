@@ -249,7 +249,7 @@ impl Counter {
         if kept.len() > room {
             if !has_unknown {
                 return Err(Error::option(
-                    "max_vocab",
+                    "--max-vocab",
                     format!("the text has {} different tokens, but at most {room} may be kept", kept.len()),
                 )
                 .mend("allow more, or set unknown to true so that `<unk>` stands for the others"));

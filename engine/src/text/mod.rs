@@ -160,9 +160,11 @@ impl TextOptions {
     /// [`Error::Usage`] names the option.
     pub fn check(&self) -> Result<()> {
         if self.level != Level::Word {
-            for (on, name) in
-                [(self.lowercase, "lowercase"), (self.punctuation, "punctuation"), (self.eos == Some(true), "eos")]
-            {
+            for (on, name) in [
+                (self.lowercase, "--lower"),
+                (self.punctuation, "--split-punctuation"),
+                (self.eos == Some(true), "eos"),
+            ] {
                 if on {
                     return Err(Error::option(name, format!("is for words, but the level is {}", self.level))
                         .mend("leave it out, or set the level to word"));
@@ -176,10 +178,10 @@ impl TextOptions {
         }
         if self.level == Level::Byte {
             for (on, name) in [
-                (!self.clean.is_nothing(), "prepare"),
+                (!self.clean.is_nothing(), "--prepare"),
                 (self.unknown == Some(true), "unknown"),
-                (self.min_count > 1, "min_count"),
-                (self.max_size != 0, "max_vocab"),
+                (self.min_count > 1, "--min-count"),
+                (self.max_size != 0, "--max-vocab"),
             ] {
                 if on {
                     return Err(Error::option(name, "the byte level always has all 256 bytes and nothing unknown")
@@ -188,13 +190,13 @@ impl TextOptions {
             }
         }
         if self.min_count > 1 && !self.has_unknown() {
-            return Err(Error::option("min_count", "rare tokens can only be dropped where `<unk>` stands for them")
+            return Err(Error::option("--min-count", "rare tokens can only be dropped where `<unk>` stands for them")
                 .mend("set unknown to true"));
         }
         let smallest = u64::from(self.has_unknown()) + u64::from(self.has_eos()) + 1;
         if self.max_size != 0 && self.max_size < smallest {
             let what = format!("must be 0 (no limit) or at least {smallest}, got {}", self.max_size);
-            return Err(Error::option("max_vocab", what));
+            return Err(Error::option("--max-vocab", what));
         }
         Ok(())
     }

@@ -57,27 +57,6 @@ impl Vocabulary {
         parse(&bytes, path)
     }
 
-    /// Writes the vocabulary file, by way of a temporary file beside it, so that `path` holds either the old file or
-    /// the whole new one.
-    ///
-    /// # Errors
-    /// [`Error::Io`] if it cannot be written.
-    pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".tmp");
-        let temporary = path.with_file_name(name);
-        let written = fs::File::create(&temporary).and_then(|mut file| {
-            file.write_all(self.to_file().as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&temporary, path)
-        });
-        written.map_err(|e| {
-            _ = fs::remove_file(&temporary);
-            Error::write(path, e)
-        })
-    }
-
     /// The text of the vocabulary file.
     pub fn to_file(&self) -> String {
         let options = self.options();

@@ -6,6 +6,7 @@
 use super::manifest::Manifest;
 use super::state::{Best, TrainerState};
 use super::tensors::{self, Checked, TensorSpec};
+use crate::graph::HeadLayouts;
 
 /// Any bytes as a manifest: what is accepted is written and read back unchanged, and verifies no file but its own.
 pub fn manifest(bytes: &[u8]) {
@@ -57,7 +58,7 @@ fn tensors(bytes: &[u8]) {
         .map(|(spec, data)| tensors::TensorRef { name: spec.name.clone(), shape: spec.shape.clone(), data })
         .collect();
     let mut written = Vec::new();
-    let done = tensors::write(&refs, |piece| {
+    let done = tensors::write(&refs, &HeadLayouts::default(), |piece| {
         written.extend_from_slice(piece);
         Ok(())
     });
@@ -90,7 +91,7 @@ mod tests {
             |name: &str, shape: &[usize], data| tensors::TensorRef { name: name.into(), shape: shape.into(), data };
         let mut tensors_seed = vec![2];
         let refs = [tensor("a", &[2, 3], &data[..6]), tensor("b", &[], &data[..1]), tensor("c", &[0], &[])];
-        tensors::write(&refs, |piece| {
+        tensors::write(&refs, &HeadLayouts::default(), |piece| {
             tensors_seed.extend_from_slice(piece);
             Ok(())
         })

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::average::AverageState;
 use super::early_stop::EarlyStopState;
 use super::schedule::ScheduleState;
+use crate::graph::HeadLayouts;
 
 /// The state of the loop after `step` steps, to the bit: a run that continues from it ends as if it had never stopped.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -101,6 +102,9 @@ pub struct Identity {
     pub vocabulary: String,
     /// The fingerprint of the corpora, in hexadecimal digits.
     pub corpus: String,
+    /// How the weights of the heads lie, which follows from the settings, the counts and the order of the words.
+    #[serde(default, skip_serializing_if = "HeadLayouts::is_empty")]
+    pub heads: HeadLayouts,
 }
 
 impl Identity {
@@ -153,6 +157,7 @@ mod tests {
             settings: Identity::settings_of(&toml.parse().unwrap()),
             vocabulary: vocabulary.into(),
             corpus: "c".into(),
+            heads: HeadLayouts::default(),
         };
         let saved = identity("seed = 1\n[train]\nbatch = 20\n[[model]]\nunits = 7", "aa");
         assert_eq!(saved.differences(&saved), Vec::<String>::new());

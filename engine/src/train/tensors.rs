@@ -9,6 +9,8 @@
 use std::collections::HashMap;
 use std::io;
 
+use crate::graph::HeadLayouts;
+
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 /// A tensor to be written.
@@ -77,8 +79,19 @@ pub(crate) fn size_limit(specs: &[TensorSpec]) -> u64 {
     })
 }
 
+/// The key under which a file says how the weights of the heads lie, in JSON.
+pub(crate) const HEADS: &str = "unroll.heads";
+
 /// What stands before the elements of a file of tensors of f32 with these names and shapes, whose sizes fit an address.
 pub(crate) fn file_start<'a>(tensors: impl Iterator<Item = (&'a str, &'a [usize])>) -> io::Result<Vec<u8>> {
+    start_of_weights(tensors, &HeadLayouts::default())
+}
+
+/// The same of weights, with how those of the heads lie where that is known.
+fn start_of_weights<'a>(
+    tensors: impl Iterator<Item = (&'a str, &'a [usize])>,
+    heads: &HeadLayouts,
+) -> io::Result<Vec<u8>> {
     let mut offset = 0usize;
     let mut infos = Vec::new();
     for (name, shape) in tensors {
@@ -89,7 +102,12 @@ pub(crate) fn file_start<'a>(tensors: impl Iterator<Item = (&'a str, &'a [usize]
         ));
         offset = end;
     }
-    let metadata = Metadata::new(None::<HashMap<String, String>>, infos).map_err(io::Error::other)?;
+    // One entry: several would stand in any order.
+    let about = match heads.is_empty() {
+        true => None,
+        false => Some(HashMap::from([(HEADS.to_owned(), serde_json::to_string(heads)?)])),
+    };
+    let metadata = Metadata::new(about, infos).map_err(io::Error::other)?;
     let mut header = serde_json::to_vec(&metadata)?;
     header.resize(header.len().next_multiple_of(8), b' '); // data aligned to eight bytes, as the format asks
     let mut start = (header.len() as u64).to_le_bytes().to_vec();
@@ -98,12 +116,17 @@ pub(crate) fn file_start<'a>(tensors: impl Iterator<Item = (&'a str, &'a [usize]
 }
 
 /// Writes the file's bytes, in order and in pieces of at most 1 MiB, to `write`.
-pub(crate) fn write(tensors: &[TensorRef], mut write: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+pub(crate) fn write(
+    tensors: &[TensorRef],
+    heads: &HeadLayouts,
+    mut write: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
     for tensor in tensors {
         let elements = tensor.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
         assert_eq!(elements, Some(tensor.data.len()), "the shape {:?} of {}", tensor.shape, tensor.name);
     }
-    write(&file_start(tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice())))?)?;
+    let specs = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice()));
+    write(&start_of_weights(specs, heads)?)?;
     let mut piece = Vec::with_capacity(super::manifest::CHUNK);
     for tensor in tensors {
         for values in tensor.data.chunks(super::manifest::CHUNK / 4) {
@@ -120,8 +143,16 @@ pub(crate) fn write(tensors: &[TensorRef], mut write: impl FnMut(&[u8]) -> io::R
 /// # Errors
 /// [`crate::Error::Run`] where a name stands twice or the header cannot be written.
 pub fn tensor_file(tensors: &[TensorRef]) -> crate::Result<Vec<u8>> {
+    weight_file(tensors, &HeadLayouts::default())
+}
+
+/// The same of weights that lie as in a checkpoint, which says how those of the heads do.
+///
+/// # Errors
+/// As [`tensor_file`].
+pub fn weight_file(tensors: &[TensorRef], heads: &HeadLayouts) -> crate::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(tensors.iter().map(|tensor| 4 * tensor.data.len() + 256).sum());
-    let written = write(tensors, |piece| {
+    let written = write(tensors, heads, |piece| {
         bytes.extend_from_slice(piece);
         Ok(())
     });

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
+use unroll::corpus::write_file;
 use unroll::error::{Error, Result};
 use unroll::graph::Graph;
 use unroll::interop::{self, Form, Mapping};
 use unroll::network::require_memory;
 use unroll::report::{Out, bytes, json_line};
-use unroll::train::storage::{Disk, replace_file};
-use unroll::train::{NamedTensor, tensor_file};
+use unroll::train::{NamedTensor, tensor_file, weight_file};
 
 use crate::labels::TrainedTask;
 use crate::summary::name_of;
@@ -80,9 +80,7 @@ impl Export {
             To::Keras => self.tensors(Form::Keras, &graph, &params)?,
             To::Unroll => self.tensors(Form::Unroll, &graph, &params)?,
         };
-        // A name alone is a file of this folder.
-        let path = std::path::absolute(&self.out).map_err(|error| Error::io(&self.out, "cannot find", error))?;
-        replace_file(&Disk, &path, &contents).map_err(|error| Error::write(&self.out, error))?;
+        write_file(&self.out, &contents)?;
         let mut out = Out::stdout();
         if self.json {
             return out.line(&json_line(&json!({ "file": self.out, "bytes": contents.len() }))?);
@@ -93,6 +91,10 @@ impl Export {
     fn tensors(&self, form: Form, graph: &Graph, params: &[f32]) -> Result<Vec<u8>> {
         let mapping = Mapping::parse(&self.map, &[])?;
         let tensors = interop::export(graph, params, form, &mapping)?;
-        tensor_file(&tensors.iter().map(NamedTensor::as_ref).collect::<Vec<_>>())
+        let tensors: Vec<_> = tensors.iter().map(NamedTensor::as_ref).collect();
+        match form {
+            Form::Unroll => weight_file(&tensors, &graph.head_layouts()?),
+            Form::PyTorch | Form::Keras => tensor_file(&tensors),
+        }
     }
 }

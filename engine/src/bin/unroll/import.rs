@@ -1,27 +1,26 @@
 //! `unroll import`: a run of weights that another program trained.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use clap::Args;
 use serde_json::json;
 use unroll::config::{RunConfig, TOKENS};
 use unroll::error::{Error, Result};
-use unroll::graph::Graph;
+use unroll::graph::{Graph, HeadLayouts, WordOrder};
 use unroll::interop::{Mapping, WeightFile, read_vocabulary};
 use unroll::labels::TASK;
 use unroll::network::require_memory;
 use unroll::report::{Align, Out, Table, count, json_line};
 use unroll::run::{
-    DECISION, WORDS_ALIKE, config_file, labelled_graph, order_file, read_encoder, read_order, text_graph,
+    DECISION, WORDS_ALIKE, config_file, labelled_graph, open_text_model, order_file, read_encoder, text_graph,
 };
-use unroll::text::Vocabulary;
 use unroll::train::storage::{Disk, Storage};
 use unroll::train::{CONFIG, TensorRef, VOCABULARY};
 
 use crate::options::Configuration;
 use crate::train::NewFolder;
-use crate::trained::Opened;
+use crate::trained::{Opened, heads_beside};
 
 /// Names of layers in a file of weights.
 #[derive(Debug, Default, Args)]
@@ -77,6 +76,8 @@ struct Meaning {
     graph: Graph,
     hash: u64,
     files: Vec<(&'static str, Vec<u8>)>,
+    /// How the heads of the run lie that says it.
+    like: HeadLayouts,
 }
 
 impl Import {
@@ -94,10 +95,12 @@ impl Import {
                 return Err(origins.refuse(key, "the tokens are known"));
             }
         }
-        let meaning = self.meaning(&mut config, like.as_ref().map(|like| like.folder.as_path()))?;
+        let meaning = self.meaning(&mut config, like.as_ref())?;
         let graph = &meaning.graph;
         require_memory("reading these weights", 8 * graph.arena() as u64)?;
         let mut weights = WeightFile::open(&self.file)?;
+        weights.set_heads(heads_beside(&self.file));
+        weights.set_likely_heads(meaning.like.clone());
         let mut params = vec![0.0; graph.arena()];
         let layers = weights.load(graph, &mapping, &mut params)?;
 
@@ -113,29 +116,33 @@ impl Import {
             data: &params[spec.range.clone()],
         };
         let tensors: Vec<TensorRef<'_>> = graph.params().iter().map(tensor).collect();
-        run.checkpoints().save_weights(&tensors, meaning.hash)?;
+        run.checkpoints().save_weights(&tensors, meaning.hash, graph.head_layouts()?)?;
         self.tell(graph, &layers, config_is_labelled(&meaning))
     }
 
     /// The graph of the model, and what its tokens and classes are.
-    fn meaning(&self, config: &mut RunConfig, like: Option<&Path>) -> Result<Meaning> {
+    fn meaning(&self, config: &mut RunConfig, like: Option<&Opened>) -> Result<Meaning> {
         if let (Some(task), Some(like)) = (&config.task, like) {
-            let encoder = read_encoder(task, like)?;
+            let encoder = read_encoder(task, &like.folder)?;
             let graph = labelled_graph(config, &encoder)?;
+            let theirs = labelled_graph(&like.config, &encoder)?.head_layouts()?;
             let mut files = vec![(TASK, encoder.to_json()?)];
-            let decision = like.join(DECISION);
+            let decision = like.folder.join(DECISION);
             if decision.exists() {
                 files.push((DECISION, std::fs::read(&decision).map_err(|error| Error::read(&decision, error))?));
             }
-            return Ok(Meaning { graph, hash: encoder.hash(), files });
+            return Ok(Meaning { graph, hash: encoder.hash(), files, like: theirs });
         }
         if config.task.is_some() {
             return Err(Error::usage("nothing says which classes and words the model knows")
                 .mend("name a run that has the same with --like"));
         }
-        let vocabulary = match (&self.vocabulary, like) {
-            (Some(file), _) => read_vocabulary(file, &config.text_options())?,
-            (None, Some(like)) => Vocabulary::read(like.join(VOCABULARY))?,
+        let (vocabulary, order, theirs) = match (&self.vocabulary, like) {
+            (Some(file), _) => (read_vocabulary(file, &config.text_options())?, None, HeadLayouts::default()),
+            (None, Some(like)) => {
+                let model = open_text_model(Rc::new(Disk), &like.config, &like.folder)?;
+                (model.vocabulary, model.order, model.graph.head_layouts()?)
+            }
             (None, None) => {
                 return Err(Error::usage("nothing says which tokens the model knows")
                     .mend("name them with --vocabulary FILE, or a run that has the same with --like RUN"));
@@ -148,14 +155,11 @@ impl Import {
         }
         (config.data.level, config.data.lower) = (options.level, options.lowercase);
         config.data.split_punctuation = options.punctuation;
-        let order = match like {
-            Some(like) => read_order(config, like, vocabulary.len())?,
-            None => None,
-        };
+        let order = order.filter(|_| config.model.head().order == Some(WordOrder::Context));
         let mut files = vec![(VOCABULARY, vocabulary.to_file().into_bytes())];
         files.extend(order.as_ref().map(|order| (WORDS_ALIKE, order_file(order).into_bytes())));
         let graph = text_graph(config, &vocabulary, order)?;
-        Ok(Meaning { graph, hash: vocabulary.hash(), files })
+        Ok(Meaning { graph, hash: vocabulary.hash(), files, like: theirs })
     }
 
     fn tell(&self, graph: &Graph, layers: &[(String, String)], labelled: bool) -> Result<()> {

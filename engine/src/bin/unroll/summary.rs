@@ -1,6 +1,7 @@
 //! `unroll summary`: Keras' table of a model.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use clap::Args;
 use serde::Serialize;
@@ -9,11 +10,13 @@ use unroll::error::{Error, Result};
 use unroll::graph::{Description, Graph, HeadSettings, LayerConfig, Loss, ModelConfig, SummaryRow};
 use unroll::recipes;
 use unroll::report::{Out, json_line, summary};
-use unroll::run::{labelled_graph, read_encoder, read_order, text_graph};
-use unroll::text::{Level, Vocabulary};
-use unroll::train::{CONFIG, VOCABULARY};
+use unroll::run::{TextModel, labelled_graph, open_text_model, read_encoder, text_graph};
+use unroll::text::Level;
+use unroll::train::CONFIG;
+use unroll::train::storage::Disk;
 
 use crate::options::Configuration;
+use crate::trained::Opened;
 
 /// Prints Keras' table of a model: layers, output shapes, parameters, connections.
 #[derive(Debug, Args)]
@@ -103,8 +106,9 @@ impl Model {
         let graph = match (&encoder, run) {
             (Some(encoder), _) => labelled_graph(&config, encoder)?,
             (None, Some(run)) => {
-                let vocabulary = Vocabulary::read(run.join(VOCABULARY))?;
-                text_graph(&config, &vocabulary, read_order(&config, run, vocabulary.len())?)?
+                let own = Opened::open(run)?;
+                let TextModel { vocabulary, order, .. } = open_text_model(Rc::new(Disk), &own.config, &own.folder)?;
+                text_graph(&config, &vocabulary, order)?
             }
             (None, None) => untrained(&config, vocab)?,
         };

@@ -7,13 +7,14 @@ use clap::Args;
 use unroll::arena::Home;
 use unroll::config::{Resolver, RunConfig};
 use unroll::error::{Error, Result};
-use unroll::graph::Graph;
-use unroll::run::{load_weights, open_weights, read_order, text_graph};
-use unroll::text::{Tokenizer, Vocabulary};
+use unroll::graph::{Graph, HeadLayouts};
+use unroll::run::{TextModel, load_weights, open_text_model, open_weights};
+use unroll::text::Tokenizer;
 use unroll::train::storage::{Disk, Storage};
-use unroll::train::{CONFIG, VOCABULARY, Weights, Which, is_run};
+use unroll::train::{CHECKPOINTS, CONFIG, Weights, Which, is_run};
 use unroll_kernels::gemm::Precision;
 
+use crate::labels::TrainedTask;
 use crate::options::precision;
 use crate::show::warn;
 use crate::train::threads;
@@ -115,6 +116,19 @@ impl Opened {
     }
 }
 
+/// How the heads of the run lie that a file of weights is a checkpoint of; nothing where it is of none that opens.
+pub(crate) fn heads_beside(weights: &Path) -> HeadLayouts {
+    let checkpoint = weights.parent().filter(|path| path.parent().is_some_and(|all| all.ends_with(CHECKPOINTS)));
+    let Some(opened) = checkpoint.and_then(|checkpoint| Opened::open(checkpoint).ok()) else {
+        return HeadLayouts::default();
+    };
+    let graph = match opened.config.task {
+        Some(_) => TrainedTask::of(opened).map(|trained| trained.graph),
+        None => Trained::of(opened).map(|trained| trained.graph),
+    };
+    graph.and_then(|graph| graph.head_layouts()).unwrap_or_default()
+}
+
 /// A language model that was trained: its configuration, vocabulary and graph.
 pub(crate) struct Trained {
     path: PathBuf,
@@ -136,10 +150,8 @@ impl Trained {
             let what = format!("the run learned to {}, and is no language model", task.kind.doing());
             return Err(Error::input(&folder, what).mend("use `unroll predict`"));
         }
-        let tokenizer = Tokenizer::new(Vocabulary::read(folder.join(VOCABULARY))?);
-        let order = read_order(&config, &folder, tokenizer.vocabulary().len())?;
-        let graph = text_graph(&config, tokenizer.vocabulary(), order)?;
-        Ok(Trained { path, folder, config, tokenizer, graph })
+        let TextModel { vocabulary, graph, .. } = open_text_model(Rc::new(Disk), &config, &folder)?;
+        Ok(Trained { path, folder, config, tokenizer: Tokenizer::new(vocabulary), graph })
     }
 
     /// The parameters of a checkpoint, where they are.

@@ -50,16 +50,16 @@ impl Brackets {
         seed: u64,
     ) -> Result<Brackets> {
         if !(1..=MAX_KINDS).contains(&kinds) {
-            return Err(Error::option("kinds", format!("must be from 1 to {MAX_KINDS}, got {kinds}")));
+            return Err(Error::option("--kinds", format!("must be from 1 to {MAX_KINDS}, got {kinds}")));
         }
         if !(1..=1 << 20).contains(&max_depth) {
             return Err(Error::option("max-depth", format!("must be from 1 to {}, got {max_depth}", 1 << 20)));
         }
         if !(open > 0.0 && open < 1.0) {
-            return Err(Error::option("open", format!("must be more than 0 and less than 1, got {open}")));
+            return Err(Error::option("--open", format!("must be more than 0 and less than 1, got {open}")));
         }
         if fillers > MAX_FILLERS {
-            return Err(Error::option("fillers", format!("must be from 0 to {MAX_FILLERS}, got {fillers}")));
+            return Err(Error::option("--fillers", format!("must be from 0 to {MAX_FILLERS}, got {fillers}")));
         }
         if !(0.0..1.0).contains(&filler) || (filler > 0.0) != (fillers > 0) {
             return Err(Error::option(

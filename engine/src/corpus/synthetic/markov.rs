@@ -57,20 +57,20 @@ impl Markov {
     pub fn new(symbols: usize, order: usize, branching: usize, zipf: f64, seed: u64) -> Result<Markov> {
         let limit = 1 << 24;
         if !(2..=limit).contains(&symbols) {
-            return Err(Error::option("symbols", format!("must be from 2 to {limit}, got {symbols}")));
+            return Err(Error::option("--symbols", format!("must be from 2 to {limit}, got {symbols}")));
         }
         if branching == 0 || branching > symbols.min(256) {
             let most = symbols.min(256);
-            return Err(Error::option("branching", format!("must be from 1 to {most}, got {branching}")));
+            return Err(Error::option("--branching", format!("must be from 1 to {most}, got {branching}")));
         }
         if !(0.0..=10.0).contains(&zipf) {
-            return Err(Error::option("zipf", format!("must be from 0 to 10, got {zipf}")));
+            return Err(Error::option("--zipf", format!("must be from 0 to 10, got {zipf}")));
         }
         let contexts = u32::try_from(order).ok().filter(|&order| order > 0);
         let Some((order, contexts)) = contexts.and_then(|order| Some((order, (symbols as u64).checked_pow(order)?)))
         else {
             let what = format!("must be at least 1, with at most 2^64 contexts of {symbols} symbols, got {order}");
-            return Err(Error::option("order", what));
+            return Err(Error::option("--order", what));
         };
         let mut sum = 0_u64;
         let weight = |rank: usize| (2_f64.powi(32) / ((rank + 1) as f64).powf(zipf)).max(1.0) as u64;

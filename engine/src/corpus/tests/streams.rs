@@ -202,3 +202,27 @@ fn messages() {
     ];
     insta::assert_snapshot!(all.join("\n"));
 }
+
+#[test]
+fn what_is_held_out_is_no_part_of_what_trains() {
+    for split in [
+        Split::Streams(Shares { valid: 0.1, test: 0.2, enough: u64::MAX }),
+        Split::Tail(Shares::valid(0.3)),
+        Split::None,
+    ] {
+        let (rows, per_batch, len) = (4, 5, 1013);
+        let train = split.train(numbered(len), rows, per_batch).unwrap();
+        let mut seen = vec![false; len as usize];
+        for (_, input, target) in steps(&train) {
+            seen[input as usize] = true;
+            target.into_iter().for_each(|target| seen[target as usize] = true);
+        }
+        let mut parts = vec![false; len as usize];
+        for part in split.training_parts(u64::from(len), rows, per_batch).unwrap() {
+            parts[part.start as usize..part.end as usize].fill(true);
+        }
+        // Streams of all of a range leave the few tokens out that fill no row.
+        let left = parts.iter().zip(&seen).filter(|(part, seen)| part != seen).count();
+        assert!(left < rows && seen.iter().zip(&parts).all(|(seen, part)| part >= seen), "{split:?}: {left}");
+    }
+}

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::{Error, Result};
 
 use super::super::manifest::{MANIFEST, MANIFEST_LIMIT, Manifest};
-use super::super::state::{Best, TrainerState};
+use super::super::state::{Best, Identity, TrainerState};
 use super::super::tensors::{self, Checked, Pieces, Refusal, TensorSpec};
 use super::contents::Contents;
 use super::{BEST, CARRY, Checkpoints, Expected, Loaded, OPTIMIZER, PassedOver, STATE, STATE_LIMIT, WEIGHTS, Weights};
@@ -63,6 +63,16 @@ impl Checkpoints {
             None => Ok(None),
             Some(newest) => Err(none_in_order(newest, passed_over.len())),
         }
+    }
+
+    /// What must not differ between the run that saved its newest checkpoint and whoever goes on with it, if any can be read. Tensors
+    /// are not looked at.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the checkpoints cannot be listed.
+    pub fn newest_identity(&self) -> Result<Option<Identity>> {
+        let state = |step| self.manifest(step).and_then(|manifest| self.state(step, &manifest));
+        Ok(self.steps()?.into_iter().rev().find_map(|step| state(step).ok()).map(|state| state.identity))
     }
 
     /// The state of a run that has weights and has not begun to learn from a text: one whose only checkpoint was made by

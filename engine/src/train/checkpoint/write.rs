@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::graph::HeadLayouts;
 use crate::{Error, Result};
 
 use super::super::manifest::{CHUNK, Checksums, FORMAT, MANIFEST, Manifest};
@@ -29,15 +30,15 @@ impl Checkpoints {
         }
     }
 
-    /// Writes the first checkpoint of a run from the parameters of a model and the hash of its vocabulary: what was not trained
-    /// here has no text, no optimiser and no carried state.
+    /// Writes the first checkpoint of a run from the parameters of a model, the hash of its vocabulary and how its heads lie: what was
+    /// not trained here has no text, no optimiser and no carried state.
     ///
     /// # Errors
     /// As [`Self::save`].
-    pub fn save_weights(&self, weights: &[TensorRef], vocabulary: u64) -> Result<PathBuf> {
+    pub fn save_weights(&self, weights: &[TensorRef], vocabulary: u64, heads: HeadLayouts) -> Result<PathBuf> {
         let state = TrainerState {
             writer: concat!("unroll ", env!("CARGO_PKG_VERSION")).into(),
-            identity: Identity { vocabulary: format!("{vocabulary:016x}"), ..Identity::default() },
+            identity: Identity { vocabulary: format!("{vocabulary:016x}"), heads, ..Identity::default() },
             ..TrainerState::default()
         };
         self.save(&Snapshot { state: &state, weights, optimizer: &[], carry: &[] })
@@ -48,9 +49,12 @@ impl Checkpoints {
         self.check_room(snapshot)?;
         storage.create_dir(temporary)?;
         let mut manifest = Manifest { format: FORMAT, step: snapshot.state.step, chunk: CHUNK, files: Vec::new() };
-        for (name, tensors) in [(WEIGHTS, snapshot.weights), (OPTIMIZER, snapshot.optimizer), (CARRY, snapshot.carry)] {
+        let (heads, none) = (&snapshot.state.identity.heads, &HeadLayouts::default());
+        for (name, tensors, heads) in
+            [(WEIGHTS, snapshot.weights, heads), (OPTIMIZER, snapshot.optimizer, none), (CARRY, snapshot.carry, none)]
+        {
             let mut file = Written::create(storage, &temporary.join(name))?;
-            tensors::write(tensors, |piece| file.write(piece))?;
+            tensors::write(tensors, heads, |piece| file.write(piece))?;
             manifest.files.push(file.finish()?.entry(name));
         }
         let mut file = Written::create(storage, &temporary.join(STATE))?;

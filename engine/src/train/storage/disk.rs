@@ -3,7 +3,9 @@
 use std::any::Any;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use crate::corpus::target;
 
 use super::{Storage, StorageFile, StorageReader};
 
@@ -70,6 +72,10 @@ impl Storage for Disk {
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
         fs::exists(path)
+    }
+
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        target(path)?.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "is no file that can be replaced"))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -21,7 +21,7 @@ pub use paced::Paced;
 
 use std::any::Any;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The calls that the run folder and its checkpoints make. Paths are as the caller gives them.
 pub trait Storage {
@@ -48,6 +48,9 @@ pub trait Storage {
 
     /// Whether something of this name exists.
     fn exists(&self, path: &Path) -> io::Result<bool>;
+
+    /// The file that a name stands for: behind symbolic links their target, which need not be there.
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf>;
 
     /// Renames a file (replacing another) or a folder (whose new name must be free).
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -109,12 +112,13 @@ pub(crate) fn remove_tree(storage: &dyn Storage, dir: &Path) -> io::Result<()> {
     storage.remove_dir(dir)
 }
 
-/// Writes a small file so that `path` holds either its earlier contents or all of the new ones, durably: a sibling
+/// Writes a small file of a run so that `path` holds either its earlier contents or all of the new ones, durably: a sibling
 /// `.tmp-NAME`, sync, rename, sync of the folder.
 ///
 /// # Errors
 /// What the storage says; and `InvalidInput` of a path without a folder or a name.
 pub fn replace_file(storage: &dyn Storage, path: &Path, contents: &[u8]) -> io::Result<()> {
+    let path = &*storage.resolve(path)?;
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a file to replace needs a folder and a name"));
     };

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -56,6 +56,9 @@ impl<S: Storage> Storage for Paced<S> {
     }
     fn exists(&self, path: &Path) -> io::Result<bool> {
         self.storage.exists(path)
+    }
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        self.storage.resolve(path)
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.slowly().rename(from, to)

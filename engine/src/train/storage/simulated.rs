@@ -8,7 +8,7 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
 use super::{Storage, StorageFile, StorageReader};
@@ -288,6 +288,10 @@ impl Storage for Simulated {
     fn exists(&self, path: &Path) -> io::Result<bool> {
         self.call()?;
         Ok(self.0.borrow().find(path).is_ok())
+    }
+
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(path.to_owned())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -189,7 +189,7 @@ pub(super) fn config() -> TrainConfig {
 
 pub(super) fn identity() -> Identity {
     let settings = [("train.batch".to_owned(), ROWS.to_string())].into();
-    Identity { settings, vocabulary: "00aa".into(), corpus: "00bb".into() }
+    Identity { settings, vocabulary: "00aa".into(), corpus: "00bb".into(), ..Identity::default() }
 }
 
 /// What a run ends in: everything that must be equal to the bit.

@@ -90,6 +90,12 @@ impl<L: Learner> Trainer<'_, L> {
             ))
             .mend("train it on samples of the vocabulary and the classes that it knows"));
         }
+        if let Some(layer) = state.identity.heads.moved(&self.session.identity.heads) {
+            let what = format!("the weights of layer `{layer}` are of words in another order or with other counts");
+            return Err(
+                Error::usage(what).mend("restore `vocabulary` and `words-alike` of the run as they were imported")
+            );
+        }
         let specs = self.session.learner.specs().to_vec();
         let expected: Vec<TensorSpec> =
             specs.iter().map(|spec| TensorSpec { name: spec.name.clone(), shape: spec.shape.clone() }).collect();
@@ -134,7 +140,9 @@ impl<L: Learner> Trainer<'_, L> {
         }
         let isa = std::mem::take(&mut self.state.isa);
         let writer = std::mem::take(&mut self.state.writer);
-        self.state = TrainerState { isa, writer, ..loaded.state };
+        // Equal, but that an older program did not write all of it.
+        let identity = self.session.identity.clone();
+        self.state = TrainerState { isa, writer, identity, ..loaded.state };
         let batches = self.session.train.batches_in(self.state.epoch);
         if self.state.batch >= batches {
             let what = format!("the checkpoint stands at batch {} of an epoch of {batches}", self.state.batch);

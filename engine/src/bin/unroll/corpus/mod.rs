@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use unroll::corpus::synthetic::{Brackets, Markov, SyntheticSource};
-use unroll::corpus::{Build, Corpus, Encoding, Progress, Source, TokenSource, build};
+use unroll::corpus::{Build, Corpus, Encoding, Progress, Source, TokenSource, build, check_output};
 use unroll::error::{Error, Result};
 use unroll::report::{Align, Out, Table, bytes, count, json_line};
 use unroll::text::{Level, TextOptions, Tokenizer, Vocabulary};
@@ -76,6 +76,9 @@ impl BuildFile {
     fn run(self) -> Result<()> {
         let stop = interrupt::flag("stopping")?;
         let options = self.tokens.options()?;
+        if let Some(file) = self.vocabulary.as_deref().map(vocabulary_file) {
+            check_output(&[Source::Path(file)], &self.out)?;
+        }
         let known = self.vocabulary.as_deref().map(read_vocabulary).transpose()?;
         let sources: Vec<Source> = self.text.iter().map(Source::from_argument).collect();
         let progress = |progress: Progress| {
@@ -96,13 +99,12 @@ impl BuildFile {
             eprintln!();
         }
         let report = report?;
-        let size = std::fs::metadata(&self.out).map_err(|error| Error::read(&self.out, error))?.len();
         let vocabulary = report.tokenizer.vocabulary().len();
         let mut out = Out::stdout();
         if self.json {
             return out.line(&json_line(&json!({
                 "file": self.out, "tokens": report.tokens, "unknown": report.unknown, "vocabulary": vocabulary,
-                "text_bytes": report.text_bytes, "text_chars": report.text_chars, "file_bytes": size,
+                "text_bytes": report.text_bytes, "text_chars": report.text_chars, "file_bytes": report.file_bytes,
                 "inputs": report.inputs.len(),
             }))?);
         }
@@ -114,18 +116,21 @@ impl BuildFile {
             count(report.unknown),
             bytes(report.text_bytes),
             report.inputs.len(),
-            bytes(size),
+            bytes(report.file_bytes),
         ))
     }
 }
 
+/// The file with the vocabulary: that itself, or of a run its own.
+fn vocabulary_file(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join(unroll::train::VOCABULARY) } else { path.to_owned() }
+}
+
 /// The tokenizer of a vocabulary file, a token file or a run.
 fn read_vocabulary(path: &Path) -> Result<Tokenizer> {
-    if path.is_dir() {
-        return Ok(Tokenizer::new(Vocabulary::read(path.join(unroll::train::VOCABULARY))?));
-    }
-    match Vocabulary::read(path) {
+    match Vocabulary::read(vocabulary_file(path)) {
         Ok(vocabulary) => Ok(Tokenizer::new(vocabulary)),
+        Err(error) if path.is_dir() => Err(error),
         Err(error) => match Corpus::open(path) {
             Ok(corpus) => Ok(corpus.tokenizer().clone()),
             Err(_) => Err(error),

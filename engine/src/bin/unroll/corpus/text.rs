@@ -33,7 +33,7 @@ pub(super) struct Tokens {
     #[arg(long, default_value = "strict", value_parser = ["strict", "replace", "skip"])]
     encoding_errors: String,
     /// What tables of words may take while they are counted, such as 500M; beyond that they go to the disk for a while
-    /// [default: what the machine has]; the result does not depend on it
+    /// [default: what the machine has]; a quarter must hold the vocabulary, and the result does not depend on it
     #[arg(long, value_name = "BYTES", value_parser = size)]
     pub(super) memory: Option<u64>,
 }

@@ -6,10 +6,9 @@ use std::time::Instant;
 
 use clap::Args;
 use serde_json::json;
-use unroll::corpus::{Counting, Progress, Source, vocabulary};
-use unroll::error::{Error, Result};
+use unroll::corpus::{Counting, Progress, Source, check_output, vocabulary, write_file};
+use unroll::error::Result;
 use unroll::report::{Out, bytes, count, json_line};
-use unroll::train::storage::{Disk, replace_file};
 
 use super::text::Tokens;
 use crate::interrupt;
@@ -22,9 +21,9 @@ use crate::train::threads;
 /// file that is written. The vocabulary depends neither on the memory nor on the threads.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    unroll corpus vocabulary books/ --level word --min-count 5 --out words.json\n  \
-    zcat huge.gz | unroll corpus vocabulary - --level word --max-vocab 1000000 --memory 500M --out words.json\n  \
-    unroll corpus build more.txt --vocabulary words.json --out more.tokens")]
+    unroll corpus vocabulary books/ --level word --min-count 5 --out words.vocab\n  \
+    zcat huge.gz | unroll corpus vocabulary - --level word --max-vocab 1000000 --memory 500M --out words.vocab\n  \
+    unroll corpus build more.txt --vocabulary words.vocab --out more.tokens")]
 pub(super) struct VocabularyFile {
     /// Files, folders, gzip, or - for standard input
     #[arg(required = true)]
@@ -47,6 +46,7 @@ impl VocabularyFile {
         let stop = interrupt::flag("stopping")?;
         let options = self.tokens.options()?;
         let sources: Vec<Source> = self.text.iter().map(Source::from_argument).collect();
+        check_output(&sources, &self.out)?;
         let progress = |progress: Progress| eprint!("\r{}        ", bytes(progress.bytes));
         let live = io::stderr().is_terminal();
         let started = Instant::now();
@@ -64,10 +64,7 @@ impl VocabularyFile {
             eprintln!();
         }
         let counted = counted?;
-        // A name alone is a file of this folder.
-        let path = std::path::absolute(&self.out).map_err(|error| Error::io(&self.out, "cannot find", error))?;
-        let file = counted.vocabulary.to_file();
-        replace_file(&Disk, &path, file.as_bytes()).map_err(|error| Error::write(&self.out, error))?;
+        write_file(&self.out, counted.vocabulary.to_file().as_bytes())?;
         let (vocabulary, unknown) = (&counted.vocabulary, counted.vocabulary.unknown());
         let (words, unknown) = (vocabulary.len() as u64, unknown.map_or(0, |unknown| vocabulary.count(unknown)));
         let rate = counted.text_bytes as f64 / 1e6 / seconds;

@@ -143,7 +143,7 @@ impl Train {
             train: &train,
             valid: (!data.valid.is_empty()).then_some(&valid as &dyn Batches),
             folder: Some(run),
-            identity: data.identity(config)?,
+            identity: data.identity(config, graph)?,
             observer: &mut show,
             sampler: None,
             measure: Some(&mut measure),

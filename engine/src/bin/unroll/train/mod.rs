@@ -25,7 +25,7 @@ use unroll::recipes;
 use unroll::report::{count, duration, visible};
 use unroll::run::{
     Cut, Reading, Speaker, Texts, WORDS_ALIKE, config_file, find_parts, find_speakers, identity, keep_known_speakers,
-    learn_order, load_weights, make_absolute, order_file, read_order, restore_vocabulary, rewrite_config, text_graph,
+    learn_order, load_weights, make_absolute, order_file, restore_words, resumed_order, rewrite_config, text_graph,
     window_length,
 };
 use unroll::text::{Tokenizer, Vocabulary};
@@ -37,6 +37,7 @@ use crate::import::Naming;
 use crate::interrupt;
 use crate::options::Configuration;
 use crate::show::{Show, Unit, warn};
+use crate::trained::heads_beside;
 use folder::free_run;
 use tell::{ended, further, introduction, report};
 use voice::{Voice, first_input};
@@ -96,6 +97,8 @@ struct Prepared {
     config: RunConfig,
     texts: Texts,
     graph: Graph,
+    /// The order of the words, where the head asks for one.
+    order: Option<Arc<[u32]>>,
     network: Network,
     voice: Voice,
     train: Box<dyn Batches>,
@@ -149,14 +152,14 @@ impl Train {
             head.order.get_or_insert(WordOrder::Context);
         }
         let order = learn_order(&config, &texts)?;
-        let mut prepared = self.prepare(config, texts, order.clone())?;
+        let mut prepared = self.prepare(config, texts, order)?;
         self.initial_weights(&mut prepared.network)?;
         make_absolute(&mut prepared.config.data)?;
         let mut files = vec![
             (VOCABULARY, prepared.texts.tokenizer.vocabulary().to_file().into_bytes()),
             (CONFIG, config_file(&prepared.config)?.into_bytes()),
         ];
-        files.extend(order.map(|order| (WORDS_ALIKE, order_file(&order).into_bytes())));
+        files.extend(prepared.order.as_ref().map(|order| (WORDS_ALIKE, order_file(order).into_bytes())));
         let files: Vec<_> = files.iter().map(|(name, contents)| (*name, contents.as_slice())).collect();
         let run = folder.begin(&files)?;
         self.train(&mut prepared, &run, storage, stop)
@@ -193,7 +196,7 @@ impl Train {
             keep_known_speakers(&mut config.data, &texts.tokenizer)?;
             texts
         };
-        let order = read_order(&config, path, texts.tokenizer.vocabulary().len())?;
+        let order = resumed_order(&run.checkpoints(), &config, path, &texts)?;
         let mut prepared = self.prepare(config, texts, order)?;
         make_absolute(&mut prepared.config.data)?;
         self.train(&mut prepared, &run, storage, stop)
@@ -211,7 +214,9 @@ impl Train {
             };
         };
         let graph = network.graph().clone();
-        WeightFile::open(file)?.load(&graph, &mapping, network.params_mut())?;
+        let mut weights = WeightFile::open(file)?;
+        weights.set_heads(heads_beside(file));
+        weights.load(&graph, &mapping, network.params_mut())?;
         Ok(())
     }
 
@@ -233,7 +238,7 @@ impl Train {
 
     /// Everything that can be refused is refused here, before the run has a folder.
     fn prepare(&self, mut config: RunConfig, texts: Texts, order: Option<Arc<[u32]>>) -> Result<Prepared> {
-        let graph = text_graph(&config, texts.tokenizer.vocabulary(), order)?;
+        let graph = text_graph(&config, texts.tokenizer.vocabulary(), order.clone())?;
         let (train, valid) = texts.batches(&config, &graph)?;
         if let Some(length) = window_length(&graph)? {
             config.train.steps = length;
@@ -266,7 +271,7 @@ impl Train {
         require_memory("training this model", needed)?;
         let network = Network::new(&graph, options)?;
         let voice = Voice::new(&config, &texts, &graph, network.options())?;
-        Ok(Prepared { config, texts, graph, network, voice, train, valid, settings })
+        Ok(Prepared { config, texts, graph, order, network, voice, train, valid, settings })
     }
 
     fn train(
@@ -281,7 +286,7 @@ impl Train {
         if self.profile {
             prepared.network.start_profile();
         }
-        let Prepared { config, texts, graph, network, voice, train, valid, settings } = prepared;
+        let Prepared { config, texts, graph, order, network, voice, train, valid, settings } = prepared;
         let tokenizer = &texts.tokenizer;
         let last_step = settings.last_step(|epochs| train.batches_of(epochs));
         let mut show = Show::new(config, graph, Unit::Tokens(tokenizer.options().level), last_step, self.json);
@@ -301,7 +306,7 @@ impl Train {
             train: &**train,
             valid: valid.as_ref().map(Cut::batches),
             folder: Some(run),
-            identity: identity(config, texts)?,
+            identity: identity(config, texts, graph)?,
             observer: &mut show,
             sampler: Some(&mut sample),
             measure: None,
@@ -309,7 +314,7 @@ impl Train {
         };
         let trainer = Trainer::new(settings, session)?;
         rewrite_config(&*storage, run.path(), config)?;
-        restore_vocabulary(&*storage, run.path(), tokenizer.vocabulary())?;
+        restore_words(&*storage, run.path(), tokenizer.vocabulary(), order.as_deref())?;
         let outcome = trainer.run()?;
         show.finish();
         let path = run.path().display();

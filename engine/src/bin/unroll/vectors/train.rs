@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::json;
 use unroll::config::{DataConfig, RunConfig};
-use unroll::corpus::install_sigbus_handler;
+use unroll::corpus::{Source, check_output, install_sigbus_handler};
 use unroll::error::{Error, Result};
 use unroll::report::{Progress, bytes, count, duration, json_line, per_second};
 use unroll::run::{Reading, Texts};
@@ -96,6 +96,8 @@ impl Train {
         let options = self.options()?;
         options.check()?;
         writable(&self.out)?;
+        let sources: Vec<Source> = self.text.iter().map(Source::from_argument).collect();
+        check_output(&sources, &self.out)?;
         install_sigbus_handler()?;
         let stop = interrupt::flag("stopping; the vectors are written as they are")?;
         let scratch = Scratch::make("vectors")?;
