@@ -24,7 +24,8 @@
 //! # The same bits with any number of threads
 //!
 //! The text is taken in *batches* of a fixed number of words. The gradients of a batch all belong to the vectors as they were at its
-//! start. Batches are short (a thousand words), so that frequent words change nearly as often as if each word were a step of its own.
+//! start. Batches are short (a thousand words at most, and few where few words are all that is read), so that words change nearly as
+//! often as if each word of the text were a step of its own.
 //!
 //! Each thread owns some *columns* of all vectors, in blocks of 64, and does everything that is to be done with them: it looks up its part of
 //! the rows, multiplies, and adds its part of the gradients, so that a vector never travels between the caches of two threads. What they tell
@@ -33,7 +34,7 @@
 //!
 //! # Where the speed comes from
 //!
-//! A batch consists of *groups* of 64 words in two *tiles*, each of which has 16 noise words of its own, each counted K/16 times: the
+//! A batch consists of *groups* of 64 words (the only one of a shorter batch has fewer) in two *tiles*, each of which has 16 noise words of its own, each counted K/16 times: the
 //! expected gradient is that of K words of noise for each pair, its work two small matrix products, and the vectors of neighbours, words
 //! and noise are fetched once a group. (Ji et al. 2016 share K noise words among the neighbours of one word.) The means of CBOW, and the way
 //! of their gradients back to the words, are differences of running sums, whose work does not grow with the window.
@@ -65,7 +66,7 @@ use self::batch::{Batch, range};
 use self::exact::Exact;
 use self::group::Group;
 use self::part::{Part, blocks};
-use self::sampling::{GROUP, Sampler, Words};
+use self::sampling::{Sampler, Words};
 use super::{Fault, WordVectors};
 use crate::corpus::TokenSource;
 use crate::error::{Error, Result};
@@ -76,6 +77,12 @@ use crate::text::Vocabulary;
 
 /// The share of the first learning rate that is left in the end.
 const LEAST_RATE: f64 = 1e-4;
+
+/// A training whose mean loss in a pass is so many times that of vectors that have learned nothing has gone astray.
+const ASTRAY: f64 = 2.0;
+
+/// The mean of fewer predictions says little.
+const FEW: u64 = 1000;
 
 /// How far a training is.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
@@ -164,8 +171,8 @@ impl<'a> Trainer<'a> {
             part
         };
         let parts = (0..count).map(part).collect();
-        let groups = (batch.min(sampler.most(options.learning_rate)) / GROUP).max(1);
-        let mut now = Batch::new(groups);
+        let (groups, group) = sampler.groups(batch, options.learning_rate);
+        let mut now = Batch::new(groups, group);
         now.read((0, 0), sampler.margin() as u64, tokens)?;
         Ok(Self {
             tokens,
@@ -176,7 +183,7 @@ impl<'a> Trainer<'a> {
             exact,
             logits: Vec::new(),
             now,
-            next: Batch::new(groups),
+            next: Batch::new(groups, group),
             read: 0,
             products: 0,
             tally: (0.0, 0),
@@ -221,7 +228,7 @@ impl<'a> Trainer<'a> {
     /// Trains on the next batch; false where all passes are done.
     ///
     /// # Errors
-    /// [`Error::Diverged`] where the loss is no longer finite; [`Error::Input`] where the tokens cannot be read; [`Error::Usage`]
+    /// [`Error::Diverged`] where the loss is far beyond what it was before anything was learned, or no longer finite; [`Error::Input`] where the tokens cannot be read; [`Error::Usage`]
     /// where a pass has learned nothing.
     pub fn step(&mut self) -> Result<bool> {
         let (epochs, len) = (self.options.epochs as u64, self.tokens.len());
@@ -239,14 +246,15 @@ impl<'a> Trainer<'a> {
         }
         let rate = self.learning_rate();
         let loss = self.train(-rate as f32);
-        if !loss.is_finite() {
-            let what =
-                format!("the loss is {loss} near word {} of the text, with a learning rate of {rate:.2e}", self.now.at);
-            return Err(Error::diverged(what).mend("lower --learning-rate or --batch-words"));
-        }
         let sum = |of: fn(&Group) -> u64| self.now.groups.iter().map(of).sum::<u64>();
         self.tally.0 += loss;
         self.tally.1 += sum(|group| group.predictions);
+        let bound = ASTRAY * self.sampler.first_loss().max(1.0) * self.tally.1.max(FEW) as f64;
+        if !loss.is_finite() || self.tally.0 > bound {
+            let (loss, at) = (self.tally.0 / self.tally.1.max(1) as f64, self.now.at);
+            let what = format!("the loss is {loss:.4} near word {at} of the text, with a learning rate of {rate:.2e}");
+            return Err(Error::diverged(what).mend("lower --learning-rate or --batch-words"));
+        }
         self.read += sum(Group::read);
         let words = self.exact.as_ref().map_or(0, Exact::words) as u64;
         let logits = sum(|group| group.sizes.logits as u64) + words * sum(|group| group.sizes.inputs as u64);
@@ -269,7 +277,7 @@ impl<'a> Trainer<'a> {
         let Self { now, sampler, options, tokens, .. } = self;
         let (len, at) = (tokens.len(), now.at);
         for (i, group) in now.groups.iter_mut().enumerate() {
-            group.draw(options.model, sampler, &now.text, range(at, i, len));
+            group.draw(options.model, sampler, &now.text, range(at, i, now.text.group, len));
         }
         now.drawn = true;
     }
@@ -281,7 +289,7 @@ impl<'a> Trainer<'a> {
         let all = blocks(options.size);
         logits.resize(logits.len().max(all * sizes.logits), 0.0);
         // What a word costs on one thread: a microsecond, about.
-        let work = Work { flops: now.groups.len() * GROUP * 130_000, bytes: 0 };
+        let work = Work { flops: now.groups.len() * now.text.group * 130_000, bytes: 0 };
         let (len, groups) = (tokens.len(), &now.groups[..]);
         // The next batch is drawn by whoever is done with this one first, a half of it before each barrier.
         let (text, at, size) = (&next.text, next.at, next.groups.len().div_ceil(PIECES));
@@ -292,7 +300,7 @@ impl<'a> Trainer<'a> {
         let draw = |draws: &[Piece<(usize, &mut [Group])>]| {
             for (piece, groups) in draws.iter().filter_map(take) {
                 for (i, group) in groups.iter_mut().enumerate() {
-                    group.draw(options.model, sampler, text, range(at, piece * size + i, len));
+                    group.draw(options.model, sampler, text, range(at, piece * size + i, text.group, len));
                 }
             }
         };

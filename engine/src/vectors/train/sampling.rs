@@ -3,6 +3,8 @@
 //! Whether a word is kept, how wide its window is and which noise a group has follow from the seed, the epoch and the
 //! position alone, so any thread can find out for any group.
 
+use std::f64::consts::LN_2;
+
 use unroll_kernels::skipgram::Window;
 
 use super::options::{Context, Loss, TrainOptions};
@@ -12,9 +14,11 @@ use crate::noise::Alias;
 use crate::random::{Key, Purpose};
 use crate::text::Vocabulary;
 
-/// Words of the text that a group is responsible for, kept or not. A multiple of 4, so that no two groups share a block of
-/// random numbers.
+/// Words of the text that a group is responsible for at most, kept or not. A multiple of [`STEP`].
 pub(super) const GROUP: usize = 64;
+
+/// Words that share a block of random numbers, and the fewest of a group: no two groups share a block.
+pub(super) const STEP: usize = 4;
 
 /// Tiles of a group, each of which has noise words of its own.
 pub(super) const TILES: usize = 2;
@@ -41,8 +45,11 @@ pub(super) struct Sampler {
     /// How much an input counts against each noise word of its tile, for each word that it is compared with.
     share: f32,
     key: Key,
-    /// How much of a step's gradients goes to the vector that gets the most.
+    /// How much of a step's gradients goes to the vector that gets the most, and in the mean over the words of the text.
     heaviest: f64,
+    typical: f64,
+    /// The loss of a prediction before anything was learned.
+    first_loss: f64,
 }
 
 /// What words are predicted by.
@@ -62,6 +69,8 @@ pub(super) struct Text {
     pub(super) tokens: Vec<u32>,
     /// The pass.
     pub(super) epoch: u64,
+    /// The words of a group.
+    pub(super) group: usize,
 }
 
 /// What a group trains on.
@@ -111,15 +120,9 @@ impl Sampler {
         let read = |(&count, &keep): (&u64, &u32)| count as f64 * f64::from(keep) / f64::from(ALWAYS);
         let kept: f64 = counts.iter().zip(&keep).map(read).sum();
         let most = counts.iter().zip(&keep).map(read).fold(0.0, f64::max) / kept;
+        let mean = counts.iter().zip(&keep).map(|word| (read(word) / kept).powi(2)).sum::<f64>();
         let noise = Alias::unigram(&counts, 0.75)?;
         let noisiest = (0..counts.len() as u32).map(|word| noise.probability(word)).fold(0.0, f64::max);
-        let heaviest = match options.loss {
-            Loss::Negative => most + options.negative as f64 * noisiest,
-            // Every path begins at the root.
-            Loss::Hierarchical => 1.0,
-            // A word's gradients: once where it is predicted, and by its probability, which is its share, wherever one is.
-            Loss::Softmax => 2.0 * most,
-        };
         let places = || {
             let each = keep.iter().scan(0, |next, &keep| {
                 let place = *next;
@@ -128,14 +131,31 @@ impl Sampler {
             });
             each.collect()
         };
+        let words = match options.loss {
+            Loss::Negative => Words::Noise(noise),
+            Loss::Hierarchical => Words::Tree(Huffman::new(&counts)?),
+            Loss::Softmax => Words::All(places()),
+        };
+        let (heaviest, typical, first_loss) = match &words {
+            Words::Noise(_) => {
+                let noise = options.negative as f64;
+                (most + noise * noisiest, (1.0 + noise) * mean, (1.0 + noise) * LN_2)
+            }
+            // Every path begins at the root.
+            Words::Tree(tree) => {
+                let steps = |(id, word): (u32, (&u64, &u32))| tree.path(id).count() as f64 * read(word) / kept;
+                let steps: f64 = (0..).zip(counts.iter().zip(&keep)).map(steps).sum();
+                (1.0, steps * mean, steps * LN_2)
+            }
+            // A word's gradients: once where it is predicted, and by its probability, which is its share, wherever one is.
+            Words::All(_) => (2.0 * most, 2.0 * mean, (keep.iter().filter(|&&keep| keep > 0).count() as f64).ln()),
+        };
         Ok(Self {
             heaviest: heaviest * kept / total as f64,
+            typical: typical * kept / total as f64,
+            first_loss,
             eos: vocabulary.eos(),
-            words: match options.loss {
-                Loss::Negative => Words::Noise(noise),
-                Loss::Hierarchical => Words::Tree(Huffman::new(&counts)?),
-                Loss::Softmax => Words::All(places()),
-            },
+            words,
             keep,
             window: options.window,
             context: options.context,
@@ -155,13 +175,27 @@ impl Sampler {
         self.keep.iter().filter(|&&keep| keep > 0).count()
     }
 
-    /// Words of a batch at most, so that no vector moves too far by gradients that belong to where it was.
+    /// The groups of a batch and the words of each: `batch` words, or fewer so that no vector moves too far by gradients that
+    /// belong to where it was.
     ///
-    /// A vector that takes part in n predictions of a batch moves by up to n times the rate. On a text of ten different words
-    /// skip-gram grew without bound where that was 13, and did not at 8.7; a text of books has 9.6 with batches of 1,024 words.
-    pub(super) fn most(&self, rate: f64) -> usize {
-        const MOST: f64 = 8.0;
-        (MOST / (rate * (self.window + 1) as f64 * self.heaviest)) as usize
+    /// A vector that takes part in n predictions of a batch moves by up to n times the rate. For the one that has the most, n times
+    /// the rate may be 8, as its inputs differ. For that of a word of the text in the mean it may be 1: where few words are all that is
+    /// read, all of them move together. Skip-gram on a newspaper's 1,500 words, all kept, grew without bound where that was 2.8, went
+    /// astray and came back at 1.4, and did neither at 0.7; books at the defaults have 0.8.
+    pub(super) fn groups(&self, batch: usize, rate: f64) -> (usize, usize) {
+        const MOST: [f64; 2] = [8.0, 1.0];
+        let each = rate * (self.window + 1) as f64;
+        let words = |most: f64, share: f64| (most / (each * share)) as usize;
+        let most = words(MOST[0], self.heaviest).max(GROUP).min(words(MOST[1], self.typical)).min(batch);
+        match most / GROUP {
+            0 => (1, (most / STEP * STEP).max(STEP)),
+            groups => (groups, GROUP),
+        }
+    }
+
+    /// The loss of a prediction by vectors that have learned nothing.
+    pub(super) fn first_loss(&self) -> f64 {
+        self.first_loss
     }
 
     /// What words are predicted by.
@@ -237,7 +271,7 @@ impl Sampler {
         }
         noise.clear();
         let Words::Noise(alias) = &self.words else { return };
-        let (key, number) = (key.layer(2), range.start / GROUP as u64);
+        let (key, number) = (key.layer(2), range.start / text.group as u64);
         let blocks = (TILES * NOISE / 2) as u64;
         for block in 0..blocks {
             let [a, b, c, d] = key.words_at(number * blocks + block);

@@ -118,6 +118,35 @@ fn a_training_that_runs_away_says_so() {
     assert_eq!(error.exit_code(), 4, "{error}");
 }
 
+/// Words that stand in pairs, drawn alike: the fewer there are, the more of a batch goes to each.
+fn few_words(pairs: u64, words: u64) -> String {
+    let key = Key::new(6, Purpose::Source);
+    let pair = |i| format!("p{0} q{0}", key.below(i, pairs));
+    (0..words / 20).map(|line| (10 * line..10 * line + 10).map(pair).collect::<Vec<_>>().join(" ") + "\n").collect()
+}
+
+#[test]
+fn few_words_do_not_run_away() {
+    for (pairs, learning_rate) in [(2, 0.05), (5, 0.025), (50, 0.05), (150, 0.1)] {
+        let text = tokens(&few_words(pairs, 8000));
+        for (model, loss) in KINDS {
+            let trained = run(&text, TrainOptions { loss, learning_rate, ..small(model) });
+            let losses = &trained.losses;
+            assert!(losses.windows(2).all(|pair| pair[1] < 1.1 * pair[0]), "{model} {loss:?} {pairs}: {losses:?}");
+            let largest =
+                (0..trained.vectors.len()).flat_map(|i| trained.vectors.row(i)).fold(0f32, |m, x| m.max(x.abs()));
+            assert!(largest < 20.0, "{model} {loss:?} {pairs}: {largest}");
+        }
+    }
+}
+
+#[test]
+fn batches_are_as_short_as_asked_for() {
+    let text = tokens(&topics(100));
+    let [one, whole] = [4, 64].map(|batch| bits(&run(&text, TrainOptions { batch, ..small(Model::Cbow) })));
+    assert_ne!(one, whole);
+}
+
 #[test]
 fn options_that_cannot_be_are_named() {
     let wrong = [
@@ -145,7 +174,7 @@ fn windows_hold_the_kept_neighbours_of_the_same_sentence() {
     let mut kept: Vec<(u32, usize)> = Vec::new();
     let (mut own, mut centres, mut widest) = (0, Vec::new(), 0);
     for first in (0..count).step_by(GROUP) {
-        let text = Text { first: 0, tokens: all.clone(), epoch: 7 };
+        let text = Text { first: 0, tokens: all.clone(), epoch: 7, group: GROUP };
         let mut sample = Sample::default();
         sampler.draw(&text, first..(first + GROUP as u64).min(count), &mut sample);
         own += sample.own.len();
@@ -185,7 +214,7 @@ fn windows_hold_the_kept_neighbours_of_the_same_sentence() {
 /// Each word of the text with the neighbours that predict it, in the order of the text.
 fn windows((tokenizer, memory): &(Tokenizer, MemoryTokens), options: &TrainOptions) -> Vec<(Vec<u32>, u32)> {
     let sampler = Sampler::new(tokenizer.vocabulary(), options).unwrap();
-    let text = Text { first: 0, tokens: memory.tokens().to_vec(), epoch: 3 };
+    let text = Text { first: 0, tokens: memory.tokens().to_vec(), epoch: 3, group: GROUP };
     let (mut all, count) = (Vec::new(), text.tokens.len() as u64);
     for first in (0..count).step_by(GROUP) {
         let mut sample = Sample::default();
