@@ -1,7 +1,7 @@
 //! The part of the text whose gradients all belong to the same vectors.
 
 use super::group::{Group, Sizes};
-use super::sampling::Text;
+use super::sampling::{Sampler, Text};
 use crate::corpus::TokenSource;
 use crate::error::Result;
 
@@ -27,15 +27,21 @@ impl Batch {
         (self.groups.len() * self.text.group) as u64
     }
 
-    /// Reads its words, and some before and after them.
-    pub(super) fn read(&mut self, place: (u64, u64), margin: u64, tokens: &dyn TokenSource) -> Result<()> {
+    /// Reads its words, and as many before and after them as their neighbours need.
+    pub(super) fn read(&mut self, place: (u64, u64), sampler: &Sampler, tokens: &dyn TokenSource) -> Result<()> {
         (self.text.epoch, self.at) = place;
-        let first = self.at.saturating_sub(margin);
-        let end = (self.at + self.len() + margin).min(tokens.len());
-        self.text.first = first;
-        self.text.tokens.resize((end - first) as usize, 0);
         self.drawn = false;
-        tokens.read(first, &mut self.text.tokens)
+        let (own, mut margin) = (self.at..(self.at + self.len()).min(tokens.len()), sampler.margin() as u64);
+        loop {
+            let (first, end) = (own.start.saturating_sub(margin), own.end.saturating_add(margin).min(tokens.len()));
+            self.text.first = first;
+            self.text.tokens.resize((end - first) as usize, 0);
+            tokens.read(first, &mut self.text.tokens)?;
+            if sampler.has_neighbours(&self.text, own.clone(), tokens.len()) {
+                return Ok(());
+            }
+            margin *= 2;
+        }
     }
 
     /// The place behind it: pass and tokens before.

@@ -59,8 +59,7 @@ pub use options::{Context, Loss, Model, TrainOptions};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use unroll_kernels::mat::padded;
-use unroll_kernels::{Buffer, Mat, MatMut};
+use unroll_kernels::{Mat, MatMut};
 
 use self::batch::{Batch, range};
 use self::exact::Exact;
@@ -160,20 +159,20 @@ impl<'a> Trainer<'a> {
         let blocks = blocks(size);
         let threads = crew.team().size();
         let (count, outputs, exact) = match sampler.predicted_by() {
-            Words::Noise(_) => (threads.min(blocks).min(PIECES), vocabulary.len(), None),
+            Words::Noise(_) => (threads.min(blocks).min(PIECES), sampler.words(), None),
             Words::Tree(tree) => (threads.min(blocks).min(PIECES), tree.nodes(), None),
-            Words::All(_) => (1, 0, Some(Exact::zeros(isa, threads, [size, sampler.words()], LOGITS))),
+            Words::All => (1, 0, Some(Exact::zeros(isa, threads, [size, sampler.words()], LOGITS))),
         };
-        let rows = [vocabulary.len(), outputs];
+        let rows = [sampler.words(), outputs];
         let part = |p: usize| {
             let mut part = Part::zeros(isa, model, size, blocks * p / count..blocks * (p + 1) / count, rows);
-            part.randomize(Key::new(options.seed, Purpose::Init), size);
+            part.randomize(Key::new(options.seed, Purpose::Init), size, sampler.ids());
             part
         };
         let parts = (0..count).map(part).collect();
         let (groups, group) = sampler.groups(batch, options.learning_rate);
         let mut now = Batch::new(groups, group);
-        now.read((0, 0), sampler.margin() as u64, tokens)?;
+        now.read((0, 0), &sampler, tokens)?;
         Ok(Self {
             tokens,
             vocabulary,
@@ -240,7 +239,7 @@ impl<'a> Trainer<'a> {
         }
         let end = self.now.end(len);
         if end.0 < epochs {
-            self.next.read(end, self.sampler.margin() as u64, self.tokens)?;
+            self.next.read(end, &self.sampler, self.tokens)?;
         } else {
             (self.next.text.epoch, self.next.at) = end;
         }
@@ -262,7 +261,11 @@ impl<'a> Trainer<'a> {
         if end.0 > self.now.text.epoch {
             if self.tally.1 == 0 {
                 let what = "not one word of the text was predicted: none was left with a neighbour";
-                return Err(Error::usage(what).mend("a larger --sample leaves fewer words out, 0 none"));
+                let mend = match self.options.sample > 0.0 {
+                    true => "a larger --sample leaves fewer words out, 0 none",
+                    false => "give a text with several words a line, or a smaller --min-count",
+                };
+                return Err(Error::usage(what).mend(mend));
             }
             self.losses.push(self.tally.0 / self.tally.1.max(1) as f64);
             self.tally = (0.0, 0);
@@ -353,16 +356,11 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// [`Error::Diverged`] where an element is not finite.
     pub fn finish(self) -> Result<Trained> {
-        let Self { vocabulary, sampler, parts, options, losses, .. } = self;
-        let ids: Vec<u32> = (0..vocabulary.len() as u32).filter(|&id| sampler.is_word(id)).collect();
-        let counts: Vec<u64> = ids.iter().map(|&id| vocabulary.count(id)).collect();
-        let stride = padded(options.size);
-        let mut values = Buffer::new(ids.len() * stride);
-        for (row, &id) in values.chunks_exact_mut(stride).zip(&ids) {
-            parts.iter().for_each(|part| part.copy(id, row));
-        }
-        drop(parts);
-        let words = ids.iter().map(|&id| vocabulary.token(id).as_bytes());
+        let Self { vocabulary, sampler, parts, options, losses, exact, .. } = self;
+        drop(exact);
+        let counts: Vec<u64> = sampler.ids().iter().map(|&id| vocabulary.count(id)).collect();
+        let values = Part::into_inputs(parts, options.size);
+        let words = sampler.ids().iter().map(|&id| vocabulary.token(id).as_bytes());
         let vectors =
             WordVectors::from_parts(words, Some(&counts), options.size, values).map_err(|fault| match fault {
                 Fault::NotFinite { .. } => {

@@ -26,7 +26,7 @@ pub(super) const TILES: usize = 2;
 /// Noise words of a tile, an even number: a vector's worth.
 pub(super) const NOISE: usize = 16;
 
-/// Words beyond a group's that are looked at for its neighbours, for each word of the window.
+/// Words beyond a batch's that are looked at for its neighbours, for each word of the window; more where these do not suffice.
 const REACH: usize = 16;
 
 /// A word that is always kept.
@@ -36,6 +36,9 @@ const ALWAYS: u32 = 1 << 31;
 pub(super) struct Sampler {
     /// (V) Of each word, the number of 2^31 draws in which it is kept; 0 for what is no word.
     keep: Vec<u32>,
+    /// The words that have a vector, row after row, and (V) the row of each.
+    ids: Vec<u32>,
+    rows: Vec<u32>,
     /// The end of a sentence.
     eos: Option<u32>,
     words: Words,
@@ -58,8 +61,8 @@ pub(super) enum Words {
     Noise(Alias),
     /// A tree whose leaves they are.
     Tree(Huffman),
-    /// A softmax over all that have a vector: (V) the place of each among these.
-    All(Vec<u32>),
+    /// A softmax over all.
+    All,
 }
 
 /// A batch's part of the text, with what stands around it.
@@ -76,7 +79,7 @@ pub(super) struct Text {
 /// What a group trains on.
 #[derive(Default)]
 pub(super) struct Sample {
-    /// The words that were kept: some of the text before the group, its own and some of those after it.
+    /// The rows of the words that were kept: some of the text before the group, its own and some of those after it.
     pub(super) words: Vec<u32>,
     /// Which of them are the group's own.
     pub(super) own: std::ops::Range<usize>,
@@ -84,7 +87,7 @@ pub(super) struct Sample {
     pub(super) windows: Vec<Window>,
     /// Words of the text that the group has, known and kept or not.
     pub(super) read: u64,
-    /// Words that are none of the neighbours, tile after tile.
+    /// Rows of words that are none of the neighbours, tile after tile.
     pub(super) noise: Vec<u32>,
     /// Of each of its own, where its sentence begins and ends.
     sentences: Vec<(usize, usize)>,
@@ -123,18 +126,16 @@ impl Sampler {
         let mean = counts.iter().zip(&keep).map(|word| (read(word) / kept).powi(2)).sum::<f64>();
         let noise = Alias::unigram(&counts, 0.75)?;
         let noisiest = (0..counts.len() as u32).map(|word| noise.probability(word)).fold(0.0, f64::max);
-        let places = || {
-            let each = keep.iter().scan(0, |next, &keep| {
-                let place = *next;
-                *next += u32::from(keep > 0);
-                Some(place)
-            });
-            each.collect()
-        };
+        let (mut ids, mut rows) = (Vec::new(), vec![0; counts.len()]);
+        for id in (0..counts.len()).filter(|&id| keep[id] > 0) {
+            rows[id] = ids.len() as u32;
+            ids.push(id as u32);
+        }
+        let of_words: Vec<u64> = ids.iter().map(|&id| counts[id as usize]).collect();
         let words = match options.loss {
             Loss::Negative => Words::Noise(noise),
-            Loss::Hierarchical => Words::Tree(Huffman::new(&counts)?),
-            Loss::Softmax => Words::All(places()),
+            Loss::Hierarchical => Words::Tree(Huffman::new(&of_words)?),
+            Loss::Softmax => Words::All,
         };
         let (heaviest, typical, first_loss) = match &words {
             Words::Noise(_) => {
@@ -143,12 +144,14 @@ impl Sampler {
             }
             // Every path begins at the root.
             Words::Tree(tree) => {
-                let steps = |(id, word): (u32, (&u64, &u32))| tree.path(id).count() as f64 * read(word) / kept;
-                let steps: f64 = (0..).zip(counts.iter().zip(&keep)).map(steps).sum();
+                let steps = |(row, &id): (u32, &u32)| {
+                    tree.path(row).count() as f64 * read((&counts[id as usize], &keep[id as usize])) / kept
+                };
+                let steps: f64 = (0..).zip(&ids).map(steps).sum();
                 (1.0, steps * mean, steps * LN_2)
             }
             // A word's gradients: once where it is predicted, and by its probability, which is its share, wherever one is.
-            Words::All(_) => (2.0 * most, 2.0 * mean, (keep.iter().filter(|&&keep| keep > 0).count() as f64).ln()),
+            Words::All => (2.0 * most, 2.0 * mean, (ids.len() as f64).ln()),
         };
         Ok(Self {
             heaviest: heaviest * kept / total as f64,
@@ -156,6 +159,8 @@ impl Sampler {
             first_loss,
             eos: vocabulary.eos(),
             words,
+            ids,
+            rows,
             keep,
             window: options.window,
             context: options.context,
@@ -172,7 +177,7 @@ impl Sampler {
 
     /// How many words have a vector.
     pub(super) fn words(&self) -> usize {
-        self.keep.iter().filter(|&&keep| keep > 0).count()
+        self.ids.len()
     }
 
     /// The groups of a batch and the words of each: `batch` words, or fewer so that no vector moves too far by gradients that
@@ -203,14 +208,34 @@ impl Sampler {
         &self.words
     }
 
-    /// Words around a group that are looked at.
+    /// Words around a batch that are looked at first.
     pub(super) fn margin(&self) -> usize {
         (REACH * self.window).next_multiple_of(4)
     }
 
-    /// Whether `word` is a word that is trained.
-    pub(super) fn is_word(&self, word: u32) -> bool {
-        self.keep[word as usize] > 0
+    /// The words that have a vector, row after row.
+    pub(super) fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// Whether all neighbours of the positions `range` stand in the text that is at hand, of `len` tokens in all.
+    pub(super) fn has_neighbours(&self, text: &Text, range: std::ops::Range<u64>, len: u64) -> bool {
+        let key = self.key.step(text.epoch);
+        let at = |position: u64| text.tokens[(position - text.first) as usize];
+        let last = text.first + text.tokens.len() as u64;
+        let full = |places: &mut dyn Iterator<Item = u64>| {
+            let mut kept = 0;
+            for p in places {
+                kept += usize::from(self.keeps(key, p, at(p)));
+                if kept == self.window || Some(at(p)) == self.eos {
+                    return true;
+                }
+            }
+            false
+        };
+        let is_word = |p: u64| self.keep[at(p) as usize] > 0;
+        let after = self.context == Context::Previous || last == len || full(&mut (range.end..last));
+        after && (text.first == 0 || full(&mut (text.first..range.start).rev())) || !range.clone().any(is_word)
     }
 
     fn keeps(&self, key: Key, at: u64, word: u32) -> bool {
@@ -224,10 +249,11 @@ impl Sampler {
         let key = self.key.step(text.epoch);
         let at = |position: u64| text.tokens[(position - text.first) as usize];
         let ends = |word: u32| Some(word) == self.eos;
+        let row = |word: u32| self.rows[word as usize];
         words.clear();
         // Neighbours before the group, the nearest first.
         let before = (text.first..range.start).rev().map(|p| (p, at(p))).take_while(|&(_, word)| !ends(word));
-        words.extend(before.filter(|&(p, word)| self.keeps(key, p, word)).map(|(_, word)| word).take(self.window));
+        words.extend(before.filter(|&(p, word)| self.keeps(key, p, word)).map(|(_, word)| row(word)).take(self.window));
         words.reverse();
         own.start = words.len();
         sentences.clear();
@@ -242,7 +268,7 @@ impl Sampler {
                     first = words.len();
                     *read -= 1;
                 } else if draw >> 1 < self.keep[word as usize] {
-                    words.push(word);
+                    words.push(row(word));
                     sentences.push((first, usize::MAX));
                 }
             }
@@ -252,7 +278,7 @@ impl Sampler {
             let last = text.first + text.tokens.len() as u64;
             let after = (range.end..last).map(|p| (p, at(p))).take_while(|&(_, word)| !ends(word));
             let window = if self.context == Context::Both { self.window } else { 0 };
-            words.extend(after.filter(|&(p, word)| self.keeps(key, p, word)).map(|(_, word)| word).take(window));
+            words.extend(after.filter(|&(p, word)| self.keeps(key, p, word)).map(|(_, word)| row(word)).take(window));
             close(sentences, words.len());
         }
         windows.clear();
@@ -275,7 +301,7 @@ impl Sampler {
         let blocks = (TILES * NOISE / 2) as u64;
         for block in 0..blocks {
             let [a, b, c, d] = key.words_at(number * blocks + block);
-            noise.extend([(a, b), (c, d)].map(|(a, b)| alias.sample(u64::from(a) << 32 | u64::from(b))));
+            noise.extend([(a, b), (c, d)].map(|(a, b)| row(alias.sample(u64::from(a) << 32 | u64::from(b)))));
         }
     }
 }

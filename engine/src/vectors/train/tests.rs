@@ -179,10 +179,10 @@ fn windows_hold_the_kept_neighbours_of_the_same_sentence() {
         sampler.draw(&text, first..(first + GROUP as u64).min(count), &mut sample);
         own += sample.own.len();
         for (i, window) in sample.windows.iter().enumerate() {
-            let words = window.inputs().map(|n| sample.words[n]).collect::<Vec<_>>();
+            let words = window.inputs().map(|n| sampler.ids()[sample.words[n] as usize]).collect::<Vec<_>>();
             assert!((window.own - window.first).max(window.end - window.after) <= 3);
             widest = widest.max(words.len());
-            centres.push((sample.words[sample.own.start + i], words));
+            centres.push((sampler.ids()[sample.words[sample.own.start + i] as usize], words));
         }
     }
     let mut sentence = 0;
@@ -221,7 +221,8 @@ fn windows((tokenizer, memory): &(Tokenizer, MemoryTokens), options: &TrainOptio
         sampler.draw(&text, first..(first + GROUP as u64).min(count), &mut sample);
         let own = &sample.words[sample.own.clone()];
         for (&word, window) in own.iter().zip(&sample.windows) {
-            all.push((window.inputs().map(|n| sample.words[n]).collect(), word));
+            let id = |row: u32| sampler.ids()[row as usize];
+            all.push((window.inputs().map(|n| id(sample.words[n])).collect(), id(word)));
         }
     }
     all
@@ -239,6 +240,40 @@ fn neighbours((tokenizer, memory): &(Tokenizer, MemoryTokens), before: usize, be
         }
     }
     all
+}
+
+/// Two words with 200 between them that have no vector.
+fn far_apart() -> (Tokenizer, MemoryTokens) {
+    let key = Key::new(7, Purpose::Source);
+    let rare = |line: u64| (0..200).map(|i| format!(" {}", key.below(200 * line + i, 1 << 60))).collect::<String>();
+    tokens(&(0..40).map(|line| format!("king{} queen\n", rare(line))).collect::<String>())
+}
+
+#[test]
+fn neighbours_are_found_however_many_words_without_a_vector_stand_between() {
+    let text = far_apart();
+    for (model, loss) in KINDS {
+        let options = TrainOptions { window: 1, min_count: 5, loss, ..small(model) };
+        let mut trainer = Trainer::new(&text.1, text.0.vocabulary(), options).unwrap();
+        let mut predictions = 0;
+        while trainer.losses().is_empty() && trainer.step().unwrap() {
+            predictions = predictions.max(trainer.tally.1);
+        }
+        assert!(predictions >= 70, "{model} {loss:?}: {predictions}");
+        assert_eq!(trainer.words(), 2);
+    }
+}
+
+#[test]
+fn losses_of_a_tree_and_a_softmax_begin_alike() {
+    for (text, start) in [("one one one\n".repeat(30), 0.0), ("one two\n".repeat(30), 2f64.ln())] {
+        let text = tokens(&text);
+        for (model, loss) in KINDS.into_iter().filter(|(_, loss)| *loss != Loss::Negative) {
+            let options = TrainOptions { loss, learning_rate: 1e-6, epochs: 1, ..small(model) };
+            let found = run(&text, options).losses[0];
+            assert!((found - start).abs() < 1e-5, "{model} {loss:?}: {found}, not {start}");
+        }
+    }
 }
 
 #[test]
