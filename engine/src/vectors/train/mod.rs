@@ -59,6 +59,7 @@ pub use options::{Context, Loss, Model, TrainOptions};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use unroll_kernels::mat::padded;
 use unroll_kernels::{Mat, MatMut};
 
 use self::batch::{Batch, range};
@@ -71,6 +72,7 @@ use crate::corpus::TokenSource;
 use crate::error::{Error, Result};
 use crate::exec::{Crew, Work};
 use crate::heads::LOGITS;
+use crate::network::require_memory;
 use crate::random::{Key, Purpose};
 use crate::text::Vocabulary;
 
@@ -144,11 +146,24 @@ fn take<T>(piece: &Piece<T>) -> Option<T> {
     piece.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
+/// Bytes that a training takes: the vectors, those of a batch, and the gradients of a group. The table that is made of them in the end
+/// takes the place of the output vectors.
+fn room(sampler: &Sampler, size: usize, (groups, group): (usize, usize)) -> u64 {
+    let [inputs, outputs] = sampler.most_rows(group).map(|rows| (rows * (groups + 2) * padded(size)) as u64);
+    let (words, dim) = (sampler.words(), size);
+    let tables = match sampler.predicted_by() {
+        // Beside the output vectors their gradients; and those of the inputs.
+        Words::All => (words * padded(dim) + 2 * dim * padded(words) + LOGITS) as u64 + inputs,
+        Words::Noise(_) | Words::Tree(_) => 2 * (words * padded(dim)) as u64,
+    };
+    4 * (tables + inputs + outputs)
+}
+
 impl<'a> Trainer<'a> {
     /// A training on these tokens of this vocabulary: words, and a token for the end of a sentence if there is one.
     ///
     /// # Errors
-    /// [`Error::Usage`] for options that cannot be, or where no word comes often enough; [`Error::Run`] where no
+    /// [`Error::Usage`] for options that cannot be, where no word comes often enough or memory does not suffice; [`Error::Run`] where no
     /// thread can be started.
     pub fn new(tokens: &'a dyn TokenSource, vocabulary: &'a Vocabulary, options: TrainOptions) -> Result<Self> {
         options.check()?;
@@ -158,6 +173,9 @@ impl<'a> Trainer<'a> {
         let TrainOptions { isa, model, size, batch, .. } = options;
         let blocks = blocks(size);
         let threads = crew.team().size();
+        let (groups, group) = sampler.groups(batch, options.learning_rate);
+        require_memory("training these vectors", room(&sampler, size, (groups, group)))
+            .map_err(|error| error.mend("lower --size, or raise --min-count"))?;
         let (count, outputs, exact) = match sampler.predicted_by() {
             Words::Noise(_) => (threads.min(blocks).min(PIECES), sampler.words(), None),
             Words::Tree(tree) => (threads.min(blocks).min(PIECES), tree.nodes(), None),
@@ -170,7 +188,6 @@ impl<'a> Trainer<'a> {
             part
         };
         let parts = (0..count).map(part).collect();
-        let (groups, group) = sampler.groups(batch, options.learning_rate);
         let mut now = Batch::new(groups, group);
         now.read((0, 0), &sampler, tokens)?;
         Ok(Self {
@@ -206,6 +223,11 @@ impl<'a> Trainer<'a> {
     /// How many words get a vector.
     pub fn words(&self) -> usize {
         self.sampler.words()
+    }
+
+    /// These words, the most frequent first.
+    pub fn list(&self) -> impl Iterator<Item = &[u8]> {
+        self.sampler.ids().iter().map(|&id| self.vocabulary.token(id).as_bytes())
     }
 
     /// Multiply-adds of products of vectors so far, for values and gradients.

@@ -198,6 +198,16 @@ impl Sampler {
         }
     }
 
+    /// The most rows of inputs and of outputs of a group of so many words; with a tree, about.
+    pub(super) fn most_rows(&self, group: usize) -> [usize; 2] {
+        let outputs = match &self.words {
+            Words::Noise(_) => group + TILES * NOISE,
+            Words::Tree(_) => group * (self.first_loss / LN_2).ceil() as usize,
+            Words::All => 0,
+        };
+        [group + 2 * self.window, outputs]
+    }
+
     /// The loss of a prediction by vectors that have learned nothing.
     pub(super) fn first_loss(&self) -> f64 {
         self.first_loss
@@ -233,9 +243,9 @@ impl Sampler {
             }
             false
         };
-        let is_word = |p: u64| self.keep[at(p) as usize] > 0;
         let after = self.context == Context::Previous || last == len || full(&mut (range.end..last));
-        after && (text.first == 0 || full(&mut (text.first..range.start).rev())) || !range.clone().any(is_word)
+        after && (text.first == 0 || full(&mut (text.first..range.start).rev()))
+            || !range.clone().any(|p| self.keeps(key, p, at(p)))
     }
 
     fn keeps(&self, key: Key, at: u64, word: u32) -> bool {
