@@ -91,7 +91,10 @@ fn is_whole_text(bytes: &[u8], (words, dim): (u64, u64)) -> bool {
 fn is_whole_binary(mut bytes: &[u8], (words, dim): (u64, u64)) -> bool {
     let values = usize::try_from(dim).map_or(usize::MAX, |dim| dim.saturating_mul(4));
     for _ in 0..words {
-        let Some(space) = bytes.iter().position(|&byte| byte == b' ') else { return false };
+        let Some(space) = bytes.iter().position(|&byte| byte == b' ').filter(|&end| !bytes[..end].contains(&b'\n'))
+        else {
+            return false;
+        };
         let Some(rest) = bytes.get((space + 1).saturating_add(values)..) else { return false };
         bytes = rest.strip_prefix(b"\n").unwrap_or(rest);
     }
