@@ -66,7 +66,7 @@ use self::batch::{Batch, range};
 use self::exact::Exact;
 use self::group::Group;
 use self::part::{Part, blocks};
-use self::sampling::{Sampler, Words};
+use self::sampling::{GROUP, Sampler, Words};
 use super::{Fault, WordVectors};
 use crate::corpus::TokenSource;
 use crate::error::{Error, Result};
@@ -313,8 +313,9 @@ impl<'a> Trainer<'a> {
         let sizes = now.lay_out();
         let all = blocks(options.size);
         logits.resize(logits.len().max(all * sizes.logits), 0.0);
-        // What a word costs on one thread: a microsecond, about.
-        let work = Work { flops: now.groups.len() * now.text.group * 130_000, bytes: 0 };
+        // What a word costs on one thread: a microsecond, about. Less than a whole group is not worth waking others for.
+        let words = now.groups.len() * (now.text.group / GROUP * GROUP);
+        let work = Work { flops: words * 130_000, bytes: 0 };
         let (len, groups) = (tokens.len(), &now.groups[..]);
         // The next batch is drawn by whoever is done with this one first, a half of it before each barrier.
         let (text, at, size) = (&next.text, next.at, next.groups.len().div_ceil(PIECES));
