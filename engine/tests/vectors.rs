@@ -75,6 +75,46 @@ fn analogies_are_answered_and_questions_counted() {
 }
 
 #[test]
+fn what_has_no_direction_is_near_to_nothing() {
+    let place = Place::new();
+    place.file("z.txt", "4 2\nzero 0 0\nhot 1 1\ncold -1 -1\nmild 1 0\n");
+    insta::assert_snapshot!(place.refused(&["vectors", "near", "z.txt", "zero"]), @r#"2: error: "zero" has no direction: its vectors are zeros, or cancel each other out (ask for other words)"#);
+    insta::assert_snapshot!(place.refused(&["vectors", "near", "z.txt", "hot cold"]), @r#"2: error: "hot cold" has no direction: its vectors are zeros, or cancel each other out (ask for other words)"#);
+    assert!(place.refused(&["vectors", "analogy", "z.txt", "zero", "zero", "zero"]).starts_with("2: error:"));
+    let output = place.unroll_with(&["vectors", "near", "z.txt", "--json"], "zero\nhot\n");
+    assert!(output.status.success() && common::text(&output.stdout).lines().count() == 1);
+}
+
+#[test]
+fn options_that_would_be_ignored_are_refused() {
+    let place = place();
+    place.file("v.words", "a\n");
+    let refused = |more: &[&str]| place.refused(&[&["vectors", "import", "v.txt"][..], more].concat());
+    insta::assert_snapshot!(refused(&["--tensor", "nope"]), @"2: error: --tensor: v.txt is word2vec-text, which has one matrix (leave it out)");
+    insta::assert_snapshot!(refused(&["--words", "v.words"]), @"2: error: --words: v.txt is word2vec-text, which has its words in it (leave it out)");
+    insta::assert_snapshot!(refused(&["--limit", "0"]), @"2: error: --limit: must be at least 1, got 0");
+    place.file("pairs.tsv", "rome\titaly\t8\n");
+    let similarity = ["vectors", "similarity", "v.txt", "--pairs", "pairs.tsv", "--restrict-vocab", "0"];
+    insta::assert_snapshot!(place.refused(&similarity), @"2: error: --restrict-vocab: must be at least 1, got 0");
+}
+
+#[test]
+fn doubtful_files_are_read_with_a_warning_and_damaged_ones_named() {
+    let place = place();
+    let warned = |name: &str| common::text(&place.unroll(&["vectors", "import", name]).stderr);
+    assert_eq!(warned("v.txt"), "");
+    place.file("cut.txt", &TEXT[..TEXT.len() - 2]);
+    insta::assert_snapshot!(warned("cut.txt"), @"warning: cut.txt: line 7, the last, has no line feed: the file may have been cut off");
+    place.file("g.bin", b"2 1\na \0\0\0\0\x07b \0\0\0\0");
+    insta::assert_snapshot!(warned("g.bin"), @r#"warning: g.bin: word 2 is "\\u{7}b", which is no text: the file may be damaged before"#);
+    place.ok(&["vectors", "export", "v.txt", "--out", "v.tsv"]);
+    place.file("v.tsv", common::text(&place.read("v.tsv")).replacen("1.0", "x", 1));
+    insta::assert_snapshot!(place.refused(&["vectors", "import", "v.tsv"]), @r#"3: error: v.tsv, line 1: "x" stands where value 1 of 3 of the vector is expected"#);
+    place.file("comma.txt", "2 2\nabc 0,512 1,5\nb 0,25 1,0\n");
+    insta::assert_snapshot!(place.refused(&["vectors", "import", "comma.txt"]), @r#"3: error: comma.txt, line 2: "1,5" stands where value 2 of 2 of the vector is expected"#);
+}
+
+#[test]
 fn similarities_are_correlated_with_judgements() {
     let place = place();
     place.file("pairs.tsv", "# notes\nparis\tFRANCE\t8\nfrance\titaly\t2\nrome\titaly\t8\nrome\tnowhere\t1\n");
@@ -221,6 +261,13 @@ fn a_training_that_cannot_be_is_refused_before_it_begins() {
     insta::assert_snapshot!(refused(&["--out", "v.bin", "--min-count", "1000"]), @"2: error: --min-count: no word of the text comes 1000 times (give a longer text, or a smaller number)");
     insta::assert_snapshot!(refused(&["--out", "v.bin", "--loss", "softmax", "--negative", "5"]), @"2: error: --negative: has no meaning with --loss softmax, which needs no noise (leave it out)");
     insta::assert_snapshot!(refused(&["--out", "v.bin", "--sample", "1e-300"]), @"2: error: not one word of the text was predicted: none was left with a neighbour (a larger --sample leaves fewer words out, 0 none)");
+    insta::assert_snapshot!(refused(&["--out", "v.bin", "--to", "projector"]), @"2: error: v.bin: a table of the Embedding Projector ends in .tsv (name it so)");
+    insta::assert_snapshot!(refused(&["--out", "v.txt.gz"]), @"2: error: v.txt.gz: a file of word vectors is written unpacked (leave .gz out, and pack it afterwards)");
+    place.ok(&["corpus", "build", "text.txt", "--level", "char", "--out", "letters.tok"]);
+    insta::assert_snapshot!(place.refused(&["vectors", "train", "letters.tok", "--out", "v.bin"]), @"3: error: letters.tok: is a token file of the level char, not of words (name the text itself, or a token file of words)");
+    place.file("latin.txt", b"na\xefve words\n".repeat(30));
+    assert!(place.refused(&["vectors", "train", "latin.txt", "--out", "v.bin"]).starts_with("3: error: latin.txt"));
+    place.ok(&["vectors", "train", "latin.txt", "--out", "latin.bin", "--encoding-errors", "replace", "--sample", "0"]);
     let diverged = refused(&["--out", "v.bin", "--learning-rate", "1e30"]);
     assert!(diverged.starts_with("4: error: the loss is") && diverged.contains("lower --learning-rate"), "{diverged}");
     assert!(!place.exists("v.bin"));

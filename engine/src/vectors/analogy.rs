@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use super::fold::Folded;
+use super::formats::MARK;
 use super::near::{Near, Neighbours};
 use crate::corpus::read_file;
 use crate::error::{At, Error, Result};
@@ -73,6 +74,7 @@ pub fn read_questions(path: &Path) -> Result<Vec<Section>> {
 /// As [`read_questions`].
 pub fn parse_questions(path: &Path, bytes: &[u8]) -> Result<Vec<Section>> {
     let mut sections: Vec<Section> = Vec::new();
+    let bytes = bytes.strip_prefix(MARK).unwrap_or(bytes);
     for (number, line) in (1..).zip(bytes.split(|&byte| byte == b'\n')) {
         let wrong = |what: String| Error::input_at(path, At::Line(number), what);
         let line = std::str::from_utf8(line).map_err(|_| wrong("is not UTF-8".to_owned()))?.trim();
@@ -194,7 +196,8 @@ mod tests {
         let refused = |text: &str| parse_questions(Path::new("q"), text.as_bytes()).unwrap_err().to_string();
         insta::assert_snapshot!(refused(": a\nb c d\n"), @"q, line 2: has 3 words, a question has four");
         insta::assert_snapshot!(refused(": a\n"), @"q: has no question (name a file such as questions-words.txt)");
-        let bare = parse_questions(Path::new("q"), b"a b c d\n").unwrap();
+        let bare = parse_questions(Path::new("q"), b"\xef\xbb\xbfa b c d\n").unwrap();
+        assert_eq!(bare[0].questions[0][0], "a");
         assert_eq!((bare.len(), bare[0].name.as_str()), (1, "questions"));
     }
 }

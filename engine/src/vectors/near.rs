@@ -19,6 +19,9 @@ use crate::exec::{Crew, Products, Right, Scratch, Start};
 const QUERIES: usize = 256;
 const WORDS: usize = 2048;
 
+/// Lengths of vectors whose values and products with others of length 1 are far from the ends of f32.
+const LENGTHS: std::ops::Range<f64> = 1e-12..1e30;
+
 /// A word and how near it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Near {
@@ -31,8 +34,10 @@ pub struct Near {
 /// Finds the nearest words of a table.
 pub struct Neighbours<'a> {
     vectors: &'a WordVectors,
-    /// 1 / |w| of each word that is searched; 0 of a vector of zeros, which is near to nothing.
+    /// 1 / |w| of each word that is searched; 0 of a vector of zeros, which is near to nothing, and 1 of those that follow.
     inverse: Vec<f32>,
+    /// Rows whose products f32 could not hold, or not exactly, with their vectors at length 1.
+    scaled: Vec<(usize, Vec<f32>)>,
     crew: Crew,
     scratch: Scratch,
     isa: Isa,
@@ -52,10 +57,18 @@ impl<'a> Neighbours<'a> {
         products.by_rows(MatMut::dense(&mut inverse, words, 1), |rows, mut part| {
             for (i, row) in rows.enumerate() {
                 let length = length(vectors.row(row));
-                part.row_mut(i)[0] = if length > 0.0 { (1.0 / length) as f32 } else { 0.0 };
+                part.row_mut(i)[0] = match length {
+                    0.0 => 0.0,
+                    length if LENGTHS.contains(&length) => (1.0 / length) as f32,
+                    _ => 1.0,
+                };
             }
         });
-        Ok(Neighbours { vectors, inverse, crew, scratch, isa: Isa::best() })
+        let extreme = |&(_, length): &(usize, f64)| length > 0.0 && !LENGTHS.contains(&length);
+        let lengths = (0..words).map(|row| (row, length(vectors.row(row))));
+        let unit = |(row, length)| (row, vectors.row(row).iter().map(|&x| (f64::from(x) / length) as f32).collect());
+        let scaled = lengths.filter(extreme).map(unit).collect();
+        Ok(Neighbours { vectors, inverse, scaled, crew, scratch, isa: Isa::best() })
     }
 
     /// The table.
@@ -92,7 +105,7 @@ impl<'a> Neighbours<'a> {
     ///
     /// # Panics
     /// Panics if a query has another number of values.
-    pub fn nearest<Q: AsRef<[f32]>>(
+    pub fn nearest<Q: AsRef<[f32]> + Sync>(
         &self,
         queries: &[Q],
         count: usize,
@@ -114,10 +127,17 @@ impl<'a> Neighbours<'a> {
                 let right = Right::Transposed(self.vectors.matrix().rows_range(words.clone()));
                 let mut c = MatMut::new(&mut cosines, queries.len(), words.len(), padded(wide));
                 products.product(left, right, Start::Zero, c.reborrow());
+                let within = |row: usize| self.scaled.partition_point(|(other, _)| *other < row);
+                let scaled = &self.scaled[within(words.start)..within(words.end)];
                 products.by_rows(c, |rows, mut part| {
                     for (i, row) in rows.enumerate() {
                         let query = block * QUERIES + row;
                         let mut best = best[query].lock().unwrap_or_else(PoisonError::into_inner);
+                        for (word, unit) in scaled {
+                            let products = queries[row].as_ref().iter().zip(unit);
+                            let cosine: f64 = products.map(|(&x, &y)| f64::from(x) * f64::from(y)).sum();
+                            part.row_mut(i)[word - words.start] = cosine as f32;
+                        }
                         for ((row, product), inverse) in
                             words.clone().zip(part.row_mut(i)).zip(&self.inverse[words.clone()])
                         {
@@ -189,6 +209,30 @@ mod tests {
                     assert!((f64::from(found.cosine) - cosine).abs() < 1e-6, "{found:?} {cosine}");
                 }
                 assert_eq!(found.len(), 10);
+            }
+        }
+    }
+
+    #[test]
+    fn vectors_of_any_length_are_found() {
+        let rows = [
+            ("a", [1.0, 1.0]),
+            ("b", [1e-39, 1e-39]),
+            ("c", [3e38, 2.9e38]),
+            ("d", [1e-39, -1e-39]),
+            ("e", [1e-45, 0.0]),
+        ];
+        let vectors = WordVectors::from_rows(2, rows).unwrap();
+        let near = Neighbours::new(&vectors, None, 2).unwrap();
+        for query in 0..5 {
+            let direction = near.direction(&[(query, 1.0)]);
+            let found = &near.nearest(&[&direction], 9, |_, _| false)[0];
+            assert_eq!(found.len(), 5);
+            for found in found {
+                let row = vectors.row(found.row);
+                let cosine =
+                    row.iter().zip(&direction).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum::<f64>() / length(row);
+                assert!((f64::from(found.cosine) - cosine).abs() < 1e-6, "{found:?}, not {cosine}");
             }
         }
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::WordVectors;
 use super::fold::Folded;
+use super::formats::MARK;
 use super::near::length;
 use crate::corpus::read_file;
 use crate::error::{At, Error, Result};
@@ -48,20 +49,24 @@ pub fn read_pairs(path: &Path) -> Result<Vec<Pair>> {
 /// As [`read_pairs`].
 pub fn parse_pairs(path: &Path, bytes: &[u8]) -> Result<Vec<Pair>> {
     let (mut pairs, mut column, mut headed) = (Vec::new(), 2, false);
+    let bytes = bytes.strip_prefix(MARK).unwrap_or(bytes);
     for (number, line) in (1..).zip(bytes.split(|&byte| byte == b'\n')) {
         let wrong = |what: String| Error::input_at(path, At::Line(number), what);
         let line = std::str::from_utf8(line).map_err(|_| wrong("is not UTF-8".to_owned()))?.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let fields: Vec<&str> = match [b'\t', b','].into_iter().find(|separator| line.as_bytes().contains(separator)) {
-            Some(separator) => line.split(char::from(separator)).map(str::trim).collect(),
-            None => line.split_whitespace().collect(),
+        let fields: Vec<String> = match ['\t', ','].into_iter().find(|&separator| line.contains(separator)) {
+            Some(separator) => split(line, separator),
+            None => line.split_whitespace().map(str::to_owned).collect(),
         };
+        let begins_as_number =
+            |field: &String| field.starts_with(|first: char| first.is_ascii_digit() || "+-.".contains(first));
+        let heading = fields.get(column).is_some_and(|field| field.parse::<f64>().is_err() && !begins_as_number(field));
         let score = fields.get(column).and_then(|field| field.parse::<f64>().ok()).filter(|score| score.is_finite());
         match (score, pairs.is_empty() && !headed) {
-            (Some(score), _) => pairs.push(Pair { words: [fields[0].to_owned(), fields[1].to_owned()], score }),
-            (None, true) if fields.len() > 2 => {
+            (Some(score), _) => pairs.push(Pair { words: [fields[0].clone(), fields[1].clone()], score }),
+            (None, true) if heading => {
                 headed = true;
                 column = fields.iter().position(|field| *field == "SimLex999").unwrap_or(column);
             }
@@ -72,6 +77,22 @@ pub fn parse_pairs(path: &Path, bytes: &[u8]) -> Result<Vec<Pair>> {
         return Err(Error::input(path, "has no pair of words").mend("name a file such as wordsim353.tsv"));
     }
     Ok(pairs)
+}
+
+/// The fields of a line; one between quotes may have separators, and quotes that stand twice.
+fn split(line: &str, separator: char) -> Vec<String> {
+    let (mut fields, mut field, mut quoted) = (Vec::new(), String::new(), false);
+    let mut letters = line.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' if quoted && letters.next_if_eq(&'"').is_some() => field.push('"'),
+            '"' if quoted || field.trim().is_empty() => quoted = !quoted,
+            letter if letter == separator && !quoted => fields.push(std::mem::take(&mut field).trim().to_owned()),
+            letter => field.push(letter),
+        }
+    }
+    fields.push(field.trim().to_owned());
+    fields
 }
 
 /// Compares the cosines of the pairs' words with the judgements. With `fold`, case does not count. Words beyond the first
@@ -168,6 +189,9 @@ mod tests {
         assert_eq!(parse(simlex).unwrap(), expected);
         assert_eq!(parse("Word 1,Word 2,Human (mean)\r\nold,new,1.58\r\n").unwrap(), expected);
         assert_eq!(parse("old new 1.58").unwrap(), expected);
+        assert_eq!(parse("\u{feff}\"old\",\"new\",\"1.58\"\n").unwrap(), expected);
+        assert_eq!(parse("a,\"b, \"\"c\"\"\",1\n").unwrap()[0].words, ["a", "b, \"c\""]);
+        insta::assert_snapshot!(parse("old\tnew\t1,58\n").unwrap_err(), @r#"p, line 1: two words and a number are expected, found "old\tnew\t1,58""#);
         insta::assert_snapshot!(parse("a\tb\t1\na\tb\n").unwrap_err(), @r#"p, line 2: two words and a number are expected, found "a\tb""#);
         insta::assert_snapshot!(parse("a\tb\tx\na\tb\tinf\n").unwrap_err(), @r#"p, line 2: two words and a number are expected, found "a\tb\tinf""#);
         insta::assert_snapshot!(parse("# nothing\n").unwrap_err(), @"p: has no pair of words (name a file such as wordsim353.tsv)");

@@ -22,7 +22,7 @@ pub(super) fn read(mut input: Input<'_>, options: &ReadOptions) -> Result<Loaded
         rows.vectors.reserve(usize::try_from(words).unwrap_or(usize::MAX));
     }
     let (bytes, mut row) = (4 * header.dim, vec![0.0_f32; header.dim]);
-    let mut feeds = None;
+    let (mut feeds, mut strange) = (None, None);
     for number in 1..=words {
         let start = input.at();
         let Some(length) = input.until(b' ', MAX_TOKEN_BYTES)?.map(<[u8]>::len) else {
@@ -55,6 +55,9 @@ pub(super) fn read(mut input: Input<'_>, options: &ReadOptions) -> Result<Loaded
             );
             return Err(input.wrong(start + place as u64, what));
         }
+        if strange.is_none() && std::str::from_utf8(word).map_or(true, |word| word.contains(char::is_control)) {
+            strange = Some(format!("word {number} is {}, which is no text", shown(word)));
+        }
         rows.push(word, 0, &row, At::Byte(start))?;
         input.consume(length + 1 + bytes);
         let feed = input.peek(1)?.first() == Some(&b'\n');
@@ -73,14 +76,19 @@ pub(super) fn read(mut input: Input<'_>, options: &ReadOptions) -> Result<Loaded
         let what = format!("more bytes follow the {} words that the first line says there are", header.words);
         return Err(input.wrong(at, what));
     }
-    rows.loaded(if feeds == Some(true) { Format::Word2VecBinary } else { Format::GensimBinary })
+    let format = if feeds == Some(true) { Format::Word2VecBinary } else { Format::GensimBinary };
+    // Line feeds show that each vector ends where it should; without them, only the words can.
+    if let Some(strange) = strange.filter(|_| format == Format::GensimBinary) {
+        rows.doubts.push(format!("{strange}: the file may be damaged before"));
+    }
+    rows.loaded(format)
 }
 
 pub(super) fn write<W: Write>(out: &mut Out<W>, vectors: &WordVectors, format: Format) -> Result<()> {
     out.put(format!("{} {}\n", vectors.len(), vectors.dim()).as_bytes())?;
     let mut record = Vec::new();
     for (row, word) in vectors.words().enumerate() {
-        check_word(vectors, row, format)?;
+        check_word(word, row, format)?;
         record.clear();
         record.extend_from_slice(word);
         record.push(b' ');

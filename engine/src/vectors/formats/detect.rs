@@ -1,6 +1,9 @@
 //! What a file of word vectors is, by its first bytes.
 
+use std::path::Path;
+
 use super::input::Input;
+use super::list;
 use super::projector::is_vectors;
 use super::text::{MARK, numbers_at_end, says_sizes, sizes};
 use super::{Format, shown};
@@ -29,7 +32,13 @@ pub(super) fn format(input: &mut Input<'_>) -> Result<Format> {
     let line_end = start.iter().position(|&byte| byte == b'\n');
     let line = &start[..line_end.unwrap_or(start.len())];
     let name = path.as_os_str().as_encoded_bytes();
-    if is_vectors(line, says_sizes(line), name.ends_with(b".tsv") || name.ends_with(b".tsv.gz")) {
+    let tsv = name.ends_with(b".tsv") || name.ends_with(b".tsv.gz");
+    if is_vectors(line, says_sizes(line), tsv) {
+        return Ok(Format::Projector);
+    }
+    // Words stand beside it: a first line of anything but values is damaged.
+    let beside = |path: &Path| list::name_of(path, Format::Projector).is_some_and(|words| words.is_file());
+    if tsv && !says_sizes(line) && beside(path) {
         return Ok(Format::Projector);
     }
     if let (Some(sizes), Some(end)) = (sizes(line), line_end) {
@@ -68,7 +77,7 @@ fn is_text(record: &[u8], dim: u64) -> bool {
     let bytes = usize::try_from(dim).map_or(usize::MAX, |dim| dim.saturating_mul(4));
     let values = line.get(space + 1..).unwrap_or_default().iter().take(bytes);
     let mut length = 0;
-    values.inspect(|_| length += 1).all(|byte| b"0123456789+-.eE \t\rnaifNAIFty".contains(byte)) && length > 0
+    values.inspect(|_| length += 1).all(|byte| b"0123456789+-.,eE \t\rnaifNAIFty".contains(byte)) && length > 0
 }
 
 /// Whether these bytes are as many lines as there are words, each with the numbers of its vector.
@@ -82,7 +91,10 @@ fn is_whole_text(bytes: &[u8], (words, dim): (u64, u64)) -> bool {
 fn is_whole_binary(mut bytes: &[u8], (words, dim): (u64, u64)) -> bool {
     let values = usize::try_from(dim).map_or(usize::MAX, |dim| dim.saturating_mul(4));
     for _ in 0..words {
-        let Some(space) = bytes.iter().position(|&byte| byte == b' ') else { return false };
+        let Some(space) = bytes.iter().position(|&byte| byte == b' ').filter(|&end| !bytes[..end].contains(&b'\n'))
+        else {
+            return false;
+        };
         let Some(rest) = bytes.get((space + 1).saturating_add(values)..) else { return false };
         bytes = rest.strip_prefix(b"\n").unwrap_or(rest);
     }

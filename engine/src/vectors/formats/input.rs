@@ -26,6 +26,8 @@ pub(super) struct Input<'a> {
     /// How many bytes stand before `start` in the file.
     at: u64,
     ended: bool,
+    /// The last line that was read, where no line feed ended it.
+    open_line: Option<u64>,
 }
 
 impl<'a> Input<'a> {
@@ -39,7 +41,18 @@ impl<'a> Input<'a> {
     }
 
     fn new(path: &'a Path, reader: Box<dyn Read + 'a>, size: Option<u64>) -> Input<'a> {
-        Input { path, reader, size, plain: false, window: Vec::new(), start: 0, end: 0, at: 0, ended: false }
+        Input {
+            path,
+            reader,
+            size,
+            plain: false,
+            window: Vec::new(),
+            start: 0,
+            end: 0,
+            at: 0,
+            ended: false,
+            open_line: None,
+        }
     }
 
     /// The name in messages.
@@ -130,11 +143,19 @@ impl<'a> Input<'a> {
                 return Err(Error::input_at(self.path, At::Line(number), what));
             }
             None if self.end == self.start => return Ok(None),
-            None => (self.end - self.start, 0),
+            None => {
+                self.open_line = Some(number);
+                (self.end - self.start, 0)
+            }
         };
         let line = self.start..self.start + length;
         self.consume(length + feed);
         Ok(Some(&self.window[line]))
+    }
+
+    /// Whether the last line that was read may have been cut off: every usual writer ends it.
+    pub(super) fn doubt(&self) -> Option<String> {
+        self.open_line.map(|line| format!("line {line}, the last, has no line feed: the file may have been cut off"))
     }
 
     /// All bytes that are left.

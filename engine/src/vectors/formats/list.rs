@@ -163,7 +163,7 @@ pub(super) fn write<W: Write>(out: &mut Out<W>, vectors: &WordVectors, format: F
         out.put(b"word\tcount\n")?;
     }
     for (row, word) in vectors.words().enumerate() {
-        check_word(vectors, row, format)?;
+        check_word(word, row, format)?;
         out.put(word)?;
         if let Some(count) = vectors.count(row) {
             out.put(format!("\t{count}").as_bytes())?;

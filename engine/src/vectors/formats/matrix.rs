@@ -115,7 +115,7 @@ pub(super) fn safetensors(input: Input<'_>, list: List<'_>, options: &ReadOption
 
 /// Rows with the words that a list has for them.
 pub(super) struct Taken<'a> {
-    rows: Rows<'a>,
+    pub(super) rows: Rows<'a>,
     list: List<'a>,
     /// Rows of the matrix, where that is known before they are read.
     all: Option<usize>,

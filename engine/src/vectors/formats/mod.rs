@@ -45,6 +45,7 @@ use crate::report::visible;
 use crate::text::MAX_TOKEN_BYTES;
 use input::Input;
 use list::List;
+pub(super) use text::MARK;
 
 /// A kind of file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +135,8 @@ pub struct Loaded {
     pub format: Format,
     /// Rows that were left out, as their words had stood before.
     pub repeated: u64,
+    /// What may be wrong with it although it could be read.
+    pub doubts: Vec<String>,
 }
 
 /// Reads a file of word vectors, packed by gzip or not.
@@ -158,6 +161,16 @@ fn read_input(mut input: Input<'_>, options: &ReadOptions) -> Result<Loaded> {
         Some(format) => format,
         None => detect::format(&mut input)?,
     };
+    let kept_apart = matches!(format, Format::Safetensors | Format::NumPy | Format::Projector);
+    for (option, refused, why) in [
+        ("--words", options.words.is_some() && !kept_apart, "which has its words in it"),
+        ("--tensor", options.tensor.is_some() && format != Format::Safetensors, "which has one matrix"),
+    ] {
+        if refused {
+            let what = format!("{} is {format}, {why}", input.path().display());
+            return Err(Error::option(option, what).mend("leave it out"));
+        }
+    }
     match format {
         Format::Word2VecText | Format::Glove => text::read(input, format, options),
         Format::Word2VecBinary | Format::GensimBinary => binary::read(input, options),
@@ -182,10 +195,7 @@ fn read_matrix(input: Input<'_>, words: Input<'_>, format: Format, options: &Rea
 /// # Errors
 /// [`Error::Usage`] with the word that the format cannot hold; [`Error::Io`] where writing fails.
 pub fn write(path: &Path, vectors: &WordVectors, format: Format) -> Result<Vec<PathBuf>> {
-    if format == Format::Projector && path.extension().is_none_or(|extension| extension != "tsv") {
-        let what = format!("{}: a table of the Embedding Projector ends in .tsv", path.display());
-        return Err(Error::usage(what).mend("name it so"));
-    }
+    check_name(path, format)?;
     let mut first = Out::create(path)?;
     write_main(&mut first, vectors, format)?;
     let mut written = vec![path.to_owned()];
@@ -197,6 +207,31 @@ pub fn write(path: &Path, vectors: &WordVectors, format: Format) -> Result<Vec<P
     }
     first.keep()?;
     Ok(written)
+}
+
+/// Refuses a name that no file of this format may have.
+///
+/// # Errors
+/// [`Error::Usage`] with what is wrong about it.
+pub fn check_name(path: &Path, format: Format) -> Result<()> {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    if extension == Some("gz") {
+        let what = format!("{}: a file of word vectors is written unpacked", path.display());
+        return Err(Error::usage(what).mend("leave .gz out, and pack it afterwards"));
+    }
+    if format == Format::Projector && extension != Some("tsv") {
+        let what = format!("{}: a table of the Embedding Projector ends in .tsv", path.display());
+        return Err(Error::usage(what).mend("name it so"));
+    }
+    Ok(())
+}
+
+/// Refuses words that a format has no way to write.
+///
+/// # Errors
+/// [`Error::Usage`] with the first of them.
+pub fn check_words<W: AsRef<[u8]>>(words: impl IntoIterator<Item = W>, format: Format) -> Result<()> {
+    words.into_iter().enumerate().try_for_each(|(row, word)| check_word(word.as_ref(), row, format))
 }
 
 fn write_main<W: Write>(out: &mut Out<W>, vectors: &WordVectors, format: Format) -> Result<()> {
@@ -256,16 +291,15 @@ impl Write for DraftFile {
 }
 
 /// Refuses a word that a format has no way to write.
-fn check_word(vectors: &WordVectors, row: usize, format: Format) -> Result<()> {
-    let word = vectors.word(row);
+fn check_word(word: &[u8], row: usize, format: Format) -> Result<()> {
     let fault = |format| cannot_hold(format, word, row == 0);
     let Some(why) = fault(format) else { return Ok(()) };
     let others = [Format::Safetensors, Format::Word2VecBinary, Format::Word2VecText];
-    let mend = match others.into_iter().find(|&other| fault(other).is_none()) {
-        Some(other) => format!("export as {other}, or leave the word out"),
-        None => "leave the word out".to_owned(),
-    };
-    Err(Error::usage(format!("word {} is {}: {format} cannot hold {why}", row + 1, shown(word))).mend(mend))
+    let error = Error::usage(format!("word {} is {}: {format} cannot hold {why}", row + 1, shown(word)));
+    Err(match others.into_iter().find(|&other| fault(other).is_none()) {
+        Some(other) => error.mend(format!("write it as {other}: --to {other}")),
+        None => error,
+    })
 }
 
 /// What of a word, the first of its table or another, a format has no way to write.
@@ -284,7 +318,7 @@ fn cannot_hold(format: Format, word: &[u8], first: bool) -> Option<&'static str>
         }
     };
     let begins = !matches!(format, Format::Word2VecText | Format::Word2VecBinary | Format::GensimBinary);
-    let mark = (first && begins && word.starts_with(text::MARK), "a byte-order mark before the first word");
+    let mark = (first && begins && word.starts_with(MARK), "a byte-order mark before the first word");
     faults.into_iter().chain([mark]).find_map(|(holds, why)| holds.then_some(why))
 }
 
@@ -308,11 +342,18 @@ struct Rows<'a> {
     vectors: WordVectors,
     keep_first: bool,
     repeated: u64,
+    doubts: Vec<String>,
 }
 
 impl<'a> Rows<'a> {
     fn new(path: &'a Path, dim: usize, counted: bool, options: &ReadOptions) -> Rows<'a> {
-        Rows { path, vectors: WordVectors::new(dim, counted), keep_first: options.keep_first, repeated: 0 }
+        Rows {
+            path,
+            vectors: WordVectors::new(dim, counted),
+            keep_first: options.keep_first,
+            repeated: 0,
+            doubts: Vec::new(),
+        }
     }
 
     fn push(&mut self, word: &[u8], count: u64, row: &[f32], at: At) -> Result<()> {
@@ -337,6 +378,6 @@ impl<'a> Rows<'a> {
         if self.vectors.is_empty() {
             return Err(Error::input(self.path, "has no word"));
         }
-        Ok(Loaded { vectors: self.vectors, format, repeated: self.repeated })
+        Ok(Loaded { vectors: self.vectors, format, repeated: self.repeated, doubts: self.doubts })
     }
 }

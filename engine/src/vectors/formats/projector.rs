@@ -43,6 +43,7 @@ pub(super) fn read(mut input: Input<'_>, list: List<'_>, options: &ReadOptions) 
         taken.row(&row, |_| At::Line(number))?;
         number += 1;
     }
+    taken.rows.doubts.extend(input.doubt());
     taken.end(Format::Projector)
 }
 

@@ -115,7 +115,7 @@ fn files_are_written_whole_with_their_lists_and_read_by_name() {
         assert_eq!(read.vectors.count(0), keeps_counts.then_some(70));
     }
     let refused = write(&folder.path().join("e.tsv"), &counted, Format::Projector).unwrap_err();
-    insta::assert_snapshot!(refused, @r#"word 2 is "\xe9t\xe9": projector cannot hold what is not UTF-8 (export as safetensors, or leave the word out)"#);
+    insta::assert_snapshot!(refused, @r#"word 2 is "\xe9t\xe9": projector cannot hold what is not UTF-8 (write it as safetensors: --to safetensors)"#);
     let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 6, "{names:?}");
 }

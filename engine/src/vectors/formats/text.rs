@@ -16,7 +16,7 @@ use unroll_kernels::mat::padded;
 pub(super) const LARGEST_DIM: usize = LONGEST_LINE / 4;
 
 /// The byte-order mark that some programs write before a text of UTF-8. It is no part of the text.
-pub(super) const MARK: &[u8] = b"\xef\xbb\xbf";
+pub(in crate::vectors) const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Consumes it.
 pub(super) fn skip_mark(input: &mut Input<'_>) -> Result<()> {
@@ -159,6 +159,7 @@ pub(super) fn read(mut input: Input<'_>, format: Format, options: &ReadOptions) 
             number += 1;
         }
     }
+    rows.doubts.extend(input.doubt());
     rows.loaded(format)
 }
 
@@ -228,7 +229,7 @@ pub(super) fn write<W: std::io::Write>(out: &mut Out<W>, vectors: &WordVectors, 
     }
     let mut line = Vec::new();
     for (row, word) in vectors.words().enumerate() {
-        check_word(vectors, row, format)?;
+        check_word(word, row, format)?;
         line.clear();
         line.extend_from_slice(word);
         for value in vectors.row(row) {

@@ -1,7 +1,7 @@
 //! The part of the text whose gradients all belong to the same vectors.
 
 use super::group::{Group, Sizes};
-use super::sampling::{GROUP, Text};
+use super::sampling::{Sampler, Text};
 use crate::corpus::TokenSource;
 use crate::error::Result;
 
@@ -16,25 +16,37 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn new(groups: usize) -> Self {
-        let text = Text { first: 0, tokens: Vec::new(), epoch: 0 };
+    /// Of so many groups of `group` words each.
+    pub(super) fn new(groups: usize, group: usize) -> Self {
+        let text = Text { first: 0, tokens: Vec::new(), epoch: 0, group };
         Self { at: 0, text, groups: (0..groups).map(|_| Group::default()).collect(), drawn: false }
     }
 
-    /// Reads its words, and some before and after them.
-    pub(super) fn read(&mut self, place: (u64, u64), margin: u64, tokens: &dyn TokenSource) -> Result<()> {
+    /// Words of the text that it has at most.
+    fn len(&self) -> u64 {
+        (self.groups.len() * self.text.group) as u64
+    }
+
+    /// Reads its words, and as many before and after them as their neighbours need.
+    pub(super) fn read(&mut self, place: (u64, u64), sampler: &Sampler, tokens: &dyn TokenSource) -> Result<()> {
         (self.text.epoch, self.at) = place;
-        let first = self.at.saturating_sub(margin);
-        let end = (self.at + (self.groups.len() * GROUP) as u64 + margin).min(tokens.len());
-        self.text.first = first;
-        self.text.tokens.resize((end - first) as usize, 0);
         self.drawn = false;
-        tokens.read(first, &mut self.text.tokens)
+        let (own, mut margin) = (self.at..(self.at + self.len()).min(tokens.len()), sampler.margin() as u64);
+        loop {
+            let (first, end) = (own.start.saturating_sub(margin), own.end.saturating_add(margin).min(tokens.len()));
+            self.text.first = first;
+            self.text.tokens.resize((end - first) as usize, 0);
+            tokens.read(first, &mut self.text.tokens)?;
+            if sampler.has_neighbours(&self.text, own.clone(), tokens.len()) {
+                return Ok(());
+            }
+            margin *= 2;
+        }
     }
 
     /// The place behind it: pass and tokens before.
     pub(super) fn end(&self, len: u64) -> (u64, u64) {
-        match self.at + (self.groups.len() * GROUP) as u64 {
+        match self.at + self.len() {
             end if end < len => (self.text.epoch, end),
             _ => (self.text.epoch + 1, 0),
         }
@@ -54,8 +66,8 @@ impl Batch {
     }
 }
 
-/// The positions of group `i` of a batch.
-pub(super) fn range(at: u64, i: usize, len: u64) -> std::ops::Range<u64> {
-    let first = at + (i * GROUP) as u64;
-    first.min(len)..(first + GROUP as u64).min(len)
+/// The positions of group `i` of a batch whose groups have `group` words.
+pub(super) fn range(at: u64, i: usize, group: usize, len: u64) -> std::ops::Range<u64> {
+    let first = at + (i * group) as u64;
+    first.min(len)..(first + group as u64).min(len)
 }

@@ -95,6 +95,7 @@ impl Exact {
         errors.reserve(count * padded(x.cols()));
         losses.reserve(count);
         let table = Mat::new(outputs, dim, words, stride);
+        errors.fill(0.0);
         let mut dx = MatMut::new(errors, count, dim, padded(x.cols()));
         for first in (0..count).step_by(at_once) {
             let range = first..count.min(first + at_once);
@@ -108,7 +109,7 @@ impl Exact {
                     losses.row_mut(i)[0] = predict(isa, z.row_mut(i), aims, scale);
                 }
             });
-            products.product(z.as_ref(), Right::Transposed(table), Start::Zero, dx.reborrow().rows_range(range));
+            products.add_product(z.as_ref(), Right::Transposed(table), dx.reborrow().rows_range(range));
             let start = if first == 0 { Start::Zero } else { Start::Keep };
             products.outer(x, z.as_ref(), start, MatMut::new(changes, dim, words, stride));
         }

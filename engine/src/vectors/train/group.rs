@@ -90,7 +90,7 @@ impl Group {
             match sampler.predicted_by() {
                 Words::Noise(_) => self.aim_at_words(model, sampler.share()),
                 Words::Tree(tree) => self.aim_at_nodes(model, tree),
-                Words::All(places) => self.aim_at_all(model, places),
+                Words::All => self.aim_at_all(model),
             }
         } else {
             self.sample.words.clear();
@@ -148,6 +148,9 @@ impl Group {
             }
             let start = self.targets.len();
             self.targets.extend(tree.path(word).map(|turn| turn.node));
+            if self.targets.len() == start {
+                continue; // The only word there is.
+            }
             let inputs = match model {
                 Model::SkipGram => window.first as usize..window.end as usize,
                 Model::Cbow => i..i + 1,
@@ -164,10 +167,10 @@ impl Group {
     }
 
     /// Each word with the inputs of its window, or with their mean.
-    fn aim_at_all(&mut self, model: Model, places: &[u32]) {
+    fn aim_at_all(&mut self, model: Model) {
         let Sample { words, own, windows, .. } = &self.sample;
         for (i, (&word, window)) in words[own.clone()].iter().zip(windows).enumerate() {
-            let aim = |input: usize| Aim { input: input as u32, word: places[word as usize] };
+            let aim = |input: usize| Aim { input: input as u32, word };
             match model {
                 Model::SkipGram => self.aims.extend(window.inputs().map(aim)),
                 Model::Cbow if window.count() > 0 => self.aims.push(aim(i)),

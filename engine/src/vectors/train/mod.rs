@@ -24,7 +24,8 @@
 //! # The same bits with any number of threads
 //!
 //! The text is taken in *batches* of a fixed number of words. The gradients of a batch all belong to the vectors as they were at its
-//! start. Batches are short (a thousand words), so that frequent words change nearly as often as if each word were a step of its own.
+//! start. Batches are short (a thousand words at most, and few where few words are all that is read), so that words change nearly as
+//! often as if each word of the text were a step of its own.
 //!
 //! Each thread owns some *columns* of all vectors, in blocks of 64, and does everything that is to be done with them: it looks up its part of
 //! the rows, multiplies, and adds its part of the gradients, so that a vector never travels between the caches of two threads. What they tell
@@ -33,7 +34,7 @@
 //!
 //! # Where the speed comes from
 //!
-//! A batch consists of *groups* of 64 words in two *tiles*, each of which has 16 noise words of its own, each counted K/16 times: the
+//! A batch consists of *groups* of 64 words (the only one of a shorter batch has fewer) in two *tiles*, each of which has 16 noise words of its own, each counted K/16 times: the
 //! expected gradient is that of K words of noise for each pair, its work two small matrix products, and the vectors of neighbours, words
 //! and noise are fetched once a group. (Ji et al. 2016 share K noise words among the neighbours of one word.) The means of CBOW, and the way
 //! of their gradients back to the words, are differences of running sums, whose work does not grow with the window.
@@ -59,7 +60,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use unroll_kernels::mat::padded;
-use unroll_kernels::{Buffer, Mat, MatMut};
+use unroll_kernels::{Mat, MatMut};
 
 use self::batch::{Batch, range};
 use self::exact::Exact;
@@ -71,11 +72,18 @@ use crate::corpus::TokenSource;
 use crate::error::{Error, Result};
 use crate::exec::{Crew, Work};
 use crate::heads::LOGITS;
+use crate::network::require_memory;
 use crate::random::{Key, Purpose};
 use crate::text::Vocabulary;
 
 /// The share of the first learning rate that is left in the end.
 const LEAST_RATE: f64 = 1e-4;
+
+/// A training whose mean loss in a pass is so many times that of vectors that have learned nothing has gone astray.
+const ASTRAY: f64 = 2.0;
+
+/// The mean of fewer predictions says little.
+const FEW: u64 = 1000;
 
 /// How far a training is.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
@@ -138,11 +146,24 @@ fn take<T>(piece: &Piece<T>) -> Option<T> {
     piece.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
+/// Bytes that a training takes: the vectors, those of a batch, and the gradients of a group. The table that is made of them in the end
+/// takes the place of the output vectors.
+fn room(sampler: &Sampler, size: usize, (groups, group): (usize, usize)) -> u64 {
+    let [inputs, outputs] = sampler.most_rows(group).map(|rows| (rows * (groups + 2) * padded(size)) as u64);
+    let (words, dim) = (sampler.words(), size);
+    let tables = match sampler.predicted_by() {
+        // Beside the output vectors their gradients; and those of the inputs.
+        Words::All => (words * padded(dim) + 2 * dim * padded(words) + LOGITS) as u64 + inputs,
+        Words::Noise(_) | Words::Tree(_) => 2 * (words * padded(dim)) as u64,
+    };
+    4 * (tables + inputs + outputs)
+}
+
 impl<'a> Trainer<'a> {
     /// A training on these tokens of this vocabulary: words, and a token for the end of a sentence if there is one.
     ///
     /// # Errors
-    /// [`Error::Usage`] for options that cannot be, or where no word comes often enough; [`Error::Run`] where no
+    /// [`Error::Usage`] for options that cannot be, where no word comes often enough or memory does not suffice; [`Error::Run`] where no
     /// thread can be started.
     pub fn new(tokens: &'a dyn TokenSource, vocabulary: &'a Vocabulary, options: TrainOptions) -> Result<Self> {
         options.check()?;
@@ -152,21 +173,23 @@ impl<'a> Trainer<'a> {
         let TrainOptions { isa, model, size, batch, .. } = options;
         let blocks = blocks(size);
         let threads = crew.team().size();
+        let (groups, group) = sampler.groups(batch, options.learning_rate);
+        require_memory("training these vectors", room(&sampler, size, (groups, group)))
+            .map_err(|error| error.mend("lower --size, or raise --min-count"))?;
         let (count, outputs, exact) = match sampler.predicted_by() {
-            Words::Noise(_) => (threads.min(blocks).min(PIECES), vocabulary.len(), None),
+            Words::Noise(_) => (threads.min(blocks).min(PIECES), sampler.words(), None),
             Words::Tree(tree) => (threads.min(blocks).min(PIECES), tree.nodes(), None),
-            Words::All(_) => (1, 0, Some(Exact::zeros(isa, threads, [size, sampler.words()], LOGITS))),
+            Words::All => (1, 0, Some(Exact::zeros(isa, threads, [size, sampler.words()], LOGITS))),
         };
-        let rows = [vocabulary.len(), outputs];
+        let rows = [sampler.words(), outputs];
         let part = |p: usize| {
             let mut part = Part::zeros(isa, model, size, blocks * p / count..blocks * (p + 1) / count, rows);
-            part.randomize(Key::new(options.seed, Purpose::Init), size);
+            part.randomize(Key::new(options.seed, Purpose::Init), size, sampler.ids());
             part
         };
         let parts = (0..count).map(part).collect();
-        let groups = (batch.min(sampler.most(options.learning_rate)) / GROUP).max(1);
-        let mut now = Batch::new(groups);
-        now.read((0, 0), sampler.margin() as u64, tokens)?;
+        let mut now = Batch::new(groups, group);
+        now.read((0, 0), &sampler, tokens)?;
         Ok(Self {
             tokens,
             vocabulary,
@@ -176,7 +199,7 @@ impl<'a> Trainer<'a> {
             exact,
             logits: Vec::new(),
             now,
-            next: Batch::new(groups),
+            next: Batch::new(groups, group),
             read: 0,
             products: 0,
             tally: (0.0, 0),
@@ -202,6 +225,11 @@ impl<'a> Trainer<'a> {
         self.sampler.words()
     }
 
+    /// These words, the most frequent first.
+    pub fn list(&self) -> impl Iterator<Item = &[u8]> {
+        self.sampler.ids().iter().map(|&id| self.vocabulary.token(id).as_bytes())
+    }
+
     /// Multiply-adds of products of vectors so far, for values and gradients.
     pub fn products(&self) -> u64 {
         self.products
@@ -221,7 +249,7 @@ impl<'a> Trainer<'a> {
     /// Trains on the next batch; false where all passes are done.
     ///
     /// # Errors
-    /// [`Error::Diverged`] where the loss is no longer finite; [`Error::Input`] where the tokens cannot be read; [`Error::Usage`]
+    /// [`Error::Diverged`] where the loss is far beyond what it was before anything was learned, or no longer finite; [`Error::Input`] where the tokens cannot be read; [`Error::Usage`]
     /// where a pass has learned nothing.
     pub fn step(&mut self) -> Result<bool> {
         let (epochs, len) = (self.options.epochs as u64, self.tokens.len());
@@ -233,20 +261,21 @@ impl<'a> Trainer<'a> {
         }
         let end = self.now.end(len);
         if end.0 < epochs {
-            self.next.read(end, self.sampler.margin() as u64, self.tokens)?;
+            self.next.read(end, &self.sampler, self.tokens)?;
         } else {
             (self.next.text.epoch, self.next.at) = end;
         }
         let rate = self.learning_rate();
         let loss = self.train(-rate as f32);
-        if !loss.is_finite() {
-            let what =
-                format!("the loss is {loss} near word {} of the text, with a learning rate of {rate:.2e}", self.now.at);
-            return Err(Error::diverged(what).mend("lower --learning-rate or --batch-words"));
-        }
         let sum = |of: fn(&Group) -> u64| self.now.groups.iter().map(of).sum::<u64>();
         self.tally.0 += loss;
         self.tally.1 += sum(|group| group.predictions);
+        let bound = ASTRAY * self.sampler.first_loss().max(1.0) * self.tally.1.max(FEW) as f64;
+        if !loss.is_finite() || self.tally.0 > bound {
+            let (loss, at) = (self.tally.0 / self.tally.1.max(1) as f64, self.now.at);
+            let what = format!("the loss is {loss:.4} near word {at} of the text, with a learning rate of {rate:.2e}");
+            return Err(Error::diverged(what).mend("lower --learning-rate or --batch-words"));
+        }
         self.read += sum(Group::read);
         let words = self.exact.as_ref().map_or(0, Exact::words) as u64;
         let logits = sum(|group| group.sizes.logits as u64) + words * sum(|group| group.sizes.inputs as u64);
@@ -254,7 +283,11 @@ impl<'a> Trainer<'a> {
         if end.0 > self.now.text.epoch {
             if self.tally.1 == 0 {
                 let what = "not one word of the text was predicted: none was left with a neighbour";
-                return Err(Error::usage(what).mend("a larger --sample leaves fewer words out, 0 none"));
+                let mend = match self.options.sample > 0.0 {
+                    true => "a larger --sample leaves fewer words out, 0 none",
+                    false => "give a text with several words a line, or a smaller --min-count",
+                };
+                return Err(Error::usage(what).mend(mend));
             }
             self.losses.push(self.tally.0 / self.tally.1.max(1) as f64);
             self.tally = (0.0, 0);
@@ -269,7 +302,7 @@ impl<'a> Trainer<'a> {
         let Self { now, sampler, options, tokens, .. } = self;
         let (len, at) = (tokens.len(), now.at);
         for (i, group) in now.groups.iter_mut().enumerate() {
-            group.draw(options.model, sampler, &now.text, range(at, i, len));
+            group.draw(options.model, sampler, &now.text, range(at, i, now.text.group, len));
         }
         now.drawn = true;
     }
@@ -280,8 +313,9 @@ impl<'a> Trainer<'a> {
         let sizes = now.lay_out();
         let all = blocks(options.size);
         logits.resize(logits.len().max(all * sizes.logits), 0.0);
-        // What a word costs on one thread: a microsecond, about.
-        let work = Work { flops: now.groups.len() * GROUP * 130_000, bytes: 0 };
+        // What a word costs on one thread: a microsecond, about. Less than a whole group is not worth waking others for.
+        let words = now.groups.len() * (now.text.group / GROUP * GROUP);
+        let work = Work { flops: words * 130_000, bytes: 0 };
         let (len, groups) = (tokens.len(), &now.groups[..]);
         // The next batch is drawn by whoever is done with this one first, a half of it before each barrier.
         let (text, at, size) = (&next.text, next.at, next.groups.len().div_ceil(PIECES));
@@ -292,7 +326,7 @@ impl<'a> Trainer<'a> {
         let draw = |draws: &[Piece<(usize, &mut [Group])>]| {
             for (piece, groups) in draws.iter().filter_map(take) {
                 for (i, group) in groups.iter_mut().enumerate() {
-                    group.draw(options.model, sampler, text, range(at, piece * size + i, len));
+                    group.draw(options.model, sampler, text, range(at, piece * size + i, text.group, len));
                 }
             }
         };
@@ -345,16 +379,11 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// [`Error::Diverged`] where an element is not finite.
     pub fn finish(self) -> Result<Trained> {
-        let Self { vocabulary, sampler, parts, options, losses, .. } = self;
-        let ids: Vec<u32> = (0..vocabulary.len() as u32).filter(|&id| sampler.is_word(id)).collect();
-        let counts: Vec<u64> = ids.iter().map(|&id| vocabulary.count(id)).collect();
-        let stride = padded(options.size);
-        let mut values = Buffer::new(ids.len() * stride);
-        for (row, &id) in values.chunks_exact_mut(stride).zip(&ids) {
-            parts.iter().for_each(|part| part.copy(id, row));
-        }
-        drop(parts);
-        let words = ids.iter().map(|&id| vocabulary.token(id).as_bytes());
+        let Self { vocabulary, sampler, parts, options, losses, exact, .. } = self;
+        drop(exact);
+        let counts: Vec<u64> = sampler.ids().iter().map(|&id| vocabulary.count(id)).collect();
+        let values = Part::into_inputs(parts, options.size);
+        let words = sampler.ids().iter().map(|&id| vocabulary.token(id).as_bytes());
         let vectors =
             WordVectors::from_parts(words, Some(&counts), options.size, values).map_err(|fault| match fault {
                 Fault::NotFinite { .. } => {

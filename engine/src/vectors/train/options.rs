@@ -108,8 +108,8 @@ pub struct TrainOptions {
     pub epochs: usize,
     /// The first learning rate, which falls in a straight line to nearly nothing at the end.
     pub learning_rate: f64,
-    /// Words of a batch at most, whose gradients all belong to the same vectors; whole groups of 64, and fewer of them where a word
-    /// comes so often, or the rate is so high, that its vector would move too far.
+    /// Words of a batch at most, whose gradients all belong to the same vectors; whole groups of 64, or one of a multiple of 4. Fewer
+    /// where words come so often, or the rate is so high, that their vectors would move too far.
     pub batch: usize,
     /// What all random numbers follow from.
     pub seed: u64,

@@ -101,12 +101,12 @@ impl Part {
         blocks(self.cols.len())
     }
 
-    /// Sets every element of the inputs to a uniform number in [-1, 1) / `dim`, as gensim begins.
-    pub(super) fn randomize(&mut self, key: Key, dim: usize) {
+    /// Sets every element of the inputs to a uniform number in [-1, 1) / `dim`, as gensim begins: a row by which word it is of.
+    pub(super) fn randomize(&mut self, key: Key, dim: usize, ids: &[u32]) {
         let (cols, stride) = (self.cols.clone(), padded(dim) as u64);
         let mut table = self.tables[0].mat_mut();
-        for r in 0..table.rows() {
-            let first = (r as u64 * stride + cols.start as u64) / 4;
+        for (r, &id) in ids.iter().enumerate() {
+            let first = (u64::from(id) * stride + cols.start as u64) / 4;
             for (c, four) in table.row_mut(r)[..cols.len()].chunks_mut(4).enumerate() {
                 let words = key.words_at(first + c as u64);
                 let uniform = |word: u32| (word >> 8) as f32 * (1.0 / 16_777_216.0);
@@ -115,9 +115,30 @@ impl Part {
         }
     }
 
-    /// Copies its columns of the inputs' vector `word` to where they are in the whole one.
-    pub(super) fn copy(&self, word: u32, to: &mut [f32]) {
-        to[self.cols.clone()].copy_from_slice(&self.tables[0].mat().row(word as usize)[..self.cols.len()]);
+    /// The inputs' vectors of all parts of vectors of `dim` elements, rows [`padded`]`(dim)` apart: those of the only one as they
+    /// lie there, or copied once everything else was let go.
+    pub(super) fn into_inputs(parts: Vec<Part>, dim: usize) -> Buffer {
+        let mut tables: Vec<_> =
+            parts.into_iter().map(|Part { cols, tables: [inputs, _], .. }| (cols, inputs)).collect();
+        if tables.len() == 1
+            && let Some((_, table)) = tables.pop()
+        {
+            return table.values;
+        }
+        let stride = padded(dim);
+        let mut values = Buffer::new(tables.first().map_or(0, |(_, table)| table.rows) * stride);
+        for (cols, table) in tables {
+            for (r, row) in values.chunks_exact_mut(stride).enumerate() {
+                row[cols.clone()].copy_from_slice(&table.mat().row(r)[..cols.len()]);
+            }
+        }
+        values
+    }
+
+    /// The inputs' vector of a row, its columns.
+    #[cfg(test)]
+    pub(super) fn input(&self, row: usize) -> &[f32] {
+        &self.tables[0].mat().row(row)[..self.cols.len()]
     }
 
     fn block(&self, block: usize) -> Range<usize> {

@@ -118,6 +118,35 @@ fn a_training_that_runs_away_says_so() {
     assert_eq!(error.exit_code(), 4, "{error}");
 }
 
+/// Words that stand in pairs, drawn alike: the fewer there are, the more of a batch goes to each.
+fn few_words(pairs: u64, words: u64) -> String {
+    let key = Key::new(6, Purpose::Source);
+    let pair = |i| format!("p{0} q{0}", key.below(i, pairs));
+    (0..words / 20).map(|line| (10 * line..10 * line + 10).map(pair).collect::<Vec<_>>().join(" ") + "\n").collect()
+}
+
+#[test]
+fn few_words_do_not_run_away() {
+    for (pairs, learning_rate) in [(2, 0.05), (5, 0.025), (50, 0.05), (150, 0.1)] {
+        let text = tokens(&few_words(pairs, 8000));
+        for (model, loss) in KINDS {
+            let trained = run(&text, TrainOptions { loss, learning_rate, ..small(model) });
+            let losses = &trained.losses;
+            assert!(losses.windows(2).all(|pair| pair[1] < 1.1 * pair[0]), "{model} {loss:?} {pairs}: {losses:?}");
+            let largest =
+                (0..trained.vectors.len()).flat_map(|i| trained.vectors.row(i)).fold(0f32, |m, x| m.max(x.abs()));
+            assert!(largest < 20.0, "{model} {loss:?} {pairs}: {largest}");
+        }
+    }
+}
+
+#[test]
+fn batches_are_as_short_as_asked_for() {
+    let text = tokens(&topics(100));
+    let [one, whole] = [4, 64].map(|batch| bits(&run(&text, TrainOptions { batch, ..small(Model::Cbow) })));
+    assert_ne!(one, whole);
+}
+
 #[test]
 fn options_that_cannot_be_are_named() {
     let wrong = [
@@ -145,15 +174,15 @@ fn windows_hold_the_kept_neighbours_of_the_same_sentence() {
     let mut kept: Vec<(u32, usize)> = Vec::new();
     let (mut own, mut centres, mut widest) = (0, Vec::new(), 0);
     for first in (0..count).step_by(GROUP) {
-        let text = Text { first: 0, tokens: all.clone(), epoch: 7 };
+        let text = Text { first: 0, tokens: all.clone(), epoch: 7, group: GROUP };
         let mut sample = Sample::default();
         sampler.draw(&text, first..(first + GROUP as u64).min(count), &mut sample);
         own += sample.own.len();
         for (i, window) in sample.windows.iter().enumerate() {
-            let words = window.inputs().map(|n| sample.words[n]).collect::<Vec<_>>();
+            let words = window.inputs().map(|n| sampler.ids()[sample.words[n] as usize]).collect::<Vec<_>>();
             assert!((window.own - window.first).max(window.end - window.after) <= 3);
             widest = widest.max(words.len());
-            centres.push((sample.words[sample.own.start + i], words));
+            centres.push((sampler.ids()[sample.words[sample.own.start + i] as usize], words));
         }
     }
     let mut sentence = 0;
@@ -185,14 +214,15 @@ fn windows_hold_the_kept_neighbours_of_the_same_sentence() {
 /// Each word of the text with the neighbours that predict it, in the order of the text.
 fn windows((tokenizer, memory): &(Tokenizer, MemoryTokens), options: &TrainOptions) -> Vec<(Vec<u32>, u32)> {
     let sampler = Sampler::new(tokenizer.vocabulary(), options).unwrap();
-    let text = Text { first: 0, tokens: memory.tokens().to_vec(), epoch: 3 };
+    let text = Text { first: 0, tokens: memory.tokens().to_vec(), epoch: 3, group: GROUP };
     let (mut all, count) = (Vec::new(), text.tokens.len() as u64);
     for first in (0..count).step_by(GROUP) {
         let mut sample = Sample::default();
         sampler.draw(&text, first..(first + GROUP as u64).min(count), &mut sample);
         let own = &sample.words[sample.own.clone()];
         for (&word, window) in own.iter().zip(&sample.windows) {
-            all.push((window.inputs().map(|n| sample.words[n]).collect(), word));
+            let id = |row: u32| sampler.ids()[row as usize];
+            all.push((window.inputs().map(|n| id(sample.words[n])).collect(), id(word)));
         }
     }
     all
@@ -210,6 +240,40 @@ fn neighbours((tokenizer, memory): &(Tokenizer, MemoryTokens), before: usize, be
         }
     }
     all
+}
+
+/// Two words with 200 between them that have no vector.
+fn far_apart() -> (Tokenizer, MemoryTokens) {
+    let key = Key::new(7, Purpose::Source);
+    let rare = |line: u64| (0..200).map(|i| format!(" {}", key.below(200 * line + i, 1 << 60))).collect::<String>();
+    tokens(&(0..40).map(|line| format!("king{} queen\n", rare(line))).collect::<String>())
+}
+
+#[test]
+fn neighbours_are_found_however_many_words_without_a_vector_stand_between() {
+    let text = far_apart();
+    for (model, loss) in KINDS {
+        let options = TrainOptions { window: 1, min_count: 5, loss, ..small(model) };
+        let mut trainer = Trainer::new(&text.1, text.0.vocabulary(), options).unwrap();
+        let mut predictions = 0;
+        while trainer.losses().is_empty() && trainer.step().unwrap() {
+            predictions = predictions.max(trainer.tally.1);
+        }
+        assert!(predictions >= 70, "{model} {loss:?}: {predictions}");
+        assert_eq!(trainer.words(), 2);
+    }
+}
+
+#[test]
+fn losses_of_a_tree_and_a_softmax_begin_alike() {
+    for (text, start) in [("one one one\n".repeat(30), 0.0), ("one two\n".repeat(30), 2f64.ln())] {
+        let text = tokens(&text);
+        for (model, loss) in KINDS.into_iter().filter(|(_, loss)| *loss != Loss::Negative) {
+            let options = TrainOptions { loss, learning_rate: 1e-6, epochs: 1, ..small(model) };
+            let found = run(&text, options).losses[0];
+            assert!((found - start).abs() < 1e-5, "{model} {loss:?}: {found}, not {start}");
+        }
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use unroll::vectors::analogy::{Answers, Evaluation, answer, evaluate, read_quest
 use unroll::vectors::{Neighbours, WordVectors};
 
 use super::open::Reading;
-use super::{Searching, cosines, find, table};
+use super::{Searching, check_direction, cosines, find, table};
 
 /// What is to C as B is to A; or how many questions of a file are answered rightly, section by section.
 ///
@@ -64,6 +64,8 @@ impl AnalogyCommand {
         let Ok(rows) = <[usize; 3]>::try_from(rows) else {
             return Err(Error::usage(format!("an analogy has three words, got {}", self.word.len())));
         };
+        let [a, b, c] = rows;
+        check_direction(&self.word.join(" "), &near.direction(&[(b, 1.0), (a, -1.0), (c, 1.0)]))?;
         let found = answer(near, rows, self.top);
         let mut out = Out::stdout();
         if self.searching.json {

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use unroll::error::Result;
 use unroll::report::{Out, bytes, count, json_line};
-use unroll::vectors::formats::{Format, write};
+use unroll::vectors::formats::{Format, check_name, write};
 
 use super::format_parser;
 use super::open::{Read, Reading};
@@ -58,14 +58,18 @@ pub(crate) struct Import {
 
 impl Export {
     pub(crate) fn run(self) -> Result<()> {
-        let loaded = self.reading.read(&self.file)?;
         let format = self.to.unwrap_or_else(|| Format::of_name(&self.out));
+        check_name(&self.out, format)?;
+        let loaded = self.reading.read(&self.file)?;
         convert(&loaded, &self.file, Some((&self.out, format)), self.json)
     }
 }
 
 impl Import {
     pub(crate) fn run(self) -> Result<()> {
+        if let Some(out) = &self.out {
+            check_name(out, Format::Safetensors)?;
+        }
         let loaded = self.reading.read(&self.file)?;
         let to = self.out.as_deref().map(|out| (out, Format::Safetensors));
         convert(&loaded, &self.file, to, self.json)

@@ -63,16 +63,30 @@ pub(crate) struct Searching {
 impl Searching {
     /// Refuses what cannot be searched.
     fn check(&self) -> Result<()> {
-        match self.restrict_vocab {
-            Some(0) => Err(Error::option("--restrict-vocab", "must be at least 1, got 0")),
-            _ => Ok(()),
-        }
+        at_least_one(self.restrict_vocab)
     }
 
     /// To search a table.
     fn neighbours<'v>(&self, vectors: &'v WordVectors) -> Result<Neighbours<'v>> {
         Neighbours::new(vectors, self.restrict_vocab, threads(self.threads)?)
     }
+}
+
+/// Refuses a --restrict-vocab that leaves no word.
+fn at_least_one(restrict_vocab: Option<usize>) -> Result<()> {
+    match restrict_vocab {
+        Some(0) => Err(Error::option("--restrict-vocab", "must be at least 1, got 0")),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a direction that is none: no word is near to it.
+fn check_direction(query: &str, direction: &[f32]) -> Result<()> {
+    if direction.iter().any(|&x| x != 0.0) {
+        return Ok(());
+    }
+    let what = format!("{query:?} has no direction: its vectors are zeros, or cancel each other out");
+    Err(Error::usage(what).mend("ask for other words"))
 }
 
 /// The row of a word, or an error that says how else it may be known.

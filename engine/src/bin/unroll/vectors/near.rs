@@ -10,7 +10,7 @@ use unroll::report::{Out, json_line, visible};
 use unroll::vectors::{Neighbours, WordVectors};
 
 use super::open::Reading;
-use super::{Searching, cosines, find, table};
+use super::{Searching, check_direction, cosines, find, table};
 use crate::show::warn;
 
 /// The words whose vectors are nearest to a word's, by the cosine.
@@ -74,18 +74,21 @@ impl NearCommand {
         go_on: bool,
     ) -> Result<()> {
         let vectors = near.vectors();
-        let mut known = Vec::new();
+        let (mut known, mut directions) = (Vec::new(), Vec::new());
         for query in queries {
-            match rows(vectors, query) {
-                Ok(rows) => known.push((query, rows)),
+            let asked = rows(vectors, query).and_then(|rows| {
+                let direction = near.direction(&rows.iter().map(|&row| (row, 1.0)).collect::<Vec<_>>());
+                check_direction(query, &direction).map(|()| (rows, direction))
+            });
+            match asked {
+                Ok((rows, direction)) => {
+                    known.push((query, rows));
+                    directions.push(direction);
+                }
                 Err(error) if go_on => warn(&error.to_string()),
                 Err(error) => return Err(error),
             }
         }
-        let directions: Vec<Vec<f32>> = known
-            .iter()
-            .map(|(_, rows)| near.direction(&rows.iter().map(|&row| (row, 1.0)).collect::<Vec<_>>()))
-            .collect();
         let found = near.nearest(&directions, self.top, |query, row| known[query].1.contains(&row));
         for (index, ((query, _), found)) in known.iter().zip(&found).enumerate() {
             if self.searching.json {

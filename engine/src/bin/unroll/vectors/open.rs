@@ -52,6 +52,9 @@ pub(crate) struct Read {
 impl Reading {
     /// Reads a file or a run, and warns of what was left out.
     pub(crate) fn read(&self, path: &Path) -> Result<Read> {
+        if self.limit == Some(0) {
+            return Err(Error::option("--limit", "must be at least 1, got 0"));
+        }
         if path.is_dir() {
             return self.run(path);
         }
@@ -71,12 +74,15 @@ impl Reading {
             let rows = count(loaded.repeated);
             warn(&format!("{}: {rows} rows were left out, as their words had stood before", path.display()));
         }
+        loaded.doubts.iter().for_each(|doubt| warn(&format!("{}: {doubt}", path.display())));
         Ok(Read { vectors: loaded.vectors, kind: loaded.format.to_string(), repeated: loaded.repeated })
     }
 
     /// The embedding of a language model.
     fn run(&self, path: &Path) -> Result<Read> {
-        for (option, given) in [("--from", self.from.is_some()), ("--words", self.words.is_some())] {
+        let given =
+            [("--from", self.from.is_some()), ("--words", self.words.is_some()), ("--keep-first", self.keep_first)];
+        for (option, given) in given {
             if given {
                 let what = format!("{} is a run, whose tokens are known", path.display());
                 return Err(Error::option(option, what).mend("leave it out, or name a file"));

@@ -8,8 +8,8 @@ use unroll::error::{Error, Result};
 use unroll::report::{Align, Out, Table, count, json_line};
 use unroll::vectors::similarity::{correlate, cosine, read_pairs};
 
-use super::find;
 use super::open::Reading;
+use super::{at_least_one, find};
 
 /// The cosine of two words; or, for files of pairs that people judged (WordSim-353, SimLex-999), the correlation of cosines
 /// and judgements: Spearman's of the ranks, equal values sharing their mean rank, and Pearson's.
@@ -43,6 +43,7 @@ pub(crate) struct SimilarityCommand {
 
 impl SimilarityCommand {
     pub(crate) fn run(self) -> Result<()> {
+        at_least_one(self.restrict_vocab)?;
         let vectors = self.reading.read(&self.file)?.vectors;
         let mut out = Out::stdout();
         if let [a, b] = &self.word[..] {

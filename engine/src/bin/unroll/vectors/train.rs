@@ -13,7 +13,7 @@ use unroll::report::{Progress, bytes, count, duration, json_line, per_second};
 use unroll::run::{Reading, Texts};
 use unroll::text::Level;
 use unroll::vectors::WordVectors;
-use unroll::vectors::formats::{Format, write};
+use unroll::vectors::formats::{Format, check_name, check_words, write};
 use unroll::vectors::train::{self, Context, Loss, Model, TrainOptions, Trainer};
 
 use super::format_parser;
@@ -80,6 +80,9 @@ pub(crate) struct Train {
     /// Words of a batch at most, whose gradients belong to the same vectors; a small vocabulary or a high rate has fewer
     #[arg(long, default_value_t = TrainOptions::default().batch, value_name = "N")]
     batch_words: usize,
+    /// What happens on text that is not UTF-8
+    #[arg(long, default_value = "strict", value_parser = ["strict", "replace", "skip"])]
+    encoding_errors: String,
     /// What all random numbers follow from
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -98,6 +101,8 @@ impl Train {
         writable(&self.out)?;
         let sources: Vec<Source> = self.text.iter().map(Source::from_argument).collect();
         check_output(&sources, &self.out)?;
+        let format = self.to.unwrap_or_else(|| Format::of_name(&self.out));
+        check_name(&self.out, format)?;
         install_sigbus_handler()?;
         let stop = interrupt::flag("stopping; the vectors are written as they are")?;
         let scratch = Scratch::make("vectors")?;
@@ -105,6 +110,7 @@ impl Train {
             train: self.text.clone(),
             level: Level::Word,
             min_count: self.min_count,
+            encoding_errors: self.encoding_errors.parse()?,
             ..DataConfig::default()
         };
         let reading = Reading {
@@ -115,8 +121,14 @@ impl Train {
             columns: &[],
         };
         let texts = Texts::read(&RunConfig { data, ..RunConfig::default() }, reading, None)?;
+        let level = texts.tokenizer.options().level;
+        if level != Level::Word {
+            let what = format!("is a token file of the level {}, not of words", level.name());
+            return Err(Error::input(&self.text[0], what).mend("name the text itself, or a token file of words"));
+        }
         let epochs = options.epochs;
         let mut trainer = Trainer::new(&*texts.train, texts.tokenizer.vocabulary(), options)?;
+        check_words(trainer.list(), format)?;
         let mut show = Show::new(&trainer.progress(), trainer.words(), self.json)?;
         let mut ended = 0;
         while !stop.load(Ordering::Relaxed) && trainer.step()? {
@@ -130,7 +142,7 @@ impl Train {
         }
         let stopped = ended < epochs;
         let progress = trainer.progress();
-        self.write(&trainer.finish()?.vectors, show)?;
+        self.write(&trainer.finish()?.vectors, format, show)?;
         match stopped {
             true => Err(Error::interrupted(format!(
                 "stopped after {} of {} words; the vectors are those that it had by then",
@@ -166,8 +178,7 @@ impl Train {
         })
     }
 
-    fn write(&self, vectors: &WordVectors, mut show: Show) -> Result<()> {
-        let format = self.to.unwrap_or_else(|| Format::of_name(&self.out));
+    fn write(&self, vectors: &WordVectors, format: Format, mut show: Show) -> Result<()> {
         let written = write(&self.out, vectors, format)?;
         for path in written {
             let size = path.metadata().map_or(0, |metadata| metadata.len());
