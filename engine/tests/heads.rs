@@ -42,6 +42,7 @@ fn heads_are_told_with_their_settings_and_what_their_scores_sum_to() {
     let head = "head of dense: kind = \"nce\", samples = 20, noise = \"log_uniform\", log_partition = 2.302585092994046, \
                 remove_hits = false\n";
     assert!(shown.contains(head), "{shown}");
+    assert!(shown.contains("hint: adam divides the large gradients"), "{shown}");
     assert!(shown.lines().any(|line| line.contains("valid ") && line.contains(" | ln Z ")), "{shown}");
     assert!(place.ok(&["summary", "run"]).ends_with(head));
     let summary = &place.json(&["summary", "run", "--json"])[0];
@@ -49,6 +50,10 @@ fn heads_are_told_with_their_settings_and_what_their_scores_sum_to() {
     // The same is told where programs read, and kept: of the last evaluation, what `eval` finds of the same parameters.
     let other = Place::new();
     other.file("verses.txt", verses());
+    let adagrad = Place::new();
+    adagrad.file("verses.txt", verses());
+    let unhinted = adagrad.ok(&train("nce", &["--optimizer", "adagrad", "--max-steps", "1"]));
+    assert!(!unhinted.contains("hint:"), "{unhinted}");
     let events = other.json(&train("nce", &["--set", "model.head.samples=20", "--json", "--threads", "2"]));
     assert_eq!(events[0]["heads"], summary["heads"]);
     let told: Vec<_> = events.iter().filter(|event| event["event"] == "evaluated").collect();

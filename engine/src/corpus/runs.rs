@@ -105,7 +105,7 @@ fn keep(counter: &mut Counter, word: &[u8], count: u64, most: usize) -> Result<(
     Err(Error::usage(format!(
         "more than {words} words are frequent enough for the vocabulary, and do not fit into {memory}"
     ))
-    .mend("raise --min-count, set --max-vocab, or allow four times as much --memory as they need"))
+    .mend("raise --min-count, set --max-vocab, or allow four times as much memory as they need (--memory of unroll corpus)"))
 }
 
 /// A list being read.

@@ -19,7 +19,7 @@ use unroll::run::{
 use unroll::train::storage::{Storage, replace_file};
 use unroll::train::{Batches, CONFIG, Ended, Figures, Optimizer, RunFolder, Session, TrainConfig, Trainer, Which};
 
-use super::{NewFolder, REST, Train, ended, further};
+use super::{NewFolder, REST, Train, ended, further, tell};
 use crate::scores::{Measuring, Scores, check_best_by, left_out_lines};
 use crate::show::{Show, Unit, warn};
 
@@ -268,7 +268,7 @@ fn introduction(prepared: &Prepared) -> Vec<String> {
         format!("{classes}{}", known(&data.encoder)),
         format!("model: {}, {} parameters{memory}", layers.join(" > "), count(graph.parameter_count())),
     ]);
-    lines.extend(graph.head_lines());
+    lines.extend(tell::heads(graph, config));
     lines.push(format!(
         "batch: {} samples, {}, {} threads, {}",
         config.train.batch, options.precision, options.threads, options.isa

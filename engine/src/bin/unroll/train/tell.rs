@@ -3,10 +3,11 @@
 use std::sync::atomic::AtomicBool;
 
 use serde_json::json;
-use unroll::config::RunConfig;
+use unroll::config::{OptimizerName, RunConfig};
 use unroll::corpus::Held;
 use unroll::error::{Error, Result};
 use unroll::eval::{Score, evaluate};
+use unroll::graph::Graph;
 use unroll::network::Network;
 use unroll::report::{self, bytes, count};
 use unroll::run::{Texts, Walk, window_length};
@@ -52,6 +53,18 @@ pub(super) fn report(
     Ok(())
 }
 
+/// A line for each head that is not the usual softmax, and what its rule is to be known of.
+pub(super) fn heads<'g>(graph: &'g Graph, config: &RunConfig) -> impl Iterator<Item = String> + use<'g> {
+    use OptimizerName::{Adam, AdamW, RmsProp};
+    let rule = config.optimizer.rule;
+    let divides = matches!(rule, Adam | AdamW | RmsProp);
+    let samples = divides && graph.outputs().iter().any(|output| output.head().kind.samples_words());
+    let advice = samples.then(|| {
+        format!("hint: {rule} divides the large gradients of rarely sampled words by their size; try --optimizer adagrad --lr 0.1")
+    });
+    graph.head_lines().chain(advice)
+}
+
 /// What is trained on what.
 pub(super) fn introduction(prepared: &Prepared) -> Vec<String> {
     let Prepared { config, texts, graph, network, .. } = prepared;
@@ -69,7 +82,7 @@ pub(super) fn introduction(prepared: &Prepared) -> Vec<String> {
         format!("text: {text}, {length} {unit}, {different} different"),
         format!("model: {}, {} parameters{memory}", layers.join(" > "), count(graph.parameter_count())),
     ];
-    lines.extend(graph.head_lines());
+    lines.extend(heads(graph, config));
     lines.push(format!(
         "batch: {} {} {}, {}, {} threads, {}",
         config.train.batch,
