@@ -68,7 +68,7 @@ impl Drop for Draft {
     }
 }
 
-/// Writes a file that is whole or not there, as a [`Draft`].
+/// Writes a file that is whole or not there, like a token file.
 ///
 /// # Errors
 /// [`Error::Io`] if it cannot be written, [`Error::Run`] if another process is writing the same file; what stood there is

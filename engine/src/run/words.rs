@@ -71,7 +71,7 @@ fn restore(run: &Path) -> String {
 /// again where it has not, if the model was trained on that text from its beginning.
 ///
 /// # Errors
-/// As [`read_order`], [`learn_order`] and [`Checkpoints::newest_identity`]; [`Error::Input`] where the order is lost.
+/// As where a run is opened, [`learn_order`] and [`Checkpoints::newest_identity`]; [`Error::Input`] where the order is lost.
 pub fn resumed_order(
     checkpoints: &Checkpoints,
     config: &RunConfig,
