@@ -385,3 +385,22 @@ impl Case {
         Ok(sum * if self.task == Task::Generate { 1.0 } else { 3.0 })
     }
 }
+
+#[cfg(test)]
+impl CaseOptions {
+    /// The case as it is, once, on one thread.
+    pub(super) fn alone() -> Self {
+        Self {
+            threads: 1,
+            isa: Isa::best(),
+            precision: Precision::F32,
+            length: Duration::ZERO,
+            hidden: None,
+            rows: None,
+            steps: None,
+            profile: false,
+            pin: false,
+            home: Default::default(),
+        }
+    }
+}

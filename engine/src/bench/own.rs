@@ -123,23 +123,9 @@ mod tests {
     use super::*;
     use crate::config::Resolver;
     use crate::recipes::RECIPES;
-    use std::time::Duration;
-    use unroll_kernels::Isa;
-    use unroll_kernels::gemm::Precision;
 
     fn options() -> CaseOptions {
-        CaseOptions {
-            threads: 1,
-            isa: Isa::best(),
-            precision: Precision::F32,
-            length: Duration::ZERO,
-            hidden: None,
-            rows: Some(3),
-            steps: None,
-            profile: false,
-            pin: false,
-            home: Default::default(),
-        }
+        CaseOptions { rows: Some(3), ..CaseOptions::alone() }
     }
 
     /// Trains the case for a step, and poses as a member of a team of two and as a replica of one for another.

@@ -325,22 +325,12 @@ fn numbers(last: usize) -> impl Iterator<Item = usize> {
 mod tests {
     use super::*;
     use crate::exec::PhaseTime;
-    use unroll_kernels::Isa;
     use unroll_kernels::gemm::Precision;
 
     fn options() -> CaseOptions {
-        CaseOptions {
-            threads: 1,
-            isa: Isa::best(),
-            precision: Precision::F32,
-            length: Duration::from_millis(1),
-            hidden: Some(128),
-            rows: Some(24),
-            steps: Some(5),
-            profile: true,
-            pin: false,
-            home: Default::default(),
-        }
+        let [hidden, rows, steps] = [128, 24, 5].map(Some);
+        let length = Duration::from_millis(1);
+        CaseOptions { length, hidden, rows, steps, profile: true, ..CaseOptions::alone() }
     }
 
     /// Floating-point operations of a step's products, as counted.

@@ -1,3 +1,6 @@
+mod masks;
+mod sums;
+
 use super::*;
 
 /// The text of a model in which `"CELL"` stands for a type of layer: made this one, which may have options behind a comma.
@@ -54,40 +57,6 @@ fn bengios_model_has_the_published_number_of_parameters() {
     assert_eq!(graph.rows()[1].output_shape, "(None, 6, 100)");
     assert_eq!(graph.rows()[2].output_shape, "(None, 600)");
     assert!(!graph.is_sequence());
-}
-
-#[test]
-fn a_head_in_the_place_of_a_sum_takes_what_its_terms_take() {
-    let model = |head: &str, end: &str| {
-        let text = format!(
-            r#"
-            input_length = 3
-            head = {{ kind = "{head}" }}
-            layers = [
-                {{ type = "embedding", output_dim = 4 }},
-                {{ type = "reshape", target_shape = [12] }},
-                {{ type = "dense", units = 5, activation = "tanh" }},
-                {end}
-                {{ type = "activation", activation = "softmax" }},
-            ]
-            "#
-        );
-        graph(&text, 7)
-    };
-    let sum = r#"{ type = "dense", use_bias = false },
-        { type = "dense", inputs = ["reshape"] },
-        { type = "add", inputs = ["dense_1", "dense_2"] },"#;
-    let joined = r#"{ type = "concatenate", inputs = ["dense", "reshape"] }, { type = "dense", name = "add" },"#;
-    for head in ["sampled_softmax", "nce", "adaptive_softmax", "class_softmax", "hierarchical_softmax"] {
-        let [given, meant] = [sum, joined].map(|end| model(head, end).unwrap());
-        assert_eq!(given.params(), meant.params(), "{head}");
-        assert_eq!(given.nodes().len(), meant.nodes().len());
-        // What is kept of a model is what it was resolved as.
-        assert_eq!(given.redeclared(given.config()).unwrap().params(), given.params());
-    }
-    let message = |end: &str| model("nce", end).unwrap_err().to_string();
-    insta::assert_snapshot!(message(&sum.replacen("use_bias = false", "kernel_initializer = \"zeros\"", 1)), @"the dense layers that `add` adds draw their parameters in different ways, and under this head they are one layer (give them the same kernel_initializer and the same bias_initializer)");
-    insta::assert_snapshot!(message(&sum.replacen("use_bias = false", "activation = \"relu\"", 1)), @"layer `add`: a head of kind nce ends a model in place of a dense layer (add nothing but dense layers without a function, or end the model in a dense layer)");
 }
 
 #[test]
@@ -316,65 +285,6 @@ fn a_layer_is_tied_to_the_table_of_its_own_words() {
     let config: ModelConfig = toml::from_str(&drawn).unwrap();
     let error = Graph::with_source(&config, 5, 5).unwrap_err().to_string();
     assert!(error.contains("kernel_initializer and tied_to"), "{error}");
-}
-
-#[test]
-fn masks_that_do_not_fit_are_named() {
-    let embedding = "[[layers]]\ntype = \"embedding\"\noutput_dim = 4\n";
-    let masked = format!("{embedding}mask_zero = true\n");
-    let second = "[[layers]]\ntype = \"embedding\"\nname = \"two\"\ninputs = [\"sequence\"]\noutput_dim = 4\n";
-    let add = "[[layers]]\ntype = \"add\"\ninputs = [\"embedding\", \"two\"]\n";
-    let end = "[[layers]]\ntype = \"lstm\"\nunits = 3\n[[layers]]\ntype = \"dense\"\n";
-    let masking = "[[layers]]\ntype = \"masking\"\n";
-    let reshape = "[[layers]]\ntype = \"reshape\"\ntarget_shape = [8]\n[[layers]]\ntype = \"dense\"\n";
-    let cases = [
-        (format!("{masked}{second}{add}{end}"), "layer `embedding` masks steps, layer `two` gives them all"),
-        (
-            format!("{masked}{second}{masking}mask_value = 1.0\n{add}{end}"),
-            "layers `embedding` and `masking` mask different steps",
-        ),
-        (format!("[[layers]]\ntype = \"one_hot\"\n{masking}{end}"), "layer `masking`: masking takes the vectors"),
-        (
-            format!("input_length = 2\n{masked}{reshape}"),
-            "layer `embedding` masks steps, and layer `reshape` joins all steps of its input",
-        ),
-        (
-            format!("{masked}{}", end.replace("units = 3", "units = 3\nzero_output_for_mask = true")),
-            "layer `lstm`: zero_output_for_mask is about the outputs of all steps",
-        ),
-        (format!("{embedding}{masking}mask_value = nan\n{end}"), "layer `masking`: mask_value is not a number"),
-    ];
-    for (text, want) in cases {
-        let error = graph(&text, 5).unwrap_err();
-        assert!(error.to_string().contains(want), "{error}");
-        assert_eq!(error.exit_code(), 2);
-    }
-    let error = graph(&format!("{masked}{end}"), 1).unwrap_err().to_string();
-    assert!(error.contains("mask_zero makes the only token of the vocabulary padding"), "{error}");
-    let both = format!("{masked}{}{add}{end}", second.replace("output_dim", "mask_zero = true\noutput_dim"));
-    assert_eq!(graph(&both, 5).unwrap().mask_rule(), Some(MaskRule::TokenZero));
-    let layer = graph(&format!("{embedding}{masking}{end}"), 5).unwrap();
-    assert_eq!(layer.mask_rule(), Some(MaskRule::Rows { table: 0, value: 0.0 }));
-    assert_eq!(layer.rows()[2].class, "Masking");
-
-    let input = "[[layers]]\ntype = \"input\"\nwidth = 4\n";
-    let layer = graph(&format!("{input}{masking}mask_value = 2.0\n{end}"), 5).unwrap();
-    assert_eq!(layer.mask_rule(), Some(MaskRule::Vectors { input: 0, value: 2.0 }));
-    let join = |two: &str| format!("[[layers]]\ntype = \"concatenate\"\ninputs = [\"masking\", \"{two}\"]\n{end}");
-    let beside = format!("{input}{masking}{}", input.replace("width", "name = \"two\"\nwidth"));
-    let error = graph(&format!("{beside}{}", join("two")), 5).unwrap_err().to_string();
-    assert!(error.contains("layer `masking` masks steps, layer `two` gives them all"), "{error}");
-    let error = graph(&format!("{input}{masking}{second}{}", join("two")), 5).unwrap_err().to_string();
-    assert!(error.contains("layer `masking` masks steps, layer `two` gives them all"), "{error}");
-    let row = format!("{input}sequence = false\n{masking}[[layers]]\ntype = \"dense\"\n");
-    assert!(graph(&row, 5).unwrap_err().to_string().contains("those of each step of an input layer"));
-    // Vectors beside tokens lack the steps that these lack.
-    let tokens = format!(
-        "{masked}{}{}",
-        input.replace("width", "name = \"two\"\nwidth"),
-        join("two").replace("masking", "embedding")
-    );
-    assert_eq!(graph(&tokens, 5).unwrap().mask_rule(), Some(MaskRule::TokenZero));
 }
 
 #[test]
