@@ -2,7 +2,7 @@
 """Measures the standard cases and writes benches/RESULTS.md.
 
     cargo build --release
-    benches/peers/setup.sh torch keras
+    benches/peers/setup.sh torch keras gensim
     python3 benches/results.py settings             # once on a machine: each peer's fastest setting (minutes)
     python3 benches/results.py peaks                # what the machine can do at most
     python3 benches/results.py speed --rounds 3     # every case here and in its peers, in turn; again adds rounds
@@ -10,6 +10,7 @@
     python3 benches/results.py odd                  # sizes that are no multiple of anything
     python3 benches/results.py growth               # a step of each head over more and more words
     python3 benches/results.py result char-rnn input.txt    # the time to a loss, see peers/time_to_result.py
+    python3 benches/results.py vectors books.txt questions-words.txt wordsim353.tsv    # see peers/train_vectors.py
     python3 benches/results.py write                # this machine's part of benches/RESULTS.md
 
 Each run adds a line to target/results.jsonl; each figure of a table is the median over all runs at the last commit that
@@ -237,16 +238,27 @@ def result(options):
     keep("result", found=run([python, *script, *changed, "--unroll", UNROLL]))
 
 
+def vectors(options):
+    """Word vectors beside gensim's: words a second, analogies and similarities."""
+    corpus, questions, pairs = options.recipe
+    python = pathlib.Path(options.peers) / "gensim/bin/python"
+    for model in options.models:
+        say = ["--corpus", corpus, "--questions", questions, "--pairs", pairs, "--seeds", *range(1, options.seeds + 1)]
+        keep("vectors", found=run([python, PEERS / "train_vectors.py", model, *say, "--unroll", UNROLL]))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["settings", "peaks", "speed", "plan", "odd", "growth", "result", "write"])
-    parser.add_argument("recipe", nargs="*", help="result: a recipe and its texts")
+    parser.add_argument("what", choices=["settings", "peaks", "speed", "plan", "odd", "growth", "result", "vectors", "write"])
+    parser.add_argument("recipe", nargs="*", help="result: a recipe and its texts; vectors: the three files")
     parser.add_argument("--cases", nargs="+", default=CASES + PRODUCTS, choices=CASES + PRODUCTS)
     parser.add_argument("--precisions", nargs="+", default=["f32", "bf16"], choices=["f32", "bf16"])
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1.5)
     parser.add_argument("--target", type=float, help="result: the validation loss that ends it")
     parser.add_argument("--every", type=int, help="result: the steps between two evaluations")
+    parser.add_argument("--models", nargs="+", default=["cbow", "skipgram"], help="vectors: which")
+    parser.add_argument("--seeds", type=int, default=3, help="vectors: how many")
     parser.add_argument("--peers", default=os.environ.get("PEERS_HOME", ROOT / "target/peers"))
     options = parser.parse_args()
     if options.what == "write":

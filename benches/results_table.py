@@ -212,6 +212,26 @@ def results(kinds, notes):
                      "precision stands behind.") + table(head, rows) + notes.get("the time to a result", [])
 
 
+def vectors(kinds):
+    rows = []
+    for (model, epochs), lines in grouped(({**line["found"], "commit": line["commit"]} for line in kinds["vectors"]),
+                                          "model", "epochs").items():
+        found = {name: [run for line in lines for run in line[name]] for name in ("unroll", "gensim")}
+        speeds = {name: statistics.mean(run["words_per_s"] for run in runs) for name, runs in found.items()}
+        row = [f"`{model}`", str(epochs), *(f"{speed:,.0f}" for speed in speeds.values()),
+               f"{speeds['unroll'] / speeds['gensim']:.2f}"]
+        for what, shown in (("analogies", lambda x: f"{100 * x:.2f}"), ("spearman", lambda x: f"{x:.3f}")):
+            for runs in found.values():
+                values = [run[what] for run in runs]
+                row.append(f"{shown(statistics.mean(values))} ({shown(statistics.stdev(values) if len(values) > 1 else 0)})")
+        rows.append([*row, str(len(found["unroll"])), lines[-1]["commit"]])
+    head = ["model", "epochs", "Unroll, words/s", "gensim, words/s", "ratio", "Unroll, analogies, %", "gensim, analogies, %",
+            "Unroll, Spearman", "gensim, Spearman", "seeds", "commit"]
+    return paragraph("[peers/train_vectors.py](peers/train_vectors.py): the same text, settings and threads, seed after seed in turn; "
+                     "means over the seeds, and their standard deviations in brackets. The vocabulary is made before the clock starts. "
+                     "Spearman's coefficient is that with the pairs of words.") + table(head, rows)
+
+
 # ---- the file
 
 
@@ -232,6 +252,7 @@ def write(lines, folder):
             ("Odd sizes", "odd", odd),
             ("Steps over growing vocabularies", "growth", growth),
             ("Time to a result", "result", lambda k: results(k, notes)),
+            ("Word vectors", "vectors", vectors),
         ]
         part = [f"## {name}", ""]
         for title, kind, show in sections:
@@ -249,7 +270,7 @@ def when(lines):
 
 
 # What tells one figure of a table from the others: of cases, results, growing vocabularies and odd sizes.
-SUBJECT = ["case", "peer", "precision", "recipe", "target", "words", "head", "rule", "what", "size", "beside"]
+SUBJECT = ["case", "model", "epochs", "peer", "precision", "recipe", "target", "words", "head", "rule", "what", "size", "beside"]
 
 
 def subject(line):

@@ -42,6 +42,8 @@ def main():
         means, spreads = zip(*((statistics.mean(column), deviation(column)) for column in zip(*rows)))
         print(f"{name:7} mean    " + "  ".join(show(*means)))
         print(f"{name:7} spread  " + "  ".join(show(*spreads)))
+    named = {name: [dict(zip(("words_per_s", "analogies", "spearman"), row)) for row in rows] for name, rows in found.items()}
+    print(json.dumps({"model": args.model, "epochs": args.epochs, "seeds": args.seeds, "threads": args.threads, **named}))
 
 
 def deviation(column):
