@@ -11,6 +11,7 @@ pub mod activation;
 pub mod cells;
 #[cfg_attr(not(test), allow(dead_code, reason = "the fuzz bodies use a part of it"))]
 mod check;
+mod cpuid;
 pub mod element;
 pub mod embedding;
 #[doc(hidden)]

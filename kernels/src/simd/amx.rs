@@ -8,6 +8,7 @@
 //! there is another system, the set is missing like one that the processor lacks.
 
 use super::{Avx512, Avx512Bf16};
+use crate::cpuid;
 use std::arch::asm;
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -23,7 +24,7 @@ impl Amx {
         use std::sync::OnceLock;
         static PERMITTED: OnceLock<bool> = OnceLock::new();
         let avx512 = Avx512Bf16::detect()?;
-        PERMITTED.get_or_init(|| has_tiles() && request_permission()).then_some(Self(avx512))
+        PERMITTED.get_or_init(|| cpuid::has_tiles() && request_permission()).then_some(Self(avx512))
     }
 
     /// The token of the vector set that goes with it.
@@ -35,14 +36,6 @@ impl Amx {
     pub fn avx512_bf16(self) -> Avx512Bf16 {
         self.0
     }
-}
-
-/// Whether the processor has AMX-TILE and AMX-BF16: leaf 7 of CPUID, bits 24 and 22 of EDX.
-fn has_tiles() -> bool {
-    use std::arch::x86_64::{__cpuid, __cpuid_count};
-    const TILE: u32 = 1 << 24;
-    const BF16: u32 = 1 << 22;
-    __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & (TILE | BF16) == TILE | BF16
 }
 
 /// Asks the system for the tiles' state; `false` where it refuses.
