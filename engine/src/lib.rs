@@ -50,6 +50,7 @@ pub mod exec;
 pub mod fuzzing;
 pub mod generate;
 pub mod gradcheck;
+pub mod gradient;
 pub mod graph;
 mod heads;
 pub mod huffman;

@@ -7,8 +7,8 @@ use crate::exec::{
     Banded, Gates, GruBackward, GruBeforeBackward, GruBeforeForward, GruForward, Held, Loop, LstmBackward, LstmForward,
     Products, RnnBackward, RnnForward, Start, Sweep, Target,
 };
+use crate::gradient::Gradient;
 use crate::graph::Cell;
-use crate::network::Gradient;
 use crate::random::Key;
 use std::ops::Range;
 use unroll_kernels::cells::Functions;

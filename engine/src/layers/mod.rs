@@ -5,6 +5,7 @@
 //! their gradients are slices of arenas, found by ranges.
 
 mod activation;
+mod carried;
 mod concat;
 mod dense;
 mod direction;
@@ -14,6 +15,7 @@ mod held;
 mod input;
 mod layer_norm;
 mod lookup;
+mod packs;
 mod part;
 mod projection;
 mod recurrent;
@@ -23,6 +25,7 @@ mod reshape;
 mod weights;
 
 pub(crate) use activation::ActivationRun;
+pub(crate) use carried::Carried;
 pub(crate) use concat::{AddRun, ConcatenateRun};
 pub(crate) use dense::{DenseParams, DenseRun};
 pub(crate) use direction::{CellPack, CellParams, DirectionPlan};
@@ -32,6 +35,7 @@ pub(crate) use held::HeldParams;
 pub(crate) use input::InputRun;
 pub(crate) use layer_norm::{LayerNormParams, LayerNormRun};
 pub(crate) use lookup::{EmbeddingRun, OneHotRun};
+pub(crate) use packs::PackSet;
 pub(crate) use part::PartRun;
 pub(crate) use projection::Origin;
 pub(crate) use recurrent::{RecurrentPlan, RecurrentRun};
@@ -41,8 +45,8 @@ pub(crate) use reshape::ReshapeRun;
 pub(crate) use weights::Weights;
 
 use crate::exec::{Products, Scratch, Team};
+use crate::gradient::Gradient;
 use crate::graph::{Axis, Shape};
-use crate::network::{Carried, Gradient, PackSet};
 use crate::random::Key;
 use std::ops::Range;
 use unroll_kernels::gemm::Precision;

@@ -2,10 +2,10 @@
 
 use super::direction::{CellParams, Direction, DirectionPlan};
 use super::projection::{Origin, Value};
-use super::{Act, Cx, Dims, Extent, Inputs, Upstream};
+use super::{Act, Carried, Cx, Dims, Extent, Inputs, Upstream};
 use crate::exec::{self, Products};
+use crate::gradient::Gradient;
 use crate::graph::{Cell, MergeMode, Reading, Shape, Time};
-use crate::network::{Carried, Gradient};
 use std::ops::Range;
 use unroll_kernels::gemm::Precision;
 use unroll_kernels::{Bf16, Element, Mat, MatMut};

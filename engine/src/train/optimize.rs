@@ -13,8 +13,8 @@ use unroll_kernels::{Buffer, Isa};
 use crate::arena::Home;
 use crate::error::Result;
 use crate::exec::{Pieces, Team, Work};
+use crate::gradient::GradientRef;
 use crate::graph::ParamSpec;
-use crate::network::GradientRef;
 
 use super::average::Averaging;
 use super::tensors::{TensorRef, TensorSpec};

@@ -1,0 +1,77 @@
+//! The weights that are kept packed between products.
+
+use super::{CellPack, CellParams, Weights};
+use crate::exec::{Banded, Packing, PackingRoom, Products, Target};
+use crate::random::Key;
+use unroll_kernels::Isa;
+use unroll_kernels::gemm::{Packed, PackedRef, Precision};
+use unroll_kernels::profile::{self, Phase};
+
+/// The weights that are packed once for many products: the recurrent ones of all layers, and in a network that is run in
+/// a lower precision all others, which are then read in it too.
+pub(crate) struct PackSet {
+    pub(crate) cells: Vec<CellPack>,
+    params: Vec<CellParams>,
+    others: Vec<(Weights, Packed)>,
+    room: PackingRoom,
+}
+
+impl PackSet {
+    /// Room for the panels of these cells and of these other weights.
+    pub(crate) fn new((isa, precision): (Isa, Precision), params: Vec<CellParams>, others: Vec<Weights>) -> Self {
+        let packed = |w: Weights| {
+            let room = Packed::new(isa, precision, w.inputs, 1, w.units);
+            (w, room)
+        };
+        Self {
+            cells: params.iter().map(|p| CellPack::new(isa, precision, p)).collect(),
+            params,
+            others: others.into_iter().map(packed).collect(),
+            room: PackingRoom::default(),
+        }
+    }
+
+    /// These weights, if they are kept packed.
+    pub(crate) fn weights(&self, weights: &Weights) -> Option<PackedRef<'_>> {
+        self.others.iter().find(|(w, _)| w == weights).map(|(_, packed)| packed.view())
+    }
+
+    /// Whether a training step drops some of the weights.
+    pub(crate) fn drops(&self) -> bool {
+        self.params.iter().any(|cell| cell.drop.is_some())
+    }
+
+    /// Calls `pass` with what packs weights as it changes them, those of a network that trains. Says whether all are packed
+    /// then: they are not where the pass leaves some out, or where a training step drops some.
+    pub(crate) fn packing(&mut self, pass: impl FnOnce(&Packing<'_>)) -> bool {
+        let Self { cells, params, others, room } = self;
+        let cells = cells.iter_mut().zip(&*params).filter_map(|(pack, cell)| pack.banded(cell));
+        let others = others.iter_mut().filter(|(weights, _)| !weights.transposed).map(|(weights, packed)| {
+            let columns = Target::new(0..weights.units, packed, None);
+            Banded::new(weights.range.clone(), weights.units, [Some(columns), None])
+        });
+        let packing = Packing::new(std::mem::take(room), cells.chain(others));
+        pass(&packing);
+        let complete;
+        (*room, complete) = packing.finish();
+        complete && !self.drops() && self.others.iter().all(|(weights, _)| !weights.transposed)
+    }
+
+    /// Packs the weights anew for a training step of this key, or for a pass that drops nothing: all where they have `changed`,
+    /// else those that are dropped. Those of the backward pass only where there is one.
+    pub(crate) fn pack(
+        &mut self,
+        products: Products<'_>,
+        arena: &[f32],
+        (backward, changed): (bool, bool),
+        dropping: Option<Key>,
+    ) {
+        let _span = profile::enter(Phase::Packing);
+        for (pack, cell) in self.cells.iter_mut().zip(&self.params).filter(|(_, cell)| changed || cell.drop.is_some()) {
+            pack.pack(products, cell, arena, (backward, dropping));
+        }
+        for (weights, packed) in self.others.iter_mut().filter(|_| changed) {
+            products.pack(packed, weights.mat(arena), weights.transposed);
+        }
+    }
+}
