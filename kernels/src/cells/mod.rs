@@ -80,18 +80,6 @@ pub(crate) trait Row: Sized {
     }
 }
 
-/// d y (1 - y): through a sigmoid whose value is y.
-#[inline(always)]
-pub(crate) fn through_sigmoid<S: Simd>(s: S, d: S::F32, y: S::F32) -> S::F32 {
-    s.mul(d, s.neg_mul_add(y, y, y))
-}
-
-/// d (1 - y^2): through a tanh whose value is y.
-#[inline(always)]
-pub(crate) fn through_tanh<S: Simd>(s: S, d: S::F32, y: S::F32) -> S::F32 {
-    s.mul(d, s.neg_mul_add(y, y, s.splat(1.0)))
-}
-
 /// Gradients of a state below this magnitude, 2^-80, count as zero.
 pub(crate) const VANISHED: f32 = f32::from_bits((127 - 80) << 23);
 

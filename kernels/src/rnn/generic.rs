@@ -3,8 +3,8 @@
 
 use super::Activation;
 use crate::MatMut;
-use crate::activation::generic::{through, value};
-use crate::cells::{Block, Gate, Row, load, reaching, store, through_tanh};
+use crate::activation::generic::{through, through_tanh, value};
+use crate::cells::{Block, Gate, Row, load, reaching, store};
 use crate::element::Element;
 use crate::math::tanh;
 use crate::simd::{Kernel, Simd};
