@@ -330,7 +330,7 @@ mod tests {
     fn options() -> CaseOptions {
         let [hidden, rows, steps] = [128, 24, 5].map(Some);
         let length = Duration::from_millis(1);
-        CaseOptions { length, hidden, rows, steps, profile: true, ..CaseOptions::alone() }
+        CaseOptions { length, hidden, rows, steps, profile: true, ..CaseOptions::default() }
     }
 
     /// Floating-point operations of a step's products, as counted.
