@@ -135,17 +135,7 @@ pub fn check_with(graph: &Graph, options: &Options, progress: &mut dyn FnMut(usi
 
 fn run(graph: &Graph, options: &Options, progress: &mut dyn FnMut(usize, &str), faults: &Faults<'_>) -> Result<Report> {
     let steps = time_steps(graph, options)?;
-    for (name, value) in [("rows", options.rows), ("batches", options.batches), ("entries", options.entries)] {
-        if value == 0 {
-            return Err(Error::usage(format!("the number of {name} must be at least 1")));
-        }
-    }
-    if let Some(declared) = graph.batch_size()
-        && declared != options.rows
-    {
-        let what = format!("{} rows, but the model's batch_size is {declared}", options.rows);
-        return Err(Error::usage(what).mend("check it with that many rows"));
-    }
+    check_sizes(graph, options)?;
     fits(graph, options, steps)?;
     let crew = Crew::new(options.threads, 1);
     let crew = crew.map_err(|e| Error::run(format!("cannot start {} threads: {e}", options.threads)))?;
@@ -207,6 +197,22 @@ fn run(graph: &Graph, options: &Options, progress: &mut dyn FnMut(usize, &str), 
         single,
         comparisons,
     })
+}
+
+/// Refuses sizes of zero, and other rows than the model declares.
+fn check_sizes(graph: &Graph, options: &Options) -> Result<()> {
+    for (name, value) in [("rows", options.rows), ("batches", options.batches), ("entries", options.entries)] {
+        if value == 0 {
+            return Err(Error::usage(format!("the number of {name} must be at least 1")));
+        }
+    }
+    match graph.batch_size().filter(|&declared| declared != options.rows) {
+        Some(declared) => {
+            let what = format!("{} rows, but the model's batch_size is {declared}", options.rows);
+            Err(Error::usage(what).mend("check it with that many rows"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// T: as asked for, as the model has it, or 3.
