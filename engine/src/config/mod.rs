@@ -21,6 +21,7 @@
 //! lr = 0.002
 //! ```
 
+mod about;
 mod choices;
 mod layers;
 mod merge;
@@ -31,6 +32,7 @@ mod task;
 mod validate;
 mod words;
 
+pub use about::About;
 pub use choices::{ClassWeights, Threshold};
 pub use merge::{Origin, Origins, Resolver};
 pub use sections::{
