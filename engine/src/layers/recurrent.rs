@@ -1,8 +1,8 @@
 //! Recurrent layers: one direction or both, the whole sequence or the last state.
 
-use super::direction::{CellParams, Direction, DirectionPlan};
+use super::direction::{Direction, DirectionPlan};
 use super::projection::{Origin, Value};
-use super::{Act, Carried, Cx, Dims, Extent, Inputs, Upstream};
+use super::{Act, Carried, CellParams, Cx, Dims, Extent, Inputs, Upstream};
 use crate::exec::{self, Products};
 use crate::gradient::Gradient;
 use crate::graph::{Cell, MergeMode, Reading, Shape, Time};
