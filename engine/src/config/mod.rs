@@ -1,8 +1,9 @@
 //! The configuration of a run: what is read, what is trained, and how.
 //!
 //! A [`RunConfig`] is resolved from up to four sources, of which the later wins key by key: the built-in defaults, a
-//! recipe (`--recipe`), a TOML file (`--config`), and the command's options (and `--set key=value`). [`Resolver`] merges
-//! them and remembers where each value came from, so that a refusal names the option or the file and line to mend.
+//! recipe (`--recipe`), a TOML file (`--config`), and the command's options (and `--set key=value`). [`Resolver`]
+//! merges them and remembers where each value came from, so that a refusal names the option or the file and line to
+//! mend.
 //!
 //! ```toml
 //! seed = 123

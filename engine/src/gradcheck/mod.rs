@@ -1,16 +1,16 @@
 //! Gradients that anyone can check: a user's whole graph in f64, against differences and against every instruction set.
 //!
-//! [`check`] draws random parameters, tokens and targets and runs consecutive training steps, the state being carried
-//! from each to the next as a constant (truncated back-propagation through time). On them it compares
+//! [`check`] draws random parameters, tokens and targets and runs several training steps in a row, each of which takes
+//! the state of the one before it as a constant (truncated back-propagation through time). On them it compares
 //!
 //! 1. the f64 gradient, made of the kernels' references, with central differences of the f64 loss (relative tolerance
 //!    1e-5) on some entries of each parameter tensor, at the last step;
 //! 2. the f32 gradient of [`Network::train_step`] on each instruction set, with fusions and without, with the f64
 //!    gradient on every entry of every tensor, at every step.
 //!
-//! `model.rs` has the f64 forward pass, with `directions.rs` (recurrent layers), `drops.rs` (dropout of every kind) and
-//! `objective.rs` (the loss) and `words.rs` (heads of large vocabularies); `backward/` the backward pass; `differences.rs` the first comparison; `tolerance.rs` and
-//! `sizes.rs` what is tolerated and why.
+//! `model.rs` has the f64 forward pass, with `directions.rs` (recurrent layers), `drops.rs` (dropout of every kind),
+//! `objective.rs` (the loss) and `words.rs` (heads for large vocabularies); `backward/` has the backward pass;
+//! `differences.rs` makes the first comparison; `tolerance.rs` and `sizes.rs` say what is tolerated and why.
 //!
 //! ```
 //! use unroll::gradcheck::{Options, check};

@@ -1,9 +1,9 @@
 //! The gradient of all parameters in one arena, as a step writes it.
 //!
-//! The first that writes a tensor in a step overwrites what the step before left there, and those after it add; so the
-//! arena is never cleared as a whole. A table's gradient is rows: those of the batch's tokens stand in a list of their own,
-//! sorted and each once, so that the table's part of the arena takes no memory; and a rule for which a zero gradient changes
-//! nothing passes over the others.
+//! The first writer of a tensor in a step overwrites what the step before left there, and later ones add to it, so the
+//! arena is never cleared as a whole. The gradient of a table consists of rows. Those of the batch's tokens stand in a
+//! separate list, sorted and each once, so that the table's part of the arena takes no memory; a rule that a zero
+//! gradient leaves unchanged skips all other rows.
 
 mod listed;
 mod view;

@@ -1,8 +1,8 @@
 //! The layers: forward stands directly above backward in each file.
 //!
-//! A layer works on a *plan* made for a capacity; every step runs with its actual sizes ([`Dims`]). It owns the
-//! activations that its backward pass needs; its output and the output's gradient live in an [`Act`]. Parameters and
-//! their gradients are slices of arenas, found by ranges.
+//! A layer is built for a capacity and runs every step with that step's actual sizes ([`Dims`]). It owns whatever its
+//! backward pass needs; its output and the output's gradient live in an [`Act`]. Parameters and their gradients are
+//! ranges of two arenas.
 
 mod act;
 mod activation;

@@ -1,8 +1,8 @@
 //! A network: a graph with its parameters and a plan to run it, on a crew of threads.
 //!
-//! A step takes a batch of N rows of T tokens. The rows are parted among *replicas*, each with its own activations and
-//! gradient; gradients are added in the replicas' order. The number of replicas belongs to the configuration of a run,
-//! since it changes the order of sums; the number of threads does not and never changes a bit.
+//! A step takes a batch of N rows of T tokens. The rows are split among *replicas*, each with its own activations and
+//! gradient; the gradients are added in the order of the replicas. The number of replicas changes the order of sums and
+//! so belongs to the configuration of a run; the number of threads does not, and never changes a bit.
 
 mod arenas;
 mod batch;

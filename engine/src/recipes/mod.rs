@@ -1,7 +1,7 @@
 //! Known models as configurations: one TOML file each, embedded in the program.
 //!
-//! A recipe's `[about]` section says what it is and where it comes from, and whether anyone has run it to its end with this
-//! program; the rest is a [`crate::config::RunConfig`].
+//! A recipe's `[about]` section says what it is, where it comes from, and whether anyone has run it to its end with
+//! this program; the rest is a [`crate::config::RunConfig`].
 
 use crate::config::{About, Origins, Resolver, RunConfig, nearest};
 use crate::error::{Error, Result};

@@ -1,5 +1,5 @@
-//! The functions of a cell: those that every cell has unless said otherwise, inlined where they stand, and any others by
-//! name, chosen a vector at a time.
+//! The functions of a cell: those that every cell has unless said otherwise, inlined where they stand, and any others
+//! by name, chosen a vector at a time.
 
 use crate::activation::Activation;
 use crate::activation::generic::{self, through_sigmoid, through_tanh};

@@ -1,5 +1,5 @@
-//! The cell over vectors. Forward runs on pre-activations that the product has just left in the first-level cache. A row
-//! is a run of whole vectors and one partial vector, whose unused lanes hold zeros.
+//! The cell over vectors. Forward runs on pre-activations that the product has just left in the first-level cache. A
+//! row is a run of whole vectors and one partial vector, whose unused lanes hold zeros.
 
 use super::Activation;
 use crate::MatMut;

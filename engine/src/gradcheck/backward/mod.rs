@@ -1,11 +1,12 @@
-//! The whole graph backward in f64, together with what rounding may do to it.
+//! The backward pass of the whole graph in f64, and what rounding may do to its results.
 //!
-//! Beside the gradient, two figures are kept that the tolerances are made of (see `tolerance.rs`):
+//! Beside the gradient it keeps the two figures from which `tolerance.rs` makes tolerances:
 //!
-//! - `sizes`, a tensor beside each gradient: where that is the sum over r of x_r d_r, its size is the sum of the products
-//!   of their sizes, however much the sum cancels. An entry that no row reaches has size 0, and so no tolerance.
-//! - `noise`: the sum over every operation of the forward pass of (its result times the loss's derivative by it)^2, by
-//!   which rounding errors of the loss are estimated.
+//! - `sizes`, a tensor beside each gradient. A gradient is the sum over r of x_r d_r; its size is the sum of the
+//!   products of their sizes, however much the sum itself cancels. An entry that no row reaches has size 0, and so no
+//!   tolerance.
+//! - `noise`, the sum over all operations of the forward pass of (the operation's result times the derivative of the
+//!   loss with respect to it)^2, from which rounding errors of the loss are estimated.
 
 mod noise;
 mod recurrence;
