@@ -18,18 +18,8 @@ fn steps(criterion: &mut Criterion) {
     group.sample_size(10).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
     for name in CASES {
         for (isa, precision) in Isa::available().into_iter().flat_map(|isa| PRECISIONS.map(|p| (isa, p))) {
-            let options = CaseOptions {
-                threads: std::thread::available_parallelism().map_or(1, usize::from),
-                isa,
-                precision,
-                length: Duration::ZERO,
-                hidden: None,
-                rows: None,
-                steps: None,
-                profile: false,
-                pin: false,
-                home: unroll::arena::Home::Memory,
-            };
+            let threads = std::thread::available_parallelism().map_or(1, usize::from);
+            let options = CaseOptions { threads, isa, precision, ..CaseOptions::default() };
             let (case, outputs) = match Case::new(name, &options) {
                 Ok(case) if name == "bilstm" => (case, 2),
                 Ok(case) => (case.clone(), case.vocabulary()),

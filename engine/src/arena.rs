@@ -1,8 +1,8 @@
-//! Where arenas of parameters, gradients and optimiser slots live: in memory, or in files that stand in for it.
+//! Where arenas of parameters, gradients and optimiser slots live: in memory, or in files that stand in for memory.
 //!
-//! A table of a hundred million vectors is larger than many a machine's memory, and of its rows a step reads few. In files, the
-//! system keeps those pages in memory that are used and writes the others back. The files bear no name, so nobody else can reach
-//! them, and they are gone with the process; what lasts are checkpoints.
+//! A table of a hundred million vectors is larger than the memory of many machines, while a step reads few of its rows.
+//! If the table is in a file, the system keeps the pages in memory that are used and writes the others back. The files
+//! have no name, so nobody else can reach them, and they vanish with the process; what lasts are checkpoints.
 
 use std::ops::Range;
 use std::path::PathBuf;

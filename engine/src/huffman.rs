@@ -1,15 +1,15 @@
-//! The binary tree over a vocabulary whose mean path is the shortest: frequent words are near the root.
+//! The binary tree over a vocabulary with the shortest mean path: frequent words are near the root.
 //!
-//! A hierarchical softmax gives each of the V - 1 inner nodes a vector, and a word the probability of the way from the root
-//! to it: a product of one sigmoid for each node passed. With Huffman's tree a word of the text passes as many nodes in the
-//! mean as its entropy has bits, or one more, instead of V outputs.
+//! A hierarchical softmax gives each of the V - 1 inner nodes a vector. The probability of a word is that of the path
+//! from the root to it, a product of one sigmoid for each node. With Huffman's tree the mean path in a text is as many
+//! nodes as the entropy of a word has bits, plus at most one, where a plain softmax has V outputs.
 //!
-//! The tree holds parents and children of nodes only, 16 bytes a word, so that it stays small with millions of words whose paths
-//! would not be. Equal counts are joined in one order, so a tree depends on nothing but the counts.
+//! The tree stores only the parents and children of nodes, 16 bytes a word, so it stays small for millions of words, as
+//! their paths would not. Equal counts are joined in a fixed order, so a tree depends on nothing but the counts.
 //!
-//! Source: D. A. Huffman, "A Method for the Construction of Minimum-Redundancy Codes", 1952; by two queues, in linear time
-//! after sorting, as by J. van Leeuwen, "On the Construction of Huffman Trees", 1976; for language models: F. Morin and
-//! Y. Bengio, "Hierarchical Probabilistic Neural Network Language Model", 2005; Mikolov et al., 2013.
+//! Source: D. A. Huffman, "A Method for the Construction of Minimum-Redundancy Codes", 1952; by two queues, in linear
+//! time after sorting, as by J. van Leeuwen, "On the Construction of Huffman Trees", 1976; for language models: F.
+//! Morin and Y. Bengio, "Hierarchical Probabilistic Neural Network Language Model", 2005; Mikolov et al., 2013.
 
 use crate::error::{Error, Result};
 

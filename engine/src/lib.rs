@@ -1,16 +1,16 @@
 //! Trains and runs recurrent and neural language models on CPUs, at the speed the processor can really go.
 //!
-//! A model is a [`graph::Graph`] of layers in Keras' words; a [`Network`] runs it on threads that never change a bit of the
-//! result; [`train`] has the loop, the optimiser's pass and the run folder; [`text`] and [`corpus`] turn text into tokens;
-//! [`generate`] and [`eval`] use what was trained. The command `unroll` is a thin reader of arguments above this library,
-//! and the mathematics stand in the crate `unroll_kernels`.
+//! A model is a [`graph::Graph`] of layers in Keras' words; a [`Network`] runs it on any number of threads, with the
+//! same bits on all; [`train`] has the loop, the optimiser's pass and the run folder; [`text`] and [`corpus`] turn text
+//! into tokens; [`generate`] and [`eval`] use a trained model. The command `unroll` only reads arguments and calls this
+//! library; the mathematics is in the crate `unroll_kernels`.
 //!
 //! ```
 //! use unroll::graph::Graph;
 //! use unroll::train::{Optimizer, OptimizerOptions, Rule, StepAt, Stepped, step};
 //! use unroll::{Batch, Network, NetworkOptions};
 //!
-//! // An LSTM over four tokens that learns to count: 0 1 2 3 0 1 2 3 ...
+//! // An LSTM over four tokens learns to count: 0 1 2 3 0 1 2 3 ...
 //! let model = r#"
 //!     layers = [
 //!         { type = "one_hot" },
@@ -50,6 +50,7 @@ pub mod exec;
 pub mod fuzzing;
 pub mod generate;
 pub mod gradcheck;
+pub mod gradient;
 pub mod graph;
 mod heads;
 pub mod huffman;

@@ -1,8 +1,8 @@
 //! Counter-based random numbers: a value is a function of its key and its counter, so nothing but the seed and the
 //! training step need saving, and any thread can make any value.
 //!
-//! The generator is Philox-4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC'11),
-//! checked against its published known-answer vectors.
+//! The generator is Philox-4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3",
+//! SC'11), checked against its published known-answer vectors.
 
 /// What a stream of random numbers is for; streams of different purposes are independent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -53,18 +53,8 @@ fn a_step_allocates_nothing_after_the_first() {
         println!("SKIPPED: the portable set's products go through matrixmultiply, which allocates");
         return;
     }
-    let options = CaseOptions {
-        threads: 2,
-        isa,
-        precision: Precision::F32,
-        length: std::time::Duration::ZERO,
-        hidden: Some(40),
-        rows: Some(6),
-        steps: Some(7),
-        profile: false,
-        pin: false,
-        home: unroll::arena::Home::Memory,
-    };
+    let (hidden, rows, steps) = (Some(40), Some(6), Some(7));
+    let options = CaseOptions { threads: 2, isa, hidden, rows, steps, ..CaseOptions::default() };
     let names = ["char256", "word650", "gru650", "minchar", "bilstm", "ragged"];
     let ways = [(Precision::F32, false), (Precision::F32, true), (Precision::Bf16, false), (Precision::Bf16, true)];
     for (name, (precision, profile)) in names.into_iter().flat_map(|name| ways.map(|way| (name, way))) {

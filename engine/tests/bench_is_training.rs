@@ -2,10 +2,9 @@
 //! on a corpus of the same tokens, to the bit.
 
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 use unroll::Result;
 use unroll::bench::{Case, CaseOptions, Stream};
-use unroll::train::{Batches, Event, Every, Identity, Observer, Schedule, Session, StepReport, TrainConfig, Trainer};
+use unroll::train::{Batches, Event, Identity, Observer, Schedule, Session, StepReport, TrainConfig, Trainer};
 use unroll_kernels::gemm::Precision;
 
 /// The bench's tokens as the trainer takes them.
@@ -45,18 +44,8 @@ impl Observer for Losses {
 
 #[test]
 fn a_case_has_the_losses_of_training_on_the_same_tokens() {
-    let options = CaseOptions {
-        threads: 2,
-        isa: unroll_kernels::Isa::best(),
-        precision: Precision::F32,
-        length: Duration::ZERO,
-        hidden: Some(40),
-        rows: Some(5),
-        steps: Some(7),
-        profile: false,
-        pin: false,
-        home: Default::default(),
-    };
+    let (hidden, rows, steps) = (Some(40), Some(5), Some(7));
+    let options = CaseOptions { threads: 2, hidden, rows, steps, ..CaseOptions::default() };
     let precisions = [Precision::F32, Precision::Bf16];
     for (name, precision) in ["char256", "gru650", "minchar"].into_iter().flat_map(|name| precisions.map(|p| (name, p)))
     {
@@ -66,21 +55,7 @@ fn a_case_has_the_losses_of_training_on_the_same_tokens() {
 
         let (steps, rows) = case.sizes();
         let (optimizer, lr) = case.optimizer();
-        let config = TrainConfig {
-            seed: 123,
-            epochs: None,
-            max_steps: Some(20),
-            schedule: Schedule::constant(f64::from(lr)),
-            optimizer: optimizer.clone(),
-            reset_state: false,
-            log_every: 0,
-            eval_every: Every::Never,
-            sample_every: 0,
-            save_every: Every::Never,
-            save_minutes: None,
-            early_stop: None,
-            best_by: None,
-        };
+        let config = TrainConfig::steps(20, Schedule::constant(f64::from(lr)), optimizer.clone());
         let data = Data { stream: case.stream(), steps, rows, batches: 1000 };
         let (mut network, mut losses) = (case.network(&options).unwrap(), Losses::default());
         let session = Session {

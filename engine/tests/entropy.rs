@@ -8,7 +8,7 @@ use unroll::corpus::synthetic::{Markov, SyntheticSource};
 use unroll::corpus::{Evaluation, MemoryTokens, Streams};
 use unroll::graph::Graph;
 use unroll::train::{
-    Every, Identity, OptimizerOptions, Rule, Schedule, ScheduleKind, Session, TrainConfig, Trainer, Unobserved,
+    Identity, OptimizerOptions, Rule, Schedule, ScheduleKind, Session, TrainConfig, Trainer, Unobserved,
 };
 use unroll::{Network, NetworkOptions};
 
@@ -51,24 +51,10 @@ fn loss_after(steps: u64, source: &Markov) -> f64 {
     let train = Streams::new(memory(0, TRAINED), 0..TRAINED as u64, ROWS, STEPS).unwrap();
     let how = Evaluation { warmup: 100, initial: None };
     let held_out = Streams::evaluation(memory(1, HELD_OUT), 0..HELD_OUT as u64, ROWS, STEPS, how).unwrap();
-    let config = TrainConfig {
-        seed: 1,
-        epochs: None,
-        max_steps: Some(steps),
-        schedule: Schedule { lr: 0.02, kind: ScheduleKind::Cosine { steps }, min_lr: 1e-4, warmup_steps: 0 },
-        optimizer: OptimizerOptions {
-            clip_norm: Some(5.0),
-            ..OptimizerOptions::new(Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 })
-        },
-        reset_state: false,
-        log_every: 0,
-        eval_every: Every::Never,
-        sample_every: 0,
-        save_every: Every::Never,
-        save_minutes: None,
-        early_stop: None,
-        best_by: None,
-    };
+    let schedule = Schedule { lr: 0.02, kind: ScheduleKind::Cosine { steps }, min_lr: 1e-4, warmup_steps: 0 };
+    let adam = OptimizerOptions::new(Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 });
+    let optimizer = OptimizerOptions { clip_norm: Some(5.0), ..adam };
+    let config = TrainConfig { seed: 1, ..TrainConfig::steps(steps, schedule, optimizer) };
     let session = Session {
         learner: &mut network,
         vocabulary: SYMBOLS,

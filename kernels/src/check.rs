@@ -1,8 +1,8 @@
-//! Comparison of gradients with central differences: shared by the tests of every kernel.
+//! Comparison of gradients with central differences, shared by the tests of all kernels.
 //!
-//! A test gives the forward of an operation as a function of one flat argument and the gradient that the operation's
-//! backward claims; [`gradient`] differentiates the forward numerically and names the worst entry. The same checker
-//! must reject a gradient with a fault in it, or it shows nothing: [`assert_faults_caught`] feeds it such faults.
+//! A test gives the forward pass of an operation as a function of one flat argument, and the gradient that the backward
+//! pass claims; [`gradient`] differentiates the forward pass numerically and names the worst entry. A checker proves
+//! something only if it also rejects a faulty gradient: [`assert_faults_caught`] feeds it such faults.
 
 use crate::isa::{Isa, sets_under_test};
 use crate::mat::{Mat, MatMut};

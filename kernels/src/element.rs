@@ -1,8 +1,8 @@
-//! What the elements of a matrix are kept as: f32, or rounded to bf16 in half the memory.
+//! How the elements of a matrix are stored: as f32, or rounded to bf16 in half the memory.
 //!
-//! Values that a training step keeps for its backward pass, and gradients that only products read, lose nothing more in
-//! bf16 where those products round their operands to bf16 anyway; a pass that is bound by memory takes half the time.
-//! Arithmetic is in f32 always: an element is widened when it is loaded and rounded when it is stored.
+//! Where products round their operands to bf16 anyway, nothing more is lost by storing in bf16 what only they read:
+//! values that a training step keeps for its backward pass, and gradients. A pass that is bound by memory then takes
+//! half the time. Arithmetic is always in f32: an element is widened when it is loaded and rounded when it is stored.
 
 use crate::gemm;
 use crate::mat::{Bf16, GroupsMut, Mat, MatMut, padded};

@@ -1,7 +1,7 @@
-//! Faults that a test puts into the kernels' backward passes, to see that a check of gradients finds each of them.
+//! Faults that a test puts into the kernels' backward passes, to see that a gradient check finds every one of them.
 //!
-//! They exist only in builds with debug assertions, as tests are; elsewhere they are nothing. A fault is the process's
-//! own: a test that injects one has a process to itself.
+//! They exist only in builds with debug assertions, as tests are; in others they compile to nothing. A fault holds for
+//! the whole process, so a test that injects one runs in a process of its own.
 
 use crate::{Element, GroupsMut, MatMut};
 #[cfg(debug_assertions)]

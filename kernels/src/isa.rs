@@ -1,12 +1,12 @@
 //! Which instruction sets this processor has, and which of them a run uses.
 //!
-//! [`Isa`] names a set. It can only be obtained for a set that the processor has ([`Isa::best`], [`Isa::available`],
+//! An [`Isa`] names a set and can be obtained only if the processor has it ([`Isa::best`], [`Isa::available`],
 //! [`Isa::from_name`]), so a kernel that receives one may use it. The environment variable `UNROLL_ISA` (`portable`,
-//! `avx2`, `avx512`, `avx512_bf16`, `amx`) caps the choice; `UNROLL_REQUIRE_ISA` (a comma-separated list) makes the tests fail, rather than
-//! skip, where a set is missing.
+//! `avx2`, `avx512`, `avx512_bf16`, `amx`) caps the choice; `UNROLL_REQUIRE_ISA` (a comma-separated list) makes tests
+//! fail, rather than skip, where a set is missing.
 //!
-//! `avx512_bf16` is AVX-512 with the dot products of bf16 beside it, `amx` that with the tile products: whatever is not a
-//! product in bf16 runs on both as on `avx512`, to the same bits.
+//! `avx512_bf16` is AVX-512 with dot products of bf16, and `amx` adds tile products to that. Everything but products in
+//! bf16 runs on both as on `avx512`, to the same bits.
 
 use crate::gemm::Precision;
 #[cfg(target_arch = "x86_64")]

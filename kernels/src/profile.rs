@@ -1,10 +1,10 @@
 //! Where the time goes: one clock a thread, which is always in exactly one phase.
 //!
 //! [`enter`] puts the calling thread's clock into a phase until the span that it returns is dropped; the time since the
-//! last change is added to the phase that was left. So the phases of a thread add up to all of its time, and nested
-//! spans need no arithmetic: the inner one counts. Counters are plain cells of the thread itself: nothing is shared,
-//! locked or allocated. A clock that is off costs one load and one branch a span; one that is on two readings of the time
-//! stamp counter, 20 to 40 ns, so that spans stand around blocks of microseconds and not around rows.
+//! last change is charged to the phase that was left. So the phases of a thread add up to all of its time, and nested
+//! spans need no arithmetic: the innermost one counts. The counters belong to their thread: nothing is shared, locked
+//! or allocated. A span costs one load and one branch while the clock is off, and two readings of the time stamp
+//! counter (20 to 40 ns) while it is on, so spans enclose blocks of microseconds, not single rows.
 
 use crate::simd::ticks;
 use std::cell::Cell;

@@ -84,6 +84,24 @@ pub struct CaseOptions {
     pub home: Home,
 }
 
+/// The case as it is, once, on one thread of the best instruction set.
+impl Default for CaseOptions {
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            isa: Isa::best(),
+            precision: Precision::F32,
+            length: Duration::ZERO,
+            hidden: None,
+            rows: None,
+            steps: None,
+            profile: false,
+            pin: false,
+            home: Home::Memory,
+        }
+    }
+}
+
 /// The sizes of a case that options may change.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct CaseSizes {
@@ -383,24 +401,5 @@ impl Case {
         };
         let sum: f64 = products.map(|(_, p)| 2.0 * p.len() as f64 * times(&p.name)).sum();
         Ok(sum * if self.task == Task::Generate { 1.0 } else { 3.0 })
-    }
-}
-
-#[cfg(test)]
-impl CaseOptions {
-    /// The case as it is, once, on one thread.
-    pub(super) fn alone() -> Self {
-        Self {
-            threads: 1,
-            isa: Isa::best(),
-            precision: Precision::F32,
-            length: Duration::ZERO,
-            hidden: None,
-            rows: None,
-            steps: None,
-            profile: false,
-            pin: false,
-            home: Default::default(),
-        }
     }
 }

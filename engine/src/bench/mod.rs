@@ -1,9 +1,15 @@
-//! Timing: the standard cases that are set beside other engines, and what this machine can do.
+//! Timing: the standard cases that are compared with other engines, and what this machine can do.
 //!
-//! A step here is everything that a training step does (forward, loss, backward, clipping, update), by the same function
-//! that training calls; tokens are drawn uniformly at random, fresh for each step. `models.rs` has the models of the cases, `own.rs` makes
-//! a case of a configuration, `cases.rs` has how they are timed, `training.rs` a case in training, `machine.rs`
-//! the rates of the machine itself, `word_vectors.rs` the training of word vectors on a text, `vocabulary.rs` the making of its vocabulary, `products.rs` single matrix products, `plan.rs` a model of a step's time on more cores.
+//! A step here is a whole training step (forward, loss, backward, clipping, update), run by the same function that
+//! training calls, on tokens drawn uniformly at random and afresh for each step.
+//!
+//! ```text
+//! models.rs         the models, sizes and optimisers of the standard cases
+//! cases.rs          how a step of each is timed            training.rs      a case in training
+//! own.rs            a case made of a configuration         machine.rs       the rates of the machine itself
+//! products.rs       single matrix products                 word_vectors.rs  the training of word vectors on a text
+//! vocabulary.rs     counting the vocabulary of a text      plan.rs          a model of a step's time on more cores
+//! ```
 
 mod cases;
 mod machine;

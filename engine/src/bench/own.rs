@@ -125,7 +125,7 @@ mod tests {
     use crate::recipes::RECIPES;
 
     fn options() -> CaseOptions {
-        CaseOptions { rows: Some(3), ..CaseOptions::alone() }
+        CaseOptions { rows: Some(3), ..CaseOptions::default() }
     }
 
     /// Trains the case for a step, and poses as a member of a team of two and as a replica of one for another.

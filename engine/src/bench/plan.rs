@@ -1,4 +1,5 @@
-//! Which split of a training step to choose on a machine with more cores than this one, and how long the step would take.
+//! Which split of a training step to choose on a machine with more cores than this one, and how long the step would
+//! take.
 //!
 //! A step may be run by one team, whose members share every product, or by several replicas of smaller teams, each with
 //! some rows of the batch, whose gradients are then added. The model of a split is
@@ -7,15 +8,15 @@
 //! step = member + waiting + jobs start(P) + barriers pass(P) + (R - 1) add / P        R replicas of teams of P
 //! ```
 //!
-//! where *member* is measured: one thread runs a real step of its replica, but of all that is shared only what the busiest
-//! member of a team of P would do ([`crate::exec::Crew::posing`]), so that every kernel runs in the very shape that it
-//! would have there, and what is not shared is run in full. As many threads as there are cores here do so side by side, so
-//! that they contend for memory; and as no two ever take the same time for the same work, they wait for each other where the
-//! members of a team would ([`Meeting`]), which is *waiting*; replicas wait at the end of a step for the last of them, one team for
-//! nobody. Work and waiting are the medians of each over the steps. Starting a job and passing a barrier are measured with all
-//! cores here, and taken to cost in proportion to the members beyond that, as all of them write one cache line. What the
-//! model does not know: more than one socket, a memory whose rate does not grow with the cores, that more members wait longer
-//! for the last of them, and a machine that is busy with other work.
+//! where *member* is measured: one thread runs a real step of its replica, but of all shared work only what the busiest
+//! member of a team of P would do ([`crate::exec::Crew::posing`]). So every kernel runs in exactly the shape that it
+//! would have there, and work that is not shared runs in full. As many threads as there are cores here do so side by
+//! side, so that they contend for memory. No two ever take the same time for the same work, so they wait for each other
+//! where the members of a team would ([`Meeting`]): that is *waiting*. Replicas wait for the last of them at the end of
+//! a step; a single team waits for nobody. Work and waiting are medians over the steps. Starting a job and passing a
+//! barrier are measured with all cores here and, beyond these, taken to cost in proportion to the members, all of which
+//! write one cache line. The model ignores that there may be several sockets, that memory bandwidth may not grow with
+//! the cores, that more members wait longer for the last of them, and that a machine may be busy with other work.
 
 use super::cases::{Case, CaseOptions};
 use super::median;
@@ -330,7 +331,7 @@ mod tests {
     fn options() -> CaseOptions {
         let [hidden, rows, steps] = [128, 24, 5].map(Some);
         let length = Duration::from_millis(1);
-        CaseOptions { length, hidden, rows, steps, profile: true, ..CaseOptions::alone() }
+        CaseOptions { length, hidden, rows, steps, profile: true, ..CaseOptions::default() }
     }
 
     /// Floating-point operations of a step's products, as counted.

@@ -1,4 +1,5 @@
-//! The training of word vectors on a text of one's own: words read a second, everything but the vocabulary's making included.
+//! The training of word vectors on a text of one's own: words read a second, everything but the vocabulary's making
+//! included.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;

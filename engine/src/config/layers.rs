@@ -1,7 +1,8 @@
-//! What is wrong in a list of layers: which of them, and which of its keys.
+//! What is wrong in a list of layers: which layer, and which of its keys.
 //!
-//! A layer's `type` decides which keys it has, so that serde reads all of a list before it looks at any and no longer knows where
-//! something stood. Here each layer is read alone; the key to blame is the one without which the error is another.
+//! A layer's `type` decides which keys it has, so serde reads the whole list before it interprets any of it, and then
+//! no longer knows where anything stood. Here each layer is read by itself; the key to blame is the one whose removal
+//! changes the error.
 
 use serde::Deserialize;
 use toml::de::{DeTable, DeValue};

@@ -1,8 +1,9 @@
 //! The configuration of a run: what is read, what is trained, and how.
 //!
 //! A [`RunConfig`] is resolved from up to four sources, of which the later wins key by key: the built-in defaults, a
-//! recipe (`--recipe`), a TOML file (`--config`), and the command's options (and `--set key=value`). [`Resolver`] merges
-//! them and remembers where each value came from, so that a refusal names the option or the file and line to mend.
+//! recipe (`--recipe`), a TOML file (`--config`), and the command's options (and `--set key=value`). [`Resolver`]
+//! merges them and remembers where each value came from, so that a refusal names the option or the file and line to
+//! mend.
 //!
 //! ```toml
 //! seed = 123
@@ -21,6 +22,7 @@
 //! lr = 0.002
 //! ```
 
+mod about;
 mod choices;
 mod layers;
 mod merge;
@@ -31,6 +33,7 @@ mod task;
 mod validate;
 mod words;
 
+pub use about::About;
 pub use choices::{ClassWeights, Threshold};
 pub use merge::{Origin, Origins, Resolver};
 pub use sections::{

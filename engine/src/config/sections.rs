@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::About;
 use super::choices::columns;
 use super::task::TaskConfig;
 use super::words::{
@@ -14,7 +15,6 @@ use super::words::{
     SampleState, ScheduleName, SplitName,
 };
 use crate::graph::{HeadConfig, ModelConfig};
-use crate::recipes::About;
 use crate::text::{CleanOptions, EncodingErrors, Level};
 
 /// The whole configuration of a run.

@@ -1,8 +1,8 @@
 //! Text to a token file, in bounded memory and on several threads.
 //!
-//! Two passes: the first counts, and its vocabulary turns the text into tokens in the second. With a vocabulary that is
-//! known beforehand, or at byte level, the second pass alone is enough. Each thread in turn reads a mebibyte and works
-//! on it; what it made is taken in the order of the text, so the file does not depend on the number of threads.
+//! The first of two passes counts words; the second uses the resulting vocabulary to turn the text into tokens. With a
+//! vocabulary known in advance, or at byte level, only the second is needed. Threads take turns reading a mebibyte each
+//! and work on it; results are taken in the order of the text, so the file does not depend on the number of threads.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;

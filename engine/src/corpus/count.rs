@@ -1,10 +1,10 @@
 //! Counting the tokens of a text on several threads, in bounded memory: what a vocabulary is made from.
 //!
-//! Each thread counts pieces of the text in a table of its own, which it adds to a common one when it has grown; sums do not
-//! depend on the order. When the common table is as large as it may be, its words are written to a file in the order of their
-//! bytes, and it begins anew; in the end all such lists are merged, word by word, so that every count is exact, and words too
-//! rare for the vocabulary never come together in memory. (word2vec drops the rarest words while it counts instead, and what it
-//! keeps then depends on where in the text they stood.)
+//! Each thread counts pieces of the text in a table of its own, and adds it to a common one when it has grown; sums do
+//! not depend on the order. When the common table has reached its limit, its words are written to a file, sorted by
+//! their bytes, and it starts afresh; in the end all these lists are merged word by word. So every count is exact, and
+//! words too rare for the vocabulary never gather in memory. (word2vec instead drops the rarest words while it counts,
+//! so that what it keeps depends on where words stood in the text.)
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;

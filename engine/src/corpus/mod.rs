@@ -1,10 +1,9 @@
 //! Corpora: text turned into tokens once, in a file that is mapped and read by training and evaluation.
 //!
 //! [`build`] makes a token file from files, folders, gzip or standard input, in bounded memory; [`Corpus::open`] opens
-//! it; [`Streams`] cuts it into batches of truncated back-propagation through time, [`Windows`] into
-//! the words before each word; [`Split`] says which parts
-//! validate and test. [`MemoryTokens`] is the same for a text that fits in memory. [`synthetic`] writes text whose entropy is
-//! known.
+//! it. [`Streams`] cuts it into batches for truncated back-propagation through time, [`Windows`] into the words before
+//! each word; [`Split`] says which parts are for validation and test. [`MemoryTokens`] holds a text that fits in
+//! memory. [`synthetic`] writes text whose entropy is known.
 //!
 //! # The token file
 //!

@@ -1,9 +1,9 @@
 //! Streams whose batches have as many steps as are drawn for each, as AWD-LSTM has them.
 //!
-//! With b steps wanted, a batch has max(5, floor(normal(m, 5))) steps, m = b with probability 0.95 and else b / 2, so that a
-//! token is not at the end of its batch, where little is learned of it, in every epoch alike (S. Merity, N. S. Keskar and
-//! R. Socher 2017, arXiv:1708.02182, section 5). Here no batch has more than b + 25 steps, five standard deviations, so that
-//! its room is known. Draws depend on the seed, the epoch and the number of the batch alone.
+//! With b steps wanted, a batch has max(5, floor(normal(m, 5))) steps, m = b with probability 0.95 and else b / 2, so
+//! that a token is not at the end of its batch, where little is learned of it, in every epoch alike (S. Merity, N. S.
+//! Keskar and R. Socher 2017, arXiv:1708.02182, section 5). Here no batch has more than b + 25 steps, five standard
+//! deviations, so that its room is known. Draws depend on the seed, the epoch and the number of the batch alone.
 
 use std::cell::Cell;
 

@@ -5,10 +5,10 @@
 //! samples     f f 3 -> 1     f 3 1 -> 4     3 1 4 -> 1     1 4 1 -> 5
 //! ```
 //!
-//! Before the first token of the text stands the filler, as often as a window needs it. Every token is a target once, but for
-//! the first where nothing is known to stand before it. A training text is read in another order each epoch, a permutation that
-//! is computed and not kept: a window of a text larger than memory costs one read of the map, and batch i of an epoch is known
-//! without those before it.
+//! Before the first token of the text stands the filler, as often as a window needs it. Every token is a target once,
+//! but for the first where nothing is known to stand before it. A training text is read in another order each epoch, a
+//! permutation that is computed and not kept: a window of a text larger than memory costs one read of the map, and
+//! batch i of an epoch is known without those before it.
 
 use std::ops::Range;
 

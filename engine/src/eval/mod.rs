@@ -1,9 +1,9 @@
 //! How well a model predicts a text.
 //!
-//! A text is scored once, token by token, each predicted from all that stands before it: the state is carried from batch
-//! to batch. It may be cut into several rows that are scored side by side; each row but the first is then fed the tokens
-//! before its own without being scored ([`crate::corpus::Evaluation::warmup`]), so that the number of rows does not change
-//! the figure.
+//! A text is scored once, token by token, each predicted from everything before it: the state is carried from batch to
+//! batch. The text may be cut into several rows that are scored side by side. Every row but the first is then warmed up
+//! on the tokens before its own, which are not scored ([`crate::corpus::Evaluation::warmup`]), so that the number of
+//! rows does not change the figure.
 
 mod speakers;
 

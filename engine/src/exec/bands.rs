@@ -1,10 +1,11 @@
-//! Packing in the same pass as the change: what an update has just written is packed while it is in the cache.
+//! Packing in the pass that updates: what has just been written is packed while it is in the cache.
 //!
-//! A pass over the arena of parameters goes piece by piece ([`Pieces`]). Of weights that products read packed, a piece is a
-//! *band* of rows: as many as fill whole panels of the transpose, and whole tiles. The bits are those of packing at once.
+//! A pass over the parameter arena goes piece by piece ([`Pieces`]). For weights that products read packed, a piece is
+//! a *band* of rows: as many as fill whole panels of the transpose, and whole tiles. The bits are those of packing
+//! everything at once.
 //!
-//! The promise that pays for the `unsafe` here: a band is packed by who first comes with it and by nobody else, which is
-//! counted; and nothing reads the packed weights before the pass is over, since [`Packing`] borrows them.
+//! The promise that pays for the `unsafe` here: a band is packed by the member that first claims it and by no other,
+//! which is counted; and nothing reads the packed weights before the pass is over, since [`Packing`] borrows them.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,16 +1,17 @@
-//! Products block after block: the left operand is made ready once for all members, the right one by whoever has its columns.
+//! Products block after block: the left operand is prepared once for all members, the right one by the member that has
+//! its columns.
 //!
 //! ```text
 //! for some rows of A, and some terms:
-//!     all members: A as the precision reads it, in room that they share
-//!     for each block of columns, whichever member comes for it:
-//!         pack B, unless it is
-//!         for some of those rows at a time, which the second-level cache holds beside B's block:
-//!             what is made of A B
+//!     all members: convert A to the precision's form, in shared room
+//!     for each block of columns, whichever member claims it:
+//!         pack B, unless it is packed
+//!         for as many of those rows at a time as the second-level cache holds beside B's block:
+//!             compute A B and what is made of it
 //! ```
 //!
-//! In bf16 every operand is so rounded once a product, by however many members. Each element is one chain over k, so neither the
-//! blocks nor the members change a bit.
+//! In bf16 each operand is thus rounded once a product, whatever the number of members. Each element is one chain over
+//! k, so neither blocks nor members change a bit.
 
 use super::cost::Work;
 use super::crew::Cut;

@@ -1,9 +1,9 @@
 //! Work that is handed out as members come for it.
 //!
-//! Members seldom run equally fast: a core has other work, or shares its units with a neighbour that has. Each begins with
-//! its own contiguous share, so that in the usual case it reads and writes what it read and wrote before, takes half of
-//! what is left of it at a time, and when it is done takes from the end of what another has left. Nothing may depend on
-//! who does what: the bits of a result do not, as a sum is never cut.
+//! Members seldom run equally fast: a core may have other work, or share its units with a busy neighbour. Each member
+//! begins with its own contiguous share, so that it usually touches the memory that it touched before. It claims half
+//! of what is left of its share at a time, and when that is done, takes from the end of what another has left. The bits
+//! of a result do not depend on who does what, since no sum is ever cut.
 //!
 //! A job may also go in *turns*, the steps of a time loop, with a barrier after each ([`turn`]).
 

@@ -1,8 +1,8 @@
 //! What work costs: a model from measured rates, which decides how many threads share a piece of work and how a time
 //! loop is cut. It never decides anything that changes a bit of a result.
 //!
-//! The rates were measured on 2026-11-21 on two cores of a Sapphire-Rapids-class machine; elsewhere they are orders of
-//! magnitude, which is what such decisions need.
+//! The rates were measured on 2026-11-21 on two cores of a Sapphire-Rapids-class machine. On other machines they are
+//! right to an order of magnitude, which is all that these decisions need.
 
 use unroll_kernels::Isa;
 use unroll_kernels::gemm::Precision;

@@ -1,9 +1,9 @@
-//! Threads: a crew of rayon threads parted into teams.
+//! Threads: a crew of rayon threads, divided into teams.
 //!
-//! A [`Crew`] owns its pool. One `spawn_broadcast` serves its whole life: every thread of the pool waits in a loop for
-//! work, and no other rayon call is made. The calling thread is the first member. A crew of `threads` members is parted
-//! into teams; a team runs one *replica* of a step at a time ([`Crew::replicas`]), and within it the team's leader hands
-//! out jobs to its members ([`Team::run`]). A crew of one thread starts none.
+//! A [`Crew`] owns its pool. One `spawn_broadcast` serves its whole life: every thread of the pool waits for work in a
+//! loop, and no other rayon call is made. The calling thread is the first member. A crew of `threads` members is
+//! divided into teams; a team runs one *replica* of a step at a time ([`Crew::replicas`]), and within that, the team's
+//! leader hands out jobs to its members ([`Team::run`]). A crew of one thread starts none.
 
 use super::barrier::{Barrier, Rising};
 use super::claims::Claims;

@@ -1,9 +1,13 @@
 //! Threads and memory: the only place where rayon is named.
 //!
-//! `crew.rs` has the threads, `member.rs` each one's part of a job, `claims.rs` parts that go to whoever comes
-//! for them, `barrier.rs` what they wait at, `cost.rs` what decides
-//! how many share a piece of work, `shared.rs` the matrices that they write together, `products.rs` matrix products split
-//! over a team, `bands.rs` packing in the pass that changes weights, `recurrence/` the time loops of the recurrent cells, and `profile.rs` where the time goes.
+//! ```text
+//! crew.rs      the threads                                member.rs    each one's part of a job
+//! claims.rs    parts that go to whichever member is free  barrier.rs   what members wait at
+//! cost.rs      how many threads share a piece of work     pin.rs       threads kept on cores
+//! shared.rs    matrices that members write together       products.rs  matrix products split over a team
+//! blocks.rs    products in blocks that fit the cache      bands.rs     packing weights in the pass that updates them
+//! recurrence/  the time loops of the recurrent cells      profile.rs   where the time goes
+//! ```
 
 mod bands;
 mod barrier;

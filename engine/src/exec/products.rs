@@ -1,8 +1,8 @@
 //! Matrix products and passes over rows, split over a team.
 //!
 //! A product's bits do not depend on how it is split (each element is one chain over k), so the split follows the shape
-//! and the team alone. Sums as long as a vocabulary are parted into chains of a fixed length ([`Products::add_product`]), since what
-//! a chain rounds away grows with its length.
+//! and the team alone. Sums as long as a vocabulary are cut into chains of a fixed length ([`Products::add_product`]),
+//! since the rounding error of a chain grows with its length.
 
 use super::blocks::{Block, Whole};
 use super::cost::Work;

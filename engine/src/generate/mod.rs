@@ -1,7 +1,7 @@
-//! Writing text with a model: the prompt is read, then token after token is chosen and fed back.
+//! Generating text with a model: it reads the prompt, then chooses one token after another and reads each back.
 //!
-//! Sample n of a seed draws the numbers of the key (seed, n), so that it is the same text however many samples are asked
-//! for. Anything that predicts is a [`Predictor`]; [`crate::network::Network`] is one.
+//! The random numbers of sample n follow from (seed, n), so a sample is the same however many others are asked for.
+//! Anything that predicts is a [`Predictor`]; [`crate::network::Network`] is one.
 
 mod sampler;
 

@@ -1,7 +1,7 @@
 //! A direction with recurrent dropout, in f64: every row of the batch by itself, with recurrent weights of its own.
 //!
-//! A row whose h is multiplied by m in recurrent products is one whose recurrent weights U are diag(m) U, in every cell: h has
-//! no other product. (The network multiplies h, and has one U.)
+//! A row whose h is multiplied by m in recurrent products is one whose recurrent weights U are diag(m) U, in every
+//! cell: h has no other product. (The network multiplies h, and has one U.)
 
 use super::recurrent::{Carried, Direction, Trace};
 use unroll_kernels::cells::reference::Gradients;

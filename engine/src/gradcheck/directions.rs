@@ -1,5 +1,5 @@
-//! The recurrent layers of a graph: the directions that each is read in, the states that it starts from and leaves, which of
-//! its steps are there, and what it makes of its directions' outputs.
+//! The recurrent layers of a graph: the directions that each is read in, the states that it starts from and leaves,
+//! which of its steps are there, and what it makes of its directions' outputs.
 
 use super::drops::drop_weights;
 use super::masked::Output;

@@ -1,5 +1,5 @@
-//! What dropout of every kind leaves: which elements fall is the network's choice, what becomes of the others is written here
-//! anew.
+//! What dropout of every kind leaves: which elements fall is the network's choice, what becomes of the others is
+//! written here anew.
 
 use super::masked::Keep;
 use super::model::{Model, Step};

@@ -1,6 +1,6 @@
-//! A direction with a mask or with zoneout, in f64, by their meaning: every step is computed, one after the other, and where
-//! it is masked, or a unit zoned out, the state before it stays. (The network computes the steps that are there, and nothing
-//! of the others.)
+//! A direction with a mask or with zoneout, in f64, by their meaning: every step is computed, one after the other, and
+//! where it is masked, or a unit zoned out, the state before it stays. (The network computes the steps that are there,
+//! and nothing of the others.)
 
 use super::recurrent::{Carried, Direction, Trace};
 use unroll_kernels::cells::reference::Gradients;

@@ -1,16 +1,16 @@
 //! Gradients that anyone can check: a user's whole graph in f64, against differences and against every instruction set.
 //!
-//! [`check`] draws random parameters, tokens and targets and runs consecutive training steps, the state being carried
-//! from each to the next as a constant (truncated back-propagation through time). On them it compares
+//! [`check`] draws random parameters, tokens and targets and runs several training steps in a row, each of which takes
+//! the state of the one before it as a constant (truncated back-propagation through time). On them it compares
 //!
 //! 1. the f64 gradient, made of the kernels' references, with central differences of the f64 loss (relative tolerance
 //!    1e-5) on some entries of each parameter tensor, at the last step;
 //! 2. the f32 gradient of [`Network::train_step`] on each instruction set, with fusions and without, with the f64
 //!    gradient on every entry of every tensor, at every step.
 //!
-//! `model.rs` has the f64 forward pass, with `directions.rs` (recurrent layers), `drops.rs` (dropout of every kind) and
-//! `objective.rs` (the loss) and `words.rs` (heads of large vocabularies); `backward/` the backward pass; `differences.rs` the first comparison; `tolerance.rs` and
-//! `sizes.rs` what is tolerated and why.
+//! `model.rs` has the f64 forward pass, with `directions.rs` (recurrent layers), `drops.rs` (dropout of every kind),
+//! `objective.rs` (the loss) and `words.rs` (heads for large vocabularies); `backward/` has the backward pass;
+//! `differences.rs` makes the first comparison; `tolerance.rs` and `sizes.rs` say what is tolerated and why.
 //!
 //! ```
 //! use unroll::gradcheck::{Options, check};
@@ -135,17 +135,7 @@ pub fn check_with(graph: &Graph, options: &Options, progress: &mut dyn FnMut(usi
 
 fn run(graph: &Graph, options: &Options, progress: &mut dyn FnMut(usize, &str), faults: &Faults<'_>) -> Result<Report> {
     let steps = time_steps(graph, options)?;
-    for (name, value) in [("rows", options.rows), ("batches", options.batches), ("entries", options.entries)] {
-        if value == 0 {
-            return Err(Error::usage(format!("the number of {name} must be at least 1")));
-        }
-    }
-    if let Some(declared) = graph.batch_size()
-        && declared != options.rows
-    {
-        let what = format!("{} rows, but the model's batch_size is {declared}", options.rows);
-        return Err(Error::usage(what).mend("check it with that many rows"));
-    }
+    check_sizes(graph, options)?;
     fits(graph, options, steps)?;
     let crew = Crew::new(options.threads, 1);
     let crew = crew.map_err(|e| Error::run(format!("cannot start {} threads: {e}", options.threads)))?;
@@ -207,6 +197,22 @@ fn run(graph: &Graph, options: &Options, progress: &mut dyn FnMut(usize, &str), 
         single,
         comparisons,
     })
+}
+
+/// Refuses sizes of zero, and other rows than the model declares.
+fn check_sizes(graph: &Graph, options: &Options) -> Result<()> {
+    for (name, value) in [("rows", options.rows), ("batches", options.batches), ("entries", options.entries)] {
+        if value == 0 {
+            return Err(Error::usage(format!("the number of {name} must be at least 1")));
+        }
+    }
+    match graph.batch_size().filter(|&declared| declared != options.rows) {
+        Some(declared) => {
+            let what = format!("{} rows, but the model's batch_size is {declared}", options.rows);
+            Err(Error::usage(what).mend("check it with that many rows"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// T: as asked for, as the model has it, or 3.

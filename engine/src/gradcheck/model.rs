@@ -1,8 +1,8 @@
 //! A whole graph in f64, forward: the meaning that the network's gradients are the gradients of.
 //!
-//! Everything is written in terms of the kernels' references and of the graph's declaration, and nothing of the network's
-//! plan is used, so that a fault there cannot hide by being made twice. The one thing shared is the dropout mask: which
-//! elements fall is a choice, not a computation.
+//! Everything is written in terms of the kernels' references and of the graph's declaration, and nothing of the
+//! network's plan is used, so that a fault there cannot hide by being made twice. The one thing shared is the dropout
+//! mask: which elements fall is a choice, not a computation.
 
 use super::drops::{drop, drop_words, dropout};
 use super::recurrent::{Carried, Trace, pattern};

@@ -1,7 +1,7 @@
 //! What an f32 rounding error may amount to, place by place: the *sizes* that tolerances are relative to.
 //!
-//! Relative to a value itself no bound holds, since a sum may cancel. The size of a sum is therefore the root of the sum
-//! of its terms' squared sizes, which is what independent errors of the terms add up to; a size is never below the
+//! Relative to a value itself no bound holds, since a sum may cancel. The size of a sum is therefore the root of the
+//! sum of its terms' squared sizes, which is what independent errors of the terms add up to; a size is never below the
 //! value's magnitude. Sizes are computed forward for the values here, and backward for the gradients in `backward`.
 
 use super::directions::merge_backward;

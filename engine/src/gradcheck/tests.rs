@@ -194,6 +194,13 @@ const FAULTS: [Fault; 5] = [
     }),
 ];
 
+/// Puts a fault into the f32 gradient of one tensor.
+fn spoil(gradient: &mut [f32], fault: fn(&mut [f64])) {
+    let mut wide: Vec<f64> = gradient.iter().map(|&g| f64::from(g)).collect();
+    fault(&mut wide);
+    gradient.iter_mut().zip(wide).for_each(|(g, faulty)| *g = faulty as f32);
+}
+
 #[test]
 fn every_fault_in_an_f32_gradient_is_caught_and_named() {
     for (text, vocabulary) in [(LANGUAGE, 11), (CLASSIFIER, 6), (WINDOW, 5)] {
@@ -202,12 +209,7 @@ fn every_fault_in_an_f32_gradient_is_caught_and_named() {
         let options = Options { entries: 1, sets: vec![Isa::best()], ..options() };
         for spec in graph.params() {
             for (name, fault) in FAULTS {
-                let narrow = |arena: &mut [f32]| {
-                    let part = &mut arena[spec.range.clone()];
-                    let mut wide: Vec<f64> = part.iter().map(|&g| f64::from(g)).collect();
-                    fault(&mut wide);
-                    part.iter_mut().zip(wide).for_each(|(g, faulty)| *g = faulty as f32);
-                };
+                let narrow = |arena: &mut [f32]| spoil(&mut arena[spec.range.clone()], fault);
                 let report = run_with(&graph, &options, &Faults { narrow: &narrow, ..Faults::NONE }).unwrap();
                 assert_names(&report, &spec.name, name);
             }

@@ -1,25 +1,25 @@
 //! The tolerances, and why they are what they are.
 //!
 //! **Rounding.** With the rounding errors of the operations taken as independent and of mean zero, each at most u times
-//! the operation's result v, the error of a result L is to first order the sum of dL/dv v d over all operations, |d| <= u,
-//! and by Hoeffding's inequality at most
+//! the operation's result v, the error of a result L is to first order the sum of dL/dv v d over all operations, |d| <=
+//! u, and by Hoeffding's inequality at most
 //!
 //! ```text
 //! lambda u sqrt(sum (dL/dv v)^2)     but for a probability of 2 exp(-lambda^2 / 2)
 //! ```
 //!
 //! (N. J. Higham and T. Mary, "A New Approach to Probabilistic Rounding Error Analysis", 2019). With [`CONFIDENCE`] =
-//! lambda = 6 that is 3e-8. The deterministic bound, which puts n for sqrt(n), would be hundreds of times wider for sums
-//! of thousands of terms and hide small faults.
+//! lambda = 6 that is 3e-8. The deterministic bound, which puts n for sqrt(n), would be hundreds of times wider for
+//! sums of thousands of terms and hide small faults.
 //!
-//! **Central differences** of the f64 loss over 2h err by the errors of two losses divided by 2h, which is the [`floor`],
-//! and by h^2/6 of the third derivative. An entry that two points leave in doubt is therefore differentiated again with
-//! four (Richardson's extrapolation, whose error is of order h^4) before it counts as wrong.
+//! **Central differences** of the f64 loss over 2h err by the errors of two losses divided by 2h, which is the
+//! [`floor`], and by h^2/6 of the third derivative. An entry that two points leave in doubt is therefore differentiated
+//! again with four (Richardson's extrapolation, whose error is of order h^4) before it counts as wrong.
 //!
 //! **f32 against f64.** A gradient is a sum of products x d of an activation and a gradient flowing back. Both were
-//! computed through a chain of roundings, the longest of which, forward and back, has n of them ([`roundings`]), and each
-//! errs relative to its *size*: its magnitude, and what the sums that it came from would have been without cancellation
-//! (`sizes.rs`). The size of a parameter's gradient is the sum of the products of both sizes:
+//! computed through a chain of roundings, the longest of which, forward and back, has n of them ([`roundings`]), and
+//! each errs relative to its *size*: its magnitude, and what the sums that it came from would have been without
+//! cancellation (`sizes.rs`). The size of a parameter's gradient is the sum of the products of both sizes:
 //!
 //! ```text
 //! |g32 - g64| <= lambda u32 sqrt(n) size

@@ -1,7 +1,8 @@
-//! The two sequences that a batch may bring: the one that outputs are of, and one that an encoder reads.
+//! The two sequences that a batch may have: the main one, which outputs belong to, and a source, which an encoder
+//! reads.
 //!
-//! Each has steps of its own, as many as it needs, and padding of its own; rows they have in common. A layer works along the axis
-//! of the sequence that it takes. What has no time axis, a state or a vector a row, is how one reaches the other.
+//! Each has its own number of steps and its own padding; they share the rows. A layer works along the axis of the
+//! sequence that it takes. Only what has no time axis (a state, or one vector a row) passes from one to the other.
 
 use super::{Graph, LayerConfig, Node, Source};
 use crate::error::{Error, Result};

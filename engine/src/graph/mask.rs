@@ -1,8 +1,9 @@
 //! Masks in a graph: which layer begins one, which pass it on, and what a model may not do with it.
 //!
-//! Each sequence of a model has one rule by which steps are masked, and all of its sequences lack the same steps. Keras lets sequences with
-//! different masks meet, and then takes the steps that any of them has; here that is refused, since the other's values at
-//! such steps mean nothing. Vectors that come with a batch beside tokens that are masked lack the steps that these lack.
+//! Along each axis of a model one rule says which steps are masked, so all layers along it lack the same steps. Keras
+//! lets outputs with different masks meet, and keeps every step that any of them has; here that is refused, since the
+//! others' values at such a step mean nothing. Vectors that come with a batch are masked wherever the tokens beside
+//! them are.
 
 use super::{Axis, Graph, LayerConfig, Node, Source};
 use crate::error::{Error, Result};

@@ -1,7 +1,7 @@
 //! A model as a graph of layers: its declaration ([`ModelConfig`]), and what follows from it.
 //!
-//! [`Graph::new`] checks the declaration and resolves names, shapes and parameters, with errors in the user's terms.
-//! Nothing is allocated here: the graph of a model that would not fit in memory can be made and its sizes shown.
+//! [`Graph::new`] checks the declaration and resolves names, shapes and parameters, with errors in the user's terms. It
+//! allocates nothing, so that even a model too large for the memory can be described and its sizes shown.
 
 mod axis;
 mod config;

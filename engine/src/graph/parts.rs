@@ -1,5 +1,5 @@
-//! What layers take of a recurrent layer beside its output: its final states, and the outputs of its directions; and the
-//! states that a recurrent layer starts from.
+//! What layers take of a recurrent layer beside its output: its final states, and the outputs of its directions; and
+//! the states that a recurrent layer starts from.
 
 use super::config::{Cell, LayerConfig, MergeMode, Part, Reading};
 use super::{Graph, Node, Shape, Source};

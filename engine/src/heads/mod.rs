@@ -29,8 +29,8 @@ pub(crate) use tree::TreeHead;
 pub(crate) use words::WordParams;
 
 use crate::best::Best;
+use crate::gradient::Gradient;
 use crate::layers::Cx;
-use crate::network::Gradient;
 use unroll_kernels::{Mat, MatMut};
 
 /// What a head works on: R rows, one a position that may be scored.

@@ -1,22 +1,23 @@
 //! Sampled softmax and noise-contrastive estimation: a training step sees the targets and a sample of the words.
 //!
-//! K words are drawn with replacement from the noise q, the same for all rows of a step; C is what is left of them without
-//! repeats, word u of which was drawn m_u times. With z_u = x . W_u + b_u and y a row's target:
+//! K words are drawn with replacement from the noise q, the same for all rows of a step; C is what is left of them
+//! without repeats, word u of which was drawn m_u times. With z_u = x . W_u + b_u and y a row's target:
 //!
 //! ```text
 //! sampled softmax   L = ln(e^z_y + sum over u in C but y, e^z_u / pi_u) - z_y      pi_u = 1 - (1 - q_u)^K
 //! NCE               L = softplus(-s_y) + sum over u in C, m_u softplus(s_u)        s_u = z_u - c - ln(K q_u)
 //! ```
 //!
-//! pi_u is the chance that u is in C, so that the sum's expectation is the softmax's own (Horvitz and Thompson 1952). c is what
-//! ln Z is taken to be; in NCE e^(z - c) learns to be normalised.
+//! pi_u is the probability that u is in C, so the expectation of the sum is that of the full softmax (Horvitz and
+//! Thompson 1952). c is the assumed value of ln Z; in NCE, e^(z - c) learns to be normalised.
 //!
-//! The rows of W that a step reads stand together in a small matrix, so the work is three products of (R, |C|) and a scalar
-//! product a row. Evaluations and generation compute every logit, and the softmax of them.
+//! The rows of W that a step reads are gathered in a small matrix, so the work is three products of (R, |C|) and one
+//! scalar product a row. Evaluation and generation compute every logit and their softmax.
 //!
-//! Sources: Y. Bengio and J.-S. Senécal, "Quick training of probabilistic neural nets by importance sampling", 2003; S. Jean et al.,
-//! "On using very large target vocabulary for neural machine translation", 2015; M. Gutmann and A. Hyvärinen, "Noise-contrastive
-//! estimation", 2010; A. Mnih and Y. W. Teh, "A fast and simple algorithm for training neural probabilistic language models", 2012.
+//! Sources: Y. Bengio and J.-S. Senécal, "Quick training of probabilistic neural nets by importance sampling", 2003; S.
+//! Jean et al., "On using very large target vocabulary for neural machine translation", 2015; M. Gutmann and A.
+//! Hyvärinen, "Noise-contrastive estimation", 2010; A. Mnih and Y. W. Teh, "A fast and simple algorithm for training
+//! neural probabilistic language models", 2012.
 
 use super::words::{Grouped, WordParams};
 use super::{Backward, Scored, SoftmaxHead};

@@ -1,15 +1,16 @@
-//! Hierarchical softmax: a decision at each node of the Huffman tree on the way to the target.
+//! Hierarchical softmax: a decision at each node of the Huffman tree on the path to the target.
 //!
 //! ```text
-//! p(w) = product over the nodes n on the way to w, sigmoid(+-(x . V_n + b_n))      + where the way goes to the second child
+//! p(w) = product over the nodes n on the path to w, sigmoid(+-(x . V_n + b_n))      + where the path goes to the second child
 //! ```
 //!
-//! A row of the average text has as many nodes as its entropy has bits, however many words there are, so a step costs the same for
-//! any vocabulary. The nodes of all rows are pairs of a row of x and a row of V: their scalar products, and the weighted sums that
-//! are the gradients. The probabilities add up to 1, so evaluations need no other form.
+//! The average path is about as long as the entropy of a word in bits, however many words there are, so a step costs
+//! the same for any vocabulary. Each node on a row's path pairs that row of x with a row of V: forward computes the
+//! pairs' scalar products, backward the weighted sums that are the gradients. The probabilities add up to 1, so
+//! evaluation needs no other form.
 //!
-//! Sources: F. Morin and Y. Bengio, "Hierarchical probabilistic neural network language model", 2005; T. Mikolov et al., "Distributed
-//! representations of words and phrases and their compositionality", 2013.
+//! Sources: F. Morin and Y. Bengio, "Hierarchical probabilistic neural network language model", 2005; T. Mikolov et
+//! al., "Distributed representations of words and phrases and their compositionality", 2013.
 
 use super::words::{Grouped, WordParams};
 use super::{Backward, Scored};

@@ -1,7 +1,7 @@
 //! Parameters with a row a word, of which a step reads and changes few.
 
+use crate::gradient::Gradient;
 use crate::layers::Cx;
-use crate::network::Gradient;
 use std::ops::Range;
 use unroll_kernels::embedding::Distinct;
 use unroll_kernels::mat::padded;

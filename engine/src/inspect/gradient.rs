@@ -4,10 +4,10 @@
 //! g(d) = the mean over rows of || dL / dh_(T - 1 - d) ||
 //! ```
 //!
-//! L is a row's loss at its last step T - 1 alone, h the state of a recurrent layer, and the gradient is the whole one: what h
-//! does to later steps and layers counts, by the cell of an LSTM too. Nothing is dropped. Where g falls by a steady factor a
-//! step, a network learns nothing from what lies far back (S. Hochreiter 1991; Y. Bengio, P. Simard and P. Frasconi,
-//! "Learning Long-Term Dependencies with Gradient Descent is Difficult", 1994).
+//! L is a row's loss at its last step T - 1 alone, h the state of a recurrent layer, and the gradient is the whole one:
+//! what h does to later steps and layers counts, by the cell of an LSTM too. Nothing is dropped. Where g falls by a
+//! steady factor a step, a network learns nothing from what lies far back (S. Hochreiter 1991; Y. Bengio, P. Simard and
+//! P. Frasconi, "Learning Long-Term Dependencies with Gradient Descent is Difficult", 1994).
 
 use crate::error::{Error, Result};
 use crate::graph::{Cell, Graph, Input};

@@ -1,7 +1,7 @@
 //! What a network has learned: how far back its gradients reach, and what its units do over a text.
 //!
-//! [`gradient`] has the norm of the gradient of a loss by the states before it, [`plot`] draws it, and [`page`] shows the
-//! activations of units as a page of coloured text.
+//! [`gradient`] computes the norms of a loss's gradients with respect to earlier states, [`plot`] draws them, and
+//! [`page`] shows the activations of units as a page of coloured text.
 
 pub mod gradient;
 pub mod page;

@@ -1,5 +1,5 @@
-//! Activations of units over a text, as an HTML page: each token has a colour, blue above zero and red below, as strong as
-//! the activation is large. The page needs nothing beside itself and follows the reader's choice of light or dark.
+//! Activations of units over a text, as an HTML page: each token has a colour, blue above zero and red below, as strong
+//! as the activation is large. The page needs nothing beside itself and follows the reader's choice of light or dark.
 
 use super::plot::{escape, write_to};
 

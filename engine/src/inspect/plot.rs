@@ -1,5 +1,5 @@
-//! Curves over distance as an SVG picture: the vertical axis is logarithmic. It needs nothing beside itself, and follows the
-//! reader's choice of a light or a dark page.
+//! Curves over distance as an SVG picture: the vertical axis is logarithmic. It needs nothing beside itself, and
+//! follows the reader's choice of a light or a dark page.
 
 use std::fmt::{Arguments, Write};
 

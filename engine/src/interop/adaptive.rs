@@ -6,8 +6,9 @@
 //! | `tail.i.0.weight` (inputs, D) | `tail_i_projection` (D, inputs) |
 //! | `tail.i.1.weight` (words, inputs) | `tail_i_kernel`, the words by rank, (inputs, words) of a tail that is one cluster |
 //!
-//! Biases, which PyTorch has in its head alone where it has any, are left out. There the first S words are the frequent ones, and each tail has those that follow. A row is a word's; here it may be another's of
-//! the same tail, where words that are used alike stand together.
+//! Biases, which PyTorch has in its head alone if at all, are left out. In PyTorch the first S words are the frequent
+//! ones, and each tail has the words that follow. There, row r of a tail is the tail's r-th word; here it may be
+//! another word of the same tail, if the order puts words that are used alike together.
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, HeadKind, Parting, TailShape};

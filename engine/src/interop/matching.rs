@@ -1,8 +1,8 @@
 //! Which layer of a file is which layer of the model.
 //!
-//! In this order: what the user says; a layer that has the same name; the only one of its kind that is left on both sides;
-//! among several, one that alone has the right shape; names that differ in a number only, in its order. A stack of PyTorch is
-//! one module with the layers `l0`, `l1`, ... What is left then is named in an error.
+//! In this order: what the user says; a layer that has the same name; the only one of its kind that is left on both
+//! sides; among several, one that alone has the right shape; names that differ in a number only, in its order. A stack
+//! of PyTorch is one module with the layers `l0`, `l1`, ... What is left then is named in an error.
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, HeadKind, LayerConfig, Node, Output, Role};

@@ -1,7 +1,8 @@
 //! Weights that PyTorch and Keras wrote, and weights for them.
 //!
-//! [`WeightFile`] opens a safetensors file that nobody vouches for; [`WeightFile::load`] sets the parameters of a model from it,
-//! whichever of three sets of names it has; [`export`] gives the same parameters under the names that are asked for.
+//! [`WeightFile`] opens an untrusted safetensors file; [`WeightFile::load`] sets the parameters of a model from it,
+//! whichever of the three naming schemes below it uses; [`export`] gives the same parameters under the names of a
+//! chosen scheme.
 //!
 //! | | PyTorch | Keras | here |
 //! |---|---|---|---|
@@ -13,18 +14,20 @@
 //! | biases (G H) | `rnn.bias_ih_l0`, `rnn.bias_hh_l0` | `lstm/lstm_cell/bias` | `lstm/bias`, `lstm/recurrent_bias` |
 //! | backwards | `rnn.weight_ih_l0_reverse` | `bidirectional/backward_lstm/...` | `bidirectional/backward/kernel` |
 //!
-//! **Heads.** The kernel of a sampled softmax and of NCE lies by words here, (V, D); trained they are a softmax over all words, and so
-//! they are written and read. An adaptive softmax may be PyTorch's (`adaptive.rs`); what else parts the words has no counterpart elsewhere.
+//! **Heads.** The kernel of a sampled softmax or NCE has a row for each word here, (V, D). Once trained, both are a
+//! softmax over all words, and are written and read as one. An adaptive softmax may be PyTorch's (`adaptive.rs`); other
+//! heads that partition the words have no counterpart elsewhere.
 //!
-//! **Gates.** An LSTM's stand in one order everywhere: i, f, g (Keras: c), o. A GRU's are r, z, n in PyTorch and z, r, n (h) in
-//! Keras and here. PyTorch's GRU resets after the product, as Keras' does with `reset_after`; its second bias is then the
-//! second row of `bias` (2, 3 H).
+//! **Gates.** An LSTM's stand in one order everywhere: i, f, g (Keras: c), o. A GRU's are r, z, n in PyTorch and z, r,
+//! n (h) in Keras and here. PyTorch's GRU resets after the product, as Keras' does with `reset_after`; its second bias
+//! is then the second row of `bias` (2, 3 H).
 //!
-//! **Two biases where a layer has one** are added; where it has two (`recurrent_bias`) they stay apart. Written for PyTorch, a
-//! layer with one bias has zeros as its second: read again, every bit is the same.
+//! **Two biases** of a file are added where a layer here has only one, and stay separate where it has two
+//! (`recurrent_bias`). For PyTorch, a layer with one bias is written with zeros as its second, so that reading it back
+//! gives the same bits.
 //!
-//! **Which layer is which** follows from the names: `--map` first, then a layer's own name, then the kind, the shape and the
-//! order of numbered names (`matching.rs`). What is not certain is asked for, never guessed.
+//! **Which layer is which** is decided by `--map` first, then by a layer's own name, then by kind, shape and the order
+//! of numbered names (`matching.rs`). Where that leaves doubt, the user is asked; nothing is guessed.
 
 mod adaptive;
 mod export;

@@ -1,9 +1,10 @@
 //! Labelled samples in NumPy arrays: token ids (N, T) or numbers (N, D) or (N, T, D), with labels (N) or (N, T).
 //!
-//! An archive (`.npz`) has both, as `x` and `y` unless the task says otherwise; the labels of `a.npy` are in `a.labels.npy`. Token
-//! 0 is padding: what stands of it before and behind a row is taken away, and put back as the configuration says. A label is the
-//! number of a class; of a tagged sequence -1 is not scored. Captions have vectors (N, D), or over time (N, S, D), and, as labels,
-//! token ids (N, T). Where the next token is learned there are token ids alone, which are the words of texts.
+//! An archive (`.npz`) has both, as `x` and `y` unless the task says otherwise; the labels of `a.npy` are in
+//! `a.labels.npy`. Token 0 is padding: what stands of it before and behind a row is taken away, and put back as the
+//! configuration says. A label is the number of a class; of a tagged sequence -1 is not scored. Captions have vectors
+//! (N, D), or over time (N, S, D), and, as labels, token ids (N, T). Where the next token is learned there are token
+//! ids alone, which are the words of texts.
 
 use std::path::{Path, PathBuf};
 

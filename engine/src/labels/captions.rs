@@ -1,8 +1,9 @@
 //! The text for a vector, for vectors over time or for another text: greedy and beam search.
 //!
-//! A hypothesis is the start token and the words chosen so far. At each step every hypothesis is read whole and gives its next
-//! tokens; of all of them the `beam` likeliest go on, and one that ended in the end token is finished. With a beam of 1 that is
-//! the likeliest token at each step. No sequence is more than the longest that is asked for, and then stands unended.
+//! A hypothesis is the start token and the words chosen so far. At each step the model reads every hypothesis as a
+//! whole and proposes next tokens; the `beam` likeliest continuations survive, and one that has ended in the end token
+//! is finished. A beam of 1 takes the likeliest token at each step. A sequence that reaches the requested length is
+//! left without an end token.
 
 use crate::error::{Error, Result};
 use crate::graph::{Axis, Graph};

@@ -1,10 +1,12 @@
-//! Labelled samples: files of them, their classes, how they are shared out, their batches, and how well they are predicted.
+//! Labelled samples: the files they come in, their classes, how they are split and batched, and how well they are
+//! predicted.
 //!
-//! `table.rs` reads TSV, CSV and JSON lines, `conllu.rs` CoNLL-U, `lines.rs` plain lines, `arrays.rs` NumPy's arrays (`npy.rs` one,
-//! `npz.rs` archives of them); they give [`Record`]s. [`Encoder`] (`encoder.rs`) turns those into tokens and targets ([`Sample`]) and is kept by a run, so that a
-//! prompt is prepared as the training texts were. `split.rs` shares samples out, `batches.rs` makes them batches of the training
-//! loop, `metrics.rs` and `predict.rs` score classes, `words.rs` words; `captions.rs` searches the text for a vector and `next.rs`
-//! goes on from a prompt.
+//! `table.rs` reads TSV, CSV and JSON lines, `conllu.rs` CoNLL-U, `lines.rs` plain lines, `arrays.rs` NumPy's arrays
+//! (`npy.rs` one array, `npz.rs` archives of them). All give [`Record`]s, which an [`Encoder`] (`encoder/`) turns into
+//! tokens and targets ([`Sample`]); a run keeps its encoder, so that a prompt is prepared as the training texts were.
+//! `split.rs` splits the samples, `batches.rs` makes batches of them for the training loop. `metrics.rs` and
+//! `predict.rs` score classes, `words.rs` scores words; `captions.rs` searches for the text that fits a vector, and
+//! `next.rs` continues a prompt.
 
 mod arrays;
 mod batches;

@@ -1,6 +1,6 @@
 //! NumPy's archives of arrays (`.npz`): ZIP files whose members are `.npy` files, stored (`numpy.savez`) or deflated
-//! (`numpy.savez_compressed`). Read by their central directory (PKWARE's APPNOTE.TXT, sections 4.3.12 and 4.3.16), never trusted:
-//! a member is unpacked to no more than its directory says, and its checksum is compared.
+//! (`numpy.savez_compressed`). Read by their central directory (PKWARE's APPNOTE.TXT, sections 4.3.12 and 4.3.16),
+//! never trusted: a member is unpacked to no more than its directory says, and its checksum is compared.
 
 use std::io::Read;
 

@@ -2,7 +2,7 @@
 
 use super::{Act, Cx, Inputs, Upstream, Weights};
 use crate::exec::{Finish, Right, Start};
-use crate::network::Gradient;
+use crate::gradient::Gradient;
 use std::ops::Range;
 use unroll_kernels::activation::{self, Activation};
 use unroll_kernels::profile::{self, Phase};

@@ -1,167 +1,20 @@
 //! One direction of a recurrent layer: projection, time loop, and the gradients of both.
 
-use super::held::{HeldParams, HeldRoom};
+use super::cell::kept;
+use super::held::HeldRoom;
+use super::packs::CellPack;
 use super::projection::{Origin, Projection, Value};
-use super::{Cx, Dims, Mask};
+use super::{CellParams, Cx, Dims};
 use crate::exec::{
-    Banded, Gates, GruBackward, GruBeforeBackward, GruBeforeForward, GruForward, Held, Loop, LstmBackward, LstmForward,
-    Products, RnnBackward, RnnForward, Start, Sweep, Target,
+    Gates, GruBackward, GruBeforeBackward, GruBeforeForward, GruForward, Held, Loop, LstmBackward, LstmForward,
+    Products, RnnBackward, RnnForward, Start, Sweep,
 };
+use crate::gradient::Gradient;
 use crate::graph::Cell;
-use crate::network::Gradient;
-use crate::random::Key;
-use std::ops::Range;
-use unroll_kernels::cells::Functions;
-use unroll_kernels::gemm::{Packed, Precision};
-use unroll_kernels::lstm;
+use unroll_kernels::gemm::Precision;
 use unroll_kernels::mat::padded;
 use unroll_kernels::profile::{self, Phase};
-use unroll_kernels::{Bf16, Buffer, Element, Isa, Mat, MatMut, rows};
-
-/// Which cell, its size and its parameters' places in the arena.
-#[derive(Clone, Debug)]
-pub(crate) struct CellParams {
-    pub(crate) cell: Cell,
-    pub(crate) functions: Functions,
-    /// Of the GRU.
-    pub(crate) reset_after: bool,
-    pub(crate) inputs: usize,
-    pub(crate) units: usize,
-    pub(crate) kernel: Range<usize>,
-    pub(crate) recurrent_kernel: Range<usize>,
-    pub(crate) bias: Option<Range<usize>>,
-    /// A second bias of the simple recurrent cell or LSTM.
-    pub(crate) recurrent_bias: Option<Range<usize>>,
-    /// (3, H), of the LSTM.
-    pub(crate) peephole: Option<Range<usize>>,
-    /// Whether its first state comes from other layers, to which gradients go back.
-    pub(crate) starts: bool,
-    /// What is dropped of the recurrent weights in training.
-    pub(crate) drop: Option<Mask>,
-    /// What is dropped of its state, and what stays from step to step.
-    pub(crate) held: HeldParams,
-}
-
-impl CellParams {
-    fn resets_after(&self) -> bool {
-        self.cell == Cell::Gru && self.reset_after
-    }
-    fn resets_before(&self) -> bool {
-        self.cell == Cell::Gru && !self.reset_after
-    }
-    /// Of the LSTM.
-    fn form<'a>(&self, params: &'a [f32]) -> lstm::Form<'a> {
-        let units = self.units;
-        let peephole = self.peephole.clone().map(|p| std::array::from_fn(|k| &params[p.clone()][k * units..][..units]));
-        lstm::Form { functions: self.functions, peephole }
-    }
-    /// Columns of the gates' buffer.
-    fn width(&self) -> usize {
-        self.cell.gates() * self.units
-    }
-    /// States: h, and c of an LSTM.
-    pub(crate) fn states(&self) -> usize {
-        if self.cell == Cell::Lstm { 2 } else { 1 }
-    }
-    /// Columns of what the GRU keeps of its hidden side.
-    fn hidden_width(&self) -> usize {
-        if self.resets_after() { self.width() } else { 0 }
-    }
-    /// Columns of r h, which a GRU that resets before the product keeps.
-    fn reset_width(&self) -> usize {
-        if self.resets_before() { self.units } else { 0 }
-    }
-    /// The bias on the input's side, and that on the hidden side.
-    fn biases(&self) -> (Option<Range<usize>>, Option<Range<usize>>) {
-        match &self.bias {
-            Some(bias) if self.resets_after() => {
-                let middle = bias.start + self.width();
-                (Some(bias.start..middle), Some(middle..bias.end))
-            }
-            bias => (bias.clone(), None),
-        }
-    }
-    /// Bytes that one direction needs for this capacity; `ragged` where it trains on rows of different lengths.
-    pub(crate) fn bytes(&self, precision: Precision, capacity: Dims, ragged: bool) -> u64 {
-        let tokens = capacity.tokens as u64;
-        let state = capacity.with_edges() as u64;
-        let row = kept(precision, self.width()) + kept(precision, self.hidden_width()) + padded(self.reset_width());
-        let before = if ragged { tokens } else { 0 };
-        let first = if self.starts { capacity.rows as u64 * kept(precision, self.width()) as u64 } else { 0 };
-        let states = first + (state + before) * padded(self.units) as u64;
-        4 * (tokens * row as u64 + states) + self.held.bytes(capacity, self.units)
-    }
-}
-
-/// What a row of `cols` gates takes, counted in f32: products in bf16 round them, so that they are kept so.
-fn kept(precision: Precision, cols: usize) -> usize {
-    if precision == Precision::Bf16 { Bf16::padded(cols) / Bf16::in_f32() } else { padded(cols) }
-}
-
-/// The recurrent weights of a cell as products read them, packed once when the parameters have changed.
-pub(crate) struct CellPack {
-    forward: Packed,
-    backward: Packed,
-    /// Of a GRU that resets before the product: U_n, forward and transposed.
-    candidate: Option<(Packed, Packed)>,
-    /// (H, gates H): the recurrent weights without those that a training step drops.
-    kept: Buffer,
-}
-
-impl CellPack {
-    pub(crate) fn new(isa: Isa, precision: Precision, cell: &CellParams) -> Self {
-        let (h, gates) = (cell.units, cell.cell.gates());
-        let first = if cell.resets_before() { 2 } else { gates };
-        let packed = |k, groups| Packed::new(isa, precision, k, groups, h);
-        let candidate = cell.resets_before().then(|| (packed(h, 1), packed(h, 1)));
-        let kept = Buffer::new(if cell.drop.is_some() { cell.recurrent_kernel.len() } else { 0 });
-        Self { forward: packed(h, first), backward: packed(first * h, 1), candidate, kept }
-    }
-
-    /// Packs the weights; those of the backward pass only where there will be one. `dropping` is the key of a training step,
-    /// whose masks apply.
-    pub(crate) fn pack(
-        &mut self,
-        products: Products<'_>,
-        cell: &CellParams,
-        params: &[f32],
-        (backward, dropping): (bool, Option<Key>),
-    ) {
-        let (h, width) = (cell.units, cell.width());
-        let Self { forward, backward: transposed, candidate, kept } = self;
-        let mut weights = Mat::dense(&params[cell.recurrent_kernel.clone()], h, width);
-        if let (Some(mask), Some(key)) = (&cell.drop, dropping) {
-            products.by_rows(MatMut::dense(kept, h, width), |rows, mut part| {
-                rows::copy(weights.rows_range(rows.clone()), part.reborrow());
-                rows.enumerate().for_each(|(r, row)| mask.apply(key, row, part.row_mut(r)));
-            });
-            weights = Mat::dense(kept, h, width);
-        }
-        let first = forward.view().groups() * h;
-        products.pack(forward, weights.cols_range(0..first), false);
-        if backward {
-            products.pack(transposed, weights.cols_range(0..first), true);
-        }
-        if let Some((forward, transposed)) = candidate {
-            products.pack(forward, weights.cols_range(first..width), false);
-            if backward {
-                products.pack(transposed, weights.cols_range(first..width), true);
-            }
-        }
-    }
-}
-
-impl CellPack {
-    /// The weights as an update packs them in its own pass, for a forward and a backward pass; `None` where a training step
-    /// packs them without those that it drops.
-    pub(crate) fn banded(&mut self, cell: &CellParams) -> Option<Banded<'_>> {
-        let Self { forward, backward, candidate, .. } = self;
-        let (width, first) = (cell.width(), forward.view().groups() * cell.units);
-        let rest = candidate.as_mut().map(|(forward, backward)| Target::new(first..width, forward, Some(backward)));
-        let targets = [Some(Target::new(0..first, forward, Some(backward))), rest];
-        cell.drop.is_none().then(|| Banded::new(cell.recurrent_kernel.clone(), width, targets))
-    }
-}
+use unroll_kernels::{Buffer, Element, Mat, MatMut};
 
 /// How both directions of a layer are made.
 pub(crate) struct DirectionPlan {

@@ -1,9 +1,9 @@
 //! Dropout (Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov 2014), inverted: what is kept is scaled by
 //! 1 / (1 - rate) while training, and nothing happens otherwise.
 //!
-//! The mask is a function of (seed, layer, training step, time, row of the whole batch, column) and is made again for
-//! the backward pass, so it takes no memory and does not depend on threads or replicas. Masks of words and of weights are
-//! functions of the token, or of the weight's row and column, in the place of time and row.
+//! The mask is a function of (seed, layer, training step, time, row of the whole batch, column). The backward pass
+//! computes it again, so it takes no memory and does not depend on threads or replicas. Masks of words and of weights
+//! depend on the token, or on the weight's row and column, instead of time and row.
 
 use super::{Act, Cx, Inputs, Upstream};
 use crate::random::Key;

@@ -1,11 +1,11 @@
-//! Which positions of a batch are there, and where they stand in a sequence.
+//! Which positions of a batch exist, and where they stand in a sequence.
 //!
-//! A masked step leaves every state as it was, so a row of a batch is computed from the steps that are there alone,
-//! whatever the pattern of its mask. An extent therefore drops the masked positions of a batch: step i of a row is its
-//! i-th that is there, rows stand with the longest first, and a sequence holds, step after step, the rows that have it
-//! (*packed*). Padding thus costs nothing, in front, behind or in between, in any layer; and a row gives the same bits
-//! beside others as alone. Without a mask every step has every row in the batch's order. What has no time axis stands in the
-//! batch's order always.
+//! A masked step leaves every state as it was, so a row can be computed from its unmasked steps alone, whatever the
+//! pattern of the mask. An extent therefore drops the masked positions of a batch: step i of a row is the i-th of its
+//! unmasked steps, rows are ordered longest first, and a sequence holds, step after step, the rows that have that step
+//! (*packed*). So padding costs nothing, whether in front, behind or in between, in any layer; and a row gives the same
+//! bits alone as beside others. Without a mask every step has every row, in the batch's order. What has no time axis
+//! always stands in the batch's order.
 
 use super::Dims;
 use std::ops::Range;

@@ -1,8 +1,8 @@
 //! Rows of mean 0 and variance 1, then a gain and an offset a column.
 
 use super::{Act, Cx, Dims, Inputs, Upstream};
+use crate::gradient::Gradient;
 use crate::graph::Shape;
-use crate::network::Gradient;
 use std::ops::Range;
 use unroll_kernels::layer_norm::{self, Backward, Forward};
 use unroll_kernels::mat::padded;

@@ -1,7 +1,7 @@
 //! Layers that turn tokens into vectors: a table, or a one at the token's place.
 
 use super::{Act, Cx, Inputs, Mask, Upstream};
-use crate::network::Gradient;
+use crate::gradient::Gradient;
 use std::ops::Range;
 use unroll_kernels::embedding::{self, Distinct};
 use unroll_kernels::{Buffer, Mat, MatMut};

@@ -1,10 +1,13 @@
 //! The layers: forward stands directly above backward in each file.
 //!
-//! A layer works on a *plan* made for a capacity; every step runs with its actual sizes ([`Dims`]). It owns the
-//! activations that its backward pass needs; its output and the output's gradient live in an [`Act`]. Parameters and
-//! their gradients are slices of arenas, found by ranges.
+//! A layer is built for a capacity and runs every step with that step's actual sizes ([`Dims`]). It owns whatever its
+//! backward pass needs; its output and the output's gradient live in an [`Act`]. Parameters and their gradients are
+//! ranges of two arenas.
 
+mod act;
 mod activation;
+mod carried;
+mod cell;
 mod concat;
 mod dense;
 mod direction;
@@ -14,6 +17,7 @@ mod held;
 mod input;
 mod layer_norm;
 mod lookup;
+mod packs;
 mod part;
 mod projection;
 mod recurrent;
@@ -22,16 +26,20 @@ mod repeat;
 mod reshape;
 mod weights;
 
+pub(crate) use act::{Act, Dims};
 pub(crate) use activation::ActivationRun;
+pub(crate) use carried::Carried;
+pub(crate) use cell::CellParams;
 pub(crate) use concat::{AddRun, ConcatenateRun};
 pub(crate) use dense::{DenseParams, DenseRun};
-pub(crate) use direction::{CellPack, CellParams, DirectionPlan};
+pub(crate) use direction::DirectionPlan;
 pub(crate) use dropout::{DropoutRun, Mask};
 pub(crate) use extent::Extent;
 pub(crate) use held::HeldParams;
 pub(crate) use input::InputRun;
 pub(crate) use layer_norm::{LayerNormParams, LayerNormRun};
 pub(crate) use lookup::{EmbeddingRun, OneHotRun};
+pub(crate) use packs::PackSet;
 pub(crate) use part::PartRun;
 pub(crate) use projection::Origin;
 pub(crate) use recurrent::{RecurrentPlan, RecurrentRun};
@@ -41,35 +49,11 @@ pub(crate) use reshape::ReshapeRun;
 pub(crate) use weights::Weights;
 
 use crate::exec::{Products, Scratch, Team};
-use crate::graph::{Axis, Shape};
-use crate::network::{Carried, Gradient, PackSet};
+use crate::gradient::Gradient;
+use crate::graph::Axis;
 use crate::random::Key;
-use std::ops::Range;
 use unroll_kernels::gemm::Precision;
-use unroll_kernels::mat::padded;
-use unroll_kernels::{Buffer, Isa, Mat, MatMut};
-
-/// The sizes of one step: T time steps of N rows, or fewer where some are masked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Dims {
-    /// T: the steps of the longest row.
-    pub(crate) steps: usize,
-    /// N
-    pub(crate) rows: usize,
-    /// P: the steps of all rows, T N without a mask.
-    pub(crate) tokens: usize,
-}
-
-impl Dims {
-    /// T steps of N rows.
-    pub(crate) fn full(steps: usize, rows: usize) -> Self {
-        Self { steps, rows, tokens: steps * rows }
-    }
-    /// The rows of a sequence with a block of N before it and one after it.
-    pub(crate) fn with_edges(self) -> usize {
-        self.tokens + 2 * self.rows
-    }
-}
+use unroll_kernels::{Isa, Mat, MatMut};
 
 /// What a step is computed with.
 #[derive(Clone, Copy)]
@@ -110,91 +94,6 @@ impl<'a> Cx<'a> {
     /// Products on this step's team.
     pub(crate) fn products(&self) -> Products<'a> {
         Products { team: self.team, isa: self.isa, precision: self.precision, scratch: self.scratch }
-    }
-}
-
-/// The output of a layer and its gradient.
-///
-/// A sequence is time-major, packed as [`Extent`] says, and has a block of N rows before its first step and one after its
-/// last, where recurrent layers keep the state that they start from.
-pub(crate) struct Act {
-    y: Buffer,
-    dy: Buffer,
-    cols: usize,
-    sequence: bool,
-}
-
-impl Act {
-    /// Room for an output of this shape; its gradient only where there is a backward pass.
-    pub(crate) fn new(shape: &Shape, capacity: Dims, backward: bool) -> Self {
-        let (cols, sequence) = (shape.width(), shape.time.is_some());
-        let rows = if sequence { capacity.with_edges() } else { capacity.rows };
-        let len = rows * padded(cols);
-        Self { y: Buffer::new(len), dy: Buffer::new(if backward { len } else { 0 }), cols, sequence }
-    }
-
-    /// The width of the output.
-    pub(crate) fn cols(&self) -> usize {
-        self.cols
-    }
-
-    /// Rows of the output, and of the whole storage with the blocks around it.
-    fn rows(&self, dims: Dims) -> (Range<usize>, usize) {
-        if self.sequence { (dims.rows..dims.rows + dims.tokens, dims.with_edges()) } else { (0..dims.rows, dims.rows) }
-    }
-
-    /// The output: (P, cols) of a sequence, else (N, cols).
-    pub(crate) fn y(&self, dims: Dims) -> Mat<'_> {
-        let (rows, all) = self.rows(dims);
-        Mat::new(&self.y, all, self.cols, padded(self.cols)).rows_range(rows)
-    }
-    /// The output, to write.
-    pub(crate) fn y_mut(&mut self, dims: Dims) -> MatMut<'_> {
-        let (rows, all) = self.rows(dims);
-        MatMut::new(&mut self.y, all, self.cols, padded(self.cols)).rows_range(rows)
-    }
-    /// The output with the blocks around it: (P + 2 N, cols), to read.
-    pub(crate) fn all(&self, dims: Dims) -> Mat<'_> {
-        let (_, all) = self.rows(dims);
-        Mat::new(&self.y, all, self.cols, padded(self.cols))
-    }
-    /// The output with the blocks around it: (P + 2 N, cols).
-    pub(crate) fn y_all(&mut self, dims: Dims) -> MatMut<'_> {
-        let (_, all) = self.rows(dims);
-        MatMut::new(&mut self.y, all, self.cols, padded(self.cols))
-    }
-    /// The gradient of the output.
-    pub(crate) fn dy(&self, dims: Dims) -> Mat<'_> {
-        let (rows, all) = self.rows(dims);
-        Mat::new(&self.dy, all, self.cols, padded(self.cols)).rows_range(rows)
-    }
-    /// The gradient of the output, to write.
-    pub(crate) fn dy_mut(&mut self, dims: Dims) -> MatMut<'_> {
-        let (rows, all) = self.rows(dims);
-        MatMut::new(&mut self.dy, all, self.cols, padded(self.cols)).rows_range(rows)
-    }
-    /// The output and its gradient.
-    pub(crate) fn both(&mut self, dims: Dims) -> (Mat<'_>, MatMut<'_>) {
-        let (rows, all) = self.rows(dims);
-        let y = Mat::new(&self.y, all, self.cols, padded(self.cols)).rows_range(rows.clone());
-        (y, MatMut::new(&mut self.dy, all, self.cols, padded(self.cols)).rows_range(rows))
-    }
-    /// The output and its gradient, both with the blocks around them.
-    pub(crate) fn both_all(&mut self, dims: Dims) -> (MatMut<'_>, MatMut<'_>) {
-        let (_, all) = self.rows(dims);
-        let y = MatMut::new(&mut self.y, all, self.cols, padded(self.cols));
-        (y, MatMut::new(&mut self.dy, all, self.cols, padded(self.cols)))
-    }
-    /// Sets the gradient to zero.
-    pub(crate) fn clear_gradient(&mut self, products: Products<'_>, dims: Dims) {
-        let (_, all) = self.rows(dims);
-        let len = self.dy.len().min(all * padded(self.cols));
-        products.by_blocks(&mut self.dy[..len], 4096, |_, part| part.fill(0.0));
-    }
-    /// Bytes that an output of this shape takes.
-    pub(crate) fn bytes(shape: &Shape, capacity: Dims, backward: bool) -> u64 {
-        let rows = if shape.time.is_some() { capacity.with_edges() } else { capacity.rows } as u64;
-        rows * padded(shape.width()) as u64 * if backward { 8 } else { 4 }
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::{Cx, Mask, Weights};
 use crate::exec::{Lookup, Products, Right, Start};
-use crate::network::Gradient;
+use crate::gradient::Gradient;
 use std::ops::Range;
 use unroll_kernels::embedding::{self, Distinct};
 use unroll_kernels::profile::{self, Phase};

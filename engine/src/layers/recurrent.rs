@@ -1,11 +1,11 @@
 //! Recurrent layers: one direction or both, the whole sequence or the last state.
 
-use super::direction::{CellParams, Direction, DirectionPlan};
+use super::direction::{Direction, DirectionPlan};
 use super::projection::{Origin, Value};
-use super::{Act, Cx, Dims, Extent, Inputs, Upstream};
+use super::{Act, Carried, CellParams, Cx, Dims, Extent, Inputs, Upstream};
 use crate::exec::{self, Products};
+use crate::gradient::Gradient;
 use crate::graph::{Cell, MergeMode, Reading, Shape, Time};
-use crate::network::{Carried, Gradient};
 use std::ops::Range;
 use unroll_kernels::gemm::Precision;
 use unroll_kernels::{Bf16, Element, Mat, MatMut};

@@ -4,9 +4,9 @@
 //! alpha sum x^2 / (P D) + beta sum (x_t - x_(t-1))^2 / (Q D)
 //! ```
 //!
-//! over the P positions of a batch that are there, and over the Q pairs of positions that follow one another in a row (S.
-//! Merity, B. McCann and R. Socher, "Revisiting Activation Regularization for Language RNNs", 2017). It is added to the mean
-//! loss; where the objective is a sum, it is multiplied as the mean loss would be.
+//! over the P positions of a batch that are there, and over the Q pairs of positions that follow one another in a row
+//! (S. Merity, B. McCann and R. Socher, "Revisiting Activation Regularization for Language RNNs", 2017). It is added to
+//! the mean loss; where the objective is a sum, it is multiplied as the mean loss would be.
 
 use super::{Act, Cx, Inputs, Upstream};
 use unroll_kernels::rows;

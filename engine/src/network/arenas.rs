@@ -3,8 +3,9 @@
 use std::ops::Range;
 use std::sync::PoisonError;
 
-use super::{GradientRef, Network, lock_mut};
+use super::{Network, lock_mut};
 use crate::exec::{Packing, Team};
+use crate::gradient::GradientRef;
 
 impl Network {
     /// The arena of parameters; [`Graph::params`](crate::graph::Graph::params) says what stands where.

@@ -1,4 +1,5 @@
-//! Looking into a network: what its layers put out, where an infinity came from, and how the loss depends on its states.
+//! Looking into a network: what its layers put out, where an infinity came from, and how the loss depends on its
+//! states.
 
 use super::{Batch, LossSum, Network, Pass, State, lock, lock_mut};
 use crate::error::{Error, Result};

@@ -1,12 +1,11 @@
 //! A network: a graph with its parameters and a plan to run it, on a crew of threads.
 //!
-//! A step takes a batch of N rows of T tokens. The rows are parted among *replicas*, each with its own activations and
-//! gradient; gradients are added in the replicas' order. The number of replicas belongs to the configuration of a run,
-//! since it changes the order of sums; the number of threads does not and never changes a bit.
+//! A step takes a batch of N rows of T tokens. The rows are split among *replicas*, each with its own activations and
+//! gradient; the gradients are added in the order of the replicas. The number of replicas changes the order of sums and
+//! so belongs to the configuration of a run; the number of threads does not, and never changes a bit.
 
 mod arenas;
 mod batch;
-mod gradient;
 mod head;
 mod initial;
 mod look;
@@ -20,23 +19,19 @@ mod state;
 mod there;
 
 pub use batch::Batch;
-pub(crate) use gradient::Gradient;
-pub use gradient::GradientRef;
 pub(crate) use head::sampler;
 pub use look::StateGradient;
 pub use memory::{Room, available_memory, require_memory};
 pub use options::{LossScale, NetworkOptions};
 pub use plan::FUSIONS;
-pub(crate) use plan::PackSet;
 pub(crate) use replica::Replica;
-pub(crate) use state::Carried;
 pub use state::{State, StateTensor};
 
 use crate::error::{Error, Result};
 use crate::exec::{Crew, Meeting, Profile, Scratch, Team};
 use crate::graph::{Axis, Graph, Output};
 use crate::heads::Partition;
-use crate::layers::{Cx, Extent, Objective};
+use crate::layers::{Cx, Extent, Objective, PackSet};
 use crate::random::{Key, Purpose};
 use plan::Plan;
 use std::ops::Range;
@@ -175,7 +170,7 @@ impl Network {
         require_memory("the model", plan.room())?;
         let replicas = (0..options.replicas).map(|_| Ok(Mutex::new(plan.replica()?))).collect::<Result<Vec<_>>>()?;
         let extents = replicas.iter().map(|_| Mutex::new(plan.extents())).collect();
-        let packs = PackSet::new(&plan);
+        let packs = PackSet::new((options.isa, options.precision), plan.packs(), plan.other_packs());
         let crew = crew(&options)?;
         let members = options.threads.div_ceil(options.replicas.min(options.threads));
         let mut network = Self {

@@ -1,92 +1,23 @@
 //! The plan: what each node of a graph runs as, which nodes are fused, and how much memory that takes.
 
 use super::replica::Scoring;
-use super::{Gradient, NetworkOptions, Replica};
+use super::{NetworkOptions, Replica};
 use crate::error::{Error, Result};
-use crate::exec::{Banded, Packing, PackingRoom, Products, Target};
+use crate::gradient::Gradient;
 use crate::graph::{
     self, Cell, Graph, HeadKind, JointParams, LayerConfig, Loss, Node, Output, ParamSpec, Reading, Recurrent, Role,
     Shape, Source, Sum,
 };
 use crate::layers::{
-    Act, ActivationRun, AddRun, CellPack, CellParams, ConcatenateRun, DenseParams, DenseRun, Dims, DirectionPlan,
-    DropoutRun, EmbeddingRun, Extent, HeldParams, InputRun, LayerNormParams, LayerNormRun, Mask, OneHotRun, Origin,
-    PartRun, RecurrentPlan, RecurrentRun, RegularizeRun, RepeatRun, ReshapeRun, Run, Slot, Weights,
+    Act, ActivationRun, AddRun, CellParams, ConcatenateRun, DenseParams, DenseRun, Dims, DirectionPlan, DropoutRun,
+    EmbeddingRun, Extent, HeldParams, InputRun, LayerNormParams, LayerNormRun, Mask, OneHotRun, Origin, PartRun,
+    RecurrentPlan, RecurrentRun, RegularizeRun, RepeatRun, ReshapeRun, Run, Slot, Weights,
 };
-use crate::random::Key;
 use unroll_kernels::activation::Activation;
-use unroll_kernels::gemm::{MOST_INT8_TERMS, Packed, PackedRef, Precision};
-use unroll_kernels::profile::{self, Phase};
+use unroll_kernels::gemm::{MOST_INT8_TERMS, Precision};
 
 /// The fusions by name: each can be switched off.
 pub const FUSIONS: [&str; 3] = ["token_input", "softmax_head", "dense_sum"];
-
-/// The weights that are packed once for many products: the recurrent ones of all layers, and in a network that is run in
-/// a lower precision all others, which are then read in it too.
-pub(crate) struct PackSet {
-    pub(crate) cells: Vec<CellPack>,
-    params: Vec<CellParams>,
-    others: Vec<(Weights, Packed)>,
-    room: PackingRoom,
-}
-
-impl PackSet {
-    pub(super) fn new(plan: &Plan<'_>) -> Self {
-        let &NetworkOptions { isa, precision, .. } = plan.options;
-        let params = plan.packs();
-        let others = plan.other_packs().into_iter();
-        Self {
-            cells: params.iter().map(|p| CellPack::new(isa, precision, p)).collect(),
-            params,
-            others: others.map(|w| (w.clone(), Packed::new(isa, precision, w.inputs, 1, w.units))).collect(),
-            room: PackingRoom::default(),
-        }
-    }
-
-    /// These weights, if they are kept packed.
-    pub(crate) fn weights(&self, weights: &Weights) -> Option<PackedRef<'_>> {
-        self.others.iter().find(|(w, _)| w == weights).map(|(_, packed)| packed.view())
-    }
-
-    /// Whether a training step drops some of the weights.
-    pub(super) fn drops(&self) -> bool {
-        self.params.iter().any(|cell| cell.drop.is_some())
-    }
-
-    /// Calls `pass` with what packs weights as it changes them, those of a network that trains. Says whether all are packed
-    /// then: they are not where the pass leaves some out, or where a training step drops some.
-    pub(super) fn packing(&mut self, pass: impl FnOnce(&Packing<'_>)) -> bool {
-        let Self { cells, params, others, room } = self;
-        let cells = cells.iter_mut().zip(&*params).filter_map(|(pack, cell)| pack.banded(cell));
-        let others = others.iter_mut().filter(|(weights, _)| !weights.transposed).map(|(weights, packed)| {
-            let columns = Target::new(0..weights.units, packed, None);
-            Banded::new(weights.range.clone(), weights.units, [Some(columns), None])
-        });
-        let packing = Packing::new(std::mem::take(room), cells.chain(others));
-        pass(&packing);
-        let complete;
-        (*room, complete) = packing.finish();
-        complete && !self.drops() && self.others.iter().all(|(weights, _)| !weights.transposed)
-    }
-
-    /// Packs the weights anew for a training step of this key, or for a pass that drops nothing: all where they have `changed`,
-    /// else those that are dropped. Those of the backward pass only where there is one.
-    pub(super) fn pack(
-        &mut self,
-        products: Products<'_>,
-        arena: &[f32],
-        (backward, changed): (bool, bool),
-        dropping: Option<Key>,
-    ) {
-        let _span = profile::enter(Phase::Packing);
-        for (pack, cell) in self.cells.iter_mut().zip(&self.params).filter(|(_, cell)| changed || cell.drop.is_some()) {
-            pack.pack(products, cell, arena, (backward, dropping));
-        }
-        for (weights, packed) in self.others.iter_mut().filter(|_| changed) {
-            products.pack(packed, weights.mat(arena), weights.transposed);
-        }
-    }
-}
 
 /// What a graph runs as.
 pub(super) struct Plan<'a> {

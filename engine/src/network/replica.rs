@@ -2,8 +2,9 @@
 
 use super::state::State;
 use super::there::There;
-use super::{Batch, Gradient, LossSum};
+use super::{Batch, LossSum};
 use crate::exec::{Products, Start};
+use crate::gradient::Gradient;
 use crate::graph::{Axis, Graph, Source};
 use crate::heads::{Backward, Head, Partition, Scored};
 use crate::layers::{Cx, Dims, Extent, Inputs, Run, Slot, Upstream};

@@ -71,16 +71,36 @@ fn trace_steps(graph: &Graph, options: NetworkOptions, steps: u64) -> (Vec<f64>,
     (losses, bits)
 }
 
+/// Checks that a network with these options, on one thread, gives the same bits on other numbers of threads; what it gives.
+#[track_caller]
+fn same_on_threads<T: PartialEq>(
+    what: &str,
+    options: &NetworkOptions,
+    numbers: &[usize],
+    run: impl Fn(NetworkOptions) -> T,
+) -> T {
+    let alone = run(options.clone());
+    for &threads in numbers {
+        let threaded = run(NetworkOptions { threads, ..options.clone() });
+        assert!(alone == threaded, "{what} in {} with {threads} threads", options.precision);
+    }
+    alone
+}
+
+/// Checks that the instruction sets that agree in the options' precision give the same bits.
+#[track_caller]
+fn same_on_sets<T: PartialEq>(what: &str, options: &NetworkOptions, run: impl Fn(NetworkOptions) -> T) {
+    let on = |isa| (isa, run(NetworkOptions { isa, ..options.clone() }));
+    let results: Vec<_> = sets_under_test().into_iter().map(on).collect();
+    assert_eq!(who_differs(options.precision, &results), None, "{what} in {}", options.precision);
+}
+
 #[test]
 fn the_bits_do_not_depend_on_the_number_of_threads() {
     for (cell, precision) in CELLS.into_iter().flat_map(|cell| PRECISIONS.map(|p| (cell, p))) {
         let graph = model(LANGUAGE, cell);
         let options = NetworkOptions { precision, ..options(6, 10) };
-        let alone = trace(&graph, options.clone());
-        for threads in [2, 3, 5, 8] {
-            let threaded = trace(&graph, NetworkOptions { threads, ..options.clone() });
-            assert!(alone == threaded, "{cell} in {precision} with {threads} threads");
-        }
+        same_on_threads(cell, &options, &[2, 3, 5, 8], |options| trace(&graph, options));
     }
 }
 
@@ -102,11 +122,7 @@ fn the_bits_do_not_depend_on_who_helps_whom() {
     for (cell, precision) in cells.into_iter().chain(held).chain([("lstm".to_owned(), Precision::Bf16)]) {
         let graph = model(WIDE, &cell);
         let options = NetworkOptions { precision, ..options(3, 23) };
-        let alone = trace_steps(&graph, options.clone(), 1);
-        for threads in [2, 3] {
-            let threaded = trace_steps(&graph, NetworkOptions { threads, ..options.clone() }, 1);
-            assert!(alone == threaded, "{cell} in {precision} with {threads} threads");
-        }
+        same_on_threads(&cell, &options, &[2, 3], |options| trace_steps(&graph, options, 1));
     }
 }
 
@@ -127,11 +143,8 @@ fn the_bits_of_both_directions_do_not_depend_on_the_number_of_threads() {
         let graph = model(BOTH_WAYS, cell);
         // Few rows and many: rows are cut too where there are enough of them.
         for (steps, rows) in [(6, 5), (4, 70)] {
-            let alone = trace_last(&graph, options(steps, rows));
-            for threads in [2, 3, 5, 8] {
-                let threaded = trace_last(&graph, NetworkOptions { threads, ..options(steps, rows) });
-                assert!(alone == threaded, "{cell}, {rows} rows with {threads} threads");
-            }
+            let what = format!("{cell}, {rows} rows");
+            same_on_threads(&what, &options(steps, rows), &[2, 3, 5, 8], |options| trace_last(&graph, options));
         }
     }
 }
@@ -153,11 +166,8 @@ fn the_bits_do_not_depend_on_how_rows_and_units_are_cut() {
     for (units, rows) in [(70, 60), (330, 7)] {
         for cell in CELLS {
             let graph = model(&LANGUAGE.replace("units = 21", &format!("units = {units}")), cell);
-            let alone = trace_steps(&graph, options(5, rows), 1);
-            for threads in [2, 3, 5, 16] {
-                let threaded = trace_steps(&graph, NetworkOptions { threads, ..options(5, rows) }, 1);
-                assert!(alone == threaded, "{cell}, {rows} x {units} with {threads} threads");
-            }
+            let what = format!("{cell}, {rows} x {units}");
+            same_on_threads(&what, &options(5, rows), &[2, 3, 5, 16], |options| trace_steps(&graph, options, 1));
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Counts of word sequences, as a trie whose levels are sorted arrays.
 //!
-//! Level k holds every different sequence of k words that the text has, in the order of the words' numbers, with its count; the
-//! sequences that go on from one stand together in the next level. A sequence is found by one binary search a level.
+//! Level k holds every different sequence of k words that the text has, in the order of the words' numbers, with its
+//! count; the sequences that go on from one stand together in the next level. A sequence is found by one binary search
+//! a level.
 
 use std::ops::Range;
 

@@ -5,12 +5,14 @@
 //! q        = ceil(-ln((1 + c(h)) / T))
 //! ```
 //!
-//! f are relative frequencies (0 where a context was never seen), c(h) the count of the longest context, T the words of the
-//! text. The weights of each bin q sum to 1; expectation-maximisation finds those that make a validation text most probable.
-//! Where an order's context was never seen its weight says nothing, so it is given to the others in proportion.
+//! f are relative frequencies (0 where a context was never seen), c(h) the count of the longest context, T the words of
+//! the text. The weights of each bin q sum to 1; expectation-maximisation finds those that make a validation text most
+//! probable. Where an order's context was never seen its weight says nothing, so it is given to the others in
+//! proportion.
 //!
-//! Source: F. Jelinek and R. Mercer, "Interpolated estimation of Markov source parameters from sparse data", 1980, as Y. Bengio,
-//! R. Ducharme, P. Vincent and C. Jauvin, "A Neural Probabilistic Language Model", 2003, section 4.1, compare with it.
+//! Source: F. Jelinek and R. Mercer, "Interpolated estimation of Markov source parameters from sparse data", 1980, as
+//! Y. Bengio, R. Ducharme, P. Vincent and C. Jauvin, "A Neural Probabilistic Language Model", 2003, section 4.1,
+//! compare with it.
 
 use super::counts::Counts;
 

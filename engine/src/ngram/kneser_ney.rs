@@ -1,8 +1,8 @@
 //! Modified Kneser-Ney, interpolated or with back-off.
 //!
-//! The highest order works with counts, the lower ones with the number of different words that a sequence follows. With c
-//! that count, c(h) the sum of those that go on from h, N_i(h) how many of them have count i (3: or more), and h' the context
-//! without its oldest word:
+//! The highest order works with counts, the lower ones with the number of different words that a sequence follows. With
+//! c that count, c(h) the sum of those that go on from h, N_i(h) how many of them have count i (3: or more), and h' the
+//! context without its oldest word:
 //!
 //! ```text
 //! g(h)          = (D_1 N_1(h) + D_2 N_2(h) + D_3 N_3(h)) / c(h)
@@ -11,11 +11,13 @@
 //!                            g(h) / (1 - sum of p(v | h') over the v seen after h) p(w | h')    else
 //! ```
 //!
-//! Below single words stands the uniform distribution, which is added to theirs in both forms: of a text's words there may be none that
-//! follows nothing, or one, the first, to which all that is taken from the others would go. The discounts of each order come from n_i, the number of its sequences
-//! with count i: Y = n_1 / (n_1 + 2 n_2), D_i = i - (i + 1) Y n_(i+1) / n_i.
+//! Below single words stands the uniform distribution, which is added to theirs in both forms: of a text's words there
+//! may be none that follows nothing, or one, the first, to which all that is taken from the others would go. The
+//! discounts of each order come from n_i, the number of its sequences with count i: Y = n_1 / (n_1 + 2 n_2), D_i = i -
+//! (i + 1) Y n_(i+1) / n_i.
 //!
-//! Source: S. Chen and J. Goodman, "An Empirical Study of Smoothing Techniques for Language Modeling", 1998, sections 3 and 4.
+//! Source: S. Chen and J. Goodman, "An Empirical Study of Smoothing Techniques for Language Modeling", 1998, sections 3
+//! and 4.
 
 use super::counts::Counts;
 

@@ -1,7 +1,7 @@
 //! A network and an n-gram model mixed: p = a p_network + (1 - a) p_ngram.
 //!
-//! The two err in different places, so that their mixture is better than either: Bengio, Ducharme, Vincent and Jauvin (2003) mix
-//! theirs half and half and gain 24 % of the perplexity on the Brown corpus.
+//! The two err in different places, so that their mixture is better than either: Bengio, Ducharme, Vincent and Jauvin
+//! (2003) mix theirs half and half and gain 24 % of the perplexity on the Brown corpus.
 
 use super::NGram;
 use crate::corpus::IGNORE;

@@ -1,31 +1,10 @@
 //! Known models as configurations: one TOML file each, embedded in the program.
 //!
-//! A recipe's `[about]` section says what it is and where it comes from, and whether anyone has run it to its end with this
-//! program; the rest is a [`crate::config::RunConfig`].
+//! A recipe's `[about]` section says what it is, where it comes from, and whether anyone has run it to its end with
+//! this program; the rest is a [`crate::config::RunConfig`].
 
-use serde::{Deserialize, Serialize};
-
-use crate::config::{Origins, Resolver, RunConfig, nearest};
+use crate::config::{About, Origins, Resolver, RunConfig, nearest};
 use crate::error::{Error, Result};
-
-/// What a recipe says about itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct About {
-    /// The name it is called by.
-    pub name: String,
-    /// One line.
-    pub summary: String,
-    /// Who published it, and where.
-    pub source: String,
-    /// The text it is meant for.
-    pub data: String,
-    /// Whether somebody has run it to its end with this program.
-    pub run_to_end: bool,
-    /// What else a user should know.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
-}
 
 /// A recipe as it is embedded.
 #[derive(Debug, Clone, Copy)]

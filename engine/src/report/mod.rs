@@ -1,4 +1,4 @@
-//! What people and programs read: numbers, tables, progress, JSON lines.
+//! Output for people and for programs: numbers, tables, progress, JSON lines.
 
 mod numbers;
 mod out;

@@ -1,4 +1,4 @@
-//! A run put together: texts, tokens, graph, network and training loop, as the configuration says.
+//! A run, assembled from its configuration: texts, tokens, graph, network and training loop.
 
 mod labelled;
 mod model;

@@ -1,4 +1,5 @@
-//! The order of a run's words by their use, where its head parts them by it: learned once from the text, then kept with the run.
+//! The order of a run's words by their use, where its head parts them by it: learned once from the text, then kept with
+//! the run.
 //!
 //! ```text
 //! RUN/words-alike      one line a word: its number in the vocabulary; words that are used alike stand together

@@ -20,27 +20,52 @@ pub fn labelled_graph(config: &RunConfig, encoder: &Encoder) -> Result<Graph> {
     if !kind.has_labels() {
         graph.require_one_output("words are learned by")?;
     }
-    let wrong = |what: String, mend: &str| Err(Error::usage(what).mend(mend));
+    check_inputs(kind, &graph, encoder)?;
+    check_steps(kind, &graph)?;
+    if !kind.has_labels() {
+        graph.require_causal()?;
+    }
+    check_losses(kind, &graph, &targets)?;
+    if let Some(node) = graph.nodes().iter().find(|node| node.config.recurrence().is_some_and(|(_, o, _)| o.stateful)) {
+        return wrong(
+            format!("layer `{}` is stateful, but samples stand apart from each other", node.name),
+            "leave stateful out",
+        );
+    }
+    Ok(graph)
+}
+
+fn wrong<T>(what: impl Into<String>, mend: &str) -> Result<T> {
+    Err(Error::usage(what).mend(mend))
+}
+
+/// Refuses a model that does not take what the samples of the task have.
+fn check_inputs(kind: TaskKind, graph: &Graph, encoder: &Encoder) -> Result<()> {
     if kind == TaskKind::Caption {
-        one_vector(&graph)?;
+        one_vector(graph)?;
     } else if kind == TaskKind::Translate {
-        two_texts(&graph)?;
+        two_texts(graph)?;
     } else if graph.has_source() {
         return wrong(
             format!("the model reads a `{SOURCE}`, which the samples of the task {kind} have not"),
             "learn pairs of texts, or vectors over time, by task.kind = \"translate\" or \"caption\"",
         );
     } else if !encoder.has_tokens() {
-        numbers_alone(&graph, encoder.vector_steps() > 0)?;
+        numbers_alone(graph, encoder.vector_steps() > 0)?;
     } else {
         graph.require_text_alone()?;
     }
     if kind == TaskKind::Tag && encoder.has_tokens() && !graph.masks_padding() {
         return wrong(
-            "the model of tags takes the padding behind shorter sentences for words".to_owned(),
+            "the model of tags takes the padding behind shorter sentences for words",
             "set mask_zero = true on its embedding",
         );
     }
+    Ok(())
+}
+
+/// Refuses a model that gives an output a step where the task has one a text, or the other way round.
+fn check_steps(kind: TaskKind, graph: &Graph) -> Result<()> {
     let first = graph.is_sequence();
     if let Some(other) = graph.outputs().iter().find(|output| output.is_sequence() != first) {
         let [each, one] = ["an output for each word", "one for each text"];
@@ -50,27 +75,28 @@ pub fn labelled_graph(config: &RunConfig, encoder: &Encoder) -> Result<Graph> {
             "let all outputs of a task be alike",
         );
     }
-    match (kind, graph.is_sequence()) {
+    match (kind, first) {
         (TaskKind::Classify | TaskKind::Next, true) => {
             let one = if kind == TaskKind::Classify { "one class a text" } else { "the one word behind a text" };
-            return wrong(
+            wrong(
                 format!("the model gives an output a word, the task is {one}"),
                 "let the last recurrent layer give its last state: return_sequences = false",
-            );
+            )
         }
         (TaskKind::Tag | TaskKind::Caption | TaskKind::Translate, false) => {
             let each = if kind == TaskKind::Tag { "a tag a word" } else { "the next word after each" };
-            return wrong(
+            wrong(
                 format!("the model gives one output a text, the task is {each}"),
                 "set return_sequences = true on every recurrent layer",
-            );
+            )
         }
-        _ => {}
+        _ => Ok(()),
     }
-    if !kind.has_labels() {
-        graph.require_causal()?;
-    }
-    for (output, targets) in graph.outputs().iter().zip(targets) {
+}
+
+/// Refuses losses that are not for the classes of the outputs, of which there are `targets` each.
+fn check_losses(kind: TaskKind, graph: &Graph, targets: &[usize]) -> Result<()> {
+    for (output, &targets) in graph.outputs().iter().zip(targets) {
         let of_labels = output.loss() != Loss::CrossEntropy;
         let two = output.loss() != Loss::BinaryCrossEntropy || targets == 2;
         if of_labels && !(two && kind.has_labels()) {
@@ -85,13 +111,7 @@ pub fn labelled_graph(config: &RunConfig, encoder: &Encoder) -> Result<Graph> {
             );
         }
     }
-    if let Some(node) = graph.nodes().iter().find(|node| node.config.recurrence().is_some_and(|(_, o, _)| o.stateful)) {
-        return wrong(
-            format!("layer `{}` is stateful, but samples stand apart from each other", node.name),
-            "leave stateful out",
-        );
-    }
-    Ok(graph)
+    Ok(())
 }
 
 /// Refuses heads that want to know more of the targets than a labelled run does.

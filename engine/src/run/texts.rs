@@ -1,8 +1,8 @@
 //! The texts of a run as tokens.
 //!
 //! Text is turned into token files in the run folder, which a resumed run opens again: a run from standard input can be
-//! resumed, and a text that was changed or moved since does no harm. A token file that the user made (`unroll corpus build`)
-//! is read where it lies.
+//! resumed, and a text that was changed or moved since does no harm. A token file that the user made (`unroll corpus
+//! build`) is read where it lies.
 
 use std::fs::File;
 use std::io::Read;

@@ -1,23 +1,23 @@
-//! Words in an order in which those that are used alike stand together.
+//! An order of the words in which those that are used alike are neighbours.
 //!
-//! A head that parts the words decides between groups of them, and learns more from a decision where the words of a group come
-//! after the same words. All words are cut in two such that the side of a word says the most about the word before it, then each
-//! side again, down to single words:
+//! A head that partitions the words decides between groups of them, and learns more from a decision if the words of a
+//! group follow the same words. All words are split in two so that the side of a word says as much as possible about
+//! the word before it; then each side is split again, down to single words:
 //!
 //! ```text
 //! maximise  sum over words v before, sides s:  N(v, s) ln N(v, s)   -   sum over s:  N(s) ln N(s)
 //! ```
 //!
-//! which is the logarithm of the likelihood of the decisions given the word before, less what is constant. Words are placed one by
-//! one, the most frequent first, then exchanged as long as that gains. Each cut has room on either side for half of the ways of
-//! Huffman's tree: with l(w) the steps from its root to w, both sides have the same sum of 2^-l(w). So the cuts are a tree that is as
-//! short as Huffman's, and the words in their order, with their l, are all there is to know of it. The result depends on the counts
-//! alone.
+//! which is the log-likelihood of the decisions given the word before, up to a constant. Words are placed one by one,
+//! the most frequent first, then exchanged as long as that helps. Each split gives either side room for half of
+//! Huffman's tree: with l(w) the depth of w in that tree, both sides have the same sum of 2^-l(w). So the splits form a
+//! tree as short as Huffman's, and the order of the words together with their l describes it completely. The result
+//! depends on the counts alone.
 //!
-//! Sources: P. Brown et al., "Class-based n-gram models of natural language", 1992; the criterion that looks at the class of the
-//! following word only: J. Uszkoreit and T. Brants, "Distributed word clustering for large scale class-based language modeling",
-//! 2008; a tree of such cuts for a hierarchical softmax: A. Mnih and G. Hinton, "A scalable hierarchical distributed language
-//! model", 2008. The room is ours.
+//! Sources: P. Brown et al., "Class-based n-gram models of natural language", 1992; the criterion that looks at the
+//! class of the following word only: J. Uszkoreit and T. Brants, "Distributed word clustering for large scale
+//! class-based language modeling", 2008; a tree of such cuts for a hierarchical softmax: A. Mnih and G. Hinton, "A
+//! scalable hierarchical distributed language model", 2008. Giving each side room is ours.
 
 use crate::huffman::Huffman;
 use rayon::slice::ParallelSliceMut;

@@ -1,5 +1,5 @@
-//! How a text is prepared before its words are looked up: Keras' Tokenizer, and what people do before it ([`CleanOptions`], of
-//! running text too).
+//! How a text is prepared before its words are looked up: Keras' Tokenizer, and what people do before it
+//! ([`CleanOptions`], of running text too).
 //!
 //! ```text
 //! line ends -> spaces; NFC or NFKC; ASCII folding; lower case; punctuation away    each where it is asked for
@@ -7,7 +7,8 @@
 //! parted at `split`; what is empty between two is left out                         or into characters (`char_level`)
 //! ```
 //!
-//! The order of the last three lines, and their defaults, are those of `keras.preprocessing.text.text_to_word_sequence`.
+//! The order of the last three lines, and their defaults, are those of
+//! `keras.preprocessing.text.text_to_word_sequence`.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,12 +1,12 @@
 //! A table of distinct strings with counts: entries in the order of arrival, their bytes in one arena, and an
 //! open-addressing index with linear probing.
 //!
-//! Building a corpus of words is two look-ups in this table a word, and a look-up is bound by the cache and by branches
-//! that are predicted wrongly: so a string of up to 15 bytes, as nearly all words are, is a number of 16 bytes that is read
-//! at once, with what stands behind it masked away, and is compared within its entry; a look-up touches two lines of memory,
-//! the slot's and the entry's. With the bytes compared in the arena the same corpus of books took 1.4 times as long. Two
-//! things gained nothing on top: looking words up 32 at a time, so that their cache misses overlap, and a small table of
-//! recent words in front (2026-11).
+//! Building a corpus takes two look-ups in this table a word, and a look-up is bound by the cache and by mispredicted
+//! branches. So a string of up to 15 bytes, as nearly all words are, is one 16-byte number, read at once with whatever
+//! stands behind it masked away, and compared within its entry: a look-up touches two cache lines, the slot's and the
+//! entry's. When the bytes were compared in the arena, the same corpus of books took 1.4 times as long. Two further
+//! ideas gained nothing: looking words up 32 at a time, so that their cache misses overlap, and a small table of recent
+//! words in front (2026-11).
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};

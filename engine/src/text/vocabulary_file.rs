@@ -16,11 +16,11 @@
 //! 42068<TAB><eos>
 //! ```
 //!
-//! The ten lines before the tokens stand in this order; `prepare = nfkc lower`, behind `errors`, only where something is done to
-//! the text ([`super::CleanOptions`]). A token's line is its count, a tab, and the token. In a token
-//! `\\` is a backslash, `\n` `\r` `\t` are line feed, carriage return and tab, and `\u{1F600}` is the code point with
-//! that hexadecimal number; every control or white-space character and backslash is written so, any character may be.
-//! At byte level there are 256 lines in the order of the bytes, those beyond ASCII written `<0xE9>`.
+//! The ten lines before the tokens stand in this order; `prepare = nfkc lower`, behind `errors`, only where something
+//! is done to the text ([`super::CleanOptions`]). A token's line is its count, a tab, and the token. In a token `\\` is
+//! a backslash, `\n` `\r` `\t` are line feed, carriage return and tab, and `\u{1F600}` is the code point with that
+//! hexadecimal number; every control or white-space character and backslash is written so, any character may be. At
+//! byte level there are 256 lines in the order of the bytes, those beyond ASCII written `<0xE9>`.
 //!
 //! A file that is read is not trusted: each line is checked, no token stands twice, the size must be the number of
 //! tokens, and the hash must be theirs.

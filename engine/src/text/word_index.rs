@@ -1,7 +1,7 @@
 //! Words by their frequency, as Keras' Tokenizer numbers them.
 //!
-//! Index 1 is the most frequent word of the texts that it was made from; words as frequent stand in the order in which they
-//! came up first. 0 is padding. With `oov_token` that has index 1 and all others follow.
+//! Index 1 is the most frequent word of the texts that it was made from; words as frequent stand in the order in which
+//! they came up first. 0 is padding. With `oov_token` that has index 1 and all others follow.
 
 use std::collections::HashMap;
 

@@ -7,10 +7,11 @@
 //! a_s = a_{s-1} + (p_s - a_{s-1}) / max(1, s - t - 1)
 //! ```
 //!
-//! which is the mean of p_{t+2} ... p_s: PyTorch's `torch.optim.ASGD` with `lambd` = 0 and `t0` = t (its divisor of the first
-//! two steps is 1). `t` is given, or found by the non-monotonic trigger of S. Merity, N. S. Keskar and R. Socher (2017,
-//! arXiv:1708.02182, algorithm 1): after the first evaluation whose loss is above the lowest of all but the last `nonmono`
-//! evaluations before it. Averages are what is evaluated, sampled from and saved; the steps go on from the weights themselves.
+//! which is the mean of p_{t+2} ... p_s: PyTorch's `torch.optim.ASGD` with `lambd` = 0 and `t0` = t (its divisor of the
+//! first two steps is 1). `t` is given, or found by the non-monotonic trigger of S. Merity, N. S. Keskar and R. Socher
+//! (2017, arXiv:1708.02182, algorithm 1): after the first evaluation whose loss is above the lowest of all but the last
+//! `nonmono` evaluations before it. Averages are what is evaluated, sampled from and saved; the steps go on from the
+//! weights themselves.
 
 use serde::{Deserialize, Serialize};
 

@@ -62,6 +62,25 @@ impl Every {
 }
 
 impl TrainConfig {
+    /// So many steps and nothing beside them: no reports, evaluations, samples or checkpoints.
+    pub fn steps(max_steps: u64, schedule: Schedule, optimizer: OptimizerOptions) -> Self {
+        Self {
+            seed: 123,
+            epochs: None,
+            max_steps: Some(max_steps),
+            schedule,
+            optimizer,
+            reset_state: false,
+            log_every: 0,
+            eval_every: Every::Never,
+            sample_every: 0,
+            save_every: Every::Never,
+            save_minutes: None,
+            early_stop: None,
+            best_by: None,
+        }
+    }
+
     /// Checks the values; `evaluates` says whether there is validation text.
     ///
     /// # Errors

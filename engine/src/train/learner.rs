@@ -6,8 +6,9 @@ use unroll_kernels::gemm::Precision;
 use crate::Result;
 use crate::arena::Home;
 use crate::corpus::{Streams, TokenSource, VariableStreams, Windows};
+use crate::gradient::GradientRef;
 use crate::graph::ParamSpec;
-use crate::network::{Batch, GradientRef, LossSum};
+use crate::network::{Batch, LossSum};
 
 use super::optimize::{Optimizer, UpdateStep};
 use super::tensors::TensorRef;

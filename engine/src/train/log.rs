@@ -1,9 +1,9 @@
 //! A file that grows by whole records, and whose length a checkpoint records.
 //!
 //! Records reach the file at once, so that others can watch it, and the disk with [`Log::sync`], which every checkpoint
-//! calls before it is written. What was not synced yet is also kept in memory: after a failed write or sync, the file is
-//! not trusted any more, and the next sync writes a new one (the synced beginning of the old one, then what is in memory)
-//! and renames it over.
+//! calls before it is written. What was not synced yet is also kept in memory: after a failed write or sync, the file
+//! is not trusted any more, and the next sync writes a new one (the synced beginning of the old one, then what is in
+//! memory) and renames it over.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! Training: the loop, the optimiser's pass, schedules, the run folder, checkpoints.
 //!
-//! [`Trainer`] is the loop (`trainer.rs`): it trains a [`Learner`] on [`Batches`] and tells an [`Observer`] what happens.
-//! [`RunFolder`] (`run.rs`) is what it leaves behind, [`Checkpoints`] (`checkpoint.rs`) the part that survives a kill, a
-//! full disk and a power loss, through the calls of [`storage`].
+//! [`Trainer`] (`trainer/`) is the loop: it trains a [`Learner`] on [`Batches`] and reports to an [`Observer`]. It
+//! leaves behind a [`RunFolder`] (`run.rs`), whose [`Checkpoints`] (`checkpoint/`) survive a kill, a full disk and a
+//! power loss; they reach the file system only through the calls of [`storage`].
 
 mod average;
 pub mod checkpoint;

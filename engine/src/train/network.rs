@@ -6,8 +6,9 @@ use unroll_kernels::profile::{self, Phase};
 
 use crate::Result;
 use crate::arena::Home;
+use crate::gradient::GradientRef;
 use crate::graph::ParamSpec;
-use crate::network::{Batch, GradientRef, LossSum, Network, State};
+use crate::network::{Batch, LossSum, Network, State};
 
 use super::learner::Learner;
 use super::optimize::{Optimizer, UpdateStep};

@@ -1,9 +1,9 @@
 //! The optimiser's pass over the arena of parameters.
 //!
-//! The global norm is summed in f64 over fixed blocks of [`BLOCK`] gradients, then over the blocks in order: its bits do
-//! not depend on who sums which block. The update is element-wise, so it may be cut anywhere; [`Optimizer::parts`] cuts it
-//! at blocks for the members of a team. Elements whose gradient is known to be zero, the rows of tokens that are not in
-//! the batch, are passed over where that changes nothing, in the norm always; and where the options say so.
+//! The global norm is summed in f64 over fixed blocks of [`BLOCK`] gradients, then over the blocks in order: its bits
+//! do not depend on who sums which block. The update is element-wise, so it may be cut anywhere; [`Optimizer::parts`]
+//! cuts it at blocks for the members of a team. Elements whose gradient is known to be zero, the rows of tokens that
+//! are not in the batch, are passed over where that changes nothing, in the norm always; and where the options say so.
 
 use std::ops::Range;
 
@@ -13,8 +13,8 @@ use unroll_kernels::{Buffer, Isa};
 use crate::arena::Home;
 use crate::error::Result;
 use crate::exec::{Pieces, Team, Work};
+use crate::gradient::GradientRef;
 use crate::graph::ParamSpec;
-use crate::network::GradientRef;
 
 use super::average::Averaging;
 use super::tensors::{TensorRef, TensorSpec};

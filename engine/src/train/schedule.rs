@@ -12,8 +12,9 @@
 //!
 //! and, whatever the kind, times s / w while s < w; never below `min_lr` once warm. `decay` with factor 0.97 and after
 //! = 10 is char-rnn's, 0.5 and 4 is that of Zaremba et al. (2014) for the small model, 0.5 with after = every = 5 is
-//! torch-rnn's; `inverse` is that of Bengio, Ducharme, Vincent and Jauvin (2003), with d = 1e-8 for each example; `plateau` with factor 0.25 and patience 1 is that of PyTorch's word language model; `cosine` is Loshchilov
-//! and Hutter's (2017) without restarts.
+//! torch-rnn's; `inverse` is that of Bengio, Ducharme, Vincent and Jauvin (2003), with d = 1e-8 for each example;
+//! `plateau` with factor 0.25 and patience 1 is that of PyTorch's word language model; `cosine` is Loshchilov and
+//! Hutter's (2017) without restarts.
 
 use serde::{Deserialize, Serialize};
 

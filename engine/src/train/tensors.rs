@@ -3,8 +3,8 @@
 //! The format (<https://github.com/huggingface/safetensors>): eight bytes with the length of a header, little-endian;
 //! the header, JSON that maps a name to `dtype`, `shape` and `data_offsets`; the tensors' bytes, little-endian, without
 //! gaps. Files are written piece by piece, so that no second copy of the parameters stands in memory, through the
-//! durable calls of [`super::storage`] (the crate's own writer does not sync), and read piece by piece; the crate reads their
-//! header, with checked arithmetic, and all is compared with what the model expects before anything is copied.
+//! durable calls of [`super::storage`] (the crate's own writer does not sync), and read piece by piece; the crate reads
+//! their header, with checked arithmetic, and all is compared with what the model expects before anything is copied.
 
 use std::collections::HashMap;
 use std::io;

@@ -1,10 +1,21 @@
 //! Row by row, a vector at a time, the tail by partial loads; softmax's inner product on sixteen virtual lanes.
 
 use super::Activation;
-use crate::cells::{through_sigmoid, through_tanh};
 use crate::math;
 use crate::simd::{Kernel, Simd, Wide16};
 use crate::{Mat, MatMut};
+
+/// d y (1 - y): through a sigmoid whose value is y.
+#[inline(always)]
+pub(crate) fn through_sigmoid<S: Simd>(s: S, d: S::F32, y: S::F32) -> S::F32 {
+    s.mul(d, s.neg_mul_add(y, y, y))
+}
+
+/// d (1 - y^2): through a tanh whose value is y.
+#[inline(always)]
+pub(crate) fn through_tanh<S: Simd>(s: S, d: S::F32, y: S::F32) -> S::F32 {
+    s.mul(d, s.neg_mul_add(y, y, s.splat(1.0)))
+}
 
 /// slope x + 1/2, cut to 0..1.
 #[inline(always)]

@@ -6,15 +6,18 @@
 //! relu          y = max(x, 0)                dx = dy where y > 0, else 0
 //! sigmoid       y = 1 / (1 + exp(-x))        dx = dy y (1 - y)
 //! hard_sigmoid  y = x/5 + 1/2 within 0..1    dx = dy / 5 where 0 < y < 1, else 0
-//! hard_sigmoid_6  the same with x/6
+//! hard_sigmoid_6  y = x/6 + 1/2 within 0..1    dx = dy / 6 where 0 < y < 1, else 0
 //! softsign      y = x / (1 + |x|)            dx = dy (1 - |y|)^2
 //! softmax       y = exp x / sum exp x        dx = y (dy - sum dy y)     (gradient only: see `softmax` for the forward pass)
 //! ```
 //!
-//! The hard sigmoid with 1/5 is that of Theano, Keras 1 and 2, TensorFlow.js and ONNX' default; Keras 3 and PyTorch have 1/6.
+//! The hard sigmoid with 1/5 is that of Theano, Keras 1 and 2, TensorFlow.js and ONNX' default; Keras 3 and PyTorch
+//! have 1/6.
 //!
-//! Forward errs by at most 2 units in the last place ([`crate::math`]; the hard sigmoids by 2^-23 of at most 1), backward by at most 4 roundings of the largest
-//! intermediate value; softmax's gradient by (V + 4) 2^-24 (|y dy| + |y| sum |y dy|).
+//! # Error
+//!
+//! Forward at most 2 units in the last place ([`crate::math`]), the hard sigmoids at most 2^-23; backward at most 4
+//! roundings of the largest intermediate value; softmax's gradient at most (V + 4) 2^-24 (|y dy| + |y| sum |y dy|).
 
 pub(crate) mod generic;
 pub mod reference;

@@ -1,7 +1,7 @@
 //! One block of a step forward: what a product adds up, and where the gates are kept.
 //!
-//! In f32 both are the same memory. Gates that are kept in bf16 hold x W + b at first; the product leaves the hidden side in
-//! a room in the first-level cache, the cell adds both in f32, and what it leaves is rounded once.
+//! In f32 both are the same memory. Gates that are kept in bf16 hold x W + b at first; the product leaves the hidden
+//! side in a room in the first-level cache, the cell adds both in f32, and what it leaves is rounded once.
 
 use super::{BLOCK, load, store};
 use crate::element::Element;

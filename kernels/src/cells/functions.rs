@@ -1,8 +1,8 @@
-//! The functions of a cell: those that every cell has unless said otherwise, inlined where they stand, and any others by
-//! name, chosen a vector at a time.
+//! The functions of a cell: those that every cell has unless said otherwise, inlined where they stand, and any others
+//! by name, chosen a vector at a time.
 
-use super::{through_sigmoid, through_tanh};
-use crate::activation::{Activation, generic};
+use crate::activation::Activation;
+use crate::activation::generic::{self, through_sigmoid, through_tanh};
 use crate::math::{rough, sigmoid, tanh};
 use crate::simd::Simd;
 
@@ -28,14 +28,21 @@ impl Functions {
     }
 }
 
-/// Functions as a vector body uses them: values, and gradients through them from their values.
+/// Functions as a vector body uses them: values, and gradients through them from their values, those of sigmoid and tanh
+/// unless another function says otherwise.
 pub(crate) trait Apply: Copy {
     /// Whether the cell has nothing but the usual functions: no peepholes either.
     const PLAIN: bool;
     fn gate<S: Simd>(self, s: S, x: S::F32) -> S::F32;
-    fn through_gate<S: Simd>(self, s: S, d: S::F32, y: S::F32) -> S::F32;
     fn activation<S: Simd>(self, s: S, x: S::F32) -> S::F32;
-    fn through_activation<S: Simd>(self, s: S, d: S::F32, y: S::F32) -> S::F32;
+    #[inline(always)]
+    fn through_gate<S: Simd>(self, s: S, d: S::F32, y: S::F32) -> S::F32 {
+        through_sigmoid(s, d, y)
+    }
+    #[inline(always)]
+    fn through_activation<S: Simd>(self, s: S, d: S::F32, y: S::F32) -> S::F32 {
+        through_tanh(s, d, y)
+    }
 }
 
 /// Sigmoid and tanh.
@@ -50,20 +57,12 @@ impl Apply for Standard {
         sigmoid(s, x)
     }
     #[inline(always)]
-    fn through_gate<S: Simd>(self, s: S, d: S::F32, y: S::F32) -> S::F32 {
-        through_sigmoid(s, d, y)
-    }
-    #[inline(always)]
     fn activation<S: Simd>(self, s: S, x: S::F32) -> S::F32 {
         tanh(s, x)
     }
-    #[inline(always)]
-    fn through_activation<S: Simd>(self, s: S, d: S::F32, y: S::F32) -> S::F32 {
-        through_tanh(s, d, y)
-    }
 }
 
-/// Sigmoid and tanh for a step forward in bf16. Gradients go through them as through the exact ones: they need values only.
+/// Sigmoid and tanh for a forward step in bf16. Their gradients are computed like the exact functions', from the values alone.
 #[derive(Clone, Copy)]
 pub(crate) struct Rough;
 
@@ -75,16 +74,8 @@ impl Apply for Rough {
         rough::sigmoid(s, x)
     }
     #[inline(always)]
-    fn through_gate<S: Simd>(self, s: S, d: S::F32, y: S::F32) -> S::F32 {
-        through_sigmoid(s, d, y)
-    }
-    #[inline(always)]
     fn activation<S: Simd>(self, s: S, x: S::F32) -> S::F32 {
         rough::tanh(s, x)
-    }
-    #[inline(always)]
-    fn through_activation<S: Simd>(self, s: S, d: S::F32, y: S::F32) -> S::F32 {
-        through_tanh(s, d, y)
     }
 }
 

@@ -1,8 +1,8 @@
-//! What the recurrent cells share: the walk over blocks of a step, and the arithmetic that all of them use.
+//! What the recurrent cells share: the walk over the blocks of a step, and their common arithmetic.
 //!
-//! A step of a cell is a product (the hidden side of every gate) and then element-wise work on its result. Done one
-//! after the other for all units, the gates travel to the second-level cache and back in between; so the step is walked
-//! in blocks of rows and units (`blocks`) that are small enough to stay in the first-level cache.
+//! A step of a cell is a product (the hidden side of every gate) followed by element-wise work on its result. If all
+//! units went through the one before the other, the gates would travel to the second-level cache and back in between;
+//! so a step is walked in blocks of rows and units ([`blocks`]) that are small enough to stay in the first-level cache.
 
 mod block;
 mod functions;
@@ -78,18 +78,6 @@ pub(crate) trait Row: Sized {
             self.cell::<S, false>(s, whole);
         }
     }
-}
-
-/// d y (1 - y): through a sigmoid whose value is y.
-#[inline(always)]
-pub(crate) fn through_sigmoid<S: Simd>(s: S, d: S::F32, y: S::F32) -> S::F32 {
-    s.mul(d, s.neg_mul_add(y, y, y))
-}
-
-/// d (1 - y^2): through a tanh whose value is y.
-#[inline(always)]
-pub(crate) fn through_tanh<S: Simd>(s: S, d: S::F32, y: S::F32) -> S::F32 {
-    s.mul(d, s.neg_mul_add(y, y, s.splat(1.0)))
 }
 
 /// Gradients of a state below this magnitude, 2^-80, count as zero.

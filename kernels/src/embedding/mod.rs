@@ -10,10 +10,10 @@
 //!        backward   dK[v] += sum over r with w[r] = v, dY[r]
 //! ```
 //!
-//! A product with a one-hot row is a look-up of one row of the kernel, so no one-hot matrix is ever made. In the
-//! gradient, rows of equal tokens are added one after the other in the order of their positions: the bits of the sum
-//! depend neither on the threads (which part the columns) nor on the instruction set. A sum of n rows has
-//! |error| <= n 2^-24 sum |x|, the look-up none.
+//! Multiplying a one-hot row by the kernel looks up one row of the kernel, so no one-hot matrix is ever made. In the
+//! gradient, the rows of equal tokens are added in the order of their positions, so the bits of the sum depend neither
+//! on the threads (which split the columns) nor on the instruction set. A sum of n rows has |error| <= n 2^-24 sum |x|;
+//! the look-up is exact.
 //!
 //! Source: Y. Bengio et al., "A Neural Probabilistic Language Model", 2003, section 2 (the matrix C).
 

@@ -1,8 +1,8 @@
-//! What the fuzz targets run: each body takes bytes, makes a case of a kernel from them, runs it on every instruction
-//! set of the processor and compares it with the f64 reference within the bound that the kernel's documentation states.
+//! The bodies of the fuzz targets. Each makes a case for a kernel from bytes, runs it on every instruction set of the
+//! processor and compares the results with the f64 reference, within the bound that the kernel's documentation states.
 //!
 //! `fuzz/` calls the bodies with bytes that libFuzzer invents, `tests/fuzz_corpus.rs` with the seed files under
-//! `fuzz/corpus`. A body returns when all is well and panics when not. Any bytes make a case, also none: what is
+//! `fuzz/corpus`. A body returns when all is well and panics otherwise. Any bytes make a case, even none: what is
 //! missing reads as zero.
 
 mod embedding;

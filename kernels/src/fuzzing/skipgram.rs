@@ -1,5 +1,5 @@
-//! The products of word vectors and their gradients, means of windows and what is spread over them, rows that are copied and
-//! added to, against plain loops.
+//! The products of word vectors and their gradients, means of windows and what is spread over them, rows that are
+//! copied and added to, against plain loops.
 
 use super::input::{Input, cut_at};
 use super::{Probe, TINY, U, Wanted};

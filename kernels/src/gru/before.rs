@@ -18,13 +18,14 @@
 //! The caller adds dh_prev += (da_z, da_r) U_zr^T and, after the last step, dW, dU (that of n over s) and db.
 //!
 //! Cho et al., Learning Phrase Representations using RNN Encoder-Decoder, 2014; Keras' `reset_after=False`. Gates and
-//! parameters in Keras' order z, r, h (Keras' h is n here): U's first 2 H columns are packed as two groups, the last H as
-//! one. A block of units must fall on the panels of both.
+//! parameters in Keras' order z, r, h (Keras' h is n here): U's first 2 H columns are packed as two groups, the last H
+//! as one. A block of units must fall on the panels of both.
 //!
 //! **Shapes** as in [`super`]; s (N, units) in, (N, H) when read.
 //!
-//! **Error.** With u = 2^-24 and e the bound of the phase's product, 2 (H + 1) u (|x W + b| + sum |h_prev or s| |U|), each
-//! phase measured from the values that it is given, and functions off by v of their value ([`super`]), to first order in u
+//! **Error.** With u = 2^-24 and e the bound of the phase's product, 2 (H + 1) u (|x W + b| + sum |h_prev or s| |U|),
+//! each phase measured from the values that it is given, and functions off by v of their value ([`super`]), to first
+//! order in u
 //!
 //! ```text
 //! |error of z, r| <= e / 4 + v                 |error of s| <= |h_prev| (e / 4 + v + 2 u)
@@ -32,8 +33,8 @@
 //! |error of da, dh_prev| <= 16 u ((|dh| + |ds|) (1 + |h_prev|) + |dh_prev|) + 2^-80 (1 + |h_prev|)
 //! ```
 //!
-//! Gates that are kept in bf16 ([`Element`]) are rounded in addition, by a part in 2^9 of each, and so is the z that the second
-//! phase reads: h is off by 2^-9 |z| |h_prev - n| more.
+//! Gates that are kept in bf16 ([`Element`]) are rounded in addition, by a part in 2^9 of each, and so is the z that
+//! the second phase reads: h is off by 2^-9 |z| |h_prev - n| more.
 
 use super::{check_gates, generic};
 use crate::cells::{Apply, Block, Functions, Room, Rough, Standard, blocks, check_shape};

@@ -1,5 +1,5 @@
-//! One step of the GRU for a block of units, forward and backward: the reset gate after the product here, before it in
-//! [`before`].
+//! One step of the GRU for a block of units, forward and backward. Here the reset gate applies after the product; in
+//! [`before`], before it.
 //!
 //! ```text
 //! z, r = sigmoid(x W_z + b_z + h_prev U_z + b'_z), sigmoid(x W_r + b_r + h_prev U_r + b'_r)
@@ -16,23 +16,23 @@
 //! dh_prev += dh z
 //! ```
 //!
-//! The input's side has the gradient (da_z, da_r, da_n), the hidden side (da_z, da_r, dq). The caller adds
+//! The gradient of the input's side is (da_z, da_r, da_n), that of the hidden side (da_z, da_r, dq). The caller adds
 //! dh_prev += (da_z, da_r, dq) U^T and, after the last step, dW, dU, db and db'.
 //!
-//! Other functions may stand in for the sigmoid and for tanh ([`Functions`]).
+//! Other functions may replace the sigmoid and tanh ([`Functions`]).
 //!
-//! Cho et al., Learning Phrase Representations using RNN Encoder-Decoder, 2014, in the form of cuDNN and PyTorch (Keras'
-//! `reset_after=True`); gates and parameters in Keras' order z, r, h (Keras' h is n here).
+//! Cho et al., Learning Phrase Representations using RNN Encoder-Decoder, 2014, in the form of cuDNN and PyTorch
+//! (Keras' `reset_after=True`); gates and parameters in Keras' order z, r, h (Keras' h is n here).
 //!
-//! **Shapes.** N rows, H units of the layer, `units` of them in the block; gates and the hidden side (N, 3, units); h and
-//! gradients (N, units); h_prev (N, H); U (H, 3 x units) packed. Any size may be zero.
+//! **Shapes.** N rows, H units of the layer, `units` of them in the block; gates and the hidden side (N, 3, units); h
+//! and gradients (N, units); h_prev (N, H); U (H, 3 x units) packed. Any size may be zero.
 //!
-//! **Kept in bf16** ([`Element`]), x W + b, the activated gates and their gradients are rounded when they are stored, each
-//! by a part in 2^9; all sums are in f32, and h of this step sees the gates before they are rounded.
+//! **Kept in bf16** ([`Element`]), x W + b, the activated gates and their gradients are rounded when they are stored,
+//! each by a part in 2^9; all sums are in f32, and h of this step sees the gates before they are rounded.
 //!
-//! **Error.** With u = 2^-24, e = 2 (H + 2) u (|x W + b| + |b'| + sum |h_prev| |U|) for the largest pre-activation of a unit,
-//! and functions off by v of their value, to first order in u (v = 4 u: 2 units of the last place; in bf16 2^-15 forward, see
-//! [`crate::math::rough`])
+//! **Error.** With u = 2^-24, e = 2 (H + 2) u (|x W + b| + |b'| + sum |h_prev| |U|) for the largest pre-activation of a
+//! unit, and functions off by v of their value, to first order in u (v = 4 u: 2 units of the last place; in bf16 2^-15
+//! forward, see [`crate::math::rough`])
 //!
 //! ```text
 //! |error of z, r| <= e / 4 + v

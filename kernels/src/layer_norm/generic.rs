@@ -1,6 +1,6 @@
-//! Three passes over a row, which stays in the first-level cache: the mean, the variance about it, and the outputs. Sums run
-//! on sixteen virtual lanes, those of the forward pass in four chains, so that their bits do not depend on the registers'
-//! width. Backward one pass sums g and g n, a second writes.
+//! Three passes over a row, which stays in the first-level cache: the mean, the variance about it, and the outputs.
+//! Sums run on sixteen virtual lanes, those of the forward pass in four chains, so that their bits do not depend on the
+//! registers' width. Backward one pass sums g and g n, a second writes.
 
 use super::{Backward, Forward};
 use crate::simd::{Kernel, Simd, Wide16};

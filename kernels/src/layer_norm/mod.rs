@@ -1,4 +1,4 @@
-//! Layer normalisation: every row by itself has mean 0 and variance 1, then a gain and an offset a column.
+//! Layer normalisation: each row is brought to mean 0 and variance 1, then each column has a gain and an offset.
 //!
 //! For a row x of D numbers:
 //!
@@ -13,12 +13,12 @@
 //! doffset_j = sum over rows of dy_j               ([`crate::rows::add_column_sums`])
 //! ```
 //!
-//! Without a gain it is 1, without an offset 0. A row with a NaN or an infinity is NaN; a row of equal numbers gives the
-//! offset, or nearly.
+//! A gain that is left out is 1, an offset 0. A row with a NaN or an infinity becomes NaN; a row of equal numbers
+//! becomes the offset, or nearly.
 //!
 //! # Error
 //!
-//! The deviations are taken from the mean as it was rounded, in a second pass, so that nothing cancels but x - m itself.
+//! A second pass takes the deviations from the rounded mean, so that nothing cancels but x - m itself.
 //! With u = 2^-24, k = D / 64 + 11 roundings of a sum, and A = sum |x_j| / D:
 //!
 //! ```text
@@ -27,7 +27,8 @@
 //! |error of dx_j| <= u r (4 |g_j| + (k' + 4) sum |g| / D + |n_j| (k' + 6) sum |g n| / D),   k' = D / 16 + 7
 //! ```
 //!
-//! the last for the n and r that are given. Source: J. L. Ba, J. R. Kiros and G. E. Hinton, "Layer Normalization", 2016.
+//! where dx is compared with the exact result for the n and r that are given. Source: J. L. Ba, J. R. Kiros and G. E.
+//! Hinton, "Layer Normalization", 2016.
 
 mod generic;
 pub mod reference;

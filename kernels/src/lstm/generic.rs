@@ -1,6 +1,6 @@
-//! The cell over vectors, for the usual functions and for any. Forward runs on gates that the product has just left in the first-level cache; backward reads
-//! each value once and writes each result once, in place of the gates. A row is a run of whole vectors and one partial
-//! vector, whose unused lanes hold zeros.
+//! The cell over vectors, for the usual functions and for any. Forward runs on gates that the product has just left in
+//! the first-level cache; backward reads each value once and writes each result once, in place of the gates. A row is a
+//! run of whole vectors and one partial vector, whose unused lanes hold zeros.
 
 use crate::cells::{Ahead, Apply, Block, Gate, Row, load, reaching, store};
 use crate::element::Element;

@@ -17,15 +17,15 @@
 //! dc_prev = dc' f
 //! ```
 //!
-//! Other functions may stand in for the sigmoid (R) and for tanh (A), and peepholes p let the gates see c ([`Form`]):
+//! Other functions may replace the sigmoid (R) and tanh (A), and peepholes p let the gates see c ([`Form`]):
 //!
 //! ```text
 //! a_i += p_i c_prev     a_f += p_f c_prev     a_o += p_o c
 //! dc' += da_o p_o       dc_prev += da_i p_i + da_f p_f
 //! ```
 //!
-//! The caller adds dh_prev += da U^T and, after the last step, dW, dU, db and dp. tanh(c) is computed again in backward: that
-//! costs less than writing and reading it.
+//! The caller adds dh_prev += da U^T and, after the last step, dW, dU, db and dp. Backward computes tanh(c) again,
+//! which costs less than writing and reading it.
 //!
 //! Hochreiter and Schmidhuber, Long Short-Term Memory, 1997, with the forget gate of Gers, Schmidhuber and Cummins,
 //! Learning to Forget, 2000; peepholes: Gers, Schraudolph and Schmidhuber, Learning Precise Timing with LSTM Recurrent
@@ -34,12 +34,12 @@
 //! **Shapes.** N rows, H units of the layer, `units` of them in the block; gates (N, 4, units) in the order i, f, g, o;
 //! c, h and their gradients (N, units); h_prev (N, H); U (H, 4 x units) packed. Any size may be zero.
 //!
-//! **Kept in bf16** ([`Element`]), x W + b, the activated gates and their gradients are rounded when they are stored, each
-//! by a part in 2^9; all sums are in f32, and h of this step sees the gates before they are rounded.
+//! **Kept in bf16** ([`Element`]), x W + b, the activated gates and their gradients are rounded when they are stored,
+//! each by a part in 2^9; all sums are in f32, and h of this step sees the gates before they are rounded.
 //!
 //! **Error.** With u = 2^-24, e = 2 (H + 1) u (|x W + b| + sum |h_prev| |U|) for the largest pre-activation of a unit
-//! (the product's bound), and functions off by v of their value, to first order in u (v = 4 u: 2 units of the last place; in
-//! bf16 2^-15 forward, see [`crate::math::rough`])
+//! (the product's bound), and functions off by v of their value, to first order in u (v = 4 u: 2 units of the last
+//! place; in bf16 2^-15 forward, see [`crate::math::rough`])
 //!
 //! ```text
 //! |error of a gate|      <= e + v
@@ -48,13 +48,13 @@
 //! |error of da, dc_prev| <= (32 u (|dc| + |dh|) + 2^-79) (1 + |c_prev|)
 //! ```
 //!
-//! where backward is measured from the values that it is given. Another form's functions are no steeper than 1, and err by
-//! 4 u max(1, |value|): its error follows from the same lines with 1 for every slope. Results are equal on AVX2 and AVX-512, and do not
-//! depend on how units or rows are split.
+//! where the error of backward is that against the exact result for the values that it is given. The functions of other
+//! forms are no steeper than 1 and err by 4 u max(1, |value|): their errors follow from the same lines with 1 for every
+//! slope. Results are equal on AVX2 and AVX-512, and do not depend on how units or rows are split.
 //!
-//! **Speed.** One core of a Xeon (Sapphire Rapids) whose register-only peak was 192 GFLOP/s (AVX-512) and 96 (AVX2) in the
-//! same run, best of 2,000 passes over 16 steps in turn, 2026-11-21. The share of the peak counts the product only, the
-//! time includes the cell:
+//! **Speed.** One core of a Xeon (Sapphire Rapids) whose register-only peak was 192 GFLOP/s (AVX-512) and 96 (AVX2) in
+//! the same run; best of 2,000 passes over 16 steps in turn, 2026-11-21. The time includes the cell, but GFLOP/s and
+//! the share of the peak count the product only:
 //!
 //! | N x H | forward, AVX-512 | share | forward, AVX2 | share | backward, AVX-512 |
 //! |---|---|---|---|---|---|
@@ -62,8 +62,8 @@
 //! | 50 x 256 | 183 us, 143 GFLOP/s | 75 % | 343 us | 80 % | 9.8 us, 68 GB/s |
 //! | 64 x 128 | 72 us, 117 GFLOP/s | 61 % | 113 us | 78 % | 5.7 us, 74 GB/s |
 //!
-//! Adding 1 to the gates, a pass without arithmetic, ran at 56, 58 and 82 GB/s: backward is bound by memory. The cell takes
-//! about 33 ns for 16 units on AVX-512 when everything is in the first-level cache, 14 % of the step at 50 x 256.
+//! Adding 1 to the gates, a pass without arithmetic, ran at 56, 58 and 82 GB/s: backward is bound by memory. The cell
+//! takes about 33 ns for 16 units on AVX-512 when everything is in the first-level cache, 14 % of the step at 50 x 256.
 
 mod generic;
 #[cfg(test)]

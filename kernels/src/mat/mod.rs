@@ -1,12 +1,12 @@
-//! Matrix views and their storage: the one audited place where columns of a matrix are parted.
+//! Matrix views and their storage: the one audited place where the columns of a matrix are split.
 //!
-//! [`Mat`] and [`MatMut`] view matrices (of f32, unless another type is named) in row-major order with a row stride. Views
-//! can be split by rows and by columns, so that threads write disjoint columns of one matrix. [`GroupsMut`] views a matrix
-//! whose columns are groups (the gates of a cell) of equal width, and is split by the columns *within* the groups: the part
-//! of units `a..b` then has columns `a..b` of every gate. [`Buffer`] is 64-byte aligned storage.
+//! [`Mat`] and [`MatMut`] view row-major matrices (of f32, unless another type is named) with a row stride. Views can
+//! be split by rows and by columns, so that threads write disjoint columns of one matrix. [`GroupsMut`] views a matrix
+//! whose columns form groups of equal width (the gates of a cell), and is split by the columns *within* the groups: the
+//! part for units `a..b` has columns `a..b` of every gate. [`Buffer`] is storage aligned to 64 bytes.
 //!
-//! The promise that pays for the `unsafe` here: a view is made from a slice (or split from another view), the
-//! constructor checks that the last element lies within it, and two mutable views never share an element.
+//! The promise that pays for the `unsafe` here: a view is made from a slice or split from another view, its constructor
+//! checks that the last element lies within, and two mutable views never share an element.
 
 mod buffer;
 mod groups;

@@ -1,7 +1,7 @@
 //! exp, tanh, sigmoid and ln of f32 vectors, written once over [`Simd`].
 //!
-//! Each is a straight line without branches, made only of operations that AVX2 and AVX-512 round alike, so that both
-//! give the same bits. NaN in gives NaN out, and zeros, infinities and subnormals (arguments and results) are right.
+//! Each is straight-line code, made only of operations that AVX2 and AVX-512 round alike, so that both give the same
+//! bits. NaN in gives NaN out; zeros, infinities and subnormals are handled, as arguments and as results.
 //!
 //! ```
 //! use unroll_kernels::{Isa, math};
@@ -12,8 +12,8 @@
 //!
 //! # Error
 //!
-//! The distance to the f64 value in units of the last place of the f32 result: the worst over all 2^32 arguments, as
-//! `every_argument` among the tests measures it. A sample of arguments is tested each time, against [`MAX_ULP`].
+//! The distance to the f64 value in units of the last place of the f32 result, the worst over all 2^32 arguments, as
+//! the test `every_argument` measures it. Every test run checks a sample of arguments against [`MAX_ULP`].
 //!
 //! | function | AVX2 and AVX-512 | portable |
 //! |---|---|---|
@@ -27,10 +27,10 @@
 //!
 //! # Where the constants come from
 //!
-//! Polynomials and the rational function are minimax in the relative error of the whole function over the stated interval
-//! (Lawson's iteratively re-weighted least squares at 30 digits). Coefficients were rounded to f32 one by one from
-//! the lowest order on, the others being fitted again after each, so that the rounding of one is made good by the rest.
-//! Reductions follow W. J. Cody and W. Waite, "Software Manual for the Elementary Functions", 1980.
+//! Polynomials and the rational function are minimax in the relative error of the whole function over the stated
+//! interval (Lawson's iteratively re-weighted least squares at 30 digits). Coefficients were rounded to f32 one at a
+//! time, from the lowest order up, and the remaining ones fitted again after each, so that they make up for its
+//! rounding. Reductions follow W. J. Cody and W. Waite, "Software Manual for the Elementary Functions", 1980.
 
 pub mod rough;
 

@@ -6,13 +6,14 @@
 //! tanh x    = (1 - z) / (1 + z)    z = e^-2x
 //! ```
 //!
-//! With -x log2 e = n + f, |f| <= 1/2, z = 2^n (1 + f q(f)), so that 1 - z = (1 - 2^n) - 2^n f q(f) loses nothing where z is
-//! near 1. Instead of a division, which takes as long as 16 other operations on AVX-512, an integer subtraction gives the
-//! reciprocal within 0.0505 of itself, and two steps of Newton's method within 2^-17. There is no operation that sets
-//! round differently, as the processors' own approximations of reciprocals do: AVX2 and AVX-512 give the same bits.
+//! With -x log2 e = n + f, |f| <= 1/2, z = 2^n (1 + f q(f)), so that 1 - z = (1 - 2^n) - 2^n f q(f) loses nothing where
+//! z is near 1. Instead of a division, which takes as long as 16 other operations on AVX-512, an integer subtraction
+//! gives the reciprocal within 0.0505 of itself, and two steps of Newton's method within 2^-17. There is no operation
+//! that sets round differently, as the processors' own approximations of reciprocals do: AVX2 and AVX-512 give the same
+//! bits.
 //!
-//! **Error.** |error| <= [`ERROR`] |value|, and of the sigmoid ERROR 2^-115 below -80; NaN in gives NaN out. Measured over the
-//! arguments of the test: sigmoid 2^-16.2, tanh 2^-15.5.
+//! **Error.** |error| <= [`ERROR`] |value|, and of the sigmoid ERROR 2^-115 below -80; NaN in gives NaN out. Measured
+//! over the arguments of the test: sigmoid 2^-16.2, tanh 2^-15.5.
 
 use super::{ROUNDER, polynomial};
 use crate::simd::Simd;

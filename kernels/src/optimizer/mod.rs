@@ -1,8 +1,9 @@
-//! Optimiser rules, each a single pass over parameters, gradients and state, and the norms that clipping needs.
+//! Optimiser rules, each a single pass over parameters, gradients and state; and the norms that clipping needs.
 //!
-//! A pass first makes g = clamp(gradient grad_scale, -clip_value, clip_value) + weight_decay p: the scale is the factor of a
-//! clip by norm, 1 without one, and is applied before the clip by value; the decay (of the penalty weight_decay p^2 / 2, what
-//! PyTorch's `weight_decay` is but for AdamW) is clipped by neither. Then, at step t = 1, 2, ... with learning rate l:
+//! A pass first computes g = clamp(gradient grad_scale, -clip_value, clip_value) + weight_decay p. The scale is the
+//! factor of clipping by norm (1 without it) and comes before clipping by value. The decay is the gradient of the
+//! penalty weight_decay p^2 / 2, as PyTorch's `weight_decay` is for all rules but AdamW, and neither clip touches it.
+//! Then, at step t = 1, 2, ... with learning rate l:
 //!
 //! ```text
 //! Sgd        p -= l g
@@ -15,18 +16,21 @@
 //! AdamW      p *= 1 - l weight_decay, then Adam
 //! ```
 //!
-//! The meaning is PyTorch's (`torch.optim` 2.x), except where said at the [`Rule`]; all state starts at 0. Keras' momentum
-//! (b = mu b - l g, p += b) is the same as long as l stays the same; Keras and ONNX put Adam's eps beside the uncorrected
-//! sqrt(v), which is this rule with eps / sqrt(1 - b2^t).
+//! The rules are PyTorch's (`torch.optim` 2.x), except where a [`Rule`] says otherwise; all state starts at 0. Keras'
+//! momentum (b = mu b - l g, p += b) is the same as long as l is constant. Keras and ONNX add Adam's eps to the
+//! uncorrected sqrt(v), which is this rule with eps / sqrt(1 - b2^t).
+//!
+//! # Error
 //!
 //! Everything is element-wise, so a pass may be cut anywhere without changing a bit. With u = 2^-24, s the size that a
-//! step would have if state and gradient had one sign, and m, v the terms of the state summed by magnitude:
-//! |error of a new state| <= 4 u m, |error of p| <= 2 u |p| + 12 u s. A decay makes g from p in one fused product and sum, whose
-//! error of u |g| comes before both.
+//! step would have if state and gradient had one sign, and m the magnitudes of a state's terms, summed: |error of a new
+//! state| <= 4 u m and
+//! |error of p| <= 2 u |p| + 12 u s. With weight decay, g itself comes from one fused multiply-add and has an error of u |g| before
+//! these.
 //!
 //! Sources: B. T. Polyak 1964 (momentum); I. Sutskever et al. 2013 (Nesterov's in this form); J. Duchi et al. 2011
-//! (Adagrad); T. Tieleman and G. Hinton 2012 (RMSprop); D. Kingma and J. Ba 2015 (Adam); I. Loshchilov and F. Hutter 2019
-//! (AdamW); B. T. Polyak and A. B. Juditsky 1992 ([`average`]).
+//! (Adagrad); T. Tieleman and G. Hinton 2012 (RMSprop); D. Kingma and J. Ba 2015 (Adam); I. Loshchilov and F. Hutter
+//! 2019 (AdamW); B. T. Polyak and A. B. Juditsky 1992 ([`average`]).
 
 mod generic;
 

@@ -1,5 +1,5 @@
-//! The vector bodies. A scalar product has four chains of sixteen lanes; a weighted sum keeps a block of columns in registers
-//! while it walks over the rows.
+//! The vector bodies. A scalar product has four chains of sixteen lanes; a weighted sum keeps a block of columns in
+//! registers while it walks over the rows.
 
 use super::{Pairs, Weighted};
 use crate::mat::{Mat, MatMut};

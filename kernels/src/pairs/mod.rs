@@ -10,14 +10,14 @@
 //! dB[n] = sum over p with r[p] = n, dz[p] A[l[p]]      groups of pairs with the same r
 //! ```
 //!
-//! They are what a head computes that looks at a few words of each row only: at its target, or at the nodes on the way to it.
+//! A head uses them if it scores only a few words of each row: its target, or the nodes on the path to it.
 //!
 //! # Error
 //!
-//! A scalar product is summed in four times sixteen chains, so |error| <= (D / 32 + 8) 2^-24 sum |a b|; a weighted sum is one chain
-//! an element, in the order of the entries: |error| <= 2 n 2^-24 (|y| + sum |w x|) of n entries; half of the terms with D and n
-//! where a multiply-add rounds once. The bits do not depend on the threads (which part pairs and groups), and AVX2 and AVX-512
-//! agree.
+//! A scalar product is summed in four times sixteen chains, so |error| <= (D / 32 + 8) 2^-24 sum |a b|. A weighted sum
+//! is one chain an element, in the order of its n entries: |error| <= 2 n 2^-24 (|y| + sum |w x|). The terms with D and
+//! n are half of that where a multiply-add rounds once. The bits do not depend on the threads (which split pairs and
+//! groups), and AVX2 and AVX-512 agree.
 
 mod generic;
 pub mod reference;

@@ -1,10 +1,10 @@
-//! The cell over vectors. Forward runs on pre-activations that the product has just left in the first-level cache. A row
-//! is a run of whole vectors and one partial vector, whose unused lanes hold zeros.
+//! The cell over vectors. Forward runs on pre-activations that the product has just left in the first-level cache. A
+//! row is a run of whole vectors and one partial vector, whose unused lanes hold zeros.
 
 use super::Activation;
 use crate::MatMut;
-use crate::activation::generic::{through, value};
-use crate::cells::{Block, Gate, Row, load, reaching, store, through_tanh};
+use crate::activation::generic::{through, through_tanh, value};
+use crate::cells::{Block, Gate, Row, load, reaching, store};
 use crate::element::Element;
 use crate::math::tanh;
 use crate::simd::{Kernel, Simd};

@@ -6,16 +6,17 @@
 //! da  = dh where h > 0, else 0          relu; the others likewise, from h
 //! ```
 //!
-//! The caller adds dh_prev += da U^T and, after the last step, dW, dU and db. Elman, Finding Structure in Time, 1990; the
-//! rectified form with parameters and gradient (0 at 0) as Keras' `SimpleRNN`.
+//! The caller adds dh_prev += da U^T and, after the last step, dW, dU and db. Elman, Finding Structure in Time, 1990;
+//! the rectified form with parameters and gradient (0 at 0) as Keras' `SimpleRNN`.
 //!
-//! **Shapes.** N rows, H units of the layer, `units` of them in the block; pre (N, 1, units); h and gradients (N, units);
-//! h_prev (N, H); U (H, 1 x units) packed. Any size may be zero.
+//! **Shapes.** N rows, H units of the layer, `units` of them in the block; pre (N, 1, units); h and gradients (N,
+//! units); h_prev (N, H); U (H, 1 x units) packed. Any size may be zero.
 //!
-//! **Error.** With u = 2^-24 and e = 2 (H + 1) u (|x W + b| + sum |h_prev| |U|), the product's bound, h is within e + 4 u of
-//! the exact value (tanh is within 2 units of the last place) and exactly the rectified pre-activation for relu; da is
-//! within 4 u |dh| + 2^-80 of the value that follows from the h given (a |dh| below 2^-80 counts as zero). Results are equal on AVX2 and AVX-512, and do not depend
-//! on how units or rows are split. A NaN goes through every activation.
+//! **Error.** With u = 2^-24 and e = 2 (H + 1) u (|x W + b| + sum |h_prev| |U|), the product's bound, h is within e + 4
+//! u of the exact value (tanh is within 2 units of the last place), and exactly the rectified pre-activation for relu.
+//! da is within 4 u |dh| + 2^-80 of the exact result for the h that is given (a |dh| below 2^-80 counts as zero).
+//! Results are equal on AVX2 and AVX-512, and do not depend on how units or rows are split. Every activation maps NaN
+//! to NaN.
 
 mod generic;
 mod sequence;

@@ -1,8 +1,8 @@
 //! All steps of a few rows, one after the other, over weights that stay in the first-level cache.
 //!
-//! The bits are those of [`super::forward`] and [`super::backward`] step by step. Nothing is called in between, and a row's
-//! sums stay where its state will: of a step of one row with 100 units, 0.5 us called step by step, more than half would be
-//! views, checks and calls.
+//! The bits are those of [`super::forward`] and [`super::backward`] step by step. Nothing is called in between, and a
+//! row's sums stay where its state will: of a step of one row with 100 units, 0.5 us called step by step, more than
+//! half would be views, checks and calls.
 
 use super::generic::through_row;
 use super::{Activation, SequenceBackward, SequenceForward, SequenceInput};

@@ -1,9 +1,9 @@
-//! One token type an instruction set, one trait of operations on them.
+//! One token type for each instruction set, and one trait of operations on all of them.
 //!
 //! A token such as [`Avx512`] exists only where the processor has the features, so its methods are safe to call; the
-//! `unsafe` that this needs is fenced into this folder. A vector body is written once as a [`Kernel`], generic over
-//! [`Simd`], with every function on the way marked `#[inline(always)]`: [`Simd::vectorize`] compiles it inside a
-//! function that has the set's features switched on. Closures passed through such a body must be inlined too.
+//! `unsafe` that this takes is confined to this folder. A vector body is written once as a [`Kernel`], generic over
+//! [`Simd`], with `#[inline(always)]` on every function that it calls: [`Simd::vectorize`] compiles it inside a
+//! function that has the set's features switched on. Closures passed to such a body must be inlined too.
 //!
 //! **Same bits.** AVX2 and AVX-512 offer the same operations with the same rounding (fused multiply-add, round to even,
 //! correctly rounded division and square root), so element-wise code gives the same bits on both by construction.

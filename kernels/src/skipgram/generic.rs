@@ -1,8 +1,8 @@
 //! The products over outputs that all inputs share: three matrix products of some forty rows, in registers.
 //!
-//! Each is the same loop: a tile of rows and whole vectors of columns stays in registers while one row of the right side after
-//! the other is loaded and multiplied by a number of each row of the left. The logits' right side is Y^T, so that no sum runs
-//! across a vector. Operands stay in the first-level cache, so nothing is packed.
+//! Each is the same loop: a tile of rows and whole vectors of columns stays in registers while one row of the right
+//! side after the other is loaded and multiplied by a number of each row of the left. The logits' right side is Y^T, so
+//! that no sum runs across a vector. Operands stay in the first-level cache, so nothing is packed.
 
 use super::Slopes;
 use crate::mat::{Mat, MatMut};

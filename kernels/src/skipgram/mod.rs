@@ -1,7 +1,8 @@
-//! The products of word2vec: pairs of words that are told from noise, by logistic regression on the product of their vectors.
+//! The products of word2vec: logistic regression on the product of two words' vectors tells pairs of the text from
+//! noise.
 //!
-//! Inputs X (N, D) are vectors of words of the text, outputs Y vectors of the words (or of the nodes of a tree) that they
-//! predict. For a logit z with the label t, 1 for a word that is there and 0 for one that is not, and the weight w:
+//! Inputs X (N, D) are vectors of words of the text, outputs Y vectors of the words (or tree nodes) that they predict.
+//! For a logit z of weight w with the label t, 1 for a word of the text and 0 for a noise word:
 //!
 //! ```text
 //! slopes          L = sum of w l(z, t)                  l(z, t) = ln(1 + e^z) - t z
@@ -17,26 +18,34 @@
 //! spread          X'[n] += sum of dH[m]                 for m in whose window n is
 //! ```
 //!
-//! where X' and Y' are rows of the tables that X and Y are copies of. Products are cut between logits and slopes, so that each thread can
-//! do some of the columns: its logits are a part of a sum, and the gradients of its columns need those of no other.
+//! where X' and Y' are rows of the tables from which X and Y were copied. Logits and slopes are computed by separate
+//! calls, so that each thread can take some of the columns: its logits are parts of a sum, and the gradients of its
+//! columns need those of no other.
 //!
-//! Skip-gram with negative sampling is `pair_products` with the words of the text and `products` with noise words that a group of
-//! inputs has in common, w telling how often each counts: two small matrix products for the gradients instead of one row after
-//! the other. CBOW is `means`, `row_products` and `products` on H, and `spread`, which is not the gradient of `means`: word2vec adds
-//! the whole error to each word of the window. A way through a tree is `products` with the nodes' labels and w = 1.
+//! Skip-gram with negative sampling is `pair_products` with the words of the text and `products` with noise words that
+//! a group of inputs shares, w telling how often each counts: the gradients are then two small matrix products instead
+//! of one row after the other. CBOW is `means`, `row_products` and `products` on H, and `spread`. The latter is not the
+//! gradient of `means`: word2vec adds the whole error to every word of the window. A path through a tree is `products`
+//! with the nodes' labels and w = 1.
 //!
 //! # Error
 //!
-//! With u = 2^-24: products over D have |error| <= D u sum |x y|; a loss or its derivative 4 u relative to the terms that
-//! it is made of and the error of its logit (both have a slope of at most 1); the sum of losses is kept in sixteen f32 a call, of T terms
-//! each, T u sum |l|; the sums of dX and dY add N u and S u of the magnitudes that they add.
-//! A mean is a difference of sums over all inputs before the ends of its window: |error| <= 4 (N + 4) u / c sum over all inputs |x|;
-//! what is spread likewise, (4 M + 2 N + 2) u of 4 sum over all windows |dh|. Windows are some ten of fifty inputs that stand together,
-//! so that is a factor of five to what rounding costs anyway.
+//! With u = 2^-24, the error is at most
+//!
+//! - D u sum |x y| for a product over D;
+//! - 4 u of the magnitude of its terms for a loss or its derivative, plus the error of its logit (both have a slope of
+//!   at most 1);
+//! - T u sum |l| for a sum of losses, which is kept in sixteen f32 a call, of T terms each;
+//! - N u and S u of the summed magnitudes for the sums in dX and dY;
+//! - 4 (N + 4) u / c sum over all inputs |x| for a mean, which is a difference of two prefix sums over the inputs;
+//! - (4 M + 2 N + 2) u of 4 sum over all windows |dh| for what `spread` adds, likewise. Windows are some ten of fifty
+//!   neighbouring inputs, so prefix sums multiply the error of plain summation by about five.
+//!
 //! Each element is one chain of operations in the order of its index, so AVX2 and AVX-512 give the same bits.
 //!
-//! Source: T. Mikolov et al., "Distributed Representations of Words and Phrases and their Compositionality", 2013; as small
-//! matrix products: S. Ji, N. Satish, S. Li and P. Dubey, "Parallelizing Word2Vec in Shared and Distributed Memory", 2016.
+//! Source: T. Mikolov et al., "Distributed Representations of Words and Phrases and their Compositionality", 2013; as
+//! small matrix products: S. Ji, N. Satish, S. Li and P. Dubey, "Parallelizing Word2Vec in Shared and Distributed
+//! Memory", 2016.
 
 mod generic;
 mod pairs;

@@ -1,5 +1,5 @@
-//! Outputs and the inputs of their windows. A row's part of some vectors stays in registers while the inputs of its window
-//! pass by; neighbouring windows share most of theirs, so that these come from the first-level cache.
+//! Outputs and the inputs of their windows. A row's part of some vectors stays in registers while the inputs of its
+//! window pass by; neighbouring windows share most of theirs, so that these come from the first-level cache.
 
 use super::generic::{Columns, load, store};
 use super::{Gather, Means, RowGradients, Spread, Window};

@@ -1,4 +1,5 @@
-//! The softmax of rows whose logits are there once, block after block of columns, and whose exponentials are kept in bf16.
+//! The softmax of rows whose logits are there once, block after block of columns, and whose exponentials are kept in
+//! bf16.
 //!
 //! ```text
 //! keep       of a block's logits x, while they are in the cache:    u_j = e^(x_j - m), m the largest of the block, in bf16,
@@ -7,8 +8,8 @@
 //! gradient   of u, the notes and the tally:                        dx_j = a e^(m - M) u_j / (Z e^-M) + b - [j = t] c, in bf16
 //! ```
 //!
-//! So logits are never written to memory, and what is written takes half of their room. A gradient is rounded to bf16 twice, each
-//! time by at most a part in 2^8, where one that is computed in f32 and then rounded is rounded once:
+//! So logits are never written to memory, and what is written takes half of their room. A gradient is rounded to bf16
+//! twice, each time by at most a part in 2^8, where one that is computed in f32 and then rounded is rounded once:
 //!
 //! ```text
 //! |error of dx_j| <= that of f32 + a p_j (2^-7 + 2^-16) + 2^-8 |dx_j| + (a + 1) 2^-126       j not the target

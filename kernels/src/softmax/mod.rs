@@ -10,15 +10,15 @@
 //! ```
 //!
 //! Logits are (R, V), R rows of all time steps and streams together. No exponential has a positive argument, so logits
-//! of any finite size are safe. A NaN or +inf among a row's logits gives a NaN loss and a NaN row; a logit of -inf is a
-//! word that cannot come, and as a target it has the loss +inf. V = 1 gives the loss 0.
+//! of any finite size are safe. A NaN or +inf among a row's logits gives a NaN loss and a NaN row; a logit of -inf is
+//! an impossible word, whose loss as a target is +inf. V = 1 gives the loss 0.
 //!
 //! # Error
 //!
 //! Sums run in f32 over blocks of 1024 logits, the blocks in f64. The target's own term is kept apart from the sum of
 //! the others, s: the loss is ln(1 + s) where the target is the maximum, and its gradient -s / (1 + s), so that losses
-//! and gradients far below 2^-24 keep their relative accuracy. With u = 2^-24, d_j = |x_j - m|, D the average of d under
-//! p, and D' under p without the target:
+//! and gradients far below 2^-24 keep their relative accuracy. With u = 2^-24, d_j = |x_j - m|, D the average of d
+//! under p, and D' under p without the target:
 //!
 //! ```text
 //! |error of p_j|        <= u p_j (d_j + D + 76) + 2^-149
@@ -31,16 +31,17 @@
 //!
 //! # Slices
 //!
-//! Where a row's logits are never all there at once, [`tally`] takes slice after slice and keeps of each row its maximum so far,
-//! the sum of the other exponentials below it and the target's logit; [`slice_gradient`] takes the slices a second time. A
-//! maximum that grows scales the sum in f64, so the bounds above hold for any number of slices up to 2^20.
+//! Where a row's logits never exist all at once, [`tally`] takes them slice by slice and keeps, for each row, the
+//! maximum so far, the sum of the other exponentials relative to it, and the target's logit; [`slice_gradient`] takes
+//! the slices a second time. When the maximum grows, the sum is rescaled in f64, so the bounds above hold for any
+//! number of slices up to 2^20.
 //!
-//! Where products round to bf16 anyway, [`keep`] takes a block of logits while it is in the cache and keeps their exponentials in
-//! bf16, of which [`kept_gradient`] makes the gradient in place (`kept.rs`).
+//! Where products round to bf16 anyway, [`keep`] takes a block of logits while it is in the cache and keeps their
+//! exponentials in bf16, from which [`kept_gradient`] makes the gradient in place (`kept.rs`).
 //!
 //! Source: J. S. Bridle, "Probabilistic Interpretation of Feedforward Classification Network Outputs", 1990; the safe
-//! form: N. J. Higham et al., "Accurately Computing the Log-Sum-Exp and Softmax Functions", 2021; the sum over slices: M. Milakov
-//! and N. Gimelshein, "Online normalizer calculation for softmax", 2018.
+//! form: N. J. Higham et al., "Accurately Computing the Log-Sum-Exp and Softmax Functions", 2021; the sum over slices:
+//! M. Milakov and N. Gimelshein, "Online normalizer calculation for softmax", 2018.
 
 mod generic;
 mod kept;

@@ -140,15 +140,7 @@ impl Eval {
             ));
         }
         let [steps, rows] = room;
-        let options = NetworkOptions {
-            threads: self.using.threads()?,
-            steps,
-            rows,
-            training: false,
-            precision: self.using.precision(&trained.config),
-            home: self.using.home(),
-            ..NetworkOptions::default()
-        };
+        let options = NetworkOptions { steps, rows, ..self.using.network_options(&trained.config)? };
         match &self.data {
             Some(path) if self.per_line => self.lines(&mut self.network(&trained, options)?, &trained, path),
             Some(path) if self.n_best => {

@@ -14,7 +14,6 @@ use unroll::generate::{
     write,
 };
 use unroll::labels::{NextWord, WordDecoder};
-use unroll::network::NetworkOptions;
 use unroll::report::{Out, count, json_line, per_second, visible};
 use unroll::run::Speaker;
 use unroll::text::{Cast, NextTurn, Tokenizer, turn_of};
@@ -132,9 +131,7 @@ impl Generate {
         let cast = data.cast(tokenizer);
         let turn = self.turn(&tokenizer.decode(&tokens), &cast);
         let start = Start { prompt, tokens, stop: self.stop(), turn };
-        let precision = self.using.precision(&trained.config);
-        let (threads, home) = (self.using.threads()?, self.using.home());
-        let options = NetworkOptions { threads, precision, home, ..NetworkOptions::default() };
+        let options = self.using.network_options(&trained.config)?;
         let together = if self.stream { 1 } else { self.samples.min(TOGETHER) };
         let mut speaker = Speaker::of_texts(&trained.graph, beginning(tokenizer), options, together)?;
         trained.load(self.using.which()?, speaker.params_mut())?;

@@ -43,14 +43,10 @@ impl TrainedTask {
         let longest = longest.max(self.encoder.longest()).max(1);
         let batches = sample_batches(&self.graph, &self.task, rows, longest);
         let options = NetworkOptions {
-            threads: using.threads()?,
-            precision: using.precision(&self.opened.config),
             steps: batches.steps.max(Measuring::steps(&self.encoder)),
             source_steps: longest_source(samples.iter(), &self.encoder, batches),
             rows: batches.rows,
-            training: false,
-            home: using.home(),
-            ..NetworkOptions::default()
+            ..using.network_options(&self.opened.config)?
         };
         let mut network = Network::new(&self.graph, options)?;
         load(&self.opened.path, using.which()?, &self.graph, network.params_mut())?;

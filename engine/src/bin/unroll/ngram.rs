@@ -229,15 +229,7 @@ impl NGramCommand {
             Some(length) => [length, self.rows() * STEPS],
             None => [STEPS, self.rows()],
         };
-        let options = NetworkOptions {
-            threads: self.using.threads()?,
-            steps,
-            rows,
-            training: false,
-            precision: self.using.precision(&trained.config),
-            home: self.using.home(),
-            ..NetworkOptions::default()
-        };
+        let options = NetworkOptions { steps, rows, ..self.using.network_options(&trained.config)? };
         let mut network = Network::new(&trained.graph, options)?;
         trained.load(self.using.which()?, network.params_mut())?;
         Ok(network)

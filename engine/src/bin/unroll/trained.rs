@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use clap::Args;
-use unroll::arena::Home;
 use unroll::config::{Resolver, RunConfig};
 use unroll::error::{Error, Result};
 use unroll::graph::{Graph, HeadLayouts};
+use unroll::network::NetworkOptions;
 use unroll::run::{TextModel, load_weights, open_text_model, open_weights};
 use unroll::text::Tokenizer;
 use unroll::train::storage::{Disk, Storage};
@@ -56,19 +56,20 @@ impl Using {
         Ok(())
     }
 
-    /// The precision of products: that asked for, else that of the training.
-    pub(crate) fn precision(&self, config: &RunConfig) -> Precision {
-        self.precision.unwrap_or(config.train.precision.into())
-    }
-
-    /// Where the parameters live.
-    pub(crate) fn home(&self) -> Home {
-        self.memory_map.clone().into()
-    }
-
     /// The threads.
     pub(crate) fn threads(&self) -> Result<usize> {
         threads(self.threads)
+    }
+
+    /// How a run's network is used, but for its sizes. Products have the precision of the training unless another is asked for.
+    pub(crate) fn network_options(&self, config: &RunConfig) -> Result<NetworkOptions> {
+        Ok(NetworkOptions {
+            threads: self.threads()?,
+            precision: self.precision.unwrap_or(config.train.precision.into()),
+            home: self.memory_map.clone().into(),
+            training: false,
+            ..NetworkOptions::default()
+        })
     }
 }
 

@@ -1,8 +1,8 @@
-//! Maps: of files that may change under the reader, and of files that nobody else can reach ([`Own`]).
+//! Memory maps: of files that may change under the reader, and of files that nobody else can reach ([`Own`]).
 //!
-//! This folder is the one place where files are mapped. A file that is read may be changed by another process at any
-//! moment, so no reference to the mapped bytes is ever made: [`Map::copy`] reads them as volatile words into memory of
-//! our own, and only the copy is looked at. What the copy says must be checked by the caller.
+//! This is the only place where files are mapped. Another process may change a file at any moment, so no reference to
+//! mapped bytes is ever made: [`Map::copy`] reads them as volatile words into memory of our own, and only the copy is
+//! used. Its contents must be checked by the caller.
 //!
 //! If the file shrinks, touching a page beyond its new end raises SIGBUS; see [`install_sigbus_handler`].
 

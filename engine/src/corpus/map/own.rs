@@ -1,4 +1,5 @@
-//! Maps that nobody else can reach: files without a name, which stand in for memory, and memory that takes room when it is touched.
+//! Maps that nobody else can reach: files without a name, which stand in for memory, and memory that takes room when it
+//! is touched.
 
 use std::io;
 use std::ops::{Deref, DerefMut, Range};

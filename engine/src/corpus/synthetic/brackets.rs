@@ -6,10 +6,10 @@
 //! the one that it closes. To know it, a model must remember the kinds of all open brackets, across whatever stands
 //! between.
 //!
-//! The depth is a birth-death chain, so its stationary distribution is known in closed form: with rates
-//! a(d) of opening and b(d) of closing, p(d + 1) / p(d) = a(d) / b(d + 1). Whoever knows the past knows depth and kinds,
-//! so with h the entropy of a coin the entropy rate is exactly
-//! h(filler) + filler ln(fillers) + (1 - filler) sum over d of p(d) (h(a(d)) + a(d) ln(kinds)).
+//! The depth is a birth-death chain, so its stationary distribution is known in closed form: with rates a(d) of opening
+//! and b(d) of closing, p(d + 1) / p(d) = a(d) / b(d + 1). Whoever knows the past knows depth and kinds, so with h the
+//! entropy of a coin the entropy rate is exactly h(filler) + filler ln(fillers) + (1 - filler) sum over d of p(d)
+//! (h(a(d)) + a(d) ln(kinds)).
 
 use super::{EntropyRate, SplitMix, SyntheticSource};
 use crate::error::{Error, Result};

@@ -1,9 +1,9 @@
 //! Random sources of text whose true entropy rate is known, so that a model can be measured against the limit.
 //!
-//! [`Markov`] is a sparse Markov chain; [`Brackets`] nests brackets, so that the next symbol depends on one that may lie
-//! far back. Each is a [`SyntheticSource`]. The same source gives as many independent texts as wanted: walk 0 to train
-//! on, walk 1 to validate, and so on. Everything follows from the seed by integer arithmetic alone, so a text is the same
-//! on every machine.
+//! [`Markov`] is a sparse Markov chain; [`Brackets`] nests brackets, so that the next symbol depends on one that may
+//! lie far back. Each is a [`SyntheticSource`]. The same source gives as many independent texts as wanted: walk 0 to
+//! train on, walk 1 to validate, and so on. Everything follows from the seed by integer arithmetic alone, so a text is
+//! the same on every machine.
 
 mod brackets;
 mod markov;

@@ -5,12 +5,12 @@
 //! zoneout             h = d h_prev + (1 - d) (the cell's h), c likewise; d is 0 or 1 in training, the rate otherwise
 //! ```
 //!
-//! Both work on a member's own blocks, after the cell's kernel and before it in the backward pass. Layers without them have
-//! no [`Held`], and pay a test a block.
+//! Both work on a member's own blocks, after the cell's kernel and before it in the backward pass. Layers without them
+//! have no [`Held`], and pay a test a block.
 //!
-//! Sources: Y. Gal and Z. Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks", 2016
-//! (one mask for all steps, as Keras' `recurrent_dropout`); D. Krueger et al., "Zoneout: Regularizing RNNs by Randomly
-//! Preserving Hidden Activations", 2017.
+//! Sources: Y. Gal and Z. Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks",
+//! 2016 (one mask for all steps, as Keras' `recurrent_dropout`); D. Krueger et al., "Zoneout: Regularizing RNNs by
+//! Randomly Preserving Hidden Activations", 2017.
 
 use super::{Block, Sweep};
 use crate::exec::shared::Shared;

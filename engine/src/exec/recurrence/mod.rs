@@ -1,21 +1,22 @@
 //! The time loops of the recurrent cells, each run by a whole team.
 //!
-//! Two things may be cut. **Rows** of the batch, and the two directions of a layer, know nothing of each other: a *strand*
-//! is one direction of some rows, run through all steps by its own members, with no barrier between strands. Within a
-//! strand the **units** are cut: every member owns a run of panels of the recurrent weights, which stay in its own
-//! second-level cache for the whole sequence; a step reads h of all units of the step before and writes the member's
-//! units, and a barrier parts the steps. `strands.rs` decides how many there are. No bit depends on either cut.
+//! The work is cut in two ways. **Rows** of the batch, and the two directions of a layer, are independent: a *strand*
+//! is one direction of some rows, which its own members run through all steps, without a barrier between strands.
+//! Within a strand the **units** are cut: every member owns a run of panels of the recurrent weights, which stay in its
+//! own second-level cache for the whole sequence. In each step it reads h of all units from the step before and writes
+//! h of its own units; a barrier separates the steps. `strands.rs` decides how many strands there are. No bit depends
+//! on either cut.
 //!
-//! **Layout.** A batch's rows stand with the longest first, so that the rows which have a time `t` are the first of them,
-//! and a sequence is packed: time after time, each with the rows that it has. Gates are (P, gates H), P rows in all. h, c
-//! and their gradients have a block of N rows before these and one after, (P + 2 N, H): the state before the first step has
-//! a place at either end, whichever direction the layer reads. Read from the end, a row begins at its own last time.
-//! Without a mask every time has all rows, and P = T N. Gates and what is kept of a hidden side are [`Element`]s: f32, or bf16
-//! where products round to it.
+//! **Layout.** The rows of a batch are ordered longest first, so that the rows that still have a step at time `t` are
+//! always the first ones. A sequence is packed: time after time, each with the rows that it has. Gates are (P, gates
+//! H), with P rows in all. h, c and their gradients are (P + 2 N, H): a block of N rows stands before these and another
+//! after them, so that the state before the first step has a place whichever direction the layer reads. A layer that
+//! reads backwards begins each row at that row's own last time. Without a mask every time has all rows, and P = T N.
+//! Gates and what is kept of a hidden side are [`Element`]s: f32, or bf16 where products round to it.
 //!
-//! The promise that pays for the `unsafe` here: at a step a member writes only its own blocks (rows and units) of that
-//! step and of gradients flowing to the step before, which no other member touches; and it reads, of the rows of its
-//! strand, what was complete before the strand's last barrier.
+//! The promise that pays for the `unsafe` here: in a step a member writes only its own blocks (rows and units) of that
+//! step, and of the gradients that flow to the step before, which no other member touches; and of the rows of its
+//! strand it reads only what was complete before the strand's last barrier.
 
 mod gates;
 mod gru;

@@ -1,11 +1,12 @@
-//! The whole graph backward in f64, together with what rounding may do to it.
+//! The backward pass of the whole graph in f64, and what rounding may do to its results.
 //!
-//! Beside the gradient, two figures are kept that the tolerances are made of (see `tolerance.rs`):
+//! Beside the gradient it keeps the two figures from which `tolerance.rs` makes tolerances:
 //!
-//! - `sizes`, a tensor beside each gradient: where that is the sum over r of x_r d_r, its size is the sum of the products
-//!   of their sizes, however much the sum cancels. An entry that no row reaches has size 0, and so no tolerance.
-//! - `noise`: the sum over every operation of the forward pass of (its result times the loss's derivative by it)^2, by
-//!   which rounding errors of the loss are estimated.
+//! - `sizes`, a tensor beside each gradient. A gradient is the sum over r of x_r d_r; its size is the sum of the
+//!   products of their sizes, however much the sum itself cancels. An entry that no row reaches has size 0, and so no
+//!   tolerance.
+//! - `noise`, the sum over all operations of the forward pass of (the operation's result times the derivative of the
+//!   loss with respect to it)^2, from which rounding errors of the loss are estimated.
 
 mod noise;
 mod recurrence;
@@ -147,46 +148,15 @@ impl Pass<'_> {
                 self.give(i, 0, dx, size);
             }
             LayerConfig::LayerNormalization(_) => self.normalization(i, &dy, &size),
-            LayerConfig::ActivationRegularization(_) => {
-                let (mut dx, mut dx_size) = (dy, size);
-                let regularized = model.regularized(i, step, self.params);
-                let (penalty, own) = regularized.of(y);
-                // Each value meets itself and its neighbours in time, whose errors are at most the largest.
-                let largest = self.value_sizes[i].iter().fold(0.0, |max: f64, size| max.max(*size));
-                let more = regularized.slope() * largest;
-                dx_size.iter_mut().for_each(|size| *size += more);
-                add(&mut dx, &own);
-                self.result.noise += (4.0 + y.len() as f64) * penalty * penalty;
-                self.give(i, 0, dx, dx_size);
-            }
+            LayerConfig::ActivationRegularization(_) => self.regularization(i, (dy, size)),
             LayerConfig::Masking(_) => self.give(i, 0, dy, size),
             LayerConfig::Part(part) => self.part(i, *part, (dy, size)),
-            LayerConfig::Activation(layer) => {
-                let (dx, size) = if layer.activation == Activation::Softmax {
-                    let rows = y.chunks_exact(width).zip(dy.chunks_exact(width));
-                    let dx = rows.flat_map(|(y, dy)| activation::reference::softmax_backward(y, dy)).collect();
-                    (dx, softmax(y, &size, width))
-                } else {
-                    self.through(i, element_wise(layer.activation), (&dy, &size))
-                };
-                // Twice the width for the sum of a softmax's exponentials.
-                self.element_noise(y, &dx, 4.0 + 2.0 * width as f64);
-                self.give(i, 0, dx, size);
-            }
+            LayerConfig::Activation(layer) => self.activation(i, layer.activation, (&dy, &size)),
             LayerConfig::Add(_) => {
                 self.element_noise(y, &dy, node.inputs.len() as f64);
                 (0..node.inputs.len()).for_each(|k| self.give(i, k, dy.clone(), size.clone()));
             }
-            LayerConfig::Concatenate(_) => {
-                let mut at = 0;
-                for k in 0..node.inputs.len() {
-                    let part = model.width(node.inputs[k]);
-                    let columns = at..at + part;
-                    at += part;
-                    let of = |x: &[f64]| x.chunks_exact(width).flat_map(|row| &row[columns.clone()]).copied().collect();
-                    self.give(i, k, of(&dy), of(&size));
-                }
-            }
+            LayerConfig::Concatenate(_) => self.concatenation(i, (&dy, &size)),
             LayerConfig::RepeatVector(_) => {
                 let of = |d: &[f64]| {
                     let mut sum = vec![0.0; step.rows * width];
@@ -206,6 +176,44 @@ impl Pass<'_> {
                 };
                 self.give(i, 0, of(&dy), of(&size));
             }
+        }
+    }
+
+    fn regularization(&mut self, i: usize, (mut dx, mut size): (Vec<f64>, Vec<f64>)) {
+        let y = &self.values[i].y;
+        let regularized = self.model.regularized(i, &self.step, self.params);
+        let (penalty, own) = regularized.of(y);
+        // Each value meets itself and its neighbours in time, whose errors are at most the largest.
+        let largest = self.value_sizes[i].iter().fold(0.0, |max: f64, size| max.max(*size));
+        let more = regularized.slope() * largest;
+        size.iter_mut().for_each(|size| *size += more);
+        add(&mut dx, &own);
+        self.result.noise += (4.0 + y.len() as f64) * penalty * penalty;
+        self.give(i, 0, dx, size);
+    }
+
+    fn activation(&mut self, i: usize, function: Activation, (dy, size): (&[f64], &[f64])) {
+        let (y, width) = (&self.values[i].y[..], self.model.graph.nodes()[i].shape.width());
+        let (dx, size) = if function == Activation::Softmax {
+            let rows = y.chunks_exact(width).zip(dy.chunks_exact(width));
+            let dx = rows.flat_map(|(y, dy)| activation::reference::softmax_backward(y, dy)).collect();
+            (dx, softmax(y, size, width))
+        } else {
+            self.through(i, element_wise(function), (dy, size))
+        };
+        // Twice the width for the sum of a softmax's exponentials.
+        self.element_noise(y, &dx, 4.0 + 2.0 * width as f64);
+        self.give(i, 0, dx, size);
+    }
+
+    fn concatenation(&mut self, i: usize, (dy, size): (&[f64], &[f64])) {
+        let node = &self.model.graph.nodes()[i];
+        let (width, mut at) = (node.shape.width(), 0);
+        for (k, &input) in node.inputs.iter().enumerate() {
+            let columns = at..at + self.model.width(input);
+            at = columns.end;
+            let of = |x: &[f64]| x.chunks_exact(width).flat_map(|row| &row[columns.clone()]).copied().collect();
+            self.give(i, k, of(dy), of(size));
         }
     }
 

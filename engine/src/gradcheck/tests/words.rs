@@ -57,12 +57,7 @@ fn every_fault_in_the_gradient_of_a_head_is_caught_and_named() {
                 continue;
             }
             for (name, fault) in FAULTS {
-                let narrow = |arena: &mut [f32]| {
-                    let part = &mut arena[spec.range.clone()];
-                    let mut wide: Vec<f64> = part.iter().map(|&g| f64::from(g)).collect();
-                    fault(&mut wide);
-                    part.iter_mut().zip(wide).for_each(|(g, faulty)| *g = faulty as f32);
-                };
+                let narrow = |arena: &mut [f32]| spoil(&mut arena[spec.range.clone()], fault);
                 let report = run_with(&graph, &options, &Faults { narrow: &narrow, ..Faults::NONE }).unwrap();
                 assert_names(&report, &spec.name, name);
             }

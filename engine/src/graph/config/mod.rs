@@ -21,8 +21,8 @@
 //! # Ok::<(), toml::de::Error>(())
 //! ```
 //!
-//! Layers that take others than the one before them have names. A picture and what was said of it, of which it is learned whether
-//! both belong together, and how good the picture is:
+//! Layers that take others than the one before them have names. A picture and what was said of it, of which it is
+//! learned whether both belong together, and how good the picture is:
 //!
 //! ```
 //! use unroll::graph::{Activation, Concatenate, Dense, Embedding, Graph, Input, LayerConfig, Loss, ModelConfig, OutputConfig, Recurrent};

@@ -1,4 +1,5 @@
-//! The words that a model's options are chosen from: losses, initializers, functions, cells, ways to join two directions.
+//! The words that a model's options are chosen from: losses, initializers, functions, cells, ways to join two
+//! directions.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};

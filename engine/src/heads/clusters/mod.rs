@@ -1,5 +1,5 @@
-//! Softmax over the most frequent words and the tails of the others, one over the clusters of a tail, and one over the words of a
-//! cluster: the adaptive softmax, and with a single tail that of two levels.
+//! Softmax over the most frequent words and the tails of the others, one over the clusters of a tail, and one over the
+//! words of a cluster: the adaptive softmax, and with a single tail that of two levels.
 //!
 //! ```text
 //! p(w) = softmax(x W + b)[w]                                                                 w one of the S most frequent words
@@ -7,13 +7,13 @@
 //!    h = x P_t                                                                               P_t (D, D_t)
 //! ```
 //!
-//! A softmax over one thing is left out; where a tail has all of the inputs, h is x.
-//! Rows whose target is in the same cluster stand together. A cluster is computed by one thread: there are many of them, and each is
-//! small. A step reads and changes the kernels of those clusters only. The probabilities add up to 1, so evaluations need no other
-//! form.
+//! A softmax over a single choice is left out; where a tail takes all inputs, h is x. Rows whose targets are in the
+//! same cluster are grouped. Each cluster is computed by one thread: there are many, and each is small. A step reads
+//! and changes the kernels of those clusters only. The probabilities add up to 1, so evaluation needs no other form.
 //!
-//! Sources: E. Grave, A. Joulin, M. Cissé, D. Grangier and H. Jégou, "Efficient softmax approximation for GPUs", 2017; J. Goodman,
-//! "Classes for fast maximum entropy training", 2001; T. Mikolov et al., "Extensions of recurrent neural network language model",
+//! Sources: E. Grave, A. Joulin, M. Cissé, D. Grangier and H. Jégou, "Efficient softmax approximation for GPUs", 2017;
+//! J. Goodman, "Classes for fast maximum entropy training", 2001; T. Mikolov et al., "Extensions of recurrent neural
+//! network language model",
 //! 2011. Biases, and many clusters a tail, are ours.
 
 mod job;

@@ -1,5 +1,5 @@
-//! The most probable words of each row, without the logits of the others: slice after slice of the vocabulary, of which each row
-//! keeps its best so far and the sum that makes probabilities of them.
+//! The most probable words of each row, without storing all logits: for each row, slice after slice of the vocabulary
+//! updates the best words so far, and the sum that turns their scores into probabilities.
 
 use super::{GRANULE, SoftmaxHead};
 use crate::best::Best;

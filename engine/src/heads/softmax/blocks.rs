@@ -1,5 +1,6 @@
-//! Block after block of rows: a block's logits are computed, turned into losses and their own gradient in place, and used
-//! for the gradients of x, W and b before the next block takes their room. Nothing is computed twice.
+//! Block after block of rows: the logits of a block are computed, turned into losses and, in place, into their own
+//! gradient, and used for the gradients of x, W and b, before the next block takes their room. Nothing is computed
+//! twice.
 
 use super::shaping::Row;
 use super::{CACHED, MOST_ROWS, SoftmaxHead, for_chunks};

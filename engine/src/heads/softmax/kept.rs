@@ -1,5 +1,6 @@
-//! Where products round to bf16: logits are never written to memory. A block of them is turned into what is kept of it while it is
-//! in the cache, in half of the room: its exponentials, or, where the sum over the vocabulary is known already, its gradient.
+//! The softmax where products round to bf16: logits are never written to memory. While a block of them is in the cache,
+//! it is turned into what is kept of it, in half the room: its exponentials, or, once the sum over the vocabulary is
+//! known, its gradient.
 
 use super::shaping::Row;
 use super::{MOST_ROWS, SoftmaxHead, for_chunks};

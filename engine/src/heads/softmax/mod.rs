@@ -1,4 +1,4 @@
-//! Linear + softmax + cross-entropy over a vocabulary of any size: the logits are never all there at once.
+//! Linear + softmax + cross-entropy over a vocabulary of any size, without ever storing all logits.
 //!
 //! ```text
 //! blocks.rs   some rows, all words     three products; weights are read, and their gradient is read and written, once a block
@@ -6,9 +6,9 @@
 //! kept.rs     either in bf16           the same, and no logit is written to memory
 //! ```
 //!
-//! Slices compute each logit twice where there are gradients: once for the sum over the vocabulary, then for the gradient. They
-//! are chosen where a block would have too few rows to repay reading the weights for it. Threads share each product by the
-//! words, so that no gradient of weights is ever added up between them, and no bit depends on how many there are.
+//! Where there are gradients, slices compute each logit twice: once for the sum over the vocabulary, then for the
+//! gradient. They are chosen where a block would have too few rows to be worth reading all weights for. Threads divide
+//! each product by words, so that they never have to add up gradients of weights, and no bit depends on their number.
 
 mod best;
 mod blocks;

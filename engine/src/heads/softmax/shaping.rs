@@ -5,8 +5,8 @@
 //! dz_j = p_j (1 + 2 c ln Z) - (1 - s) [j = y] - s / V
 //! ```
 //!
-//! Sources: C. Szegedy et al., "Rethinking the inception architecture for computer vision", 2016; A. Chowdhery et al., "PaLM", 2022,
-//! section 5.
+//! Sources: C. Szegedy et al., "Rethinking the inception architecture for computer vision", 2016; A. Chowdhery et al.,
+//! "PaLM", 2022, section 5.
 
 use unroll_kernels::softmax::{RowGradient, Tally};
 

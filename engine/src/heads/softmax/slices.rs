@@ -1,6 +1,7 @@
-//! Slice after slice of the vocabulary, for all rows: once for the sum of each row over the vocabulary, then, where there are
-//! gradients, from the last slice back to the first for the gradients of x, W and b. The logits of the last slice are still
-//! there; those of the others are computed again, from the same numbers in the same order, so that they are the same.
+//! Slice after slice of the vocabulary, for all rows. A first pass finds each row's sum over the vocabulary; where
+//! gradients are wanted, a second one goes from the last slice back to the first for the gradients of x, W and b. The
+//! logits of the last slice are still there; those of the others are computed again from the same numbers in the same
+//! order, so they are the same.
 
 use super::shaping::Row;
 use super::{CACHED, MOST_ROWS as MOST_CACHED, SoftmaxHead, for_chunks};

@@ -1,5 +1,5 @@
-//! Heads with a logit a word against the gradients by these logits: what samples give on the average, what shapes the exact softmax,
-//! and logits that are not finite.
+//! Heads with a logit a word against the gradients by these logits: what samples give on the average, what shapes the
+//! exact softmax, and logits that are not finite.
 
 use super::*;
 

@@ -10,12 +10,13 @@
 //! | output `output/stars`, ... | the same | instead of it, each output of a model with several |
 //! | output `lstm/h_next`, ... | (N, H) | the same layers' states, to be given with the next tokens; layers with `return_state` too |
 //!
-//! T, S and N are free. Recurrent layers are ONNX's LSTM, GRU and RNN (<https://onnx.ai/onnx/operators/>), with their orders of
-//! gates (i, o, f, c and z, r, h); those with zoneout are a Scan of them. ONNX masks at the end of a row alone, by its length: where
-//! a layer masks steps, the file's first operations move what is there to the front, and its last ones move the outputs back. At
-//! a masked step the output is that of the step before it.
+//! T, S and N are free. Recurrent layers are ONNX's LSTM, GRU and RNN (<https://onnx.ai/onnx/operators/>), with their
+//! orders of gates (i, o, f, c and z, r, h); those with zoneout are a Scan of them. ONNX masks at the end of a row
+//! alone, by its length: where a layer masks steps, the file's first operations move what is there to the front, and
+//! its last ones move the outputs back. At a masked step the output is that of the step before it.
 //!
-//! Of a head that parts the words, the last layer gives the logarithm of each word's probability, or behind a softmax the probability.
+//! Of a head that parts the words, the last layer gives the logarithm of each word's probability, or behind a softmax
+//! the probability.
 
 mod proto;
 mod recurrent;

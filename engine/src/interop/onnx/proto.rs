@@ -1,7 +1,7 @@
 //! The few messages of ONNX that a model needs, in protocol buffers' wire format.
 //!
-//! A field is its number and wire type in a varint, then its value: a varint, or a length and bytes. Numbers and names are
-//! those of `onnx.proto` (<https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>), release 1.12, IR version 8.
+//! A field is its number and wire type in a varint, then its value: a varint, or a length and bytes. Numbers and names
+//! are those of `onnx.proto` (<https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>), release 1.12, IR version 8.
 
 /// The version of the file format.
 const IR_VERSION: i64 = 8;

@@ -1,7 +1,7 @@
 //! The sequences that a model reads: how many steps they have, and which of these are there.
 //!
-//! ONNX masks at the end of a row alone, by its length. Where steps are masked, what is there is moved to the front of its row
-//! before layers read it, and outputs are moved back.
+//! ONNX masks at the end of a row alone, by its length. Where steps are masked, what is there is moved to the front of
+//! its row before layers read it, and outputs are moved back.
 
 use super::proto::{Attribute, Dim, Type};
 use super::{Writer, axis};

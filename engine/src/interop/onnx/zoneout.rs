@@ -1,5 +1,5 @@
-//! Recurrent layers with zoneout, which no operator of ONNX has: a Scan over the steps, each the operator of the cell for one step and
-//! the mean of what it gives and of the state before, as where nothing is trained.
+//! Recurrent layers with zoneout, which no operator of ONNX has: a Scan over the steps, each the operator of the cell
+//! for one step and the mean of what it gives and of the state before, as where nothing is trained.
 
 use super::proto::{Attribute, Dim, Program, Type};
 use super::recurrent::{attributes, operator};

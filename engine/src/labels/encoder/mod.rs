@@ -1,8 +1,8 @@
 //! What turns labelled texts, and later prompts, into tokens: the classes and the words of the training samples.
 //!
-//! A text of one class is its words ([`WordIndex`]). A sentence that is tagged is, for each word, the word's characters as they
-//! stand and then the word itself, prepared; the tag is the target of the latter. So one sequence of tokens carries both, in one
-//! table of vectors:
+//! A text to classify becomes its words ([`WordIndex`]). A sentence to tag becomes, for each word, its unchanged
+//! characters followed by the prepared word itself, whose target is the tag. So one sequence of tokens carries both,
+//! with one table of vectors:
 //!
 //! ```text
 //! 0           padding
@@ -12,8 +12,9 @@
 //! W + 3 ..    characters, in the order of Unicode
 //! ```
 //!
-//! A text whose own words are learned is its words too: where the next word is, it gives a sample for each of its prefixes; a
-//! caption, or a translation, stands between two tokens behind those of the words, its start and its end.
+//! A text whose own words are the targets becomes its words too. To learn the next word, it gives a sample for each of
+//! its prefixes; a caption or a translation is enclosed by two further tokens, its start and its end, numbered after
+//! the words.
 
 mod learned;
 mod samples;

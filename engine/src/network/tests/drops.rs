@@ -18,11 +18,7 @@ fn the_bits_of_what_is_dropped_do_not_depend_on_the_number_of_threads() {
     for (cell, precision) in CELLS.into_iter().flat_map(|cell| PRECISIONS.map(|p| (cell, p))) {
         let graph = model(DROPPING, cell);
         let options = NetworkOptions { precision, ..options(6, 70) };
-        let alone = trace(&graph, options.clone());
-        for threads in [2, 3] {
-            let threaded = trace(&graph, NetworkOptions { threads, ..options.clone() });
-            assert!(alone == threaded, "{cell} in {precision} with {threads} threads");
-        }
+        let alone = same_on_threads(cell, &options, &[2, 3], |options| trace(&graph, options));
         // Replicas drop the same.
         let (losses, _) = trace(&graph, NetworkOptions { replicas: 3, threads: 2, ..options });
         assert!(

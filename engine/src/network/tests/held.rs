@@ -33,14 +33,9 @@ fn the_bits_of_what_is_dropped_and_kept_do_not_depend_on_threads_or_set() {
         let graph = held(cell);
         for rows in [5, 70] {
             let options = NetworkOptions { precision, ..options(4, rows) };
-            let alone = trace_steps(&graph, options.clone(), 2);
-            for threads in [2, 3, 5] {
-                let threaded = trace_steps(&graph, NetworkOptions { threads, ..options.clone() }, 2);
-                assert!(alone == threaded, "{cell:?}, {rows} rows in {precision} with {threads} threads");
-            }
-            let on = |isa| (isa, trace_steps(&graph, NetworkOptions { isa, ..options.clone() }, 2));
-            let traces: Vec<_> = sets_under_test().into_iter().map(on).collect();
-            assert_eq!(who_differs(precision, &traces), None, "{cell:?}, {rows} rows in {precision}");
+            let what = format!("{cell:?}, {rows} rows");
+            same_on_threads(&what, &options, &[2, 3, 5], |options| trace_steps(&graph, options, 2));
+            same_on_sets(&what, &options, |options| trace_steps(&graph, options, 2));
         }
     }
 }

@@ -20,14 +20,9 @@ fn the_bits_do_not_depend_on_threads_or_set() {
     let graph = model(NORMAL, "");
     for (precision, rows) in PRECISIONS.into_iter().flat_map(|p| [5, 70].map(|rows| (p, rows))) {
         let options = NetworkOptions { precision, ..options(6, rows) };
-        let alone = trace(&graph, options.clone());
-        for threads in [2, 3, 5] {
-            let threaded = trace(&graph, NetworkOptions { threads, ..options.clone() });
-            assert!(alone == threaded, "{rows} rows in {precision} with {threads} threads");
-        }
-        let on = |isa| (isa, trace(&graph, NetworkOptions { isa, ..options.clone() }));
-        let traces: Vec<_> = sets_under_test().into_iter().map(on).collect();
-        assert_eq!(who_differs(precision, &traces), None, "{rows} rows in {precision}");
+        let what = format!("{rows} rows");
+        same_on_threads(&what, &options, &[2, 3, 5], |options| trace(&graph, options));
+        same_on_sets(&what, &options, |options| trace(&graph, options));
     }
 }
 

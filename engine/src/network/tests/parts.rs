@@ -21,11 +21,7 @@ fn the_bits_of_states_that_are_taken_do_not_depend_on_the_number_of_threads() {
     let graph = model(PAIR, "");
     for (precision, rows) in PRECISIONS.into_iter().flat_map(|p| [5, 70].map(|rows| (p, rows))) {
         let options = NetworkOptions { precision, ..options(6, rows) };
-        let alone = trace(&graph, options.clone());
-        for threads in [2, 3, 5] {
-            let threaded = trace(&graph, NetworkOptions { threads, ..options.clone() });
-            assert!(alone == threaded, "{rows} rows in {precision} with {threads} threads");
-        }
+        same_on_threads(&format!("{rows} rows"), &options, &[2, 3, 5], |options| trace(&graph, options));
     }
 }
 

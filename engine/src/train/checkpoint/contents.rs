@@ -1,5 +1,5 @@
-//! Files of a checkpoint, read chunk by chunk: each chunk is compared with its checksum whenever it is read, so that a large model
-//! needs no second copy of itself in memory.
+//! Files of a checkpoint, read chunk by chunk: each chunk is compared with its checksum whenever it is read, so that a
+//! large model needs no second copy of itself in memory.
 
 use std::cell::RefCell;
 

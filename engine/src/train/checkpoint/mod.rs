@@ -1,4 +1,4 @@
-//! Checkpoints: a folder each, written so that at every moment the newest whole one can be found.
+//! Checkpoints: a folder each, written so that the newest complete one can be found at any moment.
 //!
 //! ```text
 //! checkpoints/
@@ -9,14 +9,14 @@
 //!   .trash-00000900-4711-8/   being deleted
 //! ```
 //!
-//! Writing: every file into `.tmp-STEP-PID-N/`, each one synced; [`manifest.json`](super::manifest) last; the folder synced;
-//! the folder renamed to `step-STEP`; the folder above synced. A reader takes the newest `step-` folder whose manifest,
-//! lengths, checksums and tensors are in order, and says which ones it had to pass over. Deleting: rename to `.trash-`, then
-//! unlink, so that a half-deleted checkpoint never has a checkpoint's name. Leftovers of both kinds are removed when a run
-//! starts, under the run folder's lock.
+//! Writing: every file goes into `.tmp-STEP-PID-N/` and is synced, [`manifest.json`](super::manifest) last; then the
+//! folder is synced, renamed to `step-STEP`, and the folder above it synced. A reader takes the newest `step-` folder
+//! whose manifest, lengths, checksums and tensors are in order, and says which ones it had to skip. Deleting: the
+//! folder is renamed to `.trash-` before it is unlinked, so that a half-deleted checkpoint never has a checkpoint's
+//! name. Leftovers of both kinds are removed when a run starts, under the run folder's lock.
 //!
-//! A write, sync or rename that fails ends the attempt; what was written is removed, nothing is synced twice, and the next
-//! attempt has a new name. The earlier checkpoints are not touched before the new one is durable.
+//! A write, sync or rename that fails ends the attempt: what was written is removed, nothing is synced twice, and the
+//! next attempt takes a new name. Earlier checkpoints are not touched until the new one is durable.
 
 mod contents;
 mod read;

@@ -1,15 +1,15 @@
-//! The file system as checkpoints see it: few calls, each of which can be made to fail by a test.
+//! The file system as checkpoints see it: a few calls, each of which a test can make fail.
 //!
-//! [`Disk`] is the real one. The tests have a simulated disk that fails any chosen call, runs full, is killed, or loses
-//! power and with it everything that was not synced.
+//! [`Disk`] is the real one. The tests have a simulated disk, which can fail at any chosen call, run full, be killed,
+//! or lose power and with it everything that was not synced.
 //!
-//! The rules of durability that the callers rely on (Pillai et al., "All file systems are not created equal", OSDI
+//! The durability rules that callers rely on (Pillai et al., "All file systems are not created equal", OSDI
 //! 2014; Rebello et al., "Can applications recover from fsync failures?", ATC 2020):
 //!
 //! * The bytes of a file survive a power loss only after [`StorageFile::sync`]; its name, and the effect of a
 //!   [`Storage::rename`], only after [`Storage::sync_dir`] of the folder that holds it.
-//! * A failed sync says that data may be lost *and forgotten*: a second sync of the same file may succeed without
-//!   having written it. A file whose sync failed is dead; its contents are written again to a new file.
+//! * After a failed sync the data may be lost *and forgotten*: a second sync of the same file may succeed without
+//!   having written it. So a file whose sync failed is abandoned, and its contents are written again to a new one.
 
 mod disk;
 mod paced;

@@ -1,4 +1,5 @@
-//! Plain descent takes the gradient of the head's kernel as its factors: the same numbers, but for the order of roundings.
+//! Plain descent takes the gradient of the head's kernel as its factors: the same numbers, but for the order of
+//! roundings.
 
 use super::*;
 use crate::graph::Graph;

@@ -18,8 +18,8 @@ use unroll_kernels::Isa;
 use super::storage::Storage;
 use super::storage::simulated::Simulated;
 use super::*;
+use crate::gradient::GradientRef;
 use crate::graph::{Initializer, ParamSpec, Role};
-use crate::network::GradientRef;
 use crate::random::{Key, Purpose};
 use crate::{Error, Result};
 

@@ -2,16 +2,17 @@
 //!
 //! ```text
 //! for each step:
-//!     at an epoch's start: look whether the corpus is still the same; reset the carried state if asked
+//!     at an epoch's start: check that the corpus has not changed; reset the carried state if asked
 //!     take the next T tokens of each of the N streams
 //!     forward and backward from the carried state        the learner; loss and gradient must be finite
 //!     clip, update                                        the optimiser, at the schedule's rate
 //!     report, evaluate, sample, save                      whatever is due, in this order
 //! ```
 //!
-//! Everything that decides a later number is in [`TrainerState`] and the three sets of tensors (parameters, slots, carried
-//! state), so that a run that is resumed from a checkpoint ends in the same bytes as one that never stopped. Times decide
-//! nothing but when checkpoints are written. A checkpoint is written last in a step: what it records is done.
+//! Everything that later numbers depend on is in [`TrainerState`] and the three sets of tensors (parameters, optimiser
+//! slots, carried state), so that a run resumed from a checkpoint ends in the same bytes as one that never stopped. The
+//! clock decides only when checkpoints are written. A checkpoint comes last in a step, so that it records finished work
+//! only.
 
 mod divergence;
 mod evaluation;

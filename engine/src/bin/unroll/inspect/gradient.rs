@@ -147,13 +147,7 @@ impl GradientCommand {
         let Subject { title, config, graph, run } = subject;
         let steps = self.steps.or(graph.config().input_length).unwrap_or(STEPS);
         let size = [steps, self.rows];
-        let options = NetworkOptions {
-            threads: self.using.threads()?,
-            precision: self.using.precision(config),
-            home: self.using.home(),
-            seed: config.seed,
-            ..NetworkOptions::default()
-        };
+        let options = NetworkOptions { seed: config.seed, ..self.using.network_options(config)? };
         let mut network = Network::new(graph, gradient::options(&options, steps, self.rows))?;
         let vectors = gradient::random_vectors(graph, size, config.seed);
         let random = match (graph.takes_tokens(), vectors.is_empty()) {

@@ -61,14 +61,7 @@ impl UnitsCommand {
                 .mend("give a text with --text or on standard input"));
         }
         let Subject { title, config, graph, run } = &subject;
-        let options = NetworkOptions {
-            threads: self.using.threads()?,
-            precision: self.using.precision(config),
-            home: self.using.home(),
-            steps: reading.inputs.len(),
-            training: false,
-            ..NetworkOptions::default()
-        };
+        let options = NetworkOptions { steps: reading.inputs.len(), ..self.using.network_options(config)? };
         let mut network = Network::new(graph, options)?;
         if let Some(run) = run {
             load(&run.path, self.using.which()?, graph, network.params_mut())?;

@@ -1,13 +1,14 @@
 //! Draws from any distribution over n outcomes in constant time.
 //!
-//! The table has n columns of the same mass. Column i holds outcome i up to its threshold and above it one other outcome,
-//! its alias; a draw picks a column and a place in it, so it costs one multiplication and one look-up however large n is.
+//! The table has n columns of the same mass. Column i holds outcome i up to its threshold and above it one other
+//! outcome, its alias; a draw picks a column and a place in it, so it costs one multiplication and one look-up however
+//! large n is.
 //!
-//! Weights become integers of sum n 2^32 before the columns are filled, so filling is exact: no outcome of weight 0 ever
-//! comes, every other can, and [`Alias::probability`] is what the table really draws.
+//! Weights become integers of sum n 2^32 before the columns are filled, so filling is exact: no outcome of weight 0
+//! ever comes, every other can, and [`Alias::probability`] is what the table really draws.
 //!
-//! Source: A. J. Walker, "An Efficient Method for Generating Discrete Random Variables with General Distributions", 1977;
-//! filled as by M. D. Vose, "A Linear Algorithm for Generating Random Numbers with a Given Distribution", 1991.
+//! Source: A. J. Walker, "An Efficient Method for Generating Discrete Random Variables with General Distributions",
+//! 1977; filled as by M. D. Vose, "A Linear Algorithm for Generating Random Numbers with a Given Distribution", 1991.
 
 use crate::error::{Error, Result};
 use crate::random::Key;

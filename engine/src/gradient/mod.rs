@@ -1,9 +1,9 @@
 //! The gradient of all parameters in one arena, as a step writes it.
 //!
-//! The first that writes a tensor in a step overwrites what the step before left there, and those after it add; so the
-//! arena is never cleared as a whole. A table's gradient is rows: those of the batch's tokens stand in a list of their own,
-//! sorted and each once, so that the table's part of the arena takes no memory; and a rule for which a zero gradient changes
-//! nothing passes over the others.
+//! The first writer of a tensor in a step overwrites what the step before left there, and later ones add to it, so the
+//! arena is never cleared as a whole. The gradient of a table consists of rows. Those of the batch's tokens stand in a
+//! separate list, sorted and each once, so that the table's part of the arena takes no memory; a rule that a zero
+//! gradient leaves unchanged skips all other rows.
 
 mod listed;
 mod view;
@@ -138,7 +138,7 @@ pub(crate) struct Gradient {
 
 impl Gradient {
     /// For these parameters in an arena of `len` elements, zero. The gradients of the tables among them come as rows.
-    pub(super) fn new(specs: &[ParamSpec], len: usize, tables: &[Range<usize>], home: &Home) -> Result<Self> {
+    pub(crate) fn new(specs: &[ParamSpec], len: usize, tables: &[Range<usize>], home: &Home) -> Result<Self> {
         let mut specs: Vec<&ParamSpec> = specs.iter().collect();
         specs.sort_unstable_by_key(|spec| spec.range.start);
         let tensors = specs.into_iter().map(|spec| Tensor {
@@ -154,7 +154,7 @@ impl Gradient {
     }
 
     /// Begins a step. What the step before has left in rows is cleared here, by all threads.
-    pub(super) fn begin(&mut self, products: Products<'_>) {
+    pub(crate) fn begin(&mut self, products: Products<'_>) {
         for tensor in &mut self.tensors {
             tensor.written = false;
             match tensor.content {
@@ -170,7 +170,7 @@ impl Gradient {
     }
 
     /// Ends a step: what nobody wrote is zero.
-    pub(super) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         for tensor in self.tensors.iter_mut().filter(|tensor| !tensor.written) {
             tensor.clear(&mut self.values);
         }
@@ -275,7 +275,7 @@ impl Gradient {
     }
 
     /// Nobody has written these tensors, for whoever wrote them for a moment.
-    pub(super) fn forget(&mut self, range: &Range<usize>) {
+    pub(crate) fn forget(&mut self, range: &Range<usize>) {
         for tensor in self.tensors.iter_mut().filter(|t| range.start <= t.range.start && t.range.end <= range.end) {
             tensor.clear(&mut self.values);
             tensor.written = false;
@@ -283,7 +283,7 @@ impl Gradient {
     }
 
     /// Adds another gradient of the same parameters.
-    pub(super) fn add_all(&mut self, products: Products<'_>, other: &Self) {
+    pub(crate) fn add_all(&mut self, products: Products<'_>, other: &Self) {
         for (tensor, from) in self.tensors.iter_mut().zip(&other.tensors) {
             match from.content {
                 Content::Nothing => {}
@@ -310,18 +310,18 @@ impl Gradient {
     }
 
     /// To read.
-    pub(super) fn view(&self) -> GradientRef<'_> {
+    pub(crate) fn view(&self) -> GradientRef<'_> {
         GradientRef::new(&self.values, &self.tensors)
     }
 
     /// All elements.
-    pub(super) fn whole(&mut self) -> &[f32] {
+    pub(crate) fn whole(&mut self) -> &[f32] {
         self.tensors.iter_mut().for_each(|tensor| tensor.scatter(&mut self.values));
         &self.values
     }
 
     /// All elements, to change at will.
-    pub(super) fn whole_mut(&mut self) -> &mut [f32] {
+    pub(crate) fn whole_mut(&mut self) -> &mut [f32] {
         self.whole();
         self.tensors.iter_mut().for_each(|tensor| tensor.content = Content::All);
         &mut self.values
