@@ -172,6 +172,29 @@ fn files_are_turned_into_one_another_and_back() {
     assert!(!place.exists("x"));
 }
 
+/// Under its own name, by links, and where the list of words is what would be lost.
+#[cfg(unix)]
+#[test]
+fn no_file_of_vectors_is_written_over_what_it_is_read_from() {
+    let place = place();
+    place.ok(&["vectors", "export", "v.txt", "--out", "v.npy"]);
+    let (here, files) = (|name: &str| place.path().join(name), ["v.txt", "v.npy", "v.npy.words"]);
+    std::os::unix::fs::symlink("v.txt", here("soft.txt")).unwrap();
+    std::fs::hard_link(here("v.txt"), here("hard.bin")).unwrap();
+    std::fs::hard_link(here("v.npy.words"), here("w.safetensors.words")).unwrap();
+    let before = files.map(|name| place.read(name));
+    let refused = |what: &str, from: &str, out: &str| place.refused(&["vectors", what, from, "--out", out]);
+    insta::assert_snapshot!(refused("export", "v.txt", "v.txt"), @"2: error: --out: v.txt would take the place of v.txt, which is read (name another file)");
+    insta::assert_snapshot!(refused("export", "v.txt", "soft.txt"), @"2: error: --out: soft.txt would take the place of v.txt, which is read (name another file)");
+    insta::assert_snapshot!(refused("export", "soft.txt", "hard.bin"), @"2: error: --out: hard.bin would take the place of soft.txt, which is read (name another file)");
+    insta::assert_snapshot!(refused("import", "v.txt", "v.txt"), @"2: error: --out: v.txt would take the place of v.txt, which is read (name another file)");
+    insta::assert_snapshot!(refused("import", "v.npy", "w.safetensors"), @"2: error: --out: w.safetensors.words would take the place of v.npy.words, which is read (name another file)");
+    insta::assert_snapshot!(place.refused(&["vectors", "train", "v.npy.words", "--out", "v.npy"]), @"2: error: --out: v.npy.words would take the place of v.npy.words, which is read (name another file)");
+    assert_eq!(files.map(|name| place.read(name)), before);
+    // What stands there and is not read may be replaced.
+    place.ok(&["vectors", "export", "v.npy", "--out", "v.txt"]);
+}
+
 #[test]
 fn the_embedding_of_a_run_has_neighbours_too() {
     let place = Place::new();
@@ -183,6 +206,9 @@ fn the_embedding_of_a_run_has_neighbours_too() {
     place.ok(&["vectors", "export", "run", "--out", "run.safetensors"]);
     let list = common::text(&place.read("run.safetensors.words"));
     assert!(list.contains("fox\t300\n") && list.contains("the\t600\n"), "{list}");
+    let config = place.read("run/config.toml");
+    insta::assert_snapshot!(place.refused(&["vectors", "export", "run", "--out", "run/config.toml"]), @"2: error: --out: run/config.toml would take the place of run/config.toml, which is read (name another file)");
+    assert_eq!(place.read("run/config.toml"), config);
     let again = place.json(&["vectors", "near", "run.safetensors", "fox", "--json"]);
     assert_eq!(again, lines);
     place.ok(&tiny(&["--out", "letters"]));

@@ -13,7 +13,7 @@ use unroll::report::{Progress, bytes, count, duration, json_line, per_second};
 use unroll::run::{Reading, Texts};
 use unroll::text::Level;
 use unroll::vectors::WordVectors;
-use unroll::vectors::formats::{Format, check_name, check_words, write};
+use unroll::vectors::formats::{Format, check_name, check_words, files_written, write};
 use unroll::vectors::train::{self, Context, Loss, Model, TrainOptions, Trainer};
 
 use super::format_parser;
@@ -100,9 +100,9 @@ impl Train {
         options.check()?;
         writable(&self.out)?;
         let sources: Vec<Source> = self.text.iter().map(Source::from_argument).collect();
-        check_output(&sources, &self.out)?;
         let format = self.to.unwrap_or_else(|| Format::of_name(&self.out));
         check_name(&self.out, format)?;
+        files_written(&self.out, format).iter().try_for_each(|file| check_output(&sources, file))?;
         install_sigbus_handler()?;
         let stop = interrupt::flag("stopping; the vectors are written as they are")?;
         let scratch = Scratch::make("vectors")?;
