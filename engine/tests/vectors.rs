@@ -278,6 +278,32 @@ fn the_full_softmax_and_windows_of_one_side_are_chosen_by_name() {
 }
 
 #[test]
+fn output_vectors_are_written_beside_those_that_predict() {
+    let place = Place::new();
+    place.file("text.txt", sentences());
+    let train = ["vectors", "train", "text.txt", "--size", "8", "--sample", "0"];
+    place.ok(&[&train[..], &["--out", "alone.bin"]].concat());
+    let told = place.json(&[&train[..], &["--out", "v.bin", "--output-vectors", "u.npy", "--json"]].concat());
+    let written: Vec<_> = told.iter().filter(|line| line["event"] == "written").map(|line| &line["file"]).collect();
+    assert_eq!(written, ["v.bin", "u.npy", "u.npy.words"]);
+    assert_eq!(place.read("v.bin"), place.read("alone.bin"));
+    place.ok(&["vectors", "export", "v.bin", "--out", "v.txt"]);
+    place.ok(&["vectors", "export", "u.npy", "--out", "u.txt"]);
+    let words = |name: &str| -> Vec<String> {
+        let text = common::text(&place.read(name));
+        text.lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(words("u.txt"), words("v.txt"));
+    assert_ne!(place.read("u.txt"), place.read("v.txt"));
+    let refused = |more: &[&str]| place.refused(&[&train[..], &["--out", "no.tsv"], more].concat());
+    insta::assert_snapshot!(refused(&["--output-vectors", "u.bin", "--loss", "hierarchical"]), @"2: error: --output-vectors: with --loss hierarchical the output vectors are of the inner nodes of Huffman's tree, not of words (leave it out, or choose --loss negative or softmax)");
+    insta::assert_snapshot!(refused(&["--output-vectors", "text.txt"]), @"2: error: --output-vectors: text.txt would take the place of text.txt, which is read (name another file)");
+    insta::assert_snapshot!(refused(&["--output-vectors", "./no.tsv"]), @"2: error: --output-vectors: ./no.tsv is what --out writes (name another file)");
+    insta::assert_snapshot!(refused(&["--output-vectors", "none/u.bin"]), @"2: error: --output-vectors: there is no folder none (name a file in a folder that exists)");
+    assert!(!place.exists("no.tsv"));
+}
+
+#[test]
 fn a_training_that_cannot_be_is_refused_before_it_begins() {
     let place = Place::new();
     place.file("text.txt", sentences());

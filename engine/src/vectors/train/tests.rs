@@ -307,10 +307,46 @@ fn windows_that_do_not_shrink_have_all_neighbours() {
 }
 
 /// Words that follow each other in a circle: the one before tells the next for certain.
+fn circle() -> (Tokenizer, MemoryTokens) {
+    let words: Vec<String> = (0..12).map(|i| format!("w{i}")).collect();
+    tokens(&(words.join(" ") + " ").repeat(300))
+}
+
+#[test]
+fn output_vectors_are_those_that_predict() {
+    let text = circle();
+    for (model, loss) in KINDS.into_iter().filter(|(_, loss)| *loss != Loss::Hierarchical) {
+        let options = TrainOptions {
+            window: 1,
+            context: Context::Previous,
+            loss,
+            learning_rate: 0.5,
+            epochs: 15,
+            size: 70,
+            outputs: true,
+            ..small(model)
+        };
+        let trained = run(&text, options.clone());
+        let outputs = trained.outputs.unwrap();
+        assert!(outputs.words().eq(trained.vectors.words()) && outputs.count(0) == trained.vectors.count(0));
+        for i in 0..12 {
+            let input = trained.vectors.row(trained.vectors.find(format!("w{i}")).unwrap());
+            let logit = |j: usize| input.iter().zip(outputs.row(j)).map(|(v, u)| v * u).sum::<f32>();
+            let next = (0..12).max_by(|&a, &b| logit(a).total_cmp(&logit(b))).unwrap();
+            assert_eq!(outputs.text(next), format!("w{}", (i + 1) % 12), "{model} {loss:?}");
+        }
+        let many = run(&text, TrainOptions { threads: 3, ..options.clone() });
+        assert!(many.outputs.unwrap() == outputs, "{model} {loss:?}: threads");
+        let without = run(&text, TrainOptions { outputs: false, ..options });
+        assert!(without.outputs.is_none() && without.vectors == trained.vectors);
+    }
+    let tree = TrainOptions { loss: Loss::Hierarchical, outputs: true, ..small(Model::Cbow) };
+    insta::assert_snapshot!(tree.check().unwrap_err(), @"--output-vectors: with --loss hierarchical the output vectors are of the inner nodes of Huffman's tree, not of words (leave it out, or choose --loss negative or softmax)");
+}
+
 #[test]
 fn a_model_of_bigrams_learns_a_circle_of_words() {
-    let words: Vec<String> = (0..12).map(|i| format!("w{i}")).collect();
-    let text = tokens(&(words.join(" ") + " ").repeat(300));
+    let text = circle();
     let options = TrainOptions {
         window: 1,
         context: Context::Previous,

@@ -81,7 +81,7 @@ impl Import {
 fn convert(loaded: &Read, file: &Path, to: Option<(&Path, Format)>, as_json: bool) -> Result<()> {
     let sources: Vec<Source> = loaded.files.iter().cloned().map(Source::Path).collect();
     for written in to.map(|(path, format)| files_written(path, format)).unwrap_or_default() {
-        check_output(&sources, &written)?;
+        check_output("--out", &sources, &written)?;
     }
     let written = to.map(|(path, format)| write(path, &loaded.vectors, format)).transpose()?.unwrap_or_default();
     let (words, dim) = (loaded.vectors.len(), loaded.vectors.dim());
