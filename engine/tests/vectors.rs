@@ -304,6 +304,37 @@ fn output_vectors_are_written_beside_those_that_predict() {
 }
 
 #[test]
+fn a_training_goes_on_from_the_vectors_of_an_earlier_one() {
+    let place = Place::new();
+    place.file("text.txt", sentences());
+    place.file("more.txt", sentences().replace("crust", "cake"));
+    let train = ["vectors", "train", "--size", "8", "--sample", "0"];
+    let run = |more: &[&str]| place.json(&[&train[..], more, &["--json"]].concat());
+    let first_loss = |told: &[serde_json::Value]| -> f64 {
+        told.iter().find(|line| line["event"] == "epoch").unwrap()["loss"].as_f64().unwrap()
+    };
+    run(&["text.txt", "--epochs", "30", "--out", "v.npy", "--output-vectors", "u.bin"]);
+    let anew = run(&["more.txt", "--out", "anew.bin"]);
+    let init = ["more.txt", "--init", "v.npy", "--init-output", "u.bin"];
+    let told = run(&[&init[..], &["--out", "one.bin", "--threads", "1"]].concat());
+    run(&[&init[..], &["--out", "three.bin", "--threads", "3"]].concat());
+    assert_eq!(place.read("one.bin"), place.read("three.bin"));
+    assert!(first_loss(&told) < 0.9 * first_loss(&anew), "{told:?} {anew:?}");
+    let initial: Vec<_> = told.iter().filter(|line| line["event"] == "initial").collect();
+    assert_eq!((&initial[0]["words"], &initial[1]["words"]), (&9.into(), &9.into()));
+    let shown = place.ok(&[&train[..], &["more.txt", "--init", "v.npy", "--out", "half.bin"]].concat());
+    assert!(shown.contains("\n9 of 10 words begin with their vectors in v.npy\n"), "{shown}");
+    let refused = |more: &[&str]| place.refused(&[&train[..], more].concat());
+    insta::assert_snapshot!(refused(&["text.txt", "--init", "v.npy", "--out", "v.npy"]), @"2: error: --out: v.npy would take the place of v.npy, which is read (name another file)");
+    insta::assert_snapshot!(refused(&["text.txt", "--init-output", "u.bin", "--loss", "hierarchical", "--out", "no.bin"]), @"2: error: --init-output: with --loss hierarchical the output vectors are of the inner nodes of Huffman's tree, not of words (leave it out, or choose --loss negative or softmax)");
+    place.file("wide.txt", TEXT);
+    insta::assert_snapshot!(refused(&["text.txt", "--init", "wide.txt", "--out", "no.bin"]), @"2: error: --init: these vectors have 3 values, and --size is 8 (give --size 3, or other vectors)");
+    let strange = ["vectors", "train", "text.txt", "--init", "wide.txt", "--size", "3", "--out", "no.bin"];
+    insta::assert_snapshot!(place.refused(&strange), @"2: error: --init: has none of the words of the text that get a vector (name vectors of its words, or leave it out)");
+    assert!(!place.exists("no.bin"));
+}
+
+#[test]
 fn a_training_that_cannot_be_is_refused_before_it_begins() {
     let place = Place::new();
     place.file("text.txt", sentences());

@@ -80,6 +80,12 @@ impl Exact {
         self.words
     }
 
+    /// Sets the output vector of a word.
+    pub(super) fn set(&mut self, word: usize, vector: &[f32]) {
+        let column = self.outputs[word..].iter_mut().step_by(padded(self.words));
+        column.zip(vector).for_each(|(to, &u)| *to = u);
+    }
+
     /// The output vectors as rows, (V, D), [`padded`]`(D)` apart.
     pub(super) fn into_outputs(self) -> Buffer {
         let Self { dim, words, outputs, .. } = self;

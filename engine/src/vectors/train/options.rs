@@ -6,6 +6,7 @@ use std::str::FromStr;
 use unroll_kernels::Isa;
 
 use crate::error::{Error, Result};
+use crate::vectors::WordVectors;
 
 /// What is predicted from what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +169,19 @@ impl TrainOptions {
             return Err(Error::option("--learning-rate", format!("must be more than 0, got {}", self.learning_rate)));
         }
         if self.outputs { self.check_outputs("--output-vectors") } else { Ok(()) }
+    }
+
+    /// Refuses vectors of another size for an option.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] names the option and both sizes.
+    pub fn check_size(&self, option: &str, vectors: &WordVectors) -> Result<()> {
+        let (found, size) = (vectors.dim(), self.size);
+        if found == size {
+            return Ok(());
+        }
+        let what = format!("these vectors have {found} values, and --size is {size}");
+        Err(Error::option(option, what).mend(format!("give --size {found}, or other vectors")))
     }
 
     /// Refuses an option about the output vectors of words, where these are of something else.

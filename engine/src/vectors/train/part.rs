@@ -44,6 +44,13 @@ pub(super) struct Part {
     room: Room,
 }
 
+/// One of the two tables.
+#[derive(Clone, Copy)]
+pub(super) enum Side {
+    Inputs,
+    Outputs,
+}
+
 struct Table {
     values: Buffer,
     rows: usize,
@@ -113,6 +120,12 @@ impl Part {
                 four.iter_mut().zip(words).for_each(|(x, word)| *x = (2.0 * uniform(word) - 1.0) / dim as f32);
             }
         }
+    }
+
+    /// Sets its columns of a row to those of `vector`, a whole one.
+    pub(super) fn set(&mut self, side: Side, row: usize, vector: &[f32]) {
+        let Self { cols, tables, .. } = self;
+        tables[side as usize].mat_mut().row_mut(row)[..cols.len()].copy_from_slice(&vector[cols.clone()]);
     }
 
     /// The inputs' vectors of all parts of vectors of `dim` elements, rows [`padded`]`(dim)` apart, and where `outputs` says so the

@@ -52,6 +52,13 @@ pub(crate) struct Read {
     pub(crate) files: Vec<PathBuf>,
 }
 
+impl Default for Reading {
+    fn default() -> Reading {
+        let checkpoint = "best".to_owned();
+        Reading { from: None, words: None, tensor: None, limit: None, keep_first: false, checkpoint }
+    }
+}
+
 impl Reading {
     /// Reads a file or a run, and warns of what was left out.
     pub(crate) fn read(&self, path: &Path) -> Result<Read> {

@@ -10,16 +10,21 @@ use unroll::config::{DataConfig, RunConfig};
 use unroll::corpus::{Source, check_output, install_sigbus_handler, is_same_output};
 use unroll::error::{Error, Result};
 use unroll::report::{Progress, bytes, count, duration, json_line, per_second};
-use unroll::run::{Reading, Texts};
+use unroll::run::{self, Texts};
 use unroll::text::Level;
 use unroll::vectors::WordVectors;
 use unroll::vectors::formats::{Format, check_name, check_words, files_written, write};
 use unroll::vectors::train::{self, Context, Loss, Model, TrainOptions, Trainer};
 
 use super::format_parser;
+use super::open::{Read, Reading};
 use crate::interrupt;
 use crate::scratch::Scratch;
 use crate::train::threads;
+
+/// The options that name vectors to begin with.
+const INIT: &str = "--init";
+const INIT_OUTPUT: &str = "--init-output";
 
 /// Where nobody watches a bar, a line comes this often.
 const EVERY: Duration = Duration::from_secs(15);
@@ -33,7 +38,8 @@ const EVERY: Duration = Duration::from_secs(15);
     unroll vectors train books.txt --model skipgram --size 300 --epochs 10 --out books.safetensors\n  \
     zcat huge.gz | unroll vectors train - --min-count 20 --out huge.bin\n  \
     unroll vectors train small.txt --loss softmax --context previous --window 1 --out bigrams.bin\n  \
-    unroll vectors train books.txt --out books.bin --output-vectors books.out.bin      those of predicted words too\n\
+    unroll vectors train books.txt --out books.bin --output-vectors books.out.bin      those of predicted words too\n  \
+    unroll vectors train more.txt --init books.bin --init-output books.out.bin --out both.bin\n\
     Ctrl-C ends the training early and writes the vectors as they are.")]
 pub(crate) struct Train {
     /// The text: files, folders, gzip, - for standard input, or a token file of words
@@ -46,6 +52,13 @@ pub(crate) struct Train {
     /// --loss hierarchical, whose are of no words
     #[arg(long, value_name = "FILE")]
     output_vectors: Option<PathBuf>,
+    /// Begins with the vectors of an earlier training or another program, a file or a run: words that it has take theirs (fastText's
+    /// -pretrainedVectors); the size must be --size
+    #[arg(long, value_name = "FILE")]
+    init: Option<PathBuf>,
+    /// The same of the output vectors, as --output-vectors wrote them; else they begin as zeros
+    #[arg(long, value_name = "FILE")]
+    init_output: Option<PathBuf>,
     /// The format of what is written [default: what a name ends in: .bin, .npy, .safetensors, .tsv, else word2vec's text]
     #[arg(long, value_name = "FORMAT", value_parser = format_parser())]
     to: Option<Format>,
@@ -103,7 +116,8 @@ impl Train {
     pub(crate) fn run(self) -> Result<()> {
         let options = self.options()?;
         options.check()?;
-        let outputs = self.outputs()?;
+        let initial = self.initial(&options)?;
+        let outputs = self.outputs(&initial)?;
         install_sigbus_handler()?;
         let stop = interrupt::flag("stopping; the vectors are written as they are")?;
         let scratch = Scratch::make("vectors")?;
@@ -114,7 +128,7 @@ impl Train {
             encoding_errors: self.encoding_errors.parse()?,
             ..DataConfig::default()
         };
-        let reading = Reading {
+        let reading = run::Reading {
             folder: scratch.path(),
             threads: options.threads,
             progress: None,
@@ -131,6 +145,13 @@ impl Train {
         let mut trainer = Trainer::new(&*texts.train, texts.tokenizer.vocabulary(), options)?;
         outputs.iter().try_for_each(|output| check_words(trainer.list(), output.format))?;
         let mut show = Show::new(&trainer.progress(), trainer.words(), self.json)?;
+        for Initial { option, path, read } in initial {
+            let taken = match option {
+                INIT => trainer.set_vectors(&read.vectors)?,
+                _ => trainer.set_outputs(&read.vectors)?,
+            };
+            show.initial(option, path, taken, trainer.words())?;
+        }
         let mut ended = 0;
         while !stop.load(Ordering::Relaxed) && trainer.step()? {
             let losses = trainer.losses();
@@ -183,9 +204,25 @@ impl Train {
         })
     }
 
+    /// What the training begins with.
+    fn initial(&self, options: &TrainOptions) -> Result<Vec<Initial<'_>>> {
+        let mut initial = Vec::new();
+        for (option, path) in [(INIT, &self.init), (INIT_OUTPUT, &self.init_output)] {
+            let Some(path) = path else { continue };
+            if option == INIT_OUTPUT {
+                options.check_outputs(option)?;
+            }
+            let read = Reading::default().read(path)?;
+            options.check_size(option, &read.vectors)?;
+            initial.push(Initial { option, path, read });
+        }
+        Ok(initial)
+    }
+
     /// What is to be written: over no file that is read, nor over one another.
-    fn outputs(&self) -> Result<Vec<Output<'_>>> {
-        let sources: Vec<Source> = self.text.iter().map(Source::from_argument).collect();
+    fn outputs(&self, initial: &[Initial<'_>]) -> Result<Vec<Output<'_>>> {
+        let mut sources: Vec<Source> = self.text.iter().map(Source::from_argument).collect();
+        sources.extend(initial.iter().flat_map(|initial| &initial.read.files).cloned().map(Source::Path));
         let mut all: Vec<(&str, PathBuf)> = Vec::new();
         let mut outputs = Vec::new();
         for (option, path) in std::iter::once(("--out", &self.out))
@@ -209,6 +246,13 @@ impl Train {
         }
         Ok(outputs)
     }
+}
+
+/// Vectors that a training begins with.
+struct Initial<'a> {
+    option: &'static str,
+    path: &'a Path,
+    read: Read,
 }
 
 /// A file that is written in the end.
@@ -264,6 +308,14 @@ impl Show {
 
     fn object(&mut self, object: &serde_json::Value) -> Result<()> {
         if self.json { self.progress.line(&json_line(object)?) } else { Ok(()) }
+    }
+
+    /// How many words begin with their vectors of a file.
+    fn initial(&mut self, option: &str, path: &Path, taken: usize, words: usize) -> Result<()> {
+        let what = if option == INIT { "vectors" } else { "output vectors" };
+        let (begin, all) = (count(taken as u64), count(words as u64));
+        self.line(&format!("{begin} of {all} words begin with their {what} in {}", path.display()))?;
+        self.object(&json!({ "event": "initial", "vectors": what, "file": path, "words": taken }))
     }
 
     /// Words a second, and the time that is left.
