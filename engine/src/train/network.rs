@@ -7,7 +7,7 @@ use unroll_kernels::profile::{self, Phase};
 use crate::Result;
 use crate::arena::Home;
 use crate::graph::ParamSpec;
-use crate::network::{Batch, GradientRef, LossSum, Network, State};
+use crate::network::{Batch, GradientRef, LogPartitions, LossSum, Network, State};
 
 use super::learner::Learner;
 use super::optimize::{Optimizer, UpdateStep};
@@ -56,8 +56,8 @@ impl Learner for Network {
     fn evaluate(&mut self, batch: &Batch, state: &mut State) -> Result<LossSum> {
         Ok(Network::evaluate(self, batch, state))
     }
-    fn log_partition(&mut self) -> Option<(f64, f64)> {
-        Network::log_partition(self)
+    fn log_partitions(&mut self) -> LogPartitions {
+        Network::log_partitions(self)
     }
     fn want_factors(&mut self, want: bool) {
         Network::want_factors(self, want);
