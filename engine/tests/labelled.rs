@@ -304,6 +304,32 @@ fn every_fold_is_trained_and_the_best_evaluation_chosen_by_a_figure() {
     insta::assert_snapshot!(place.refused(&["train", "--out", "other", "--set", "train.best_by=\"f1\""]), @"2: error: --set train.best_by: is for labelled samples; a text has no figure but its loss");
 }
 
+#[test]
+fn the_words_and_classes_of_another_run_are_refused() {
+    let place = Place::new();
+    place.file("run.toml", CLASSES);
+    let train = ["train", "--config", "run.toml", "--epochs", "1", "--data"];
+    for (name, samples) in [("one", messages(3)), ("other", messages(3).replace("league", "season"))] {
+        place.file(&format!("{name}.tsv"), samples);
+        place.ok(&[&train[..], &[&format!("{name}.tsv"), "--out", name]].concat());
+    }
+    let (own, predict) = (place.read("one/task.json"), ["predict", "one", "--text", "win the prize"]);
+    let said = place.ok(&predict);
+    place.file("one/task.json", place.read("other/task.json"));
+    let refused = place.refused(&predict);
+    let (what, mend) = (
+        "3: error: one/task.json: is not the list of words and classes that the model was trained with: ",
+        "(restore it from a copy, or by `unroll train --resume one`)",
+    );
+    assert!(refused.starts_with(what) && refused.ends_with(mend), "{refused}");
+    let import = ["import", "one/task.json", "--like", "one", "--out", "new"];
+    for command in [&["eval", "one"][..], &["summary", "one"], &["export", "one", "--out", "one.onnx"], &import] {
+        assert_eq!(place.refused(command), refused, "{command:?}");
+    }
+    place.ok(&["train", "--resume", "one", "--epochs", "1"]);
+    assert_eq!((place.ok(&predict), place.read("one/task.json")), (said, own));
+}
+
 /// Sentences of a determiner, an adjective that ends in -y, a noun that ends in -er and a verb that ends in -ed.
 fn sentences(first: usize, count: usize) -> String {
     let stem =

@@ -89,9 +89,8 @@ fn a_class_a_number_and_a_mood_are_learned_at_once() {
     place.ok(&["train", "--resume", "run", "--epochs", "41"]);
 }
 
-#[test]
-fn two_tags_of_a_word_are_learned_at_once() {
-    let place = Place::new();
+/// Sentences of words with their parts of speech and numbers.
+fn tagged() -> String {
     let mut text = String::new();
     for i in 0..80 {
         let nouns = [("cat", "Sing"), ("cats", "Plur"), ("dog", "Sing"), ("dogs", "Plur")];
@@ -103,8 +102,11 @@ fn two_tags_of_a_word_are_learned_at_once() {
         text += &row(3, ["ran", "sat", "ate"][i % 3], "VERB", "_");
         text += "\n";
     }
-    place.file("tags.conllu", text);
-    let config = r#"
+    text
+}
+
+/// Both tags of a word.
+const TAGS: &str = r#"
         [data]
         valid_fraction = 0.2
         [task]
@@ -124,7 +126,12 @@ fn two_tags_of_a_word_are_learned_at_once() {
         [optimizer]
         lr = 0.03
     "#;
-    place.file("run.toml", config);
+
+#[test]
+fn two_tags_of_a_word_are_learned_at_once() {
+    let place = Place::new();
+    place.file("tags.conllu", tagged());
+    place.file("run.toml", TAGS);
     let events = place.json(&["train", "--config", "run.toml", "--data", "tags.conllu", "--out", "run", "--json"]);
     let valid = figures(&events, "validation");
     let all_right =
@@ -132,6 +139,36 @@ fn two_tags_of_a_word_are_learned_at_once() {
     assert!(all_right.iter().all(|&accuracy| accuracy > 0.95), "{valid}");
     let said = place.ok(&["predict", "run", "--text", "the dogs sat", "--words"]);
     assert_eq!(said.trim(), "the/DET/_ dogs/NOUN/Number=Plur sat/VERB/_");
+}
+
+#[test]
+fn each_output_that_learns_without_its_sum_tells_it() {
+    let place = Place::new();
+    place.file("tags.conllu", tagged());
+    let sampled = TAGS
+        .replace("layer = \"upos\"", "layer = \"upos\", head = { kind = \"nce\", samples = 2 }")
+        .replace("layer = \"feats\"", "layer = \"feats\", head = { kind = \"sampled_softmax\", samples = 2 }");
+    place.file("run.toml", &sampled);
+    let train = ["train", "--config", "run.toml", "--data", "tags.conllu", "--epochs", "1", "--out"];
+    let events = place.json(&[&train[..], &["run", "--json"]].concat());
+    let told = &events.iter().find(|event| event["event"] == "evaluated").unwrap()["log_partition"];
+    let metrics = common::text(&place.read("run/metrics.jsonl"));
+    let kept: Vec<Value> = metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(kept.iter().find(|line| line["kind"] == "valid").unwrap()["log_partition"], *told);
+    let of = |name: &str| [0, 1].map(|i| told[name][i].as_f64().unwrap_or_else(|| panic!("no {name} in {told}")));
+    let (upos, feats) = (of("upos"), of("feats"));
+    assert_ne!(upos, feats);
+    let shown = place.ok(&[&train[..], &["shown"]].concat());
+    let line = format!(
+        " | ln Z of upos {:.3}, deviation {:.3} | ln Z of feats {:.3}, deviation {:.3}",
+        upos[0], upos[1], feats[0], feats[1]
+    );
+    assert!(shown.contains(&line), "{shown}");
+    // The only one has no name.
+    place.file("run.toml", sampled.replace("kind = \"nce\", samples = 2", ""));
+    let one = place.json(&[&train[..], &["one", "--json"]].concat());
+    let told = &one.iter().find(|event| event["event"] == "evaluated").unwrap()["log_partition"];
+    assert!(told[0].is_f64() && told[1].is_f64(), "{told}");
 }
 
 #[test]

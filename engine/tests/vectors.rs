@@ -172,6 +172,29 @@ fn files_are_turned_into_one_another_and_back() {
     assert!(!place.exists("x"));
 }
 
+/// Under its own name, by links, and where the list of words is what would be lost.
+#[cfg(unix)]
+#[test]
+fn no_file_of_vectors_is_written_over_what_it_is_read_from() {
+    let place = place();
+    place.ok(&["vectors", "export", "v.txt", "--out", "v.npy"]);
+    let (here, files) = (|name: &str| place.path().join(name), ["v.txt", "v.npy", "v.npy.words"]);
+    std::os::unix::fs::symlink("v.txt", here("soft.txt")).unwrap();
+    std::fs::hard_link(here("v.txt"), here("hard.bin")).unwrap();
+    std::fs::hard_link(here("v.npy.words"), here("w.safetensors.words")).unwrap();
+    let before = files.map(|name| place.read(name));
+    let refused = |what: &str, from: &str, out: &str| place.refused(&["vectors", what, from, "--out", out]);
+    insta::assert_snapshot!(refused("export", "v.txt", "v.txt"), @"2: error: --out: v.txt would take the place of v.txt, which is read (name another file)");
+    insta::assert_snapshot!(refused("export", "v.txt", "soft.txt"), @"2: error: --out: soft.txt would take the place of v.txt, which is read (name another file)");
+    insta::assert_snapshot!(refused("export", "soft.txt", "hard.bin"), @"2: error: --out: hard.bin would take the place of soft.txt, which is read (name another file)");
+    insta::assert_snapshot!(refused("import", "v.txt", "v.txt"), @"2: error: --out: v.txt would take the place of v.txt, which is read (name another file)");
+    insta::assert_snapshot!(refused("import", "v.npy", "w.safetensors"), @"2: error: --out: w.safetensors.words would take the place of v.npy.words, which is read (name another file)");
+    insta::assert_snapshot!(place.refused(&["vectors", "train", "v.npy.words", "--out", "v.npy"]), @"2: error: --out: v.npy.words would take the place of v.npy.words, which is read (name another file)");
+    assert_eq!(files.map(|name| place.read(name)), before);
+    // What stands there and is not read may be replaced.
+    place.ok(&["vectors", "export", "v.npy", "--out", "v.txt"]);
+}
+
 #[test]
 fn the_embedding_of_a_run_has_neighbours_too() {
     let place = Place::new();
@@ -183,6 +206,9 @@ fn the_embedding_of_a_run_has_neighbours_too() {
     place.ok(&["vectors", "export", "run", "--out", "run.safetensors"]);
     let list = common::text(&place.read("run.safetensors.words"));
     assert!(list.contains("fox\t300\n") && list.contains("the\t600\n"), "{list}");
+    let config = place.read("run/config.toml");
+    insta::assert_snapshot!(place.refused(&["vectors", "export", "run", "--out", "run/config.toml"]), @"2: error: --out: run/config.toml would take the place of run/config.toml, which is read (name another file)");
+    assert_eq!(place.read("run/config.toml"), config);
     let again = place.json(&["vectors", "near", "run.safetensors", "fox", "--json"]);
     assert_eq!(again, lines);
     place.ok(&tiny(&["--out", "letters"]));
@@ -248,6 +274,63 @@ fn the_full_softmax_and_windows_of_one_side_are_chosen_by_name() {
     let refused = |more: &[&str]| place.refused(&[&train[..], &["--out", "no.bin"], more].concat());
     assert!(refused(&["--context", "next"]).starts_with("2: error: invalid value"));
     assert!(refused(&["--loss", "hinge"]).contains("negative, hierarchical, softmax"));
+    assert!(!place.exists("no.bin"));
+}
+
+#[test]
+fn output_vectors_are_written_beside_those_that_predict() {
+    let place = Place::new();
+    place.file("text.txt", sentences());
+    let train = ["vectors", "train", "text.txt", "--size", "8", "--sample", "0"];
+    place.ok(&[&train[..], &["--out", "alone.bin"]].concat());
+    let told = place.json(&[&train[..], &["--out", "v.bin", "--output-vectors", "u.npy", "--json"]].concat());
+    let written: Vec<_> = told.iter().filter(|line| line["event"] == "written").map(|line| &line["file"]).collect();
+    assert_eq!(written, ["v.bin", "u.npy", "u.npy.words"]);
+    assert_eq!(place.read("v.bin"), place.read("alone.bin"));
+    place.ok(&["vectors", "export", "v.bin", "--out", "v.txt"]);
+    place.ok(&["vectors", "export", "u.npy", "--out", "u.txt"]);
+    let words = |name: &str| -> Vec<String> {
+        let text = common::text(&place.read(name));
+        text.lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(words("u.txt"), words("v.txt"));
+    assert_ne!(place.read("u.txt"), place.read("v.txt"));
+    let refused = |more: &[&str]| place.refused(&[&train[..], &["--out", "no.tsv"], more].concat());
+    insta::assert_snapshot!(refused(&["--output-vectors", "u.bin", "--loss", "hierarchical"]), @"2: error: --output-vectors: with --loss hierarchical the output vectors are of the inner nodes of Huffman's tree, not of words (leave it out, or choose --loss negative or softmax)");
+    insta::assert_snapshot!(refused(&["--output-vectors", "text.txt"]), @"2: error: --output-vectors: text.txt would take the place of text.txt, which is read (name another file)");
+    insta::assert_snapshot!(refused(&["--output-vectors", "./no.tsv"]), @"2: error: --output-vectors: ./no.tsv is what --out writes (name another file)");
+    insta::assert_snapshot!(refused(&["--output-vectors", "none/u.bin"]), @"2: error: --output-vectors: there is no folder none (name a file in a folder that exists)");
+    assert!(!place.exists("no.tsv"));
+}
+
+#[test]
+fn a_training_goes_on_from_the_vectors_of_an_earlier_one() {
+    let place = Place::new();
+    place.file("text.txt", sentences());
+    place.file("more.txt", sentences().replace("crust", "cake"));
+    let train = ["vectors", "train", "--size", "8", "--sample", "0"];
+    let run = |more: &[&str]| place.json(&[&train[..], more, &["--json"]].concat());
+    let first_loss = |told: &[serde_json::Value]| -> f64 {
+        told.iter().find(|line| line["event"] == "epoch").unwrap()["loss"].as_f64().unwrap()
+    };
+    run(&["text.txt", "--epochs", "30", "--out", "v.npy", "--output-vectors", "u.bin"]);
+    let anew = run(&["more.txt", "--out", "anew.bin"]);
+    let init = ["more.txt", "--init", "v.npy", "--init-output", "u.bin"];
+    let told = run(&[&init[..], &["--out", "one.bin", "--threads", "1"]].concat());
+    run(&[&init[..], &["--out", "three.bin", "--threads", "3"]].concat());
+    assert_eq!(place.read("one.bin"), place.read("three.bin"));
+    assert!(first_loss(&told) < 0.9 * first_loss(&anew), "{told:?} {anew:?}");
+    let initial: Vec<_> = told.iter().filter(|line| line["event"] == "initial").collect();
+    assert_eq!((&initial[0]["words"], &initial[1]["words"]), (&9.into(), &9.into()));
+    let shown = place.ok(&[&train[..], &["more.txt", "--init", "v.npy", "--out", "half.bin"]].concat());
+    assert!(shown.contains("\n9 of 10 words begin with their vectors in v.npy\n"), "{shown}");
+    let refused = |more: &[&str]| place.refused(&[&train[..], more].concat());
+    insta::assert_snapshot!(refused(&["text.txt", "--init", "v.npy", "--out", "v.npy"]), @"2: error: --out: v.npy would take the place of v.npy, which is read (name another file)");
+    insta::assert_snapshot!(refused(&["text.txt", "--init-output", "u.bin", "--loss", "hierarchical", "--out", "no.bin"]), @"2: error: --init-output: with --loss hierarchical the output vectors are of the inner nodes of Huffman's tree, not of words (leave it out, or choose --loss negative or softmax)");
+    place.file("wide.txt", TEXT);
+    insta::assert_snapshot!(refused(&["text.txt", "--init", "wide.txt", "--out", "no.bin"]), @"2: error: --init: these vectors have 3 values, and --size is 8 (give --size 3, or other vectors)");
+    let strange = ["vectors", "train", "text.txt", "--init", "wide.txt", "--size", "3", "--out", "no.bin"];
+    insta::assert_snapshot!(place.refused(&strange), @"2: error: --init: has none of the words of the text that get a vector (name vectors of its words, or leave it out)");
     assert!(!place.exists("no.bin"));
 }
 

@@ -89,7 +89,7 @@ pub struct BuildReport {
 /// Panics if `threads` is 0.
 pub fn build(args: Build<'_>) -> Result<BuildReport> {
     assert!(args.threads > 0, "a corpus is built by at least one thread");
-    check_output(args.sources, args.output)?;
+    check_output("--out", args.sources, args.output)?;
     let mut inputs = resolve(args.sources)?;
     let (tokenizer, expected) = match args.encoding {
         Encoding::Known(tokenizer) => (tokenizer.clone(), None),

@@ -96,6 +96,20 @@ pub(crate) fn target(path: &Path) -> io::Result<Option<PathBuf>> {
     Err(io::Error::other("too many symbolic links"))
 }
 
+/// Whether what is written under either name is one file, which need not be there yet.
+///
+/// # Errors
+/// [`Error::Io`] where a name cannot be followed.
+pub fn is_same_output(a: &Path, b: &Path) -> Result<bool> {
+    let file = |path: &Path| {
+        let Some(target) = target(path).map_err(|error| Error::write(path, error))? else { return Ok(None) };
+        let folder = fs::canonicalize(folder_of(&target)).map_err(|error| Error::write(path, error))?;
+        Ok(target.file_name().map(|name| folder.join(name)))
+    };
+    let (a, b) = (file(a)?, file(b)?);
+    Ok(a.is_some() && a == b)
+}
+
 /// The temporary file, empty and held by this process alone. What a killed process left of it is overwritten, so that
 /// nothing gathers; a process that is still writing it is left in peace.
 fn claim(temporary: &Path, path: &Path) -> Result<File> {
@@ -143,11 +157,14 @@ fn hidden(path: &Path, suffix: &str) -> Result<PathBuf> {
     Ok(path.with_file_name(hidden))
 }
 
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Makes a rename in the folder of `path` durable. Systems that cannot sync a folder need not.
 fn sync_folder_of(path: &Path) -> io::Result<()> {
     if cfg!(unix) {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()?;
+        File::open(folder_of(path))?.sync_all()?;
     }
     Ok(())
 }

@@ -57,8 +57,8 @@ mod write;
 
 pub use build::{Build, BuildReport, Encoding, Progress, build};
 pub use count::{Counted, Counting, vocabulary};
-pub use draft::write_file;
 pub(crate) use draft::{Draft, target};
+pub use draft::{is_same_output, write_file};
 pub(crate) use map::Own;
 pub use map::install_sigbus_handler;
 pub use memory::MemoryTokens;

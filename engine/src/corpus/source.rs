@@ -105,18 +105,18 @@ pub(super) fn resolve(sources: &[Source]) -> Result<Vec<Input>> {
     Ok(inputs)
 }
 
-/// Refuses an output that is one of the files that are read: written, it would take the place of what the user has.
+/// Refuses the output of an option that is one of the files that are read: written, it would take the place of what the user has.
 ///
 /// # Errors
 /// [`Error::Usage`] that names it; [`Error::Input`] where a source is missing.
-pub fn check_output(sources: &[Source], output: &Path) -> Result<()> {
+pub fn check_output(option: &str, sources: &[Source], output: &Path) -> Result<()> {
     let Ok(existing) = fs::metadata(output) else { return Ok(()) };
     for input in resolve(sources)? {
         let stdin = input.kind == Kind::Stdin;
         let read = fs::metadata(if stdin { Path::new("/dev/stdin") } else { &input.name });
         if existing.is_file() && read.is_ok_and(|read| Identity::of(&existing).is_same_file(&Identity::of(&read))) {
             let (output, input) = (output.display(), input.name.display());
-            return Err(Error::option("--out", format!("{output} would take the place of {input}, which is read"))
+            return Err(Error::option(option, format!("{output} would take the place of {input}, which is read"))
                 .mend("name another file"));
         }
     }

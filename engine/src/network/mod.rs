@@ -11,6 +11,7 @@ mod initial;
 mod look;
 mod memory;
 mod options;
+mod partition;
 mod plan;
 mod predict;
 mod replica;
@@ -23,6 +24,7 @@ pub(crate) use head::sampler;
 pub use look::StateGradient;
 pub use memory::{Room, available_memory, require_memory};
 pub use options::{LossScale, NetworkOptions};
+pub use partition::{LogPartition, LogPartitions};
 pub use plan::FUSIONS;
 pub(crate) use replica::Replica;
 pub use state::{State, StateTensor};
@@ -30,7 +32,6 @@ pub use state::{State, StateTensor};
 use crate::error::{Error, Result};
 use crate::exec::{Crew, Meeting, Profile, Scratch, Team};
 use crate::graph::{Axis, Graph, Output};
-use crate::heads::Partition;
 use crate::layers::{Cx, Extent, Objective, PackSet};
 use crate::random::{Key, Purpose};
 use plan::Plan;
@@ -277,14 +278,10 @@ impl Network {
         &self.sums
     }
 
-    /// The mean and the standard deviation of ln Z, Z the sum of the exponentials of a row's scores over the vocabulary, in the
-    /// evaluations since the last training step; of a head that learns without it (sampled softmax, NCE), where any row was scored.
-    pub fn log_partition(&mut self) -> Option<(f64, f64)> {
-        let parts = self.replicas.iter_mut().filter_map(|replica| lock_mut(replica).partition());
-        let sums = |[n, sum, squares]: [f64; 3], p: Partition| [n + p.count as f64, sum + p.sum, squares + p.squares];
-        let [count, sum, squares] = parts.fold([0.0; 3], sums);
-        let mean = sum / count;
-        (count > 0.0).then(|| (mean, (squares / count - mean * mean).max(0.0).sqrt()))
+    /// What ln Z of the scores was in the evaluations since the last training step.
+    pub fn log_partitions(&mut self) -> LogPartitions {
+        let noted = self.replicas.iter_mut().map(|replica| lock_mut(replica).partitions().collect());
+        LogPartitions::new(self.graph.outputs(), noted)
     }
 
     /// Sets the factor of each output's losses in the gradient of a batch; what turns the first's into their mean, or sum.

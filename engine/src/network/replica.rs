@@ -189,9 +189,9 @@ impl Replica {
         self.heads.iter().map(|scoring| scoring.sum)
     }
 
-    /// The [`Head::partition`] of the first head that has one.
-    pub(super) fn partition(&self) -> Option<Partition> {
-        self.heads.iter().find_map(|scoring| scoring.head.partition())
+    /// The [`Head::partition`] of each output.
+    pub(super) fn partitions(&self) -> impl Iterator<Item = Option<Partition>> {
+        self.heads.iter().map(|scoring| scoring.head.partition())
     }
 
     /// A step without rows: no gradient.

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,7 @@ use crate::train::Identity;
 use crate::train::storage::{Storage, replace_file};
 
 use super::settings::settings_of;
+use super::words::{check_tokens, saved_identity};
 
 /// The file of a run that keeps what was chosen on the validation data.
 pub const DECISION: &str = "decision.json";
@@ -359,10 +361,13 @@ impl Decision {
 /// The encoder that a run keeps.
 ///
 /// # Errors
-/// [`Error::Input`] where it is missing or damaged.
-pub fn read_encoder(task: &TaskConfig, run: &Path) -> Result<Encoder> {
+/// [`Error::Input`] where it is missing or damaged, or not what the newest checkpoint was made with.
+pub fn read_encoder(storage: Rc<dyn Storage>, task: &TaskConfig, run: &Path) -> Result<Encoder> {
     let path = run.join(TASK);
     let bytes = std::fs::read(&path).map_err(|error| Error::read(&path, error))?;
-    Encoder::from_json(task, &bytes)
-        .map_err(|what| Error::input(&path, what).mend("resume the run: it is then written anew from its samples"))
+    let encoder = Encoder::from_json(task, &bytes)
+        .map_err(|what| Error::input(&path, what).mend("resume the run: it is then written anew from its samples"))?;
+    let saved = saved_identity(storage, run)?;
+    check_tokens(run, TASK, ("the list of words and classes", encoder.hash()), &saved)?;
+    Ok(encoder)
 }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, HeadLayouts};
 use crate::text::Vocabulary;
 use crate::train::storage::{Storage, replace_file};
-use crate::train::{CHECKPOINTS, Checkpoints, VOCABULARY};
+use crate::train::{CHECKPOINTS, Checkpoints, Identity, VOCABULARY};
 
 /// A language model as its run folder has it, without weights.
 pub struct TextModel {
@@ -32,16 +32,28 @@ pub struct TextModel {
 pub fn open_text_model(storage: Rc<dyn Storage>, config: &RunConfig, run: &Path) -> Result<TextModel> {
     let path = run.join(VOCABULARY);
     let vocabulary = Vocabulary::read(&path)?;
-    let saved = Checkpoints::new(storage, run.join(CHECKPOINTS)).newest_identity()?.unwrap_or_default();
-    let found = format!("{:016x}", vocabulary.hash());
-    if !saved.vocabulary.is_empty() && saved.vocabulary != found {
-        let what = format!("is not the vocabulary that the model was trained with: {found}, not {}", saved.vocabulary);
-        return Err(Error::input(path, what).mend(restore(run)));
-    }
+    let saved = saved_identity(storage, run)?;
+    check_tokens(run, VOCABULARY, ("the vocabulary", vocabulary.hash()), &saved)?;
     let order = read_order(config, run, vocabulary.len())?;
     let graph = text_graph(config, &vocabulary, order.clone())?;
     check_heads(config, run, &graph, &saved.heads)?;
     Ok(TextModel { vocabulary, order, graph })
+}
+
+/// What the newest checkpoint of a run says that it was made with; nothing where none can be read.
+pub(super) fn saved_identity(storage: Rc<dyn Storage>, run: &Path) -> Result<Identity> {
+    Ok(Checkpoints::new(storage, run.join(CHECKPOINTS)).newest_identity()?.unwrap_or_default())
+}
+
+/// Refuses the file of a run that says what its tokens are where they are those of another run, by their hash; a checkpoint that
+/// does not say it is believed.
+pub(super) fn check_tokens(run: &Path, file: &str, (what, hash): (&str, u64), saved: &Identity) -> Result<()> {
+    let found = format!("{hash:016x}");
+    if saved.vocabulary.is_empty() || saved.vocabulary == found {
+        return Ok(());
+    }
+    let what = format!("is not {what} that the model was trained with: {found}, not {}", saved.vocabulary);
+    Err(Error::input(run.join(file), what).mend(restore(run)))
 }
 
 /// Refuses words whose counts or order are not those that heads were trained with; those of an older checkpoint do not say it.

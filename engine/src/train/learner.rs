@@ -8,7 +8,7 @@ use crate::arena::Home;
 use crate::corpus::{Streams, TokenSource, VariableStreams, Windows};
 use crate::gradient::GradientRef;
 use crate::graph::ParamSpec;
-use crate::network::{Batch, LossSum};
+use crate::network::{Batch, LogPartitions, LossSum};
 
 use super::optimize::{Optimizer, UpdateStep};
 use super::tensors::TensorRef;
@@ -52,9 +52,9 @@ pub trait Learner {
     /// Computes the losses of a batch as in use: no dropout, no gradient.
     fn evaluate(&mut self, batch: &Batch, state: &mut Self::State) -> Result<LossSum>;
 
-    /// The mean and the standard deviation of ln Z in the evaluations since the last training step, of a model that learns without it.
-    fn log_partition(&mut self) -> Option<(f64, f64)> {
-        None
+    /// What ln Z was in the evaluations since the last training step, of outputs that learn without it.
+    fn log_partitions(&mut self) -> LogPartitions {
+        LogPartitions::default()
     }
 
     /// Whether the optimiser needs no number of the gradient but as a part of the parameters: steps may then leave some of it as

@@ -8,7 +8,7 @@ use crate::Result;
 use crate::arena::Home;
 use crate::gradient::GradientRef;
 use crate::graph::ParamSpec;
-use crate::network::{Batch, LossSum, Network, State};
+use crate::network::{Batch, LogPartitions, LossSum, Network, State};
 
 use super::learner::Learner;
 use super::optimize::{Optimizer, UpdateStep};
@@ -57,8 +57,8 @@ impl Learner for Network {
     fn evaluate(&mut self, batch: &Batch, state: &mut State) -> Result<LossSum> {
         Ok(Network::evaluate(self, batch, state))
     }
-    fn log_partition(&mut self) -> Option<(f64, f64)> {
-        Network::log_partition(self)
+    fn log_partitions(&mut self) -> LogPartitions {
+        Network::log_partitions(self)
     }
     fn want_factors(&mut self, want: bool) {
         Network::want_factors(self, want);

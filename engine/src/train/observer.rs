@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::Error;
+use crate::network::LogPartitions;
 
 use super::state::Best;
 
@@ -128,7 +129,7 @@ pub struct StepReport {
 }
 
 /// The result of an evaluation.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct EvaluationReport {
     /// After which step.
     pub step: u64,
@@ -138,8 +139,8 @@ pub struct EvaluationReport {
     pub loss: f64,
     /// Scored targets.
     pub tokens: u64,
-    /// The mean and the standard deviation of ln Z, of a head that learns without it.
-    pub log_partition: Option<(f64, f64)>,
+    /// What ln Z was, of outputs that learn without it.
+    pub log_partitions: LogPartitions,
     /// Mean training loss of the epoch so far.
     pub train_loss: Option<f64>,
     /// Whether it is the lowest loss so far.
@@ -174,8 +175,8 @@ pub(crate) enum Metric<'a> {
         loss: f64,
         tokens: u64,
         best: bool,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        log_partition: Option<(f64, f64)>,
+        #[serde(rename = "log_partition", skip_serializing_if = "LogPartitions::is_empty")]
+        log_partitions: &'a LogPartitions,
     },
     /// What an evaluation gave beyond its loss.
     Measured {

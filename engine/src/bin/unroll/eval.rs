@@ -7,7 +7,7 @@ use clap::Args;
 use unroll::corpus::{Held, install_sigbus_handler};
 use unroll::error::{Error, Result};
 use unroll::eval::{Score, SpeakerScore, evaluate, score_lines, score_speakers};
-use unroll::network::{Network, NetworkOptions};
+use unroll::network::{LogPartitions, Network, NetworkOptions};
 use unroll::report::{Align, Out, Table, count, json_line};
 use unroll::run::{Cut, Reading, Texts, WARM_UP, Walk, window_length};
 
@@ -71,9 +71,9 @@ struct Beside {
     /// The share by which the perplexity is higher.
     #[serde(skip_serializing_if = "Option::is_none")]
     perplexity_lost: Option<f64>,
-    /// Of a head that learns without it: the mean and the standard deviation of ln Z.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    log_partition: Option<(f64, f64)>,
+    /// Of outputs that learn without it: what ln Z was.
+    #[serde(rename = "log_partition", skip_serializing_if = "LogPartitions::is_empty")]
+    log_partitions: LogPartitions,
     /// Of a script.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     speakers: Vec<SpeakerScore>,
@@ -182,13 +182,13 @@ impl Eval {
         let score = |precision| {
             let mut network = self.network(trained, NetworkOptions { precision, ..options.clone() })?;
             let sum = evaluate(&mut network, cut.batches(), &AtomicBool::new(false))?;
-            Ok((Score::new(sum, entropy_rate), network.log_partition()))
+            Ok((Score::new(sum, entropy_rate), network.log_partitions()))
         };
         let exact = match options.precision {
             Precision::Int8 => Some(score(Precision::F32)?.0.perplexity),
             _ => None,
         };
-        let (score, log_partition) = score(options.precision)?;
+        let (score, log_partitions) = score(options.precision)?;
         let lost = exact.map(|exact| score.perplexity / exact - 1.0);
         let speakers = self.speakers(&options, trained, &cut)?;
         let mut out = Out::stdout();
@@ -197,7 +197,7 @@ impl Eval {
                 score,
                 f32_perplexity: exact,
                 perplexity_lost: lost,
-                log_partition,
+                log_partitions,
                 speakers,
             })?);
         }
@@ -206,8 +206,8 @@ impl Eval {
         out.line(&format!("loss: {:.6} nats a token", score.loss))?;
         out.line(&format!("perplexity: {:.4}", score.perplexity))?;
         out.line(&format!("bits: {:.6} a token ({})", score.bits_per_token, in_units(level, score.loss)))?;
-        if let Some((mean, deviation)) = log_partition {
-            out.line(&format!("ln Z of the scores: {mean:.3} on average, standard deviation {deviation:.3}"))?;
+        for (name, of) in log_partitions.named("ln Z of the scores") {
+            out.line(&format!("{name}: {:.3} on average, standard deviation {:.3}", of.mean, of.deviation))?;
         }
         if let (Some(exact), Some(lost)) = (exact, lost) {
             out.line(&format!("perplexity in f32: {exact:.4}; int8 costs {:.3} % of it", 100.0 * lost))?;

@@ -123,7 +123,7 @@ impl Import {
     /// The graph of the model, and what its tokens and classes are.
     fn meaning(&self, config: &mut RunConfig, like: Option<&Opened>) -> Result<Meaning> {
         if let (Some(task), Some(like)) = (&config.task, like) {
-            let encoder = read_encoder(task, &like.folder)?;
+            let encoder = read_encoder(Rc::new(Disk), task, &like.folder)?;
             let graph = labelled_graph(config, &encoder)?;
             let theirs = labelled_graph(&like.config, &encoder)?.head_layouts()?;
             let mut files = vec![(TASK, encoder.to_json()?)];

@@ -1,6 +1,7 @@
 //! Runs that learned from labelled samples, and `unroll eval` of them.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use serde_json::json;
 use unicode_segmentation::UnicodeSegmentation;
@@ -11,6 +12,7 @@ use unroll::labels::{BatchOptions, Encoder, Part, Records, Sample, Samples};
 use unroll::network::{Network, NetworkOptions};
 use unroll::report::{Out, json_line};
 use unroll::run::{Decision, Labelled, check_vectors, labelled_graph, longest_source, read_encoder, sample_batches};
+use unroll::train::storage::Disk;
 
 use crate::scores::{Measuring, left_out_lines};
 use crate::trained::{Opened, Using, load};
@@ -31,7 +33,7 @@ impl TrainedTask {
             return Err(Error::input(&opened.folder, "the run is a language model and predicts no classes")
                 .mend("use `unroll generate` or `unroll eval`"));
         };
-        let encoder = read_encoder(&task, &opened.folder)?;
+        let encoder = read_encoder(Rc::new(Disk), &task, &opened.folder)?;
         let graph = labelled_graph(&opened.config, &encoder)?;
         let decision = Decision::read(&opened.folder)?;
         Ok(TrainedTask { opened, task, encoder, graph, decision })

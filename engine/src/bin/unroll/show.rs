@@ -169,20 +169,21 @@ impl Show {
         let train = report.train_loss.map_or_else(String::new, |loss| format!("train {loss:.4} | "));
         let best = if report.is_best { " | best so far" } else { "" };
         let after = if report.epoch == 0 { String::new() } else { format!("epoch {} | ", report.epoch) };
-        let partition = report
-            .log_partition
-            .map_or_else(String::new, |(mean, deviation)| format!(" | ln Z {mean:.3}, deviation {deviation:.3}"));
+        let partitions = report.log_partitions.named("ln Z");
+        let partitions: String =
+            partitions.map(|(name, of)| format!(" | {name} {:.3}, deviation {:.3}", of.mean, of.deviation)).collect();
         self.line(&format!(
-            "{after}step {} | {train}valid {:.4}{}{partition}{best} | {}",
+            "{after}step {} | {train}valid {:.4}{}{partitions}{best} | {}",
             count(report.step),
             report.loss,
             self.unit.compared(report.loss),
             duration(report.took),
         ));
+        let several = &report.log_partitions;
         self.object(&json!({
             "event": "evaluated", "step": report.step, "epoch": report.epoch, "loss": report.loss,
             "perplexity": report.loss.exp(), "tokens": report.tokens, "best": report.is_best,
-            "train_loss": report.train_loss, "log_partition": report.log_partition,
+            "train_loss": report.train_loss, "log_partition": (!several.is_empty()).then_some(several),
         }));
     }
 }

@@ -100,7 +100,7 @@ impl Model {
             None => Ok(()),
         })?;
         let encoder = match (&config.task, run) {
-            (Some(task), Some(run)) => Some(read_encoder(task, run)?),
+            (Some(task), Some(run)) => Some(read_encoder(Rc::new(Disk), task, run)?),
             _ => None,
         };
         let graph = match (&encoder, run) {

@@ -102,6 +102,11 @@ impl Weights {
     pub fn copy(&self, name: &str, out: &mut [f32]) -> Result<()> {
         self.weights.copy(name, out).map_err(|reason| changed(&self.path, reason))
     }
+
+    /// The file that has them.
+    pub fn file(&self) -> PathBuf {
+        self.path.join(WEIGHTS)
+    }
 }
 
 /// A checkpoint that was in order and is so no more.

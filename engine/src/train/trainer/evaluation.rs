@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use crate::network::LogPartitions;
 use crate::{Error, Result};
 
 use super::super::learner::Learner;
@@ -63,7 +64,7 @@ impl<L: Learner> Trainer<'_, L> {
         if !mean.is_finite() {
             return Err(self.diverged(format!("the validation loss is {mean} after step {}", self.state.step)));
         }
-        let log_partition = self.session.learner.log_partition();
+        let log_partitions = self.session.learner.log_partitions();
         let figures = match &mut self.session.measure {
             Some(measure) => Some(measure(self.session.learner)?),
             None => None,
@@ -92,7 +93,7 @@ impl<L: Learner> Trainer<'_, L> {
             }
         }
         let found = Best { step: self.state.step, loss: mean };
-        self.tell_evaluation((loss.count, log_partition), found, start);
+        self.tell_evaluation((loss.count, log_partitions), found, start);
         if let Some(figures) = &figures {
             self.tell_figures(figures);
         }
@@ -107,19 +108,20 @@ impl<L: Learner> Trainer<'_, L> {
         self.session.observer.event(&Event::Measured { step, epoch, figures });
     }
 
-    fn tell_evaluation(&mut self, (tokens, log_partition): (u64, Option<(f64, f64)>), found: Best, start: Instant) {
+    fn tell_evaluation(&mut self, (tokens, log_partitions): (u64, LogPartitions), found: Best, start: Instant) {
         let state = &self.state;
         let (step, epoch, best) = (state.step, state.epoch, state.best.unwrap_or(found));
         let is_best = best == found;
         if let Some(keeper) = &mut self.keeper {
-            keeper.metric(&Metric::Valid { step, epoch, loss: found.loss, tokens, best: is_best, log_partition });
+            let (loss, log_partitions) = (found.loss, &log_partitions);
+            keeper.metric(&Metric::Valid { step, epoch, loss, tokens, best: is_best, log_partitions });
         }
         let report = EvaluationReport {
             step,
             epoch,
             loss: found.loss,
             tokens,
-            log_partition,
+            log_partitions,
             train_loss: state.epoch_tally.mean(),
             is_best,
             best,

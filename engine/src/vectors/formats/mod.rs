@@ -88,6 +88,11 @@ impl Format {
             _ => Format::Word2VecText,
         }
     }
+
+    /// Whether its words stand in a file of their own.
+    fn keeps_words_apart(self) -> bool {
+        matches!(self, Format::Safetensors | Format::NumPy | Format::Projector)
+    }
 }
 
 impl fmt::Display for Format {
@@ -161,7 +166,7 @@ fn read_input(mut input: Input<'_>, options: &ReadOptions) -> Result<Loaded> {
         Some(format) => format,
         None => detect::format(&mut input)?,
     };
-    let kept_apart = matches!(format, Format::Safetensors | Format::NumPy | Format::Projector);
+    let kept_apart = format.keeps_words_apart();
     for (option, refused, why) in [
         ("--words", options.words.is_some() && !kept_apart, "which has its words in it"),
         ("--tensor", options.tensor.is_some() && format != Format::Safetensors, "which has one matrix"),
@@ -207,6 +212,20 @@ pub fn write(path: &Path, vectors: &WordVectors, format: Format) -> Result<Vec<P
     }
     first.keep()?;
     Ok(written)
+}
+
+/// The files that [`write()`] makes: `path`, and behind it the list of words of a format that keeps them apart.
+pub fn files_written(path: &Path, format: Format) -> Vec<PathBuf> {
+    std::iter::once(path.to_owned()).chain(list::name_of(path, format)).collect()
+}
+
+/// The files that [`read`] has read of `path`, found to be of this format.
+///
+/// # Errors
+/// [`Error::Input`] where there is no list of words any more.
+pub fn files_read(path: &Path, format: Format, options: &ReadOptions) -> Result<Vec<PathBuf>> {
+    let words = if format.keeps_words_apart() { Some(list::found(path, format, options)?) } else { None };
+    Ok(std::iter::once(path.to_owned()).chain(words).collect())
 }
 
 /// Refuses a name that no file of this format may have.

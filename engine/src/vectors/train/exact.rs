@@ -80,6 +80,22 @@ impl Exact {
         self.words
     }
 
+    /// Sets the output vector of a word.
+    pub(super) fn set(&mut self, word: usize, vector: &[f32]) {
+        let column = self.outputs[word..].iter_mut().step_by(padded(self.words));
+        column.zip(vector).for_each(|(to, &u)| *to = u);
+    }
+
+    /// The output vectors as rows, (V, D), [`padded`]`(D)` apart.
+    pub(super) fn into_outputs(self) -> Buffer {
+        let Self { dim, words, outputs, .. } = self;
+        let mut rows = Buffer::new(words * padded(dim));
+        for (word, row) in rows.chunks_exact_mut(padded(dim)).enumerate() {
+            row[..dim].iter_mut().zip(outputs[word..].iter().step_by(padded(words))).for_each(|(to, &u)| *to = u);
+        }
+        rows
+    }
+
     /// Adds `scale` times the gradients of a batch to the output vectors and keeps those of its inputs `x`, whose rows are those of
     /// the groups one after the other; returns the loss.
     pub(super) fn train(&mut self, team: &Team<'_>, groups: &[Group], x: Mat<'_>, scale: f32) -> f64 {

@@ -53,6 +53,7 @@ mod group;
 mod options;
 mod part;
 mod sampling;
+mod tables;
 
 pub use options::{Context, Loss, Model, TrainOptions};
 
@@ -67,7 +68,7 @@ use self::exact::Exact;
 use self::group::Group;
 use self::part::{Part, blocks};
 use self::sampling::{GROUP, Sampler, Words};
-use super::{Fault, WordVectors};
+use super::WordVectors;
 use crate::corpus::TokenSource;
 use crate::error::{Error, Result};
 use crate::exec::{Crew, Work};
@@ -104,6 +105,8 @@ pub struct Progress {
 pub struct Trained {
     /// The input vectors of all words, the most frequent first.
     pub vectors: WordVectors,
+    /// Their output vectors, in the same order, where [`TrainOptions::outputs`] asks for them.
+    pub outputs: Option<WordVectors>,
     /// The mean loss of a prediction in each pass, in nats.
     pub losses: Vec<f64>,
 }
@@ -147,8 +150,9 @@ fn take<T>(piece: &Piece<T>) -> Option<T> {
 }
 
 /// Bytes that a training takes: the vectors, those of a batch, and the gradients of a group. The table that is made of them in the end
-/// takes the place of the output vectors.
-fn room(sampler: &Sampler, size: usize, (groups, group): (usize, usize)) -> u64 {
+/// takes the place of the output vectors, where these are not kept.
+fn room(sampler: &Sampler, options: &TrainOptions, (groups, group): (usize, usize)) -> u64 {
+    let size = options.size;
     let [inputs, outputs] = sampler.most_rows(group).map(|rows| (rows * (groups + 2) * padded(size)) as u64);
     let (words, dim) = (sampler.words(), size);
     let tables = match sampler.predicted_by() {
@@ -156,7 +160,8 @@ fn room(sampler: &Sampler, size: usize, (groups, group): (usize, usize)) -> u64 
         Words::All => (words * padded(dim) + 2 * dim * padded(words) + LOGITS) as u64 + inputs,
         Words::Noise(_) | Words::Tree(_) => 2 * (words * padded(dim)) as u64,
     };
-    4 * (tables + inputs + outputs)
+    let kept = if options.outputs { words * padded(dim) } else { 0 };
+    4 * (tables + inputs + outputs + kept as u64)
 }
 
 impl<'a> Trainer<'a> {
@@ -174,7 +179,7 @@ impl<'a> Trainer<'a> {
         let blocks = blocks(size);
         let threads = crew.team().size();
         let (groups, group) = sampler.groups(batch, options.learning_rate);
-        require_memory("training these vectors", room(&sampler, size, (groups, group)))
+        require_memory("training these vectors", room(&sampler, &options, (groups, group)))
             .map_err(|error| error.mend("lower --size, or raise --min-count"))?;
         let (count, outputs, exact) = match sampler.predicted_by() {
             Words::Noise(_) => (threads.min(blocks).min(PIECES), sampler.words(), None),
@@ -372,26 +377,6 @@ impl<'a> Trainer<'a> {
         next.drawn = more;
         let losses = groups.iter().map(|group| f64::from_bits(group.loss.load(Ordering::Relaxed)));
         exact_loss + losses.sum::<f64>()
-    }
-
-    /// The vectors as they are.
-    ///
-    /// # Errors
-    /// [`Error::Diverged`] where an element is not finite.
-    pub fn finish(self) -> Result<Trained> {
-        let Self { vocabulary, sampler, parts, options, losses, exact, .. } = self;
-        drop(exact);
-        let counts: Vec<u64> = sampler.ids().iter().map(|&id| vocabulary.count(id)).collect();
-        let values = Part::into_inputs(parts, options.size);
-        let words = sampler.ids().iter().map(|&id| vocabulary.token(id).as_bytes());
-        let vectors =
-            WordVectors::from_parts(words, Some(&counts), options.size, values).map_err(|fault| match fault {
-                Fault::NotFinite { .. } => {
-                    Error::diverged("a vector is no longer finite").mend("lower --learning-rate or --batch-words")
-                }
-                fault => Error::run(format!("the vocabulary cannot be a table of vectors: {fault}")),
-            })?;
-        Ok(Trained { vectors, losses })
     }
 }
 

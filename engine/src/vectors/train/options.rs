@@ -6,6 +6,7 @@ use std::str::FromStr;
 use unroll_kernels::Isa;
 
 use crate::error::{Error, Result};
+use crate::vectors::WordVectors;
 
 /// What is predicted from what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +112,8 @@ pub struct TrainOptions {
     /// Words of a batch at most, whose gradients all belong to the same vectors; whole groups of 64, or one of a multiple of 4. Fewer
     /// where words come so often, or the rate is so high, that their vectors would move too far.
     pub batch: usize,
+    /// Whether the output vectors are kept too, which takes memory for one more table.
+    pub outputs: bool,
     /// What all random numbers follow from.
     pub seed: u64,
     /// Threads. Nothing of the result depends on them.
@@ -134,6 +137,7 @@ impl Default for TrainOptions {
             epochs: 5,
             learning_rate: 0.025,
             batch: 1024,
+            outputs: false,
             seed: 1,
             threads: 1,
             isa: Isa::best(),
@@ -164,6 +168,31 @@ impl TrainOptions {
         if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
             return Err(Error::option("--learning-rate", format!("must be more than 0, got {}", self.learning_rate)));
         }
-        Ok(())
+        if self.outputs { self.check_outputs("--output-vectors") } else { Ok(()) }
+    }
+
+    /// Refuses vectors of another size for an option.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] names the option and both sizes.
+    pub fn check_size(&self, option: &str, vectors: &WordVectors) -> Result<()> {
+        let (found, size) = (vectors.dim(), self.size);
+        if found == size {
+            return Ok(());
+        }
+        let what = format!("these vectors have {found} values, and --size is {size}");
+        Err(Error::option(option, what).mend(format!("give --size {found}, or other vectors")))
+    }
+
+    /// Refuses an option about the output vectors of words, where these are of something else.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] names the option.
+    pub fn check_outputs(&self, option: &str) -> Result<()> {
+        if self.loss != Loss::Hierarchical {
+            return Ok(());
+        }
+        let what = "with --loss hierarchical the output vectors are of the inner nodes of Huffman's tree, not of words";
+        Err(Error::option(option, what).mend("leave it out, or choose --loss negative or softmax"))
     }
 }

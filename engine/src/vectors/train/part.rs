@@ -44,6 +44,13 @@ pub(super) struct Part {
     room: Room,
 }
 
+/// One of the two tables.
+#[derive(Clone, Copy)]
+pub(super) enum Side {
+    Inputs,
+    Outputs,
+}
+
 struct Table {
     values: Buffer,
     rows: usize,
@@ -115,24 +122,20 @@ impl Part {
         }
     }
 
-    /// The inputs' vectors of all parts of vectors of `dim` elements, rows [`padded`]`(dim)` apart: those of the only one as they
-    /// lie there, or copied once everything else was let go.
-    pub(super) fn into_inputs(parts: Vec<Part>, dim: usize) -> Buffer {
-        let mut tables: Vec<_> =
-            parts.into_iter().map(|Part { cols, tables: [inputs, _], .. }| (cols, inputs)).collect();
-        if tables.len() == 1
-            && let Some((_, table)) = tables.pop()
-        {
-            return table.values;
-        }
-        let stride = padded(dim);
-        let mut values = Buffer::new(tables.first().map_or(0, |(_, table)| table.rows) * stride);
-        for (cols, table) in tables {
-            for (r, row) in values.chunks_exact_mut(stride).enumerate() {
-                row[cols.clone()].copy_from_slice(&table.mat().row(r)[..cols.len()]);
-            }
-        }
-        values
+    /// Sets its columns of a row to those of `vector`, a whole one.
+    pub(super) fn set(&mut self, side: Side, row: usize, vector: &[f32]) {
+        let Self { cols, tables, .. } = self;
+        tables[side as usize].mat_mut().row_mut(row)[..cols.len()].copy_from_slice(&vector[cols.clone()]);
+    }
+
+    /// The inputs' vectors of all parts of vectors of `dim` elements, rows [`padded`]`(dim)` apart, and where `outputs` says so the
+    /// outputs': those of the only part as they lie there, or copied once everything else was let go.
+    pub(super) fn into_tables(parts: Vec<Part>, dim: usize, outputs: bool) -> (Buffer, Option<Buffer>) {
+        let tables = parts
+            .into_iter()
+            .map(|Part { cols, tables: [own, others], .. }| ((cols.clone(), own), outputs.then_some((cols, others))));
+        let (inputs, others): (Vec<_>, Vec<_>) = tables.unzip();
+        (joined(inputs, dim), outputs.then(|| joined(others.into_iter().flatten().collect(), dim)))
     }
 
     /// The inputs' vector of a row, its columns.
@@ -315,6 +318,23 @@ impl Part {
             }
         }
     }
+}
+
+/// A table of vectors of `dim` elements by its columns.
+fn joined(mut tables: Vec<(Range<usize>, Table)>, dim: usize) -> Buffer {
+    if tables.len() == 1
+        && let Some((_, table)) = tables.pop()
+    {
+        return table.values;
+    }
+    let stride = padded(dim);
+    let mut values = Buffer::new(tables.first().map_or(0, |(_, table)| table.rows) * stride);
+    for (cols, table) in tables {
+        for (r, row) in values.chunks_exact_mut(stride).enumerate() {
+            row[cols.clone()].copy_from_slice(&table.mat().row(r)[..cols.len()]);
+        }
+    }
+    values
 }
 
 /// Adds the gradients of a group's means to the vectors of all words of their windows.

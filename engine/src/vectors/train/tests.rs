@@ -307,10 +307,98 @@ fn windows_that_do_not_shrink_have_all_neighbours() {
 }
 
 /// Words that follow each other in a circle: the one before tells the next for certain.
+fn circle() -> (Tokenizer, MemoryTokens) {
+    let words: Vec<String> = (0..12).map(|i| format!("w{i}")).collect();
+    tokens(&(words.join(" ") + " ").repeat(300))
+}
+
+#[test]
+fn output_vectors_are_those_that_predict() {
+    let text = circle();
+    for (model, loss) in KINDS.into_iter().filter(|(_, loss)| *loss != Loss::Hierarchical) {
+        let options = TrainOptions {
+            window: 1,
+            context: Context::Previous,
+            loss,
+            learning_rate: 0.5,
+            epochs: 15,
+            size: 70,
+            outputs: true,
+            ..small(model)
+        };
+        let trained = run(&text, options.clone());
+        let outputs = trained.outputs.unwrap();
+        assert!(outputs.words().eq(trained.vectors.words()) && outputs.count(0) == trained.vectors.count(0));
+        for i in 0..12 {
+            let input = trained.vectors.row(trained.vectors.find(format!("w{i}")).unwrap());
+            let logit = |j: usize| input.iter().zip(outputs.row(j)).map(|(v, u)| v * u).sum::<f32>();
+            let next = (0..12).max_by(|&a, &b| logit(a).total_cmp(&logit(b))).unwrap();
+            assert_eq!(outputs.text(next), format!("w{}", (i + 1) % 12), "{model} {loss:?}");
+        }
+        let many = run(&text, TrainOptions { threads: 3, ..options.clone() });
+        assert!(many.outputs.unwrap() == outputs, "{model} {loss:?}: threads");
+        let without = run(&text, TrainOptions { outputs: false, ..options });
+        assert!(without.outputs.is_none() && without.vectors == trained.vectors);
+    }
+    let tree = TrainOptions { loss: Loss::Hierarchical, outputs: true, ..small(Model::Cbow) };
+    insta::assert_snapshot!(tree.check().unwrap_err(), @"--output-vectors: with --loss hierarchical the output vectors are of the inner nodes of Huffman's tree, not of words (leave it out, or choose --loss negative or softmax)");
+}
+
+#[test]
+fn a_training_goes_on_with_vectors_that_it_is_given() {
+    let others = format!("{}{}", topics(200), "new words\n".repeat(5)).replace("song", "tune");
+    let (first, second) = (tokens(&topics(200)), tokens(&others));
+    let begin = |options: &TrainOptions| Trainer::new(&second.1, second.0.vocabulary(), options.clone()).unwrap();
+    for (model, loss) in KINDS {
+        let outputs = loss != Loss::Hierarchical;
+        let options = TrainOptions { loss, size: 70, outputs, ..small(model) };
+        let before = run(&first, TrainOptions { epochs: 5, ..options.clone() });
+        let go_on = |options: &TrainOptions| {
+            let mut trainer = begin(options);
+            assert_eq!(trainer.set_vectors(&before.vectors).unwrap(), 36, "12 of 48 words have another name");
+            match &before.outputs {
+                Some(outputs) => assert_eq!(trainer.set_outputs(outputs).unwrap(), 36),
+                None => assert!(trainer.set_outputs(&before.vectors).is_err()),
+            }
+            trainer
+        };
+        // What it begins with.
+        let (fresh, begun) = (begin(&options).finish().unwrap(), go_on(&options).finish().unwrap());
+        let tables = |trained: Trained| std::iter::once(trained.vectors).chain(trained.outputs);
+        let earlier = [&before.vectors].into_iter().chain(&before.outputs);
+        for ((fresh, begun), before) in tables(fresh).zip(tables(begun)).zip(earlier) {
+            assert_eq!(begun.len(), 50);
+            for (i, word) in begun.words().enumerate() {
+                let want = before.find(word).map_or_else(|| fresh.row(i), |row| before.row(row));
+                assert_eq!(begun.row(i), want, "{model} {loss:?}");
+            }
+        }
+        // What comes of it.
+        let ended = |mut trainer: Trainer<'_>| {
+            while trainer.step().unwrap() {}
+            trainer.finish().unwrap()
+        };
+        let went_on = ended(go_on(&options));
+        let many = ended(go_on(&TrainOptions { threads: 3, ..options.clone() }));
+        assert_eq!(bits(&many), bits(&went_on), "{model} {loss:?}: threads");
+        assert!(many.outputs == went_on.outputs, "{model} {loss:?}: threads");
+        let anew = ended(begin(&options));
+        assert_ne!(bits(&went_on), bits(&anew), "{model} {loss:?}");
+        if outputs {
+            let (on, anew) = (went_on.losses[0], anew.losses[0]);
+            assert!(on < 0.95 * anew, "{model} {loss:?}: {on}, anew {anew}");
+        }
+    }
+    let mut trainer = begin(&small(Model::Cbow));
+    let refused = |result: Result<usize>| result.unwrap_err().to_string();
+    let of = |word: &str, size: usize| WordVectors::from_rows(size, [(word, vec![1.0; size])]).unwrap();
+    insta::assert_snapshot!(refused(trainer.set_vectors(&of("ship1", 21))), @"--init: these vectors have 21 values, and --size is 20 (give --size 21, or other vectors)");
+    insta::assert_snapshot!(refused(trainer.set_outputs(&of("song1", 20))), @"--init-output: has none of the words of the text that get a vector (name vectors of its words, or leave it out)");
+}
+
 #[test]
 fn a_model_of_bigrams_learns_a_circle_of_words() {
-    let words: Vec<String> = (0..12).map(|i| format!("w{i}")).collect();
-    let text = tokens(&(words.join(" ") + " ").repeat(300));
+    let text = circle();
     let options = TrainOptions {
         window: 1,
         context: Context::Previous,

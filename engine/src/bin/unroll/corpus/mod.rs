@@ -77,7 +77,7 @@ impl BuildFile {
         let stop = interrupt::flag("stopping")?;
         let options = self.tokens.options()?;
         if let Some(file) = self.vocabulary.as_deref().map(vocabulary_file) {
-            check_output(&[Source::Path(file)], &self.out)?;
+            check_output("--out", &[Source::Path(file)], &self.out)?;
         }
         let known = self.vocabulary.as_deref().map(read_vocabulary).transpose()?;
         let sources: Vec<Source> = self.text.iter().map(Source::from_argument).collect();

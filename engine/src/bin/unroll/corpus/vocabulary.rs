@@ -46,7 +46,7 @@ impl VocabularyFile {
         let stop = interrupt::flag("stopping")?;
         let options = self.tokens.options()?;
         let sources: Vec<Source> = self.text.iter().map(Source::from_argument).collect();
-        check_output(&sources, &self.out)?;
+        check_output("--out", &sources, &self.out)?;
         let progress = |progress: Progress| eprint!("\r{}        ", bytes(progress.bytes));
         let live = io::stderr().is_terminal();
         let started = Instant::now();

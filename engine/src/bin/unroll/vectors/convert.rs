@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
+use unroll::corpus::{Source, check_output};
 use unroll::error::Result;
 use unroll::report::{Out, bytes, count, json_line};
-use unroll::vectors::formats::{Format, check_name, write};
+use unroll::vectors::formats::{Format, check_name, files_written, write};
 
 use super::format_parser;
 use super::open::{Read, Reading};
@@ -76,8 +77,12 @@ impl Import {
     }
 }
 
-/// Writes what was read, and tells it.
+/// Writes what was read, over nothing that it was read from, and tells it.
 fn convert(loaded: &Read, file: &Path, to: Option<(&Path, Format)>, as_json: bool) -> Result<()> {
+    let sources: Vec<Source> = loaded.files.iter().cloned().map(Source::Path).collect();
+    for written in to.map(|(path, format)| files_written(path, format)).unwrap_or_default() {
+        check_output("--out", &sources, &written)?;
+    }
     let written = to.map(|(path, format)| write(path, &loaded.vectors, format)).transpose()?.unwrap_or_default();
     let (words, dim) = (loaded.vectors.len(), loaded.vectors.dim());
     let size = |path: &PathBuf| path.metadata().map_or(0, |metadata| metadata.len());

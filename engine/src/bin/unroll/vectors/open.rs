@@ -7,8 +7,9 @@ use unroll::error::{Error, Result};
 use unroll::graph::Role;
 use unroll::network::require_memory;
 use unroll::report::count;
+use unroll::train::{CONFIG, VOCABULARY};
 use unroll::vectors::WordVectors;
-use unroll::vectors::formats::{Format, ReadOptions, read};
+use unroll::vectors::formats::{Format, ReadOptions, files_read, read};
 
 use unroll_kernels::mat::padded;
 
@@ -47,6 +48,15 @@ pub(crate) struct Read {
     pub(crate) kind: String,
     /// Rows left out, as their words had stood before.
     pub(crate) repeated: u64,
+    /// The files that it was read from.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+impl Default for Reading {
+    fn default() -> Reading {
+        let checkpoint = "best".to_owned();
+        Reading { from: None, words: None, tensor: None, limit: None, keep_first: false, checkpoint }
+    }
 }
 
 impl Reading {
@@ -75,7 +85,8 @@ impl Reading {
             warn(&format!("{}: {rows} rows were left out, as their words had stood before", path.display()));
         }
         loaded.doubts.iter().for_each(|doubt| warn(&format!("{}: {doubt}", path.display())));
-        Ok(Read { vectors: loaded.vectors, kind: loaded.format.to_string(), repeated: loaded.repeated })
+        let files = files_read(path, loaded.format, &options)?;
+        Ok(Read { vectors: loaded.vectors, kind: loaded.format.to_string(), repeated: loaded.repeated, files })
     }
 
     /// The embedding of a language model.
@@ -117,6 +128,7 @@ impl Reading {
                 .push(word.as_bytes(), count, row)
                 .map_err(|fault| Error::input(path, format!("{word:?}: {fault}")))?;
         }
-        Ok(Read { vectors, kind: "run".to_owned(), repeated: 0 })
+        let files = [CONFIG, VOCABULARY].map(|name| trained.folder.join(name)).into_iter().chain([weights.file()]);
+        Ok(Read { vectors, kind: "run".to_owned(), repeated: 0, files: files.collect() })
     }
 }

@@ -7,19 +7,24 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::json;
 use unroll::config::{DataConfig, RunConfig};
-use unroll::corpus::{Source, check_output, install_sigbus_handler};
+use unroll::corpus::{Source, check_output, install_sigbus_handler, is_same_output};
 use unroll::error::{Error, Result};
 use unroll::report::{Progress, bytes, count, duration, json_line, per_second};
-use unroll::run::{Reading, Texts};
+use unroll::run::{self, Texts};
 use unroll::text::Level;
 use unroll::vectors::WordVectors;
-use unroll::vectors::formats::{Format, check_name, check_words, write};
+use unroll::vectors::formats::{Format, check_name, check_words, files_written, write};
 use unroll::vectors::train::{self, Context, Loss, Model, TrainOptions, Trainer};
 
 use super::format_parser;
+use super::open::{Read, Reading};
 use crate::interrupt;
 use crate::scratch::Scratch;
 use crate::train::threads;
+
+/// The options that name vectors to begin with.
+const INIT: &str = "--init";
+const INIT_OUTPUT: &str = "--init-output";
 
 /// Where nobody watches a bar, a line comes this often.
 const EVERY: Duration = Duration::from_secs(15);
@@ -32,7 +37,9 @@ const EVERY: Duration = Duration::from_secs(15);
     unroll vectors train books.txt --out books.bin\n  \
     unroll vectors train books.txt --model skipgram --size 300 --epochs 10 --out books.safetensors\n  \
     zcat huge.gz | unroll vectors train - --min-count 20 --out huge.bin\n  \
-    unroll vectors train small.txt --loss softmax --context previous --window 1 --out bigrams.bin\n\
+    unroll vectors train small.txt --loss softmax --context previous --window 1 --out bigrams.bin\n  \
+    unroll vectors train books.txt --out books.bin --output-vectors books.out.bin      those of predicted words too\n  \
+    unroll vectors train more.txt --init books.bin --init-output books.out.bin --out both.bin\n\
     Ctrl-C ends the training early and writes the vectors as they are.")]
 pub(crate) struct Train {
     /// The text: files, folders, gzip, - for standard input, or a token file of words
@@ -41,7 +48,18 @@ pub(crate) struct Train {
     /// The file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Its format [default: what its name ends in: .bin, .npy, .safetensors, .tsv, else word2vec's text]
+    /// Writes the output vectors too: those of words that are predicted (gensim's syn1neg), not of those that predict; not with
+    /// --loss hierarchical, whose are of no words
+    #[arg(long, value_name = "FILE")]
+    output_vectors: Option<PathBuf>,
+    /// Begins with the vectors of an earlier training or another program, a file or a run: words that it has take theirs (fastText's
+    /// -pretrainedVectors); the size must be --size
+    #[arg(long, value_name = "FILE")]
+    init: Option<PathBuf>,
+    /// The same of the output vectors, as --output-vectors wrote them; else they begin as zeros
+    #[arg(long, value_name = "FILE")]
+    init_output: Option<PathBuf>,
+    /// The format of what is written [default: what a name ends in: .bin, .npy, .safetensors, .tsv, else word2vec's text]
     #[arg(long, value_name = "FORMAT", value_parser = format_parser())]
     to: Option<Format>,
     /// cbow predicts a word from the mean of its neighbours, skipgram from each of them
@@ -98,11 +116,8 @@ impl Train {
     pub(crate) fn run(self) -> Result<()> {
         let options = self.options()?;
         options.check()?;
-        writable(&self.out)?;
-        let sources: Vec<Source> = self.text.iter().map(Source::from_argument).collect();
-        check_output(&sources, &self.out)?;
-        let format = self.to.unwrap_or_else(|| Format::of_name(&self.out));
-        check_name(&self.out, format)?;
+        let initial = self.initial(&options)?;
+        let outputs = self.outputs(&initial)?;
         install_sigbus_handler()?;
         let stop = interrupt::flag("stopping; the vectors are written as they are")?;
         let scratch = Scratch::make("vectors")?;
@@ -113,7 +128,7 @@ impl Train {
             encoding_errors: self.encoding_errors.parse()?,
             ..DataConfig::default()
         };
-        let reading = Reading {
+        let reading = run::Reading {
             folder: scratch.path(),
             threads: options.threads,
             progress: None,
@@ -128,8 +143,15 @@ impl Train {
         }
         let epochs = options.epochs;
         let mut trainer = Trainer::new(&*texts.train, texts.tokenizer.vocabulary(), options)?;
-        check_words(trainer.list(), format)?;
+        outputs.iter().try_for_each(|output| check_words(trainer.list(), output.format))?;
         let mut show = Show::new(&trainer.progress(), trainer.words(), self.json)?;
+        for Initial { option, path, read } in initial {
+            let taken = match option {
+                INIT => trainer.set_vectors(&read.vectors)?,
+                _ => trainer.set_outputs(&read.vectors)?,
+            };
+            show.initial(option, path, taken, trainer.words())?;
+        }
         let mut ended = 0;
         while !stop.load(Ordering::Relaxed) && trainer.step()? {
             let losses = trainer.losses();
@@ -142,7 +164,10 @@ impl Train {
         }
         let stopped = ended < epochs;
         let progress = trainer.progress();
-        self.write(&trainer.finish()?.vectors, format, show)?;
+        let trained = trainer.finish()?;
+        for (output, vectors) in outputs.iter().zip(std::iter::once(&trained.vectors).chain(&trained.outputs)) {
+            output.write(vectors, &mut show)?;
+        }
         match stopped {
             true => Err(Error::interrupted(format!(
                 "stopped after {} of {} words; the vectors are those that it had by then",
@@ -172,17 +197,75 @@ impl Train {
             epochs: self.epochs,
             learning_rate: self.learning_rate,
             batch: self.batch_words,
+            outputs: self.output_vectors.is_some(),
             seed: self.seed,
             threads: threads(self.threads)?,
             ..usual
         })
     }
 
-    fn write(&self, vectors: &WordVectors, format: Format, mut show: Show) -> Result<()> {
-        let written = write(&self.out, vectors, format)?;
-        for path in written {
+    /// What the training begins with.
+    fn initial(&self, options: &TrainOptions) -> Result<Vec<Initial<'_>>> {
+        let mut initial = Vec::new();
+        for (option, path) in [(INIT, &self.init), (INIT_OUTPUT, &self.init_output)] {
+            let Some(path) = path else { continue };
+            if option == INIT_OUTPUT {
+                options.check_outputs(option)?;
+            }
+            let read = Reading::default().read(path)?;
+            options.check_size(option, &read.vectors)?;
+            initial.push(Initial { option, path, read });
+        }
+        Ok(initial)
+    }
+
+    /// What is to be written: over no file that is read, nor over one another.
+    fn outputs(&self, initial: &[Initial<'_>]) -> Result<Vec<Output<'_>>> {
+        let mut sources: Vec<Source> = self.text.iter().map(Source::from_argument).collect();
+        sources.extend(initial.iter().flat_map(|initial| &initial.read.files).cloned().map(Source::Path));
+        let mut all: Vec<(&str, PathBuf)> = Vec::new();
+        let mut outputs = Vec::new();
+        for (option, path) in std::iter::once(("--out", &self.out))
+            .chain(self.output_vectors.iter().map(|path| ("--output-vectors", path)))
+        {
+            writable(option, path)?;
+            let format = self.to.unwrap_or_else(|| Format::of_name(path));
+            check_name(path, format)?;
+            let files = files_written(path, format);
+            for file in &files {
+                check_output(option, &sources, file)?;
+                for (other, before) in &all {
+                    if is_same_output(file, before)? {
+                        let what = format!("{} is what {other} writes", file.display());
+                        return Err(Error::option(option, what).mend("name another file"));
+                    }
+                }
+            }
+            all.extend(files.into_iter().map(|file| (option, file)));
+            outputs.push(Output { path, format });
+        }
+        Ok(outputs)
+    }
+}
+
+/// Vectors that a training begins with.
+struct Initial<'a> {
+    option: &'static str,
+    path: &'a Path,
+    read: Read,
+}
+
+/// A file that is written in the end.
+struct Output<'a> {
+    path: &'a Path,
+    format: Format,
+}
+
+impl Output<'_> {
+    fn write(&self, vectors: &WordVectors, show: &mut Show) -> Result<()> {
+        for path in write(self.path, vectors, self.format)? {
             let size = path.metadata().map_or(0, |metadata| metadata.len());
-            show.line(&format!("{}: {}, {}", path.display(), format, bytes(size)))?;
+            show.line(&format!("{}: {}, {}", path.display(), self.format, bytes(size)))?;
             show.object(&json!({ "event": "written", "file": path, "bytes": size }))?;
         }
         Ok(())
@@ -190,16 +273,16 @@ impl Train {
 }
 
 /// Refuses an output that could not be written in the end.
-fn writable(out: &Path) -> Result<()> {
-    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let wrong = if out.is_dir() {
-        format!("{} is a folder", out.display())
+fn writable(option: &str, path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let wrong = if path.is_dir() {
+        format!("{} is a folder", path.display())
     } else if !folder.is_dir() {
         format!("there is no folder {}", folder.display())
     } else {
         return Ok(());
     };
-    Err(Error::option("--out", wrong).mend("name a file in a folder that exists"))
+    Err(Error::option(option, wrong).mend("name a file in a folder that exists"))
 }
 
 /// What is printed meanwhile.
@@ -225,6 +308,14 @@ impl Show {
 
     fn object(&mut self, object: &serde_json::Value) -> Result<()> {
         if self.json { self.progress.line(&json_line(object)?) } else { Ok(()) }
+    }
+
+    /// How many words begin with their vectors of a file.
+    fn initial(&mut self, option: &str, path: &Path, taken: usize, words: usize) -> Result<()> {
+        let what = if option == INIT { "vectors" } else { "output vectors" };
+        let (begin, all) = (count(taken as u64), count(words as u64));
+        self.line(&format!("{begin} of {all} words begin with their {what} in {}", path.display()))?;
+        self.object(&json!({ "event": "initial", "vectors": what, "file": path, "words": taken }))
     }
 
     /// Words a second, and the time that is left.
