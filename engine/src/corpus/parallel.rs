@@ -28,8 +28,10 @@ pub(super) fn each_chunk<W: Send>(
                     let (filled, number) = {
                         let mut source = lock(source);
                         let filled = source.0.fill(&mut chunk);
-                        source.1 += 1;
-                        (filled, source.1 - 1)
+                        let number = source.1;
+                        // The end has no turn: nobody hands it in, and an interrupt after it may still be told.
+                        source.1 += u64::from(!matches!(filled, Ok(false)));
+                        (filled, number)
                     };
                     let worked = match filled {
                         Ok(false) => return worker,

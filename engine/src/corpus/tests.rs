@@ -284,6 +284,29 @@ fn an_interrupt_ends_the_work_and_leaves_nothing() {
 }
 
 #[test]
+fn an_interrupt_behind_the_last_chunk_ends_the_work() {
+    let (send, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let folder = Folder::new();
+        let mut inputs = source::resolve(&[Source::Path(folder.write("short.txt", "to be"))]).expect("readable");
+        let cancel = std::sync::atomic::AtomicBool::new(false);
+        let reading = count::reading(&TextOptions::new(Level::Char), 1, None, (None, Some(&cancel)));
+        let work = |(): &mut (), _: &chunks::Chunk| {
+            // Meanwhile the other worker has found the end of the text.
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            cancel.store(true, std::sync::atomic::Ordering::Relaxed);
+            Ok(())
+        };
+        let workers =
+            parallel::each_chunk(chunks::Chunks::new(&mut inputs, reading), vec![(); 2], work, |(), _| Ok(()));
+        _ = send.send(workers.map_err(|error| error.exit_code()));
+    });
+    let workers =
+        ended.recv_timeout(std::time::Duration::from_secs(20)).expect("no worker waits for a turn that never comes");
+    assert_eq!(workers, Err(130));
+}
+
+#[test]
 fn what_a_killed_process_left_is_overwritten_and_a_living_one_is_left_in_peace() {
     let folder = Folder::new();
     let text = folder.write("text.txt", "to be");
