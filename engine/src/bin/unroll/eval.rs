@@ -149,6 +149,9 @@ impl Eval {
             home: self.using.home(),
             ..NetworkOptions::default()
         };
+        if self.per_line || self.n_best {
+            self.using.hint_at_cost(&self.run);
+        }
         match &self.data {
             Some(path) if self.per_line => self.lines(&mut self.network(&trained, options)?, &trained, path),
             Some(path) if self.n_best => {

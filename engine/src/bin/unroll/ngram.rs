@@ -238,6 +238,7 @@ impl NGramCommand {
             home: self.using.home(),
             ..NetworkOptions::default()
         };
+        self.using.hint_at_cost(&trained.folder);
         let mut network = Network::new(&trained.graph, options)?;
         trained.load(self.using.which()?, network.params_mut())?;
         Ok(network)
