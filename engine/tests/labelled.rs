@@ -305,6 +305,45 @@ fn every_fold_is_trained_and_the_best_evaluation_chosen_by_a_figure() {
 }
 
 #[test]
+fn what_int8_costs_is_measured_where_labels_are_known_and_hinted_at_elsewhere() {
+    let place = Place::new();
+    place.file("messages.tsv", messages(3));
+    place.file("run.toml", CLASSES);
+    place.ok(&["train", "--config", "run.toml", "--epochs", "2", "--data", "messages.tsv", "--out", "run"]);
+    let eval = |more: &[&str]| place.json(&[&["eval", "run", "--json"][..], more].concat()).remove(0);
+    let (exact, rounded) = (eval(&[]), eval(&["--precision", "int8"]));
+    assert!(exact.get("f32").is_none());
+    assert_ne!(rounded["loss"], exact["loss"]);
+    for key in ["loss", "figures", "confusion"] {
+        assert_eq!(rounded["f32"][key], exact[key]);
+    }
+    let loss = |scores: &Value| scores["loss"].as_f64().unwrap();
+    let accuracy = |scores: &Value| 100.0 * scores["figures"]["accuracy"].as_f64().unwrap();
+    let shown = place.ok(&["eval", "run", "--precision", "int8"]);
+    for line in [
+        format!("loss in f32: {:.4}; int8 costs {:.4}", loss(&exact), loss(&rounded) - loss(&exact)),
+        format!(
+            "accuracy in f32: {:.2} %; int8 costs {:.2} points",
+            accuracy(&exact),
+            accuracy(&exact) - accuracy(&rounded)
+        ),
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line}\n{shown}");
+    }
+    assert!(!place.ok(&["eval", "run"]).contains("int8"));
+    let said = |more: &[&str]| {
+        let output = place.unroll(&[&["predict", "run", "--text", "win the prize"][..], more].concat());
+        assert!(output.status.success());
+        common::text(&output.stderr)
+    };
+    assert_eq!(said(&[]), "");
+    assert_eq!(
+        said(&["--precision", "int8", "--checkpoint", "newest"]),
+        "hint: int8 costs some of what the model can do; `unroll eval run --checkpoint newest --precision int8` measures how much\n"
+    );
+}
+
+#[test]
 fn the_words_and_classes_of_another_run_are_refused() {
     let place = Place::new();
     place.file("run.toml", CLASSES);

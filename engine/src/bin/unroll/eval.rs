@@ -141,6 +141,9 @@ impl Eval {
         }
         let [steps, rows] = room;
         let options = NetworkOptions { steps, rows, ..self.using.network_options(&trained.config)? };
+        if self.per_line || self.n_best {
+            self.using.hint_at_cost(&self.run);
+        }
         match &self.data {
             Some(path) if self.per_line => self.lines(&mut self.network(&trained, options)?, &trained, path),
             Some(path) if self.n_best => {

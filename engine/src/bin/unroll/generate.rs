@@ -215,6 +215,7 @@ impl Generate {
         unit: &str,
         mut write: impl FnMut(&Request<'_>, &mut dyn FnMut(&str) -> Result<bool>) -> Result<(Ended, f64)>,
     ) -> Result<()> {
+        self.using.hint_at_cost(&self.run);
         let mut out = Out::stdout();
         let safe = out.is_terminal();
         let start = Instant::now();

@@ -14,6 +14,8 @@ use unroll::report::{Out, json_line};
 use unroll::run::{Decision, Labelled, check_vectors, labelled_graph, longest_source, read_encoder, sample_batches};
 use unroll::train::storage::Disk;
 
+use unroll_kernels::gemm::Precision;
+
 use crate::scores::{Measuring, left_out_lines};
 use crate::trained::{Opened, Using, load};
 
@@ -41,10 +43,22 @@ impl TrainedTask {
 
     /// A network for these samples, some rows at a time, with the parameters of a checkpoint; and how they become batches.
     pub(crate) fn network(&self, samples: &[Sample], using: &Using, rows: usize) -> Result<(Network, BatchOptions)> {
+        self.network_in(using.precision(&self.opened.config), samples, using, rows)
+    }
+
+    /// The same in a precision that may be another.
+    fn network_in(
+        &self,
+        precision: Precision,
+        samples: &[Sample],
+        using: &Using,
+        rows: usize,
+    ) -> Result<(Network, BatchOptions)> {
         let longest = samples.iter().map(|sample| sample.tokens.len()).max().unwrap_or(0);
         let longest = longest.max(self.encoder.longest()).max(1);
         let batches = sample_batches(&self.graph, &self.task, rows, longest);
         let options = NetworkOptions {
+            precision,
             steps: batches.steps.max(Measuring::steps(&self.encoder)),
             source_steps: longest_source(samples.iter(), &self.encoder, batches),
             rows: batches.rows,
@@ -105,18 +119,28 @@ pub(crate) fn eval(trained: &TrainedTask, data: Option<&Path>, how: &Scoring<'_>
             (name.to_owned(), Samples { samples, left_out: data.left_out[part as usize] })
         }
     };
-    let (mut network, batches) = trained.network(&samples, how.using, how.rows)?;
-    let measuring = Measuring { encoder, batches, beam: how.beam, length_power: how.length_power };
-    let scores = measuring.scores(&mut network, &samples, decision)?;
+    let score = |precision| {
+        let (mut network, batches) = trained.network_in(precision, &samples, how.using, how.rows)?;
+        let measuring = Measuring { encoder, batches, beam: how.beam, length_power: how.length_power };
+        measuring.scores(&mut network, &samples, decision)
+    };
+    let precision = how.using.precision(&opened.config);
+    let exact = if precision == Precision::Int8 { Some(score(Precision::F32)?) } else { None };
+    let scores = score(precision)?;
     let mut out = Out::stdout();
     if how.json {
         let mut object = scores.json();
         object["data"] = name.into();
         object["left_out"] = json!(left_out);
+        if let Some(exact) = &exact {
+            object["f32"] = exact.json();
+        }
         if task.kind.has_labels() {
             object["threshold"] = decision.threshold.into();
         }
         return out.line(&json_line(&object)?);
     }
-    scores.lines(&name).iter().skip(1).chain(&left_out_lines(&name, left_out)).try_for_each(|line| out.line(line))
+    let cost = exact.map_or_else(Vec::new, |exact| scores.cost_lines(&exact));
+    let lines = scores.lines(&name).into_iter().skip(1).chain(cost).chain(left_out_lines(&name, left_out));
+    lines.into_iter().try_for_each(|line| out.line(&line))
 }

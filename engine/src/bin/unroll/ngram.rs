@@ -230,6 +230,7 @@ impl NGramCommand {
             None => [STEPS, self.rows()],
         };
         let options = NetworkOptions { steps, rows, ..self.using.network_options(&trained.config)? };
+        self.using.hint_at_cost(&trained.folder);
         let mut network = Network::new(&trained.graph, options)?;
         trained.load(self.using.which()?, network.params_mut())?;
         Ok(network)

@@ -82,6 +82,7 @@ impl Predict {
                 format!("is for sentences that are tagged, this run learned to {}", kind.doing()),
             ));
         }
+        self.using.hint_at_cost(&self.run);
         let mut telling = Telling { options: &self, trained: &trained, out: Out::stdout() };
         match (&self.vectors, kind) {
             (Some(path), TaskKind::Caption) if self.text.is_empty() => {

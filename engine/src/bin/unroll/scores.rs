@@ -135,6 +135,34 @@ impl Scores {
         figures
     }
 
+    /// The loss of each output, by name.
+    fn losses(&self) -> Vec<(String, f64)> {
+        match self {
+            Scores::Labels(outputs) => {
+                let of = |(label, scores): &(String, OutputScores)| {
+                    let (name, loss) = scores.loss();
+                    (full_name(label, name), loss)
+                };
+                outputs.iter().map(of).collect()
+            }
+            Scores::Words(words, _) => vec![("loss".to_owned(), words.loss)],
+        }
+    }
+
+    /// For people: what of these samples' scores in f32 is lost in int8, of each output its loss and its accuracy.
+    pub(crate) fn cost_lines(&self, exact: &Scores) -> Vec<String> {
+        let losses = self.losses().into_iter().zip(exact.losses()).map(|((name, loss), (_, exact))| {
+            format!("{} in f32: {exact:.4}; int8 costs {:.4}", name.replace('_', " "), loss - exact)
+        });
+        let own = self.figures();
+        let shares = exact.figures().into_iter().filter(|(name, _)| name.split('.').next_back() == Some("accuracy"));
+        let shares = shares.filter_map(|(name, exact)| Some((own.get(&name)?.as_f64()?, exact.as_f64()?, name)));
+        let accuracies = shares.map(|(own, exact, name)| {
+            format!("{name} in f32: {:.2} %; int8 costs {:.2} points", 100.0 * exact, 100.0 * (exact - own))
+        });
+        losses.chain(accuracies).collect()
+    }
+
     /// For programs.
     pub(crate) fn json(&self) -> Value {
         match self {
@@ -193,6 +221,14 @@ impl Scores {
 }
 
 impl OutputScores {
+    /// What is minimised, and its name.
+    fn loss(&self) -> (&'static str, f64) {
+        match self {
+            OutputScores::Classes(scored) => ("loss", scored.loss),
+            OutputScores::Numbers(scores) => ("mean_squared_error", scores.mean_squared_error),
+        }
+    }
+
     /// By name.
     fn figures(&self) -> Figures {
         let mut figures = Figures::new();

@@ -220,6 +220,11 @@ pub(crate) fn warn(text: &str) {
     eprintln!("warning: {text}");
 }
 
+/// Says what may be done, beside what a command says.
+pub(crate) fn hint(text: &str) {
+    eprintln!("hint: {text}");
+}
+
 /// What tokens are called.
 pub(crate) fn plural(level: Level) -> &'static str {
     match level {

@@ -16,7 +16,7 @@ use unroll_kernels::gemm::Precision;
 
 use crate::labels::TrainedTask;
 use crate::options::precision;
-use crate::show::warn;
+use crate::show::{hint, warn};
 use crate::train::threads;
 
 /// Which of a run's parameters are used, and how they are run.
@@ -56,6 +56,21 @@ impl Using {
         Ok(())
     }
 
+    /// The precision of products: that asked for, else that of the training.
+    pub(crate) fn precision(&self, config: &RunConfig) -> Precision {
+        self.precision.unwrap_or(config.train.precision.into())
+    }
+
+    /// Says how to find out what int8 costs the model of a run, where a command does not measure it.
+    pub(crate) fn hint_at_cost(&self, run: &Path) {
+        if self.precision == Some(Precision::Int8) {
+            let of =
+                if self.checkpoint == "best" { String::new() } else { format!(" --checkpoint {}", self.checkpoint) };
+            let measure = format!("unroll eval {}{of} --precision int8", run.display());
+            hint(&format!("int8 costs some of what the model can do; `{measure}` measures how much"));
+        }
+    }
+
     /// The threads.
     pub(crate) fn threads(&self) -> Result<usize> {
         threads(self.threads)
@@ -65,7 +80,7 @@ impl Using {
     pub(crate) fn network_options(&self, config: &RunConfig) -> Result<NetworkOptions> {
         Ok(NetworkOptions {
             threads: self.threads()?,
-            precision: self.precision.unwrap_or(config.train.precision.into()),
+            precision: self.precision(config),
             home: self.memory_map.clone().into(),
             training: false,
             ..NetworkOptions::default()

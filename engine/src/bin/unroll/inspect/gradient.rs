@@ -157,6 +157,7 @@ impl GradientCommand {
         };
         let (mut name, mut batch) = (random.to_owned(), None);
         if let Some(Run { path, folder, tokenizer }) = run {
+            self.using.hint_at_cost(path);
             load(path, self.using.which()?, graph, network.params_mut())?;
             if let Some(tokenizer) = tokenizer {
                 let (of, text) = self.text(config, folder, tokenizer)?;

@@ -64,6 +64,7 @@ impl UnitsCommand {
         let options = NetworkOptions { steps: reading.inputs.len(), ..self.using.network_options(config)? };
         let mut network = Network::new(graph, options)?;
         if let Some(run) = run {
+            self.using.hint_at_cost(&run.path);
             load(&run.path, self.using.which()?, graph, network.params_mut())?;
         }
         let mut units = Vec::new();
