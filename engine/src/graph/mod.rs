@@ -104,13 +104,13 @@ impl Graph {
         Self::build(config, [vocabulary; 2], None, None)
     }
 
-    /// Resolves a declaration for a vocabulary of this size and targets of each output that are one of so many classes. Without them
-    /// they are as many as the units of the layers that are named as outputs, or as the vocabulary has tokens.
+    /// Resolves a declaration for a vocabulary of this size and outputs whose targets are each one of so many classes. Without these,
+    /// an output has as many classes as its layer has units, or as the vocabulary has tokens.
     ///
     /// # Errors
     ///
     /// As [`Self::new`]; and where there are not as many numbers as outputs.
-    pub fn with_outputs(config: &ModelConfig, vocabulary: usize, classes: &[usize]) -> Result<Self> {
+    pub fn with_classes(config: &ModelConfig, vocabulary: usize, classes: &[usize]) -> Result<Self> {
         Self::build(config, [vocabulary; 2], Some(classes), None)
     }
 
@@ -124,21 +124,12 @@ impl Graph {
         Self::build(config, [vocabulary, source], None, None)
     }
 
-    /// Resolves a declaration for a vocabulary of this size and targets that are one of so many classes.
+    /// Resolves a declaration for vocabularies of these sizes, that of the text and that of its source, and outputs whose targets are each
+    /// one of so many; `words` says what is known of the first output's.
     ///
     /// # Errors
     ///
-    /// As [`Self::new`].
-    pub fn with_classes(config: &ModelConfig, vocabulary: usize, classes: usize) -> Result<Self> {
-        Self::build(config, [vocabulary; 2], Some(&[classes]), None)
-    }
-
-    /// Resolves a declaration for vocabularies of these sizes, those of the text and of its source, and targets of each output that are one
-    /// of so many; `words` says what is known of the first output's.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::with_outputs`].
+    /// As [`Self::with_classes`].
     pub(crate) fn labelled(
         config: &ModelConfig,
         vocabularies: [usize; 2],

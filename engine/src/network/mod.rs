@@ -270,13 +270,6 @@ impl Network {
         self.run(batch, state, Pass { step: 0, backward: false, objective: Objective::default(), drops: false })
     }
 
-    /// The sums of the losses of each output in the last step or evaluation, without the outputs' weights. What those give of a
-    /// model with several is the one number that is minimised: the sum of their means (or sums) by their weights, times the number
-    /// of targets of the output that has most.
-    pub fn output_losses(&self) -> &[LossSum] {
-        &self.sums
-    }
-
     /// The mean and the standard deviation of ln Z, Z the sum of the exponentials of a row's scores over the vocabulary, in the
     /// evaluations since the last training step; of a head that learns without it (sampled softmax, NCE), where any row was scored.
     pub fn log_partition(&mut self) -> Option<(f64, f64)> {
@@ -407,7 +400,8 @@ impl Network {
         self.total(batch.rows)
     }
 
-    /// The losses of all outputs as one: see [`Self::output_losses`].
+    /// The losses of all outputs as the one number that is minimised. Of several outputs it is the sum of their means (or sums) by their
+    /// weights, times the number of targets of the output that has most.
     fn total(&self, rows: usize) -> LossSum {
         let outputs = self.graph.outputs();
         if let ([sum], [output]) = (&self.sums[..], outputs) {
