@@ -16,7 +16,7 @@ mod predict;
 mod replica;
 mod room;
 mod state;
-mod there;
+mod unmasked;
 
 pub use batch::Batch;
 pub(crate) use head::sampler;
@@ -36,7 +36,7 @@ use crate::random::{Key, Purpose};
 use plan::Plan;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use there::There;
+use unmasked::Unmasked;
 use unroll_kernels::Buffer;
 use unroll_kernels::gemm::Precision;
 
@@ -295,21 +295,21 @@ impl Network {
 
     /// How many targets of each output are scored in a batch.
     fn scored<'a>(&'a self, batch: &'a Batch<'a>) -> impl Iterator<Item = (&'a Output, u64)> {
-        let there = self.there(batch)[0];
+        let unmasked = self.unmasked(batch)[0];
         self.graph.targets(batch.steps, batch.rows).map(move |(output, range)| {
             let targets = batch.targets.get(range).unwrap_or_default().iter().enumerate();
             let targets = targets.filter(|&(_, &t)| t != unroll_kernels::softmax::IGNORE);
-            let count = match there.filter(|_| output.is_sequence()) {
-                Some(there) => targets.filter(|&(at, _)| there.at(at)).count(),
+            let count = match unmasked.filter(|_| output.is_sequence()) {
+                Some(unmasked) => targets.filter(|&(at, _)| unmasked.contains(at)).count(),
                 None => targets.count(),
             };
             (output, count as u64)
         })
     }
 
-    /// Which positions of each sequence of a batch are there; `None` where all are.
-    fn there<'a>(&'a self, batch: &Batch<'a>) -> [Option<There<'a>>; 2] {
-        Axis::ALL.map(|axis| There::new(&self.graph, axis, batch, &self.params))
+    /// Which positions of each sequence of a batch are not masked; `None` where none is.
+    fn unmasked<'a>(&'a self, batch: &Batch<'a>) -> [Option<Unmasked<'a>>; 2] {
+        Axis::ALL.map(|axis| Unmasked::new(&self.graph, axis, batch, &self.params))
     }
 
     /// The losses of the last step, one a target in the batch's order, 0 where not scored.
@@ -348,8 +348,9 @@ impl Network {
         if !self.graph.regularizes() {
             return Objective::default();
         }
-        let (steps, rows, [there, _]) = (batch.steps, batch.rows, self.there(batch));
-        let length = |n: usize| (0..steps).filter(|t| there.is_none_or(|there| there.at(t * rows + n))).count();
+        let (steps, rows, [unmasked, _]) = (batch.steps, batch.rows, self.unmasked(batch));
+        let length =
+            |n: usize| (0..steps).filter(|t| unmasked.is_none_or(|unmasked| unmasked.contains(t * rows + n))).count();
         let (positions, pairs) =
             (0..rows).map(length).fold((0, 0), |(all, pairs), n| (all + n, pairs + n.saturating_sub(1)));
         Objective { mean, positions, pairs }
@@ -359,12 +360,12 @@ impl Network {
         let Pass { step, backward, objective, drops } = pass;
         self.refresh(drops.then_some(step));
         self.last = [batch.steps, batch.rows];
-        let (o, carried, there) = (&self.options, &*state, self.there(batch));
+        let (o, carried, unmasked) = (&self.options, &*state, self.unmasked(batch));
         let scales = backward.then_some(&self.scales[..]);
         self.crew.replicas(o.replicas, |r, team| {
             let (mut replica, mut extents) = (lock(&self.replicas[r]), lock(&self.extents[r]));
             let rows = part(batch.rows, o.replicas, r);
-            replica.take(batch, rows.clone(), &mut extents, there);
+            replica.take(batch, rows.clone(), &mut extents, unmasked);
             let [extent, other] = &*extents;
             let nothing = rows.is_empty();
             let cx = Cx {
