@@ -30,7 +30,7 @@ pub use state::{State, StateTensor};
 use crate::error::{Error, Result};
 use crate::exec::{Crew, Meeting, Profile, Scratch, Team};
 use crate::graph::{Axis, Graph, Output};
-use crate::heads::Partition;
+use crate::heads::LogPartition;
 use crate::layers::{Cx, Extent, Objective, PackSet};
 use crate::random::{Key, Purpose};
 use plan::Plan;
@@ -273,8 +273,9 @@ impl Network {
     /// The mean and the standard deviation of ln Z, Z the sum of the exponentials of a row's scores over the vocabulary, in the
     /// evaluations since the last training step; of a head that learns without it (sampled softmax, NCE), where any row was scored.
     pub fn log_partition(&mut self) -> Option<(f64, f64)> {
-        let parts = self.replicas.iter_mut().filter_map(|replica| lock_mut(replica).partition());
-        let sums = |[n, sum, squares]: [f64; 3], p: Partition| [n + p.count as f64, sum + p.sum, squares + p.squares];
+        let parts = self.replicas.iter_mut().filter_map(|replica| lock_mut(replica).log_partition());
+        let sums =
+            |[n, sum, squares]: [f64; 3], p: LogPartition| [n + p.count as f64, sum + p.sum, squares + p.squares];
         let [count, sum, squares] = parts.fold([0.0; 3], sums);
         let mean = sum / count;
         (count > 0.0).then(|| (mean, (squares / count - mean * mean).max(0.0).sqrt()))

@@ -188,7 +188,7 @@ impl<'a> Plan<'a> {
         });
         // The heads that part their words multiply with some of the weights at a time.
         let parts =
-            |i| self.graph.outputs().iter().any(|output| output.logits() == i && output.head().kind.parts_words());
+            |i| self.graph.outputs().iter().any(|output| output.logits() == i && output.head().kind.partitions_words());
         let dense = (0..self.graph.nodes().len()).filter(|&i| !training && !parts(i)).filter_map(|i| self.dense(i));
         let dense = dense.map(|dense| dense.weights());
         // What is not packed is multiplied in f32 where others are in int8.

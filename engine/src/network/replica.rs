@@ -6,7 +6,7 @@ use super::{Batch, LossSum};
 use crate::exec::{Products, Start};
 use crate::gradient::Gradient;
 use crate::graph::{Axis, Graph, Source};
-use crate::heads::{Backward, Head, Partition, Scored};
+use crate::heads::{Backward, Head, LogPartition, Scored};
 use crate::layers::{Cx, Dims, Extent, Inputs, Run, Slot, Upstream};
 use std::ops::Range;
 use unroll_kernels::profile::{self, Phase};
@@ -190,9 +190,9 @@ impl Replica {
         self.heads.iter().map(|scoring| scoring.sum)
     }
 
-    /// The [`Head::partition`] of the first head that has one.
-    pub(super) fn partition(&self) -> Option<Partition> {
-        self.heads.iter().find_map(|scoring| scoring.head.partition())
+    /// The [`Head::log_partition`] of the first head that has one.
+    pub(super) fn log_partition(&self) -> Option<LogPartition> {
+        self.heads.iter().find_map(|scoring| scoring.head.log_partition())
     }
 
     /// A step without rows: no gradient.
