@@ -79,7 +79,7 @@ fn exchange(
     let text = std::fs::read_to_string(model).map_err(|error| Error::read(Path::new(model), error))?;
     let config: ModelConfig = toml::from_str(&text).map_err(|error| Error::input(model, error.to_string()))?;
     let number = |text: &String| text.parse().map_err(|_| Error::usage(format!("`{text}` is no number")));
-    let graph = Graph::with_classes(&config, number(vocabulary)?, number(classes)?)?;
+    let graph = Graph::with_classes(&config, number(vocabulary)?, &[number(classes)?])?;
     let form = match form.as_str() {
         "pytorch" => Form::PyTorch,
         "keras" => Form::Keras,

@@ -159,7 +159,7 @@ fn a_published_cell_is_read_without_loss_and_what_surrounds_it_refused() {
         r#"layers = [{ type = "input", width = 128 }, { type = "lstm", name = "lstm_cell", units = 128, recurrent_bias = true }]"#,
     )
     .unwrap();
-    let graph = Graph::with_classes(&model, 1, 128).unwrap();
+    let graph = Graph::with_classes(&model, 1, &[128]).unwrap();
     let mut params = vec![0.0; graph.arena()];
     let mut file = WeightFile::open(&path).unwrap();
     let refused = file.load(&graph, &Mapping::default(), &mut params).unwrap_err().to_string();

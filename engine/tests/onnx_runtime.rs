@@ -122,7 +122,7 @@ impl Case {
         let list = outputs.map_or_else(String::new, |(_, outputs, _)| format!("outputs = [{outputs}]\n"));
         let model: ModelConfig = toml::from_str(&format!("{length}{list}layers = [{layers}]")).unwrap();
         let graph = match outputs {
-            Some((_, _, classes)) => Graph::with_outputs(&model, VOCABULARY, classes),
+            Some((_, _, classes)) => Graph::with_classes(&model, VOCABULARY, classes),
             None => Graph::new(&model, VOCABULARY),
         };
         Case::of(seed, graph.unwrap())

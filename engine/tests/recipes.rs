@@ -54,7 +54,7 @@ fn every_recipe_is_built_with_the_parameters_that_it_has_on_paper() {
         let (config, _) = recipe.config().unwrap();
         let model = config.model.graph();
         let graph = match config.task.as_ref().map(|task| task.kind) {
-            Some(TaskKind::Classify | TaskKind::Tag) => Graph::with_outputs(&model, vocabulary, &[others]),
+            Some(TaskKind::Classify | TaskKind::Tag) => Graph::with_classes(&model, vocabulary, &[others]),
             Some(TaskKind::Translate) => Graph::with_source(&model, vocabulary, others),
             _ => Graph::new(&model, vocabulary),
         };

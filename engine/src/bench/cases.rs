@@ -227,7 +227,7 @@ impl Case {
     /// The graph of its model.
     pub(super) fn graph(&self) -> Result<Graph> {
         match &self.classes {
-            Some(classes) => Graph::with_outputs(&self.model, self.vocabulary, classes),
+            Some(classes) => Graph::with_classes(&self.model, self.vocabulary, classes),
             None => Graph::new(&self.model, self.vocabulary),
         }
     }

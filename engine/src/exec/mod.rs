@@ -25,8 +25,8 @@ mod shared;
 pub(crate) use bands::{Banded, Packing, PackingRoom, Target};
 pub(crate) use products::{Finish, Products, Right, Scratch, Start, block_columns};
 pub(crate) use recurrence::{
-    Gates, GruBackward, GruBeforeBackward, GruBeforeForward, GruForward, Held, Lookup, Loop, LstmBackward, LstmForward,
-    RnnBackward, RnnForward, Sweep, run,
+    Gates, GruBackward, GruBeforeBackward, GruBeforeForward, GruForward, Lookup, Loop, LstmBackward, LstmForward,
+    RnnBackward, RnnForward, StateDropout, Sweep, run,
 };
 
 pub use bands::Pieces;

@@ -2,8 +2,8 @@
 
 use super::model::{Model, Params, Step};
 use crate::graph::{
-    Axis, Graph, Initializer, Input, LayerConfig, Loss, MaskRule, ModelConfig, Output, ParamSpec, Parting, Ranks,
-    Recurrent, RecurrentConfig, Role, Source,
+    Axis, Graph, Initializer, Input, LayerConfig, Loss, MaskRule, ModelConfig, Output, ParamSpec, Ranks, Recurrent,
+    RecurrentConfig, Role, Source, WordPartition,
 };
 use crate::random::{Key, Purpose};
 use unroll_kernels::softmax::IGNORE;
@@ -110,8 +110,8 @@ pub(super) fn tokens(graph: &Graph, steps: usize, rows: usize, batches: usize, s
 
 /// A target of an output: a class, or a number in ±1. Of words in parts each has its turn.
 fn draw_target(graph: &Graph, (output, ranks): (&Output, &Ranks), key: Key, i: u64) -> u32 {
-    match (output.loss(), output.parting()) {
-        (Loss::CrossEntropy, Parting::Clusters(frequent, tails)) => {
+    match (output.loss(), output.partition()) {
+        (Loss::CrossEntropy, WordPartition::Clusters(frequent, tails)) => {
             let first = 0..*frequent as u64;
             let tails = tails.iter().map(|tail| u64::from(tail.starts[0])..u64::from(tail.starts[tail.clusters()]));
             let parts: Vec<_> = [first].into_iter().chain(tails).filter(|part| !part.is_empty()).collect();

@@ -41,13 +41,7 @@ fn node(
         LayerConfig::Input(_) | LayerConfig::Embedding(_) | LayerConfig::OneHot(_) => magnitudes(y),
         LayerConfig::LayerNormalization(_) => {
             let Source::Node(n) = node.inputs[0] else { return Vec::new() };
-            let [gain, offset] = model.affine_values(i, params);
-            let normal = normal_sizes(&model.normalize(i, params, &values[n].y), input(0), width);
-            let rows = normal.chunks_exact(width).zip(y.chunks_exact(width));
-            let row = |(n, y): (&[f64], &[f64])| -> Vec<f64> {
-                (0..width).map(|j| gain[j].abs() * n[j] + offset[j].abs() + y[j].abs()).collect()
-            };
-            rows.flat_map(row).collect()
+            normalized(model, i, params, (&values[n].y, input(0)), y)
         }
         LayerConfig::Masking(_) | LayerConfig::ActivationRegularization(_) => input(0).to_vec(),
         LayerConfig::SimpleRnn(_) | LayerConfig::Lstm(_) | LayerConfig::Gru(_) | LayerConfig::Bidirectional(_) => {
@@ -58,17 +52,7 @@ fn node(
         LayerConfig::Dense(_) if model.is_word_head(i) => input(0).to_vec(),
         LayerConfig::Dense(_) if model.is_untaken(i) => Vec::new(),
         LayerConfig::Dense(layer) => {
-            let Some(tensors) = model.dense_tensors(node) else { return Vec::new() };
-            let x = squares(input(0));
-            let (rows, inputs) = (y.len() / width, model.width(node.inputs[0]));
-            let mut z = tensors.bias.map_or(vec![0.0; y.len()], |b| squares(params.get(b)).repeat(rows));
-            let kernel = squares(params.get(tensors.kernel));
-            if tensors.tied {
-                gemm::reference::transposed_product([rows, inputs, width], &x, &kernel, &mut z);
-            } else {
-                gemm::reference::product([rows, inputs, width], &x, &kernel, &mut z);
-            }
-            let z: Vec<f64> = z.into_iter().map(f64::sqrt).collect();
+            let z = pre_activations(model, i, params, input(0), y.len());
             through(model.dense_function(i, layer.activation), y, &z)
         }
         LayerConfig::Dropout(layer) => {
@@ -104,6 +88,34 @@ fn node(
         }
         LayerConfig::TimeDistributed(_) => Vec::new(),
     }
+}
+
+/// Sizes of rows `x` of these sizes, normalised.
+fn normalized(model: &Model<'_>, i: usize, params: Params<'_>, (x, sizes): (&[f64], &[f64]), y: &[f64]) -> Vec<f64> {
+    let width = model.graph.nodes()[i].shape.width();
+    let [gain, offset] = model.affine_values(i, params);
+    let normal = normal_sizes(&model.normalize(i, params, x), sizes, width);
+    let rows = normal.chunks_exact(width).zip(y.chunks_exact(width));
+    let row = |(n, y): (&[f64], &[f64])| -> Vec<f64> {
+        (0..width).map(|j| gain[j].abs() * n[j] + offset[j].abs() + y[j].abs()).collect()
+    };
+    rows.flat_map(row).collect()
+}
+
+/// Sizes of the `len` pre-activations of a dense layer over inputs of these sizes.
+fn pre_activations(model: &Model<'_>, i: usize, params: Params<'_>, sizes: &[f64], len: usize) -> Vec<f64> {
+    let node = &model.graph.nodes()[i];
+    let Some(tensors) = model.dense_tensors(node) else { return Vec::new() };
+    let width = node.shape.width();
+    let (rows, inputs) = (len / width, model.width(node.inputs[0]));
+    let mut z = tensors.bias.map_or(vec![0.0; len], |b| squares(params.get(b)).repeat(rows));
+    let (x, kernel) = (squares(sizes), squares(params.get(tensors.kernel)));
+    if tensors.tied {
+        gemm::reference::transposed_product([rows, inputs, width], &x, &kernel, &mut z);
+    } else {
+        gemm::reference::product([rows, inputs, width], &x, &kernel, &mut z);
+    }
+    z.into_iter().map(f64::sqrt).collect()
 }
 
 /// What the errors of h amount to beyond its magnitude: a quarter (the steepest that a gate's sigmoid is) of a typical

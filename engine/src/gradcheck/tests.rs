@@ -4,12 +4,12 @@ use crate::graph::tests::with_cell;
 use unroll_kernels::isa::sets_under_test;
 
 mod drops;
-mod held;
 mod masks;
 mod outputs;
 mod parts;
 mod random;
 mod source;
+mod state_dropout;
 mod vectors;
 mod words;
 

@@ -52,7 +52,7 @@ pub(super) fn roundings(graph: &Graph, steps: usize, rows: usize) -> f64 {
     let mut longest: Vec<f64> = Vec::new();
     let parted = |node: &Node| {
         let own = |output: &&Output| std::ptr::eq(&graph.nodes()[output.logits()], node);
-        graph.outputs().iter().find(own).is_some_and(|output| output.head().kind.parts_words())
+        graph.outputs().iter().find(own).is_some_and(|output| output.head().kind.partitions_words())
     };
     for node in graph.nodes() {
         let before = node.inputs.iter().map(|&s| if let Source::Node(n) = s { longest[n] } else { 0.0 });

@@ -11,7 +11,7 @@
 //! own.
 
 use crate::error::Result;
-use crate::graph::{Graph, HeadKind, LayerConfig, Node, Output, Parting, Ranks};
+use crate::graph::{Graph, HeadKind, LayerConfig, Node, Output, Ranks, WordPartition};
 use crate::heads::{Estimate, Sampler};
 use crate::huffman::{Huffman, Turn};
 use crate::network::sampler;
@@ -89,8 +89,8 @@ impl<'a> WordHead<'a> {
 
     /// The decisions that lead to a target, beside the words that the step has drawn.
     pub(crate) fn decisions(&self, target: u32, drawn: &[u32]) -> Vec<Decision> {
-        match (self.output.parting(), &self.tree, &self.sampler) {
-            (Parting::Clusters(..), ..) => self.clusters(self.ranks.of(target)),
+        match (self.output.partition(), &self.tree, &self.sampler) {
+            (WordPartition::Clusters(..), ..) => self.clusters(self.ranks.of(target)),
             (_, Some(tree), _) => {
                 let turn = |turn: Turn| self.row(turn.node, turn.second, (0.0, 1.0));
                 vec![self.by_rows(false, tree.path(target).map(turn).collect())]
@@ -182,7 +182,7 @@ impl<'a> WordHead<'a> {
     }
 
     fn clusters(&self, rank: u32) -> Vec<Decision> {
-        let Parting::Clusters(frequent, tails) = self.output.parting() else { return Vec::new() };
+        let WordPartition::Clusters(frequent, tails) = self.output.partition() else { return Vec::new() };
         let tail = tails.iter().rposition(|tail| tail.starts[0] <= rank);
         let chosen = tail.map_or(rank as usize, |t| frequent + t);
         // A choice of one thing has no parameters.

@@ -52,7 +52,7 @@ impl Node {
 
 impl Graph {
     /// Describes a declaration, whose outputs need not be those of its loss, for a vocabulary of this size and targets of each output
-    /// as [`Self::with_outputs`] has them.
+    /// as [`Self::with_classes`] has them.
     ///
     /// # Errors
     ///

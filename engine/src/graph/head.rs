@@ -4,7 +4,7 @@ use super::config::{HeadConfig, HeadKind, Initializer, LayerConfig, Loss, Noise,
 use super::layer::positive;
 use super::output::Declared;
 use super::params::{ParamList, Role};
-use super::parting::{Parting, Ranks, TailShape, cluster_step, clusters, cutoffs, reduced};
+use super::partition::{Ranks, TailShape, WordPartition, cluster_step, clusters, cutoffs, reduced};
 use super::shape::Shape;
 use super::{Graph, Output, Source, Words};
 use crate::error::{Error, Result};
@@ -35,7 +35,7 @@ impl Graph {
 
     /// Refuses a head whose parameters are not those of a softmax over all words: one that parts them.
     pub(crate) fn require_whole_words(&self, what: &str, mend: &str) -> Result<()> {
-        match self.outputs.iter().map(|output| output.head().kind).find(|kind| kind.parts_words()) {
+        match self.outputs.iter().map(|output| output.head().kind).find(|kind| kind.partitions_words()) {
             None => Ok(()),
             Some(kind) => Err(Error::usage(format!("{what} {}", kind.name())).mend(mend.to_owned())),
         }
@@ -79,7 +79,7 @@ impl Graph {
             return Err(Error::usage(what).mend("leave units out, and reshape its input first if it has more axes"));
         }
         positive(name, "the number of inputs", width)?;
-        output.parting = self.part_words(&head, classes, width);
+        output.partition = self.partition_words(&head, classes, width);
         let bias = layer.use_bias.unwrap_or(true);
         let drawn = layer.kernel_initializer.or(self.config.initializer).unwrap_or(Initializer::GlorotUniform);
         let start = layer.bias_initializer.or(self.config.initializer).unwrap_or(Initializer::Zeros);
@@ -90,8 +90,8 @@ impl Graph {
             }
             list.push(format!("{name}/{what}"), role, shape, if is_bias { start } else { drawn }).map(|_| ())
         };
-        match &output.parting {
-            Parting::Clusters(first, tails) => {
+        match &output.partition {
+            WordPartition::Clusters(first, tails) => {
                 let columns = first + tails.len();
                 if columns > 1 {
                     push("kernel", Role::Kernel, &[width, columns])?;
@@ -110,7 +110,7 @@ impl Graph {
                     push(&format!("tail_{i}_bias"), Role::WordBias, &[tail.words()])?;
                 }
             }
-            Parting::Whole => {
+            WordPartition::Whole => {
                 // Of a tree, one fewer decisions than words; of one word, one that is never asked for.
                 let rows = if head.kind == HeadKind::HierarchicalSoftmax { (words - 1).max(1) } else { words };
                 push("kernel", Role::WordKernel, &[rows, width])?;
@@ -139,9 +139,11 @@ impl Graph {
     /// The ranks of the words of an output's head.
     pub(crate) fn word_ranks(&self, output: &Output) -> Ranks {
         let words = output.classes();
-        let bounds: Vec<usize> = match output.parting() {
-            Parting::Clusters(_, tails) => tails.iter().map(|tail| tail.starts[0] as usize).chain([words]).collect(),
-            Parting::Whole => vec![words],
+        let bounds: Vec<usize> = match output.partition() {
+            WordPartition::Clusters(_, tails) => {
+                tails.iter().map(|tail| tail.starts[0] as usize).chain([words]).collect()
+            }
+            WordPartition::Whole => vec![words],
         };
         self.ranks(output.head(), words, &bounds)
     }
@@ -156,7 +158,7 @@ impl Graph {
     }
 
     /// Parts the words among clusters.
-    fn part_words(&self, head: &HeadConfig, classes: usize, width: usize) -> Parting {
+    fn partition_words(&self, head: &HeadConfig, classes: usize, width: usize) -> WordPartition {
         let counts = self.frequencies(classes);
         let reduction = head.tail_reduction();
         let bounds: Vec<usize> = match head.kind {
@@ -165,7 +167,7 @@ impl Graph {
             }
             HeadKind::AdaptiveSoftmax => head.cutoffs.iter().copied().chain([classes]).collect(),
             HeadKind::ClassSoftmax => vec![0, classes],
-            _ => return Parting::Whole,
+            _ => return WordPartition::Whole,
         };
         let masses = self.ranks(head, classes, &bounds).masses(&counts);
         let tail = |(i, bounds): (usize, &[usize])| {
@@ -184,7 +186,7 @@ impl Graph {
             };
             TailShape { starts, inputs }
         };
-        Parting::Clusters(bounds[0], bounds.windows(2).enumerate().map(tail).collect())
+        WordPartition::Clusters(bounds[0], bounds.windows(2).enumerate().map(tail).collect())
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Graph, HeadKind, Loss, Output, ParamSpec, Parting, Role};
+use super::{Graph, HeadKind, Loss, Output, ParamSpec, Role, WordPartition};
 use crate::error::Result;
 
 /// The kind of each head by the name of the layer that gives its logits; behind the kind of one that parts the words, a checksum of
@@ -48,7 +48,7 @@ impl Graph {
     pub fn head_layouts(&self) -> Result<HeadLayouts> {
         let layout = |output: &Output| {
             let (layer, kind) = (self.nodes[output.logits()].name.clone(), output.head().kind);
-            let head = match kind.parts_words() {
+            let head = match kind.partitions_words() {
                 true => format!("{} {:08x}", kind.name(), self.checksum_of_words(output)?),
                 false => kind.name().to_owned(),
             };
@@ -62,7 +62,7 @@ impl Graph {
     pub(crate) fn whole_kernel(&self, output: &Output) -> Option<usize> {
         let of_words = |spec: &ParamSpec| matches!(spec.role, Role::Kernel | Role::WordKernel);
         let range = self.nodes[output.logits()].params.clone();
-        let whole = output.loss() == Loss::CrossEntropy && !output.head().kind.parts_words();
+        let whole = output.loss() == Loss::CrossEntropy && !output.head().kind.partitions_words();
         range.filter(|_| whole).find(|&i| of_words(&self.params[i]))
     }
 
@@ -70,13 +70,13 @@ impl Graph {
     fn checksum_of_words(&self, output: &Output) -> Result<u32> {
         let feed = |sum: u32, number: u32| crc32c::crc32c_append(sum, &number.to_le_bytes());
         let words = 0..output.classes() as u32;
-        Ok(match output.parting() {
-            Parting::Whole => {
+        Ok(match output.partition() {
+            WordPartition::Whole => {
                 let tree = self.tree(output)?;
                 let turns = words.flat_map(|word| tree.path(word).map(|turn| turn.node << 1 | u32::from(turn.second)));
                 turns.fold(0, feed)
             }
-            Parting::Clusters(first, tails) => {
+            WordPartition::Clusters(first, tails) => {
                 let ranks = self.word_ranks(output);
                 let starts = tails.iter().flat_map(|tail| tail.starts.iter().copied());
                 starts.chain(words.map(|word| ranks.of(word))).fold(*first as u32, feed)

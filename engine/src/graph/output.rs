@@ -2,7 +2,7 @@
 
 use super::config::{Activation, Dense, HeadConfig, HeadKind, LayerConfig, Loss, ModelConfig, OutputConfig, Reading};
 use super::head::check_head;
-use super::parting::Parting;
+use super::partition::WordPartition;
 use super::{Axis, Graph, Node, SOURCE, Source};
 use crate::error::{Error, Result};
 use std::ops::Range;
@@ -16,7 +16,7 @@ pub struct Output {
     /// The softmax or sigmoid behind the logits where nothing else takes it: the loss contains it.
     bare: Option<usize>,
     sequence: bool,
-    parting: Parting,
+    partition: WordPartition,
 }
 
 impl Output {
@@ -49,8 +49,8 @@ impl Output {
         self.sequence
     }
     /// How the head parts the words.
-    pub(crate) fn parting(&self) -> &Parting {
-        &self.parting
+    pub(crate) fn partition(&self) -> &WordPartition {
+        &self.partition
     }
     /// The node that is not computed, since the loss contains it.
     pub(crate) fn bare(&self) -> Option<usize> {
@@ -69,7 +69,7 @@ pub(super) struct Declared {
     /// The layer that it names, and the one that gives the logits: places in [`ModelConfig::layers`].
     last: usize,
     pub(super) layer: usize,
-    pub(super) parting: Parting,
+    pub(super) partition: WordPartition,
 }
 
 impl Declared {
@@ -88,7 +88,7 @@ impl Declared {
             };
             let classes = classes.map(|classes| classes[i]).or(units).unwrap_or(vocabulary);
             check_head(&config_of, classes)?;
-            Ok(Self { config: config_of, classes, last, layer, parting: Parting::Whole })
+            Ok(Self { config: config_of, classes, last, layer, partition: WordPartition::Whole })
         });
         all.collect()
     }
@@ -238,7 +238,7 @@ impl Graph {
 
     /// The logits' node of an output: its last, or the one before a softmax (sigmoid) that ends it.
     fn find_output(&self, declared: Declared, end: usize, several: bool) -> Result<Output> {
-        let Declared { mut config, classes, parting, .. } = declared;
+        let Declared { mut config, classes, partition, .. } = declared;
         let loss = config.loss;
         config.layer.clone_from(&self.nodes[end].name);
         let (mut logits, mut bare) = (end, None);
@@ -271,7 +271,7 @@ impl Graph {
             return Err(Error::usage(what).mend("let the encoder read `sequence`, or give its last output"));
         }
         self.check_taken(logits, bare, &config)?;
-        Ok(Output { sequence: node.shape.time.is_some(), config, classes, logits, bare, parting })
+        Ok(Output { sequence: node.shape.time.is_some(), config, classes, logits, bare, partition })
     }
 
     /// Refuses an output that other layers take and that is not computed as they would see it.

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::config::{HeadConfig, HeadKind, Loss, Noise, WordOrder};
-use super::parting::Parting;
+use super::partition::WordPartition;
 use super::{Graph, Output};
 
 /// The head of an output whose loss is the cross-entropy.
@@ -61,7 +61,7 @@ impl Graph {
             head.log_partition = Some(head.taken_log_partition(words));
             head.remove_hits = Some(head.removes_hits());
         }
-        if let Parting::Clusters(_, tails) = output.parting() {
+        if let WordPartition::Clusters(_, tails) = output.partition() {
             match head.kind {
                 HeadKind::ClassSoftmax => head.classes = Some(tails.iter().map(|tail| tail.clusters()).sum()),
                 _ => {
@@ -70,7 +70,7 @@ impl Graph {
                 }
             }
         }
-        if head.kind.parts_words() {
+        if head.kind.partitions_words() {
             let by_context = self.order(&head, words).is_some();
             head.order = Some(if by_context { WordOrder::Context } else { WordOrder::Frequency });
         }

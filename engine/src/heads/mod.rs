@@ -22,7 +22,7 @@ mod words;
 
 pub(crate) use binary::BinaryHead;
 pub(crate) use clusters::{ClusterHead, Tail};
-pub(crate) use sampled::{Estimate, Partition, SampledHead, Sampler};
+pub(crate) use sampled::{Estimate, LogPartitionSums, SampledHead, Sampler};
 pub(crate) use softmax::{LOGITS, Shaping, SoftmaxHead};
 pub(crate) use squared::SquaredHead;
 pub(crate) use tree::TreeHead;
@@ -99,8 +99,8 @@ impl Head {
     }
 
     /// What ln Z was in the evaluations since the last training step, of a head that learns without it.
-    pub(crate) fn partition(&self) -> Option<Partition> {
-        if let Self::Sampled(head) = self { Some(head.partition()) } else { None }
+    pub(crate) fn log_partition(&self) -> Option<LogPartitionSums> {
+        if let Self::Sampled(head) = self { Some(head.log_partition()) } else { None }
     }
 
     /// The logits of the rows of `x`: (R, V), or (R, 1) of a binary head and of a squared error. Those of a head that has none of its own are the

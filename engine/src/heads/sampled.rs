@@ -132,12 +132,12 @@ pub(crate) struct SampledHead {
     grouped: Grouped,
     /// The gradients of the biases, of the targets or of the sample.
     sums: Vec<f32>,
-    partition: Partition,
+    log_partition: LogPartitionSums,
 }
 
 /// What ln Z was of the rows that were evaluated since the last training step: their number, sum, and sum of squares.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Partition {
+pub(crate) struct LogPartitionSums {
     pub(crate) count: u64,
     pub(crate) sum: f64,
     pub(crate) squares: f64,
@@ -162,7 +162,7 @@ impl SampledHead {
             d: Vec::new(),
             grouped: Grouped::default(),
             sums: Vec::new(),
-            partition: Partition::default(),
+            log_partition: LogPartitionSums::default(),
         }
     }
 
@@ -184,9 +184,9 @@ impl SampledHead {
     pub(crate) fn run(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], into: Option<Backward<'_>>) {
         let Some(into) = into else {
             self.exact.run(cx, scored, losses, None);
-            return self.note_partition(cx, scored, losses);
+            return self.note_log_partition(cx, scored, losses);
         };
-        self.partition = Partition::default();
+        self.log_partition = LogPartitionSums::default();
         let Some(&some) = scored.targets.iter().find(|&&target| target != IGNORE) else {
             return losses.fill(0.0);
         };
@@ -201,20 +201,20 @@ impl SampledHead {
     }
 
     /// What ln Z was in the evaluations since the last training step.
-    pub(crate) fn partition(&self) -> Partition {
-        self.partition
+    pub(crate) fn log_partition(&self) -> LogPartitionSums {
+        self.log_partition
     }
 
     /// Takes down ln Z of each row: its loss and the score of its target.
-    fn note_partition(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &[f32]) {
+    fn note_log_partition(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &[f32]) {
         let kernel = self.params.kernel(cx);
         for (r, (&target, &loss)) in scored.targets.iter().zip(losses).enumerate().filter(|(_, (t, _))| **t != IGNORE) {
             let mut score = [0.0];
             pairs::dots(cx.isa, scored.x, kernel, Pairs { left: &[r as u32], right: &[target] }, &mut score);
             let log = f64::from(loss) + f64::from(score[0]) + f64::from(self.params.bias(cx, target));
-            self.partition.count += 1;
-            self.partition.sum += log;
-            self.partition.squares += log * log;
+            self.log_partition.count += 1;
+            self.log_partition.sum += log;
+            self.log_partition.squares += log * log;
         }
     }
 

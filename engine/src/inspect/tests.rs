@@ -100,7 +100,7 @@ fn both_directions_of_a_classifier_are_measured_from_their_ends() {
             { type = "bidirectional", layer = { type = "gru", units = 5 } },
             { type = "dense", units = 3 },
         ]"#;
-    let graph = Graph::with_classes(&toml::from_str(text).unwrap(), 7, 3).unwrap();
+    let graph = Graph::with_classes(&toml::from_str(text).unwrap(), 7, &[3]).unwrap();
     let mut network = Network::new(&graph, gradient::options(&NetworkOptions::default(), 6, 4)).unwrap();
     let (tokens, targets) = gradient::random(7, 3, [6, 4], 1);
     assert!(tokens.iter().all(|&token| token > 0) && targets.iter().all(|&class| class < 3));

@@ -11,7 +11,7 @@
 //! another word of the same tail, if the order puts words that are used alike together.
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, HeadKind, Parting, TailShape};
+use crate::graph::{Graph, HeadKind, TailShape, WordPartition};
 
 /// A tensor of PyTorch's.
 pub(super) struct Part {
@@ -52,7 +52,7 @@ impl Part {
 /// [`Error::Usage`] where PyTorch has no such layer.
 pub(super) fn parts(graph: &Graph, layer: &str) -> Result<Vec<Part>> {
     let named = |name: &str| graph.params().iter().position(|spec| spec.name == format!("{layer}/{name}"));
-    let mut outputs = graph.outputs().iter().filter(|output| output.head().kind.parts_words());
+    let mut outputs = graph.outputs().iter().filter(|output| output.head().kind.partitions_words());
     let Some(output) = outputs.find(|output| graph.nodes()[output.logits()].name == layer) else {
         return Ok(Vec::new());
     };
@@ -60,7 +60,7 @@ pub(super) fn parts(graph: &Graph, layer: &str) -> Result<Vec<Part>> {
         let what = format!("layer `{layer}`: PyTorch's adaptive softmax {what}");
         Err(Error::usage(what).mend(format!("{mend}, or exchange it by --to unroll, or as a whole by --to onnx")))
     };
-    let Parting::Clusters(frequent, tails) = output.parting() else {
+    let WordPartition::Clusters(frequent, tails) = output.partition() else {
         return refuse("is no hierarchical_softmax", "use another head");
     };
     if output.head().kind != HeadKind::AdaptiveSoftmax {

@@ -83,7 +83,7 @@ impl WeightFile {
         let keras = !graph.nodes().iter().any(|node| node.config.recurrence().is_some());
         for output in graph.outputs() {
             let layer = &graph.nodes()[output.logits()].name;
-            if output.head().kind.parts_words() && self.likely_heads().of(layer).is_none() {
+            if output.head().kind.partitions_words() && self.likely_heads().of(layer).is_none() {
                 let what = format!("does not say which words the weights of layer `{layer}` are of");
                 return Err(Error::input(self.path(), what).mend(TRAINED_IT));
             }
@@ -103,7 +103,7 @@ impl WeightFile {
 
     /// Refuses weights of heads that part the words, as far as the file says it, unless they have each word where the model has it.
     fn check_words(&self, graph: &Graph, ours: &HeadLayouts, theirs: &HeadLayouts) -> Result<()> {
-        for output in graph.outputs().iter().filter(|output| output.head().kind.parts_words()) {
+        for output in graph.outputs().iter().filter(|output| output.head().kind.partitions_words()) {
             let layer = &graph.nodes()[output.logits()].name;
             let Some(head) = theirs.of(layer).filter(|head| ours.of(layer) != Some(head)) else { continue };
             let what = match theirs.moved(ours) {

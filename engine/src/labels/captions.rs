@@ -261,7 +261,7 @@ mod tests {
         let records = Records { files: vec!["x".into()], records: vec![record], fingerprint: 0 };
         let encoder = Encoder::new(&task, &records, &[true]).unwrap();
         let model: ModelConfig = toml::from_str(MODEL).unwrap();
-        let graph = Graph::with_classes(&model, encoder.vocabulary(), encoder.targets()).unwrap();
+        let graph = Graph::with_classes(&model, encoder.vocabulary(), &[encoder.targets()]).unwrap();
         let mut all = vec![String::new()];
         for length in 0..3 {
             let longer = all.iter().filter(|text| text.split_whitespace().count() == length);

@@ -1,6 +1,6 @@
 //! The cell of one direction of a recurrent layer: its parameters, and the sizes that follow from them.
 
-use super::held::HeldParams;
+use super::state_dropout::StateDropoutParams;
 use super::{Dims, Mask};
 use crate::graph::Cell;
 use std::ops::Range;
@@ -30,7 +30,7 @@ pub(crate) struct CellParams {
     /// What is dropped of the recurrent weights in training.
     pub(crate) drop: Option<Mask>,
     /// What is dropped of its state, and what stays from step to step.
-    pub(crate) held: HeldParams,
+    pub(crate) state_dropout: StateDropoutParams,
 }
 
 impl CellParams {
@@ -80,7 +80,7 @@ impl CellParams {
         let before = if ragged { tokens } else { 0 };
         let first = if self.starts { capacity.rows as u64 * kept(precision, self.width()) as u64 } else { 0 };
         let states = first + (state + before) * padded(self.units) as u64;
-        4 * (tokens * row as u64 + states) + self.held.bytes(capacity, self.units)
+        4 * (tokens * row as u64 + states) + self.state_dropout.bytes(capacity, self.units)
     }
 }
 

@@ -1,13 +1,13 @@
 //! One direction of a recurrent layer: projection, time loop, and the gradients of both.
 
 use super::cell::kept;
-use super::held::HeldRoom;
 use super::packs::CellPack;
 use super::projection::{Origin, Projection, Value};
+use super::state_dropout::StateDropoutRoom;
 use super::{CellParams, Cx, Dims};
 use crate::exec::{
-    Gates, GruBackward, GruBeforeBackward, GruBeforeForward, GruForward, Held, Loop, LstmBackward, LstmForward,
-    Products, RnnBackward, RnnForward, Start, Sweep,
+    Gates, GruBackward, GruBeforeBackward, GruBeforeForward, GruForward, Loop, LstmBackward, LstmForward, Products,
+    RnnBackward, RnnForward, Start, StateDropout, Sweep,
 };
 use crate::gradient::Gradient;
 use crate::graph::Cell;
@@ -46,7 +46,7 @@ impl Direction {
             carry: Buffer::new(if backward { capacity.rows * state } else { 0 }),
             before: Buffer::default(),
             first: Buffer::new(if backward && cell.starts { capacity.rows * kept(precision, cell.width()) } else { 0 }),
-            held: HeldRoom::new(cell.held.clone(), cell.units, capacity, backward),
+            state_dropout: StateDropoutRoom::new(cell.state_dropout.clone(), cell.units, capacity, backward),
             most: tokens,
         };
         Self { cell, projection, reverse, room }
@@ -101,7 +101,7 @@ impl Direction {
     /// Draws what this pass drops of the states; their first ones are in place, as is that of `h` (P + 2 N, H).
     pub(crate) fn draw(&mut self, cx: &Cx<'_>, h: Mat<'_>) {
         let sweep = self.sweep(cx);
-        self.room.held.draw(cx, sweep, h);
+        self.room.state_dropout.draw(cx, sweep, h);
     }
 
     /// The time loop that computes h of all steps after [`Self::project`] and [`Self::draw`]. `h` is (P + 2 N, H) with the state before the first
@@ -114,25 +114,25 @@ impl Direction {
         h: MatMut<'a>,
     ) -> (Sweep<'a>, Loop<'a, E>) {
         let sweep = self.sweep(cx);
-        let Buffers { gates, hidden, reset_h, c, held, .. } = Buffers::new(cx, &self.cell, &mut self.room);
+        let Buffers { gates, hidden, reset_h, c, state_dropout, .. } = Buffers::new(cx, &self.cell, &mut self.room);
         let gates = Gates::new(gates, self.cell.cell.gates(), self.projection.lookup(cx, value));
         let (hidden, reset_h, c) = (hidden.into(), reset_h.into(), c.into());
         let (cell, recurrent, h) = (&self.cell, pack.forward.view(), h.into());
         let time_loop = match cell.cell {
             Cell::SimpleRnn => {
-                Loop::Rnn(RnnForward { activation: cell.functions.activation, recurrent, pre: gates, h, held })
+                Loop::Rnn(RnnForward { activation: cell.functions.activation, recurrent, pre: gates, h, state_dropout })
             }
-            Cell::Lstm => Loop::Lstm(LstmForward { form: cell.form(cx.params), recurrent, gates, c, h, held }),
+            Cell::Lstm => Loop::Lstm(LstmForward { form: cell.form(cx.params), recurrent, gates, c, h, state_dropout }),
             Cell::Gru => match &pack.candidate {
                 None => {
                     let recurrent_bias = cell.biases().1.map(|b| &cx.params[b]);
                     let functions = cell.functions;
-                    Loop::Gru(GruForward { functions, recurrent, recurrent_bias, gates, hidden, h, held })
+                    Loop::Gru(GruForward { functions, recurrent, recurrent_bias, gates, hidden, h, state_dropout })
                 }
                 Some((candidate, _)) => {
                     let recurrent = [recurrent, candidate.view()];
                     let functions = cell.functions;
-                    Loop::GruBefore(GruBeforeForward { functions, recurrent, gates, reset_h, h, held })
+                    Loop::GruBefore(GruBeforeForward { functions, recurrent, gates, reset_h, h, state_dropout })
                 }
             },
         };
@@ -149,22 +149,35 @@ impl Direction {
         dh: MatMut<'a>,
     ) -> (Sweep<'a>, Loop<'a, E>) {
         let sweep = self.sweep(cx);
-        let Buffers { gates, hidden, c, carry, held, .. } = Buffers::new(cx, &self.cell, &mut self.room);
+        let Buffers { gates, hidden, c, carry, state_dropout, .. } = Buffers::new(cx, &self.cell, &mut self.room);
         let (gates, hidden, c, carry) = (gates.into(), hidden.into(), c.into(), carry.into());
         let (transposed, functions, h, dh) = (pack.backward.view(), self.cell.functions, h.into(), dh.into());
         let time_loop = match self.cell.cell {
-            Cell::SimpleRnn => {
-                Loop::RnnBack(RnnBackward { activation: functions.activation, transposed, pre: gates, h, dh, held })
-            }
+            Cell::SimpleRnn => Loop::RnnBack(RnnBackward {
+                activation: functions.activation,
+                transposed,
+                pre: gates,
+                h,
+                dh,
+                state_dropout,
+            }),
             Cell::Lstm => {
                 let form = self.cell.form(cx.params);
-                Loop::LstmBack(LstmBackward { form, transposed, gates, c, dh, dc: carry, held })
+                Loop::LstmBack(LstmBackward { form, transposed, gates, c, dh, dc: carry, state_dropout })
             }
             Cell::Gru => match &pack.candidate {
-                None => Loop::GruBack(GruBackward { functions, transposed, gates, hidden, h, dh, held }),
+                None => Loop::GruBack(GruBackward { functions, transposed, gates, hidden, h, dh, state_dropout }),
                 Some((_, candidate)) => {
                     let transposed = [transposed, candidate.view()];
-                    Loop::GruBeforeBack(GruBeforeBackward { functions, transposed, gates, h, dh, dreset: carry, held })
+                    Loop::GruBeforeBack(GruBeforeBackward {
+                        functions,
+                        transposed,
+                        gates,
+                        h,
+                        dh,
+                        dreset: carry,
+                        state_dropout,
+                    })
                 }
             },
         };
@@ -175,7 +188,7 @@ impl Direction {
     /// [`Self::backward`]: what comes through the products of each row's first step.
     pub(crate) fn initial_gradient<E: Element>(&mut self, cx: &Cx<'_>, pack: &CellPack, dh: MatMut<'_>) {
         let (cell, rows, initial) = (&self.cell, cx.dims.rows, self.sweep(cx).initial());
-        let Room { gates, hidden, first, held, .. } = &mut self.room;
+        let Room { gates, hidden, first, state_dropout, .. } = &mut self.room;
         let (from, width) = match cell.cell {
             Cell::Gru if cell.reset_after => (&*hidden, cell.hidden_width()),
             _ => (&*gates, cell.width()),
@@ -195,7 +208,7 @@ impl Direction {
         let width = if cell.resets_before() { 2 * cell.units } else { width };
         let first = first.as_ref().cols_range(0..width);
         let mut dh = dh.rows_range(initial);
-        let Some((drop, mut through)) = held.undrop(cx) else {
+        let Some((drop, mut through)) = state_dropout.undrop(cx) else {
             return cx.products().packed_product(first, pack.backward.view(), Start::Keep, dh);
         };
         cx.products().packed_product(first, pack.backward.view(), Start::Zero, through.reborrow());
@@ -221,7 +234,7 @@ impl Direction {
         let sweep = self.sweep(cx);
         // Room for as many as there may ever be, so that later steps allocate nothing.
         let most = self.room.most * padded(units);
-        let h = self.room.held.dropped(cx).unwrap_or(h);
+        let h = self.room.state_dropout.dropped(cx).unwrap_or(h);
         let before = before_each(products, sweep, h, (&mut self.room.before, most));
         let gates = view::<E>(&self.room.gates, tokens, width);
         let hidden = view::<E>(&self.room.hidden, tokens, cell.hidden_width());
@@ -248,7 +261,7 @@ impl Direction {
         }
         if let Some(peephole) = &cell.peephole {
             let c = Mat::new(&self.room.c, cx.dims.with_edges(), units, padded(units));
-            let after = self.room.held.fresh_c(cx.dims).unwrap_or(c).rows_range(sweep.after_all());
+            let after = self.room.state_dropout.fresh_c(cx.dims).unwrap_or(c).rows_range(sweep.after_all());
             let before = before_each(products, sweep, c, (&mut self.room.before, most));
             for (k, (gate, seen)) in [(0, before), (1, before), (3, after)].into_iter().enumerate() {
                 let range = peephole.start + k * units..peephole.start + (k + 1) * units;
@@ -294,7 +307,7 @@ struct Room {
     before: Buffer,
     /// (N, gates H): the gradient of the first step of each row, where the state before it has one.
     first: Buffer,
-    held: HeldRoom,
+    state_dropout: StateDropoutRoom,
     /// P at most.
     most: usize,
 }
@@ -311,7 +324,7 @@ struct Buffers<'a, E> {
     c: MatMut<'a>,
     /// (N, H)
     carry: MatMut<'a>,
-    held: Option<Held<'a>>,
+    state_dropout: Option<StateDropout<'a>>,
 }
 
 impl<'a, E: Element> Buffers<'a, E> {
@@ -323,7 +336,7 @@ impl<'a, E: Element> Buffers<'a, E> {
             reset_h: view_mut(&mut room.reset_h, dims.tokens, cell.reset_width()),
             c: view_mut(&mut room.c, dims.with_edges(), cell.units),
             carry: view_mut(&mut room.carry, dims.rows, cell.units),
-            held: room.held.held(dims, cx.training),
+            state_dropout: room.state_dropout.view(dims, cx.training),
         }
     }
 }

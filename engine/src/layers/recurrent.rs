@@ -251,7 +251,7 @@ impl RecurrentRun {
         let mut whole = Vec::new();
         for (d, direction) in self.directions.iter().enumerate() {
             // Of a unit that stays in part as it was, the loop leaves what goes through the cell.
-            let through = direction.cell.held.zone[0].as_ref().map_or(1.0, |zone| 1.0 - zone.rate());
+            let through = direction.cell.state_dropout.zone[0].as_ref().map_or(1.0, |zone| 1.0 - zone.rate());
             for p in 0..dh.rows() {
                 let (time, row) = extent.position(p);
                 whole.clear();

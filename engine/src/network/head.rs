@@ -2,7 +2,7 @@
 
 use super::plan::Plan;
 use crate::error::Result;
-use crate::graph::{Graph, HeadKind, Loss, Node, Noise, Output, Parting, Ranks, Role, TailShape};
+use crate::graph::{Graph, HeadKind, Loss, Node, Noise, Output, Ranks, Role, TailShape, WordPartition};
 use crate::heads::{
     BinaryHead, ClusterHead, Estimate, Head, SampledHead, Sampler, Shaping, SoftmaxHead, SquaredHead, Tail, TreeHead,
     WordParams,
@@ -47,14 +47,14 @@ impl Plan<'_> {
         }
         let (head, words, room) = (output.head(), logits.shape.width(), self.options.logits);
         let softmax = |dense, words| SoftmaxHead::new(dense, words, Vec::new(), room);
-        Ok(match (head.kind, output.parting()) {
+        Ok(match (head.kind, output.partition()) {
             (HeadKind::Softmax, _) => {
                 let dense = self.dense(output.logits()).filter(|_| self.fuses_head(output));
                 let factor = |given: Option<f64>| given.unwrap_or(0.0) as f32;
                 let shaping = Shaping { smoothing: factor(head.label_smoothing), z_loss: factor(head.z_loss) };
                 Head::Softmax(SoftmaxHead::new(dense, words, weights, room).shaped(shaping))
             }
-            (_, Parting::Clusters(frequent, tails)) => {
+            (_, WordPartition::Clusters(frequent, tails)) => {
                 let (width, columns) = (self.head_width(output), frequent + tails.len());
                 let first =
                     (columns > 1).then(|| softmax(Some(self.head_dense(logits, "", [width, columns])), columns));

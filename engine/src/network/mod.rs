@@ -8,23 +8,23 @@ mod arenas;
 mod batch;
 mod head;
 mod initial;
+mod log_partition;
 mod look;
 mod memory;
 mod options;
-mod partition;
 mod plan;
 mod predict;
 mod replica;
 mod room;
 mod state;
-mod there;
+mod unmasked;
 
 pub use batch::Batch;
 pub(crate) use head::sampler;
+pub use log_partition::{LogPartition, LogPartitions};
 pub use look::StateGradient;
 pub use memory::{Room, available_memory, require_memory};
 pub use options::{LossScale, NetworkOptions};
-pub use partition::{LogPartition, LogPartitions};
 pub use plan::FUSIONS;
 pub(crate) use replica::Replica;
 pub use state::{State, StateTensor};
@@ -37,7 +37,7 @@ use crate::random::{Key, Purpose};
 use plan::Plan;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use there::There;
+use unmasked::Unmasked;
 use unroll_kernels::Buffer;
 use unroll_kernels::gemm::Precision;
 
@@ -271,16 +271,9 @@ impl Network {
         self.run(batch, state, Pass { step: 0, backward: false, objective: Objective::default(), drops: false })
     }
 
-    /// The sums of the losses of each output in the last step or evaluation, without the outputs' weights. What those give of a
-    /// model with several is the one number that is minimised: the sum of their means (or sums) by their weights, times the number
-    /// of targets of the output that has most.
-    pub fn output_losses(&self) -> &[LossSum] {
-        &self.sums
-    }
-
     /// What ln Z of the scores was in the evaluations since the last training step.
     pub fn log_partitions(&mut self) -> LogPartitions {
-        let noted = self.replicas.iter_mut().map(|replica| lock_mut(replica).partitions().collect());
+        let noted = self.replicas.iter_mut().map(|replica| lock_mut(replica).log_partitions().collect());
         LogPartitions::new(self.graph.outputs(), noted)
     }
 
@@ -299,21 +292,21 @@ impl Network {
 
     /// How many targets of each output are scored in a batch.
     fn scored<'a>(&'a self, batch: &'a Batch<'a>) -> impl Iterator<Item = (&'a Output, u64)> {
-        let there = self.there(batch)[0];
+        let unmasked = self.unmasked(batch)[0];
         self.graph.targets(batch.steps, batch.rows).map(move |(output, range)| {
             let targets = batch.targets.get(range).unwrap_or_default().iter().enumerate();
             let targets = targets.filter(|&(_, &t)| t != unroll_kernels::softmax::IGNORE);
-            let count = match there.filter(|_| output.is_sequence()) {
-                Some(there) => targets.filter(|&(at, _)| there.at(at)).count(),
+            let count = match unmasked.filter(|_| output.is_sequence()) {
+                Some(unmasked) => targets.filter(|&(at, _)| unmasked.contains(at)).count(),
                 None => targets.count(),
             };
             (output, count as u64)
         })
     }
 
-    /// Which positions of each sequence of a batch are there; `None` where all are.
-    fn there<'a>(&'a self, batch: &Batch<'a>) -> [Option<There<'a>>; 2] {
-        Axis::ALL.map(|axis| There::new(&self.graph, axis, batch, &self.params))
+    /// Which positions of each sequence of a batch are not masked; `None` where none is.
+    fn unmasked<'a>(&'a self, batch: &Batch<'a>) -> [Option<Unmasked<'a>>; 2] {
+        Axis::ALL.map(|axis| Unmasked::new(&self.graph, axis, batch, &self.params))
     }
 
     /// The losses of the last step, one a target in the batch's order, 0 where not scored.
@@ -352,8 +345,9 @@ impl Network {
         if !self.graph.regularizes() {
             return Objective::default();
         }
-        let (steps, rows, [there, _]) = (batch.steps, batch.rows, self.there(batch));
-        let length = |n: usize| (0..steps).filter(|t| there.is_none_or(|there| there.at(t * rows + n))).count();
+        let (steps, rows, [unmasked, _]) = (batch.steps, batch.rows, self.unmasked(batch));
+        let length =
+            |n: usize| (0..steps).filter(|t| unmasked.is_none_or(|unmasked| unmasked.contains(t * rows + n))).count();
         let (positions, pairs) =
             (0..rows).map(length).fold((0, 0), |(all, pairs), n| (all + n, pairs + n.saturating_sub(1)));
         Objective { mean, positions, pairs }
@@ -363,12 +357,12 @@ impl Network {
         let Pass { step, backward, objective, drops } = pass;
         self.refresh(drops.then_some(step));
         self.last = [batch.steps, batch.rows];
-        let (o, carried, there) = (&self.options, &*state, self.there(batch));
+        let (o, carried, unmasked) = (&self.options, &*state, self.unmasked(batch));
         let scales = backward.then_some(&self.scales[..]);
         self.crew.replicas(o.replicas, |r, team| {
             let (mut replica, mut extents) = (lock(&self.replicas[r]), lock(&self.extents[r]));
             let rows = part(batch.rows, o.replicas, r);
-            replica.take(batch, rows.clone(), &mut extents, there);
+            replica.take(batch, rows.clone(), &mut extents, unmasked);
             let [extent, other] = &*extents;
             let nothing = rows.is_empty();
             let cx = Cx {
@@ -404,7 +398,8 @@ impl Network {
         self.total(batch.rows)
     }
 
-    /// The losses of all outputs as one: see [`Self::output_losses`].
+    /// The losses of all outputs as the one number that is minimised. Of several outputs it is the sum of their means (or sums) by their
+    /// weights, times the number of targets of the output that has most.
     fn total(&self, rows: usize) -> LossSum {
         let outputs = self.graph.outputs();
         if let ([sum], [output]) = (&self.sums[..], outputs) {

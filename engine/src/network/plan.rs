@@ -10,8 +10,8 @@ use crate::graph::{
 };
 use crate::layers::{
     Act, ActivationRun, AddRun, CellParams, ConcatenateRun, DenseParams, DenseRun, Dims, DirectionPlan, DropoutRun,
-    EmbeddingRun, Extent, HeldParams, InputRun, LayerNormParams, LayerNormRun, Mask, OneHotRun, Origin, PartRun,
-    RecurrentPlan, RecurrentRun, RegularizeRun, RepeatRun, ReshapeRun, Run, Slot, Weights,
+    EmbeddingRun, Extent, InputRun, LayerNormParams, LayerNormRun, Mask, OneHotRun, Origin, PartRun, RecurrentPlan,
+    RecurrentRun, RegularizeRun, RepeatRun, ReshapeRun, Run, Slot, StateDropoutParams, Weights,
 };
 use unroll_kernels::activation::Activation;
 use unroll_kernels::gemm::{MOST_INT8_TERMS, Precision};
@@ -145,18 +145,18 @@ impl<'a> Plan<'a> {
                 recurrent_bias: self.spec(node, Role::RecurrentBias, d).map(|p| p.range.clone()),
                 starts: node.inputs.len() > 1,
                 drop: Some(drop(d)).filter(|mask| mask.drops() && self.options.training),
-                held: self.held(place, d, options),
+                state_dropout: self.state_dropout(place, d, options),
             })
         });
         cells.collect()
     }
 
     /// What direction `d` of the recurrent node at `place` drops of its state, and what stays.
-    fn held(&self, place: usize, d: usize, options: &Recurrent) -> HeldParams {
+    fn state_dropout(&self, place: usize, d: usize, options: &Recurrent) -> StateDropoutParams {
         let Recurrent { units, recurrent_dropout, zoneout, zoneout_cell, .. } = *options;
         let zone = |state, rate| Some(Mask::of_zone(place, d, state, rate, units)).filter(Mask::drops);
         let drop = Mask::of_state(place, d, recurrent_dropout, units);
-        HeldParams {
+        StateDropoutParams {
             drop: Some(drop).filter(|mask| mask.drops() && self.options.training),
             zone: [zone(0, zoneout), zone(1, zoneout_cell)],
         }
@@ -188,7 +188,7 @@ impl<'a> Plan<'a> {
         });
         // The heads that part their words multiply with some of the weights at a time.
         let parts =
-            |i| self.graph.outputs().iter().any(|output| output.logits() == i && output.head().kind.parts_words());
+            |i| self.graph.outputs().iter().any(|output| output.logits() == i && output.head().kind.partitions_words());
         let dense = (0..self.graph.nodes().len()).filter(|&i| !training && !parts(i)).filter_map(|i| self.dense(i));
         let dense = dense.map(|dense| dense.weights());
         // What is not packed is multiplied in f32 where others are in int8.

@@ -1,7 +1,7 @@
 //! Predictions: the forward pass without losses, up to the logits or to any layer.
 
 use super::replica::Replica;
-use super::there::There;
+use super::unmasked::Unmasked;
 use super::{Batch, Network, State, lock_mut};
 use crate::graph::{Axis, Output};
 use crate::layers::{Cx, Objective};
@@ -89,9 +89,9 @@ impl Network {
         self.check(batch, state);
         self.refresh(None);
         let rows = batch.rows;
-        let there = Axis::ALL.map(|axis| There::new(&self.graph, axis, batch, &self.params));
+        let unmasked = Axis::ALL.map(|axis| Unmasked::new(&self.graph, axis, batch, &self.params));
         let (replica, extents) = (lock_mut(&mut self.replicas[0]), lock_mut(&mut self.extents[0]));
-        replica.take(batch, 0..rows, extents, there);
+        replica.take(batch, 0..rows, extents, unmasked);
         let extents = &*extents;
         let [extent, other] = extents;
         let team = self.crew.team();

@@ -1,12 +1,12 @@
 //! One replica: a plan's nodes run in order over its rows of the batch, and back.
 
 use super::state::State;
-use super::there::There;
+use super::unmasked::Unmasked;
 use super::{Batch, LossSum};
 use crate::exec::{Products, Start};
 use crate::gradient::Gradient;
 use crate::graph::{Axis, Graph, Source};
-use crate::heads::{Backward, Head, Partition, Scored};
+use crate::heads::{Backward, Head, LogPartitionSums, Scored};
 use crate::layers::{Cx, Dims, Extent, Inputs, Run, Slot, Upstream};
 use std::ops::Range;
 use unroll_kernels::profile::{self, Phase};
@@ -100,7 +100,7 @@ impl Replica {
         batch: &Batch<'_>,
         rows: Range<usize>,
         extents: &mut [Extent; 2],
-        there: [Option<There<'_>>; 2],
+        unmasked: [Option<Unmasked<'_>>; 2],
     ) {
         let _span = profile::enter(Phase::Data);
         let (all, first, width) = (batch.rows, rows.start, rows.len());
@@ -115,8 +115,9 @@ impl Replica {
             }
         };
         for (axis, (steps, tokens)) in sequences.into_iter().enumerate() {
-            let there = there[axis].map(|there| move |at: usize| there.at(at / width * all + first + at % width));
-            extents[axis].build(steps, width, there);
+            let unmasked = unmasked[axis]
+                .map(|unmasked| move |at: usize| unmasked.contains(at / width * all + first + at % width));
+            extents[axis].build(steps, width, unmasked);
             self.tokens[axis].clear();
             if !tokens.is_empty() {
                 copy(&extents[axis], tokens, &mut self.tokens[axis]);
@@ -189,9 +190,9 @@ impl Replica {
         self.heads.iter().map(|scoring| scoring.sum)
     }
 
-    /// The [`Head::partition`] of each output.
-    pub(super) fn partitions(&self) -> impl Iterator<Item = Option<Partition>> {
-        self.heads.iter().map(|scoring| scoring.head.partition())
+    /// The [`Head::log_partition`] of each output.
+    pub(super) fn log_partitions(&self) -> impl Iterator<Item = Option<LogPartitionSums>> {
+        self.heads.iter().map(|scoring| scoring.head.log_partition())
     }
 
     /// A step without rows: no gradient.

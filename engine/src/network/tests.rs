@@ -7,11 +7,11 @@ use unroll_kernels::softmax::IGNORE;
 
 mod classes;
 mod drops;
-mod held;
 mod masks;
 mod normal;
 mod parts;
 mod source;
+mod state_dropout;
 mod sums;
 mod vectors;
 mod vocabulary;

@@ -17,7 +17,7 @@ use crate::gradient::GradientRef;
 use crate::graph::ParamSpec;
 
 use super::average::Averaging;
-use super::tensors::{TensorRef, TensorSpec};
+use super::tensors::TensorRef;
 
 /// Elements of one block of the norm's sum: a multiple of the kernel's own block of 4096, and 256 KiB of gradients.
 pub const BLOCK: usize = 1 << 16;
@@ -284,11 +284,6 @@ impl Optimizer {
                 TensorRef { name, shape: spec.shape.clone(), data }
             })
             .collect()
-    }
-
-    /// The names and shapes of [`Self::tensors`].
-    pub fn tensor_specs(&self, specs: &[ParamSpec]) -> Vec<TensorSpec> {
-        self.names(specs).map(|(_, spec, name)| TensorSpec { name, shape: spec.shape.clone() }).collect()
     }
 
     /// Fills the slots from a checkpoint.

@@ -2,7 +2,7 @@
 //!
 //! A step of a cell is a product (the hidden side of every gate) followed by element-wise work on its result. If all
 //! units went through the one before the other, the gates would travel to the second-level cache and back in between;
-//! so a step is walked in blocks of rows and units ([`blocks`]) that are small enough to stay in the first-level cache.
+//! so a step is walked in blocks of rows and units (`blocks`) that are small enough to stay in the first-level cache.
 
 mod block;
 mod functions;

@@ -2,8 +2,9 @@
 
 use crate::cells::reference::Dims;
 use crate::check::{self, Claim, numbers, wide};
-use crate::gemm::Precision;
-use crate::{Mat, MatMut};
+use crate::gemm::{Packed, Precision};
+use crate::isa::{sets_under_test, who_differs};
+use crate::{Isa, Mat, MatMut};
 use proptest::prelude::*;
 
 /// Reproducible numbers in (-1, 1), different for every seed.
@@ -110,6 +111,25 @@ impl Field {
 pub(crate) fn cuts(units: usize, granule: usize) -> [Vec<usize>; 2] {
     let panels = (0..units).step_by(granule).chain([units]).collect();
     [vec![0, units], panels]
+}
+
+/// Checks that a step over recurrent weights of `groups` gates gives the same bits in one block as in one block a panel, and on
+/// all sets that agree in the precision.
+#[track_caller]
+pub(crate) fn assert_same_bits(
+    what: &str,
+    precision: Precision,
+    [groups, units]: [usize; 2],
+    run: impl Fn(Isa, &[usize]) -> Vec<u32>,
+) {
+    let on = |isa| {
+        let granule = Packed::new(isa, precision, units, groups, units).granule();
+        let [whole, panels] = cuts(units, granule).map(|cuts| run(isa, &cuts));
+        assert!(whole == panels, "{isa} {what} in {precision}: blocks of one panel give other bits");
+        (isa, whole)
+    };
+    let found: Vec<_> = sets_under_test().into_iter().map(on).collect();
+    assert_eq!(who_differs(precision, &found), None, "{what} in {precision}");
 }
 
 /// Rows and units that are awkward for a set of `lanes` lanes; the last has more rows than a block.

@@ -3,8 +3,8 @@ use super::*;
 use crate::activation::{self, Activation};
 use crate::cells::reference::sigmoid;
 use crate::cells::testing::{
-    Field, PRECISIONS, Random, U, awkward, bits, check_gradients, check_with_faults, cuts, function_bound, hidden_side,
-    noise, product_bound, sizes, within,
+    Field, PRECISIONS, Random, U, assert_same_bits, awkward, bits, check_gradients, check_with_faults, cuts,
+    function_bound, hidden_side, noise, product_bound, sizes, within,
 };
 use crate::check::{Claim, dot, wide};
 use crate::gemm::{Packed, Precision};
@@ -207,19 +207,12 @@ fn the_bits_depend_neither_on_blocks_nor_on_the_width_of_registers() {
     for (rows, units) in awkward(16) {
         for (reset, precision) in RESETS.into_iter().flat_map(|reset| PRECISIONS.map(|p| (reset, p))) {
             let sequence = Sequence { precision, ..Sequence::new(reset, [2, rows, units], 11) };
-            let mut found: Vec<(Isa, Vec<u32>)> = Vec::new();
-            for isa in sets_under_test() {
-                // The candidate's panels are multiples of the gates'.
-                let groups = if reset == Reset::After { 3 } else { 1 };
-                let granule = Packed::new(isa, precision, units, groups, units).granule();
-                let [whole, panels] = cuts(units, granule).map(|cuts| {
-                    let o = sequence.run(isa, &cuts);
-                    bits(&[&o.gates, &o.hidden, &o.h, &o.dpre, &o.dhidden, &o.dh])
-                });
-                assert!(whole == panels, "{isa} {reset:?} {rows} x {units}: blocks of one panel give other bits");
-                found.push((isa, whole));
-            }
-            assert_eq!(who_differs(precision, &found), None, "{rows} x {units} in {precision}");
+            // The candidate's panels are multiples of the gates'.
+            let groups = if reset == Reset::After { 3 } else { 1 };
+            assert_same_bits(&format!("{reset:?} {rows} x {units}"), precision, [groups, units], |isa, cuts| {
+                let o = sequence.run(isa, cuts);
+                bits(&[&o.gates, &o.hidden, &o.h, &o.dpre, &o.dhidden, &o.dh])
+            });
         }
     }
 }

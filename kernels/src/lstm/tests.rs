@@ -3,8 +3,8 @@ use super::*;
 use crate::Buffer;
 use crate::activation::{self, Activation};
 use crate::cells::testing::{
-    Field, PRECISIONS, Random, U, awkward, bits, check_gradients, check_with_faults, cuts, function_bound, hidden_side,
-    noise, product_bound, sizes, within,
+    Field, PRECISIONS, Random, U, assert_same_bits, awkward, bits, check_gradients, check_with_faults, cuts,
+    function_bound, hidden_side, noise, product_bound, sizes, within,
 };
 use crate::check::{Claim, dot, wide};
 use crate::gemm::{self, Init, Packed, Precision};
@@ -350,14 +350,8 @@ fn the_bits_of_every_form_are_those_of_any_set_and_cut() {
 fn the_bits_depend_neither_on_blocks_nor_on_the_width_of_registers() {
     for ((rows, units), precision) in awkward(16).into_iter().flat_map(|size| PRECISIONS.map(|p| (size, p))) {
         let sequence = Sequence { precision, ..Sequence::new(2, rows, units, 11) };
-        let mut found: Vec<(Isa, Vec<u32>)> = Vec::new();
-        for isa in sets_under_test() {
-            let granule = Packed::new(isa, precision, units, 4, units).granule();
-            let [whole, panels] = cuts(units, granule).map(|cuts| sequence.run(isa, &cuts).bits());
-            assert!(whole == panels, "{isa} {rows} x {units}: blocks of one panel give other bits");
-            found.push((isa, whole));
-        }
-        assert_eq!(who_differs(precision, &found), None, "{rows} x {units} in {precision}");
+        let what = format!("{rows} x {units}");
+        assert_same_bits(&what, precision, [4, units], |isa, cuts| sequence.run(isa, cuts).bits());
     }
 }
 

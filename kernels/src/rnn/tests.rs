@@ -2,12 +2,12 @@ use super::reference::{self, Inputs, OutputGradients, Parameters};
 use super::*;
 use crate::Buffer;
 use crate::cells::testing::{
-    Field, Random, U, awkward, bits, check_gradients, check_with_faults, cuts, hidden_side, noise, product_bound,
-    sizes, within,
+    Field, Random, U, assert_same_bits, awkward, bits, check_gradients, check_with_faults, hidden_side, noise,
+    product_bound, sizes, within,
 };
 use crate::check::{Claim, dot, wide};
 use crate::gemm::{self, Init, Packed, Precision};
-use crate::isa::{sets_under_test, who_differs};
+use crate::isa::sets_under_test;
 use proptest::prelude::*;
 
 proptest! {
@@ -217,17 +217,10 @@ fn the_bits_depend_neither_on_blocks_nor_on_the_width_of_registers() {
     for (rows, units) in awkward(16) {
         for (activation, precision) in kinds() {
             let sequence = Sequence { precision, ..Sequence::new(activation, [2, rows, units], 11) };
-            let mut found: Vec<(Isa, Vec<u32>)> = Vec::new();
-            for isa in sets_under_test() {
-                let granule = Packed::new(isa, precision, units, 1, units).granule();
-                let [whole, panels] = cuts(units, granule).map(|cuts| {
-                    let Outcome { h, dpre, dh } = sequence.run(isa, &cuts);
-                    bits(&[&h, &dpre, &dh])
-                });
-                assert!(whole == panels, "{isa} {rows} x {units}: blocks of one panel give other bits");
-                found.push((isa, whole));
-            }
-            assert_eq!(who_differs(precision, &found), None, "{rows} x {units} in {precision}");
+            assert_same_bits(&format!("{activation:?} {rows} x {units}"), precision, [1, units], |isa, cuts| {
+                let Outcome { h, dpre, dh } = sequence.run(isa, cuts);
+                bits(&[&h, &dpre, &dh])
+            });
         }
     }
 }

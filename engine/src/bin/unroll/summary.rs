@@ -123,7 +123,7 @@ impl Model {
 /// The graph of a model that has not been trained, of so many tokens or as many as its level usually has.
 pub(crate) fn untrained(config: &RunConfig, vocab: Option<usize>) -> Result<Graph> {
     match sizes(config, vocab)? {
-        (model, vocabulary, Some(classes)) => Graph::with_classes(&model, vocabulary, classes),
+        (model, vocabulary, Some(classes)) => Graph::with_classes(&model, vocabulary, &[classes]),
         (model, vocabulary, None) => Graph::new(&model, vocabulary),
     }
 }

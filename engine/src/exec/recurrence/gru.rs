@@ -1,6 +1,6 @@
 //! The GRU's time loops, for a reset after and before the product.
 
-use super::held::{self, Fresh, Held};
+use super::state_dropout::{self, Fresh, StateDropout};
 use super::{Gates, Strand};
 use crate::exec::shared::Shared;
 use std::ops::Range;
@@ -21,13 +21,14 @@ pub(crate) struct GruForward<'a, E = f32> {
     pub(crate) hidden: Shared<'a, E>,
     pub(crate) h: Shared<'a>,
     /// Recurrent dropout and zoneout, if there are any.
-    pub(crate) held: Option<Held<'a>>,
+    pub(crate) state_dropout: Option<StateDropout<'a>>,
 }
 
 impl<E: Element> GruForward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
-        let (sweep, Self { functions, recurrent, recurrent_bias, gates, hidden, h, held }) = (strand.sweep, self);
-        let operand = held::operand(held, h);
+        let (sweep, Self { functions, recurrent, recurrent_bias, gates, hidden, h, state_dropout }) =
+            (strand.sweep, self);
+        let operand = state_dropout::operand(state_dropout, h);
         let width = sweep.units;
         strand.forward(recurrent.granule(), |t, block| {
             let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
@@ -47,8 +48,8 @@ impl<E: Element> GruForward<'_, E> {
                     h: h.write(sweep.now(t, rows)).cols_range(units),
                 };
                 gru::forward_as(*functions, args);
-                if let Some(held) = held {
-                    held.after(sweep, (t, block), (h, None), Fresh::None);
+                if let Some(state_dropout) = state_dropout {
+                    state_dropout.after(sweep, (t, block), (h, None), Fresh::None);
                 }
             }
         });
@@ -69,12 +70,12 @@ pub(crate) struct GruBackward<'a, E = f32> {
     /// In: the gradient of the outputs; clobbered.
     pub(crate) dh: Shared<'a>,
     /// Recurrent dropout and zoneout, if there are any.
-    pub(crate) held: Option<Held<'a>>,
+    pub(crate) state_dropout: Option<StateDropout<'a>>,
 }
 
 impl<E: Element> GruBackward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
-        let (sweep, Self { functions, transposed, gates, hidden, h, dh, held }) = (strand.sweep, self);
+        let (sweep, Self { functions, transposed, gates, hidden, h, dh, state_dropout }) = (strand.sweep, self);
         strand.backward(transposed.granule(), |t, later, block| {
             let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
             // SAFETY: own blocks of this step (and of the gradient flowing to the step before) are written, `hidden` of
@@ -84,10 +85,10 @@ impl<E: Element> GruBackward<'_, E> {
                 if let Some(later) = later {
                     let a = Left::of(*transposed, hidden.read(sweep.at(later, rows)), &mut room);
                     let b = transposed.cols_range(units.clone());
-                    held::back(held, block, (a, b), now.reborrow());
+                    state_dropout::back(state_dropout, block, (a, b), now.reborrow());
                 }
-                if let Some(held) = held {
-                    held.part(sweep, (t, block), dh, None);
+                if let Some(state_dropout) = state_dropout {
+                    state_dropout.part(sweep, (t, block), dh, None);
                 }
                 gru::backward_as(
                     sweep.isa,
@@ -116,13 +117,13 @@ pub(crate) struct GruBeforeForward<'a, E = f32> {
     pub(crate) reset_h: Shared<'a>,
     pub(crate) h: Shared<'a>,
     /// Recurrent dropout and zoneout, if there are any.
-    pub(crate) held: Option<Held<'a>>,
+    pub(crate) state_dropout: Option<StateDropout<'a>>,
 }
 
 impl<E: Element> GruBeforeForward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
-        let (sweep, Self { functions, recurrent: [zr, n], gates, reset_h, h, held }) = (strand.sweep, self);
-        let operand = held::operand(held, h);
+        let (sweep, Self { functions, recurrent: [zr, n], gates, reset_h, h, state_dropout }) = (strand.sweep, self);
+        let operand = state_dropout::operand(state_dropout, h);
         let mut shares = strand.shares(zr.granule().max(n.granule()));
         for t in strand.times() {
             let blocks = shares.at(t);
@@ -153,8 +154,8 @@ impl<E: Element> GruBeforeForward<'_, E> {
                         h: h.write(sweep.now(t, rows)).cols_range(units),
                     };
                     gru::before::forward_candidate_as(*functions, args);
-                    if let Some(held) = held {
-                        held.after(sweep, (t, block), (h, None), Fresh::None);
+                    if let Some(state_dropout) = state_dropout {
+                        state_dropout.after(sweep, (t, block), (h, None), Fresh::None);
                     }
                 }
             });
@@ -177,13 +178,14 @@ pub(crate) struct GruBeforeBackward<'a, E = f32> {
     /// (N, H): scratch.
     pub(crate) dreset: Shared<'a>,
     /// Recurrent dropout and zoneout, if there are any.
-    pub(crate) held: Option<Held<'a>>,
+    pub(crate) state_dropout: Option<StateDropout<'a>>,
 }
 
 impl<E: Element> GruBeforeBackward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
-        let (sweep, Self { functions, transposed: [zr, n], gates, h, dh, dreset, held }) = (strand.sweep, self);
-        let operand = held::operand(held, h);
+        let (sweep, Self { functions, transposed: [zr, n], gates, h, dh, dreset, state_dropout }) =
+            (strand.sweep, self);
+        let operand = state_dropout::operand(state_dropout, h);
         let width = sweep.units;
         let mut shares = strand.shares(zr.granule().max(n.granule()));
         for t in strand.backward_times() {
@@ -197,10 +199,10 @@ impl<E: Element> GruBeforeBackward<'_, E> {
                     if let Some(later) = later {
                         let a = gates.read(sweep.at(later, rows)).cols_range(0..2 * width);
                         let (a, b) = (Left::of(*zr, a, &mut room), zr.cols_range(units.clone()));
-                        held::back(held, block, (a, b), now.reborrow());
+                        state_dropout::back(state_dropout, block, (a, b), now.reborrow());
                     }
-                    if let Some(held) = held {
-                        held.part(sweep, (t, block), dh, None);
+                    if let Some(state_dropout) = state_dropout {
+                        state_dropout.part(sweep, (t, block), dh, None);
                     }
                     gru::before::backward_candidate_as(
                         sweep.isa,
@@ -224,7 +226,7 @@ impl<E: Element> GruBeforeBackward<'_, E> {
                     let (a, b) = (Left::of(*n, a, &mut room), n.cols_range(units.clone()));
                     gemm::product(gemm::Product { a, b, init: Init::Zero, c: ds.reborrow().into() });
                     let before = dh.write(sweep.before(t, rows)).cols_range(units.clone());
-                    held::undropped(held, block, before, |dh_prev| {
+                    state_dropout::undropped(state_dropout, block, before, |dh_prev| {
                         let args = gru::before::BackwardGates {
                             gates: gates.write_groups(sweep.at(t, rows), 3, units.clone()),
                             h_prev: operand.read(sweep.before(t, rows)).cols_range(units.clone()),

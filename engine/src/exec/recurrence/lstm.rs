@@ -1,6 +1,6 @@
 //! The LSTM's time loops.
 
-use super::held::{self, Fresh, Held};
+use super::state_dropout::{self, Fresh, StateDropout};
 use super::{Gates, Strand};
 use crate::exec::shared::Shared;
 use unroll_kernels::gemm::{Left, PackedRef};
@@ -16,13 +16,13 @@ pub(crate) struct LstmForward<'a, E = f32> {
     pub(crate) c: Shared<'a>,
     pub(crate) h: Shared<'a>,
     /// Recurrent dropout and zoneout, if there are any.
-    pub(crate) held: Option<Held<'a>>,
+    pub(crate) state_dropout: Option<StateDropout<'a>>,
 }
 
 impl<E: Element> LstmForward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
-        let (sweep, Self { form, recurrent, gates, c, h, held }) = (strand.sweep, self);
-        let operand = held::operand(held, h);
+        let (sweep, Self { form, recurrent, gates, c, h, state_dropout }) = (strand.sweep, self);
+        let operand = state_dropout::operand(state_dropout, h);
         strand.forward(recurrent.granule(), |t, block| {
             let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
             // SAFETY: own blocks of this step are written, the step before is read: see the top of the folder.
@@ -37,8 +37,8 @@ impl<E: Element> LstmForward<'_, E> {
                     h: h.write(sweep.now(t, rows)).cols_range(units),
                 };
                 lstm::forward_as(form, args);
-                if let Some(held) = held {
-                    held.after(sweep, (t, block), (h, Some(c)), Fresh::C);
+                if let Some(state_dropout) = state_dropout {
+                    state_dropout.after(sweep, (t, block), (h, Some(c)), Fresh::C);
                 }
             }
         });
@@ -60,13 +60,13 @@ pub(crate) struct LstmBackward<'a, E = f32> {
     /// (N, H): zero at first.
     pub(crate) dc: Shared<'a>,
     /// Recurrent dropout and zoneout, if there are any.
-    pub(crate) held: Option<Held<'a>>,
+    pub(crate) state_dropout: Option<StateDropout<'a>>,
 }
 
 impl<E: Element> LstmBackward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
-        let (sweep, Self { form, transposed, gates, c, dh, dc, held }) = (strand.sweep, self);
-        let fresh_c = held::fresh(held, 1, c);
+        let (sweep, Self { form, transposed, gates, c, dh, dc, state_dropout }) = (strand.sweep, self);
+        let fresh_c = state_dropout::fresh(state_dropout, 1, c);
         strand.backward(transposed.granule(), |t, later, block| {
             let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
             // SAFETY: own blocks of this step are written, the gates of the step after are read: see the top of the folder.
@@ -75,10 +75,10 @@ impl<E: Element> LstmBackward<'_, E> {
                 if let Some(later) = later {
                     let a = Left::of(*transposed, gates.read(sweep.at(later, rows)), &mut room);
                     let b = transposed.cols_range(units.clone());
-                    held::back(held, block, (a, b), now.reborrow());
+                    state_dropout::back(state_dropout, block, (a, b), now.reborrow());
                 }
-                if let Some(held) = held {
-                    held.part(sweep, (t, block), dh, Some(dc));
+                if let Some(state_dropout) = state_dropout {
+                    state_dropout.part(sweep, (t, block), dh, Some(dc));
                 }
                 lstm::backward_as(
                     sweep.isa,
@@ -91,8 +91,8 @@ impl<E: Element> LstmBackward<'_, E> {
                         dc: dc.write(rows.clone()).cols_range(units),
                     },
                 );
-                if let Some(held) = held {
-                    held.join(block, dc);
+                if let Some(state_dropout) = state_dropout {
+                    state_dropout.join(block, dc);
                 }
             }
         });

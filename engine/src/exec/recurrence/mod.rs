@@ -20,16 +20,16 @@
 
 mod gates;
 mod gru;
-mod held;
 mod lstm;
 mod rnn;
+mod state_dropout;
 mod strands;
 
 pub(crate) use gates::{Gates, Lookup};
 pub(crate) use gru::{GruBackward, GruBeforeBackward, GruBeforeForward, GruForward};
-pub(crate) use held::Held;
 pub(crate) use lstm::{LstmBackward, LstmForward};
 pub(crate) use rnn::{RnnBackward, RnnForward};
+pub(crate) use state_dropout::StateDropout;
 
 use super::cost::Work;
 use super::member::Member;

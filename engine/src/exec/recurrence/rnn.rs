@@ -1,6 +1,6 @@
 //! The simple recurrence's time loops.
 
-use super::held::{self, Fresh, Held};
+use super::state_dropout::{self, Fresh, StateDropout};
 use super::{Gates, Strand};
 use crate::exec::shared::Shared;
 use unroll_kernels::gemm::{Left, PackedRef};
@@ -14,16 +14,16 @@ pub(crate) struct RnnForward<'a, E = f32> {
     pub(crate) pre: Gates<'a, E>,
     pub(crate) h: Shared<'a>,
     /// Recurrent dropout and zoneout, if there are any.
-    pub(crate) held: Option<Held<'a>>,
+    pub(crate) state_dropout: Option<StateDropout<'a>>,
 }
 
 impl<E: Element> RnnForward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
-        let (sweep, Self { activation, recurrent, pre, h, held }) = (strand.sweep, self);
+        let (sweep, Self { activation, recurrent, pre, h, state_dropout }) = (strand.sweep, self);
         if self.run_whole(strand) {
             return;
         }
-        let operand = held::operand(held, h);
+        let operand = state_dropout::operand(state_dropout, h);
         strand.forward(recurrent.granule(), |t, block| {
             let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
             // SAFETY: own blocks of this step are written, the step before is read: see the top of the folder.
@@ -35,8 +35,8 @@ impl<E: Element> RnnForward<'_, E> {
                     pre: pre.first(sweep.at(t, rows), units.clone()),
                     h: h.write(sweep.now(t, rows)).cols_range(units),
                 });
-                if let Some(held) = held {
-                    held.after(sweep, (t, block), (h, None), Fresh::H);
+                if let Some(state_dropout) = state_dropout {
+                    state_dropout.after(sweep, (t, block), (h, None), Fresh::H);
                 }
             }
         });
@@ -44,9 +44,9 @@ impl<E: Element> RnnForward<'_, E> {
 
     /// Runs all steps in one call, if they are such as the cell takes at once.
     fn run_whole(&self, strand: &Strand<'_>) -> bool {
-        let (sweep, Self { activation, recurrent, pre, h, held }) = (strand.sweep, self);
+        let (sweep, Self { activation, recurrent, pre, h, state_dropout }) = (strand.sweep, self);
         let (activation, recurrent, rows, reverse) = (*activation, *recurrent, sweep.rows, sweep.reverse);
-        if held.is_some() || !strand.is_whole() || !rnn::takes_sequences(recurrent, rows) {
+        if state_dropout.is_some() || !strand.is_whole() || !rnn::takes_sequences(recurrent, rows) {
             return false;
         }
         // SAFETY: the member is alone with all rows and units.
@@ -70,16 +70,16 @@ pub(crate) struct RnnBackward<'a, E = f32> {
     /// In: the gradient of the outputs; clobbered.
     pub(crate) dh: Shared<'a>,
     /// Recurrent dropout and zoneout, if there are any.
-    pub(crate) held: Option<Held<'a>>,
+    pub(crate) state_dropout: Option<StateDropout<'a>>,
 }
 
 impl<E: Element> RnnBackward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
-        let (sweep, Self { activation, transposed, pre, h, dh, held }) = (strand.sweep, self);
+        let (sweep, Self { activation, transposed, pre, h, dh, state_dropout }) = (strand.sweep, self);
         if self.run_whole(strand) {
             return;
         }
-        let fresh = held::fresh(held, 0, h);
+        let fresh = state_dropout::fresh(state_dropout, 0, h);
         strand.backward(transposed.granule(), |t, later, block| {
             let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
             // SAFETY: own blocks of this step are written, `pre` of the step after is read: see the top of the folder.
@@ -88,10 +88,10 @@ impl<E: Element> RnnBackward<'_, E> {
                 if let Some(later) = later {
                     let a = Left::of(*transposed, pre.read(sweep.at(later, rows)), &mut room);
                     let b = transposed.cols_range(units.clone());
-                    held::back(held, block, (a, b), now.reborrow());
+                    state_dropout::back(state_dropout, block, (a, b), now.reborrow());
                 }
-                if let Some(held) = held {
-                    held.part(sweep, (t, block), dh, None);
+                if let Some(state_dropout) = state_dropout {
+                    state_dropout.part(sweep, (t, block), dh, None);
                 }
                 rnn::backward(
                     sweep.isa,
@@ -108,9 +108,9 @@ impl<E: Element> RnnBackward<'_, E> {
 
     /// As in the forward pass.
     fn run_whole(&self, strand: &Strand<'_>) -> bool {
-        let (sweep, Self { activation, transposed, pre, h, dh, held }) = (strand.sweep, self);
+        let (sweep, Self { activation, transposed, pre, h, dh, state_dropout }) = (strand.sweep, self);
         let (activation, transposed, rows, reverse) = (*activation, *transposed, sweep.rows, sweep.reverse);
-        if held.is_some() || !strand.is_whole() || !rnn::takes_sequences(transposed, rows) {
+        if state_dropout.is_some() || !strand.is_whole() || !rnn::takes_sequences(transposed, rows) {
             return false;
         }
         // SAFETY: the member is alone with all rows and units.

@@ -104,7 +104,7 @@ impl HeadKind {
     }
 
     /// Whether a word's probability is a product of several, each over a part of what there is.
-    pub fn parts_words(self) -> bool {
+    pub fn partitions_words(self) -> bool {
         matches!(self, Self::AdaptiveSoftmax | Self::ClassSoftmax | Self::HierarchicalSoftmax)
     }
 }
@@ -168,7 +168,7 @@ impl HeadConfig {
             ("cutoffs", !self.cutoffs.is_empty(), self.kind == AdaptiveSoftmax),
             ("reduction", self.reduction.is_some(), self.kind == AdaptiveSoftmax),
             ("classes", self.classes.is_some(), self.kind == ClassSoftmax),
-            ("order", self.order.is_some(), self.kind.parts_words()),
+            ("order", self.order.is_some(), self.kind.partitions_words()),
         ];
         given.into_iter().find(|&(_, given, fits)| given && !fits).map(|(key, ..)| key)
     }

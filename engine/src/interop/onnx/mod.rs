@@ -207,7 +207,7 @@ impl Writer<'_> {
                 self.recurrent(node, &all)?;
             }
             LayerConfig::Dense(dense) => {
-                let parted = |output: &&Output| output.logits() == at && output.head().kind.parts_words();
+                let parted = |output: &&Output| output.logits() == at && output.head().kind.partitions_words();
                 let value = match self.graph.outputs().iter().find(parted) {
                     Some(output) => self.words(output, first)?,
                     None => {

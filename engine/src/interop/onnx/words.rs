@@ -2,7 +2,7 @@
 
 use super::{Attribute, Writer};
 use crate::error::Result;
-use crate::graph::{Output, Parting, TailShape};
+use crate::graph::{Output, TailShape, WordPartition};
 
 const LAST: [(&str, Attribute); 1] = [("axis", Attribute::Int(-1))];
 
@@ -12,9 +12,11 @@ impl Writer<'_> {
         let graph = self.graph;
         let node = &graph.nodes()[output.logits()];
         let axes = usize::from(node.shape.time.is_some()) + 1;
-        match output.parting() {
-            Parting::Clusters(frequent, tails) => Ok(self.clusters(output, &node.name, (x, axes), (*frequent, tails))),
-            Parting::Whole => self.tree(output, &node.name, (x, axes)),
+        match output.partition() {
+            WordPartition::Clusters(frequent, tails) => {
+                Ok(self.clusters(output, &node.name, (x, axes), (*frequent, tails)))
+            }
+            WordPartition::Whole => self.tree(output, &node.name, (x, axes)),
         }
     }
 

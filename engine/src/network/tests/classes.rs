@@ -33,7 +33,7 @@ const TAGGER: &str = r#"
 "#;
 
 fn graph(text: &str, classes: usize) -> Graph {
-    Graph::with_classes(&toml::from_str(&with_cell(text, "lstm")).unwrap(), V, classes).unwrap()
+    Graph::with_classes(&toml::from_str(&with_cell(text, "lstm")).unwrap(), V, &[classes]).unwrap()
 }
 
 fn network(graph: &Graph, class_weights: Vec<f32>, no_fuse: &[&str]) -> Network {

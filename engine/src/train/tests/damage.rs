@@ -32,7 +32,7 @@ fn load(disk: &Simulated) -> Result<(u64, Vec<String>)> {
         toy.specs().iter().map(|s| TensorSpec { name: s.name.clone(), shape: s.shape.clone() }).collect();
     let expected = Expected {
         weights: &weights,
-        optimizer: &optimizer.tensor_specs(toy.specs()),
+        optimizer: &specs(optimizer.tensors(toy.specs())),
         carry: &specs(toy.state_tensors(&toy.new_state(ROWS))),
         accept: &|_| Ok(()),
     };

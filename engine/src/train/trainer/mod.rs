@@ -248,24 +248,11 @@ impl<'a, L: Learner> Trainer<'a, L> {
     /// One step of the optimiser. Returns the number of epochs completed, if this step completed one.
     fn step(&mut self) -> Result<Option<u64>> {
         let start = Instant::now();
-        let train = self.session.train;
         if self.state.batch == 0 {
-            train.recheck()?;
-            self.state.epoch_tally = Tally::default();
-            if self.config.reset_state {
-                self.session.learner.reset(&mut self.carry);
-            }
+            self.begin_epoch()?;
         }
-        let (steps, (source_steps, source)) = {
-            let _span = profile::enter(Phase::Data);
-            let (epoch, batch) = (self.state.epoch, self.state.batch);
-            let steps = train.batch(epoch, batch, &mut self.inputs, &mut self.targets)?;
-            if train.width() > 0 {
-                train.vectors(epoch, batch, &mut self.vectors);
-            }
-            let any = !self.source.is_empty();
-            (steps, if any { train.source(epoch, batch, &mut self.source) } else { (0, 0) })
-        };
+        let train = self.session.train;
+        let (steps, (source_steps, source)) = self.read()?;
         let source = &self.source[..source];
         let rows = train.rows();
         let tokens = if train.takes_tokens() { steps * rows } else { 0 };
@@ -312,6 +299,27 @@ impl<'a, L: Learner> Trainer<'a, L> {
         }
         self.session.observer.event(&Event::Step(&report));
         Ok((self.state.batch == 0).then_some(self.state.epoch))
+    }
+
+    fn begin_epoch(&mut self) -> Result<()> {
+        self.session.train.recheck()?;
+        self.state.epoch_tally = Tally::default();
+        if self.config.reset_state {
+            self.session.learner.reset(&mut self.carry);
+        }
+        Ok(())
+    }
+
+    /// Reads the next batch: its steps, and the steps and tokens of its source.
+    fn read(&mut self) -> Result<(usize, (usize, usize))> {
+        let _span = profile::enter(Phase::Data);
+        let (train, epoch, batch) = (self.session.train, self.state.epoch, self.state.batch);
+        let steps = train.batch(epoch, batch, &mut self.inputs, &mut self.targets)?;
+        if train.width() > 0 {
+            train.vectors(epoch, batch, &mut self.vectors);
+        }
+        let any = !self.source.is_empty();
+        Ok((steps, if any { train.source(epoch, batch, &mut self.source) } else { (0, 0) }))
     }
 
     fn count(&mut self, loss: LossSum, rows: usize) {

@@ -148,7 +148,7 @@ impl Train {
         let texts = Texts::read(&config, reading, None)?;
         keep_known_speakers(&mut config.data, &texts.tokenizer)?;
         let head = config.model.head_mut();
-        if head.kind.parts_words() {
+        if head.kind.partitions_words() {
             head.order.get_or_insert(WordOrder::Context);
         }
         let order = learn_order(&config, &texts)?;

@@ -1,10 +1,10 @@
-//! How a head parts the words by their frequency and their use: ranks, clusters, and what they cost.
+//! How a head partitions the words by their frequency and their use: ranks, clusters, and what they cost.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Nanoseconds that a logit, a multiplication of it, and a parameter cost in a step of so many rows: of the order that a core of a
-/// server has, which is what a parting needs.
+/// Nanoseconds that a logit, a multiplication of it, and a parameter cost in a step of so many rows. A partition needs only the order
+/// of magnitude, here that of a server's core.
 const LOGIT_NS: f64 = 1.5;
 const PRODUCT_NS: f64 = 0.05;
 const PARAMETER_NS: f64 = 1.6;
@@ -22,10 +22,10 @@ const WORTH: f64 = 0.9;
 /// The most frequent words, which stand together by their use; of the others a text says too little.
 const FREQUENT: usize = 1 << 16;
 
-/// How the words are parted, by rank: the most frequent word has rank 0, unless words that are used alike stand together.
+/// A partition of the words by rank: the most frequent word has rank 0, unless words that are used alike are neighbours.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) enum Parting {
-    /// Not at all.
+pub(crate) enum WordPartition {
+    /// All words together.
     #[default]
     Whole,
     /// How many words stand in the first softmax, beside one column a tail; and the tails.
@@ -50,7 +50,7 @@ impl TailShape {
     }
 }
 
-/// What is known of the words of a vocabulary, by which heads part them and draw noise.
+/// What is known of the words of a vocabulary, from which heads partition them and draw noise.
 #[derive(Clone, Debug)]
 pub struct Words {
     /// How often each comes.

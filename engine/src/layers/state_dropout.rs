@@ -1,20 +1,20 @@
 //! The masks of recurrent dropout and zoneout, and the room that their time loops need.
 
 use super::{Cx, Dims, Mask};
-use crate::exec::{Held, Sweep};
+use crate::exec::{StateDropout, Sweep};
 use unroll_kernels::mat::padded;
 use unroll_kernels::{Buffer, Mat, MatMut};
 
 /// What a direction drops of its state, and what it keeps from step to step.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct HeldParams {
+pub(crate) struct StateDropoutParams {
     /// Of h in recurrent products: in training, one mask a row.
     pub(crate) drop: Option<Mask>,
     /// Of h and c: what a mask drops stays as it was before the step.
     pub(crate) zone: [Option<Mask>; 2],
 }
 
-impl HeldParams {
+impl StateDropoutParams {
     fn is_empty(&self) -> bool {
         self.drop.is_none() && self.zone.iter().all(Option::is_none)
     }
@@ -30,8 +30,8 @@ impl HeldParams {
 }
 
 /// The room of one direction.
-pub(crate) struct HeldRoom {
-    params: HeldParams,
+pub(crate) struct StateDropoutRoom {
+    params: StateDropoutParams,
     units: usize,
     /// (N, H), the longest row's first.
     drop: Buffer,
@@ -45,8 +45,8 @@ pub(crate) struct HeldRoom {
     past: Buffer,
 }
 
-impl HeldRoom {
-    pub(crate) fn new(params: HeldParams, units: usize, capacity: Dims, backward: bool) -> Self {
+impl StateDropoutRoom {
+    pub(crate) fn new(params: StateDropoutParams, units: usize, capacity: Dims, backward: bool) -> Self {
         let room = |needed: bool, rows: usize| Buffer::new(if needed { rows * padded(units) } else { 0 });
         let (drops, zones) = (params.drop.is_some(), params.zone.each_ref().map(Option::is_some));
         Self {
@@ -125,14 +125,14 @@ impl HeldRoom {
     }
 
     /// As the time loops take it; `None` where there is nothing to do.
-    pub(crate) fn held(&mut self, dims: Dims, training: bool) -> Option<Held<'_>> {
+    pub(crate) fn view(&mut self, dims: Dims, training: bool) -> Option<StateDropout<'_>> {
         if self.params.is_empty() {
             return None;
         }
         let units = self.units;
         let (keeps, [h, c]) = (!self.fresh.is_empty(), &self.zone);
         let zone = |state: usize, buffer| self.params.zone[state].as_ref().map(|_| view(buffer, dims.tokens, units));
-        Some(Held {
+        Some(StateDropout {
             drop: self.params.drop.as_ref().filter(|_| training).map(|_| view(&self.drop, dims.rows, units)),
             zone: [zone(0, h), zone(1, c)],
             dropped: room(&mut self.dropped, dims.with_edges(), units).into(),

@@ -1,11 +1,11 @@
-//! Which positions of a batch are there: those that neither its own mask nor the model's rule masks.
+//! Which positions of a batch count: those that neither its own mask nor the model's rule masks.
 
 use super::Batch;
 use crate::graph::{Axis, Graph, MaskRule};
 
-/// Says of the positions of a batch whether they are there.
+/// The positions of a sequence of a batch that are not masked.
 #[derive(Clone, Copy)]
-pub(crate) struct There<'a> {
+pub(crate) struct Unmasked<'a> {
     given: Option<&'a [bool]>,
     rule: Rule<'a>,
 }
@@ -19,8 +19,8 @@ enum Rule<'a> {
     Vectors { vectors: &'a [f32], width: usize, value: f32 },
 }
 
-impl<'a> There<'a> {
-    /// Those of a sequence of `batch`; `None` where every position is there. `params` is the arena of parameters.
+impl<'a> Unmasked<'a> {
+    /// Those of a sequence of `batch`; `None` where no position is masked. `params` is the arena of parameters.
     pub(super) fn new(graph: &'a Graph, axis: Axis, batch: &Batch<'a>, params: &'a [f32]) -> Option<Self> {
         let (tokens, given) = match axis {
             Axis::Main => (batch.inputs, batch.mask),
@@ -43,8 +43,8 @@ impl<'a> There<'a> {
         (!all).then_some(Self { given, rule })
     }
 
-    /// Whether position `t N + n` is there.
-    pub(super) fn at(self, at: usize) -> bool {
+    /// Whether position `t N + n` is not masked.
+    pub(super) fn contains(self, at: usize) -> bool {
         let by_rule = match self.rule {
             Rule::Nothing => true,
             Rule::Zero { tokens } => tokens[at] != 0,

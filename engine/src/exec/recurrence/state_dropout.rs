@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Both work on a member's own blocks, after the cell's kernel and before it in the backward pass. Layers without them
-//! have no [`Held`], and pay a test a block.
+//! have no [`StateDropout`], and pay a test a block.
 //!
 //! Sources: Y. Gal and Z. Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks",
 //! 2016 (one mask for all steps, as Keras' `recurrent_dropout`); D. Krueger et al., "Zoneout: Regularizing RNNs by
@@ -18,7 +18,7 @@ use unroll_kernels::gemm::{self, Init, Left, PackedRef};
 use unroll_kernels::{Mat, MatMut};
 
 /// The masks of one direction, and the room that they need. Matrices that are not needed have no rows.
-pub(crate) struct Held<'a> {
+pub(crate) struct StateDropout<'a> {
     /// (N, H), the longest row's first: what h is multiplied by on its way into the recurrent product.
     pub(crate) drop: Option<Mat<'a>>,
     /// (P, H) of h and of c: the part of the state before each step that stays.
@@ -47,13 +47,23 @@ pub(super) enum Fresh {
 }
 
 /// The matrix that the recurrent product takes: that of h without what is dropped, or h.
-pub(super) fn operand<'s, 'a>(held: &'s Option<Held<'a>>, h: &'s Shared<'a>) -> &'s Shared<'a> {
-    held.as_ref().filter(|held| held.drop.is_some()).map_or(h, |held| &held.dropped)
+pub(super) fn operand<'s, 'a>(state_dropout: &'s Option<StateDropout<'a>>, h: &'s Shared<'a>) -> &'s Shared<'a> {
+    state_dropout
+        .as_ref()
+        .filter(|state_dropout| state_dropout.drop.is_some())
+        .map_or(h, |state_dropout| &state_dropout.dropped)
 }
 
 /// The matrix of what the cell gave: where zoneout has changed this state (0 h, 1 c) it stands apart.
-pub(super) fn fresh<'s, 'a>(held: &'s Option<Held<'a>>, state: usize, whole: &'s Shared<'a>) -> &'s Shared<'a> {
-    held.as_ref().filter(|held| held.zone[state].is_some()).map_or(whole, |held| &held.fresh)
+pub(super) fn fresh<'s, 'a>(
+    state_dropout: &'s Option<StateDropout<'a>>,
+    state: usize,
+    whole: &'s Shared<'a>,
+) -> &'s Shared<'a> {
+    state_dropout
+        .as_ref()
+        .filter(|state_dropout| state_dropout.zone[state].is_some())
+        .map_or(whole, |state_dropout| &state_dropout.fresh)
 }
 
 /// a b
@@ -83,7 +93,7 @@ fn copy(mut to: MatMut<'_>, from: Mat<'_>) {
     (0..from.rows()).for_each(|r| to.row_mut(r).copy_from_slice(from.row(r)));
 }
 
-impl Held<'_> {
+impl StateDropout<'_> {
     /// After a step of the forward pass: keeps what the cell gave, zones out, and drops for the next step's product.
     ///
     /// # Safety
@@ -190,10 +200,15 @@ impl Held<'_> {
 /// # Safety
 ///
 /// `block` is the member's own.
-pub(super) unsafe fn undropped(held: &Option<Held<'_>>, block: &Block, sum: MatMut<'_>, body: impl FnOnce(MatMut<'_>)) {
-    match held.as_ref().and_then(|held| Some((held, held.drop?))) {
+pub(super) unsafe fn undropped(
+    state_dropout: &Option<StateDropout<'_>>,
+    block: &Block,
+    sum: MatMut<'_>,
+    body: impl FnOnce(MatMut<'_>),
+) {
+    match state_dropout.as_ref().and_then(|state_dropout| Some((state_dropout, state_dropout.drop?))) {
         // SAFETY: passed on to the caller.
-        Some((held, drop)) => unsafe { held.undrop(drop, block, sum, body) },
+        Some((state_dropout, drop)) => unsafe { state_dropout.undrop(drop, block, sum, body) },
         None => body(sum),
     }
 }
@@ -203,9 +218,14 @@ pub(super) unsafe fn undropped(held: &Option<Held<'_>>, block: &Block, sum: MatM
 /// # Safety
 ///
 /// `block` is the member's own.
-pub(super) unsafe fn back(held: &Option<Held<'_>>, block: &Block, (a, b): (Left<'_>, PackedRef<'_>), sum: MatMut<'_>) {
+pub(super) unsafe fn back(
+    state_dropout: &Option<StateDropout<'_>>,
+    block: &Block,
+    (a, b): (Left<'_>, PackedRef<'_>),
+    sum: MatMut<'_>,
+) {
     // SAFETY: passed on to the caller.
     unsafe {
-        undropped(held, block, sum, |c| gemm::product(gemm::Product { a, b, init: Init::Keep, c: c.into() }));
+        undropped(state_dropout, block, sum, |c| gemm::product(gemm::Product { a, b, init: Init::Keep, c: c.into() }));
     }
 }

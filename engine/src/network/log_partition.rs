@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use crate::graph::Output;
-use crate::heads::Partition;
+use crate::heads::LogPartitionSums;
 
 /// ln Z of the rows of an output that were evaluated, Z the sum of the exponentials of a row's scores over the vocabulary.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,7 +24,7 @@ pub struct LogPartitions(Vec<LogPartition>);
 
 impl LogPartitions {
     /// By what each output's heads have noted, replica after replica.
-    pub(super) fn new(outputs: &[Output], noted: impl Iterator<Item = Vec<Option<Partition>>>) -> Self {
+    pub(super) fn new(outputs: &[Output], noted: impl Iterator<Item = Vec<Option<LogPartitionSums>>>) -> Self {
         let mut sums = vec![[0.0; 3]; outputs.len()];
         for replica in noted {
             for ([count, sum, squares], partition) in sums.iter_mut().zip(replica) {
