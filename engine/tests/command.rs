@@ -400,3 +400,16 @@ fn what_is_read_is_not_written_over() {
     }
     assert!(place.read("verses.txt") == verses().as_bytes() && place.read("words.vocab") == words);
 }
+
+#[test]
+fn a_token_file_is_cut_as_it_was_built() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    place.ok(&["corpus", "build", "verses.txt", "--level", "word", "--out", "v.tokens"]);
+    let train = |option: &[&str]| place.refused(&[&["train", "--data", "v.tokens"], option].concat());
+    insta::assert_snapshot!(train(&["--level", "char"]), @"2: error: --level: has no meaning for a token file, whose tokens were made when it was built");
+    insta::assert_snapshot!(train(&["--set", "data.columns=[0]"]), @"2: error: --set data.columns: has no meaning for a token file, whose tokens were made when it was built");
+    let ngram =
+        |option: &[&str]| place.refused(&[&["ngram", "--data", "v.tokens", "--valid", "v.tokens"], option].concat());
+    insta::assert_snapshot!(ngram(&["--min-count", "9"]), @"2: error: --min-count: has no meaning for a token file, whose tokens were made when it was built");
+}
