@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::json;
 use unroll::arena::Home;
-use unroll::config::{DataConfig, Origin, Origins, RunConfig, SampleState, TOKENS};
+use unroll::config::{DataConfig, Origin, Origins, RunConfig, SampleState, TOKENS, check_shares};
 use unroll::corpus::install_sigbus_handler;
 use unroll::error::{Error, Result};
 use unroll::graph::{Graph, WordOrder};
@@ -125,6 +125,7 @@ impl Train {
             false => Ok(()),
         })?;
         find_parts(&mut config.data);
+        check_shares(&config.data, &origins)?;
         let path = match &self.out {
             Some(path) => path.clone(),
             None => free_run(),
