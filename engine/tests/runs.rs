@@ -48,6 +48,25 @@ fn from_text_to_sample_and_on() {
 }
 
 #[test]
+fn what_a_run_is_told_to_go_on_with_goes_on() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    // Ended by its epochs beside a limit of steps, by that limit, by both, and by a rate that nothing is learned with.
+    for (run, options) in [
+        ("epochs", &["--max-steps", "1000"][..]),
+        ("steps", &["--max-steps", "5"]),
+        ("both", &["--max-steps", "468"]),
+        ("early", &["--early-stop", "1", "--lr", "1e-30"]),
+    ] {
+        let told = place.ok(&tiny(&[options, &["--out", run]].concat()));
+        let line = told.lines().find_map(|line| line.trim().strip_prefix("unroll train ")).expect("how to go on");
+        let more: Vec<&str> = ["train", "--json"].into_iter().chain(line.split(' ')).collect();
+        let steps = || place.json(&more).iter().filter(|event| event["event"] == "evaluated").count();
+        assert!(steps() > 0, "{run}: unroll train {line}");
+    }
+}
+
+#[test]
 fn a_run_that_was_moved_is_the_same_run() {
     let place = Place::new();
     place.file("verses.txt", verses());
