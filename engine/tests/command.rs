@@ -413,3 +413,18 @@ fn a_token_file_is_cut_as_it_was_built() {
         |option: &[&str]| place.refused(&[&["ngram", "--data", "v.tokens", "--valid", "v.tokens"], option].concat());
     insta::assert_snapshot!(ngram(&["--min-count", "9"]), @"2: error: --min-count: has no meaning for a token file, whose tokens were made when it was built");
 }
+
+#[test]
+fn names_that_mean_something_else_are_refused() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    for command in [
+        &["train", "--data", "verses.txt", "--out", "verses.txt"][..],
+        &["generate", "verses.txt"],
+        &["train", "--resume", "verses.txt"],
+    ] {
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(place.refused(command), @"2: error: verses.txt: is a file, or lies in one, and a run is a folder (name a folder)");
+        }
+    }
+}
