@@ -6,7 +6,7 @@ mod common;
 
 use std::fs;
 
-use common::{Place, verses};
+use common::{Place, tiny, verses};
 
 #[test]
 fn bad_texts_are_refused_and_leave_nothing_behind() {
@@ -427,4 +427,10 @@ fn names_that_mean_something_else_are_refused() {
             insta::assert_snapshot!(place.refused(command), @"2: error: verses.txt: is a file, or lies in one, and a run is a folder (name a folder)");
         }
     }
+    place.ok(&tiny(&["--max-steps", "1", "--out", "run"]));
+    let export = |more: &[&str]| place.refused(&[&["export", "run", "--out"], more].concat());
+    insta::assert_snapshot!(export(&["net.keras", "--to", "keras"]), @"2: error: --out: ends in .keras, and what is written is a safetensors file (name it .safetensors; safetensors.torch.load_file reads it, for Keras benches/peers/keras_weights.py does)");
+    insta::assert_snapshot!(export(&["net.onnx", "--to", "unroll"]), @"2: error: --out: ends in .onnx, and what is written is a safetensors file (name it .safetensors; safetensors.torch.load_file reads it, for Keras benches/peers/keras_weights.py does)");
+    insta::assert_snapshot!(export(&["net.safetensors", "--to", "onnx"]), @"2: error: --out: ends in .safetensors, and what is written is an ONNX file (name it .onnx)");
+    assert!(!place.exists("net.keras"));
 }
