@@ -434,3 +434,9 @@ fn names_that_mean_something_else_are_refused() {
     insta::assert_snapshot!(export(&["net.safetensors", "--to", "onnx"]), @"2: error: --out: ends in .safetensors, and what is written is an ONNX file (name it .onnx)");
     assert!(!place.exists("net.keras"));
 }
+
+#[test]
+fn a_negative_number_is_refused_by_what_the_option_may_be() {
+    let negative = Place::new().refused(&["generate", "run", "--top-k", "-3"]);
+    assert!(negative.contains("invalid value '-3' for '--top-k <TOP_K>'"), "{negative}");
+}
