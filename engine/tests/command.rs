@@ -113,7 +113,7 @@ For more information, try '--help'.
     insta::assert_snapshot!(refused(&["--threads", "0"]), @"2: error: --threads: must be from 1 to 1024, got 0");
     insta::assert_snapshot!(refused(&["--no-fuse", "everything"]), @"2: error: no fusion is named `everything` (known: token_input, softmax_head, dense_sum)");
     insta::assert_snapshot!(refused(&["--split", "none", "--early-stop", "3"]), @"2: error: train.early_stop: needs a validation loss, and nothing is evaluated (give validation text, or remove it)");
-    insta::assert_snapshot!(refused(&["--primetext", "Ω"]), @r#"2: error: the character "Ω" (U+03A9) at byte 0 (line 1, column 1) is not in the vocabulary (leave it out, or use --unk skip)"#);
+    insta::assert_snapshot!(refused(&["--primetext", "Ω"]), @r#"2: error: the character "Ω" (U+03A9) at byte 0 (line 1, column 1) is not in the vocabulary (leave it out of --primetext (sample.prompt))"#);
     insta::assert_snapshot!(refused(&["--tied", "--emsize", "7"]), @"2: error: --tied: needs an embedding as large as the hidden layer, got embedding 7 and hidden 128");
     assert!(!place.exists("run"), "a run that never began leaves no folder");
 }
@@ -439,4 +439,13 @@ fn names_that_mean_something_else_are_refused() {
 fn a_negative_number_is_refused_by_what_the_option_may_be() {
     let negative = Place::new().refused(&["generate", "run", "--top-k", "-3"]);
     assert!(negative.contains("invalid value '-3' for '--top-k <TOP_K>'"), "{negative}");
+}
+
+#[test]
+fn what_mends_an_error_can_be_done() {
+    let place = Place::new();
+    place.file("none.toml", "[model.graph]\nlayers = []\n");
+    insta::assert_snapshot!(place.refused(&["summary", "--config", "none.toml"]), @"2: error: the model has no layers (name some in `layers`)");
+    let cases = place.refused(&["bench", "none"]);
+    assert!(["cbow", "skipgram", "vocabulary"].iter().all(|case| cases.contains(case)), "{cases}");
 }
