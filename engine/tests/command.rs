@@ -6,7 +6,7 @@ mod common;
 
 use std::fs;
 
-use common::{Place, verses};
+use common::{Place, tiny, verses};
 
 #[test]
 fn bad_texts_are_refused_and_leave_nothing_behind() {
@@ -113,7 +113,7 @@ For more information, try '--help'.
     insta::assert_snapshot!(refused(&["--threads", "0"]), @"2: error: --threads: must be from 1 to 1024, got 0");
     insta::assert_snapshot!(refused(&["--no-fuse", "everything"]), @"2: error: no fusion is named `everything` (known: token_input, softmax_head, dense_sum)");
     insta::assert_snapshot!(refused(&["--split", "none", "--early-stop", "3"]), @"2: error: train.early_stop: needs a validation loss, and nothing is evaluated (give validation text, or remove it)");
-    insta::assert_snapshot!(refused(&["--primetext", "Ω"]), @r#"2: error: the character "Ω" (U+03A9) at byte 0 (line 1, column 1) is not in the vocabulary (leave it out, or use --unk skip)"#);
+    insta::assert_snapshot!(refused(&["--primetext", "Ω"]), @r#"2: error: the character "Ω" (U+03A9) at byte 0 (line 1, column 1) is not in the vocabulary (leave it out of --primetext (sample.prompt))"#);
     insta::assert_snapshot!(refused(&["--tied", "--emsize", "7"]), @"2: error: --tied: needs an embedding as large as the hidden layer, got embedding 7 and hidden 128");
     assert!(!place.exists("run"), "a run that never began leaves no folder");
 }
@@ -399,4 +399,53 @@ fn what_is_read_is_not_written_over() {
         assert!(refused.starts_with("2: error: --out: ") && refused.contains("which is read"), "{refused}");
     }
     assert!(place.read("verses.txt") == verses().as_bytes() && place.read("words.vocab") == words);
+}
+
+#[test]
+fn a_token_file_is_cut_as_it_was_built() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    place.ok(&["corpus", "build", "verses.txt", "--level", "word", "--out", "v.tokens"]);
+    let train = |option: &[&str]| place.refused(&[&["train", "--data", "v.tokens"], option].concat());
+    insta::assert_snapshot!(train(&["--level", "char"]), @"2: error: --level: has no meaning for a token file, whose tokens were made when it was built");
+    insta::assert_snapshot!(train(&["--set", "data.columns=[0]"]), @"2: error: --set data.columns: has no meaning for a token file, whose tokens were made when it was built");
+    let ngram =
+        |option: &[&str]| place.refused(&[&["ngram", "--data", "v.tokens", "--valid", "v.tokens"], option].concat());
+    insta::assert_snapshot!(ngram(&["--min-count", "9"]), @"2: error: --min-count: has no meaning for a token file, whose tokens were made when it was built");
+}
+
+#[test]
+fn names_that_mean_something_else_are_refused() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    for command in [
+        &["train", "--data", "verses.txt", "--out", "verses.txt"][..],
+        &["generate", "verses.txt"],
+        &["train", "--resume", "verses.txt"],
+    ] {
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(place.refused(command), @"2: error: verses.txt: is a file, or lies in one, and a run is a folder (name a folder)");
+        }
+    }
+    place.ok(&tiny(&["--max-steps", "1", "--out", "run"]));
+    let export = |more: &[&str]| place.refused(&[&["export", "run", "--out"], more].concat());
+    insta::assert_snapshot!(export(&["net.keras", "--to", "keras"]), @"2: error: --out: ends in .keras, and what is written is a safetensors file (name it .safetensors; safetensors.torch.load_file reads it, for Keras benches/peers/keras_weights.py does)");
+    insta::assert_snapshot!(export(&["net.onnx", "--to", "unroll"]), @"2: error: --out: ends in .onnx, and what is written is a safetensors file (name it .safetensors; safetensors.torch.load_file reads it, for Keras benches/peers/keras_weights.py does)");
+    insta::assert_snapshot!(export(&["net.safetensors", "--to", "onnx"]), @"2: error: --out: ends in .safetensors, and what is written is an ONNX file (name it .onnx)");
+    assert!(!place.exists("net.keras"));
+}
+
+#[test]
+fn a_negative_number_is_refused_by_what_the_option_may_be() {
+    let negative = Place::new().refused(&["generate", "run", "--top-k", "-3"]);
+    assert!(negative.contains("invalid value '-3' for '--top-k <TOP_K>'"), "{negative}");
+}
+
+#[test]
+fn what_mends_an_error_can_be_done() {
+    let place = Place::new();
+    place.file("none.toml", "[model.graph]\nlayers = []\n");
+    insta::assert_snapshot!(place.refused(&["summary", "--config", "none.toml"]), @"2: error: the model has no layers (name some in `layers`)");
+    let cases = place.refused(&["bench", "none"]);
+    assert!(["cbow", "skipgram", "vocabulary"].iter().all(|case| cases.contains(case)), "{cases}");
 }

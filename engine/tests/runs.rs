@@ -48,6 +48,25 @@ fn from_text_to_sample_and_on() {
 }
 
 #[test]
+fn what_a_run_is_told_to_go_on_with_goes_on() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    // Ended by its epochs beside a limit of steps, by that limit, by both, and by a rate that nothing is learned with.
+    for (run, options) in [
+        ("epochs", &["--max-steps", "1000"][..]),
+        ("steps", &["--max-steps", "5"]),
+        ("both", &["--max-steps", "468"]),
+        ("early", &["--early-stop", "1", "--lr", "1e-30"]),
+    ] {
+        let told = place.ok(&tiny(&[options, &["--out", run]].concat()));
+        let line = told.lines().find_map(|line| line.trim().strip_prefix("unroll train ")).expect("how to go on");
+        let more: Vec<&str> = ["train", "--json"].into_iter().chain(line.split(' ')).collect();
+        let steps = || place.json(&more).iter().filter(|event| event["event"] == "evaluated").count();
+        assert!(steps() > 0, "{run}: unroll train {line}");
+    }
+}
+
+#[test]
 fn a_run_that_was_moved_is_the_same_run() {
     let place = Place::new();
     place.file("verses.txt", verses());
@@ -136,7 +155,11 @@ fn a_part_of_the_text_is_kept_for_the_test() {
     place.ok(&tiny(&["--config", "tested.toml", "--test", "other.txt", "--out", "own"]));
     assert!(place.ok(&["eval", "own"]).starts_with("text: the run's test text, 389 tokens"));
     let refused = |more: &[&str]| place.refused(&tiny(&[&["--out", "never"], more].concat()));
-    insta::assert_snapshot!(refused(&["--test-fraction", "0.1", "--test", "other.txt"]), @"2: error: --test-fraction: has no meaning beside a test text");
+    insta::assert_snapshot!(refused(&["--test-fraction", "0.1", "--test", "other.txt"]), @"2: error: --test-fraction: has no meaning beside a test text (--test)");
+    insta::assert_snapshot!(refused(&["--valid-fraction", "0.1", "--valid", "other.txt"]), @"2: error: --valid-fraction: has no meaning beside a validation text (--valid)");
+    fs::create_dir(place.path().join("parts")).unwrap();
+    ["train.txt", "valid.txt"].iter().for_each(|name| place.file(&format!("parts/{name}"), verses()));
+    insta::assert_snapshot!(place.refused(&["train", "--data", "parts", "--valid-fraction", "0.1"]), @"2: error: --valid-fraction: has no meaning beside a validation text");
     insta::assert_snapshot!(refused(&["--test-fraction", "0.5", "--valid-fraction", "0.5"]), @"2: error: --test-fraction: and data.valid_fraction leave nothing to train on");
     insta::assert_snapshot!(refused(&["--test-fraction", "1"]), @"2: error: --test-fraction: must be at least 0 and less than 1, got 1");
     insta::assert_snapshot!(refused(&["--test-fraction", "0.1", "--split", "none"]), @"2: error: --test-fraction: has no meaning where data.split is none");

@@ -180,7 +180,7 @@ impl Case {
         let Some(case) = models::find(name, options)? else {
             let known = models::NAMES.join(", ");
             return Err(Error::usage(format!("no case is named `{name}`"))
-                .mend(format!("known: {known}, zipf:WORDS:HEAD:RULE, gemm:MxKxN")));
+                .mend(format!("known: {known}, zipf:WORDS:HEAD:RULE, gemm:MxKxN, cbow, skipgram, vocabulary")));
         };
         let given = [("--hidden", options.hidden), ("--batch", options.rows), ("--steps", options.steps)];
         if let Some((option, _)) = given.iter().find(|(option, size)| size.is_some() && case.fixed.contains(option)) {

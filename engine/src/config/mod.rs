@@ -41,7 +41,7 @@ pub use sections::{
 };
 pub use suggest::nearest;
 pub use task::{FormatName, TaskConfig, TaskKind, VALID_SAMPLES};
-pub use validate::TOKENS;
+pub use validate::{TOKENS, check_shares};
 pub use words::{
     AverageName, Cell, Init, InitBiases, LossScaleName, OptimizerName, PrecisionName, ReportStyle, RnnActivation,
     SampleState, ScheduleName, SplitName,

@@ -1,8 +1,8 @@
 //! Refusing values that are out of range or have no meaning beside the others.
 
 use super::{
-    AverageName, Cell, ClassWeights, Init, InitBiases, OptimizerName, Origin, Origins, RunConfig, SampleState,
-    ScheduleName, SplitName, TaskConfig, TaskKind, Threshold, VALID_SAMPLES,
+    AverageName, Cell, ClassWeights, DataConfig, Init, InitBiases, OptimizerName, Origin, Origins, RunConfig,
+    SampleState, ScheduleName, SplitName, TaskConfig, TaskKind, Threshold, VALID_SAMPLES,
 };
 use crate::error::Result;
 use crate::text::PrepareOptions;
@@ -20,6 +20,27 @@ pub(super) fn validate(config: &RunConfig, origins: &Origins) -> Result<()> {
     check.optimizer(config)?;
     check.schedule(config)?;
     check.sample(config)
+}
+
+/// Refuses options that part the training text, where what they would part from it has a text of its own. Those of a recipe or
+/// of a finished run's file simply yield to the user's own texts.
+///
+/// # Errors
+/// [`Error::Usage`](crate::Error::Usage) names the option.
+pub fn check_shares(data: &DataConfig, origins: &Origins) -> Result<()> {
+    let some = |share: Option<f64>| share.is_some_and(|share| share > 0.0);
+    let (valid, test) = (("data.valid", &data.valid, "validation"), ("data.test", &data.test, "test"));
+    for (key, parts, (own, text, name)) in [
+        ("data.test_fraction", some(data.test_fraction), test),
+        ("data.valid_fraction", some(data.valid_fraction), valid),
+        ("data.split", data.split != SplitName::None, valid),
+    ] {
+        if parts && text.is_some() && matches!(origins.of(key), Some(Origin::Flag(_))) {
+            let by = origins.of(own).map_or(String::new(), |origin| format!(" ({origin})"));
+            return Err(origins.refuse(key, format_args!("has no meaning beside a {name} text{by}")));
+        }
+    }
+    Ok(())
 }
 
 /// Keys that say which tokens a text has.
@@ -97,22 +118,11 @@ impl Check<'_> {
                 self.holds(!on, key, format_args!("works on words; the level here is {}", data.level))?;
             }
         }
-        // The split of a recipe or of a finished run's file simply yields to the user's own texts.
-        if let (Some(_), Some(Origin::Flag(_))) = (&data.test, self.origins.of("data.test_fraction"))
-            && test > 0.0
-        {
-            return Err(self.origins.refuse("data.test_fraction", "has no meaning beside a test text"));
-        }
+        check_shares(data, self.origins)?;
         let parted = config.task.is_some() || data.split != SplitName::None;
         for (key, share) in [("data.valid_fraction", data.valid_fraction), ("data.test_fraction", data.test_fraction)] {
             let asked = matches!(self.origins.of(key), Some(Origin::Flag(_))) && share.is_some_and(|share| share > 0.0);
             self.holds(parted || !asked, key, "has no meaning where data.split is none")?;
-        }
-        if let (Some(_), Some(Origin::Flag(_))) = (&data.valid, self.origins.of("data.split"))
-            && data.split != SplitName::None
-        {
-            let by = self.origins.of("data.valid").map_or(String::new(), |origin| format!(" ({origin})"));
-            return Err(self.origins.refuse("data.split", format_args!("has no meaning beside a validation text{by}")));
         }
         Ok(())
     }

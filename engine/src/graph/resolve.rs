@@ -28,7 +28,7 @@ impl Graph {
         words: Option<Words>,
     ) -> Result<(Self, Vec<Declared>, Vec<usize>)> {
         if config.layers.is_empty() {
-            return Err(Error::usage("the model has no layers").mend("add [[model.layers]] entries"));
+            return Err(Error::usage("the model has no layers").mend("name some in `layers`"));
         }
         if vocabulary == 0 || source_vocabulary == 0 {
             return Err(Error::usage("the vocabulary is empty").mend("give a text with at least one token"));

@@ -14,8 +14,8 @@ pub use order::{WORDS_ALIKE, learn_order, order_file};
 pub use settings::identity;
 pub use task_graph::{check_vectors, labelled_graph};
 pub use texts::{
-    Cut, Reading, Texts, Tokens, WARM_UP, Walk, embedded_text, find_parts, find_speakers, keep_known_speakers,
-    make_absolute, window_length,
+    Cut, Reading, Texts, Tokens, WARM_UP, Walk, embedded_text, find_parts, find_speakers, is_token_file,
+    keep_known_speakers, make_absolute, window_length,
 };
 pub use words::{TextModel, open_text_model, restore_words, resumed_order};
 

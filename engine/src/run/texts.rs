@@ -434,7 +434,10 @@ fn token_file(folder: &Path, name: &str) -> PathBuf {
 }
 
 /// Whether a file begins as a token file does.
-fn is_token_file(path: &Path) -> Result<bool> {
+///
+/// # Errors
+/// [`Error::Input`] or [`Error::Io`] where it cannot be read.
+pub fn is_token_file(path: &Path) -> Result<bool> {
     if path.as_os_str() == "-" || path.is_dir() {
         return Ok(false);
     }

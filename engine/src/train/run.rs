@@ -162,9 +162,15 @@ impl RunFolder {
 /// Whether a run lies in `path`.
 ///
 /// # Errors
-/// [`Error::Io`] where the folder cannot be looked into.
+/// [`Error::Usage`] where no folder can be, since a file is there; [`Error::Io`] where the folder cannot be looked into.
 pub fn is_run(storage: &dyn Storage, path: &Path) -> Result<bool> {
-    storage.exists(&path.join(CONFIG)).map_err(|e| Error::io(path, "cannot look for a run", e))
+    storage.exists(&path.join(CONFIG)).map_err(|e| match e.kind() {
+        io::ErrorKind::NotADirectory => {
+            Error::usage(format!("{}: is a file, or lies in one, and a run is a folder", path.display()))
+                .mend("name a folder")
+        }
+        _ => Error::io(path, "cannot look for a run", e),
+    })
 }
 
 /// The checkpoint that a user's path means.

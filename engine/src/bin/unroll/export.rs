@@ -31,6 +31,9 @@ enum To {
     Onnx,
 }
 
+/// What the names of files end in that other programs would open as something else than what is written.
+const FOREIGN: [&str; 9] = ["h5", "hdf5", "keras", "pt", "pth", "ckpt", "npy", "npz", "pkl"];
+
 /// Writes the weights of a run as a safetensors file for PyTorch or Keras, or the whole model as an ONNX file.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -63,8 +66,20 @@ impl Export {
         let opened = Opened::open(&self.run)?;
         let graph =
             if opened.config.task.is_some() { TrainedTask::of(opened)?.graph } else { Trained::of(opened)?.graph };
-        let ends_in_onnx = self.out.extension().is_some_and(|extension| extension == "onnx");
-        let to = self.to.unwrap_or(if ends_in_onnx { To::Onnx } else { To::PyTorch });
+        let extension = self.out.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        let to = self.to.unwrap_or(if extension == "onnx" { To::Onnx } else { To::PyTorch });
+        let other = if to == To::Onnx { "safetensors" } else { "onnx" };
+        if extension == other || FOREIGN.contains(&extension) {
+            let (format, mend) = match to {
+                To::Onnx => ("an ONNX file", "name it .onnx"),
+                _ => (
+                    "a safetensors file",
+                    "name it .safetensors; safetensors.torch.load_file reads it, for Keras benches/peers/keras_weights.py does",
+                ),
+            };
+            let what = format!("ends in .{extension}, and what is written is {format}");
+            return Err(Error::option("--out", what).mend(mend));
+        }
         // The parameters, the tensors of the file, and its bytes; messages of ONNX stand in one another.
         let copies = if to == To::Onnx { 5 } else { 3 };
         require_memory("exporting this model", copies * 4 * graph.arena() as u64 + REST)

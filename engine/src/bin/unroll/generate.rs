@@ -39,16 +39,16 @@ pub(crate) struct Generate {
     #[arg(long, visible_alias = "words", default_value_t = 500)]
     length: usize,
     /// 1 samples from the model's distribution, less is more careful, 0 always takes the likeliest token
-    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 1.0)]
     temperature: f64,
     /// Only the so many likeliest tokens, 0 for all
     #[arg(long, default_value_t = 0)]
     top_k: usize,
     /// Then only the likeliest that together have this probability
-    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 1.0)]
     top_p: f64,
     /// Then only those at least this times as probable as the likeliest
-    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.0)]
     min_p: f64,
     /// Seed of the random numbers
     #[arg(long, default_value_t = 123)]

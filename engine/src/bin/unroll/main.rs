@@ -29,7 +29,7 @@ mod vectors;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use unroll::{Error, Result};
 use unroll_kernels::Isa;
 
@@ -90,10 +90,18 @@ impl Command {
     }
 }
 
+/// Lets every option take a negative number, so that it is refused, where it is, by what the option may be.
+fn negative_values(command: clap::Command) -> clap::Command {
+    let takes = |argument: &Arg| argument.get_long().is_some() && argument.get_action().takes_values();
+    command
+        .mut_args(|argument| if takes(&argument) { argument.allow_negative_numbers(true) } else { argument })
+        .mut_subcommands(negative_values)
+}
+
 /// Parses the arguments and runs the command. Defaults that are shown ask for the instruction set, so a wrong one is told first.
 fn run() -> Result<()> {
     Isa::from_environment().map_err(Error::usage)?;
-    let command = Cli::command();
+    let command = negative_values(Cli::command());
     let arguments = argv::normalise(&command, std::env::args_os());
     let matches = command.get_matches_from(arguments);
     Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command.run()

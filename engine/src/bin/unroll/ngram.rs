@@ -11,11 +11,12 @@ use unroll::network::{Network, NetworkOptions, require_memory};
 use unroll::ngram::{NGram, Pairs, Smoothing};
 use unroll::recipes;
 use unroll::report::{Align, Out, Table, count, json_line};
-use unroll::run::{Cut, Reading, Texts, Tokens, Walk, window_length};
+use unroll::run::{Cut, Reading, Texts, Tokens, Walk, is_token_file, window_length};
 use unroll::text::Level;
 
 use crate::eval::{MOST_ROWS, STEPS};
 use crate::scratch::Scratch;
+use crate::train::TOKENS_ARE_MADE;
 use crate::trained::{Opened, Trained, Using};
 
 /// Trains n-gram models, the baselines of language models, and mixes one with a network.
@@ -202,6 +203,18 @@ impl NGramCommand {
         if config.task.is_some() {
             return Err(Error::option("--recipe", "its model learns from labelled samples, not from running text")
                 .mend("name one of a language model"));
+        }
+        if let [path] = self.data.as_slice()
+            && is_token_file(path)?
+        {
+            let given = [
+                ("--level", self.level.is_some()),
+                ("--prepare", self.prepare.is_some()),
+                ("--min-count", self.min_count.is_some()),
+            ];
+            if let Some((option, _)) = given.iter().find(|(_, given)| *given) {
+                return Err(Error::option(option, TOKENS_ARE_MADE));
+            }
         }
         let data = &mut config.data;
         (data.train, data.valid, data.test) = (self.data.clone(), self.valid.clone(), self.test.clone());

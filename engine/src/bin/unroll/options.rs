@@ -374,8 +374,8 @@ impl Setting {
                 let parser = PossibleValuesParser::new(words.iter().copied().chain(self.more_words().iter().copied()));
                 arg.value_parser(parser).ignore_case(true).value_name("WORD")
             }
-            Whole => arg.value_parser(value_parser!(i64)).allow_negative_numbers(true).value_name("N"),
-            Number => arg.value_parser(value_parser!(f64)).allow_negative_numbers(true).value_name("X"),
+            Whole => arg.value_parser(value_parser!(i64)).value_name("N"),
+            Number => arg.value_parser(value_parser!(f64)).value_name("X"),
             Text => arg.value_name("TEXT").allow_hyphen_values(true),
             File => arg.value_name("FILE"),
             Files => arg.value_name("FILE").num_args(1..).action(ArgAction::Append),

@@ -11,7 +11,7 @@ pub(crate) struct SearchOptions {
     #[arg(long, value_name = "N")]
     beam: Option<usize>,
     /// Texts that are searched and lists that are scored are ranked by ln p / tokens^X
-    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
     length_power: f64,
 }
 

@@ -230,7 +230,7 @@ struct Synthesize {
     #[arg(long, default_value_t = 8, value_name = "N")]
     branching: usize,
     /// markov: exponent of Zipf's law
-    #[arg(long, default_value_t = 1.0, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 1.0, value_name = "X")]
     zipf: f64,
     /// brackets: kinds of brackets
     #[arg(long, default_value_t = 4, value_name = "N")]
@@ -239,13 +239,13 @@ struct Synthesize {
     #[arg(long, default_value_t = 16, value_name = "N")]
     max_depth: usize,
     /// brackets: chance that one opens
-    #[arg(long, default_value_t = 0.45, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.45, value_name = "X")]
     open: f64,
     /// brackets: different filler symbols
     #[arg(long, default_value_t = 0, value_name = "N")]
     fillers: usize,
     /// brackets: chance of a filler
-    #[arg(long, default_value_t = 0.0, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.0, value_name = "X")]
     filler: f64,
     /// One JSON object
     #[arg(long)]

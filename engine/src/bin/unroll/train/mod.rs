@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::json;
 use unroll::arena::Home;
-use unroll::config::{Origin, Origins, RunConfig, SampleState, TOKENS};
+use unroll::config::{DataConfig, Origin, Origins, RunConfig, SampleState, TOKENS, check_shares};
 use unroll::corpus::install_sigbus_handler;
 use unroll::error::{Error, Result};
 use unroll::graph::{Graph, WordOrder};
@@ -24,9 +24,9 @@ use unroll::network::{Network, NetworkOptions, Room, State, require_memory};
 use unroll::recipes;
 use unroll::report::{count, duration, visible};
 use unroll::run::{
-    Cut, Reading, Speaker, Texts, WORDS_ALIKE, config_file, find_parts, find_speakers, identity, keep_known_speakers,
-    learn_order, load_weights, make_absolute, order_file, restore_words, resumed_order, rewrite_config, text_graph,
-    window_length,
+    Cut, Reading, Speaker, Texts, WORDS_ALIKE, config_file, find_parts, find_speakers, identity, is_token_file,
+    keep_known_speakers, learn_order, load_weights, make_absolute, order_file, restore_words, resumed_order,
+    rewrite_config, text_graph, window_length,
 };
 use unroll::text::{Tokenizer, Vocabulary};
 use unroll::train::storage::{Disk, Paced, Storage};
@@ -120,11 +120,12 @@ impl Train {
         let configuration = &self.configuration;
         let first =
             configuration.recipe.is_none() && configuration.file.is_none() && !configuration.gives("data.train");
-        let (mut config, _) = configuration.resolve(|resolver| match first {
+        let (mut config, origins) = configuration.resolve(|resolver| match first {
             true => recipes::find(recipes::FIRST).and_then(|recipe| resolver.recipe(recipe.name, recipe.text)),
             false => Ok(()),
         })?;
         find_parts(&mut config.data);
+        check_shares(&config.data, &origins)?;
         let path = match &self.out {
             Some(path) => path.clone(),
             None => free_run(),
@@ -142,6 +143,7 @@ impl Train {
         if config.task.is_some() {
             return self.begin_labelled(config, folder, storage, stop).map(|_figures| ());
         }
+        refuse_cutting(&config.data, &origins)?;
         find_speakers(&mut config.data)?;
         let columns = &config.data.columns;
         let reading = Reading { folder: &path, threads: self.threads()?, progress: None, cancel: Some(stop), columns };
@@ -355,6 +357,19 @@ fn refuse_other_texts(origins: &Origins) -> Result<()> {
     }
     Ok(())
 }
+
+/// Refuses options about how a text is read and cut into tokens, where it is a token file.
+fn refuse_cutting(data: &DataConfig, origins: &Origins) -> Result<()> {
+    let [path] = data.train.as_slice() else { return Ok(()) };
+    let mut keys = TOKENS.into_iter().chain(["data.columns", "data.encoding_errors"]);
+    match keys.find(|key| matches!(origins.of(key), Some(Origin::Flag(_)))) {
+        Some(key) if is_token_file(path)? => Err(origins.refuse(key, TOKENS_ARE_MADE)),
+        _ => Ok(()),
+    }
+}
+
+/// Why options about tokens are refused for a token file.
+pub(crate) const TOKENS_ARE_MADE: &str = "has no meaning for a token file, whose tokens were made when it was built";
 
 /// The threads asked for, or one for each core.
 pub(crate) fn threads(asked: Option<usize>) -> Result<usize> {

@@ -121,10 +121,14 @@ pub(super) fn ended(
     Ok(())
 }
 
-/// The option by which a run that ended goes on.
+/// The options by which a run that ended goes on: twice of each limit that ended it.
 pub(super) fn further(config: &RunConfig, outcome: &Outcome) -> String {
-    match config.train.max_steps {
-        0 => format!("--epochs {}", config.train.epochs * 2),
-        _ => format!("--max-steps {}", outcome.step * 2),
-    }
+    let train = &config.train;
+    let limits = [
+        ("--epochs", train.epochs, train.epochs > 0 && outcome.epoch >= train.epochs),
+        ("--max-steps", train.max_steps, train.max_steps > 0 && outcome.step >= train.max_steps),
+        ("--early-stop", train.early_stop, outcome.ended == Ended::EarlyStop),
+    ];
+    let reached = limits.iter().filter(|(.., reached)| *reached);
+    reached.map(|(option, limit, _)| format!("{option} {}", limit * 2)).collect::<Vec<_>>().join(" ")
 }

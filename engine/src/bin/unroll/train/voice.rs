@@ -28,7 +28,8 @@ impl Voice {
         Ok(Voice {
             speaker: Speaker::new(graph, filler, Self::options(options))?,
             sampler: Sampler::new(sample.sampling())?,
-            prompt: encode_prompt(&texts.tokenizer, &sample.prompt, UnknownInPrompt::Refuse)?,
+            prompt: encode_prompt(&texts.tokenizer, &sample.prompt, UnknownInPrompt::Refuse)
+                .map_err(|error| error.mend("leave it out of --primetext (sample.prompt)"))?,
             start: None,
             prompt_text: sample.prompt.clone(),
             length: sample.length,
