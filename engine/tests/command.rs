@@ -449,3 +449,10 @@ fn what_mends_an_error_can_be_done() {
     let cases = place.refused(&["bench", "none"]);
     assert!(["cbow", "skipgram", "vocabulary"].iter().all(|case| cases.contains(case)), "{cases}");
 }
+
+#[test]
+fn vectors_are_trained_by_the_options_of_train_and_of_gensim() {
+    let refused =
+        Place::new().refused(&["vectors", "train", "no.txt", "--lr", "0.1", "--vector-size", "5", "--out", "x"]);
+    insta::assert_snapshot!(refused, @"3: error: no.txt: no such file (check the path)");
+}

@@ -64,6 +64,8 @@ fn what_a_run_is_told_to_go_on_with_goes_on() {
         let steps = || place.json(&more).iter().filter(|event| event["event"] == "evaluated").count();
         assert!(steps() > 0, "{run}: unroll train {line}");
     }
+    let told = place.ok(&tiny(&["--max-steps", "1", "--out", "a run"]));
+    assert!(told.contains("in a run. ") && told.contains("unroll train --resume 'a run' --max-steps 2"), "{told}");
 }
 
 #[test]

@@ -206,6 +206,18 @@ fn the_short_form_is_zarembas_stack() {
 }
 
 #[test]
+fn bytes_are_never_wrong_text() {
+    let resolve = |level: &str| {
+        let mut resolver = Resolver::new();
+        resolver.set("--level", "data.level", level.into()).unwrap();
+        resolver.set("--encoding-errors", "data.encoding_errors", "skip".into()).unwrap();
+        resolver.finish()
+    };
+    resolve("char").unwrap();
+    insta::assert_snapshot!(resolve("byte").unwrap_err(), @"--encoding-errors: works on text; the level here is byte");
+}
+
+#[test]
 fn a_spelled_out_graph_replaces_the_recipes_model() {
     let recipe = recipes::find("char-rnn").unwrap();
     let folder = tempfile::tempdir().unwrap();

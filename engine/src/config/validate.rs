@@ -109,6 +109,8 @@ impl Check<'_> {
         )?;
         let bytes = data.level == crate::text::Level::Byte;
         self.holds(!(prepares && bytes), "data.prepare", "works on text; the level here is byte")?;
+        let mends = bytes && matches!(self.origins.of("data.encoding_errors"), Some(Origin::Flag(_)));
+        self.holds(!mends, "data.encoding_errors", "works on text; the level here is byte")?;
         let script = data.dialogue || data.speakers.is_empty();
         self.holds(script, "data.speakers", "has no meaning unless data.dialogue is true")?;
         self.holds(data.min_count >= 1, "data.min_count", "must be at least 1, got 0")?;

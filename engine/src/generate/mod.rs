@@ -7,6 +7,8 @@ mod sampler;
 
 pub use sampler::{Sampler, Sampling};
 
+use unicode_normalization::UnicodeNormalization;
+
 use crate::error::{Error, Result};
 use crate::random::{Key, Purpose};
 use crate::text::{Decoder, Level, NextTurn, Tokenizer};
@@ -295,7 +297,15 @@ pub enum UnknownInPrompt {
 }
 
 fn encode_strictly(tokenizer: &Tokenizer, prompt: &str) -> Result<Vec<u32>> {
-    let tokens = tokenizer.encode(prompt).map_err(|error| error.mend("leave it out, or use --unk skip"))?;
+    let mend = |error: Error, usual: &str| {
+        match known_in_another_form(tokenizer, prompt) {
+        true => error.mend(
+            "it is in the other normal form of Unicode: write it so, or train with --set data.prepare.normalize=nfc for both",
+        ),
+        false => error.mend(usual),
+    }
+    };
+    let tokens = tokenizer.encode(prompt).map_err(|error| mend(error, "leave it out, or use --unk skip"))?;
     let Some(unknown) = tokenizer.vocabulary().unknown() else { return Ok(tokens) };
     if !tokens.contains(&unknown) {
         return Ok(tokens);
@@ -303,11 +313,18 @@ fn encode_strictly(tokenizer: &Tokenizer, prompt: &str) -> Result<Vec<u32>> {
     for (start, piece) in pieces(tokenizer, prompt) {
         if piece != crate::text::UNKNOWN && tokenizer.encode(piece)?.contains(&unknown) {
             let at = prompt[..start].chars().count() + 1;
-            return Err(Error::usage(format!("prompt, character {at}: {piece:?} is not in the vocabulary"))
-                .mend("use --unk map to read it as <unk>, or --unk skip to leave it out"));
+            let error = Error::usage(format!("prompt, character {at}: {piece:?} is not in the vocabulary"));
+            return Err(mend(error, "use --unk map to read it as <unk>, or --unk skip to leave it out"));
         }
     }
     Ok(tokens)
+}
+
+/// Whether the vocabulary has all of a text once its letters and marks are joined (NFC) or parted (NFD).
+fn known_in_another_form(tokenizer: &Tokenizer, text: &str) -> bool {
+    let unknown = tokenizer.vocabulary().unknown();
+    let known = |form: &str| tokenizer.encode(form).is_ok_and(|tokens| unknown.is_none_or(|id| !tokens.contains(&id)));
+    [text.nfc().collect::<String>(), text.nfd().collect()].iter().any(|form| form != text && known(form))
 }
 
 /// The parts of a prompt that are encoded apart, with their byte offsets.

@@ -144,6 +144,11 @@ fn unknown_characters_of_a_prompt_are_named_skipped_or_mapped() {
     let letters = tokenizer(Level::Char, LETTERS);
     let refused = encode_prompt(&letters, "abzc", UnknownInPrompt::Refuse).unwrap_err();
     insta::assert_snapshot!(refused, @r#"the character "z" (U+007A) at byte 2 (line 1, column 3) is not in the vocabulary (leave it out, or use --unk skip)"#);
+    let (korean, marked) = (tokenizer(Level::Char, "한글"), tokenizer(Level::Word, "cafe\u{301} a\n"));
+    for (tokenizer, prompt) in [(&korean, "\u{1112}\u{1161}\u{11ab}"), (&marked, "caf\u{e9}")] {
+        let refused = encode_prompt(tokenizer, prompt, UnknownInPrompt::Refuse).unwrap_err().to_string();
+        assert!(refused.ends_with("is not in the vocabulary (it is in the other normal form of Unicode: write it so, or train with --set data.prepare.normalize=nfc for both)"), "{refused}");
+    }
     assert_eq!(encode_prompt(&letters, "abzc", UnknownInPrompt::Skip).unwrap(), [0, 1, 2]);
     insta::assert_snapshot!(encode_prompt(&letters, "abzc", UnknownInPrompt::Map).unwrap_err(), @"--unk: this model's vocabulary has no `<unk>` to map to (use --unk skip)");
     let words = tokenizer(Level::Word, "a b a b\n");

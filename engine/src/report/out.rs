@@ -1,6 +1,7 @@
 //! Writing to standard output without dying of a closed pipe.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -89,6 +90,23 @@ pub fn visible(text: &str) -> String {
         }
     }
     shown
+}
+
+/// A path as a shell takes it for one argument, in the commands that users are told to go on with.
+///
+/// ```
+/// use unroll::report::argument;
+///
+/// assert_eq!(argument("runs/1".as_ref()), "runs/1");
+/// assert_eq!(argument("it's mine".as_ref()), r"'it'\''s mine'");
+/// ```
+pub fn argument(path: &Path) -> String {
+    let path = path.display().to_string();
+    let plain = |letter: char| letter.is_alphanumeric() || "/._-+,:@%=".contains(letter);
+    match path.chars().all(plain) && !path.is_empty() {
+        true => path,
+        false => format!("'{}'", path.replace('\'', r"'\''")),
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::{Texts, text_graph};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, HeadLayouts};
+use crate::report::argument;
 use crate::text::Vocabulary;
 use crate::train::storage::{Storage, replace_file};
 use crate::train::{CHECKPOINTS, Checkpoints, Identity, VOCABULARY};
@@ -76,7 +77,7 @@ fn check_heads(config: &RunConfig, run: &Path, graph: &Graph, saved: &HeadLayout
 }
 
 fn restore(run: &Path) -> String {
-    format!("restore it from a copy, or by `unroll train --resume {}`", run.display())
+    format!("restore it from a copy, or by `unroll train --resume {}`", argument(run))
 }
 
 /// The order of the words of a run that goes on, where its head asks for one. What the file should have is learned from the text

@@ -215,7 +215,9 @@ pub fn find(storage: Rc<dyn Storage>, path: &Path, which: Which) -> Result<Found
         None => {}
     }
     let Some((state, damaged)) = checkpoints.newest_state()? else {
-        return Err(Error::input(path, "there is no checkpoint").mend("name the folder of a run"));
+        return Err(Error::input(path, "there is no checkpoint").mend(
+            "name a run whose training has saved one; `unroll train --resume RUN` goes on with one that has not",
+        ));
     };
     for damaged in damaged {
         if !passed_over.iter().any(|passed| passed.path == damaged.path) {

@@ -11,7 +11,7 @@ use unroll::graph::{Graph, HeadLayouts, WordOrder};
 use unroll::interop::{Mapping, WeightFile, read_vocabulary};
 use unroll::labels::TASK;
 use unroll::network::require_memory;
-use unroll::report::{Align, Out, Table, count, json_line};
+use unroll::report::{Align, Out, Table, argument, count, json_line};
 use unroll::run::{
     DECISION, WORDS_ALIKE, config_file, labelled_graph, open_text_model, order_file, read_encoder, text_graph,
 };
@@ -174,8 +174,8 @@ impl Import {
             table.row([layer.clone(), name.clone()]);
         }
         table.lines().iter().try_for_each(|line| out.line(line))?;
-        let path = self.out.display();
-        out.line(&format!("\n{} parameters are in {path}. Go on with:", count(graph.parameter_count())))?;
+        let (parameters, path) = (count(graph.parameter_count()), argument(&self.out));
+        out.line(&format!("\n{parameters} parameters are in {}. Go on with:", self.out.display()))?;
         if labelled {
             out.line(&format!("  unroll predict {path} --text \"...\""))?;
             return out.line(&format!("  unroll eval {path} --data FILE"));

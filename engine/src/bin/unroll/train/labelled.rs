@@ -11,7 +11,7 @@ use unroll::error::{Error, Result};
 use unroll::graph::Graph;
 use unroll::labels::{BatchOptions, Encoder, Labels, LeftOut, Part, SampleBatches, TASK, predict};
 use unroll::network::{Network, NetworkOptions, Room, require_memory};
-use unroll::report::{bytes, count, duration};
+use unroll::report::{argument, bytes, count, duration};
 use unroll::run::{
     Decision, LABELLED_LOSS, Labelled, check_vectors, config_file, labelled_graph, load_weights, make_absolute,
     rewrite_config, sample_batches,
@@ -155,7 +155,7 @@ impl Train {
         replace_file(&*storage, &file, &encoder.to_json()?).map_err(|error| Error::write(&file, error))?;
         let outcome = trainer.run()?;
         show.finish();
-        let path = run.path().display();
+        let path = argument(run.path());
         ended(&mut show, network.take_profile(), &outcome, run)?;
         load_weights(Rc::clone(&storage), run.path(), Which::Best, graph, network.params_mut(), &mut warn)?;
         let why = if outcome.ended == Ended::EarlyStop { "stopped early" } else { "trained" };
@@ -181,8 +181,8 @@ impl Train {
                 figures = scores.figures();
             }
         }
-        show.line(&format!("\nThe run is in {path}. Go on with:"));
-        show.line(&format!("  {}", use_of(task.kind, encoder.is_of_arrays(), &path.to_string())));
+        show.line(&format!("\nThe run is in {}. Go on with:", run.path().display()));
+        show.line(&format!("  {}", use_of(task.kind, encoder.is_of_arrays(), &path)));
         show.line(&format!("  unroll train --resume {path} {}", further(config, &outcome)));
         show.object(&json!({
             "event": "finished", "run": run.path(), "step": outcome.step, "threshold": decision.threshold,

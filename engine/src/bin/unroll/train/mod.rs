@@ -22,7 +22,7 @@ use unroll::graph::{Graph, WordOrder};
 use unroll::interop::{Mapping, WeightFile};
 use unroll::network::{Network, NetworkOptions, Room, State, require_memory};
 use unroll::recipes;
-use unroll::report::{count, duration, visible};
+use unroll::report::{argument, count, duration, visible};
 use unroll::run::{
     Cut, Reading, Speaker, Texts, WORDS_ALIKE, config_file, find_parts, find_speakers, identity, is_token_file,
     keep_known_speakers, learn_order, load_weights, make_absolute, order_file, restore_words, resumed_order,
@@ -131,9 +131,9 @@ impl Train {
             None => free_run(),
         };
         if is_run(&Disk, &path)? {
-            let shown = path.display();
-            return Err(Error::option("--out", format!("{shown} is already a run"))
-                .mend(format!("go on with it by `unroll train --resume {shown}`, or choose another folder")));
+            let run = argument(&path);
+            return Err(Error::option("--out", format!("{} is already a run", path.display()))
+                .mend(format!("go on with it by `unroll train --resume {run}`, or choose another folder")));
         }
         let storage = self.storage();
         if self.all_folds {
@@ -319,7 +319,7 @@ impl Train {
         restore_words(&*storage, run.path(), tokenizer.vocabulary(), order.as_deref())?;
         let outcome = trainer.run()?;
         show.finish();
-        let path = run.path().display();
+        let path = argument(run.path());
         ended(&mut show, network.take_profile(), &outcome, run)?;
         // After the best step the network has its weights still; a large model is not read a second time beside itself.
         if outcome.best.is_some_and(|best| best.step != outcome.step) {
@@ -337,7 +337,7 @@ impl Train {
         })?;
         let text = voice.write(tokenizer, network, 0)?;
         show.line(&format!("\nA sample in the model's own words:\n\n{}\n", visible(&text)));
-        show.line(&format!("The run is in {path}. Go on with:"));
+        show.line(&format!("The run is in {}. Go on with:", run.path().display()));
         show.line(&format!("  unroll generate {path} --length 1000 --temperature 0.8"));
         show.line(&format!("  unroll train --resume {path} {}", further(config, &outcome)));
         show.object(&json!({ "event": "finished", "run": run.path(), "step": outcome.step, "sample": text }));

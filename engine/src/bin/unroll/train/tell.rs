@@ -9,7 +9,7 @@ use unroll::error::{Error, Result};
 use unroll::eval::{Score, evaluate};
 use unroll::graph::Graph;
 use unroll::network::Network;
-use unroll::report::{self, bytes, count};
+use unroll::report::{self, argument, bytes, count};
 use unroll::run::{Texts, Walk, window_length};
 use unroll::train::{Ended, Outcome, RunFolder};
 
@@ -116,7 +116,7 @@ pub(super) fn ended(
     }
     if outcome.ended == Ended::Interrupted {
         return Err(Error::interrupted(format!("interrupted after step {}; everything is saved", outcome.step))
-            .mend(format!("go on with: unroll train --resume {}", run.path().display())));
+            .mend(format!("go on with: unroll train --resume {}", argument(run.path()))));
     }
     Ok(())
 }

@@ -69,7 +69,7 @@ pub(crate) struct Train {
     #[arg(long, default_value = "negative", value_parser = ["negative", "hierarchical", "softmax"])]
     loss: String,
     /// Elements of a vector
-    #[arg(long, visible_alias = "dim", default_value_t = 100, value_name = "N")]
+    #[arg(long, visible_aliases = ["dim", "vector-size"], default_value_t = 100, value_name = "N")]
     size: usize,
     /// Neighbours on a side: from one to so many, drawn anew for each word
     #[arg(long, default_value_t = 5, value_name = "N")]
@@ -93,7 +93,7 @@ pub(crate) struct Train {
     #[arg(long, visible_alias = "iter", default_value_t = 5, value_name = "N")]
     epochs: usize,
     /// The first learning rate; it falls in a straight line
-    #[arg(long, visible_alias = "alpha", default_value_t = 0.025, value_name = "RATE")]
+    #[arg(long, visible_aliases = ["lr", "alpha"], default_value_t = 0.025, value_name = "RATE")]
     learning_rate: f64,
     /// Words of a batch at most, whose gradients belong to the same vectors; a small vocabulary or a high rate has fewer
     #[arg(long, default_value_t = TrainOptions::default().batch, value_name = "N")]
