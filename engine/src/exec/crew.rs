@@ -198,7 +198,7 @@ impl Team<'_> {
 }
 
 /// Pieces of each member in what is shared out piece by piece: pieces of the same size are not the same work, where rows of
-/// a table had no gradient for instance.
+/// a table had no gradient for instance. A step of word650 takes the same time with 1 to 16 of them, since nothing there is uneven.
 const PIECES: usize = 8;
 
 /// Members beyond this many do not take part in it: it is bound by memory.
