@@ -355,3 +355,21 @@ fn weights_from_a_file_are_checked() {
     let begun = place.ok(&tiny(&["--init-weights", "weights.safetensors", "--out", "other"]));
     assert!(begun.contains("best validation loss"), "{begun}");
 }
+
+#[test]
+fn a_loss_beyond_sense_is_told_and_in_the_end_refused() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    let steps = ["--max-steps", "60", "--lr"];
+    let diverged = place.refused(&tiny(&[&steps[..], &["1e30", "--out", "far"]].concat()));
+    assert!(diverged.starts_with("4: warning: the validation loss is "), "{diverged}");
+    assert!(diverged.contains("error: the best validation loss is ") && diverged.contains("(--lr)"), "{diverged}");
+    // A loss that may fall again ends nothing.
+    let high = place.unroll(&tiny(&[&steps[..], &["30", "--out", "high"]].concat()));
+    assert!(high.status.success());
+    assert!(text(&high.stderr).starts_with("warning: the validation loss is "), "{}", text(&high.stderr));
+    assert!(!text(&high.stdout).contains("best so far"));
+    let usual = place.unroll(&tiny(&["--out", "usual"]));
+    assert_eq!((text(&usual.stderr).as_str(), usual.status.code()), ("", Some(0)));
+    assert!(text(&usual.stdout).contains("best so far"));
+}
