@@ -456,3 +456,20 @@ fn vectors_are_trained_by_the_options_of_train_and_of_gensim() {
         Place::new().refused(&["vectors", "train", "no.txt", "--lr", "0.1", "--vector-size", "5", "--out", "x"]);
     insta::assert_snapshot!(refused, @"3: error: no.txt: no such file (check the path)");
 }
+
+#[test]
+fn evaluations_and_states_that_there_are_none_of_have_no_options() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    let refused = |more: &[&str]| place.refused(&tiny(&[&["--split", "none", "--out", "run"], more].concat()));
+    insta::assert_snapshot!(refused(&["--eval-every", "2"]), @"2: error: --eval-every: has no meaning where data.split is none: nothing is evaluated");
+    insta::assert_snapshot!(refused(&["--eval-batch", "2"]), @"2: error: --eval-batch: has no meaning where data.split is none: nothing is evaluated");
+    let none = ["--split", "none", "--max-steps", "1"];
+    place.ok(&tiny(&[&none[..], &["--valid", "verses.txt", "--eval-every", "2", "--out", "valid"]].concat()));
+    place.ok(&tiny(&[&none[..], &["--test", "verses.txt", "--eval-batch", "2", "--out", "test"]].concat()));
+    let layers = "[{ type = \"embedding\", output_dim = 4 }, { type = \"gru\", units = 4 }, { type = \"dense\" }]";
+    place.file("windows.toml", format!("[model.graph]\ninput_length = 3\nlayers = {layers}\n"));
+    let windows = ["train", "--config", "windows.toml", "--data", "verses.txt", "--set", "train.reset_state=false"];
+    let refused = place.refused(&windows);
+    assert!(refused.ends_with("train.reset_state: is false, and a model of windows carries no state"), "{refused}");
+}
