@@ -473,3 +473,12 @@ fn evaluations_and_states_that_there_are_none_of_have_no_options() {
     let refused = place.refused(&windows);
     assert!(refused.ends_with("train.reset_state: is false, and a model of windows carries no state"), "{refused}");
 }
+
+#[test]
+fn the_words_of_a_token_file_were_decoded_before() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    place.ok(&["corpus", "build", "verses.txt", "--level", "word", "--lower", "--out", "v.tokens"]);
+    let train = ["vectors", "train", "v.tokens", "--out", "v.txt", "--encoding-errors", "skip"];
+    insta::assert_snapshot!(place.refused(&train), @"2: error: --encoding-errors: has no meaning for a token file, whose tokens were made when it was built");
+}
