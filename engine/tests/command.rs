@@ -481,4 +481,9 @@ fn the_words_of_a_token_file_were_decoded_before() {
     place.ok(&["corpus", "build", "verses.txt", "--level", "word", "--lower", "--out", "v.tokens"]);
     let train = ["vectors", "train", "v.tokens", "--out", "v.txt", "--encoding-errors", "skip"];
     insta::assert_snapshot!(place.refused(&train), @"2: error: --encoding-errors: has no meaning for a token file, whose tokens were made when it was built");
+    // A run says of them what is so.
+    place.ok(&["train", "--data", "v.tokens", "--batch", "4", "--bptt", "20", "--max-steps", "1", "--out", "run"]);
+    let config = common::text(&place.read("run/config.toml"));
+    assert!(config.contains("level = \"word\"") && config.contains("lower = true"), "{config}");
+    place.ok(&["train", "--resume", "run", "--max-steps", "2"]);
 }

@@ -148,6 +148,7 @@ impl Train {
         let columns = &config.data.columns;
         let reading = Reading { folder: &path, threads: self.threads()?, progress: None, cancel: Some(stop), columns };
         let texts = Texts::read(&config, reading, None)?;
+        config.data.describe(texts.tokenizer.options());
         keep_known_speakers(&mut config.data, &texts.tokenizer)?;
         let head = config.model.head_mut();
         if head.kind.partitions_words() {
