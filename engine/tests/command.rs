@@ -487,3 +487,12 @@ fn the_words_of_a_token_file_were_decoded_before() {
     assert!(config.contains("level = \"word\"") && config.contains("lower = true"), "{config}");
     place.ok(&["train", "--resume", "run", "--max-steps", "2"]);
 }
+
+#[test]
+fn an_input_length_is_the_models() {
+    let place = Place::new();
+    let layers = "{ type = \"embedding\", output_dim = 4, input_length = 6 }";
+    place.file("run.toml", format!("[model.graph]\nlayers = [{layers}]\n"));
+    let refused = place.refused(&["summary", "--config", "run.toml"]);
+    assert!(refused.contains("`input_length`; did you mean `model.graph.input_length`?"), "{refused}");
+}
