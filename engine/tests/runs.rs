@@ -373,3 +373,15 @@ fn a_loss_beyond_sense_is_told_and_in_the_end_refused() {
     assert_eq!((text(&usual.stderr).as_str(), usual.status.code()), ("", Some(0)));
     assert!(text(&usual.stdout).contains("best so far"));
 }
+
+#[test]
+fn a_folder_of_folds_names_its_runs() {
+    let place = Place::new();
+    fs::create_dir_all(place.path().join("folds/fold-0")).unwrap();
+    place.file("folds/fold-0/config.toml", "");
+    for command in [&["train", "--resume", "folds"][..], &["eval", "folds"]] {
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(place.refused(command), @"3: error: folds: is not a run: it has no config.toml (its folds are runs; name one of them, such as folds/fold-0)");
+        }
+    }
+}
