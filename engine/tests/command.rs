@@ -112,7 +112,7 @@ For more information, try '--help'.
     insta::assert_snapshot!(refused(&["--batch", "0"]), @"2: error: --batch-size: must be from 1 to 16777216, got 0");
     insta::assert_snapshot!(refused(&["--threads", "0"]), @"2: error: --threads: must be from 1 to 1024, got 0");
     insta::assert_snapshot!(refused(&["--no-fuse", "everything"]), @"2: error: no fusion is named `everything` (known: token_input, softmax_head, dense_sum)");
-    insta::assert_snapshot!(refused(&["--split", "none", "--early-stop", "3"]), @"2: error: train.early_stop: needs a validation loss, and nothing is evaluated (give validation text, or remove it)");
+    insta::assert_snapshot!(refused(&["--split", "none", "--early-stop", "3"]), @"2: error: --early-stop: needs a validation loss, and nothing is evaluated (give validation text, or remove it)");
     insta::assert_snapshot!(refused(&["--primetext", "Ω"]), @r#"2: error: the character "Ω" (U+03A9) at byte 0 (line 1, column 1) is not in the vocabulary (leave it out of --primetext (sample.prompt))"#);
     insta::assert_snapshot!(refused(&["--tied", "--emsize", "7"]), @"2: error: --tied: needs an embedding as large as the hidden layer, got embedding 7 and hidden 128");
     assert!(!place.exists("run"), "a run that never began leaves no folder");
