@@ -496,3 +496,10 @@ fn an_input_length_is_the_models() {
     let refused = place.refused(&["summary", "--config", "run.toml"]);
     assert!(refused.contains("`input_length`; did you mean `model.graph.input_length`?"), "{refused}");
 }
+
+#[test]
+fn the_nearest_of_no_words_are_refused() {
+    let place = Place::new();
+    place.file("v.txt", "2 1\na 1\nb 2\n");
+    insta::assert_snapshot!(place.refused(&["vectors", "near", "v.txt", "a", "--top", "0"]), @"2: error: --top: must be at least 1, got 0");
+}
