@@ -292,8 +292,9 @@ impl Check<'_> {
             format_args!("must be what model.graph.input_length says, {}, got {}", length.unwrap_or(0), train.steps),
         )?;
         let windows = length.is_some() && config.task.is_none();
+        let given = matches!(self.origins.of("train.reset_state"), Some(Origin::Flag(_)));
         self.holds(
-            train.reset_state || !windows,
+            train.reset_state || !windows || !given,
             "train.reset_state",
             "is false, and a model of windows carries no state",
         )?;
