@@ -19,7 +19,7 @@ fn bad_texts_are_refused_and_leave_nothing_behind() {
     let refused = |data: &str| place.refused(&["train", "--data", data, "--out", "run"]);
     insta::assert_snapshot!(refused("empty.txt"), @"3: error: empty.txt: the text is empty (give a file with text)");
     insta::assert_snapshot!(refused("short.txt"), @"3: error: short.txt: the text has 5 tokens, fewer than one batch of 50 rows of 50 steps (give a longer text, or fewer rows (--batch-size) or steps (--seq-length))");
-    insta::assert_snapshot!(refused("latin1.txt"), @"3: error: latin1.txt, byte 3: the byte 0xe9 is not valid UTF-8 here (convert the text to UTF-8, or set encoding errors to replace or skip, or use the level byte)");
+    insta::assert_snapshot!(refused("latin1.txt"), @"3: error: latin1.txt, byte 3: the byte 0xe9 is not valid UTF-8 here (convert it: iconv -f LATIN1 -t UTF-8; what trains or builds also takes --encoding-errors replace or skip)");
     insta::assert_snapshot!(refused("missing.txt"), @"3: error: missing.txt: no such file (check the path)");
     insta::assert_snapshot!(refused("folder"), @"3: error: folder: no text file in this folder (name a folder with .txt or .txt.gz files)");
     assert!(!place.exists("run"), "a run that never began leaves no folder");
@@ -47,7 +47,7 @@ fn text_that_is_not_utf8_is_mended_where_asked() {
         (info["tokens"].as_u64().unwrap(), top.collect::<String>().contains('\u{fffd}'))
     };
     assert_eq!((build("replace"), build("skip")), ((12, true), (11, false)));
-    insta::assert_snapshot!(place.refused(&["corpus", "build", "latin1.txt", "--out", "x.tokens"]), @"3: error: latin1.txt, byte 3: the byte 0xe9 is not valid UTF-8 here (convert the text to UTF-8, or set encoding errors to replace or skip, or use the level byte)");
+    insta::assert_snapshot!(place.refused(&["corpus", "build", "latin1.txt", "--out", "x.tokens"]), @"3: error: latin1.txt, byte 3: the byte 0xe9 is not valid UTF-8 here (convert it: iconv -f LATIN1 -t UTF-8; what trains or builds also takes --encoding-errors replace or skip)");
     assert!(
         place.ok(&["corpus", "info", "x.tokens"]).contains("tokens            11\n"),
         "what stood there is untouched"
@@ -112,7 +112,7 @@ For more information, try '--help'.
     insta::assert_snapshot!(refused(&["--batch", "0"]), @"2: error: --batch-size: must be from 1 to 16777216, got 0");
     insta::assert_snapshot!(refused(&["--threads", "0"]), @"2: error: --threads: must be from 1 to 1024, got 0");
     insta::assert_snapshot!(refused(&["--no-fuse", "everything"]), @"2: error: no fusion is named `everything` (known: token_input, softmax_head, dense_sum)");
-    insta::assert_snapshot!(refused(&["--split", "none", "--early-stop", "3"]), @"2: error: train.early_stop: needs a validation loss, and nothing is evaluated (give validation text, or remove it)");
+    insta::assert_snapshot!(refused(&["--split", "none", "--early-stop", "3"]), @"2: error: --early-stop: needs a validation loss, and nothing is evaluated (give validation text, or remove it)");
     insta::assert_snapshot!(refused(&["--primetext", "Ω"]), @r#"2: error: the character "Ω" (U+03A9) at byte 0 (line 1, column 1) is not in the vocabulary (leave it out of --primetext (sample.prompt))"#);
     insta::assert_snapshot!(refused(&["--tied", "--emsize", "7"]), @"2: error: --tied: needs an embedding as large as the hidden layer, got embedding 7 and hidden 128");
     assert!(!place.exists("run"), "a run that never began leaves no folder");
@@ -455,4 +455,51 @@ fn vectors_are_trained_by_the_options_of_train_and_of_gensim() {
     let refused =
         Place::new().refused(&["vectors", "train", "no.txt", "--lr", "0.1", "--vector-size", "5", "--out", "x"]);
     insta::assert_snapshot!(refused, @"3: error: no.txt: no such file (check the path)");
+}
+
+#[test]
+fn evaluations_and_states_that_there_are_none_of_have_no_options() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    let refused = |more: &[&str]| place.refused(&tiny(&[&["--split", "none", "--out", "run"], more].concat()));
+    insta::assert_snapshot!(refused(&["--eval-every", "2"]), @"2: error: --eval-every: has no meaning where data.split is none: nothing is evaluated");
+    insta::assert_snapshot!(refused(&["--eval-batch", "2"]), @"2: error: --eval-batch: has no meaning where data.split is none: nothing is evaluated");
+    let none = ["--split", "none", "--max-steps", "1"];
+    place.ok(&tiny(&[&none[..], &["--valid", "verses.txt", "--eval-every", "2", "--out", "valid"]].concat()));
+    place.ok(&tiny(&[&none[..], &["--test", "verses.txt", "--eval-batch", "2", "--out", "test"]].concat()));
+    let layers = "[{ type = \"embedding\", output_dim = 4 }, { type = \"gru\", units = 4 }, { type = \"dense\" }]";
+    place.file("windows.toml", format!("[model.graph]\ninput_length = 3\nlayers = {layers}\n"));
+    let windows = ["train", "--config", "windows.toml", "--data", "verses.txt", "--set", "train.reset_state=false"];
+    let refused = place.refused(&windows);
+    assert!(refused.ends_with("train.reset_state: is false, and a model of windows carries no state"), "{refused}");
+}
+
+#[test]
+fn the_words_of_a_token_file_were_decoded_before() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    place.ok(&["corpus", "build", "verses.txt", "--level", "word", "--lower", "--out", "v.tokens"]);
+    let train = ["vectors", "train", "v.tokens", "--out", "v.txt", "--encoding-errors", "skip"];
+    insta::assert_snapshot!(place.refused(&train), @"2: error: --encoding-errors: has no meaning for a token file, whose tokens were made when it was built");
+    // A run says of them what is so.
+    place.ok(&["train", "--data", "v.tokens", "--batch", "4", "--bptt", "20", "--max-steps", "1", "--out", "run"]);
+    let config = common::text(&place.read("run/config.toml"));
+    assert!(config.contains("level = \"word\"") && config.contains("lower = true"), "{config}");
+    place.ok(&["train", "--resume", "run", "--max-steps", "2"]);
+}
+
+#[test]
+fn an_input_length_is_the_models() {
+    let place = Place::new();
+    let layers = "{ type = \"embedding\", output_dim = 4, input_length = 6 }";
+    place.file("run.toml", format!("[model.graph]\nlayers = [{layers}]\n"));
+    let refused = place.refused(&["summary", "--config", "run.toml"]);
+    assert!(refused.contains("`input_length`; did you mean `model.graph.input_length`?"), "{refused}");
+}
+
+#[test]
+fn the_nearest_of_no_words_are_refused() {
+    let place = Place::new();
+    place.file("v.txt", "2 1\na 1\nb 2\n");
+    insta::assert_snapshot!(place.refused(&["vectors", "near", "v.txt", "a", "--top", "0"]), @"2: error: --top: must be at least 1, got 0");
 }

@@ -129,6 +129,9 @@ fn units_over_a_text_are_a_page_and_numbers() {
     place.ok_with(&["inspect", "units", "run", "--unit", "gru:3", "--unit", "gru_1:0-1", "--out", "page.html"], text);
     assert_eq!(String::from_utf8(place.read("page.html")).unwrap(), page);
     let numbers = json(&place.ok(&["inspect", "units", "run", "--unit", "gru_1:11", "--text", text, "--json"]));
+    place.file("chapter.txt", text);
+    let of_file = ["inspect", "units", "run", "--unit", "gru_1:11", "--data", "chapter.txt", "--json"];
+    assert_eq!(json(&place.ok(&of_file)), numbers);
     let (tokens, values) = (&numbers["tokens"], &numbers["units"][0]["values"]);
     assert_eq!((tokens.as_array().unwrap().len(), values.as_array().unwrap().len()), (text.len(), text.len()));
     assert!(values.as_array().unwrap().iter().all(|v| v.as_f64().unwrap().abs() < 1.0));

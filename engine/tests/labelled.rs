@@ -225,8 +225,8 @@ fn a_share_that_no_sample_falls_to_is_told() {
     place.file("two.tsv", "ham\tlunch at home\nspam\twin a prize\n");
     let train = ["train", "--config", "run.toml", "--data", "two.tsv", "--out", "never", "--set"];
     let refused = |set: &[&str]| place.refused(&[&train[..], set].concat());
-    insta::assert_snapshot!(refused(&["train.early_stop=2"]), @"2: error: train.early_stop: needs a validation loss, and nothing is evaluated (a share of 0.1 of these samples is none: set data.valid_fraction, or give --valid FILE)");
-    insta::assert_snapshot!(refused(&["train.early_stop=2", "--set", "data.valid_fraction=0"]), @"2: error: train.early_stop: needs a validation loss, and nothing is evaluated (hold samples out by data.valid_fraction, or give --valid FILE)");
+    insta::assert_snapshot!(refused(&["train.early_stop=2"]), @"2: error: --early-stop: needs a validation loss, and nothing is evaluated (a share of 0.1 of these samples is none: set data.valid_fraction, or give --valid FILE)");
+    insta::assert_snapshot!(refused(&["train.early_stop=2", "--set", "data.valid_fraction=0"]), @"2: error: --early-stop: needs a validation loss, and nothing is evaluated (hold samples out by data.valid_fraction, or give --valid FILE)");
     insta::assert_snapshot!(refused(&["schedule.kind=plateau"]), @"2: error: schedule.kind: plateau needs a validation loss, and nothing is evaluated (a share of 0.1 of these samples is none: set data.valid_fraction, or give --valid FILE)");
     insta::assert_snapshot!(refused(&["data.valid_fraction=0.1"]), @"2: error: data.valid_fraction: 0.1 of 2 samples leaves none to validate (hold a larger share out (equal samples go together), or leave it out)");
     insta::assert_snapshot!(refused(&["data.test_fraction=0.1"]), @"2: error: data.test_fraction: 0.1 of 2 samples leaves none to test (hold a larger share out (equal samples go together), or leave it out)");

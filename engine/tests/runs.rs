@@ -355,3 +355,41 @@ fn weights_from_a_file_are_checked() {
     let begun = place.ok(&tiny(&["--init-weights", "weights.safetensors", "--out", "other"]));
     assert!(begun.contains("best validation loss"), "{begun}");
 }
+
+#[test]
+fn a_loss_beyond_sense_is_told_and_in_the_end_refused() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    let steps = ["--max-steps", "60", "--lr"];
+    let diverged = place.refused(&tiny(&[&steps[..], &["1e30", "--out", "far"]].concat()));
+    assert!(diverged.starts_with("4: warning: the validation loss is "), "{diverged}");
+    assert!(diverged.contains("error: the best validation loss is ") && diverged.contains("(--lr)"), "{diverged}");
+    // A loss that may fall again ends nothing.
+    let high = place.unroll(&tiny(&[&steps[..], &["30", "--out", "high"]].concat()));
+    assert!(high.status.success());
+    assert!(text(&high.stderr).starts_with("warning: the validation loss is "), "{}", text(&high.stderr));
+    assert!(!text(&high.stdout).contains("best so far"));
+    let usual = place.unroll(&tiny(&["--out", "usual"]));
+    assert_eq!((text(&usual.stderr).as_str(), usual.status.code()), ("", Some(0)));
+    assert!(text(&usual.stdout).contains("best so far"));
+}
+
+#[test]
+fn a_folder_of_folds_names_its_runs() {
+    let place = Place::new();
+    fs::create_dir_all(place.path().join("folds/fold-0")).unwrap();
+    place.file("folds/fold-0/config.toml", "");
+    for command in [&["train", "--resume", "folds"][..], &["eval", "folds"]] {
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(place.refused(command), @"3: error: folds: is not a run: it has no config.toml (its folds are runs; name one of them, such as folds/fold-0)");
+        }
+    }
+}
+
+#[test]
+fn another_seed_is_told_once() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    place.ok(&tiny(&["--max-steps", "1", "--out", "run"]));
+    insta::assert_snapshot!(place.refused(&["train", "--resume", "run", "--seed", "9"]), @"2: error: the run cannot be resumed: seed is 123 in the checkpoint and 9 now (resume with the settings and the text of the run, or begin a new one with --out)");
+}

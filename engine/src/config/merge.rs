@@ -388,6 +388,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("embedding", "model.embedding"),
     ("temperature", "sample.temperature"),
     ("level", "data.level"),
+    ("input_length", "model.graph.input_length"),
 ];
 
 /// Serde's message in the user's words, with the nearest valid word.

@@ -43,6 +43,23 @@ pub fn check_shares(data: &DataConfig, origins: &Origins) -> Result<()> {
     Ok(())
 }
 
+/// Refuses options about evaluations, where nothing is held out that they could be of.
+///
+/// # Errors
+/// [`Error::Usage`](crate::Error::Usage) names the option.
+fn check_evaluations(config: &RunConfig, origins: &Origins) -> Result<()> {
+    let data = &config.data;
+    // A folder may have texts of these names.
+    let folder = matches!(data.train.as_slice(), [path] if path.is_dir());
+    let validates = config.task.is_some() || data.split != SplitName::None || data.valid.is_some() || folder;
+    for (key, heeded) in [("train.eval_every", validates), ("train.eval_batch", validates || data.test.is_some())] {
+        if !heeded && matches!(origins.of(key), Some(Origin::Flag(_))) {
+            return Err(origins.refuse(key, "has no meaning where data.split is none: nothing is evaluated"));
+        }
+    }
+    Ok(())
+}
+
 /// Keys that say which tokens a text has.
 pub const TOKENS: [&str; 10] = [
     "data.level",
@@ -126,6 +143,7 @@ impl Check<'_> {
             let asked = matches!(self.origins.of(key), Some(Origin::Flag(_))) && share.is_some_and(|share| share > 0.0);
             self.holds(parted || !asked, key, "has no meaning where data.split is none")?;
         }
+        check_evaluations(config, self.origins)?;
         Ok(())
     }
 
@@ -272,6 +290,13 @@ impl Check<'_> {
             same || config.task.is_some(),
             "train.steps",
             format_args!("must be what model.graph.input_length says, {}, got {}", length.unwrap_or(0), train.steps),
+        )?;
+        let windows = length.is_some() && config.task.is_none();
+        let given = matches!(self.origins.of("train.reset_state"), Some(Origin::Flag(_)));
+        self.holds(
+            train.reset_state || !windows || !given,
+            "train.reset_state",
+            "is false, and a model of windows carries no state",
         )?;
         self.size("train.batch", train.batch, 1, LARGEST_SIZE)?;
         self.size("train.steps", train.steps, 1, LARGEST_SIZE)?;

@@ -191,6 +191,7 @@ fn invalid(input: &Input, offset: u64, bytes: &[u8], at: usize) -> Error {
         return Error::input(&input.name, "is a token file, not text")
             .mend("give it alone: `unroll train --data FILE`; or name the texts that it was built from");
     }
-    Error::input_at(&input.name, place, format!("the byte 0x{:02x} is not valid UTF-8 here", bytes[at]))
-        .mend("convert the text to UTF-8, or set encoding errors to replace or skip, or use the level byte")
+    Error::input_at(&input.name, place, format!("the byte 0x{:02x} is not valid UTF-8 here", bytes[at])).mend(
+        "convert it: iconv -f LATIN1 -t UTF-8; what trains or builds also takes --encoding-errors replace or skip",
+    )
 }

@@ -32,6 +32,14 @@ impl DataConfig {
         Cast::new(&self.speakers, tokenizer.options(), self.has_speaker_column())
     }
 
+    /// Says of the tokens what is true of these: those of a token file were made by its options.
+    pub fn describe(&mut self, options: &TextOptions) {
+        self.level = options.level;
+        self.prepare = options.clean;
+        self.lower = options.lowercase;
+        self.split_punctuation = options.punctuation;
+    }
+
     /// Whether a column of a table says who speaks, so that every row is a turn.
     fn has_speaker_column(&self) -> bool {
         self.columns.len() == 2

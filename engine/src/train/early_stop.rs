@@ -30,13 +30,13 @@ impl EarlyStopping {
     /// [`Error::Usage`] for a value that means nothing, or where nothing is evaluated.
     pub fn check(&self, evaluates: bool) -> Result<()> {
         if self.patience == 0 {
-            return Err(Error::option("train.early_stop", "must be at least 1, got 0"));
+            return Err(Error::option("--early-stop", "must be at least 1, got 0"));
         }
         if !(self.min_delta.is_finite() && self.min_delta >= 0.0) {
             return Err(Error::option("train.early_stop_min_delta", format!("{} must be 0 or more", self.min_delta)));
         }
         if !evaluates {
-            return Err(Error::option("train.early_stop", "needs a validation loss, and nothing is evaluated")
+            return Err(Error::option("--early-stop", "needs a validation loss, and nothing is evaluated")
                 .mend("give validation text, or remove it"));
         }
         Ok(())

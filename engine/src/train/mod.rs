@@ -38,7 +38,9 @@ pub use keeper::FAILURES_TO_STOP;
 pub use learner::{Batches, Learner};
 pub use observer::{EvaluationReport, Event, Figures, Observer, Start, StepReport, Unobserved};
 pub use optimize::{BLOCK, Optimizer, OptimizerOptions, Part, UpdateStep};
-pub use run::{CHECKPOINTS, CONFIG, Found, METRICS, RunFolder, SAMPLES, TIMING, VOCABULARY, Which, find, is_run};
+pub use run::{
+    CHECKPOINTS, CONFIG, Found, METRICS, RunFolder, SAMPLES, TIMING, VOCABULARY, Which, find, is_run, not_a_run,
+};
 pub use schedule::{Schedule, ScheduleKind, ScheduleState};
 pub use scoring::Scoring;
 pub use state::{Best, Identity, Tally, TrainerState};

@@ -114,8 +114,7 @@ impl RunFolder {
     pub fn resume(storage: Rc<dyn Storage>, path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         if !is_run(&*storage, &path)? {
-            return Err(Error::input(&path, format!("is not a run: it has no {CONFIG}"))
-                .mend("name the folder that an earlier `unroll train --out` has written"));
+            return Err(not_a_run(&*storage, &path));
         }
         let run = Self::lock(storage, path)?;
         let failed = |e| Error::io(&run.path, "cannot remove the leftovers of a killed run", e);
@@ -171,6 +170,16 @@ pub fn is_run(storage: &dyn Storage, path: &Path) -> Result<bool> {
         }
         _ => Error::io(path, "cannot look for a run", e),
     })
+}
+
+/// The error of a folder in which no run lies.
+pub fn not_a_run(storage: &dyn Storage, path: &Path) -> Error {
+    let fold = path.join("fold-0");
+    let mend = match is_run(storage, &fold) {
+        Ok(true) => format!("its folds are runs; name one of them, such as {}", fold.display()),
+        _ => "name the folder that `unroll train` has written".to_owned(),
+    };
+    Error::input(path, format!("is not a run: it has no {CONFIG}")).mend(mend)
 }
 
 /// The checkpoint that a user's path means.

@@ -5,13 +5,16 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use unroll::config::{ReportStyle, RunConfig};
 use unroll::error::Result;
-use unroll::graph::{Graph, HeadSettings};
+use unroll::graph::{Graph, HeadSettings, Loss};
 use unroll::report::{Progress, count, duration, json_line, per_second, short_float, visible};
 use unroll::text::Level;
 use unroll::train::{EvaluationReport, Event, Observer, Start, StepReport};
 
 /// Where nobody watches a bar, a line comes at least this often.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(15);
+
+/// A validation loss of so many times that of a guess is told to have gone astray.
+const ASTRAY: f64 = 10.0;
 
 /// What a run counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +57,8 @@ pub(crate) struct Show {
     epochs: u64,
     unit: Unit,
     heads: Vec<HeadSettings>,
+    /// ln V, the loss of a guess among V classes; of numbers there is none.
+    guess: Option<f64>,
     json: bool,
     last_line: Instant,
     failed: Result<()>,
@@ -69,6 +74,7 @@ impl Show {
             epochs: config.train.epochs,
             unit,
             heads: graph.heads(),
+            guess: classifies(graph).then(|| (graph.classes() as f64).ln()),
             json,
             last_line: Instant::now(),
             failed: Ok(()),
@@ -167,7 +173,8 @@ impl Show {
 
     fn evaluated(&mut self, report: &EvaluationReport) {
         let train = report.train_loss.map_or_else(String::new, |loss| format!("train {loss:.4} | "));
-        let best = if report.is_best { " | best so far" } else { "" };
+        let astray = self.guess.filter(|guess| report.loss > ASTRAY * guess.max(1.0));
+        let best = if report.is_best && astray.is_none() { " | best so far" } else { "" };
         let after = if report.epoch == 0 { String::new() } else { format!("epoch {} | ", report.epoch) };
         let partitions = report.log_partitions.named("ln Z");
         let partitions: String =
@@ -179,6 +186,14 @@ impl Show {
             self.unit.compared(report.loss),
             duration(report.took),
         ));
+        if let Some(guess) = astray {
+            warn(&format!(
+                "the validation loss is {:.3e} nats after step {}, where a guess has {guess:.2}: the training diverges, \
+                 unless the loss falls again; lower the learning rate (--lr) or clip the gradient (--clip-norm 5)",
+                report.loss,
+                count(report.step),
+            ));
+        }
         let several = &report.log_partitions;
         self.object(&json!({
             "event": "evaluated", "step": report.step, "epoch": report.epoch, "loss": report.loss,
@@ -213,6 +228,11 @@ impl Observer for Show {
             )),
         }
     }
+}
+
+/// Whether every loss of the model is of classes, whose guess has a loss that is known.
+pub(crate) fn classifies(graph: &Graph) -> bool {
+    graph.outputs().iter().all(|output| output.loss() != Loss::MeanSquaredError)
 }
 
 /// Tells what does not stop the run.

@@ -11,7 +11,7 @@ use unroll::network::NetworkOptions;
 use unroll::run::{TextModel, load_weights, open_text_model, open_weights};
 use unroll::text::Tokenizer;
 use unroll::train::storage::{Disk, Storage};
-use unroll::train::{CHECKPOINTS, CONFIG, Weights, Which, is_run};
+use unroll::train::{CHECKPOINTS, CONFIG, Weights, Which, is_run, not_a_run};
 use unroll_kernels::gemm::Precision;
 
 use crate::labels::TrainedTask;
@@ -122,8 +122,7 @@ impl Opened {
             _ => path.to_owned(),
         };
         if !is_run(&Disk, &folder)? {
-            return Err(Error::input(path, format!("is not a run: it has no {CONFIG}"))
-                .mend("name the folder that `unroll train` has written"));
+            return Err(not_a_run(&Disk, path));
         }
         let mut resolver = Resolver::new();
         resolver.file(&folder.join(CONFIG))?;

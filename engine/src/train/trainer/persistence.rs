@@ -64,8 +64,10 @@ impl<L: Learner> Trainer<'_, L> {
         let identity = &self.session.identity;
         let accept = |state: &TrainerState| {
             let mut differences = identity.differences(&state.identity);
-            if state.seed != self.config.seed {
-                differences.push(format!("seed is {} in the checkpoint and {} now", state.seed, self.config.seed));
+            let seed = format!("seed is {} in the checkpoint and {} now", state.seed, self.config.seed);
+            // Settings may have it too.
+            if state.seed != self.config.seed && !differences.contains(&seed) {
+                differences.push(seed);
             }
             if differences.is_empty() {
                 return Ok(());

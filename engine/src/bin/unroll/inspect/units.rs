@@ -31,6 +31,9 @@ pub(super) struct UnitsCommand {
     /// The text [default: standard input]
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     text: Option<String>,
+    /// The file of the text
+    #[arg(long, value_name = "FILE", conflicts_with = "text")]
+    data: Option<PathBuf>,
     /// Sentences that are tagged are parted into words by white space alone; else punctuation is parted from words too (UAX #29)
     #[arg(long)]
     words: bool,
@@ -58,7 +61,7 @@ impl UnitsCommand {
         let reading = Reading::of(&subject, &self.run, &text, self.words)?;
         if reading.shown.is_empty() {
             return Err(Error::usage("the text has no token that the model can read")
-                .mend("give a text with --text or on standard input"));
+                .mend("give a text with --text, --data or on standard input"));
         }
         let Subject { title, config, graph, run } = &subject;
         let options = NetworkOptions { steps: reading.inputs.len(), ..self.using.network_options(config)? };
@@ -89,8 +92,13 @@ impl UnitsCommand {
         if let Some(text) = &self.text {
             return Ok(text.clone());
         }
+        if let Some(path) = &self.data {
+            return std::fs::read_to_string(path).map_err(|error| Error::read(path, error));
+        }
         if std::io::stdin().is_terminal() {
-            return Err(Error::usage("no text is given").mend("give --text TEXT, or the text on standard input"));
+            return Err(
+                Error::usage("no text is given").mend("give --text TEXT, --data FILE, or the text on standard input")
+            );
         }
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).map_err(|error| Error::read("standard input", error))?;

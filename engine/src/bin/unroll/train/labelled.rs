@@ -156,7 +156,7 @@ impl Train {
         let outcome = trainer.run()?;
         show.finish();
         let path = argument(run.path());
-        ended(&mut show, network.take_profile(), &outcome, run)?;
+        ended(&mut show, network.take_profile(), &outcome, run, graph)?;
         load_weights(Rc::clone(&storage), run.path(), Which::Best, graph, network.params_mut(), &mut warn)?;
         let why = if outcome.ended == Ended::EarlyStop { "stopped early" } else { "trained" };
         let (steps, took) = (count(outcome.step), duration(start.elapsed()));

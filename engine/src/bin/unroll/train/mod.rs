@@ -148,6 +148,7 @@ impl Train {
         let columns = &config.data.columns;
         let reading = Reading { folder: &path, threads: self.threads()?, progress: None, cancel: Some(stop), columns };
         let texts = Texts::read(&config, reading, None)?;
+        config.data.describe(texts.tokenizer.options());
         keep_known_speakers(&mut config.data, &texts.tokenizer)?;
         let head = config.model.head_mut();
         if head.kind.partitions_words() {
@@ -320,7 +321,7 @@ impl Train {
         let outcome = trainer.run()?;
         show.finish();
         let path = argument(run.path());
-        ended(&mut show, network.take_profile(), &outcome, run)?;
+        ended(&mut show, network.take_profile(), &outcome, run, graph)?;
         // After the best step the network has its weights still; a large model is not read a second time beside itself.
         if outcome.best.is_some_and(|best| best.step != outcome.step) {
             load_weights(storage, run.path(), Which::Best, graph, network.params_mut(), &mut warn)?;

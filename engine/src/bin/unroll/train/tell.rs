@@ -14,7 +14,7 @@ use unroll::run::{Texts, Walk, window_length};
 use unroll::train::{Ended, Outcome, RunFolder};
 
 use super::Prepared;
-use crate::show::{Show, in_units, plural};
+use crate::show::{Show, classifies, in_units, plural};
 
 /// What the model is scored with at the end, with the best parameters.
 pub(super) fn report(
@@ -103,12 +103,14 @@ pub(super) fn introduction(prepared: &Prepared) -> Vec<String> {
 ///
 /// # Errors
 ///
-/// [`Error::Interrupted`] where the training was, with how to go on.
+/// [`Error::Interrupted`] where the training was, with how to go on; [`Error::Diverged`] where the perplexity of its best
+/// evaluation is beyond all numbers.
 pub(super) fn ended(
     show: &mut Show,
     profile: Option<unroll::exec::Profile>,
     outcome: &Outcome,
     run: &RunFolder,
+    graph: &Graph,
 ) -> Result<()> {
     if let Some(profile) = profile {
         report::profile(&profile, None).iter().for_each(|line| show.line(line));
@@ -117,6 +119,11 @@ pub(super) fn ended(
     if outcome.ended == Ended::Interrupted {
         return Err(Error::interrupted(format!("interrupted after step {}; everything is saved", outcome.step))
             .mend(format!("go on with: unroll train --resume {}", argument(run.path()))));
+    }
+    if let Some(best) = outcome.best.filter(|best| classifies(graph) && best.loss.exp().is_infinite()) {
+        let (loss, step) = (best.loss, count(best.step));
+        return Err(Error::diverged(format!("the best validation loss is {loss:.3e} nats, after step {step}"))
+            .mend("begin anew with a lower learning rate (--lr) or a clipped gradient (--clip-norm 5)"));
     }
     Ok(())
 }

@@ -43,6 +43,9 @@ const TOGETHER: usize = 256;
 impl NearCommand {
     pub(crate) fn run(self) -> Result<()> {
         self.searching.check()?;
+        if self.top == 0 {
+            return Err(Error::option("--top", "must be at least 1, got 0"));
+        }
         let vectors = self.reading.read(&self.file)?.vectors;
         let near = self.searching.neighbours(&vectors)?;
         let mut out = Out::stdout();

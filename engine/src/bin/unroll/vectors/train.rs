@@ -10,8 +10,8 @@ use unroll::config::{DataConfig, RunConfig};
 use unroll::corpus::{Source, check_output, install_sigbus_handler, is_same_output};
 use unroll::error::{Error, Result};
 use unroll::report::{Progress, bytes, count, duration, json_line, per_second};
-use unroll::run::{self, Texts};
-use unroll::text::Level;
+use unroll::run::{self, Texts, is_token_file};
+use unroll::text::{EncodingErrors, Level};
 use unroll::vectors::WordVectors;
 use unroll::vectors::formats::{Format, check_name, check_words, files_written, write};
 use unroll::vectors::train::{self, Context, Loss, Model, TrainOptions, Trainer};
@@ -20,7 +20,7 @@ use super::format_parser;
 use super::open::{Read, Reading};
 use crate::interrupt;
 use crate::scratch::Scratch;
-use crate::train::threads;
+use crate::train::{TOKENS_ARE_MADE, threads};
 
 /// The options that name vectors to begin with.
 const INIT: &str = "--init";
@@ -98,9 +98,9 @@ pub(crate) struct Train {
     /// Words of a batch at most, whose gradients belong to the same vectors; a small vocabulary or a high rate has fewer
     #[arg(long, default_value_t = TrainOptions::default().batch, value_name = "N")]
     batch_words: usize,
-    /// What happens on text that is not UTF-8
-    #[arg(long, default_value = "strict", value_parser = ["strict", "replace", "skip"])]
-    encoding_errors: String,
+    /// What happens on text that is not UTF-8 [default: strict]
+    #[arg(long, value_parser = ["strict", "replace", "skip"])]
+    encoding_errors: Option<String>,
     /// What all random numbers follow from
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -120,12 +120,13 @@ impl Train {
         let outputs = self.outputs(&initial)?;
         install_sigbus_handler()?;
         let stop = interrupt::flag("stopping; the vectors are written as they are")?;
+        let encoding_errors = self.encoding_errors()?;
         let scratch = Scratch::make("vectors")?;
         let data = DataConfig {
             train: self.text.clone(),
             level: Level::Word,
             min_count: self.min_count,
-            encoding_errors: self.encoding_errors.parse()?,
+            encoding_errors,
             ..DataConfig::default()
         };
         let reading = run::Reading {
@@ -175,6 +176,14 @@ impl Train {
                 count(progress.of)
             ))),
             false => Ok(()),
+        }
+    }
+
+    fn encoding_errors(&self) -> Result<EncodingErrors> {
+        let Some(errors) = &self.encoding_errors else { return Ok(EncodingErrors::default()) };
+        match self.text.as_slice() {
+            [path] if is_token_file(path)? => Err(Error::option("--encoding-errors", TOKENS_ARE_MADE)),
+            _ => errors.parse(),
         }
     }
 
