@@ -396,3 +396,11 @@ fn arrays_of_another_width_and_what_is_no_number_are_named_with_their_row() {
     insta::assert_snapshot!(place.refused(&["predict", "run", "--array", "wide.npz"]), @"3: error: wide.npz: row 1: a step has 4 numbers, layer `input` takes 3 (give samples like those of the training)");
     insta::assert_snapshot!(refused("nan.npz"), @"3: error: DIR/nan.npz: `x` has NaN in row 3 (put numbers where numpy.isfinite(array) is false, or remove the rows)");
 }
+
+#[test]
+fn captions_name_the_array_that_is_not_beside_them() {
+    let place = Place::new();
+    place.file("said.txt", "a dog\na cat\n");
+    let refused = place.refused(&["train", "--recipe", "digit-captions", "--data", "said.txt", "--out", "run"]);
+    insta::assert_snapshot!(refused, @"3: error: DIR/said.txt: its vectors are not beside it, in DIR/said.npy (give the array this name, with a row for each line)");
+}

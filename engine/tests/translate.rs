@@ -110,3 +110,12 @@ fn pairs_are_read_from_every_form_and_what_does_not_fit_is_named() {
     names(&train(&REVERSE.replace("inputs = [\"source\"], ", ""), "pairs.tsv"), &["takes no source"]);
     names(&train(&REVERSE.replace("\"translate\"", "\"next\""), "pairs.tsv"), &["reads a `source`", "translate"]);
 }
+
+#[test]
+fn characters_are_called_so() {
+    let place = Place::new();
+    place.file("pairs.tsv", pairs());
+    place.file("run.toml", REVERSE.replace("epochs = 25", "epochs = 1"));
+    let told = place.ok(&["train", "--config", "run.toml", "--data", "pairs.tsv", "--out", "run"]);
+    assert!(told.contains(" characters\n") && told.contains(" bits/char") && !told.contains("words"), "{told}");
+}

@@ -15,7 +15,12 @@ use super::{Push, format_of, read_text};
 pub(super) fn read(task: &TaskConfig, path: &Path, text: &str, push: Push<'_>) -> Result<u64> {
     let (vectors, hash) = match task.kind {
         TaskKind::Caption => {
-            let (array, hash) = read_npy(&array_of(path))?;
+            let beside = array_of(path);
+            if !beside.exists() {
+                let what = format!("its vectors are not beside it, in {}", beside.display());
+                return Err(Error::input(path, what).mend("give the array this name, with a row for each line"));
+            }
+            let (array, hash) = read_npy(&beside)?;
             (Some(array), hash)
         }
         _ => (None, 0),

@@ -27,8 +27,8 @@ pub(crate) struct Measuring<'a> {
 pub(crate) enum Scores {
     /// Of labels: of each output, with the name of its label where there are several.
     Labels(Vec<(String, OutputScores)>),
-    /// Of words, and of captions how many texts were found word by word, of how many, by a beam of this width.
-    Words(WordScores, Option<(u64, u64, usize)>),
+    /// Of words, and of captions how many texts were found word by word, of how many, by a beam of this width; what words are called.
+    Words(WordScores, Option<(u64, u64, usize)>, &'static str),
 }
 
 /// What was measured of one output.
@@ -62,18 +62,23 @@ impl Measuring<'_> {
         }
         let words = score_words(network, encoder, samples, batches)?;
         if !encoder.kind().writes() {
-            return Ok(Scores::Words(words, None));
+            return Ok(Scores::Words(words, None, words_of(encoder)));
         }
         let given: Vec<Given<'_>> = samples.iter().map(Sample::given).collect();
         let search = Search { beam, longest: longest_caption(encoder), length_power };
         let found = captions(network, encoder, &given, search)?;
-        Ok(Scores::Words(words, Some((exact(encoder, samples, &found), samples.len() as u64, beam))))
+        Ok(Scores::Words(words, Some((exact(encoder, samples, &found), samples.len() as u64, beam)), words_of(encoder)))
     }
 }
 
 /// The most words of a caption that is searched: twice as many as any that was read.
 pub(crate) fn longest_caption(encoder: &Encoder) -> usize {
     2 * encoder.longest()
+}
+
+/// What the model's words are called.
+pub(crate) fn words_of(encoder: &Encoder) -> &'static str {
+    if encoder.prepare().char_level { "characters" } else { "words" }
 }
 
 /// Refuses to choose the best evaluation by a figure that there will not be.
@@ -124,7 +129,7 @@ impl Scores {
                     figures.extend(scores.figures().into_iter().map(|(name, value)| (full_name(label, &name), value)));
                 }
             }
-            Scores::Words(words, texts) => {
+            Scores::Words(words, texts, _) => {
                 if let Some((right, of, _)) = texts {
                     figures.insert("exact".into(), (*right as f64 / (*of).max(1) as f64).into());
                 }
@@ -145,7 +150,7 @@ impl Scores {
                 };
                 outputs.iter().map(of).collect()
             }
-            Scores::Words(words, _) => vec![("loss".to_owned(), words.loss)],
+            Scores::Words(words, ..) => vec![("loss".to_owned(), words.loss)],
         }
     }
 
@@ -173,7 +178,7 @@ impl Scores {
                     json!({ "figures": self.figures(), "outputs": of_each.collect::<Map<_, _>>() })
                 }
             },
-            Scores::Words(words, texts) => {
+            Scores::Words(words, texts, _) => {
                 let mut object = json!({
                     "loss": words.loss, "figures": self.figures(), "words": words.words, "perplexity": words.perplexity(),
                 });
@@ -196,11 +201,11 @@ impl Scores {
                 };
                 outputs.iter().flat_map(lines).collect()
             }
-            Scores::Words(words, texts) => {
+            Scores::Words(words, texts, unit) => {
                 let mut lines = vec![
                     String::new(),
                     format!(
-                        "{name}: {} words scored, {:.2} % right, {:.2} % among the five likeliest, loss {:.4} nats, perplexity {:.3}",
+                        "{name}: {} {unit} scored, {:.2} % right, {:.2} % among the five likeliest, loss {:.4} nats, perplexity {:.3}",
                         count(words.words),
                         100.0 * words.accuracy,
                         100.0 * words.top_5,

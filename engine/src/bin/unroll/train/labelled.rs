@@ -16,11 +16,12 @@ use unroll::run::{
     Decision, LABELLED_LOSS, Labelled, check_vectors, config_file, labelled_graph, load_weights, make_absolute,
     rewrite_config, sample_batches,
 };
+use unroll::text::Level;
 use unroll::train::storage::{Storage, replace_file};
 use unroll::train::{Batches, CONFIG, Ended, Figures, Optimizer, RunFolder, Session, TrainConfig, Trainer, Which};
 
 use super::{NewFolder, REST, Train, ended, further, tell};
-use crate::scores::{Measuring, Scores, check_best_by, left_out_lines};
+use crate::scores::{Measuring, Scores, check_best_by, left_out_lines, words_of};
 use crate::show::{Show, Unit, warn};
 
 /// A labelled run before it starts.
@@ -219,6 +220,9 @@ fn unit(task: &TaskConfig) -> Unit {
     match task.kind {
         TaskKind::Classify => Unit::Texts,
         TaskKind::Tag => Unit::Tags,
+        TaskKind::Next | TaskKind::Caption | TaskKind::Translate if task.prepare.char_level => {
+            Unit::Tokens(Level::Char)
+        }
         TaskKind::Next | TaskKind::Caption | TaskKind::Translate => Unit::Words,
     }
 }
@@ -235,7 +239,7 @@ fn tell(show: &mut Show, name: &str, scores: &Scores, left_out: LeftOut) {
 /// What tokens there are.
 fn known(encoder: &Encoder) -> String {
     match (encoder.is_of_arrays(), encoder.has_tokens()) {
-        (false, _) => format!("{} words", count(encoder.words().len() as u64)),
+        (false, _) => format!("{} {}", count(encoder.words().len() as u64), words_of(encoder)),
         (true, true) => format!("token ids below {}", count(encoder.vocabulary() as u64)),
         (true, false) => "numbers".to_owned(),
     }
