@@ -128,7 +128,7 @@ impl Network {
             let crew = if options.pin { Crew::pinned(threads, teams) } else { Crew::new(threads, teams) };
             crew.map_err(|error| match error.kind() {
                 std::io::ErrorKind::Unsupported => {
-                    Error::option("--pin", "this system does not let threads be kept on cores").mend("leave it out")
+                    Error::option("--pin", "this system cannot pin threads to cores").mend("leave it out")
                 }
                 _ => Error::run(format!("cannot start {threads} threads: {error}")),
             })

@@ -36,7 +36,7 @@ use Takes::{File, Files, Nothing, Number, Text, Whole, Word};
 /// An option that sets a key of the configuration.
 struct Setting {
     name: &'static str,
-    /// Other names, as other programs have them.
+    /// Names of the same option in other programs.
     aliases: &'static [&'static str],
     key: &'static str,
     takes: Takes,
@@ -61,41 +61,47 @@ const DATA: &[Setting] = &[
         Files,
         "Text to train on: files, folders, gzip, - for standard input, or a token file [default: an embedded text]",
     ),
-    setting("valid", &[], "data.valid", File, "Text to validate on, instead of a part of the training text"),
+    setting("valid", &[], "data.valid", File, "Text to validate on [default: a part of the training text]"),
     setting("test", &[], "data.test", File, "Text to test the finished model on"),
-    setting("level", &[], "data.level", Word(&["byte", "char", "grapheme", "word"]), "What a token is"),
-    setting("lower", &[], "data.lower", Nothing, "Words: lower-case the text first"),
+    setting("level", &[], "data.level", Word(&["byte", "char", "grapheme", "word"]), "Unit of a token"),
+    setting("lower", &[], "data.lower", Nothing, "With words: lower-case the text first"),
     setting(
         "split-punctuation",
         &[],
         "data.split_punctuation",
         Nothing,
-        "Words: punctuation marks are tokens of their own",
+        "With words: make punctuation marks separate tokens",
     ),
-    setting("min-count", &[], "data.min_count", Whole, "Rarer tokens become <unk>"),
-    setting("max-vocab", &[], "data.max_vocab", Whole, "At most so many tokens in the vocabulary, 0 for no limit"),
+    setting("min-count", &[], "data.min_count", Whole, "Replace tokens rarer than this by <unk>"),
+    setting("max-vocab", &[], "data.max_vocab", Whole, "Maximum size of the vocabulary, 0 for no limit"),
     setting(
         "encoding-errors",
         &[],
         "data.encoding_errors",
         Word(&["strict", "replace", "skip"]),
-        "What happens on text that is not UTF-8",
+        "How to handle text that is not UTF-8",
     ),
     setting(
         "split",
         &[],
         "data.split",
         Word(SplitName::WORDS),
-        "Where parts are held out: the ends of all streams, the end of the text, or nowhere",
+        "Where to hold out the validation and test parts: at the end of each stream, at the end of the text, or nowhere",
     ),
     setting(
         "valid-fraction",
         &["val-frac"],
         "data.valid_fraction",
         Number,
-        "Share that is held out to validate [default: 0.05, at most a million tokens]",
+        "Fraction of the text held out for validation [default: 0.05, at most a million tokens]",
     ),
-    setting("test-fraction", &[], "data.test_fraction", Number, "Share that is kept to test the finished model on"),
+    setting(
+        "test-fraction",
+        &[],
+        "data.test_fraction",
+        Number,
+        "Fraction of the text held out to test the finished model",
+    ),
 ];
 
 const MODEL: &[Setting] = &[
@@ -104,10 +110,10 @@ const MODEL: &[Setting] = &[
         &["model-type", "cell"],
         "model.cell",
         Word(Cell::WORDS),
-        "The recurrent cell; PyTorch's RNN_TANH and RNN_RELU too",
+        "Recurrent cell; PyTorch's RNN_TANH and RNN_RELU are accepted too",
     ),
-    setting("rnn-size", &["nhid", "hidden"], "model.hidden", Whole, "Units of each recurrent layer"),
-    setting("num-layers", &["nlayers", "layers"], "model.layers", Whole, "Recurrent layers"),
+    setting("rnn-size", &["nhid", "hidden"], "model.hidden", Whole, "Units in each recurrent layer"),
+    setting("num-layers", &["nlayers", "layers"], "model.layers", Whole, "Number of recurrent layers"),
     setting(
         "emsize",
         &["embedding", "wordvec-size"],
@@ -115,13 +121,7 @@ const MODEL: &[Setting] = &[
         Whole,
         "Width of the embedding, 0 for one-hot tokens",
     ),
-    setting(
-        "dropout",
-        &[],
-        "model.dropout",
-        Number,
-        "Share of the outputs dropped after the embedding and each recurrent layer",
-    ),
+    setting("dropout", &[], "model.dropout", Number, "Dropout rate after the embedding and each recurrent layer"),
     setting(
         "head",
         &[],
@@ -129,125 +129,161 @@ const MODEL: &[Setting] = &[
         Word(HeadKind::WORDS),
         "How the cross-entropy is computed: every logit, a sample of them, or a tree of decisions",
     ),
-    setting("tied", &[], "model.tied", Nothing, "The output layer uses the embedding's table"),
-    setting("init", &[], "model.init", Word(Init::WORDS), "How initial weights are drawn"),
-    setting("init-scale", &[], "model.init_scale", Number, "Half width or standard deviation of initial weights"),
+    setting("tied", &[], "model.tied", Nothing, "Tie the output layer's weights to the embedding"),
+    setting("init", &[], "model.init", Word(Init::WORDS), "Distribution of the initial weights"),
+    setting(
+        "init-scale",
+        &[],
+        "model.init_scale",
+        Number,
+        "Half width (uniform) or standard deviation (normal) of the initial weights",
+    ),
 ];
 
 const TRAINING: &[Setting] = &[
-    setting("seed", &[], "seed", Whole, "Seed of every random number"),
-    setting("batch-size", &["batch"], "train.batch", Whole, "Streams trained on side by side"),
-    setting("seq-length", &["bptt", "steps"], "train.steps", Whole, "Time steps that the gradient reaches back"),
+    setting("seed", &[], "seed", Whole, "Seed of the random numbers"),
+    setting("batch-size", &["batch"], "train.batch", Whole, "Number of parallel streams in a batch"),
+    setting(
+        "seq-length",
+        &["bptt", "steps"],
+        "train.steps",
+        Whole,
+        "Time steps of truncated backpropagation through time",
+    ),
     setting(
         "variable-bptt",
         &[],
         "train.variable_bptt",
         Nothing,
-        "Steps are drawn about --seq-length for each batch, as AWD-LSTM does",
+        "Draw the number of steps around --seq-length for each batch, as AWD-LSTM does",
     ),
-    setting("epochs", &["max-epochs"], "train.epochs", Whole, "Passes over the text, 0 for no limit but --max-steps"),
-    setting("max-steps", &[], "train.max_steps", Whole, "Optimiser steps after which training ends, 0 for no limit"),
-    setting("loss", &[], "train.loss", Word(LossScaleName::WORDS), "What the gradient is the gradient of"),
-    setting("replicas", &[], "train.replicas", Whole, "Parts of a batch whose gradients are computed apart"),
+    setting(
+        "epochs",
+        &["max-epochs"],
+        "train.epochs",
+        Whole,
+        "Passes over the text, 0 for no limit except --max-steps",
+    ),
+    setting("max-steps", &[], "train.max_steps", Whole, "Maximum number of optimiser steps, 0 for no limit"),
+    setting(
+        "loss",
+        &[],
+        "train.loss",
+        Word(LossScaleName::WORDS),
+        "How the losses of a batch are reduced before the gradient is taken",
+    ),
+    setting(
+        "replicas",
+        &[],
+        "train.replicas",
+        Whole,
+        "Number of parts of a batch whose gradients are computed separately",
+    ),
     setting(
         "precision",
         &[],
         "train.precision",
         Word(PrecisionName::WORDS),
-        "What the operands of products are rounded to; all else stays in f32",
+        "Precision of the operands of matrix products; everything else stays in f32",
     ),
     setting(
         "eval-every",
         &["eval-val-every"],
         "train.eval_every",
         Whole,
-        "Evaluate after so many steps, 0 for each epoch",
+        "Evaluate every N steps, 0 for once an epoch",
     ),
     setting(
         "eval-batch",
         &["eval-batch-size"],
         "train.eval_batch",
         Whole,
-        "Streams side by side in an evaluation, 0 for as in training",
+        "Number of parallel streams in an evaluation, 0 for as many as in training",
     ),
-    setting(
-        "save-every",
-        &["checkpoint-every"],
-        "train.save_every",
-        Whole,
-        "Save after so many steps, 0 for each epoch",
-    ),
+    setting("save-every", &["checkpoint-every"], "train.save_every", Whole, "Save every N steps, 0 for once an epoch"),
     setting(
         "early-stop",
         &["patience"],
         "train.early_stop",
         Whole,
-        "Stop after so many evaluations without improvement, 0 for never",
+        "Stop after N evaluations without improvement, 0 for never",
     ),
 ];
 
 const OPTIMIZER: &[Setting] = &[
-    setting(
-        "optimizer",
-        &["optim"],
-        "optimizer.rule",
-        Word(OptimizerName::WORDS),
-        "The rule that changes the parameters",
-    ),
+    setting("optimizer", &["optim"], "optimizer.rule", Word(OptimizerName::WORDS), "Update rule"),
     setting("lr", &["learning-rate"], "optimizer.lr", Number, "Learning rate"),
-    setting("momentum", &[], "optimizer.momentum", Number, "momentum, nesterov: share of the last change that is kept"),
-    setting("decay-rate", &[], "optimizer.decay", Number, "rmsprop: share of the mean square that is kept"),
-    setting(
-        "weight-decay",
-        &["wdecay"],
-        "optimizer.weight_decay",
-        Number,
-        "Decay of the weights; of all rules but adam",
-    ),
+    setting("momentum", &[], "optimizer.momentum", Number, "momentum, nesterov: momentum coefficient"),
+    setting("decay-rate", &[], "optimizer.decay", Number, "rmsprop: decay rate of the mean square"),
+    setting("weight-decay", &["wdecay"], "optimizer.weight_decay", Number, "Weight decay; for every rule except adam"),
     setting(
         "lazy",
         &[],
         "optimizer.lazy",
         Nothing,
-        "Leave the vectors of words alone that are not in a batch; sgd and adagrad do so but for a weight decay",
+        "Do not update the vectors of words absent from the batch; sgd and adagrad never do, except by weight decay",
     ),
     setting("average", &[], "optimizer.average", Word(AverageName::WORDS), "Average the weights, and use the averages"),
-    setting("nonmono", &[], "optimizer.nonmono", Whole, "nt_asgd: latest evaluations that do not count [default: 5]"),
-    setting("clip-norm", &["clip"], "optimizer.clip_norm", Number, "Scale the gradient down to this norm, 0 for off"),
+    setting(
+        "nonmono",
+        &[],
+        "optimizer.nonmono",
+        Whole,
+        "nt_asgd: number of latest evaluations left out of the comparison [default: 5]",
+    ),
+    setting(
+        "clip-norm",
+        &["clip"],
+        "optimizer.clip_norm",
+        Number,
+        "Scale the gradient down to this norm, 0 to disable",
+    ),
     setting(
         "clip-value",
         &["grad-clip"],
         "optimizer.clip_value",
         Number,
-        "Clamp each entry of the gradient, 0 for off",
+        "Clamp each entry of the gradient to [-X, X], 0 to disable",
     ),
-    setting("schedule", &[], "schedule.kind", Word(ScheduleName::WORDS), "How the learning rate changes"),
+    setting("schedule", &[], "schedule.kind", Word(ScheduleName::WORDS), "Learning-rate schedule"),
     setting(
         "lr-factor",
         &["learning-rate-decay", "lr-decay-factor"],
         "schedule.factor",
         Number,
-        "decay, plateau: what the rate is multiplied by",
+        "decay, plateau: factor the rate is multiplied by",
     ),
-    setting("lr-after", &["learning-rate-decay-after"], "schedule.after", Whole, "decay: epochs at the full rate"),
-    setting("lr-every", &["lr-decay-every"], "schedule.every", Whole, "decay: epochs between two changes"),
-    setting("lr-patience", &[], "schedule.patience", Whole, "plateau: evaluations without improvement before a change"),
-    setting("min-lr", &[], "schedule.min_lr", Number, "plateau, cosine: the rate never falls below"),
-    setting("warmup", &[], "schedule.warmup", Whole, "Steps over which the rate first rises"),
+    setting(
+        "lr-after",
+        &["learning-rate-decay-after"],
+        "schedule.after",
+        Whole,
+        "decay: epochs before the rate first decays",
+    ),
+    setting("lr-every", &["lr-decay-every"], "schedule.every", Whole, "decay: epochs between decays"),
+    setting(
+        "lr-patience",
+        &[],
+        "schedule.patience",
+        Whole,
+        "plateau: evaluations without improvement before the rate is lowered",
+    ),
+    setting("min-lr", &[], "schedule.min_lr", Number, "plateau, cosine: minimum learning rate"),
+    setting("warmup", &[], "schedule.warmup", Whole, "Steps over which the rate rises at the start"),
 ];
 
 const SAMPLES: &[Setting] = &[
-    setting("sample-every", &[], "sample.every", Whole, "A sample after so many steps, 0 for only at the end"),
-    setting("sample-length", &[], "sample.length", Whole, "Tokens of a sample"),
-    setting("primetext", &["prompt", "start-text"], "sample.prompt", Text, "What samples go on from"),
+    setting("sample-every", &[], "sample.every", Whole, "Write a sample every N steps, 0 for only at the end"),
+    setting("sample-length", &[], "sample.length", Whole, "Length of a sample in tokens"),
+    setting("primetext", &["prompt", "start-text"], "sample.prompt", Text, "Prompt that samples continue"),
     setting(
         "temperature",
         &[],
         "sample.temperature",
         Number,
-        "Less than 1 samples more carefully, 0 takes the likeliest token",
+        "Sampling temperature: below 1 favours likely tokens, 0 always takes the likeliest",
     ),
-    setting("print-every", &["log-interval"], "report.every", Whole, "A line after so many steps"),
+    setting("print-every", &["log-interval"], "report.every", Whole, "Print a line every N steps"),
 ];
 
 const GROUPS: &[(&str, &[Setting])] = &[
@@ -270,13 +306,13 @@ pub(crate) struct Configuration {
     pub(crate) recipe: Option<String>,
     /// The file.
     pub(crate) file: Option<PathBuf>,
-    /// (option, key, value), in the order of the table; `--set` as (`--set`, `key=value`, -) behind them.
+    /// (option, key, value), in the order of the table.
     settings: Vec<(&'static str, &'static str, Value)>,
     assignments: Vec<String>,
 }
 
 impl Configuration {
-    /// The merged configuration, from these defaults on: a function that lays what is below recipe, file and options.
+    /// The merged configuration. `first` sets the defaults that recipe, file and options override.
     pub(crate) fn resolve(&self, first: impl FnOnce(&mut Resolver) -> Result<()>) -> Result<(RunConfig, Origins)> {
         let mut resolver = Resolver::new();
         first(&mut resolver)?;
@@ -287,7 +323,7 @@ impl Configuration {
         if let Some(path) = &self.file {
             resolver.file(path)?;
         }
-        // char-rnn and torch-rnn have no option that names the schedule: their decay is meant.
+        // char-rnn and torch-rnn have no option for the schedule: their options mean decay.
         let decays = |key: &str| ["schedule.factor", "schedule.after", "schedule.every"].contains(&key);
         let constant = resolver.value("schedule.kind").is_none_or(|kind| kind.as_str() == Some("constant"));
         if constant
@@ -317,7 +353,10 @@ impl Args for Configuration {
         let source = |arg: Arg| arg.help_heading("Configuration (options win over --config, which wins over --recipe)");
         command = command
             .arg(source(
-                Arg::new("recipe").long("recipe").value_name("NAME").help("A known model; `unroll recipes` lists them"),
+                Arg::new("recipe")
+                    .long("recipe")
+                    .value_name("NAME")
+                    .help("A named recipe; `unroll recipes` lists them"),
             ))
             .arg(source(
                 Arg::new("config")
@@ -383,7 +422,7 @@ impl Setting {
         }
     }
 
-    /// PyTorch's names of two cells in one.
+    /// PyTorch's names that stand for a cell and its activation.
     fn more_words(&self) -> &'static [&'static str] {
         if self.key == "model.cell" { &["rnn_tanh", "rnn_relu"] } else { &[] }
     }
@@ -416,7 +455,7 @@ mod tests {
     use super::*;
 
     fn resolve(arguments: &str) -> Result<RunConfig> {
-        let command = Configuration::augment_args(Command::new("train").no_binary_name(true));
+        let command = crate::negative_values(Configuration::augment_args(Command::new("train").no_binary_name(true)));
         let arguments = crate::argv::normalise(&command, arguments.split_whitespace().map(Into::into));
         let matches = command.try_get_matches_from(arguments).unwrap();
         let configuration = Configuration::from_arg_matches(&matches).unwrap();

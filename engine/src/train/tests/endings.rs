@@ -97,7 +97,7 @@ fn bad_settings_are_named() {
         assert_eq!(error.exit_code(), 2);
         error.to_string()
     };
-    assert!(message(&|c| c.epochs = None).contains("nothing would end the training"));
+    assert!(message(&|c| c.epochs = None).contains("training would never end"));
     assert!(message(&|c| c.save_every = Every::Steps(0)).contains("train.save_every: must be at least 1"));
     assert!(message(&|c| c.save_minutes = Some(0.0)).contains("train.save_minutes"));
     assert!(message(&|c| c.optimizer.clip_norm = Some(-1.0)).contains("optimizer.clip_norm"));
@@ -139,7 +139,7 @@ fn a_run_folder_on_the_real_file_system() {
     drop(folder);
 
     let again = RunFolder::create(storage(), &path, &files).err().unwrap();
-    assert!(again.to_string().contains("is already a run (go on with it by --resume"), "{again}");
+    assert!(again.to_string().contains("is already a run (resume it with --resume"), "{again}");
     assert_eq!(again.exit_code(), 2);
     std::fs::create_dir(path.join("checkpoints/.tmp-00000009-1-0")).unwrap();
     std::fs::write(path.join("checkpoints/.tmp-00000009-1-0/state.json"), "x").unwrap();
