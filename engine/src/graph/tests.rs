@@ -315,7 +315,7 @@ fn states_and_directions_that_do_not_fit_are_named() {
             states("\"encoder/h\", \"decoder/c\""),
             "takes `decoder/c`, which does not stand before it (layers before it are sequence, embedding, encoder)",
         ),
-        (states("\"encoder/h\", \"embedding/c\""), "it is no recurrent layer"),
+        (states("\"encoder/h\", \"embedding/c\""), "it is not a recurrent layer"),
         (
             states("\"encoder/h\", \"encoder/c\"").replace("return_state = true", "stateful = false"),
             "set return_state = true on it",

@@ -91,7 +91,7 @@ fn a_bad_table_is_refused_with_file_and_line() {
     insta::assert_snapshot!(refused(&task, "x.csv", "ham,\"no\nspam,\"yes, so\"\n"), @"x.csv, line 1: a quoted field is not closed (close it, and double the quotes within a field)");
     insta::assert_snapshot!(refused(&task, "x.jsonl", "{\"label\": \"ham\"}"), @"x.jsonl, line 1: the object has no `text` (set task.label and task.text to its keys)");
     insta::assert_snapshot!(refused(&task, "x.jsonl", "{\"label\": \"ham\", \"text\": [1]}"), @"x.jsonl, line 1: `text` is [1], not a text (give it as a string)");
-    assert!(refused(&task, "x.jsonl", "\nham").starts_with("x.jsonl, line 2: is no JSON"));
+    assert!(refused(&task, "x.jsonl", "\nham").starts_with("x.jsonl, line 2: is not valid JSON"));
     insta::assert_snapshot!(refused(&task, "x.tsv", b"ham\thi\nspam\tcaf\xe9\n"), @"x.tsv, line 2: the byte 0xe9 is not valid UTF-8 here (convert the file to UTF-8)");
     insta::assert_snapshot!(refused(&task, "x.tsv", ""), @"x.tsv: contains no labelled sample (give a file with samples)");
     let conllu = TaskConfig { format: Some(FormatName::Conllu), ..TaskConfig::default() };

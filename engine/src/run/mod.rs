@@ -95,7 +95,7 @@ mod tests {
              {{ type = \"lstm\", name = \"two\", inputs = [\"lstm\"], units = 3, return_sequences = true, initial_state = [\"all\", \"lstm/c\"] }}"
         );
         for (layers, layer, what) in [
-            (format!("{masked}, {lstm} }}"), "embedding", "masks steps, but running text has no padding"),
+            (format!("{masked}, {lstm} }}"), "embedding", "masks steps, and running text has no padding"),
             (format!("{plain}, {{ type = \"masking\" }}, {lstm} }}"), "masking", "masks steps"),
             (format!("{plain}, {both}"), "bidirectional", "sees the tokens that the model should learn to predict"),
             (format!("{plain}, {lstm}, go_backwards = true }}"), "lstm", "sees the tokens"),

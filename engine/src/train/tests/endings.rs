@@ -159,7 +159,7 @@ fn a_run_folder_on_the_real_file_system() {
     assert_eq!(step(&path, Which::Best).unwrap(), best);
     assert_eq!(step(&path.join("checkpoints/step-00000018"), Which::Best).unwrap(), 18);
     let missing = step(&path, Which::Step(1)).unwrap_err().to_string();
-    assert!(missing.contains("there is no checkpoint of step 1 (there are those of the steps"), "{missing}");
+    assert!(missing.contains("there is no checkpoint of step 1 (the steps with checkpoints are"), "{missing}");
     assert!(step(dir.path(), Which::Best).unwrap_err().to_string().contains("there is no checkpoint"));
     let Found { checkpoints, step: newest, .. } = find(storage(), &path, Which::Newest).unwrap();
     let weights = checkpoints.load_weights(newest, &specs).unwrap();
