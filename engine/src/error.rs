@@ -34,7 +34,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The run failed for a reason that is none of the kinds below: a check that did not hold, a thread that died.
+    /// The run failed for a reason other than those below: a check that did not hold, a thread that died.
     #[error("{0}")]
     Run(Message),
 
@@ -62,7 +62,7 @@ pub enum Error {
         path: PathBuf,
         /// What was being done ("cannot write").
         message: Message,
-        /// What the system answered.
+        /// The error of the system.
         source: io::Error,
     },
 
@@ -71,16 +71,16 @@ pub enum Error {
     Interrupted(Message),
 }
 
-/// What is wrong, and how to mend it if that is known.
+/// What is wrong, and how to fix it if that is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// What is wrong.
     pub what: String,
-    /// How to mend it.
+    /// How to fix it.
     pub mend: Option<String>,
 }
 
-/// A file, and the place in it that is meant.
+/// A file, and a place in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The file.
@@ -138,13 +138,13 @@ impl Error {
         Error::Interrupted(Message::new(what))
     }
 
-    /// What the system answered while `doing` ("cannot write") something with `path` (exit code 5).
+    /// The error of the system while `doing` ("cannot write") something with `path` (exit code 5).
     pub fn io(path: impl Into<PathBuf>, doing: impl Into<String>, source: io::Error) -> Error {
         Error::Io { path: path.into(), message: Message::new(doing), source }
     }
 
-    /// A failure to open or read a file that the user named: missing, a folder or not permitted is a bad input
-    /// (exit code 3), any other answer of the system is an I/O failure (exit code 5).
+    /// A failure to open or read a file that the user named. A file that is missing, a folder or not permitted is a bad
+    /// input (exit code 3); any other error of the system is an I/O failure (exit code 5).
     pub fn read(path: impl AsRef<Path>, source: io::Error) -> Error {
         let path = path.as_ref();
         match source.kind() {
@@ -162,7 +162,7 @@ impl Error {
         Error::io(path, "cannot write", source)
     }
 
-    /// Adds how to mend it, shown in brackets after what is wrong.
+    /// Adds how to fix it, shown in brackets after what is wrong.
     #[must_use]
     pub fn mend(mut self, how: impl Into<String>) -> Error {
         match &mut self {
@@ -215,7 +215,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// What the system answered, in words that say how to mend it where that is plain.
+/// The error of the system, with how to fix it where that is clear.
 fn describe(source: &io::Error) -> String {
     // What this program found out itself, such as how many bytes are missing.
     let detail = source.get_ref().map_or_else(String::new, |detail| format!(": {detail}"));

@@ -325,7 +325,7 @@ fn what_is_no_such_array_is_named() {
     place.ok(&["train", "--config", "task.toml", "--data", "ok.npz", "--out", "run", "--epochs", "1"]);
     let file = |name: &str, x: Vec<u8>, y: Vec<u8>| place.file(name, npz(&[("x", x), ("y", y)]));
     file("id.npz", ints(&[1, 3], [1, 99, 2]), ints(&[1], [0]));
-    names(place.refused(&["eval", "run", "--data", "id.npz"]), &["id.npz: row 1", "token id 99", "less than 9"]);
+    names(place.refused(&["eval", "run", "--data", "id.npz"]), &["id.npz: row 1", "token id 99", "are below 9"]);
     file("class.npz", ints(&[2, 3], [1, 2, 3, 1, 2, 3]), ints(&[2], [0, 5]));
     names(place.refused(&["eval", "run", "--data", "class.npz"]), &["class.npz: row 2", "number 5", "0, 1"]);
     place.file("f.npy", floats(&[1, 3], [0.5; 3]));

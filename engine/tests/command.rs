@@ -295,7 +295,7 @@ fn benches_say_where_time_goes_and_plan_for_other_machines() {
     assert!(plan("char25").contains("char256"));
     insta::assert_snapshot!(plan("nowhere/some.toml"), @"3: error: nowhere/some.toml: no such file (check the path)");
     insta::assert_snapshot!(plan("gen512"), @"2: error: gen512 generates and does not train (choose a case that trains)");
-    insta::assert_snapshot!(plan("gemm:2x2x2"), @"2: error: gemm:2x2x2 is no model in training (choose a case that trains)");
+    insta::assert_snapshot!(plan("gemm:2x2x2"), @"2: error: gemm:2x2x2 does not train a model (choose a case that trains)");
     let own = place.refused(&["bench", "--plan", "char256", "--vocabulary", "9", "--cores", "2"]);
     assert!(own.contains("--vocabulary"), "{own}");
 }
@@ -352,7 +352,7 @@ fn the_making_of_a_vocabulary_is_timed_on_a_text() {
     );
     let shown = place.ok(&[&bench[..], &["--corpus", "verses.txt"]].concat());
     assert!(shown.starts_with("vocabulary: ") && shown.contains("10 different of 3,000 words"), "{shown}");
-    insta::assert_snapshot!(place.refused(&bench), @"2: error: --corpus: no text is named (name one, a sentence a line)");
+    insta::assert_snapshot!(place.refused(&bench), @"2: error: --corpus: no text was given (name one with one sentence per line)");
     assert!(
         place
             .refused(&[&bench[..], &["--corpus", "verses.txt", "--pin"]].concat())

@@ -104,7 +104,7 @@ fn a_file_of_a_model_is_measured_and_what_cannot_be_is_named() {
     for (arguments, want) in [
         (&["inspect", "gradient", "flat.toml"][..], "2: error: the model has no recurrent layer"),
         (&["inspect", "gradient", "char_rn"], "2: error: there is no recipe `char_rn` (did you mean `char-rnn`?"),
-        (&["inspect", "gradient", "char-rnn", "--cells", "lstm,gro"], "2: error: --cells: `gro` is no cell"),
+        (&["inspect", "gradient", "char-rnn", "--cells", "lstm,gro"], "2: error: --cells: `gro` is not a cell"),
         (
             &["inspect", "gradient", "char-rnn", "--data", "text.txt"],
             "2: error: --data: no model here was trained on a text",
@@ -201,10 +201,7 @@ fn units_of_taggers_and_of_models_of_the_next_word_are_shown_at_each_token() {
         assert!(error.starts_with(want), "{error}");
     }
     let error = place.refused(&["inspect", "units", "masked", "--unit", "embedding:0", "--text", "one", "--words"]);
-    assert!(
-        error.starts_with("2: error: --words: is for sentences that are tagged, this run learned to predict"),
-        "{error}"
-    );
+    assert!(error.starts_with("2: error: --words: is for taggers; this run learned to predict"), "{error}");
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn a_model_goes_to_pytorch_and_comes_back() {
 
     // It learns more from a text, in its own tokens, and can be stopped and resumed as any other run.
     place.file("more.txt", verses().replace("fox", "dog"));
-    insta::assert_snapshot!(place.refused(&["train", "--resume", "back-keras", "--data", "verses.txt", "--level", "byte"]), @"2: error: --level: the weights were imported with the tokens that they know");
+    insta::assert_snapshot!(place.refused(&["train", "--resume", "back-keras", "--data", "verses.txt", "--level", "byte"]), @"2: error: --level: the tokens were fixed when the weights were imported");
     let more = ["train", "--resume", "back-keras", "--data", "more.txt", "--epochs", "2", "--sample-length", "5"];
     let learned = place.ok(&more);
     assert!(learned.contains("best validation loss"), "{learned}");
@@ -84,7 +84,7 @@ fn a_model_of_others_needs_its_tokens_and_its_names() {
         assert!(!place.exists("new"), "what was refused leaves no folder");
         refused
     };
-    insta::assert_snapshot!(refused(&MODEL), @"2: error: nothing says which tokens the model knows (name them with --vocabulary FILE, or a run that has the same with --like RUN)");
+    insta::assert_snapshot!(refused(&MODEL), @"2: error: the tokens of the model are not given (give them by --vocabulary FILE, or name a run with the same ones by --like RUN)");
     let known = |more: &[&'static str]| [&["--vocabulary", "tokens.json"], more].concat();
     insta::assert_snapshot!(refused(&known(&["--model", "gru", "--rnn-size", "13", "--num-layers", "2", "--emsize", "6"])), @"3: error: theirs.safetensors: `rnn.weight_ih_l0` is F32 [36, 6], but layer `gru` of the model has F32 [39, 6] there (describe the model with its sizes)");
     insta::assert_snapshot!(refused(&known(&["--model", "gru", "--rnn-size", "12", "--num-layers", "1", "--emsize", "6"])), @"3: error: theirs.safetensors: the model has no place for `rnn.bias_hh_l1` F32 [36] (and 3 more) (describe the model as it is, or leave it out with --ignore rnn.bias_hh_l1)");
@@ -140,7 +140,7 @@ fn a_classifier_comes_back_with_its_classes() {
     place.ok(&["import", "there.safetensors", "--like", "run", "--out", "other"]);
     let other = place.refused(&["train", "--resume", "other", "--data", "other.tsv", "--epochs", "1"]);
     assert!(other.starts_with("2: error: "), "{other}");
-    insta::assert_snapshot!(place.refused(&["import", "there.safetensors", "--config", "run.toml", "--out", "x"]), @"2: error: nothing says which classes and words the model knows (name a run that has the same with --like)");
+    insta::assert_snapshot!(place.refused(&["import", "there.safetensors", "--config", "run.toml", "--out", "x"]), @"2: error: the classes and words of the model are not given (name a run with the same ones by --like RUN)");
 }
 
 /// The LSTM within a network of convolutions that detects voices (Silero VAD 16k), as its authors published it.

@@ -137,9 +137,9 @@ fn a_filter_is_trained_scored_and_used() {
     assert!(rows.iter().any(|row| row.contains("Bidirectional")), "{rows:?}");
 
     // What is none of it.
-    insta::assert_snapshot!(place.refused(&["generate", "run"]), @"3: error: run: the run learned to classify, and is no language model (use `unroll predict`)");
+    insta::assert_snapshot!(place.refused(&["generate", "run"]), @"3: error: run: the run learned to classify and is not a language model (use `unroll predict`)");
     place.file("unknown.tsv", "ham\thello\neggs\tbacon\n");
-    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "unknown.tsv"]), @"3: error: unknown.tsv, line 2: the label `eggs` is none of the model's (the model has ham, spam; mend the label, or train with it)");
+    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "unknown.tsv"]), @"3: error: unknown.tsv, line 2: the model does not know the label `eggs` (the model has ham, spam; fix the label, or train with it)");
     place.file("messages.tsv", messages(2).replace("lunch", "dinner"));
     let changed = place.refused(&["train", "--resume", "run", "--epochs", "7"]);
     assert!(
@@ -147,7 +147,7 @@ fn a_filter_is_trained_scored_and_used() {
             && changed.contains("the corpus is"),
         "{changed}"
     );
-    insta::assert_snapshot!(place.refused(&["eval", "run"]), @"3: error: run: the run's samples have changed since it was trained (name the samples to score with --data)");
+    insta::assert_snapshot!(place.refused(&["eval", "run"]), @"3: error: run: the run's samples have changed since training (name the samples to score with --data)");
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn weights_of_classes_are_a_word_or_a_table() {
         );
         let refused = |set: &str| place.refused(&[&train[..], &["never", "--set", set]].concat());
         insta::allow_duplicates! {
-            insta::assert_snapshot!(refused("task.class_weights={ eggs = 2 }"), @"2: error: task.class_weights: `eggs` is none of the classes (there are ham, spam)");
+            insta::assert_snapshot!(refused("task.class_weights={ eggs = 2 }"), @"2: error: task.class_weights: `eggs` is not one of the classes (there are ham, spam)");
             insta::assert_snapshot!(refused("task.class_weights.ham=0"), @"2: error: --set task.class_weights.ham: must be numbers greater than 0, `ham` has 0");
             insta::assert_snapshot!(refused("task.class_weights={ ham = -1 }"), @"2: error: --set task.class_weights: must be numbers greater than 0, `ham` has -1");
             insta::assert_snapshot!(refused("task.class_weights=balance"), @"2: error: --set task.class_weights: unknown value `balance`; did you mean `balanced`?");
@@ -225,11 +225,11 @@ fn a_share_that_no_sample_falls_to_is_told() {
     place.file("two.tsv", "ham\tlunch at home\nspam\twin a prize\n");
     let train = ["train", "--config", "run.toml", "--data", "two.tsv", "--out", "never", "--set"];
     let refused = |set: &[&str]| place.refused(&[&train[..], set].concat());
-    insta::assert_snapshot!(refused(&["train.early_stop=2"]), @"2: error: --early-stop: needs a validation loss, and nothing is evaluated (a share of 0.1 of these samples is none: set data.valid_fraction, or give --valid FILE)");
+    insta::assert_snapshot!(refused(&["train.early_stop=2"]), @"2: error: --early-stop: needs a validation loss, and nothing is evaluated (a fraction of 0.1 holds out none of these samples: set data.valid_fraction, or give --valid FILE)");
     insta::assert_snapshot!(refused(&["train.early_stop=2", "--set", "data.valid_fraction=0"]), @"2: error: --early-stop: needs a validation loss, and nothing is evaluated (hold samples out by data.valid_fraction, or give --valid FILE)");
-    insta::assert_snapshot!(refused(&["schedule.kind=plateau"]), @"2: error: schedule.kind: plateau needs a validation loss, and nothing is evaluated (a share of 0.1 of these samples is none: set data.valid_fraction, or give --valid FILE)");
-    insta::assert_snapshot!(refused(&["data.valid_fraction=0.1"]), @"2: error: data.valid_fraction: 0.1 of 2 samples leaves none to validate (hold a larger share out (equal samples go together), or leave it out)");
-    insta::assert_snapshot!(refused(&["data.test_fraction=0.1"]), @"2: error: data.test_fraction: 0.1 of 2 samples leaves none to test (hold a larger share out (equal samples go together), or leave it out)");
+    insta::assert_snapshot!(refused(&["schedule.kind=plateau"]), @"2: error: schedule.kind: plateau needs a validation loss, and nothing is evaluated (a fraction of 0.1 holds out none of these samples: set data.valid_fraction, or give --valid FILE)");
+    insta::assert_snapshot!(refused(&["data.valid_fraction=0.1"]), @"2: error: data.valid_fraction: 0.1 of 2 samples leaves none to validate (hold out a larger fraction (equal samples stay together), or leave it out)");
+    insta::assert_snapshot!(refused(&["data.test_fraction=0.1"]), @"2: error: data.test_fraction: 0.1 of 2 samples leaves none to test (hold out a larger fraction (equal samples stay together), or leave it out)");
     insta::assert_snapshot!(refused(&["task.folds=5", "--set", "task.fold=4"]), @"2: error: task.fold: none of 2 samples is in fold 4 of 5 (ask for fewer folds)");
     place.ok(&["train", "--config", "run.toml", "--data", "two.tsv", "--out", "run", "--epochs", "1"]);
     insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "-"]), @"2: error: labelled samples are read from files, not from standard input (write them to a file first)");
@@ -298,7 +298,7 @@ fn every_fold_is_trained_and_the_best_evaluation_chosen_by_a_figure() {
     assert_eq!(chosen["step"], first["step"], "{fold:?}");
 
     let refused = [&train[..], &["train.best_by=\"bleu\"", "--out", "other"]].concat();
-    insta::assert_snapshot!(place.refused(&refused), @"2: error: train.best_by: the evaluations have no figure `bleu` (they have accuracy, f1, precision, recall)");
+    insta::assert_snapshot!(place.refused(&refused), @"2: error: train.best_by: evaluations have no metric `bleu` (they have accuracy, f1, precision, recall)");
     insta::assert_snapshot!(place.refused(&[&by_f1[..], &["--all-folds", "--out", "folds"]].concat()), @"2: error: --out: folds/fold-0 is already a run (choose another folder)");
     insta::assert_snapshot!(place.refused(&["train", "--all-folds", "--out", "other"]), @"2: error: --all-folds: needs folds of labelled samples (add --set task.folds=5)");
     insta::assert_snapshot!(place.refused(&["train", "--out", "other", "--set", "train.best_by=\"f1\""]), @"2: error: --set train.best_by: is for labelled samples; a text has no figure but its loss");
@@ -339,7 +339,7 @@ fn what_int8_costs_is_measured_where_labels_are_known_and_hinted_at_elsewhere() 
     assert_eq!(said(&[]), "");
     assert_eq!(
         said(&["--precision", "int8", "--checkpoint", "newest"]),
-        "hint: int8 costs some of what the model can do; `unroll eval run --checkpoint newest --precision int8` measures how much\n"
+        "hint: int8 costs some accuracy; `unroll eval run --checkpoint newest --precision int8` measures how much\n"
     );
 }
 
@@ -404,7 +404,7 @@ fn a_tagger_knows_unknown_words_by_their_characters() {
         "the/DET zopy/ADJ kazer/NOUN glibbed/VERB"
     );
     place.file("bad.conllu", "# one\n1\tthe\tDET\n");
-    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "bad.conllu"]), @"3: error: bad.conllu, line 2: a word has 10 columns in CoNLL-U, this line has 3 (part the columns by single tabs, with _ where one is empty)");
+    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "bad.conllu"]), @"3: error: bad.conllu, line 2: a word has 10 columns in CoNLL-U, this line has 3 (separate the columns by single tabs, with _ for an empty one)");
 }
 
 /// The bytes of a run's last checkpoint and its metrics.

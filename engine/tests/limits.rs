@@ -72,7 +72,7 @@ fn a_run_on_a_full_disk_keeps_its_earlier_checkpoint() {
     let left: Vec<_> = fs::read_dir(folder.join("run/checkpoints")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().starts_with('.')), "nothing half-written is left: {left:?}");
 
-    assert!(ok("train --resume run --max-steps 60").contains("going on after step 20"));
+    assert!(ok("train --resume run --max-steps 60").contains("resuming after step 20"));
     assert!(files(folder, "run") == files(folder, "undisturbed"), "it ends in the bytes of the undisturbed run");
 }
 

@@ -49,7 +49,7 @@ fn a_table_of_smoothings_and_mixtures_with_a_network() {
     assert!((valid[1] / figure(&alone[0], "valid_perplexity") - 1.0).abs() < 0.02);
 
     place.ok(&[&train[..], &["--data", "train.txt", "--epochs", "1", "--out", "held"]].concat());
-    insta::assert_snapshot!(place.refused(&["ngram", "held"]), @"2: error: the run validates on a part of its training text, which would be counted with it (train it with a validation text of its own: --valid FILE)");
+    insta::assert_snapshot!(place.refused(&["ngram", "held"]), @"2: error: the run validates on a part of its training text, which would be counted along with the rest (train it with a validation text of its own: --valid FILE)");
     insta::assert_snapshot!(place.refused(&[&["ngram"], &texts[..], &["--order", "12"]].concat()), @"2: error: an n-gram model of order 12 (the order is from 1 to 9)");
     insta::assert_snapshot!(place.refused(&["ngram", "run", "--batch", "0"]), @"2: error: --batch: must be from 1 to 4096, got 0");
     insta::assert_snapshot!(place.refused(&[&["ngram"], &texts[..], &["--precision", "bf16"]].concat()), @"2: error: --precision: is for the network of a run (leave it out, or name a run)");
@@ -71,7 +71,7 @@ fn texts_are_prepared_as_a_recipe_says() {
     assert!(all.contains("vocabulary: 8") && all == count(&["--prepare", "join_lines"]), "{all}");
     assert!(count(&["--min-count", "4"]).contains("counted: 542 tokens; validation: 108; vocabulary: 8"));
     let refused = |recipe: &str| place.refused(&["ngram", "--data", "train", "--valid", "valid", "--recipe", recipe]);
-    insta::assert_snapshot!(refused("imdb"), @"2: error: --recipe: its model learns from labelled samples, not from running text (name one of a language model)");
+    insta::assert_snapshot!(refused("imdb"), @"2: error: --recipe: this recipe learns from labelled samples, not from running text (name the recipe of a language model)");
     assert!(refused("brown").contains("recipe"));
 }
 

@@ -35,14 +35,14 @@ fn from_text_to_sample_and_on() {
     assert!(two.starts_with(&format!("fox {}", json["text"].as_str().unwrap())), "{json}");
 
     insta::assert_snapshot!(place.refused(&["generate", "run", "--prompt", "the Ωmega"]), @r#"2: error: the character "Ω" (U+03A9) at byte 4 (line 1, column 5) is not in the vocabulary (leave it out, or use --unk skip)"#);
-    insta::assert_snapshot!(place.refused(&["train", "--data", "verses.txt", "--out", "run"]), @"2: error: --out: run is already a run (go on with it by `unroll train --resume run`, or choose another folder)");
-    insta::assert_snapshot!(place.refused(&["train", "--resume", "run", "--rnn-size", "13"]), @"2: error: the run cannot be resumed: model.hidden is 12 in the checkpoint and 13 now (resume with the settings and the text of the run, or begin a new one with --out)");
-    insta::assert_snapshot!(place.refused(&["train", "--resume", "run", "--data", "other.txt"]), @"2: error: --data: a run goes on with the texts it began with; begin a new run for others");
+    insta::assert_snapshot!(place.refused(&["train", "--data", "verses.txt", "--out", "run"]), @"2: error: --out: run is already a run (resume it with `unroll train --resume run`, or choose another folder)");
+    insta::assert_snapshot!(place.refused(&["train", "--resume", "run", "--rnn-size", "13"]), @"2: error: the run cannot be resumed: model.hidden is 12 in the checkpoint and 13 now (resume with the settings and the text of the run, or start a new one with --out)");
+    insta::assert_snapshot!(place.refused(&["train", "--resume", "run", "--data", "other.txt"]), @"2: error: --data: a run resumes with the texts it began with; start a new run for others");
 
     // A run that goes on needs no text and keeps what was changed.
     fs::remove_file(place.path().join("verses.txt")).unwrap();
     let more = place.ok(&["train", "--init_from", "run", "--epochs", "5"]);
-    assert!(more.contains("going on after step"), "{more}");
+    assert!(more.contains("resuming after step"), "{more}");
     let config = fs::read_to_string(place.path().join("run/config.toml")).unwrap();
     assert!(config.contains("epochs = 5"), "{config}");
 }
@@ -92,7 +92,7 @@ fn a_run_that_was_moved_is_the_same_run() {
     assert_eq!(before, [text(plays), figures(plays), filter(spam), figures(spam)]);
     for (run, epochs) in [(plays, "4"), (spam, "3")] {
         let more = place.ok(&["train", "--resume", run, "--epochs", epochs]);
-        assert!(more.contains("going on after step") && more.contains(run), "{more}");
+        assert!(more.contains("resuming after step") && more.contains(run), "{more}");
     }
     assert!(!place.exists("run") && !place.exists("filter"), "nothing is written to the old places");
 }
@@ -132,8 +132,8 @@ fn evaluation_does_not_depend_on_threads_or_rows() {
     insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "empty.txt"]), @"3: error: empty.txt: the text is empty (give a file with text)");
     place.file("greek.txt", "the αβγ\n");
     insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "greek.txt"]), @r#"3: error: greek.txt, byte 4: the character "α" (U+03B1) is not in the vocabulary (build the vocabulary from a text that has it, or with `<unk>`)"#);
-    insta::assert_snapshot!(place.refused(&["eval", "nowhere"]), @"3: error: nowhere: is not a run: it has no config.toml (name the folder that `unroll train` has written)");
-    insta::assert_snapshot!(place.refused(&["eval", "run", "--checkpoint", "7"]), @"3: error: run: there is no checkpoint of step 7 (there are those of the steps 165, 330, 495)");
+    insta::assert_snapshot!(place.refused(&["eval", "nowhere"]), @"3: error: nowhere: is not a run: it has no config.toml (name a folder that `unroll train` has written)");
+    insta::assert_snapshot!(place.refused(&["eval", "run", "--checkpoint", "7"]), @"3: error: run: there is no checkpoint of step 7 (the steps with checkpoints are 165, 330, 495)");
 }
 
 #[test]
@@ -331,8 +331,8 @@ fn a_damaged_checkpoint_gives_way_to_the_one_before() {
     for step in steps {
         fs::write(weights(step), "nonsense").unwrap();
     }
-    insta::assert_snapshot!(place.refused(&length), @"3: error: run/checkpoints/step-00000468: all 3 checkpoints are damaged; the newest: weights.safetensors has 8 bytes instead of 9760 (restore one from a copy, or train anew in another folder)");
-    insta::assert_snapshot!(place.refused(&["train", "--resume", "run"]), @"3: error: run/checkpoints/step-00000468: all 3 checkpoints are damaged; the newest: weights.safetensors has 8 bytes instead of 9760 (restore one from a copy, or train anew in another folder)");
+    insta::assert_snapshot!(place.refused(&length), @"3: error: run/checkpoints/step-00000468: all 3 checkpoints are damaged; the newest: weights.safetensors has 8 bytes instead of 9760 (restore one from a copy, or train again in another folder)");
+    insta::assert_snapshot!(place.refused(&["train", "--resume", "run"]), @"3: error: run/checkpoints/step-00000468: all 3 checkpoints are damaged; the newest: weights.safetensors has 8 bytes instead of 9760 (restore one from a copy, or train again in another folder)");
 }
 
 #[test]
@@ -346,11 +346,11 @@ fn weights_from_a_file_are_checked() {
             ["--init-weights", file, "--out", "other"].into_iter().chain(more.iter().copied()).collect();
         place.refused(&tiny(&all))
     };
-    insta::assert_snapshot!(refused("nonsense.safetensors", &[]), @"3: error: nonsense.safetensors, byte 0: is no safetensors file: a header of 7310308002159816558 bytes in a file of 8");
+    insta::assert_snapshot!(refused("nonsense.safetensors", &[]), @"3: error: nonsense.safetensors, byte 0: is not a safetensors file: a header of 7310308002159816558 bytes in a file of 8");
     let newest = fs::read_dir(place.path().join("run/checkpoints")).unwrap().map(|entry| entry.unwrap().path());
     let newest = newest.filter(|path| path.is_dir()).max().unwrap();
     fs::copy(newest.join("weights.safetensors"), place.path().join("weights.safetensors")).unwrap();
-    insta::assert_snapshot!(refused("weights.safetensors", &["--set", "model.layers=2"]), @"3: error: weights.safetensors: nothing in it is layer `lstm_1` (LSTM), which has `lstm_1/kernel` [12, 48], `lstm_1/recurrent_kernel` [12, 48], `lstm_1/bias` [48]; the file has `dense` [12, 28], `lstm` [28, 48] (say which it is with --map lstm_1=NAME, or describe the model as it is)");
+    insta::assert_snapshot!(refused("weights.safetensors", &["--set", "model.layers=2"]), @"3: error: weights.safetensors: nothing in it matches layer `lstm_1` (LSTM), which has `lstm_1/kernel` [12, 48], `lstm_1/recurrent_kernel` [12, 48], `lstm_1/bias` [48]; the file has `dense` [12, 28], `lstm` [28, 48] (name it with --map lstm_1=NAME, or describe the model as it is)");
     insta::assert_snapshot!(refused("weights.safetensors", &["--set", "model.hidden=13"]), @"3: error: weights.safetensors: `lstm/kernel` is F32 [28, 48], but layer `lstm` of the model has F32 [28, 52] there (describe the model with its sizes)");
     let begun = place.ok(&tiny(&["--init-weights", "weights.safetensors", "--out", "other"]));
     assert!(begun.contains("best validation loss"), "{begun}");

@@ -91,7 +91,7 @@ fn words_of_a_script_know_their_speakers_too() {
     assert!(!common::text(&place.read("run/config.toml")).contains("JANICE"));
     insta::assert_snapshot!(place.refused(&["generate", "run", "--speaker", "JANICE"]), @"2: error: --speaker: `JANICE` does not speak in the training text, or its words are there less than 2 times (data.min_count) (there are ANNA, BEN)");
     let rare = [&train[..], SMALL, &["--data", "script.txt", "--out", "rare", "--min-count", "1000"]].concat();
-    insta::assert_snapshot!(place.refused(&rare), @"2: error: data.dialogue: the vocabulary has the name of no speaker with a colon behind it (put a space behind the colons of the text, or keep more of its words by data.min_count and data.max_vocab)");
+    insta::assert_snapshot!(place.refused(&rare), @"2: error: data.dialogue: the vocabulary contains no speaker's name followed by a colon (put a space after the colons of the text, or keep more of its words by data.min_count and data.max_vocab)");
 }
 
 #[test]
@@ -162,17 +162,17 @@ fn lists_are_scored_and_their_best_lines_told() {
     place.file("empty.tsv", "u1\tthe cat\nu1\t\n");
     insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "empty.tsv", "--n-best"]), @"3: error: empty.tsv, line 2: there is no text to score (give ID, a tab and a text)");
     place.file("scores.tsv", "u1\tthe cat\t-3.5\n");
-    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "scores.tsv", "--n-best"]), @"3: error: scores.tsv, line 1: has more columns than ID and text (leave other scores out, and add them to those that are told)");
+    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "scores.tsv", "--n-best"]), @"3: error: scores.tsv, line 1: has more columns than ID and text (remove the other scores, and add them to the scores printed here)");
     place.file("none.tsv", "");
     for how in ["--n-best", "--per-line"] {
         let none = place.refused(&["eval", "run", "--data", "none.tsv", how]);
-        assert_eq!(none, "3: error: none.tsv: the text is empty (give a text a line)");
+        assert_eq!(none, "3: error: none.tsv: the text is empty (give one text per line)");
     }
     // A mark of the byte order, as spreadsheets write it, is no part of the first ID.
     place.file("marked.tsv", "\u{feff}u1\tthe cat sat on the mat\nu1\tcat the mat sat on the\n");
     let marked = place.ok(&["eval", "run", "--data", "marked.tsv", "--n-best", "--best"]);
     assert_eq!(marked, "u1\tthe cat sat on the mat\n");
-    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "lists.tsv", "--skip-unknown"]), @"2: error: --skip-unknown: is for lines that are scored apart (give --per-line or --n-best; the words of a text that the vocabulary has not are scored as <unk>)");
+    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "lists.tsv", "--skip-unknown"]), @"2: error: --skip-unknown: is for lines that are scored on their own (give --per-line or --n-best; in a running text, words missing from the vocabulary are scored as <unk>)");
     insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "lists.tsv", "--length-power", "1"]), @"2: error: --length-power: is for captions, translations and n-best lists, this is a language model");
     insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "lists.tsv", "--n-best", "--beam", "2"]), @"2: error: --beam: is for captions and translations, this is a language model");
 }
@@ -184,7 +184,7 @@ fn what_a_vocabulary_has_not_is_refused_with_its_place_or_left_out_and_counted()
     place.ok(&[&["train", "--data", "text.txt", "--epochs", "1", "--out", "run"][..], SMALL].concat());
     place.file("lists.tsv", "u1\tthe cat\nu1\tthe xcat?\n");
     let eval = ["eval", "run", "--data", "lists.tsv", "--n-best"];
-    insta::assert_snapshot!(place.refused(&eval), @r#"3: error: lists.tsv: line 2, column 5: the character "x" (U+0078) is not in the vocabulary (use --skip-unknown to leave such out, or a model whose vocabulary has `<unk>`)"#);
+    insta::assert_snapshot!(place.refused(&eval), @r#"3: error: lists.tsv: line 2, column 5: the character "x" (U+0078) is not in the vocabulary (use --skip-unknown to leave them out, or use a model whose vocabulary has `<unk>`)"#);
     let scored = place.json(&[&eval[..], &["--skip-unknown", "--json"]].concat());
     assert_eq!((&scored[0]["unknown"], &scored[1]["unknown"]), (&0.into(), &2.into()));
     assert_eq!((&scored[0]["ln_p"], &scored[0]["tokens"]), (&scored[1]["ln_p"], &scored[1]["tokens"]));

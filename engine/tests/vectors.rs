@@ -106,7 +106,7 @@ fn doubtful_files_are_read_with_a_warning_and_damaged_ones_named() {
     place.file("cut.txt", &TEXT[..TEXT.len() - 2]);
     insta::assert_snapshot!(warned("cut.txt"), @"warning: cut.txt: line 7, the last, has no line feed: the file may have been cut off");
     place.file("g.bin", b"2 1\na \0\0\0\0\x07b \0\0\0\0");
-    insta::assert_snapshot!(warned("g.bin"), @r#"warning: g.bin: word 2 is "\\u{7}b", which is no text: the file may be damaged before"#);
+    insta::assert_snapshot!(warned("g.bin"), @r#"warning: g.bin: word 2 is "\\u{7}b", which is not text: the file may be damaged before"#);
     place.ok(&["vectors", "export", "v.txt", "--out", "v.tsv"]);
     place.file("v.tsv", common::text(&place.read("v.tsv")).replacen("1.0", "x", 1));
     insta::assert_snapshot!(place.refused(&["vectors", "import", "v.tsv"]), @r#"3: error: v.tsv, line 1: "x" stands where value 1 of 3 of the vector is expected"#);
@@ -160,10 +160,10 @@ fn files_are_turned_into_one_another_and_back() {
     let told = place.json(&["vectors", "import", "v.txt", "--limit", "2", "--json"]);
     assert_eq!((&told[0]["format"], &told[0]["words"]), (&"word2vec-text".into(), &2.into()));
     place.file("short.bin", &place.read("v.bin")[..50]);
-    insta::assert_snapshot!(place.refused(&["vectors", "import", "short.bin"]), @"3: error: short.bin, line 1: says that there are 6 words with vectors of 3 values, and 46 bytes follow");
+    insta::assert_snapshot!(place.refused(&["vectors", "import", "short.bin"]), @"3: error: short.bin, line 1: announces 6 words with vectors of 3 values, and 46 bytes follow");
     insta::assert_snapshot!(place.refused(&["vectors", "import", "v.npy", "--words", "none"]), @"3: error: none: no such file: the list of the words of a matrix, one a line (name that of v.npy with --words FILE)");
     place.file("text.txt", "Once upon a time there was no number.\n");
-    insta::assert_snapshot!(place.refused(&["vectors", "near", "text.txt", "a"]), @r#"3: error: text.txt: is no file of word vectors: no numbers stand at the end of its first line, "Once upon a time there was no number." (to make vectors of the words of a text, use `unroll vectors train`)"#);
+    insta::assert_snapshot!(place.refused(&["vectors", "near", "text.txt", "a"]), @r#"3: error: text.txt: is not a file of word vectors: its first line does not end in numbers, "Once upon a time there was no number." (to make vectors of the words of a text, use `unroll vectors train`)"#);
     assert!(
         place
             .refused(&["vectors", "export", "v.txt", "--out", "x", "--to", "exe"])
@@ -212,7 +212,7 @@ fn the_embedding_of_a_run_has_neighbours_too() {
     let again = place.json(&["vectors", "near", "run.safetensors", "fox", "--json"]);
     assert_eq!(again, lines);
     place.ok(&tiny(&["--out", "letters"]));
-    insta::assert_snapshot!(place.refused(&["vectors", "near", "letters", "a"]), @"3: error: letters: the model has no embedding: its tokens have no vectors (train one that has: --emsize N)");
+    insta::assert_snapshot!(place.refused(&["vectors", "near", "letters", "a"]), @"3: error: letters: the model has no embedding: its tokens have no vectors (train one that has an embedding: --emsize N)");
     insta::assert_snapshot!(place.refused(&["vectors", "near", "run", "fox", "--words", "list"]), @"2: error: --words: run is a run, whose tokens are known (leave it out, or name a file)");
 }
 
@@ -345,7 +345,7 @@ fn a_training_that_cannot_be_is_refused_before_it_begins() {
     insta::assert_snapshot!(refused(&["--out", "v.bin", "--loss", "softmax", "--negative", "5"]), @"2: error: --negative: has no meaning with --loss softmax, which needs no noise (leave it out)");
     insta::assert_snapshot!(refused(&["--out", "v.bin", "--sample", "1e-300"]), @"2: error: not one word of the text was predicted: none was left with a neighbour (a larger --sample leaves fewer words out, 0 none)");
     insta::assert_snapshot!(refused(&["--out", "v.bin", "--to", "projector"]), @"2: error: v.bin: a table of the Embedding Projector ends in .tsv (name it so)");
-    insta::assert_snapshot!(refused(&["--out", "v.txt.gz"]), @"2: error: v.txt.gz: a file of word vectors is written unpacked (leave .gz out, and pack it afterwards)");
+    insta::assert_snapshot!(refused(&["--out", "v.txt.gz"]), @"2: error: v.txt.gz: a file of word vectors is written unpacked (leave .gz out, and compress it afterwards)");
     place.ok(&["corpus", "build", "text.txt", "--level", "char", "--out", "letters.tok"]);
     insta::assert_snapshot!(place.refused(&["vectors", "train", "letters.tok", "--out", "v.bin"]), @"3: error: letters.tok: is a token file of the level char, not of words (name the text itself, or a token file of words)");
     place.file("latin.txt", b"na\xefve words\n".repeat(30));

@@ -170,7 +170,7 @@ fn names_that_do_not_fit_are_told_with_those_that_would() {
     let whole = export(&graph, &arena(&graph), Form::PyTorch, &Mapping::default()).unwrap();
     let without = |name: &str| whole.iter().filter(|t| t.name != name).cloned().collect::<Vec<_>>();
     insta::assert_snapshot!(refused(&without("rnn.bias_hh_l1"), &graph), @"weights.safetensors: the tensor `rnn.bias_hh_l1` [12] of layer `lstm_1` is missing (where it has no bias, set use_bias = false on layer `lstm_1`)");
-    insta::assert_snapshot!(refused(&without("encoder.weight"), &graph), @"weights.safetensors: nothing in it is layer `embedding` (Embedding), which has `embedding/embeddings` [7, 5]; the file has `decoder` [7, 3], `rnn.l0` [12, 5], `rnn.l1` [12, 3] (say which it is with --map embedding=NAME, or describe the model as it is)");
+    insta::assert_snapshot!(refused(&without("encoder.weight"), &graph), @"weights.safetensors: nothing in it matches layer `embedding` (Embedding), which has `embedding/embeddings` [7, 5]; the file has `decoder` [7, 3], `rnn.l0` [12, 5], `rnn.l1` [12, 3] (name it with --map embedding=NAME, or describe the model as it is)");
     let mut other = whole.clone();
     other.iter_mut().find(|t| t.name == "rnn.weight_hh_l1").unwrap().shape = vec![3, 12];
     insta::assert_snapshot!(refused(&other, &graph), @"weights.safetensors: `rnn.weight_hh_l1` is F32 [3, 12], but layer `lstm_1` of the model has F32 [12, 3] there (describe the model with its sizes)");
@@ -195,7 +195,7 @@ fn layers_that_names_do_not_tell_apart_are_asked_for() {
     .unwrap();
     let tensors = export(&graph, &arena(&graph), Form::PyTorch, &mapping).unwrap();
     assert!(tensors.iter().any(|t| t.name == "net.rnn.weight_ih_l0_reverse"));
-    insta::assert_snapshot!(refused(&tensors, &graph), @"weights.safetensors: the layers `dense`, `dense_1` are not told apart by the names `a` [6, 6], `b` [6, 6] (say which is which with --map LAYER=NAME)");
+    insta::assert_snapshot!(refused(&tensors, &graph), @"weights.safetensors: the layers `dense`, `dense_1` cannot be distinguished by the names `a` [6, 6], `b` [6, 6] (assign them with --map LAYER=NAME)");
     let read = load(&tensors, &graph, &mapping).unwrap();
     assert_eq!(bits(&graph, &read), bits(&graph, &arena(&graph)));
     // The third is told by its shape; two that are left are told by what is said of one.
@@ -262,13 +262,13 @@ fn damaged_files_are_refused_before_anything_is_read() {
     };
     let whole = bytes(&[numbered("a.weight", &[2, 3])]);
     assert_eq!(open(&whole), "accepted");
-    insta::assert_snapshot!(open(b"\x89HDF\r\n\x1a\n and so on"), @"weights.h5, byte 0: is no safetensors file: a header of 727905341903489161 bytes in a file of 18 (turn it into one by benches/peers/keras_weights.py)");
-    insta::assert_snapshot!(open(&whole[..whole.len() - 1]), @"weights.h5, byte 95: is no safetensors file: the tensors have 24 bytes, the file has 23 for them (turn it into one by benches/peers/keras_weights.py)");
-    insta::assert_snapshot!(open(&whole[..7]), @"weights.h5, byte 7: is no safetensors file: it has 7 bytes (turn it into one by benches/peers/keras_weights.py)");
+    insta::assert_snapshot!(open(b"\x89HDF\r\n\x1a\n and so on"), @"weights.h5, byte 0: is not a safetensors file: a header of 727905341903489161 bytes in a file of 18 (turn it into one by benches/peers/keras_weights.py)");
+    insta::assert_snapshot!(open(&whole[..whole.len() - 1]), @"weights.h5, byte 95: is not a safetensors file: the tensors have 24 bytes, the file has 23 for them (turn it into one by benches/peers/keras_weights.py)");
+    insta::assert_snapshot!(open(&whole[..7]), @"weights.h5, byte 7: is not a safetensors file: it has 7 bytes (turn it into one by benches/peers/keras_weights.py)");
     // A shape that is larger than the memory of any machine is no reason to ask for it.
     let header = r#"{"a":{"dtype":"F32","shape":[4611686018427387904,4611686018427387904],"data_offsets":[0,0]}}"#;
     let huge = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
-    assert!(open(&huge).starts_with("weights.h5, byte 8: is no safetensors file"), "{}", open(&huge));
+    assert!(open(&huge).starts_with("weights.h5, byte 8: is not a safetensors file"), "{}", open(&huge));
 }
 
 fn vocabulary(contents: &str, level: Level) -> Result<Vocabulary> {
@@ -360,7 +360,7 @@ fn heads_that_part_the_words_are_exchanged_as_a_checkpoint_has_them() {
         let arena = arena(&graph);
         let mut own = export(&graph, &arena, Form::Unroll, &Mapping::default()).unwrap();
         assert_eq!(bits(&graph, &load_own(own_file(&graph, &arena), &graph).unwrap()), bits(&graph, &arena));
-        assert!(refused(&own, &graph).contains("does not say which words the weights of layer `dense` are of"));
+        assert!(refused(&own, &graph).contains("does not say which words the weights of layer `dense` belong to"));
         // With other counts, the weights are of other words.
         let model = graph.config();
         let words = Words { counts: [1, 1, 50, 3, 1, 2, 9].into(), order: None };

@@ -110,11 +110,11 @@ fn what_is_about_streams_is_refused() {
     let said: Vec<String> = refused.iter().map(|arguments| place.refused(arguments)).collect();
     insta::assert_snapshot!(said.join("\n"), @"
     2: error: --seq-length: must be what model.graph.input_length says, 3, got 9
-    2: error: train.variable_bptt: is about streams, and this model reads windows (leave it out)
-    2: error: sample.state: is carried, and a model of windows carries none (leave it out)
+    2: error: train.variable_bptt: applies to streams, and this model reads windows (leave it out)
+    2: error: sample.state: is set to carried, and a model of windows carries no state (leave it out)
     3: error: one.txt: 0 tokens of text have none to predict (give a longer text)
     2: error: this model gives one output a text, not one a token (let its recurrent layers return sequences, or set model.graph.input_length for windows of that many tokens)
-    2: error: --per-line: scores lines by a carried state, and this model reads windows of a text (leave it out, and score the text as a whole)
+    2: error: --per-line: needs a carried state, and this model reads windows of a text (leave it out, and score the text as a whole)
     2: error: --warmup: is for models that carry a state; this one reads windows of a text
     ");
 }

@@ -31,8 +31,8 @@ fn the_tutorial_of_the_next_word_writes_its_three_lines() {
     assert_eq!((&next["word"], &next["known_words"]), (&"법이다".into(), &2.into()));
     let scored = &place.json(&["eval", "run", "--data", "lines.txt", "--json"])[0];
     assert_eq!((&scored["words"], &scored["figures"]["top_5"]), (&11.into(), &1.0.into()));
-    insta::assert_snapshot!(place.refused(&["generate", "run", "--prompt", "그의 소"]), @"2: error: --prompt: the word `소` is none of the model's (leave it out, or use --unk skip)");
-    insta::assert_snapshot!(place.refused(&["generate", "run"]), @"2: error: --prompt: has no word of the model's, and this model goes on from words (give --prompt TEXT)");
+    insta::assert_snapshot!(place.refused(&["generate", "run", "--prompt", "그의 소"]), @"2: error: --prompt: the model does not know the word `소` (leave it out, or use --unk skip)");
+    insta::assert_snapshot!(place.refused(&["generate", "run"]), @"2: error: --prompt: has no word that the model knows (give --prompt TEXT)");
     insta::assert_snapshot!(place.refused(&["predict", "run", "--text", "그의", "--beam", "2"]), @"2: error: --beam: is for captions and translations, this run learned something else");
     assert_eq!(
         place.ok(&["generate", "run", "--prompt", "그의 소", "--unk", "skip", "--length", "1"]).split(' ').count(),
@@ -84,7 +84,7 @@ fn titles_of_a_table_are_prepared_and_so_is_a_prompt() {
     place.file("bad.csv", "id,title\n1,Hello there\n");
     insta::assert_snapshot!(place.refused(&["train", "--recipe", "headlines", "--data", "bad.csv", "--out", "other"]), @"3: error: DIR/bad.csv, line 1: there is no column `headline` for task.text (there are id, title)");
     place.file("empty.csv", "headline\nUnknown\n");
-    insta::assert_snapshot!(place.refused(&["train", "--recipe", "headlines", "--data", "empty.csv", "--out", "other"]), @"3: error: DIR/empty.csv: no labelled sample is in it (give a file with samples)");
+    insta::assert_snapshot!(place.refused(&["train", "--recipe", "headlines", "--data", "empty.csv", "--out", "other"]), @"3: error: DIR/empty.csv: contains no labelled sample (give a file with samples)");
     place.file("one.csv", "headline\nHello\n");
     insta::assert_snapshot!(place.refused(&["train", "--recipe", "headlines", "--data", "one.csv", "--out", "other"]), @"3: error: DIR/one.csv: gives no sample: no text has two words that the model knows (give texts of two words and more)");
     insta::assert_snapshot!(place.refused(&["train", "--recipe", "headlines", "--data", "titles.csv", "--out", "other", "--set", "task.label=id"]), @"2: error: --set task.label: has no meaning where task.kind is next");
@@ -174,7 +174,7 @@ fn pictures_get_their_words() {
     );
 
     // What is none of it.
-    insta::assert_snapshot!(place.refused(&["predict", "run", "--text", "red"]), @"2: error: a caption is found for a vector, not for a text (give --vectors FILE)");
+    insta::assert_snapshot!(place.refused(&["predict", "run", "--text", "red"]), @"2: error: this model finds captions for vectors, not for texts (give --vectors FILE)");
     place.file("wide.csv", "1,2,3\n");
     insta::assert_snapshot!(place.refused(&["predict", "run", "--vectors", "wide.csv"]), @"3: error: wide.csv, line 1: the vector has 3 numbers, the model takes 6 (give vectors like those of the training)");
     place.file("wide.csv", "red,1,2,3\n");
@@ -183,9 +183,9 @@ fn pictures_get_their_words() {
     insta::assert_snapshot!(place.refused(&[&again[..], &["train.txt", "--valid", "wide.csv"]].concat()), @"3: error: DIR/wide.csv, line 1: the vector has 3 numbers, those of the training have 6 (give vectors like those of the training)");
     insta::assert_snapshot!(place.refused(&[&again[..], &["wide.csv"]].concat()), @"3: error: DIR/wide.csv, line 1: the vector has 3 numbers, layer `image` takes 6 (set width = 3, or give other data)");
     place.file("ragged.csv", "red,1,2,3,4,5,6\nblue,1,2,3,x,5,6\n");
-    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "ragged.csv"]), @"3: error: ragged.csv, line 2: column 4: `x` is no number of a vector (all columns but that of task.text are the vector; set task.header = true where the first row names them)");
+    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "ragged.csv"]), @"3: error: ragged.csv, line 2: column 4: `x` is not a number of a vector (all columns but that of task.text are the vector; set task.header = true where the first row names them)");
     place.file("green.csv", "green,1,2,3,4,5,6\n");
-    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "green.csv"]), @"3: error: green.csv, line 1: the word `green` is none of the model's (train with it, or set task.prepare.oov_token, which stands for all words that are not known)");
+    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "green.csv"]), @"3: error: green.csv, line 1: the model does not know the word `green` (train with it, or set task.prepare.oov_token, which stands for all words that are not known)");
     place.file("short.txt", lines(&train[1..]));
     place.file("short.npy", npy(&train));
     insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "short.txt"]), @"3: error: short.txt: has 95 captions, but short.npy has 96 vectors (give a line for each row of the array)");

@@ -4,7 +4,6 @@
 //! values that a training step keeps for its backward pass, and gradients. A pass that is bound by memory then takes
 //! half the time. Arithmetic is always in f32: an element is widened when it is loaded and rounded when it is stored.
 
-use crate::gemm;
 use crate::mat::{Bf16, GroupsMut, Mat, MatMut, padded};
 use crate::simd::Simd;
 
@@ -73,7 +72,7 @@ impl Element for f32 {
     }
     #[inline(always)]
     fn half(self) -> Bf16 {
-        gemm::round_to_bf16(self)
+        Bf16::round(self)
     }
     fn plain(x: Mat<'_, Self>) -> Option<Mat<'_>> {
         Some(x)
@@ -125,7 +124,7 @@ impl Element for Bf16 {
         Err(x)
     }
     fn of(x: f32) -> Self {
-        gemm::round_to_bf16(x)
+        Bf16::round(x)
     }
     fn value(self) -> f32 {
         self.into()

@@ -28,7 +28,7 @@ impl FromStr for Shape {
         let parts: Vec<usize> = text.split('x').map_while(|part| part.parse().ok()).collect();
         match parts[..] {
             [m, k, n] if m > 0 && k > 0 && n > 0 && text.split('x').count() == 3 => Ok(Self { m, k, n }),
-            _ => Err(Error::usage(format!("`{text}` is no shape of a product"))
+            _ => Err(Error::usage(format!("`{text}` is not the shape of a product"))
                 .mend("write gemm:MxKxN, as in gemm:700x650x10000")),
         }
     }

@@ -21,7 +21,7 @@ use crate::text::{CleanOptions, EncodingErrors, Level};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RunConfig {
-    /// What a recipe says about itself; no setting, and not kept by a run.
+    /// The description of a recipe; not a setting, and not kept by a run.
     #[serde(skip_serializing)]
     pub about: Option<About>,
     /// Seed of every random number of the run.
@@ -87,39 +87,39 @@ pub struct DataConfig {
     /// Text that the finished model is tested on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<PathBuf>,
-    /// Columns of CSV or TSV that are the text, a row a line: the text's, or the speaker's and the text's (`NAME: line`). By their
-    /// names in the first row, or by their numbers from 0 where no row names them.
+    /// Columns of CSV or TSV to read as text, one line per row: the column of the text, or those of the speaker and the text
+    /// (`NAME: line`). Given by their names in the first row, or by their numbers from 0 if no row names them.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "columns")]
     pub columns: Vec<String>,
-    /// The text is a script, whose lines begin with who speaks (`NAME: line`): speakers are found in the training text.
+    /// The text is a script, whose lines begin with the speaker (`NAME: line`). Speakers are found in the training text.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dialogue: bool,
-    /// Who speaks in a script; a run keeps those that were found, and whose names its vocabulary has.
+    /// The speakers of a script; a run keeps those that were found and whose names are in its vocabulary.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub speakers: Vec<String>,
-    /// What a token is: byte, char, grapheme or word.
+    /// Unit of a token: byte, char, grapheme or word.
     pub level: Level,
-    /// What is done to the text before it is cut into tokens, and to every prompt.
+    /// Steps that prepare the text, and every prompt, before tokenisation.
     #[serde(skip_serializing_if = "CleanOptions::is_nothing")]
     pub prepare: CleanOptions,
-    /// Words: lower-case the text first.
+    /// With words: lower-case the text first.
     pub lower: bool,
-    /// Words: punctuation marks are tokens of their own.
+    /// With words: punctuation marks are separate tokens.
     pub split_punctuation: bool,
     /// Tokens rarer than this become `<unk>`.
     pub min_count: u64,
-    /// At most so many tokens in the vocabulary; 0 is no limit.
+    /// Maximum size of the vocabulary; 0 is no limit.
     pub max_vocab: u64,
-    /// What happens on text that is not UTF-8: strict, replace or skip.
+    /// How to handle text that is not UTF-8: strict, replace or skip.
     pub encoding_errors: EncodingErrors,
     /// Which part of the training text is held out where `valid` is not given.
     pub split: SplitName,
-    /// The share of the text that is held out; 0.05, but no more than a million tokens, unless given. Of labelled samples the share
-    /// of them, 0.1 unless given; 0 is none.
+    /// The fraction of the text held out for validation; by default 0.05, but at most a million tokens. For labelled samples, the
+    /// fraction of the samples, by default 0.1; 0 is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub valid_fraction: Option<f64>,
-    /// The share of the text, or of the labelled samples, that is kept for the test at the end where `test` is not given; none
-    /// unless given.
+    /// The fraction of the text, or of the labelled samples, held out for the final test where `test` is not given; none by
+    /// default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_fraction: Option<f64>,
 }
@@ -166,13 +166,13 @@ pub struct ModelSection {
     pub hidden: usize,
     /// Recurrent layers.
     pub layers: usize,
-    /// Numbers an input token is embedded in; 0 is one-hot.
+    /// Width of the embedding; 0 is one-hot.
     pub embedding: usize,
-    /// Share of the embedding's and of each recurrent layer's outputs dropped while training.
+    /// Dropout rate of the outputs of the embedding and of each recurrent layer while training.
     pub dropout: f64,
-    /// The output layer uses the embedding's table.
+    /// The output layer's weights are tied to the embedding.
     pub tied: bool,
-    /// What the weights start from.
+    /// Distribution of the initial weights.
     pub init: Init,
     /// Half width or standard deviation of the initial weights.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -220,37 +220,37 @@ impl Default for ModelSection {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainSection {
-    /// Streams that are trained on side by side (N).
+    /// Number of parallel streams in a batch (N).
     pub batch: usize,
-    /// Time steps that the gradient reaches back (T).
+    /// Time steps of truncated backpropagation through time (T).
     pub steps: usize,
     /// The steps of each batch are drawn anew, as AWD-LSTM does: about `steps` in 19 batches of 20, about half of it in the
     /// others, with a standard deviation of 5, at least 5; the learning rate of a batch follows its steps.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub variable_bptt: bool,
-    /// Passes over the training text; 0 is no limit but `max_steps`.
+    /// Passes over the training text; 0 is no limit except `max_steps`.
     pub epochs: u64,
-    /// Optimiser steps after which training ends; 0 is no limit.
+    /// Maximum number of optimiser steps; 0 is no limit.
     pub max_steps: u64,
-    /// What the gradient is the gradient of.
+    /// How the losses of a batch are reduced before the gradient is taken.
     pub loss: LossScaleName,
     /// The carried state is set to zero at the start of each epoch; char-rnn carries it on.
     pub reset_state: bool,
-    /// Parts of a batch whose gradients are computed apart and added in a fixed order.
+    /// Number of parts of a batch whose gradients are computed separately and added in a fixed order.
     pub replicas: usize,
-    /// What the operands of products are rounded to, in training and in evaluation; f32 is not written.
+    /// Precision of the operands of matrix products, in training and in evaluation; f32 is not written.
     #[serde(skip_serializing_if = "PrecisionName::is_f32")]
     pub precision: PrecisionName,
-    /// Evaluate after so many steps; 0 is after each epoch.
+    /// Evaluate every so many steps; 0 is once an epoch.
     pub eval_every: u64,
-    /// Streams side by side in an evaluation; 0 is as `batch`.
+    /// Number of parallel streams in an evaluation; 0 is the same as `batch`.
     pub eval_batch: usize,
-    /// Save a checkpoint after so many steps; 0 is after each epoch.
+    /// Save a checkpoint every so many steps; 0 is once an epoch.
     pub save_every: u64,
     /// Stop when the validation loss has not improved for so many evaluations; 0 is never.
     pub early_stop: u64,
-    /// Labelled samples: the figure by which the best evaluation is chosen, and training ends early: accuracy, f1, macro_f1,
-    /// exact, ... as evaluations tell them. Unless given the loss.
+    /// For labelled samples, the metric that decides the best evaluation and early stopping: accuracy, f1, macro_f1, exact, ... as
+    /// evaluations print them. By default the loss.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub best_by: Option<String>,
 }
@@ -285,16 +285,16 @@ pub struct OptimizerConfig {
     /// The learning rate at the start; unless given, sgd 1, momentum, nesterov and adagrad 0.1, the others 0.002.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr: Option<f64>,
-    /// momentum, nesterov: the share of the last change that is kept; 0.9 unless given.
+    /// momentum, nesterov: momentum coefficient; 0.9 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub momentum: Option<f64>,
-    /// rmsprop: the share of the mean square that is kept; 0.95 unless given.
+    /// rmsprop: decay rate of the mean square; 0.95 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decay: Option<f64>,
-    /// adam, adamw: the share of the mean that is kept; 0.9 unless given.
+    /// adam, adamw: decay rate of the mean; 0.9 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub beta1: Option<f64>,
-    /// adam, adamw: the share of the mean square that is kept; 0.999 unless given.
+    /// adam, adamw: decay rate of the mean square; 0.999 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub beta2: Option<f64>,
     /// adagrad, rmsprop, adam, adamw: what keeps the divisor from 0; 1e-8 unless given (adagrad: 1e-10).
@@ -307,9 +307,8 @@ pub struct OptimizerConfig {
     /// times this are added to the gradient, after it was clipped (L2, torch's weight_decay); 0 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
-    /// momentum, nesterov, rmsprop, adam, adamw, and every rule with a weight decay: the vectors of words that are not in a batch keep
-    /// their weights and what the rule remembers of them, instead of going on as before (as PyTorch's SparseAdam); a weight decay
-    /// reaches them when they come.
+    /// momentum, nesterov, rmsprop, adam, adamw, and every rule with a weight decay: the vectors of words absent from a batch keep
+    /// their weights and optimiser state unchanged (as PyTorch's SparseAdam does); a weight decay reaches them when they next occur.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub lazy: bool,
     /// The weights are averaged over the steps, and the averages evaluated, saved and used, while training goes on from the weights
@@ -319,7 +318,7 @@ pub struct OptimizerConfig {
     /// asgd: steps before the averaging begins; 0 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub t0: Option<u64>,
-    /// nt_asgd: the latest evaluations, whose losses do not count as the lowest; 5 unless given.
+    /// nt_asgd: number of latest evaluations whose losses do not count as the lowest; 5 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nonmono: Option<u64>,
     /// Scale the whole gradient down to this norm; 0 is off.
@@ -356,19 +355,19 @@ impl Default for OptimizerConfig {
 pub struct ScheduleConfig {
     /// The kind.
     pub kind: ScheduleName,
-    /// decay, plateau: what the rate is multiplied by; 0.5 unless given.
+    /// decay, plateau: factor that the rate is multiplied by; 0.5 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub factor: Option<f64>,
-    /// decay: epochs at the full rate; 0 unless given.
+    /// decay: epochs before the rate first decays; 0 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
-    /// decay: epochs between two changes; 1 unless given.
+    /// decay: epochs between decays; 1 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every: Option<u64>,
-    /// plateau: evaluations without improvement before a change; 1 unless given.
+    /// plateau: evaluations without improvement before the rate is lowered; 1 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,
-    /// plateau, cosine: the rate never falls below; 0 unless given.
+    /// plateau, cosine: minimum learning rate; 0 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_lr: Option<f64>,
     /// inverse: the share of the steps before that is added to 1 in the divisor; 1e-8 unless given.
@@ -397,21 +396,21 @@ impl Default for ScheduleConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SampleConfig {
-    /// A sample after so many steps; 0 is only at the end.
+    /// Write a sample every so many steps; 0 is only at the end.
     pub every: u64,
-    /// Tokens of a sample.
+    /// Length of a sample in tokens.
     pub length: usize,
-    /// What a sample goes on from.
+    /// Prompt that a sample continues.
     pub prompt: String,
     /// What the samples while training start from where there is no prompt: nothing, or where the first stream stands.
     pub state: SampleState,
-    /// 1 samples from the model's distribution, less is more careful, 0 always takes the likeliest token.
+    /// Sampling temperature: 1 samples from the model's distribution, below 1 favours likely tokens, 0 always takes the likeliest.
     pub temperature: f64,
-    /// Only the so many likeliest tokens; 0 is all.
+    /// Sample from this many of the likeliest tokens only; 0 is all.
     pub top_k: usize,
-    /// Only the likeliest tokens that together have this probability; 1 is all.
+    /// Keep only the likeliest tokens whose probabilities add up to this; 1 is all.
     pub top_p: f64,
-    /// Only tokens at least this times as probable as the likeliest; 0 is all.
+    /// Keep only tokens at least this many times as probable as the likeliest; 0 is all.
     pub min_p: f64,
 }
 
@@ -436,7 +435,7 @@ impl Default for SampleConfig {
 pub struct ReportConfig {
     /// The form of a line.
     pub style: ReportStyle,
-    /// A line after so many steps; 0 is about one every two seconds.
+    /// Print a line every so many steps; 0 is about one every two seconds.
     pub every: u64,
 }
 

@@ -163,7 +163,7 @@ fn numbers_out_of_range_are_refused_where_they_stand() {
     insta::assert_snapshot!(flag_refused("--lr", "optimizer.lr", -1.0), @"--lr: must be a number greater than 0, got -1");
     insta::assert_snapshot!(flag_refused("--top-p", "sample.top_p", 2.0), @"--top-p: must be more than 0 and at most 1, got 2");
     insta::assert_snapshot!(flag_refused("--valid-fraction", "data.valid_fraction", 1.0), @"--valid-fraction: must be more than 0 and less than 1, got 1");
-    insta::assert_snapshot!(flag_refused("--epochs", "train.epochs", 0), @"--epochs: is 0, so nothing would end the training; give train.max_steps too");
+    insta::assert_snapshot!(flag_refused("--epochs", "train.epochs", 0), @"--epochs: is 0, so training would never end; give train.max_steps too");
     insta::assert_snapshot!(flag_refused("--replicas", "train.replicas", 51), @"--replicas: share the 50 streams of a batch, so they cannot be 51");
 }
 

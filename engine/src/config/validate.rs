@@ -318,7 +318,7 @@ impl Check<'_> {
         self.holds(
             train.epochs >= 1 || train.max_steps >= 1,
             "train.epochs",
-            "is 0, so nothing would end the training; give train.max_steps too",
+            "is 0, so training would never end; give train.max_steps too",
         )
     }
 

@@ -44,7 +44,7 @@ impl Source {
                 let columns = Columns { names: columns.to_vec(), tabs };
                 Ok(Source::Table(path, columns))
             }
-            _ => Err(Error::option("data.columns", "are of a table, and this is standard input or a folder")
+            _ => Err(Error::option("data.columns", "apply to a table, and this is standard input or a folder")
                 .mend("name files of CSV or TSV")),
         }
     }
@@ -97,7 +97,7 @@ pub(super) fn resolve(sources: &[Source]) -> Result<Vec<Input>> {
         }
     }
     if inputs.is_empty() {
-        return Err(Error::usage("no text was named").mend("name a file, a folder, or - for standard input"));
+        return Err(Error::usage("no text was given").mend("name a file, a folder, or - for standard input"));
     }
     if inputs.iter().filter(|input| input.kind == Kind::Stdin).count() > 1 {
         return Err(Error::usage("standard input was named twice, but can be read only once"));
@@ -223,10 +223,11 @@ impl Input {
         match error.kind() {
             // What the gzip decoder says of bad data; plain reading never answers so.
             io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
-                Error::input(&self.name, format!("the gzip data is damaged: {error}")).mend("fetch or pack it again")
+                Error::input(&self.name, format!("the gzip data is damaged: {error}"))
+                    .mend("download or compress it again")
             }
             io::ErrorKind::UnexpectedEof => {
-                Error::input(&self.name, "the gzip data was cut short").mend("fetch or pack it again")
+                Error::input(&self.name, "the gzip data was cut short").mend("download or compress it again")
             }
             _ => Error::read(&self.name, error),
         }
@@ -242,7 +243,7 @@ pub fn speakers(sources: &[Source]) -> Result<Vec<String>> {
     if sources.contains(&Source::Stdin) {
         return Err(Error::option(
             "data.dialogue",
-            "speakers cannot be looked for in standard input, which is read once",
+            "speakers cannot be found in standard input, which can be read only once",
         )
         .mend("name them: --set data.speakers='[\"ANNA\", \"BEN\"]'"));
     }

@@ -58,7 +58,10 @@ impl TableReader {
                 csv::ErrorKind::Io(error) => error,
                 other => io::Error::other(format!("{other:?}")),
             },
-            _ => wrong(error.position().map_or(1, csv::Position::line), format!("is no row of a table: {error}")),
+            _ => wrong(
+                error.position().map_or(1, csv::Position::line),
+                format!("is not a valid row of a table: {error}"),
+            ),
         })?;
         if !read {
             return Ok(false);

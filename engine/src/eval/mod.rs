@@ -142,7 +142,7 @@ fn encode_line(tokenizer: &Tokenizer, number: u64, line: &str) -> Result<Vec<u32
         let column = text[..unknown.0.start].chars().count() + 1;
         let what = tokenizer.describe(&text[unknown.0]);
         Error::usage(format!("line {number}, column {column}: {what} is not in the vocabulary"))
-            .mend("use --skip-unknown to leave such out, or a model whose vocabulary has `<unk>`")
+            .mend("use --skip-unknown to leave them out, or use a model whose vocabulary has `<unk>`")
     })?;
     Ok(tokens)
 }

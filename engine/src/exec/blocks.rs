@@ -14,10 +14,12 @@
 //! k, so neither blocks nor members change a bit.
 
 use super::cost::Work;
-use super::crew::Cut;
 use super::member::Member;
-use super::products::{BLOCK_RIGHT, BLOCK_ROWS, GRANULE, Products, Right, Start, block_columns, lock};
+use super::products::{Products, Start};
+use super::right::Right;
+use super::scratch::{BLOCK_RIGHT, BLOCK_ROWS, GRANULE, block_columns, lock};
 use super::shared::Shared;
+use super::team::Cut;
 use std::ops::Range;
 use unroll_kernels::gemm::{self, Init, Left, LeftTiles, PackedRef, Precision};
 use unroll_kernels::{Buffer, Element, Mat, MatMut};

@@ -5,233 +5,15 @@
 //! divided into teams; a team runs one *replica* of a step at a time ([`Crew::replicas`]), and within that, the team's
 //! leader hands out jobs to its members ([`Team::run`]). A crew of one thread starts none.
 
-use super::barrier::{Barrier, Rising};
-use super::claims::Claims;
-use super::cost::Work;
-use super::member::{Meeting, Member, Posed, Wait};
+use super::member::{Meeting, Posed};
 use super::pin;
 use super::profile::{Began, Profile};
-use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use super::team::{Group, Team};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use unroll_kernels::profile::{self, Counts, Phase};
 
-/// A job: called once by every member.
-type Job = dyn Fn(Member<'_>) + Sync;
-
-/// What the members of one group share: the job's slot and the counters around it.
-struct Group {
-    /// The job in progress, and the phase that it belongs to. Written by the leader before it raises `given`, read by members after they saw it.
-    job: Mutex<Option<(&'static Job, Phase)>>,
-    given: Rising,
-    done: Rising,
-    barrier: Barrier,
-    /// One for each strand of members that wait for each other only.
-    strands: Vec<Barrier>,
-    claims: Claims,
-    stop: AtomicBool,
-    never: AtomicBool,
-    /// Whether a job is in progress.
-    busy: AtomicBool,
-    size: usize,
-    /// Present where the calling thread poses as one of `size` members and the others do not exist.
-    posed: Option<Posed>,
-    panic: Mutex<Option<Box<dyn std::any::Any + Send>>>,
-}
-
-impl Group {
-    fn new(size: usize) -> Self {
-        Self {
-            job: Mutex::new(None),
-            given: Rising::default(),
-            done: Rising::default(),
-            barrier: Barrier::new(),
-            strands: (0..size).map(|_| Barrier::new()).collect(),
-            claims: Claims::new(size),
-            stop: AtomicBool::new(false),
-            never: AtomicBool::new(false),
-            busy: AtomicBool::new(false),
-            size,
-            posed: None,
-            panic: Mutex::new(None),
-        }
-    }
-
-    /// Runs the job on all members and waits for them; the calling thread is member 0.
-    fn run(&self, job: &(dyn Fn(Member<'_>) + Sync)) {
-        assert!(!self.barrier.is_poisoned(), "the team was left by a panic");
-        if self.size == 1 {
-            return job(Member::alone());
-        }
-        if let Some(posed) = &self.posed {
-            posed.jobs.fetch_add(1, Ordering::Relaxed);
-            job(Member { rank: 0, size: self.size, wait: Wait::Nobody(Some(posed)), strands: &[], left: &[] });
-            return posed.meet();
-        }
-        assert!(!self.busy.swap(true, Ordering::Acquire), "{NESTED}");
-        let target = self.done.get() + self.size - 1;
-        // SAFETY: the reference is used by members only between `given` and `done`, and this function does not return
-        // (or unwind) before every member is done; the lifetime is only longer on paper.
-        let lasting: &'static Job = unsafe { std::mem::transmute::<&(dyn Fn(Member<'_>) + Sync), &'static Job>(job) };
-        *self.job.lock().unwrap_or_else(PoisonError::into_inner) = Some((lasting, profile::current()));
-        self.given.raise();
-        self.call(job, 0);
-        {
-            let _span = profile::enter(Phase::Waiting);
-            self.done.wait(target, &self.never);
-        }
-        self.busy.store(false, Ordering::Release);
-        if let Some(panic) = self.panic.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            resume_unwind(panic);
-        }
-    }
-
-    /// Calls the job as one member, keeping a panic for the leader.
-    fn call(&self, job: &(dyn Fn(Member<'_>) + Sync), rank: usize) {
-        let (wait, strands, left) = (Wait::At(&self.barrier), self.strands.as_slice(), self.claims.all());
-        let member = Member { rank, size: self.size, wait, strands, left };
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(member))) {
-            // The first to panic is the cause; those freed from the barrier only follow.
-            let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
-            first.get_or_insert(panic);
-            drop(first);
-            self.barrier.poison();
-            self.strands.iter().for_each(Barrier::poison);
-        }
-    }
-
-    /// A member's life: waits for jobs until the group stops.
-    fn serve(&self, rank: usize) {
-        let mut seen = 0;
-        while self.given.wait(seen + 1, &self.stop) {
-            seen += 1;
-            let job = *self.job.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((job, phase)) = job {
-                let _span = profile::enter(phase);
-                self.call(job, rank);
-            }
-            self.done.raise();
-        }
-    }
-
-    fn stop(&self) {
-        self.stop.store(true, Ordering::SeqCst);
-        self.given.wake_all();
-    }
-}
-
-/// The members that work on one replica. A job given while another runs (from within it) is a panic.
-pub struct Team<'a> {
-    group: &'a Group,
-}
-
-impl Team<'_> {
-    /// How many members the team has.
-    pub fn size(&self) -> usize {
-        self.group.size
-    }
-
-    /// Runs `job` on all members, or on the leader alone where the work is too little to share.
-    ///
-    /// # Panics
-    ///
-    /// When a member panics, with its panic.
-    pub fn run(&self, work: Work, job: impl Fn(Member<'_>) + Sync) {
-        if self.shares(work) {
-            self.group.run(&job);
-        } else {
-            job(Member::alone());
-        }
-    }
-}
-
-const NESTED: &str = "a job was given while another runs";
-
-/// A range that [`Team::divide`] cuts.
-#[derive(Clone, Copy, Debug)]
-pub struct Cut {
-    /// Its length.
-    pub len: usize,
-    /// Parts begin at multiples of this, which is 1 at least.
-    pub granule: usize,
-    /// A member's share is cut into so many parts at most: as many as the work of a part is large against what each part
-    /// costs in addition.
-    pub parts: usize,
-}
-
-impl Team<'_> {
-    /// Whether more than one member takes part in such work.
-    pub fn shares(&self, work: Work) -> bool {
-        self.group.size > 1 && work.pays()
-    }
-
-    /// Runs `job` on parts that cover the range once, whichever member comes for them; on the leader alone, and at once,
-    /// where the work is too little to share.
-    ///
-    /// # Panics
-    ///
-    /// When a member panics, with its panic.
-    pub fn divide(&self, work: Work, cut: Cut, job: impl Fn(Member<'_>, Range<usize>) + Sync) {
-        let Cut { len, granule, parts } = cut;
-        if len == 0 {
-            return;
-        }
-        if !self.shares(work) {
-            return job(Member::alone(), 0..len);
-        }
-        if self.group.posed.is_some() {
-            return self.group.run(&|member| job(member, member.share(len, granule)));
-        }
-        let (claims, blocks) = (&self.group.claims, len.div_ceil(granule));
-        // What a job that is still running has left must not be shared out anew.
-        assert!(!self.group.busy.load(Ordering::Acquire), "{NESTED}");
-        claims.share_out(blocks);
-        let parts = parts.min(work.parts(self.group.size));
-        let least = (blocks / (self.group.size * parts)).max(1);
-        self.group.run(&|member| {
-            while let Some(part) = claims.next(member.rank, least) {
-                job(member, part.start * granule..(part.end * granule).min(len));
-            }
-        });
-    }
-}
-
-/// Pieces of each member in what is shared out piece by piece: pieces of the same size are not the same work, where rows of
-/// a table had no gradient for instance. A step of word650 takes the same time with 1 to 16 of them, since nothing there is uneven.
-const PIECES: usize = 8;
-
-/// Members beyond this many do not take part in it: it is bound by memory.
-const MOST_PARTS: usize = 64;
-
-impl Team<'_> {
-    /// The number of pieces that [`Self::share_out`] takes.
-    pub fn parts(&self) -> usize {
-        if self.size() == 1 { 1 } else { (PIECES * self.size()).min(MOST_PARTS) }
-    }
-
-    /// Makes [`Self::parts`] pieces, `next` called with 0, 1, ..., and runs each on whichever member comes for it. Allocates
-    /// nothing.
-    pub fn share_out<T: Send>(&self, work: Work, mut next: impl FnMut(usize) -> Option<T>, run: impl Fn(T) + Sync) {
-        let parts = self.parts();
-        if !self.shares(work) {
-            return (0..parts).filter_map(next).for_each(run);
-        }
-        let pieces: [Mutex<Option<T>>; MOST_PARTS] =
-            std::array::from_fn(|i| Mutex::new(if i < parts { next(i) } else { None }));
-        let cut = Cut { len: parts, granule: 1, parts: PIECES };
-        self.divide(work, cut, |_, part| {
-            for piece in &pieces[part] {
-                let piece = piece.lock().unwrap_or_else(PoisonError::into_inner).take();
-                if let Some(piece) = piece {
-                    run(piece);
-                }
-            }
-        });
-    }
-}
-
-/// A pool of threads parted into teams.
+/// A pool of threads, divided into teams.
 pub struct Crew {
     outer: Arc<Group>,
     inner: Arc<Vec<Group>>,
@@ -301,7 +83,7 @@ impl Crew {
     /// and for barriers, which are counted instead ([`Self::take_posed`]), and for waiting, unless others pose beside it
     /// ([`Self::meet_at`]).
     pub fn posing(members: usize) -> Self {
-        let team = Group { posed: Some(Posed::default()), ..Group::new(members.max(1)) };
+        let team = Group::posing(members.max(1));
         Self { outer: Arc::new(Group::new(1)), inner: Arc::new(vec![team]), profile: None, _pool: None }
     }
 
@@ -373,7 +155,10 @@ impl Drop for Crew {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cost::Work;
+    use super::super::team::{Cut, NESTED};
     use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
 
     const ALWAYS: Work = Work { flops: usize::MAX / 2, bytes: 0 };
 

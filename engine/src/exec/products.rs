@@ -6,30 +6,19 @@
 
 use super::blocks::{Block, Whole};
 use super::cost::Work;
-use super::crew::{Cut, Team};
-use super::member::Member;
+use super::right::Right;
+use super::scratch::{GRANULE, Scratch, block_columns, lock};
 use super::shared::Shared;
+use super::team::{Cut, Team};
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use unroll_kernels::embedding::{self, Distinct};
 use unroll_kernels::gemm::{self, Init, Left, Packed, PackedRef, Precision};
 use unroll_kernels::mat::padded;
 use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::{Buffer, Element, Isa, Mat, MatMut, rows};
 
-/// Columns are split at multiples of this: a multiple of every set's plain panel.
-pub(super) const GRANULE: usize = 64;
-
 /// Elements of a cache line.
 const LINE: usize = 16;
-
-/// Rows and columns at most of a block of C that is computed in f32 and kept otherwise: 256 KB, an eighth of the second-level
-/// cache.
-pub(super) const BLOCK_ROWS: usize = 256;
-const BLOCK_COLS: usize = 256;
-
-/// Elements of the right operand that are packed for such blocks, in f32's: the same again.
-pub(super) const BLOCK_RIGHT: usize = 1 << 16;
 
 /// Terms of one chain of a sum that may be as long as a vocabulary; each chain costs a pass over the result.
 ///
@@ -37,52 +26,6 @@ pub(super) const BLOCK_RIGHT: usize = 1 << 16;
 /// in NumPy. In bf16, where the operands are rounded too, passes weigh more and chains less.
 fn chain(precision: Precision) -> usize {
     if precision == Precision::Bf16 { 8192 } else { 2048 }
-}
-
-/// Columns of a block where sums have so many terms.
-pub(crate) fn block_columns(terms: usize) -> usize {
-    (2 * BLOCK_RIGHT / terms.max(1) / GRANULE * GRANULE).clamp(GRANULE, BLOCK_COLS)
-}
-
-/// What products pack operands into.
-pub(crate) struct Scratch {
-    /// One for each member of a team, for blocks of operands. Made at its full size, so that it does not matter in which
-    /// step a member first takes part.
-    members: Vec<Mutex<Buffer>>,
-    /// The same for blocks of C.
-    blocks: Vec<Mutex<Buffer>>,
-    /// The same for the part of a right operand that such blocks share.
-    pub(super) rights: Vec<Mutex<Packed>>,
-    /// For a left operand that the team has rounded or turned together.
-    pub(super) left: Mutex<Buffer>,
-    /// For the chains of a long sum.
-    chain: Mutex<Buffer>,
-}
-
-impl Scratch {
-    /// For products of `members` on `isa` in `precision`.
-    pub(crate) fn new(members: usize, isa: Isa, precision: Precision) -> Self {
-        let rooms = |len| (0..members).map(|_| Mutex::new(Buffer::new(len))).collect();
-        // In other precisions nothing is kept otherwise than in f32.
-        let terms = if precision == Precision::Bf16 { 2 * BLOCK_RIGHT / BLOCK_COLS } else { 0 };
-        let right = || Mutex::new(Packed::new(isa, precision, terms, 1, BLOCK_COLS));
-        Self {
-            members: rooms(gemm::SCRATCH),
-            blocks: rooms(BLOCK_ROWS * BLOCK_COLS),
-            rights: (0..members).map(|_| right()).collect(),
-            left: Mutex::new(Buffer::new(0)),
-            chain: Mutex::new(Buffer::new(0)),
-        }
-    }
-
-    /// The buffer of a member.
-    pub(super) fn of(&self, member: Member<'_>) -> &Mutex<Buffer> {
-        &self.members[member.rank()]
-    }
-
-    fn with<R>(&self, member: Member<'_>, body: impl FnOnce(&mut Buffer) -> R) -> R {
-        body(&mut lock(self.of(member)))
-    }
 }
 
 /// How the result of a product whose operands are not packed is cut, in a precision that reads them as they lie.
@@ -108,47 +51,6 @@ impl Parts {
     }
 }
 
-/// An operand on the right, as it lies in memory.
-#[derive(Clone, Copy)]
-pub(crate) enum Right<'a, E = f32> {
-    /// (K, N)
-    Plain(Mat<'a, E>),
-    /// (N, K), used transposed.
-    Transposed(Mat<'a, E>),
-    /// (K, N), packed with one group.
-    Packed(PackedRef<'a>),
-}
-
-impl<'a, E: Element> Right<'a, E> {
-    /// Some terms of all columns; all of them where it is packed.
-    pub(super) fn terms(self, terms: Range<usize>) -> Self {
-        match self {
-            Self::Plain(mat) => Self::Plain(mat.rows_range(terms)),
-            Self::Transposed(mat) => Self::Transposed(mat.cols_range(terms)),
-            Self::Packed(packed) => Self::Packed(packed),
-        }
-    }
-
-    /// Some columns, packed into `room` unless they are.
-    pub(super) fn packed<'p>(self, room: &'p mut Packed, cols: Range<usize>) -> PackedRef<'p>
-    where
-        'a: 'p,
-    {
-        match self {
-            Self::Packed(packed) => return packed.cols_range(cols),
-            Self::Plain(mat) => {
-                room.reshape(mat.rows(), cols.len());
-                room.pack(mat.cols_range(cols));
-            }
-            Self::Transposed(mat) => {
-                room.reshape(mat.cols(), cols.len());
-                room.pack_transposed(mat.rows_range(cols));
-            }
-        }
-        room.view()
-    }
-}
-
 /// A block of a product, to be turned into what is kept of it.
 pub(crate) struct Finish<'a, E> {
     /// Its rows and columns in C.
@@ -160,10 +62,6 @@ pub(crate) struct Finish<'a, E> {
     pub(crate) c: MatMut<'a, E>,
     /// Its notes.
     pub(crate) notes: MatMut<'a>,
-}
-
-pub(super) fn lock<T>(room: &Mutex<T>) -> MutexGuard<'_, T> {
-    room.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a product starts from.

@@ -107,7 +107,7 @@ pub enum Ended {
 /// the vocabulary's first token; neither is written.
 ///
 /// # Errors
-/// [`Error::Diverged`] where the model's outputs are no numbers; what `show` and the model fail with.
+/// [`Error::Diverged`] where the model's outputs are not numbers; what `show` and the model fail with.
 pub fn generate<P: Predictor + ?Sized>(
     model: &mut P,
     tokenizer: &Tokenizer,
@@ -123,7 +123,7 @@ pub fn generate<P: Predictor + ?Sized>(
 /// Writes so many samples from that of the request on, all at once, as [`generate`] writes each: their texts, and why they ended.
 ///
 /// # Errors
-/// [`Error::Diverged`] where the model's outputs are no numbers; what the model fails with.
+/// [`Error::Diverged`] where the model's outputs are not numbers; what the model fails with.
 pub fn generate_side_by_side<P: Chorus + ?Sized>(
     model: &mut P,
     tokenizer: &Tokenizer,
@@ -171,7 +171,7 @@ fn decoder<'t>(tokenizer: &'t Tokenizer, request: &Request<'_>) -> Decoder<'t> {
 /// the beginning of the stop text are held back. `show` returns false to end.
 ///
 /// # Errors
-/// [`Error::Diverged`] where the model's outputs are no numbers; what `show` and the model fail with.
+/// [`Error::Diverged`] where the model's outputs are not numbers; what `show` and the model fail with.
 pub fn write<P: Predictor + ?Sized>(
     model: &mut P,
     decoder: impl Decode,

@@ -79,7 +79,7 @@ impl Graph {
             false => {
                 let what = format!("layer `{name}` takes a sequence of the `{SOURCE}` and one of the text");
                 Err(Error::usage(what)
-                    .mend("they have different steps: let it take the source's last output or states"))
+                    .mend("their numbers of steps differ: let it take the source's last output or states"))
             }
         }
     }

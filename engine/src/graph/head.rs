@@ -54,9 +54,7 @@ impl Graph {
             let what =
                 format!("layer `{name}`: a head of kind {} ends a model in place of a dense layer", head.kind.name());
             return Err(Error::usage(what).mend(match config {
-                LayerConfig::Add(_) => {
-                    "add nothing but dense layers without a function, or end the model in a dense layer"
-                }
+                LayerConfig::Add(_) => "add only dense layers without an activation, or end the model in a dense layer",
                 _ => "end the model in a dense layer",
             }));
         };

@@ -155,7 +155,7 @@ impl Layer<'_> {
         if !options.inputs.is_empty() || options.name.is_some() {
             return Err(self
                 .wrong("the layer within has a name or inputs")
-                .mend("give them to the bidirectional layer"));
+                .mend("set them on the bidirectional layer"));
         }
         self.recurrent(&format!("{}/forward", self.name), within, input, list)?;
         let one = self.recurrent(&format!("{}/backward", self.name), within, input, list)?;
@@ -169,7 +169,7 @@ impl Layer<'_> {
     fn dropout(&self, layer: &Dropout, input: &Shape) -> Result<Shape> {
         part(self.name, "rate", layer.rate)?;
         if layer.variational && input.time.is_none() {
-            let what = format!("variational dropout is about steps, its input is {input}");
+            let what = format!("variational dropout works over time steps, its input is {input}");
             return Err(self.wrong(what).mend("leave variational out"));
         }
         Ok(input.clone())
@@ -182,7 +182,7 @@ impl Layer<'_> {
         }
         if !(layer.epsilon() >= 0.0 && layer.epsilon().is_finite()) {
             return Err(self
-                .wrong(format!("epsilon {} is no positive number", layer.epsilon()))
+                .wrong(format!("epsilon {} is not a positive number", layer.epsilon()))
                 .mend("leave it out, for Keras' 0.001"));
         }
         // A model that draws its weights narrowly does not mean its gains.
@@ -207,8 +207,8 @@ impl Layer<'_> {
         }
         if layer.beta > 0.0 && input.time.is_none() {
             return Err(self
-                .wrong(format!("beta is about steps, its input is {input}"))
-                .mend("put it behind a layer with return_sequences = true, or leave beta out"));
+                .wrong(format!("beta works on time steps, its input is {input}"))
+                .mend("put it after a layer with return_sequences = true, or leave beta out"));
         }
         Ok(input.clone())
     }
@@ -218,7 +218,7 @@ impl Layer<'_> {
         match self.shapes.iter().find(|shape| !fits(shape)) {
             Some(other) => Err(self
                 .wrong(format!("concatenate joins the last axis, its inputs are {input} and {other}"))
-                .mend("let all be of one axis, and all have a value for each step or none")),
+                .mend("give all of them one axis, and let either all or none have a value for each step")),
             None => Ok(input.with_dims(vec![self.shapes.iter().map(Shape::width).sum()])),
         }
     }
@@ -227,7 +227,7 @@ impl Layer<'_> {
         if input.time.is_some() {
             return Err(self
                 .wrong(format!("repeat_vector takes one vector a row, its input is {input}"))
-                .mend("put it behind a layer without return_sequences, or an input layer with sequence = false"));
+                .mend("put it after a layer without return_sequences, or an input layer with sequence = false"));
         }
         let length = self.graph.config.input_length;
         let time = Shape::tokens(length).time;
@@ -418,7 +418,7 @@ pub(super) fn positive(name: &str, key: &str, value: usize) -> Result<()> {
 fn part(name: &str, key: &str, value: f32) -> Result<()> {
     if !(0.0..1.0).contains(&value) {
         return Err(Error::usage(format!("layer `{name}`: {key} {value} is not in [0, 1)"))
-            .mend("give the part that is dropped, as 0.5 for a half"));
+            .mend("give the fraction to drop, such as 0.5 for half"));
     }
     Ok(())
 }

@@ -102,7 +102,7 @@ impl Graph {
                     _ => {
                         let what = "masking takes the vectors of an embedding, or those of each step of an input layer";
                         let what = format!("layer `{}`: {what}", node.name);
-                        return Err(Error::usage(what).mend("put it behind the embedding or input layer"));
+                        return Err(Error::usage(what).mend("put it after the embedding or input layer"));
                     }
                 }
             }

@@ -151,7 +151,7 @@ impl Graph {
             let fresh = |&word: &u32| seen.get_mut(word as usize).is_some_and(|seen| !std::mem::replace(seen, true));
             if order.len() != size || !order.iter().all(fresh) {
                 return Err(Error::usage(format!(
-                    "the order of the words does not have each of the {size} words once"
+                    "the order of the words does not contain each of the {size} words once"
                 )));
             }
         }

@@ -212,7 +212,8 @@ impl Graph {
             None => Ok(()),
             Some(layer) => {
                 let what = format!("layer `{layer}` sees the tokens that the model should learn to predict");
-                Err(Error::usage(what).mend("read forwards alone, and give a value for each step (return_sequences)"))
+                Err(Error::usage(what)
+                    .mend("read forwards only, and return a value for each step (return_sequences = true)"))
             }
         }
     }
@@ -287,9 +288,10 @@ impl Graph {
         }
         match &self.nodes[logits].config {
             LayerConfig::Dense(dense) if dense.activation != Activation::Linear && config.loss.ending().is_some() => {
-                let what =
-                    format!("layer `{name}` is an output with a function that its loss contains, and layers take it");
-                Err(Error::usage(what).mend("make the function an activation layer of its own behind it"))
+                let what = format!(
+                    "layer `{name}` is an output whose activation is part of its loss, and other layers take it"
+                );
+                Err(Error::usage(what).mend("add the activation as a separate layer after it"))
             }
             _ => Ok(()),
         }

@@ -57,7 +57,7 @@ impl Graph {
             let what = format!("layer `{taker}` takes `{name}`, which layer `{}` does not give", from.name);
             let given: Vec<String> = parts.iter().map(|(given, _)| format!("`{}/{given}`", from.name)).collect();
             return Err(Error::usage(what).mend(match (from.config.recurrence(), &given[..]) {
-                (None, _) => "it is no recurrent layer, and has one output".to_owned(),
+                (None, _) => "it is not a recurrent layer and has one output".to_owned(),
                 (_, []) => "set return_state = true on it for its final states".to_owned(),
                 _ => format!("it gives {}", given.join(", ")),
             }));
@@ -96,7 +96,7 @@ impl Graph {
             && !options.initial_state.is_empty()
         {
             let what = "the layer within has an initial_state".to_owned();
-            return Err(wrong(what).mend("give it to the bidirectional layer"));
+            return Err(wrong(what).mend("set it on the bidirectional layer"));
         }
         if given.is_empty() {
             return Ok(inputs);

@@ -129,7 +129,7 @@ impl Graph {
             return Err(wrong(&what).mend("apply it to dense, activation, dropout or layer_normalization"));
         }
         if inner.name_and_inputs() != (None, &[][..]) {
-            return Err(wrong("the layer within has a name or inputs").mend("give them to time_distributed"));
+            return Err(wrong("the layer within has a name or inputs").mend("set them on time_distributed"));
         }
         match inputs.first().map(|&source| self.shape_of(source)) {
             Some(shape) if shape.time.is_none() => {
@@ -151,7 +151,7 @@ impl Graph {
                 Err(Error::usage(format!("two layers are named `{name}`")).mend("give each layer a name of its own"))
             }
             Some(name) if name.is_empty() || name.contains('/') => {
-                Err(Error::usage(format!("`{name}` is no name for a layer")).mend("use letters, digits and _"))
+                Err(Error::usage(format!("`{name}` is not a valid layer name")).mend("use letters, digits and _"))
             }
             Some(name) => Ok(name.to_owned()),
             None => {

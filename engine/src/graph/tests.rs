@@ -204,7 +204,7 @@ fn mistakes_are_named() {
         ),
         (
             "type = \"bidirectional\", layer = { type = \"gru\", name = \"in\", units = 3 }",
-            "the layer within has a name or inputs (give them to the bidirectional layer)",
+            "the layer within has a name or inputs (set them on the bidirectional layer)",
         ),
         (
             "type = \"lstm\", units = 3, use_bias = false, unit_forget_bias = true",
@@ -315,7 +315,7 @@ fn states_and_directions_that_do_not_fit_are_named() {
             states("\"encoder/h\", \"decoder/c\""),
             "takes `decoder/c`, which does not stand before it (layers before it are sequence, embedding, encoder)",
         ),
-        (states("\"encoder/h\", \"embedding/c\""), "it is no recurrent layer"),
+        (states("\"encoder/h\", \"embedding/c\""), "it is not a recurrent layer"),
         (
             states("\"encoder/h\", \"encoder/c\"").replace("return_state = true", "stateful = false"),
             "set return_state = true on it",
@@ -362,7 +362,7 @@ fn what_cannot_be_dropped_is_named() {
         (model("", "type = \"dropout\", rate = 1.5"), "layer `dropout`: rate 1.5 is not in [0, 1)"),
         (
             model("", "type = \"lstm\", units = 3 }, { type = \"dropout\", rate = 0.5, variational = true"),
-            "layer `dropout`: variational dropout is about steps, its input is (None, 3)",
+            "layer `dropout`: variational dropout works over time steps, its input is (None, 3)",
         ),
     ] {
         let error = graph(&text, 5).unwrap_err();
@@ -416,11 +416,11 @@ fn rows_are_normalised_by_their_width_and_states_kept_by_their_rates() {
     let within = model("type = \"time_distributed\", layer = { type = \"layer_normalization\" }").unwrap();
     assert_eq!(within.parameter_count(), whole.parameter_count());
     for (layer, want) in [
-        ("type = \"layer_normalization\", epsilon = -1.0", "epsilon -1 is no positive number"),
+        ("type = \"layer_normalization\", epsilon = -1.0", "epsilon -1 is not a positive number"),
         ("type = \"activation_regularization\", alpha = -1.0", "alpha -1 is no positive number"),
         (
             "type = \"lstm\", units = 3 }, { type = \"activation_regularization\", beta = 1.0",
-            "layer `activation_regularization`: beta is about steps, its input is (None, 3)",
+            "layer `activation_regularization`: beta works on time steps, its input is (None, 3)",
         ),
         ("type = \"gru\", units = 3, zoneout_cell = 0.5, return_sequences = true", "zoneout_cell belongs to lstm"),
         (

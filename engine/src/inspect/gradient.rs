@@ -68,7 +68,7 @@ pub fn measure(network: &mut Network, (tokens, vectors): (&[u32], &[&[f32]]), ta
     graph.require_one_sequence("gradients over time are measured of")?;
     graph.require_one_output("gradients over time are measured of")?;
     if graph.nodes().iter().all(|node| node.config.recurrence().is_none()) {
-        return Err(Error::usage("the model has no recurrent layer, and no state to look at")
+        return Err(Error::usage("the model has no recurrent layer, so no state to inspect")
             .mend("inspect a model with simple_rnn, lstm or gru"));
     }
     let sequence = graph.is_sequence();

@@ -73,7 +73,7 @@ impl WeightFile {
 
     fn new(path: PathBuf, mut bytes: Box<dyn Bytes>, size: u64) -> Result<WeightFile> {
         let wrong = |at: u64, what: String| {
-            let error = Error::input_at(&path, At::Byte(at), format!("is no safetensors file: {what}"));
+            let error = Error::input_at(&path, At::Byte(at), format!("is not a safetensors file: {what}"));
             match signature(&path) {
                 Some(mend) => error.mend(mend),
                 None => error,

@@ -84,7 +84,7 @@ impl WeightFile {
         for output in graph.outputs() {
             let layer = &graph.nodes()[output.logits()].name;
             if output.head().kind.partitions_words() && self.likely_heads().of(layer).is_none() {
-                let what = format!("does not say which words the weights of layer `{layer}` are of");
+                let what = format!("does not say which words the weights of layer `{layer}` belong to");
                 return Err(Error::input(self.path(), what).mend(TRAINED_IT));
             }
             if let Some(kernel) = graph.whole_kernel(output) {

@@ -268,8 +268,9 @@ impl Matching<'_> {
         let label = |&m: &usize| self.label(&self.found.modules[m]);
         let layers: Vec<String> = nodes.iter().map(name).collect();
         let labels: Vec<String> = modules.iter().map(label).collect();
-        let what = format!("the layers {} are not told apart by the names {}", layers.join(", "), labels.join(", "));
-        Error::input(self.file.path(), what).mend("say which is which with --map LAYER=NAME")
+        let what =
+            format!("the layers {} cannot be distinguished by the names {}", layers.join(", "), labels.join(", "));
+        Error::input(self.file.path(), what).mend("assign them with --map LAYER=NAME")
     }
 
     fn missing(&self, node: usize) -> Error {
@@ -277,14 +278,14 @@ impl Matching<'_> {
         let params = &self.graph.params()[node.params.clone()];
         let expected: Vec<String> = params.iter().map(|p| format!("`{}` {:?}", p.name, p.shape)).collect();
         let what = format!(
-            "nothing in it is layer `{}` ({}), which has {}; the file has {}",
+            "nothing in it matches layer `{}` ({}), which has {}; the file has {}",
             node.name,
             node.class,
             expected.join(", "),
             self.labels()
         );
         Error::input(self.file.path(), what)
-            .mend(format!("say which it is with --map {}=NAME, or describe the model as it is", node.name))
+            .mend(format!("name it with --map {}=NAME, or describe the model as it is", node.name))
     }
 
     /// `rnn.l0` with the shape of its matrix.

@@ -41,7 +41,7 @@ pub fn read_vocabulary(path: &Path, options: &TextOptions) -> Result<Vocabulary>
     }
     let wrong = |what: String| Error::input(path, what);
     if bytes.len() as u64 > LARGEST {
-        return Err(wrong(format!("larger than {LARGEST} bytes, so no list of tokens")));
+        return Err(wrong(format!("larger than {LARGEST} bytes, so not a list of tokens")));
     }
     let list: List = serde_json::from_slice(&bytes).map_err(|error| {
         wrong(format!("is neither a vocabulary nor a list of tokens in JSON ({error})"))

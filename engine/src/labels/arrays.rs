@@ -260,7 +260,7 @@ pub(super) fn class_of(label: f32, tag: bool) -> Result<Option<usize>, (String, 
             let more = if tag { ", or -1, which is not scored" } else { "" };
             Err((
                 format!("the label {label} is none: labels are the numbers of classes, from 0{more}"),
-                "mend the labels",
+                "fix the labels",
             ))
         }
     }
@@ -277,7 +277,7 @@ fn token_ids(path: &Path, row: usize, numbers: &[f32]) -> Result<(usize, Vec<u32
         }
         number if (0.0..LARGEST).contains(&number) => Ok(number as u32),
         number => {
-            Err(wrong_row(path, row, format!("{number} is no token id"), "ids are whole numbers from 1, 0 is padding"))
+            Err(wrong_row(path, row, format!("{number} is no token id"), "ids are whole numbers from 1; 0 is padding"))
         }
     });
     Ok((first, ids.collect::<Result<_>>()?))

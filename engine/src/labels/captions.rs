@@ -72,7 +72,7 @@ impl Sample {
 /// `search.longest + 1` steps.
 ///
 /// # Errors
-/// [`Error::Usage`] for a beam that the rows have no room for; [`Error::Diverged`] where the model's outputs are no numbers.
+/// [`Error::Usage`] for a beam that the rows have no room for; [`Error::Diverged`] where the model's outputs are not numbers.
 ///
 /// # Panics
 /// Where a vector has another width than the model's, or the network has more than one replica.
@@ -136,7 +136,7 @@ fn step(
         let logits = &logits.row(row)[..encoder.targets()];
         let sum = log_sum(logits);
         if !sum.is_finite() {
-            return Err(Error::diverged("the model's outputs are no numbers").mend("use an earlier checkpoint"));
+            return Err(Error::diverged("the model's outputs are not numbers").mend("use an earlier checkpoint"));
         }
         let may_follow = |token: u32| token == end || !full && token != PADDING && token != start;
         let tokens = (0..).zip(logits).filter(|(token, _)| may_follow(*token));

@@ -21,7 +21,7 @@ fn column(label: Option<&str>) -> Result<usize> {
     let tags = [LEMMA, 3, 4, FEATS, 7];
     let named = |&column: &usize| label.eq_ignore_ascii_case(NAMES[column]) || label == column.to_string();
     tags.into_iter().find(named).ok_or_else(|| {
-        Error::usage(format!("task.label: `{label}` is no tag of CoNLL-U"))
+        Error::usage(format!("task.label: `{label}` is not a tag of CoNLL-U"))
             .mend("use upos, xpos, lemma, feats or deprel")
     })
 }
@@ -46,14 +46,16 @@ pub(super) fn read(task: &TaskConfig, path: &Path, text: &str, push: Push<'_>) -
         let wrong = |what: String| Error::input_at(path, At::Line(line), what);
         if fields.len() != COLUMNS {
             let what = format!("a word has {COLUMNS} columns in CoNLL-U, this line has {}", fields.len());
-            return Err(wrong(what).mend("part the columns by single tabs, with _ where one is empty"));
+            return Err(wrong(what).mend("separate the columns by single tabs, with _ for an empty one"));
         }
         let id = fields[0];
         if id.contains(['-', '.']) {
             continue;
         }
         if id.is_empty() || !id.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(wrong(format!("`{id}` is no number of a word")).mend("number the words of a sentence from 1"));
+            return Err(
+                wrong(format!("`{id}` is not the number of a word")).mend("number the words of a sentence from 1")
+            );
         }
         if fields[1].trim().is_empty() {
             return Err(wrong("the word is empty".to_owned()).mend("give it in the second column"));

@@ -85,12 +85,12 @@ fn wrong(path: &Path, line: u64, what: impl Into<String>) -> Error {
 /// The numbers of a row.
 fn numbers(task: &TaskConfig, format: FormatName, row: &str) -> Result<Vec<f32>, String> {
     if format == FormatName::JsonLines {
-        let object = serde_json::from_str(row).map_err(|error| format!("is no JSON: {error}"))?;
+        let object = serde_json::from_str(row).map_err(|error| format!("is not valid JSON: {error}"))?;
         return json_vector(task, &object);
     }
     let number = |field: &str| {
         let number = field.trim().parse().ok().filter(|number: &f32| number.is_finite());
-        number.map(|number| number * task.vector_scale).ok_or_else(|| format!("`{field}` is no number of a vector"))
+        number.map(|number| number * task.vector_scale).ok_or_else(|| format!("`{field}` is not a number of a vector"))
     };
     row.split([',', '\t']).map(number).collect()
 }

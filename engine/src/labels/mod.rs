@@ -152,7 +152,7 @@ impl Records {
         if all.records.is_empty()
             && let Some(path) = files.first()
         {
-            return Err(Error::input(path, "no labelled sample is in it").mend("give a file with samples"));
+            return Err(Error::input(path, "contains no labelled sample").mend("give a file with samples"));
         }
         Ok(all)
     }

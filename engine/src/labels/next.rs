@@ -39,7 +39,7 @@ impl Predictor for NextWord<'_> {
         self.text.extend(tokens);
         if self.text.is_empty() {
             return Err(
-                Error::usage("there is nothing to go on from").mend("give a prompt with a word that the model knows")
+                Error::usage("there is nothing to continue").mend("give a prompt with a word that the model knows")
             );
         }
         let longest = self.encoder.longest().max(1);

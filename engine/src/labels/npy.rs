@@ -99,7 +99,7 @@ pub(crate) fn header(start: &[u8]) -> Result<Header<'_>, String> {
     };
     let wrong = |key: &str| format!("has a header without a `{key}` that can be read: {}", header.trim());
     if !field("fortran_order").ok_or_else(|| wrong("fortran_order"))?.starts_with("False") {
-        return Err("has its columns one behind the other (fortran_order), not its rows".to_owned());
+        return Err("is stored column by column (fortran_order), not row by row".to_owned());
     }
     let shape =
         field("shape").and_then(|value| value.strip_prefix('(')?.split_once(')')).ok_or_else(|| wrong("shape"))?.0;
@@ -210,7 +210,7 @@ mod tests {
         let refused = |bytes: Vec<u8>| parse_npy(&bytes).unwrap_err();
         insta::assert_snapshot!(refused(b"PK".to_vec()), @"is no NumPy array");
         insta::assert_snapshot!(refused(npy(HEADER, &data[1..])), @"has 23 bytes of numbers, the shape (2, 1, 3) of <f4 needs 24");
-        insta::assert_snapshot!(refused(npy(&HEADER.replace("False", "True"), &data)), @"has its columns one behind the other (fortran_order), not its rows");
+        insta::assert_snapshot!(refused(npy(&HEADER.replace("False", "True"), &data)), @"is stored column by column (fortran_order), not row by row");
         insta::assert_snapshot!(refused(npy(&HEADER.replace("<f4", ">f4"), &data)), @"has numbers of the kind `>f4`, not f2, f4, f8, u1, i1, u2, i2, i4 or i8 of little end");
         insta::assert_snapshot!(refused(npy(&HEADER.replace("(2, 1, 3)", "(99999999999, 99999999999)"), &data)), @"has an impossible shape: (99999999999, 99999999999)");
         insta::assert_snapshot!(refused(npy(&HEADER.replace("(2, 1, 3)", "(99999999999, 0)"), &[])), @"has no numbers: its shape is (99999999999, 0)");

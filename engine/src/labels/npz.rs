@@ -76,7 +76,7 @@ impl Member<'_> {
                 read.map_err(|error| format!("has `{name}`, which cannot be unpacked: {error}"))?;
                 bytes
             }
-            _ => return Err(format!("has `{name}` packed by method {method}, not stored or deflated")),
+            _ => return Err(format!("has `{name}` compressed by method {method}, not stored or deflated")),
         };
         let mut found = Crc::new();
         found.update(&bytes);

@@ -41,7 +41,7 @@ fn no_row(path: &Path, error: &csv::Error) -> Error {
         return Error::input_at(path, At::Line(*line), what.clone()).mend(*mend);
     }
     let line = error.position().map_or(1, csv::Position::line);
-    Error::input_at(path, At::Line(line), format!("is no row of CSV: {error}"))
+    Error::input_at(path, At::Line(line), format!("is not a valid CSV row: {error}"))
 }
 
 /// Rows of one file, which have as many fields as the first.
@@ -82,7 +82,7 @@ impl<'a> Rows<'a> {
         if fields.len() != count {
             let what = format!("the row has {} fields, the first row has {count}", fields.len());
             return Err(Error::input_at(self.path, At::Line(line), what)
-                .mend("mend the row, or set task.format if columns are parted otherwise"));
+                .mend("fix the row, or set task.format if columns are separated differently"));
         }
         let vector = if self.task.kind == TaskKind::Caption {
             let others = fields.iter().enumerate().filter(|(place, _)| *place != text);
@@ -124,7 +124,7 @@ impl<'a> Rows<'a> {
     fn number(&self, line: u64, column: usize, field: &str) -> Result<f32> {
         let number = field.trim().parse().ok().filter(|number: &f32| number.is_finite());
         number.map(|number| number * self.task.vector_scale).ok_or_else(|| {
-            Error::input_at(self.path, At::Line(line), format!("column {column}: `{field}` is no number of a vector"))
+            Error::input_at(self.path, At::Line(line), format!("column {column}: `{field}` is not a number of a vector"))
                 .mend("all columns but that of task.text are the vector; set task.header = true where the first row names them")
         })
     }
@@ -162,7 +162,7 @@ fn json_lines(task: &TaskConfig, path: &Path, text: &str, push: Push<'_>) -> Res
     for (line, row) in (1..).zip(text.lines()).filter(|(_, row)| !row.trim().is_empty()) {
         let wrong = |what: String| Error::input_at(path, At::Line(line), what);
         let object: serde_json::Value =
-            serde_json::from_str(row).map_err(|error| wrong(format!("is no JSON: {error}")))?;
+            serde_json::from_str(row).map_err(|error| wrong(format!("is not valid JSON: {error}")))?;
         let field = |key: &str| match object.get(key) {
             Some(serde_json::Value::String(text)) => Ok(text.clone()),
             Some(value @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_))) => Ok(value.to_string()),
@@ -196,7 +196,7 @@ pub(super) fn json_vector(task: &TaskConfig, object: &serde_json::Value) -> Resu
         let number = value.as_f64().map(|number| number as f32).filter(|number| number.is_finite());
         number
             .map(|number| number * task.vector_scale)
-            .ok_or_else(|| format!("`{key}` has {value}, which is no number"))
+            .ok_or_else(|| format!("`{key}` has {value}, which is not a number"))
     };
     numbers.iter().map(number).collect()
 }

@@ -82,7 +82,7 @@ fn columns_are_chosen_by_name_or_number_and_fields_may_hold_line_ends() {
 fn a_bad_table_is_refused_with_file_and_line() {
     let task = TaskConfig::default();
     let named = TaskConfig { header: true, ..TaskConfig::default() };
-    insta::assert_snapshot!(refused(&task, "x.tsv", "ham\thi\nspam\tWIN\tnow\n"), @"x.tsv, line 2: the row has 3 fields, the first row has 2 (mend the row, or set task.format if columns are parted otherwise)");
+    insta::assert_snapshot!(refused(&task, "x.tsv", "ham\thi\nspam\tWIN\tnow\n"), @"x.tsv, line 2: the row has 3 fields, the first row has 2 (fix the row, or set task.format if columns are separated differently)");
     insta::assert_snapshot!(refused(&task, "x.tsv", "ham\thi\nspam\t \n"), @r#"x.tsv, line 2: the text is empty (remove the row, or leave such rows out by --set task.drop='[""]')"#);
     insta::assert_snapshot!(refused(&task, "x.tsv", "ham\thi\n\tWIN\n"), @"x.tsv, line 2: the label is empty (give the row a label, or remove it)");
     insta::assert_snapshot!(refused(&task, "x.tsv", "no tab at all"), @"x.tsv, line 1: the row has 1 fields and none is column `1` of task.text (count columns from 0, or set task.header = true where the first row names them, or task.format where something else parts them (csv, tsv))");
@@ -91,9 +91,9 @@ fn a_bad_table_is_refused_with_file_and_line() {
     insta::assert_snapshot!(refused(&task, "x.csv", "ham,\"no\nspam,\"yes, so\"\n"), @"x.csv, line 1: a quoted field is not closed (close it, and double the quotes within a field)");
     insta::assert_snapshot!(refused(&task, "x.jsonl", "{\"label\": \"ham\"}"), @"x.jsonl, line 1: the object has no `text` (set task.label and task.text to its keys)");
     insta::assert_snapshot!(refused(&task, "x.jsonl", "{\"label\": \"ham\", \"text\": [1]}"), @"x.jsonl, line 1: `text` is [1], not a text (give it as a string)");
-    assert!(refused(&task, "x.jsonl", "\nham").starts_with("x.jsonl, line 2: is no JSON"));
+    assert!(refused(&task, "x.jsonl", "\nham").starts_with("x.jsonl, line 2: is not valid JSON"));
     insta::assert_snapshot!(refused(&task, "x.tsv", b"ham\thi\nspam\tcaf\xe9\n"), @"x.tsv, line 2: the byte 0xe9 is not valid UTF-8 here (convert the file to UTF-8)");
-    insta::assert_snapshot!(refused(&task, "x.tsv", ""), @"x.tsv: no labelled sample is in it (give a file with samples)");
+    insta::assert_snapshot!(refused(&task, "x.tsv", ""), @"x.tsv: contains no labelled sample (give a file with samples)");
     let conllu = TaskConfig { format: Some(FormatName::Conllu), ..TaskConfig::default() };
     insta::assert_snapshot!(refused(&conllu, "x.tsv", ""), @"x.tsv: samples of the task classify are not read from conllu (tags are read from CoNLL-U and npy, classes from tsv, csv, jsonl and npy, pairs of texts from tsv, csv and jsonl, texts without labels from tsv, csv, jsonl, npy and lines: set task.format)");
     insta::assert_snapshot!(Records::read(&task, &[PathBuf::from("-")]).unwrap_err(), @"labelled samples are read from files, not from standard input (write them to a file first)");
@@ -148,7 +148,7 @@ fn captions_are_read_with_their_vectors_from_rows_and_objects() {
     // The shorter first; the row that no sample has is padding and zeros.
     assert_eq!((inputs, vectors), ([3, 3, 0, 1, 2, 0, 0, 1, 0], [1.5, -2.0, 0.5, 1.0, 0.0, 0.0]));
     assert_eq!(targets, [1, 2, IGNORE, 4, 1, IGNORE, IGNORE, 4, IGNORE]);
-    insta::assert_snapshot!(refused(&task, "x.csv", "a,1,2\nb,3,inf\n"), @"x.csv, line 2: column 2: `inf` is no number of a vector (all columns but that of task.text are the vector; set task.header = true where the first row names them)");
+    insta::assert_snapshot!(refused(&task, "x.csv", "a,1,2\nb,3,inf\n"), @"x.csv, line 2: column 2: `inf` is not a number of a vector (all columns but that of task.text are the vector; set task.header = true where the first row names them)");
     insta::assert_snapshot!(refused(&task, "x.jsonl", "{\"vector\": [1], \"text\": \"a\"}\n{\"vector\": [1, 2], \"text\": \"b\"}"), @"x.jsonl, line 2: the vector has 2 numbers, the first one has 1 (give vectors of one width)");
     insta::assert_snapshot!(refused(&task, "x.jsonl", "{\"text\": \"a\"}"), @"x.jsonl, line 1: the object has no array `vector` (task.vector names the key of the vector)");
 }
@@ -188,8 +188,8 @@ fn sentences_are_read_from_conllu() {
 #[test]
 fn bad_conllu_is_refused_with_file_and_line() {
     let refused = |text: &str| refused(&tags(), "x.conllu", text);
-    insta::assert_snapshot!(refused("# a comment\n1\tHe\tPRON\n"), @"x.conllu, line 2: a word has 10 columns in CoNLL-U, this line has 3 (part the columns by single tabs, with _ where one is empty)");
-    insta::assert_snapshot!(refused(&word("one", "He", "PRON", "X")), @"x.conllu, line 1: `one` is no number of a word (number the words of a sentence from 1)");
+    insta::assert_snapshot!(refused("# a comment\n1\tHe\tPRON\n"), @"x.conllu, line 2: a word has 10 columns in CoNLL-U, this line has 3 (separate the columns by single tabs, with _ for an empty one)");
+    insta::assert_snapshot!(refused(&word("one", "He", "PRON", "X")), @"x.conllu, line 1: `one` is not the number of a word (number the words of a sentence from 1)");
     insta::assert_snapshot!(refused(&word("1", "", "PRON", "X")), @"x.conllu, line 1: the word is empty (give it in the second column)");
     insta::assert_snapshot!(refused(&word("1", "He", "_", "X")), @"x.conllu, line 1: the word `He` has no UPOS tag (give it in column 4, or remove the sentence)");
     let form = TaskConfig { label: Some("form".into()), ..tags() };
@@ -208,12 +208,12 @@ fn a_label_that_the_model_does_not_have_is_refused_with_file_and_line() {
     let encoder = Encoder::new(&task, &trained, &[true, true]).unwrap();
     let other = read(&task, "x.tsv", "ham\thi\n\"ham\tWIN\n").unwrap();
     let message = encoder.samples(&other).unwrap_err().to_string();
-    assert!(message.ends_with("x.tsv, line 2: the label `\"ham` is none of the model's (the model has ham, spam; mend the label, or train with it)"), "{message}");
+    assert!(message.ends_with("x.tsv, line 2: the model does not know the label `\"ham` (the model has ham, spam; fix the label, or train with it)"), "{message}");
     let trained = read(&tags(), "train.conllu", sentence(&[("1", "He", "PRON"), ("2", "ran", "VERB")])).unwrap();
     let encoder = Encoder::new(&tags(), &trained, &[true]).unwrap();
     let other = read(&tags(), "x.conllu", sentence(&[("1", "He", "PRON"), ("2", "ran", "VREB")])).unwrap();
     let message = encoder.samples(&other).unwrap_err().to_string();
-    assert!(message.contains("x.conllu, line 2: the label `VREB` is none of the model's"), "{message}");
+    assert!(message.contains("x.conllu, line 2: the model does not know the label `VREB`"), "{message}");
     let one = read(&task, "x.tsv", "ham\thi\nham\tyou").unwrap();
     assert!(
         Encoder::new(&task, &one, &[true, true])

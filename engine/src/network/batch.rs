@@ -14,24 +14,23 @@ pub struct Batch<'a> {
     pub rows: usize,
     /// (T, N) tokens, each less than the vocabulary; empty where no layer takes tokens.
     pub inputs: &'a [u32],
-    /// S: steps of the second sequence, of models that read a `source`; else 0.
+    /// S: steps of the second sequence, for models that read a `source`; otherwise 0.
     pub source_steps: usize,
     /// (S, N) tokens of the second sequence; empty where no layer takes them.
     pub source: &'a [u32],
-    /// Of each input layer, in the order of the layers: (T, N, width), or (S, N, width) of one that takes the source, or (N, width)
-    /// where there is one vector a row.
+    /// One slice per input layer, in the order of the layers: (T, N, width), or (S, N, width) for a layer that takes the source,
+    /// or (N, width) where there is one vector per row.
     pub vectors: &'a [&'a [f32]],
-    /// (T, N) targets, or (N) where the model gives one output a row; [`unroll_kernels::softmax::IGNORE`] is not scored. Of a model
-    /// with several outputs, those of each in turn; of a mean squared error the bits of the numbers ([`f32::to_bits`]).
+    /// (T, N) targets, or (N) where the model gives one output per row; [`unroll_kernels::softmax::IGNORE`] is not scored. For a
+    /// model with several outputs, the targets of each in turn; for a mean squared error, the bits of the numbers ([`f32::to_bits`]).
     pub targets: &'a [u32],
     /// (T, N), `false` where a position is padding: no layer sees it, every state passes it unchanged, and its target is not
-    /// scored. Padding may stand anywhere and takes no time. Absent: every position is there, but for those that a layer of
-    /// the model masks.
+    /// scored. Padding may be anywhere and takes no time. If absent, only positions that a layer of the model masks are padding.
     pub mask: Option<&'a [bool]>,
 }
 
 impl Batch<'_> {
-    /// Checks that a model takes such a batch, on a network made with these options.
+    /// Checks that the batch fits a model, on a network made with these options.
     ///
     /// # Errors
     ///

@@ -81,7 +81,7 @@ impl Network {
         self.forward(batch, state, |replica, cx| {
             let Some(y) = replica.output(node, cx) else {
                 return Err(Error::usage(format!("layer `{layer}` is computed as a part of another, or not at all"))
-                    .mend("look at a recurrent layer, or a layer before the last"));
+                    .mend("inspect a recurrent layer, or a layer before the last"));
             };
             let extent = cx.on(axis).extent;
             for p in 0..y.rows() {

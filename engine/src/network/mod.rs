@@ -51,7 +51,7 @@ pub struct LossSum {
 }
 
 impl LossSum {
-    /// The mean loss, in nats a position.
+    /// The mean loss, in nats per position.
     pub fn mean(self) -> f64 {
         self.nats / self.count.max(1) as f64
     }
@@ -64,7 +64,7 @@ impl std::ops::AddAssign for LossSum {
     }
 }
 
-/// What a pass over a batch is for.
+/// The purpose of a pass over a batch.
 #[derive(Clone, Copy)]
 struct Pass {
     /// Keys what is dropped.
@@ -76,7 +76,7 @@ struct Pass {
     drops: bool,
 }
 
-/// A model that trains and runs.
+/// A model that can be trained and run.
 pub struct Network {
     graph: Graph,
     options: NetworkOptions,
@@ -98,7 +98,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Room that [`Self::new`] would take.
+    /// The room that [`Self::new`] would need.
     ///
     /// # Errors
     ///
@@ -128,15 +128,15 @@ impl Network {
             let crew = if options.pin { Crew::pinned(threads, teams) } else { Crew::new(threads, teams) };
             crew.map_err(|error| match error.kind() {
                 std::io::ErrorKind::Unsupported => {
-                    Error::option("--pin", "this system does not let threads be kept on cores").mend("leave it out")
+                    Error::option("--pin", "this system cannot pin threads to cores").mend("leave it out")
                 }
                 _ => Error::run(format!("cannot start {threads} threads: {error}")),
             })
         })
     }
 
-    /// A network whose calling thread does what one of `options.threads` threads would do: see [`Crew::posing`]. Its results
-    /// are wrong, its time is not.
+    /// A network whose calling thread does the work of one of `options.threads` threads: see [`Crew::posing`]. Its timing is
+    /// realistic; its results are wrong.
     ///
     /// # Errors
     ///
@@ -201,7 +201,7 @@ impl Network {
         Ok(network)
     }
 
-    /// Draws all parameters anew from the seed.
+    /// Draws all parameters again from the seed.
     pub fn initialize(&mut self) {
         self.stale = true;
         let team = self.crew.team();
@@ -216,7 +216,7 @@ impl Network {
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
-    /// How it is run.
+    /// The options it runs with.
     pub fn options(&self) -> &NetworkOptions {
         &self.options
     }
@@ -224,7 +224,7 @@ impl Network {
     pub fn team(&self) -> Team<'_> {
         self.crew.team()
     }
-    /// Starts to count where the time of all threads goes, the calling one among them.
+    /// Starts to profile all threads, including the calling one.
     pub fn start_profile(&mut self) {
         self.crew.start_profile();
     }
@@ -245,8 +245,8 @@ impl Network {
         State::new(&self.graph, rows)
     }
 
-    /// One training step up to the gradient, which [`Self::gradient`] then has; `state` is carried on. `step` keys the
-    /// dropout masks.
+    /// One training step up to the gradient, which [`Self::gradient`] then returns. `state` is read and updated; `step` keys
+    /// the dropout masks.
     ///
     /// # Panics
     ///
@@ -261,7 +261,7 @@ impl Network {
         sum
     }
 
-    /// The losses of a batch without training: dropout is off; `state` is carried on.
+    /// The losses of a batch without training and without dropout. `state` is read and updated.
     ///
     /// # Panics
     ///
@@ -271,13 +271,14 @@ impl Network {
         self.run(batch, state, Pass { step: 0, backward: false, objective: Objective::default(), drops: false })
     }
 
-    /// What ln Z of the scores was in the evaluations since the last training step.
+    /// Statistics of ln Z of the scores in the evaluations since the last training step.
     pub fn log_partitions(&mut self) -> LogPartitions {
         let noted = self.replicas.iter_mut().map(|replica| lock_mut(replica).log_partitions().collect());
         LogPartitions::new(self.graph.outputs(), noted)
     }
 
-    /// Sets the factor of each output's losses in the gradient of a batch; what turns the first's into their mean, or sum.
+    /// Sets the factor of each output's losses in the gradient of a batch; returns that which turns the first output's losses into
+    /// their mean, or sum.
     fn set_scales(&mut self, batch: &Batch<'_>) -> f32 {
         let mut scales = std::mem::take(&mut self.scales);
         let factor = |count| self.options.loss_scale.factor(batch.rows, count);
@@ -309,7 +310,7 @@ impl Network {
         Axis::ALL.map(|axis| Unmasked::new(&self.graph, axis, batch, &self.params))
     }
 
-    /// The losses of the last step, one a target in the batch's order, 0 where not scored.
+    /// The losses of the last step, one per target in the batch's order, 0 where not scored.
     pub fn losses(&mut self, out: &mut [f32]) {
         out.fill(0.0);
         let last = self.last;

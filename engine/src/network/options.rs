@@ -6,47 +6,47 @@ use crate::heads;
 use unroll_kernels::Isa;
 use unroll_kernels::gemm::Precision;
 
-/// How a network is run.
+/// How a network runs.
 #[derive(Clone, Debug)]
 pub struct NetworkOptions {
     /// Threads, at least 1.
     pub threads: usize,
-    /// Parts of the batch with gradients of their own, at least 1.
+    /// Parts of the batch whose gradients are computed separately, at least 1.
     pub replicas: usize,
     /// The instruction set.
     pub isa: Isa,
-    /// What the operands of products are rounded to.
+    /// Precision of the operands of matrix products.
     pub precision: Precision,
-    /// The most time steps T of a batch.
+    /// Maximum number of time steps T of a batch.
     pub steps: usize,
-    /// The most time steps of the second sequence of a batch.
+    /// Maximum number of time steps of the second sequence of a batch.
     pub source_steps: usize,
-    /// The most rows N of a batch.
+    /// Maximum number of rows N of a batch.
     pub rows: usize,
     /// The seed of initial weights and dropout.
     pub seed: u64,
     /// Whether there is room for gradients.
     pub training: bool,
-    /// Whether there is room for parameters; else another network's are lent to it ([`Speaker::speak_as`](crate::run::Speaker::speak_as)).
+    /// Whether there is room for parameters; otherwise it borrows those of another network ([`Speaker::speak_as`](crate::run::Speaker::speak_as)).
     pub own_params: bool,
-    /// What the gradient is of.
+    /// How losses are reduced to the number whose gradient is taken.
     pub loss_scale: LossScale,
-    /// Of each output the factor of the losses of each class in training, and of their gradients; empty: 1 for all. A mean stays
-    /// one over the number of scored positions, and evaluations are not weighted, as in Keras.
+    /// For each output, the factor of the losses of each class in training, and of their gradients; 1 for all if empty. A mean still
+    /// divides by the number of scored positions, and evaluations are not weighted, as in Keras.
     pub class_weights: Vec<Vec<f32>>,
-    /// Logits over the vocabulary that are kept at a time at most, in elements of 4 bytes: more than these are computed by blocks
-    /// of rows or of words, and in training a second time where blocks of rows would be small.
+    /// Maximum number of logits over the vocabulary kept at a time, in elements of 4 bytes. More are computed in blocks of rows or of
+    /// words, and in training a second time where blocks of rows would be small.
     pub logits: usize,
-    /// Where parameters, gradients and what an optimiser remembers live.
+    /// Where parameters, gradients and optimiser state are kept.
     pub home: Home,
-    /// Whether each thread is kept on one core, and writes first what it will work on, so that its memory is near.
+    /// Whether each thread is pinned to one core, and first writes the memory that it will work on, so that it is local.
     pub pin: bool,
     /// Fusions that are switched off, by name ([`FUSIONS`](super::FUSIONS)).
     pub no_fuse: Vec<String>,
 }
 
 impl NetworkOptions {
-    /// The products of a network run so, by `team` with `scratch`.
+    /// The products of a network with these options, by `team` with `scratch`.
     pub(super) fn products<'a>(&self, team: &'a Team<'a>, scratch: &'a Scratch) -> Products<'a> {
         Products { team, isa: self.isa, precision: self.precision, scratch }
     }
@@ -75,7 +75,7 @@ impl Default for NetworkOptions {
     }
 }
 
-/// What turns the losses of a batch into the one number whose gradient is taken.
+/// How the losses of a batch are reduced to the number whose gradient is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LossScale {

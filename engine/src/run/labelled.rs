@@ -68,7 +68,7 @@ impl Labelled {
     pub fn read(config: &RunConfig, task: &TaskConfig) -> Result<Labelled> {
         let data = &config.data;
         if data.train.is_empty() {
-            return Err(Error::option("--data", "no labelled samples are named").mend("name a file of them"));
+            return Err(Error::option("--data", "no labelled samples were given").mend("name a file of them"));
         }
         let records = Records::read(task, &data.train)?;
         let records_width = records.width();
@@ -94,7 +94,7 @@ impl Labelled {
         if train.is_empty() {
             return Err(match is_train.contains(&true) {
                 true => encoder.nothing(&data.train[0]),
-                false => Error::usage("no sample is left to train on").mend("hold a smaller share out"),
+                false => Error::usage("no sample is left to train on").mend("hold out a smaller fraction"),
             });
         }
         let print = |records: Option<&Records>| format!("{:016x}", records.map_or(0, |records| records.fingerprint));
@@ -148,7 +148,7 @@ impl Labelled {
                 let is_class = |label: &&String| outputs.iter().any(|output| output.classes.contains(label));
                 if let Some(label) = weights.keys().find(|label| !is_class(label)) {
                     let classes: Vec<&str> = outputs.iter().flat_map(|o| &o.classes).map(String::as_str).collect();
-                    let what = format!("`{label}` is none of the classes");
+                    let what = format!("`{label}` is not one of the classes");
                     return Err(
                         Error::option("task.class_weights", what).mend(format!("there are {}", classes.join(", ")))
                     );
@@ -255,9 +255,8 @@ fn check_parts(config: &RunConfig, task: &TaskConfig, parts: &[Part]) -> Result<
     ] {
         if share > 0.0 && !parts.contains(&part) {
             let what = format!("{share} of {count} samples leaves none to {does}");
-            return Err(
-                Error::option(key, what).mend("hold a larger share out (equal samples go together), or leave it out")
-            );
+            return Err(Error::option(key, what)
+                .mend("hold out a larger fraction (equal samples stay together), or leave it out"));
         }
     }
     match task.folds > 0 && !parts.contains(&Part::Test) {
@@ -366,7 +365,7 @@ pub fn read_encoder(storage: Rc<dyn Storage>, task: &TaskConfig, run: &Path) -> 
     let path = run.join(TASK);
     let bytes = std::fs::read(&path).map_err(|error| Error::read(&path, error))?;
     let encoder = Encoder::from_json(task, &bytes)
-        .map_err(|what| Error::input(&path, what).mend("resume the run: it is then written anew from its samples"))?;
+        .map_err(|what| Error::input(&path, what).mend("resume the run: it is then rebuilt from its samples"))?;
     let saved = saved_identity(storage, run)?;
     check_tokens(run, TASK, ("the list of words and classes", encoder.hash()), &saved)?;
     Ok(encoder)

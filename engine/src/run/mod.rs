@@ -45,7 +45,7 @@ pub fn config_file(config: &RunConfig) -> Result<String> {
 /// As [`Graph::with_words`], and [`Error::Usage`] where it takes more than a text has, or needs an order that is not there.
 pub fn text_graph(config: &RunConfig, vocabulary: &Vocabulary, order: Option<Arc<[u32]>>) -> Result<Graph> {
     if order.is_none() && order::needs_order(config) {
-        return Err(Error::option("model.head.order", "is context, and nothing says in which order these words are")
+        return Err(Error::option("model.head.order", "is context, and the order of these words is not given")
             .mend("name a run that has the same words with --like RUN, or set model.head.order=frequency"));
     }
     let counts = vocabulary.iter().map(|(_, count)| count).collect();

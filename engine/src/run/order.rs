@@ -63,7 +63,7 @@ pub(super) fn read_order(config: &RunConfig, run: &Path, words: usize) -> Result
     let file = File::open(&path).map_err(|error| Error::read(&path, error))?;
     file.take(most + 1).read_to_string(&mut text).map_err(|error| Error::read(&path, error))?;
     if text.len() as u64 > most {
-        return Err(Error::input(&path, format!("is larger than {most} bytes, so no order of {words} words")));
+        return Err(Error::input(&path, format!("is larger than {most} bytes, so not an order of {words} words")));
     }
     let mut seen = vec![false; words];
     let mut order = Vec::with_capacity(words);

@@ -47,7 +47,7 @@ fn check_inputs(kind: TaskKind, graph: &Graph, encoder: &Encoder) -> Result<()> 
         two_texts(graph)?;
     } else if graph.has_source() {
         return wrong(
-            format!("the model reads a `{SOURCE}`, which the samples of the task {kind} have not"),
+            format!("the model reads a `{SOURCE}`, which samples of the task {kind} do not have"),
             "learn pairs of texts, or vectors over time, by task.kind = \"translate\" or \"caption\"",
         );
     } else if !encoder.has_tokens() {

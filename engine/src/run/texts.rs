@@ -137,8 +137,8 @@ pub fn keep_known_speakers(data: &mut DataConfig, tokenizer: &Tokenizer) -> Resu
     let count = data.speakers.len();
     data.speakers.retain(|name| turn_of(name, tokenizer).is_some());
     if count > 0 && data.speakers.is_empty() {
-        return Err(Error::option("data.dialogue", "the vocabulary has the name of no speaker with a colon behind it")
-            .mend("put a space behind the colons of the text, or keep more of its words by data.min_count and data.max_vocab"));
+        return Err(Error::option("data.dialogue", "the vocabulary contains no speaker's name followed by a colon")
+            .mend("put a space after the colons of the text, or keep more of its words by data.min_count and data.max_vocab"));
     }
     Ok(())
 }
@@ -243,7 +243,7 @@ impl Texts {
     pub fn batches(&self, config: &RunConfig, graph: &Graph) -> Result<(Box<dyn Batches>, Option<Cut>)> {
         let length = window_length(graph)?;
         if length.is_some() && config.train.variable_bptt {
-            return Err(Error::option("train.variable_bptt", "is about streams, and this model reads windows")
+            return Err(Error::option("train.variable_bptt", "applies to streams, and this model reads windows")
                 .mend("leave it out"));
         }
         let cut = self

@@ -184,8 +184,11 @@ impl TextOptions {
                 (self.max_size != 0, "--max-vocab"),
             ] {
                 if on {
-                    return Err(Error::option(name, "the byte level always has all 256 bytes and nothing unknown")
-                        .mend("leave it out, or choose another level"));
+                    return Err(Error::option(
+                        name,
+                        "at the byte level the vocabulary always has all 256 bytes, and nothing is unknown",
+                    )
+                    .mend("leave it out, or choose another level"));
                 }
             }
         }

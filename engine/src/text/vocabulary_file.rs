@@ -22,7 +22,7 @@
 //! hexadecimal number; every control or white-space character and backslash is written so, any character may be. At
 //! byte level there are 256 lines in the order of the bytes, those beyond ASCII written `<0xE9>`.
 //!
-//! A file that is read is not trusted: each line is checked, no token stands twice, the size must be the number of
+//! A file that is read is not trusted: each line is checked, no token occurs twice, the size must be the number of
 //! tokens, and the hash must be theirs.
 
 use std::fmt::Write as _;
@@ -52,7 +52,7 @@ impl Vocabulary {
         let mut bytes = Vec::new();
         file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|e| Error::read(path, e))?;
         if bytes.len() as u64 > MAX_FILE_BYTES {
-            return Err(Error::input(path, format!("larger than {MAX_FILE_BYTES} bytes, so no vocabulary file")));
+            return Err(Error::input(path, format!("larger than {MAX_FILE_BYTES} bytes, so not a vocabulary file")));
         }
         parse(&bytes, path)
     }
@@ -116,7 +116,7 @@ fn unescape(escaped: &str, out: &mut String) -> Result<(), String> {
                 let (digits, after) =
                     rest.strip_prefix('{').and_then(|rest| rest.split_once('}')).ok_or("\\u without {...}")?;
                 let code = u32::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+'));
-                let c = code.and_then(char::from_u32).ok_or(format!("\\u{{{digits}}} is no Unicode character"))?;
+                let c = code.and_then(char::from_u32).ok_or(format!("\\u{{{digits}}} is not a Unicode character"))?;
                 out.push(c);
                 rest = after;
             }
@@ -203,7 +203,7 @@ fn parse_tokens(lines: &mut Lines<'_>, options: &TextOptions, size: usize) -> Re
             return Err(lines.error(format!("more than the {size} tokens that the header says")));
         }
         if table.add(&token, count) + 1 != table.len() {
-            return Err(lines.error(format!("the token {token:?} stands twice")));
+            return Err(lines.error(format!("the token {token:?} occurs twice")));
         }
     }
     if table.len() != size {

@@ -88,9 +88,7 @@ impl TrainConfig {
     /// [`Error::Usage`] that names the key.
     pub fn check(&self, evaluates: bool) -> Result<()> {
         if self.epochs.is_none() && self.max_steps.is_none() {
-            return Err(
-                Error::option("train.epochs", "nothing would end the training").mend("set it, or train.max_steps")
-            );
+            return Err(Error::option("train.epochs", "training would never end").mend("set it, or train.max_steps"));
         }
         for (key, every) in [("train.eval_every", self.eval_every), ("train.save_every", self.save_every)] {
             if matches!(every, Every::Steps(0) | Every::Epochs(0)) {

@@ -80,7 +80,7 @@ impl RunFolder {
         let run = Self::lock(storage, path)?;
         if is_run(&*run.storage, &run.path)? {
             return Err(Error::usage(format!("{} is already a run", run.path.display()))
-                .mend("go on with it by --resume, or choose another --out"));
+                .mend("resume it with --resume, or choose another --out"));
         }
         Ok(run)
     }
@@ -215,7 +215,7 @@ pub fn find(storage: Rc<dyn Storage>, path: &Path, which: Which) -> Result<Found
         }
         let steps: Vec<String> = steps.iter().map(u64::to_string).collect();
         return Err(Error::input(path, format!("there is no checkpoint of step {step}"))
-            .mend(format!("there are those of the steps {}", steps.join(", "))));
+            .mend(format!("the steps with checkpoints are {}", steps.join(", "))));
     }
     let mut passed_over = Vec::new();
     match checkpoints.recorded_best().filter(|_| which == Which::Best) {

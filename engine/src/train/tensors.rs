@@ -141,7 +141,7 @@ pub(crate) fn write(
 /// The bytes of a safetensors file of these tensors.
 ///
 /// # Errors
-/// [`crate::Error::Run`] where a name stands twice or the header cannot be written.
+/// [`crate::Error::Run`] where a name occurs twice or the header cannot be written.
 pub fn tensor_file(tensors: &[TensorRef]) -> crate::Result<Vec<u8>> {
     weight_file(tensors, &HeadLayouts::default())
 }

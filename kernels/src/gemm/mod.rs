@@ -95,15 +95,9 @@ impl Precision {
     pub fn round(self, x: f32) -> f32 {
         match self {
             Self::F32 | Self::Int8 => x,
-            Self::Bf16 => f32::from_bits(u32::from(bf16::round(x)) << 16),
+            Self::Bf16 => Bf16::round(x).into(),
         }
     }
-}
-
-/// `x` as an operand of a product in bf16: to the nearest, ties to even; NaN stays NaN; subnormal numbers become zero.
-#[inline(always)]
-pub fn round_to_bf16(x: f32) -> Bf16 {
-    Bf16(bf16::round(x))
 }
 
 impl std::fmt::Display for Precision {

@@ -22,6 +22,21 @@ use std::ops::Range;
 #[repr(transparent)]
 pub struct Bf16(pub u16);
 
+impl Bf16 {
+    /// Rounds to bf16: to the nearest, ties to even; NaN stays NaN; subnormal numbers become zero. This is what AVX-512
+    /// BF16's VCVTNEPS2BF16 does.
+    #[inline(always)]
+    pub fn round(x: f32) -> Self {
+        let bits = x.to_bits();
+        let magnitude = bits & 0x7fff_ffff;
+        let nearest = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
+        let quiet = bits | 0x0040_0000;
+        let zero = bits & 0x8000_0000;
+        let rounded = if magnitude < 0x0080_0000 { zero } else { nearest };
+        Self(((if magnitude > 0x7f80_0000 { quiet } else { rounded }) >> 16) as u16)
+    }
+}
+
 // SAFETY: a u16; every bit pattern is valid.
 unsafe impl bytemuck::Zeroable for Bf16 {}
 // SAFETY: as above.

@@ -9,7 +9,6 @@
 //! correctly rounded division and square root), so element-wise code gives the same bits on both by construction.
 //! Horizontal results use 16 virtual lanes: see [`Wide16`].
 
-use crate::gemm::round_to_bf16;
 use crate::mat::Bf16;
 
 #[cfg(target_arch = "x86_64")]
@@ -119,12 +118,12 @@ pub trait Simd: Copy + Send + Sync + 'static {
         wide[..Self::LANES].iter_mut().zip(x).for_each(|(wide, &x)| *wide = x.into());
         self.load(&wide)
     }
-    /// Writes to the first `min(to.len(), LANES)` elements, rounded as [`crate::gemm`] rounds the operands of products in bf16.
+    /// Writes to the first `min(to.len(), LANES)` elements, rounded by [`Bf16::round`].
     #[inline(always)]
     fn store_bf16(self, to: &mut [Bf16], x: Self::F32) {
         let mut wide = [0.0; 16];
         self.store(&mut wide, x);
-        to.iter_mut().zip(&wide[..Self::LANES]).for_each(|(to, &x)| *to = round_to_bf16(x));
+        to.iter_mut().zip(&wide[..Self::LANES]).for_each(|(to, &x)| *to = Bf16::round(x));
     }
     /// Loads without a check.
     ///

@@ -20,10 +20,10 @@ use crate::plan;
 use crate::scratch::Scratch;
 use crate::train::threads;
 
-/// Times a standard case, or shows what this machine can do.
+/// Times a standard case, or measures what this machine can do.
 ///
-/// A step is everything that a training step does (forward, loss, backward, clipping, update), by the function that
-/// `unroll train` calls; tokens are drawn uniformly at random, fresh for each step. The median step counts.
+/// A step is a complete training step (forward, loss, backward, clipping, update), run by the function that `unroll train`
+/// calls, on tokens drawn uniformly at random for each step. The median step is reported.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  unroll bench\n  unroll bench char256 --json\n  unroll bench gemm:700x650x10000 --threads 1\n  \
@@ -37,55 +37,56 @@ use crate::train::threads;
     vocabulary (that of the words of --corpus, megabytes a second)."
 )]
 pub(crate) struct Bench {
-    /// The case; without one: sets found, peak of multiply-adds, memory rate, and each product's share of the peak
+    /// Case to time; without one: the instruction sets found, peak multiply-add rate, memory bandwidth, and the share of the peak
+    /// that each matrix product reaches
     case: Option<String>,
-    /// What the operands of products are rounded to: f32, bf16, and int8 for gen512, gen650 and products [default: f32, or that of the configuration]
+    /// Precision of the operands of matrix products: f32, bf16, and int8 for gen512, gen650 and gemm [default: f32, or that of the configuration]
     #[arg(long, value_name = "WORD", hide_possible_values = true, value_parser = precision())]
     precision: Option<Precision>,
-    /// Threads [default: one a core]
+    /// Number of threads [default: one per core]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// About how long to time, each split of --plan for 1.5 at most [default: 3]
+    /// Approximate time to measure for; with --plan, at most 1.5 for each split [default: 3]
     #[arg(long)]
     seconds: Option<f64>,
-    /// Hidden units in place of the case's own
+    /// Hidden units, instead of the case's own
     #[arg(long, value_name = "H")]
     hidden: Option<usize>,
-    /// Rows (streams) in place of the case's own
+    /// Rows (streams), instead of the case's own
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Time steps in place of the case's own
+    /// Time steps, instead of the case's own
     #[arg(long, value_name = "T")]
     steps: Option<usize>,
-    /// The text that cbow and skipgram train on and vocabulary counts, a sentence a line
+    /// Text for cbow, skipgram and vocabulary, one sentence per line
     #[arg(long, value_name = "FILE")]
     corpus: Option<PathBuf>,
     /// Print the losses of the first steps instead of timing [default count: 20]
     #[arg(long, value_name = "COUNT", num_args = 0..=1, default_missing_value = "20")]
     losses: Option<usize>,
-    /// Say where the time went: each phase's share of all threads' time
+    /// Report where the time went: each phase's share of all threads' time
     #[arg(long)]
     profile: bool,
-    /// Models the step of a case, recipe or configuration file on up to --cores cores: which split into replicas and threads to
-    /// choose, and why; the number of replicas changes the bits of the result
+    /// Model the training step of a case, recipe or configuration file on up to --cores cores, and recommend a split into replicas
+    /// and threads; the number of replicas changes the bits of the result
     #[arg(long, value_name = "CONFIG", conflicts_with = "case", requires = "cores")]
     plan: Option<String>,
-    /// The most cores to plan for
+    /// Maximum number of cores to plan for
     #[arg(long, value_name = "N")]
     cores: Option<usize>,
-    /// The number of different tokens, for the plan of a recipe or file
+    /// Size of the vocabulary, for the plan of a recipe or file
     #[arg(long, value_name = "V")]
     vocabulary: Option<usize>,
-    /// The number of different labels, for the plan of a recipe or file that learns labels and does not list them
+    /// Number of classes, for the plan of a recipe or file that learns labels and does not list them
     #[arg(long, value_name = "C")]
     classes: Option<usize>,
-    /// Keep each thread on one core
+    /// Pin each thread to one core
     #[arg(long)]
     pin: bool,
-    /// Keep parameters, gradients and what the optimiser remembers in files on the disk of this folder
+    /// Keep parameters, gradients and optimiser state in files in this folder
     #[arg(long, value_name = "DIR")]
     memory_map: Option<PathBuf>,
-    /// One JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
 }
@@ -137,7 +138,7 @@ impl Bench {
         self.tell(&Case::new(case, &options)?.run(&options)?, &mut Out::stdout())
     }
 
-    /// Refuses all options but these, and --json.
+    /// Refuses all options except these and --json.
     fn only(&self, what: &str, takes: &[&str]) -> Result<()> {
         let given = [
             ("--precision", self.precision.is_some()),
@@ -160,7 +161,7 @@ impl Bench {
         };
         let mend = match *option {
             "--corpus" => "name cbow, skipgram or vocabulary for it",
-            "--cores" | "--vocabulary" | "--classes" => "name what to plan by --plan",
+            "--cores" | "--vocabulary" | "--classes" => "name what to plan with --plan",
             _ if self.case.is_none() && self.plan.is_none() => "name a case, such as char256",
             _ => "leave it out",
         };
@@ -238,7 +239,7 @@ impl Bench {
 
     /// The text of a case that has one.
     fn text(&self) -> Result<&Path> {
-        let none = || Error::option("--corpus", "no text is named").mend("name one, a sentence a line");
+        let none = || Error::option("--corpus", "no text was given").mend("name one with one sentence per line");
         self.corpus.as_deref().ok_or_else(none)
     }
 

@@ -24,57 +24,58 @@ use crate::trained::{Opened, Trained, Using};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     unroll eval runs/1 --data test.txt\n  \
-    unroll eval runs/1                       the run's own test text or part, else what validated\n  \
+    unroll eval runs/1                       the run's own test part, otherwise its validation part\n  \
     unroll eval runs/1 --data lines.txt --per-line\n  \
     unroll eval runs/1 --data lists.tsv --n-best --best\n\
-    Every token is scored once with carried state; the batch only decides how many parts are scored side by side.")]
+    Every token is scored once with carried state; --batch only sets how many parts are scored in parallel.")]
 pub(crate) struct Eval {
     /// A run folder, or one of its checkpoints
     run: PathBuf,
-    /// The text, or a token file [default: what the run held out to test, else to validate]
+    /// Text or token file to score [default: the run's test part, otherwise its validation part]
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
-    /// Parts of the text scored side by side
+    /// Number of parts of the text scored in parallel
     #[arg(long, visible_alias = "batch-size", default_value_t = 10, value_name = "N")]
     batch: usize,
-    /// Tokens that each part but the first is fed before it is scored
+    /// Tokens to feed before scoring each part except the first
     #[arg(long, default_value_t = WARM_UP, value_name = "N")]
     warmup: u64,
-    /// The log-probability of each line, scored apart from the others
+    /// Print the log-probability of each line, each scored on its own
     #[arg(long, requires = "data")]
     per_line: bool,
-    /// The same of n-best lists: lines of `ID<tab>TEXT`, ranked by ln p / tokens^X of --length-power; - is standard input
+    /// Score n-best lists: lines of `ID<tab>TEXT`, ranked by ln p / tokens^X with X from --length-power; - is standard input
     #[arg(long, requires = "data", conflicts_with = "per_line")]
     n_best: bool,
-    /// Only the best line of each list, as `ID<tab>TEXT`
+    /// Print only the best line of each list, as `ID<tab>TEXT`
     #[arg(long, requires = "n_best")]
     best: bool,
-    /// Of lines and lists: leaves out characters and words that the vocabulary has not, which else are <unk> or refused
+    /// With --per-line and --n-best: leave out characters and words missing from the vocabulary, instead of reading them as <unk> or
+    /// refusing them
     #[arg(long)]
     skip_unknown: bool,
     #[command(flatten)]
     search: SearchOptions,
     #[command(flatten)]
     using: Using,
-    /// JSON objects instead of text
+    /// Print JSON objects instead of text
     #[arg(long)]
     json: bool,
 }
 
-/// A score and, of a precision that loses some of it, what it is in f32.
+/// A score and, for a precision that loses accuracy, the score in f32.
 #[derive(serde::Serialize)]
 struct Beside {
     #[serde(flatten)]
     score: Score,
     #[serde(skip_serializing_if = "Option::is_none")]
     f32_perplexity: Option<f64>,
-    /// The share by which the perplexity is higher.
+    /// The fraction by which the perplexity is higher.
     #[serde(skip_serializing_if = "Option::is_none")]
     perplexity_lost: Option<f64>,
-    /// Of outputs that learn without it: what ln Z was.
+    /// For outputs trained without normalisation: statistics of ln Z.
     #[serde(rename = "log_partition", skip_serializing_if = "LogPartitions::is_empty")]
     log_partitions: LogPartitions,
-    /// Of a script.
+    /// For a script.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     speakers: Vec<SpeakerScore>,
 }
@@ -99,7 +100,7 @@ fn speaker_lines(speakers: &[SpeakerScore]) -> Vec<String> {
     let mut lines = vec![String::new()];
     lines.extend(table.lines());
     if known.len() > MOST_SPEAKERS {
-        lines.push(format!("and {} speakers more; --json tells all", known.len() - MOST_SPEAKERS));
+        lines.push(format!("and {} more speakers; --json lists all", known.len() - MOST_SPEAKERS));
     }
     lines
 }
@@ -135,8 +136,8 @@ impl Eval {
         };
         self.check_windows(length)?;
         if self.skip_unknown && !(self.per_line || self.n_best) {
-            return Err(Error::option("--skip-unknown", "is for lines that are scored apart").mend(
-                "give --per-line or --n-best; the words of a text that the vocabulary has not are scored as <unk>",
+            return Err(Error::option("--skip-unknown", "is for lines that are scored on their own").mend(
+                "give --per-line or --n-best; in a running text, words missing from the vocabulary are scored as <unk>",
             ));
         }
         let [steps, rows] = room;
@@ -165,7 +166,7 @@ impl Eval {
             return Err(Error::option("--skip-unknown", "is for language models"));
         }
         if self.warmup != WARM_UP {
-            return Err(Error::option("--warmup", "is for language models; samples stand apart from each other"));
+            return Err(Error::option("--warmup", "is for language models; samples are independent of each other"));
         }
         let beam = self.search.beam(trained)?;
         let (using, rows, length_power) = (&self.using, self.batch.max(beam), self.search.length_power()?);
@@ -230,12 +231,12 @@ impl Eval {
         score_speakers(&mut network, streams, tokenizer, &data.cast(tokenizer), &AtomicBool::new(false))
     }
 
-    /// Refuses what is about streams, where the model reads windows.
+    /// Refuses options about streams where the model reads windows.
     fn check_windows(&self, length: Option<usize>) -> Result<()> {
         if length.is_none() {
             return Ok(());
         }
-        let apart = "scores lines by a carried state, and this model reads windows of a text";
+        let apart = "needs a carried state, and this model reads windows of a text";
         for (option, given) in [("--per-line", self.per_line), ("--n-best", self.n_best)] {
             if given {
                 return Err(Error::option(option, apart).mend("leave it out, and score the text as a whole"));
@@ -272,7 +273,7 @@ impl Eval {
                 None => (format!("the run's {does} part"), cut, texts.entropy_rate),
             });
         }
-        Err(Error::usage("this run held nothing out to score").mend("name a text with --data"))
+        Err(Error::usage("this run has no validation or test part to score").mend("name a text with --data"))
     }
 
     fn lines(&self, network: &mut Network, trained: &Trained, path: &Path) -> Result<()> {

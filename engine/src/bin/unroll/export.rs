@@ -17,21 +17,21 @@ use crate::summary::name_of;
 use crate::train::REST;
 use crate::trained::{Opened, Trained, load, which};
 
-/// Whose names and layouts are written.
+/// The program whose names and layouts are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum To {
-    /// A state dictionary: weight_ih_l0, ..., gates r, z, n
+    /// PyTorch state dictionary: weight_ih_l0, ..., gates r, z, n
     #[value(name = "pytorch")]
     PyTorch,
-    /// Keras' variables, which benches/peers/keras_weights.py sets into a model
+    /// Keras variables; benches/peers/keras_weights.py loads them into a model
     Keras,
-    /// The names of a checkpoint
+    /// Names as in a checkpoint
     Unroll,
-    /// An ONNX file: the model with its weights, for any runtime of it
+    /// ONNX file: the model with its weights, for any ONNX runtime
     Onnx,
 }
 
-/// What the names of files end in that other programs would open as something else than what is written.
+/// File extensions that other programs would open as a format other than the one written.
 const FOREIGN: [&str; 9] = ["h5", "hdf5", "keras", "pt", "pth", "ckpt", "npy", "npz", "pkl"];
 
 /// Writes the weights of a run as a safetensors file for PyTorch or Keras, or the whole model as an ONNX file.
@@ -44,19 +44,19 @@ const FOREIGN: [&str; 9] = ["h5", "hdf5", "keras", "pt", "pth", "ckpt", "npy", "
 pub(crate) struct Export {
     /// A run folder, or one of its checkpoints
     run: PathBuf,
-    /// The file
+    /// File to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// For whom [default: onnx where the file ends so, else pytorch]
+    /// Target format [default: onnx for a file name ending in .onnx, otherwise pytorch]
     #[arg(long, value_enum)]
     to: Option<To>,
-    /// The name that a layer gets in the file, such as dense=fc1; may be repeated
+    /// Name of a layer in the file, such as dense=fc1; may be repeated
     #[arg(long, value_name = "LAYER=NAME")]
     map: Vec<String>,
-    /// The checkpoint: best, newest, or its step
+    /// Checkpoint to use: best, newest, or the number of a step
     #[arg(long, default_value = "best")]
     checkpoint: String,
-    /// A JSON object instead of text
+    /// Print a JSON object instead of text
     #[arg(long)]
     json: bool,
 }

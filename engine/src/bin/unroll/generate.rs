@@ -28,54 +28,54 @@ use crate::trained::{Opened, Trained, Using};
     unroll generate runs/1 --prompt \"ROMEO:\" --length 500 --temperature 0.8\n  \
     unroll generate runs/1 --samples 3 --top-p 0.9 --stop \"\\n\\n\"\n  \
     unroll generate runs/1 --json --seed 7\n\
-    The same seed gives the same text; sample n of a seed is the same however many are asked for.")]
+    The same seed gives the same text, and sample n does not depend on the number of samples.")]
 pub(crate) struct Generate {
     /// A run folder, or one of its checkpoints
     run: PathBuf,
-    /// What the text goes on from
+    /// Text to continue
     #[arg(long, visible_aliases = ["primetext", "start-text"], default_value = "", hide_default_value = true, allow_hyphen_values = true)]
     prompt: String,
-    /// The most tokens to write
+    /// Maximum number of tokens to write
     #[arg(long, visible_alias = "words", default_value_t = 500)]
     length: usize,
-    /// 1 samples from the model's distribution, less is more careful, 0 always takes the likeliest token
+    /// Sampling temperature: 1 samples from the model's distribution, below 1 favours likely tokens, 0 always takes the likeliest
     #[arg(long, default_value_t = 1.0)]
     temperature: f64,
-    /// Only the so many likeliest tokens, 0 for all
+    /// Sample from the K likeliest tokens only, 0 for all
     #[arg(long, default_value_t = 0)]
     top_k: usize,
-    /// Then only the likeliest that together have this probability
+    /// Then keep only the likeliest tokens whose probabilities add up to P
     #[arg(long, default_value_t = 1.0)]
     top_p: f64,
-    /// Then only those at least this times as probable as the likeliest
+    /// Then keep only tokens at least P times as probable as the likeliest
     #[arg(long, default_value_t = 0.0)]
     min_p: f64,
     /// Seed of the random numbers
     #[arg(long, default_value_t = 123)]
     seed: u64,
-    /// Of a script: who speaks; the sample ends where the next speaker begins
+    /// For a model of a script: who speaks; the sample ends where the next speaker begins
     #[arg(long, value_name = "NAME")]
     speaker: Option<String>,
-    /// Ends a sample where this text appears; \n, \t and \\ are understood; may be repeated
+    /// End a sample where this text appears; \n, \t and \\ are understood; may be repeated
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     stop: Vec<String>,
-    /// How many samples
+    /// Number of samples
     #[arg(long, default_value_t = 1, value_name = "N")]
     samples: usize,
-    /// Shows the text while it is being written
+    /// Print the text as it is generated
     #[arg(long)]
     stream: bool,
-    /// What happens to characters or words of the prompt that the model does not know
+    /// What to do with characters or words of the prompt that the model does not know
     #[arg(long, value_enum, default_value_t = Unk::Refuse)]
     unk: Unk,
     #[command(flatten)]
     using: Using,
-    /// One JSON object a sample
+    /// Print one JSON object per sample
     #[arg(long)]
     json: bool,
 }
 
-/// What is gone on from, and what ends it.
+/// What a sample starts from, and what ends it.
 struct Start<'a> {
     prompt: String,
     tokens: Vec<u32>,
@@ -86,15 +86,15 @@ struct Start<'a> {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Unk {
-    /// The prompt is refused, with the place
+    /// Refuse the prompt and report the position
     Refuse,
-    /// They are left out
+    /// Leave them out
     Skip,
-    /// They are read as <unk>
+    /// Read them as <unk>
     Map,
 }
 
-/// A sample where programs read.
+/// A sample as JSON.
 #[derive(Serialize)]
 struct Sample<'a> {
     sample: usize,
@@ -151,7 +151,7 @@ impl Generate {
         })
     }
 
-    /// What is gone on from, with the speaker's name before it.
+    /// The prompt, with the speaker's name before it.
     fn prompt(&self, data: &DataConfig, tokenizer: &Tokenizer) -> Result<String> {
         let Some(name) = &self.speaker else { return Ok(self.prompt.clone()) };
         if !data.dialogue {
@@ -176,28 +176,27 @@ impl Generate {
         self.stop.iter().map(|text| unescape(text)).collect()
     }
 
-    /// Goes on from a prompt with a model of the next word.
+    /// Continues a prompt with a model of the next word.
     fn next_words(&self, trained: &TrainedTask, sampler: &mut Sampler) -> Result<()> {
         if self.speaker.is_some() {
-            return Err(Error::option("--speaker", "is for scripts, this run learned to go on from words"));
+            return Err(Error::option("--speaker", "is for scripts; this run learned to predict the next word"));
         }
         let encoder = &trained.encoder;
         let unknown = encoder.unknown(&self.prompt);
         match (self.unk, unknown) {
             (Unk::Refuse, Some(word)) => {
-                return Err(Error::option("--prompt", format!("the word `{word}` is none of the model's"))
+                return Err(Error::option("--prompt", format!("the model does not know the word `{word}`"))
                     .mend("leave it out, or use --unk skip"));
             }
             (Unk::Map, Some(word)) => {
-                return Err(Error::option("--unk", format!("this model has no word that `{word}` could be mapped to"))
+                return Err(Error::option("--unk", format!("this model has no <unk> to map `{word}` to"))
                     .mend("train with task.prepare.oov_token, or use --unk skip"));
             }
             _ => {}
         }
         let tokens = encoder.words().encode(&self.prompt, encoder.prepare());
         if tokens.is_empty() {
-            return Err(Error::option("--prompt", "has no word of the model's, and this model goes on from words")
-                .mend("give --prompt TEXT"));
+            return Err(Error::option("--prompt", "has no word that the model knows").mend("give --prompt TEXT"));
         }
         let (network, batches) = trained.network(&[], &self.using, 1)?;
         let mut model = NextWord::new(network, encoder, batches);
@@ -208,7 +207,7 @@ impl Generate {
         })
     }
 
-    /// Writes the samples that were asked for; `write` tells why each ended and its seconds.
+    /// Writes the samples; `write` returns why each one ended and how many seconds it took.
     fn samples(
         &self,
         begin: &Start<'_>,
@@ -263,14 +262,14 @@ impl Generate {
     }
 }
 
-/// What `write` gives, and each of so many samples' share of its seconds.
+/// The results of `write`, each with its share of the seconds.
 fn timed<T>(samples: usize, write: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
     let begun = Instant::now();
     let written = write()?;
     Ok((written, begun.elapsed().as_secs_f64() / samples as f64))
 }
 
-/// The error of a name that is none of the run's speakers.
+/// The error for a name that is not one of the run's speakers.
 fn unknown_speaker(name: &str, data: &DataConfig) -> Error {
     let rare = match (data.min_count > 1, data.max_vocab > 0) {
         (true, _) => format!(", or its words are there less than {} times (data.min_count)", data.min_count),
@@ -284,7 +283,7 @@ fn unknown_speaker(name: &str, data: &DataConfig) -> Error {
     }
 }
 
-/// Samples that are written at once.
+/// The number of samples generated at once.
 const TOGETHER: usize = 16;
 
 /// Samples have numbers below 2^24.

@@ -15,26 +15,26 @@ use crate::summary::Model;
 ///
 /// The gradient in double precision is compared with central differences of the loss; then the gradient that training
 /// computes is compared with it on every instruction set of this machine, with fusions and without. Parameters and tokens
-/// are random, two steps follow each other with the state carried, and a sixth of the targets is not scored. Ends with
-/// exit code 1 and the worst parameter's name where a gradient is wrong.
+/// are random, there are two batches with the state carried from one to the next, and a sixth of the targets is not scored. If a
+/// gradient is wrong, the exit code is 1 and the worst parameter is named.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  unroll gradcheck --recipe char-rnn\n  unroll gradcheck --config my.toml --vocab 1000 --steps 5 --batch 3\n  unroll gradcheck runs/1 --json\n\
-    \n--steps and --batch are 3 and 2 unless they are given: what the configuration trains with would take long."
+    \n--steps and --batch default to 3 and 2, because the values used for training would take too long."
 )]
 pub(crate) struct Gradcheck {
     /// A run folder
     run: Option<PathBuf>,
-    /// Tokens in the vocabulary, where no run says it [default: as `unroll summary`]
+    /// Size of the vocabulary, if no run is given [default: as for `unroll summary`]
     #[arg(long, value_name = "N", conflicts_with = "run")]
     vocab: Option<usize>,
-    /// Entries of each parameter that differences are taken of; all of one that has fewer
+    /// Number of entries of each parameter to check; all entries of smaller parameters
     #[arg(long, value_name = "N", default_value_t = 200)]
     entries: usize,
-    /// Threads [default: one a core]
+    /// Number of threads [default: one per core]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -101,7 +101,7 @@ fn print<W: std::io::Write>(out: &mut Out<W>, title: &str, report: &Report) -> R
         "f64 against central differences: rtol {:e}, floor {:.1e}; f32 against f64: {:.1e} of an entry's size",
         report.rtol, report.floor, report.single,
     ))?;
-    out.line("Each figure is the largest difference as a share of what is tolerated; more than 1 is wrong.\n")?;
+    out.line("Each figure is the largest difference divided by its tolerance; more than 1 is wrong.\n")?;
     for line in report.lines() {
         out.line(&line)?;
     }

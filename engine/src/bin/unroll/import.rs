@@ -25,58 +25,58 @@ use crate::trained::{Opened, heads_beside};
 /// Names of layers in a file of weights.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Naming {
-    /// The name that a layer has in the file, such as lstm=rnn.l0 or dense=decoder; may be repeated
+    /// Name of a layer in the file, such as lstm=rnn.l0 or dense=decoder; may be repeated
     #[arg(long, value_name = "LAYER=NAME")]
     map: Vec<String>,
-    /// Leaves out the tensors whose names begin so; may be repeated
+    /// Leave out tensors whose names start with NAME; may be repeated
     #[arg(long, value_name = "NAME")]
     ignore: Vec<String>,
 }
 
 impl Naming {
-    /// What is said about names.
+    /// Options about the names of layers.
     pub(crate) fn mapping(&self) -> Result<Mapping> {
         Mapping::parse(&self.map, &self.ignore)
     }
 }
 
-/// Makes a run of weights that PyTorch or Keras trained, which generate, eval, predict and train open as any other.
+/// Makes a run from weights trained by PyTorch or Keras; generate, eval, predict and train open it like any other run.
 ///
 /// The file is a safetensors file with the names of a PyTorch state dictionary, of Keras' variables
-/// (benches/peers/keras_weights.py turns .keras and .h5 into one) or of a checkpoint. The model is described as for
-/// training; what its tokens are is said by a vocabulary, or by a run that has the same.
+/// (benches/peers/keras_weights.py turns .keras and .h5 into one) or of a checkpoint. Describe the model as for
+/// training, and give its tokens by a vocabulary or by a run that has the same ones.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     unroll import model.safetensors --emsize 200 --rnn-size 200 --level word --vocabulary words.json --out runs/theirs\n  \
     unroll import tuned.safetensors --like runs/spam --out runs/tuned\n  \
     unroll import net.safetensors --config net.toml --vocabulary chars.json --map dense=fc1 --map dense_1=fc2 --out runs/net")]
 pub(crate) struct Import {
-    /// The weights
+    /// File of weights
     file: PathBuf,
-    /// The folder of the new run
+    /// Folder of the new run
     #[arg(long, value_name = "RUN")]
     out: PathBuf,
-    /// A run of the same model and the same tokens or classes
+    /// Run with the same model and the same tokens or classes
     #[arg(long, value_name = "RUN", conflicts_with_all = ["vocabulary", "recipe", "config"])]
     like: Option<PathBuf>,
-    /// The model's tokens: a vocabulary file, or JSON: an array in the order of the ids, or an object of tokens and ids
+    /// The model's tokens: a vocabulary file, or JSON (an array in the order of the ids, or an object that maps tokens to ids)
     #[arg(long, value_name = "FILE")]
     vocabulary: Option<PathBuf>,
     #[command(flatten)]
     naming: Naming,
-    /// A JSON object instead of text
+    /// Print a JSON object instead of text
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     configuration: Configuration,
 }
 
-/// What a model's numbers mean: the files of a run that say it.
+/// What a model's token ids and classes stand for: the files of a run that define it.
 struct Meaning {
     graph: Graph,
     hash: u64,
     files: Vec<(&'static str, Vec<u8>)>,
-    /// How the heads of the run lie that says it.
+    /// The layouts of the heads in the run it was taken from.
     like: HeadLayouts,
 }
 
@@ -134,8 +134,8 @@ impl Import {
             return Ok(Meaning { graph, hash: encoder.hash(), files, like: theirs });
         }
         if config.task.is_some() {
-            return Err(Error::usage("nothing says which classes and words the model knows")
-                .mend("name a run that has the same with --like"));
+            return Err(Error::usage("the classes and words of the model are not given")
+                .mend("name a run with the same ones by --like RUN"));
         }
         let (vocabulary, order, theirs) = match (&self.vocabulary, like) {
             (Some(file), _) => (read_vocabulary(file, &config.text_options())?, None, HeadLayouts::default()),
@@ -144,8 +144,8 @@ impl Import {
                 (model.vocabulary, model.order, model.graph.head_layouts()?)
             }
             (None, None) => {
-                return Err(Error::usage("nothing says which tokens the model knows")
-                    .mend("name them with --vocabulary FILE, or a run that has the same with --like RUN"));
+                return Err(Error::usage("the tokens of the model are not given")
+                    .mend("give them by --vocabulary FILE, or name a run with the same ones by --like RUN"));
             }
         };
         let options = vocabulary.options();
@@ -175,7 +175,7 @@ impl Import {
         }
         table.lines().iter().try_for_each(|line| out.line(line))?;
         let (parameters, path) = (count(graph.parameter_count()), argument(&self.out));
-        out.line(&format!("\n{parameters} parameters are in {}. Go on with:", self.out.display()))?;
+        out.line(&format!("\n{parameters} parameters are in {}. Next:", self.out.display()))?;
         if labelled {
             out.line(&format!("  unroll predict {path} --text \"...\""))?;
             return out.line(&format!("  unroll eval {path} --data FILE"));

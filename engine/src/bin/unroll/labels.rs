@@ -32,7 +32,7 @@ impl TrainedTask {
     /// The labelled run among what was opened.
     pub(crate) fn of(opened: Opened) -> Result<TrainedTask> {
         let Some(task) = opened.config.task.clone() else {
-            return Err(Error::input(&opened.folder, "the run is a language model and predicts no classes")
+            return Err(Error::input(&opened.folder, "the run is a language model, which predicts no classes")
                 .mend("use `unroll generate` or `unroll eval`"));
         };
         let encoder = read_encoder(Rc::new(Disk), &task, &opened.folder)?;
@@ -107,14 +107,17 @@ pub(crate) fn eval(trained: &TrainedTask, data: Option<&Path>, how: &Scoring<'_>
         None => {
             let data = Labelled::read(&opened.config, task)?;
             if data.encoder.hash() != encoder.hash() {
-                return Err(Error::input(&opened.folder, "the run's samples have changed since it was trained")
+                return Err(Error::input(&opened.folder, "the run's samples have changed since training")
                     .mend("name the samples to score with --data"));
             }
             check_vectors(&trained.graph, &data.train, data.first.as_ref(), like_the_training)?;
             let (name, samples, part) = match (data.test.is_empty(), data.valid.is_empty()) {
                 (false, _) => ("the run's test samples", data.test, Part::Test),
                 (true, false) => ("the run's validation samples", data.valid, Part::Valid),
-                _ => return Err(Error::usage("this run held nothing out to score").mend("name samples with --data")),
+                _ => {
+                    return Err(Error::usage("this run has no validation or test samples to score")
+                        .mend("name samples with --data"));
+                }
             };
             (name.to_owned(), Samples { samples, left_out: data.left_out[part as usize] })
         }

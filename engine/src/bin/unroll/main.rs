@@ -33,7 +33,7 @@ use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use unroll::{Error, Result};
 use unroll_kernels::Isa;
 
-/// Trains and runs recurrent and neural language models at the speed the processor can really go.
+/// Trains and runs recurrent and neural language models on CPUs.
 #[derive(Debug, Parser)]
 #[command(
     name = "unroll",
@@ -41,8 +41,8 @@ use unroll_kernels::Isa;
     propagate_version = true,
     subcommand_required = true,
     arg_required_else_help = true,
-    after_help = "Begin with `unroll train`: without data it trains a small model on an embedded text in a minute or so.\n\
-    Options bear the names of char-rnn, torch-rnn and PyTorch's example; _ in a name counts as -.\n\
+    after_help = "Start with `unroll train`: without data it trains a small model on an embedded text in about a minute.\n\
+    Options have the names used by char-rnn, torch-rnn and PyTorch's word language model; _ in a name counts as -.\n\
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input file, 4 diverged, 5 reading or writing failed, 130 interrupted."
 )]
 struct Cli {
@@ -90,7 +90,7 @@ impl Command {
     }
 }
 
-/// Lets every option take a negative number, so that it is refused, where it is, by what the option may be.
+/// Lets every option take a negative number, so that an invalid one is refused by the range of its option.
 fn negative_values(command: clap::Command) -> clap::Command {
     let takes = |argument: &Arg| argument.get_long().is_some() && argument.get_action().takes_values();
     command
@@ -98,7 +98,8 @@ fn negative_values(command: clap::Command) -> clap::Command {
         .mut_subcommands(negative_values)
 }
 
-/// Parses the arguments and runs the command. Defaults that are shown ask for the instruction set, so a wrong one is told first.
+/// Parses the arguments and runs the command. The help shows defaults that depend on the instruction set, so that is
+/// checked first.
 fn run() -> Result<()> {
     Isa::from_environment().map_err(Error::usage)?;
     let command = negative_values(Cli::command());

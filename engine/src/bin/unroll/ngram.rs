@@ -19,50 +19,50 @@ use crate::scratch::Scratch;
 use crate::train::TOKENS_ARE_MADE;
 use crate::trained::{Opened, Trained, Using};
 
-/// Trains n-gram models, the baselines of language models, and mixes one with a network.
+/// Trains n-gram models, the baselines of language models, and interpolates one with a network.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     unroll ngram --data train.txt --valid valid.txt --test test.txt\n  \
     unroll ngram --data train.txt --valid valid.txt --level char --order 6 --smoothing kneser-ney\n  \
     unroll ngram --data train.txt --valid valid.txt --recipe nnlm-brown --order 3\n  \
-    unroll ngram runs/1                      on the run's texts, and mixed with its network\n\
-    Weights, those of the orders and that of the network, are fitted to the validation text alone.")]
+    unroll ngram runs/1                      on the run's texts, and interpolated with its network\n\
+    The weights of the orders and of the network are fitted to the validation text only.")]
 pub(crate) struct NGramCommand {
-    /// A run folder, whose texts are counted and whose network is mixed in
+    /// A run folder, whose texts are counted and whose network is interpolated with the n-gram model
     run: Option<PathBuf>,
     /// Texts or token files to count
     #[arg(long, value_name = "FILE", conflicts_with = "run", required_unless_present = "run")]
     data: Vec<PathBuf>,
-    /// The text that weights are fitted to
+    /// Validation text, to which the interpolation weights are fitted
     #[arg(long, value_name = "FILE", conflicts_with = "run", required_unless_present = "run")]
     valid: Option<PathBuf>,
-    /// The text to score besides
+    /// Test text
     #[arg(long, value_name = "FILE", conflicts_with = "run")]
     test: Option<PathBuf>,
-    /// A known model, whose section [data] says how the texts become tokens; `unroll recipes` lists them
+    /// Recipe whose [data] section says how to tokenise the texts; `unroll recipes` lists them
     #[arg(long, value_name = "NAME", conflicts_with = "run")]
     recipe: Option<String>,
-    /// What a token is: byte, char, grapheme or word [default: word, or the recipe's]
+    /// Unit of a token: byte, char, grapheme or word [default: word, or the recipe's]
     #[arg(long, value_name = "WORD", conflicts_with = "run", value_parser = ["byte", "char", "grapheme", "word"])]
     level: Option<String>,
-    /// What is done to the texts before they are cut into tokens, such as join_lines or nfc,lower [default: nothing, or the recipe's]
+    /// Steps that prepare the texts before tokenisation, such as join_lines or nfc,lower [default: none, or the recipe's]
     #[arg(long, value_name = "STEPS", conflicts_with = "run")]
     prepare: Option<String>,
-    /// Words rarer than this become <unk> [default: 1, or the recipe's]
+    /// Replace words rarer than this by <unk> [default: 1, or the recipe's]
     #[arg(long, value_name = "N", conflicts_with = "run")]
     min_count: Option<u64>,
-    /// Words of the longest sequences that are counted
+    /// Order n of the longest n-grams
     #[arg(long, default_value_t = 3, value_name = "N")]
     order: usize,
-    /// How the probability of what was never seen is found [default: all, one after the other]
+    /// Smoothing method [default: each in turn]
     #[arg(long, value_name = "NAME")]
     smoothing: Option<SmoothingName>,
-    /// Parts of a text that the network of a run scores side by side [default: 10]
+    /// Number of parts of a text that the network of a run scores in parallel [default: 10]
     #[arg(long, visible_alias = "batch-size", value_name = "N", conflicts_with = "data")]
     batch: Option<usize>,
     #[command(flatten)]
     using: Using,
-    /// A JSON object a line instead of tables
+    /// Print one JSON object per line instead of tables
     #[arg(long)]
     json: bool,
 }
@@ -88,10 +88,10 @@ impl SmoothingName {
 #[derive(serde::Serialize)]
 struct Line {
     model: String,
-    /// How it is mixed with the network.
+    /// How it is interpolated with the network.
     #[serde(skip_serializing_if = "Option::is_none")]
     mixed: Option<&'static str>,
-    /// The network's share of a mixture.
+    /// The network's weight.
     #[serde(skip_serializing_if = "Option::is_none")]
     weight: Option<f64>,
     valid_perplexity: f64,
@@ -134,7 +134,7 @@ impl NGramCommand {
         };
         let Some(valid) = &texts.valid else {
             return Err(Error::usage(
-                "the run validates on a part of its training text, which would be counted with it",
+                "the run validates on a part of its training text, which would be counted along with the rest",
             )
             .mend("train it with a validation text of its own: --valid FILE"));
         };
@@ -201,8 +201,8 @@ impl NGramCommand {
             }
         };
         if config.task.is_some() {
-            return Err(Error::option("--recipe", "its model learns from labelled samples, not from running text")
-                .mend("name one of a language model"));
+            return Err(Error::option("--recipe", "this recipe learns from labelled samples, not from running text")
+                .mend("name the recipe of a language model"));
         }
         if let [path] = self.data.as_slice()
             && is_token_file(path)?

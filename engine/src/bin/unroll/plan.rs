@@ -19,7 +19,7 @@ pub(crate) fn find(name: &str, unread: Unread, options: &CaseOptions) -> Result<
         };
     }
     if name.starts_with("gemm:") || name.parse::<Model>().is_ok() || name == "vocabulary" {
-        return Err(Error::usage(format!("{name} is no model in training")).mend("choose a case that trains"));
+        return Err(Error::usage(format!("{name} does not train a model")).mend("choose a case that trains"));
     }
     let path = Path::new(name);
     let mut resolver = Resolver::new();
@@ -116,7 +116,7 @@ fn choice(first: &Split, cores: usize) -> String {
     }
     if first.replicas > 1 {
         text += &format!(
-            " With {} replicas sums are added in another order than with one: the bits of the result follow from their number.",
+            " With {} replicas sums are added in a different order than with one, so the bits of the result depend on the number of replicas.",
             first.replicas
         );
     }
@@ -133,14 +133,14 @@ fn configured(plan: &Plan, first: &Split, cores: usize) -> String {
             format!("The configuration's train.replicas = {asked} takes {times:.2} times as long on {cores} cores.")
         }
         None => format!(
-            "The configuration's train.replicas = {asked} does not part {cores} cores evenly, or is more than the rows."
+            "The configuration's train.replicas = {asked} does not divide {cores} cores evenly, or exceeds the number of rows."
         ),
     }
 }
 
 /// Why `first` is chosen and not `second`.
 fn reason(first: &Split, second: Option<&&Split>) -> String {
-    let Some(second) = second else { return "There is no other way. Its work by phase:".to_owned() };
+    let Some(second) = second else { return "There is no other split. Its work by phase:".to_owned() };
     let differences = [
         ("its members' own work", second.member_s - first.member_s),
         ("waiting for one another", second.waiting_s - first.waiting_s),
@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(choice(&split(1, 4), 4), "Choose one team of 4 (--threads 4 --replicas 1).");
         let fewer = choice(&split(1, 2), 4);
         assert!(fewer.contains("--threads 2") && fewer.contains("No split of all 4 cores is faster"), "{fewer}");
-        let parted = choice(&split(2, 2), 4);
-        assert!(parted.contains("With 2 replicas sums are added in another order"), "{parted}");
+        let replicated = choice(&split(2, 2), 4);
+        assert!(replicated.contains("With 2 replicas sums are added in a different order"), "{replicated}");
     }
 }

@@ -23,38 +23,38 @@ use crate::trained::{Opened, Using};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     unroll predict runs/spam --text \"You have won a prize, call now\"\n  \
-    unroll predict runs/spam < messages.txt         a text a line\n  \
+    unroll predict runs/spam < messages.txt         one text per line\n  \
     unroll predict runs/tags --text \"The cat sat on the mat .\" --words\n  \
     unroll predict runs/captions --vectors images.npy --beam 4")]
 pub(crate) struct Predict {
     /// A run folder, or one of its checkpoints
     run: PathBuf,
-    /// The text; may be repeated [default: the lines of standard input]
+    /// Text to predict for; may be repeated [default: the lines of standard input]
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     text: Vec<String>,
-    /// Sentences are parted into words by white space alone; else punctuation is parted from words too (UAX #29)
+    /// Split sentences into words at white space only, instead of at punctuation too (UAX #29)
     #[arg(long)]
     words: bool,
-    /// Of captions: the vectors, a NumPy array (.npy), rows of numbers (.csv, .tsv) or JSON lines. Of a run on arrays: the samples,
-    /// .npy or .npz
+    /// For captions: file of vectors, a NumPy array (.npy), rows of numbers (.csv, .tsv) or JSON lines. For a run on arrays: the
+    /// samples, .npy or .npz
     #[arg(long, visible_alias = "array", value_name = "FILE")]
     vectors: Option<PathBuf>,
     #[command(flatten)]
     search: SearchOptions,
-    /// Texts side by side
+    /// Number of texts in a batch
     #[arg(long, visible_alias = "batch-size", default_value_t = 32, value_name = "N")]
     batch: usize,
     #[command(flatten)]
     using: Using,
-    /// A JSON object a text
+    /// Print one JSON object per text
     #[arg(long)]
     json: bool,
 }
 
-/// Why there is nothing to say of a text.
+/// Why a text has no prediction.
 const UNREAD: &str = "no word that the model can read";
 
-/// What the model says of samples.
+/// The predictions for samples.
 struct Said {
     /// Of each output, of those that it can read.
     predictions: Vec<Predictions>,
@@ -62,10 +62,10 @@ struct Said {
     places: Vec<Option<usize>>,
 }
 
-/// Next words that are told to programs.
+/// The number of next words in the JSON output.
 const MOST_WORDS: usize = 10;
 
-/// Texts that are predicted before more are read.
+/// The number of texts read before predictions are made.
 const BLOCK: usize = 4096;
 
 impl Predict {
@@ -77,10 +77,7 @@ impl Predict {
         let kind = trained.task.kind;
         self.search.beam(&trained)?;
         if self.words && kind != TaskKind::Tag {
-            return Err(Error::option(
-                "--words",
-                format!("is for sentences that are tagged, this run learned to {}", kind.doing()),
-            ));
+            return Err(Error::option("--words", format!("is for taggers; this run learned to {}", kind.doing())));
         }
         self.using.hint_at_cost(&self.run);
         let mut telling = Telling { options: &self, trained: &trained, out: Out::stdout() };
@@ -90,7 +87,9 @@ impl Predict {
                 return telling.written(0, &samples);
             }
             (_, TaskKind::Caption) => {
-                return Err(Error::usage("a caption is found for a vector, not for a text").mend("give --vectors FILE"));
+                return Err(
+                    Error::usage("this model finds captions for vectors, not for texts").mend("give --vectors FILE")
+                );
             }
             (Some(path), _) if self.text.is_empty() && trained.encoder.is_of_arrays() => {
                 return telling.rows(path);
@@ -102,7 +101,7 @@ impl Predict {
             (Some(_), _) => {
                 return Err(Error::option(
                     "--vectors",
-                    format!("is for captions and arrays, this run learned to {}", kind.doing()),
+                    format!("is for captions and arrays; this run learned to {}", kind.doing()),
                 ));
             }
             (None, _) => {}
@@ -112,7 +111,7 @@ impl Predict {
         }
         if std::io::stdin().is_terminal() {
             return Err(
-                Error::usage("no text is given").mend("give --text TEXT, or texts on standard input, one a line")
+                Error::usage("no text was given").mend("give --text TEXT, or texts on standard input, one a line")
             );
         }
         let (mut first, mut block) = (0, Vec::with_capacity(BLOCK));
@@ -128,7 +127,7 @@ impl Predict {
     }
 }
 
-/// A trained model that is asked, and where its answers go.
+/// A trained model, and where its predictions go.
 struct Telling<'a> {
     options: &'a Predict,
     trained: &'a TrainedTask,

@@ -1,11 +1,11 @@
-//! `unroll recipes`: the known models.
+//! `unroll recipes`: the named recipes.
 
 use clap::{Args, Subcommand};
 use unroll::error::Result;
 use unroll::recipes::{RECIPES, find};
 use unroll::report::{Align, Out, Table, json_line};
 
-/// Lists the known models, or shows one.
+/// Lists the recipes (models with known settings), or shows one.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  unroll recipes\n  unroll recipes show char-rnn > mine.toml\n  unroll train --recipe char-rnn --data input.txt"
@@ -13,18 +13,18 @@ use unroll::report::{Align, Out, Table, json_line};
 pub(crate) struct RecipesCommand {
     #[command(subcommand)]
     what: Option<What>,
-    /// One JSON object a recipe
+    /// Print one JSON object per recipe
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Lists them
+    /// Lists the recipes
     List,
-    /// Shows one: what it says about itself, and its TOML
+    /// Shows a recipe: its description and its TOML
     Show {
-        /// The recipe's name
+        /// Name of the recipe
         name: String,
     },
 }
@@ -63,7 +63,7 @@ fn show(name: &str, json: bool) -> Result<()> {
     }
     // What a reader must not miss stands above the file, as comments, so that the whole is valid TOML.
     if !about.run_to_end {
-        out.line(&format!("# NOTE: {}\n", about.note.as_deref().unwrap_or("nobody has run this recipe to its end")))?;
+        out.line(&format!("# NOTE: {}\n", about.note.as_deref().unwrap_or("this recipe has not been run to its end")))?;
     }
     out.write(recipe.text)
 }

@@ -11,13 +11,13 @@ use unroll::network::Network;
 use unroll::report::{Out, json_line};
 use unroll::text::Tokenizer;
 
-/// How lists are scored and told.
+/// How lists are scored and printed.
 pub(crate) struct Rescoring {
-    /// Only the best line of each list is told.
+    /// Only the best line of each list is printed.
     pub(crate) best: bool,
     /// Lines are ranked by ln p / tokens^power.
     pub(crate) length_power: f64,
-    /// What the vocabulary has not is left out.
+    /// What the vocabulary lacks is left out.
     pub(crate) skip_unknown: bool,
     pub(crate) json: bool,
 }
@@ -46,7 +46,7 @@ impl Rescoring {
             if text.contains('\t') {
                 return wrong(
                     "has more columns than ID and text",
-                    "leave other scores out, and add them to those that are told",
+                    "remove the other scores, and add them to the scores printed here",
                 );
             }
             lines.push((id, text));
@@ -122,7 +122,7 @@ pub(crate) fn read_lines(path: &Path) -> Result<String> {
         text.drain(..'\u{feff}'.len_utf8());
     }
     if text.is_empty() {
-        return Err(Error::input(path, "the text is empty").mend("give a text a line"));
+        return Err(Error::input(path, "the text is empty").mend("give one text per line"));
     }
     Ok(text)
 }

@@ -81,7 +81,7 @@ pub(crate) fn words_of(encoder: &Encoder) -> &'static str {
     if encoder.prepare().char_level { "characters" } else { "words" }
 }
 
-/// Refuses to choose the best evaluation by a figure that there will not be.
+/// Refuses to choose the best evaluation by a metric that the evaluations do not have.
 pub(crate) fn check_best_by(config: &RunConfig, encoder: &Encoder, validates: bool) -> Result<()> {
     let Some(name) = &config.train.best_by else { return Ok(()) };
     let names: Vec<String> = match encoder.kind() {
@@ -90,12 +90,15 @@ pub(crate) fn check_best_by(config: &RunConfig, encoder: &Encoder, validates: bo
         TaskKind::Classify | TaskKind::Tag => (0..encoder.outputs().len()).flat_map(|o| names_of(encoder, o)).collect(),
     };
     if !names.contains(name) {
-        return Err(Error::option("train.best_by", format!("the evaluations have no figure `{name}`"))
+        return Err(Error::option("train.best_by", format!("evaluations have no metric `{name}`"))
             .mend(format!("they have {}", names.join(", "))));
     }
     if !validates {
-        return Err(Error::option("train.best_by", "no sample validates, so there is no evaluation to choose")
-            .mend("leave it out, or hold samples out by data.valid_fraction"));
+        return Err(Error::option(
+            "train.best_by",
+            "there are no validation samples, so there is no evaluation to choose",
+        )
+        .mend("leave it out, or hold samples out by data.valid_fraction"));
     }
     Ok(())
 }

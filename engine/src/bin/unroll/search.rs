@@ -4,13 +4,13 @@ use unroll::error::{Error, Result};
 
 use crate::labels::TrainedTask;
 
-/// How captions are searched, and by what texts of different lengths are ranked.
+/// How captions are searched, and how texts of different lengths are ranked.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SearchOptions {
-    /// Of captions and translations: hypotheses that are followed side by side, 1 takes the likeliest word at each step
+    /// For captions and translations: beam width, 1 takes the likeliest word at each step
     #[arg(long, value_name = "N")]
     beam: Option<usize>,
-    /// Texts that are searched and lists that are scored are ranked by ln p / tokens^X
+    /// For captions, translations and n-best lists: rank texts by ln p / tokens^X
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     length_power: f64,
 }
@@ -29,7 +29,7 @@ impl SearchOptions {
         }
     }
 
-    /// The power of the length.
+    /// The exponent of the length.
     pub(crate) fn length_power(&self) -> Result<f64> {
         match self.length_power {
             power if (0.0..=10.0).contains(&power) => Ok(power),
@@ -37,7 +37,7 @@ impl SearchOptions {
         }
     }
 
-    /// Refuses a beam where it has no meaning.
+    /// Refuses --beam where it has no meaning.
     pub(crate) fn refuse_beam(&self, why: &str) -> Result<()> {
         match self.beam {
             Some(_) => Err(Error::option("--beam", format!("is for captions and translations, {why}"))),

@@ -13,10 +13,10 @@ use unroll::train::{EvaluationReport, Event, Observer, Start, StepReport};
 /// Where nobody watches a bar, a line comes at least this often.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(15);
 
-/// A validation loss of so many times that of a guess is told to have gone astray.
+/// A validation loss of this many times that of a guess means that the training has diverged.
 const ASTRAY: f64 = 10.0;
 
-/// What a run counts.
+/// The unit that a run counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
     /// Tokens of a text.
@@ -81,14 +81,14 @@ impl Show {
         }
     }
 
-    /// Prints a line for people; nothing where programs read.
+    /// Prints a line of text; nothing with --json.
     pub(crate) fn line(&mut self, text: &str) {
         if !self.json {
             self.print(text);
         }
     }
 
-    /// Prints a JSON object where programs read.
+    /// Prints a JSON object with --json.
     pub(crate) fn object(&mut self, value: &serde_json::Value) {
         if self.json {
             match json_line(value) {
@@ -98,7 +98,7 @@ impl Show {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(crate) fn finish(&mut self) {
         self.progress.finish();
     }
@@ -117,7 +117,7 @@ impl Show {
 
     fn started(&mut self, start: &Start) {
         let again =
-            if start.resumed { format!("going on after step {}; ", count(start.resumed_from)) } else { String::new() };
+            if start.resumed { format!("resuming after step {}; ", count(start.resumed_from)) } else { String::new() };
         let steps = start.last_step.map_or_else(|| "no last step".to_owned(), |last| format!("{} steps", count(last)));
         self.line(&format!("{again}{steps}, {} an epoch", count(start.batches)));
         self.object(&json!({
@@ -235,12 +235,12 @@ pub(crate) fn classifies(graph: &Graph) -> bool {
     graph.outputs().iter().all(|output| output.loss() != Loss::MeanSquaredError)
 }
 
-/// Tells what does not stop the run.
+/// Prints a warning.
 pub(crate) fn warn(text: &str) {
     eprintln!("warning: {text}");
 }
 
-/// Says what may be done, beside what a command says.
+/// Prints a hint.
 pub(crate) fn hint(text: &str) {
     eprintln!("hint: {text}");
 }

@@ -26,11 +26,11 @@ use crate::trained::Opened;
 pub(crate) struct Summary {
     /// A run folder
     run: Option<PathBuf>,
-    /// Tokens in the vocabulary, where no run says it [default: data.max_vocab where that is given, else 65 for characters, 256 for
-    /// bytes, 10000 for words]
+    /// Size of the vocabulary, if no run is given [default: data.max_vocab if set, otherwise 65 for characters, 256 for bytes,
+    /// 10000 for words]
     #[arg(long, value_name = "N", conflicts_with = "run")]
     vocab: Option<usize>,
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -69,12 +69,12 @@ impl Summary {
     }
 }
 
-/// What a model is called that is no run.
+/// The name of a model that is not a run.
 fn title_of(configuration: &Configuration) -> String {
     configuration.recipe.clone().unwrap_or_else(|| "model".to_owned())
 }
 
-/// A model that is looked at, whether it has been trained or not.
+/// A model, trained or not.
 pub(crate) struct Model {
     /// The run's name, or the recipe's.
     pub(crate) title: String,
@@ -92,7 +92,7 @@ impl Model {
             let recipe = run.to_str().and_then(|name| recipes::find(name).ok());
             return Err(Error::input(run, format!("is not a run: it has no {CONFIG}")).mend(match recipe {
                 Some(recipe) => format!("for the recipe give --recipe {}", recipe.name),
-                None => "name the folder that `unroll train` has written".to_owned(),
+                None => "name a folder that `unroll train` has written".to_owned(),
             }));
         }
         let (config, _) = configuration.resolve(|resolver| match &file {
@@ -151,7 +151,7 @@ fn sizes(config: &RunConfig, vocab: Option<usize>) -> Result<(ModelConfig, usize
     Ok((model, vocabulary, None))
 }
 
-/// Tokens of a vocabulary that nothing says.
+/// The usual size of a vocabulary.
 fn usual(config: &RunConfig) -> usize {
     match (config.data.level, &config.task) {
         (_, Some(task)) if task.prepare.num_words > 0 => task.prepare.num_words,

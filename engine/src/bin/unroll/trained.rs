@@ -1,4 +1,4 @@
-//! What was trained, as the commands that use it open it.
+//! Opens trained models for the commands that use them.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -19,19 +19,19 @@ use crate::options::precision;
 use crate::show::{hint, warn};
 use crate::train::threads;
 
-/// Which of a run's parameters are used, and how they are run.
+/// Which parameters of a run are used, and how the network runs.
 #[derive(Debug, Args)]
 pub(crate) struct Using {
-    /// The checkpoint: best, newest, or its step
+    /// Checkpoint to use: best, newest, or the number of a step
     #[arg(long, default_value = "best")]
     checkpoint: String,
-    /// What the operands of products are rounded to [default: as in training]
+    /// Precision of the operands of matrix products [default: as in training]
     #[arg(long, value_name = "WORD", value_parser = precision())]
     precision: Option<Precision>,
-    /// Threads [default: all cores]; the result does not depend on it
+    /// Number of threads [default: all cores]; the result does not depend on it
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Keep the parameters in a file on the disk of this folder: for tables larger than memory
+    /// Keep the parameters in a file in this folder, for tables larger than memory
     #[arg(long, value_name = "DIR")]
     memory_map: Option<PathBuf>,
 }
@@ -42,7 +42,7 @@ impl Using {
         which(&self.checkpoint)
     }
 
-    /// Refuses what only a trained model has, where there is none.
+    /// Refuses options that need a trained model where there is none.
     pub(crate) fn refuse(&self, why: &str) -> Result<()> {
         for (option, given) in [
             ("--checkpoint", self.checkpoint != "best"),
@@ -56,7 +56,7 @@ impl Using {
         Ok(())
     }
 
-    /// The precision of products: that asked for, else that of the training.
+    /// The precision of matrix products: the one asked for, otherwise that of the training.
     pub(crate) fn precision(&self, config: &RunConfig) -> Precision {
         self.precision.unwrap_or(config.train.precision.into())
     }
@@ -67,7 +67,7 @@ impl Using {
             let of =
                 if self.checkpoint == "best" { String::new() } else { format!(" --checkpoint {}", self.checkpoint) };
             let measure = format!("unroll eval {}{of} --precision int8", run.display());
-            hint(&format!("int8 costs some of what the model can do; `{measure}` measures how much"));
+            hint(&format!("int8 costs some accuracy; `{measure}` measures how much"));
         }
     }
 
@@ -76,7 +76,7 @@ impl Using {
         threads(self.threads)
     }
 
-    /// How a run's network is used, but for its sizes. Products have the precision of the training unless another is asked for.
+    /// How a run's network is executed, apart from its sizes, in the precision of the training unless another is asked for.
     pub(crate) fn network_options(&self, config: &RunConfig) -> Result<NetworkOptions> {
         Ok(NetworkOptions {
             threads: self.threads()?,
@@ -104,7 +104,7 @@ pub(crate) fn which(word: &str) -> Result<Which> {
     }
 }
 
-/// A run folder that was opened: what it is, before it is known what it predicts.
+/// An opened run folder, before it is known what the model predicts.
 pub(crate) struct Opened {
     /// As the user named it: the folder, or one of its checkpoints.
     pub(crate) path: PathBuf,
@@ -131,7 +131,7 @@ impl Opened {
     }
 }
 
-/// How the heads of the run lie that a file of weights is a checkpoint of; nothing where it is of none that opens.
+/// The layouts of the heads in the run whose checkpoint this file of weights is; nothing where no such run opens.
 pub(crate) fn heads_beside(weights: &Path) -> HeadLayouts {
     let checkpoint = weights.parent().filter(|path| path.parent().is_some_and(|all| all.ends_with(CHECKPOINTS)));
     let Some(opened) = checkpoint.and_then(|checkpoint| Opened::open(checkpoint).ok()) else {
@@ -162,7 +162,7 @@ impl Trained {
     pub(crate) fn of(opened: Opened) -> Result<Trained> {
         let Opened { path, folder, config } = opened;
         if let Some(task) = &config.task {
-            let what = format!("the run learned to {}, and is no language model", task.kind.doing());
+            let what = format!("the run learned to {} and is not a language model", task.kind.doing());
             return Err(Error::input(&folder, what).mend("use `unroll predict`"));
         }
         let TextModel { vocabulary, graph, .. } = open_text_model(Rc::new(Disk), &config, &folder)?;

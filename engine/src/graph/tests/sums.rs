@@ -33,5 +33,5 @@ fn a_head_in_the_place_of_a_sum_takes_what_its_terms_take() {
     }
     let message = |end: &str| model("nce", end).unwrap_err().to_string();
     insta::assert_snapshot!(message(&sum.replacen("use_bias = false", "kernel_initializer = \"zeros\"", 1)), @"the dense layers that `add` adds draw their parameters in different ways, and under this head they are one layer (give them the same kernel_initializer and the same bias_initializer)");
-    insta::assert_snapshot!(message(&sum.replacen("use_bias = false", "activation = \"relu\"", 1)), @"layer `add`: a head of kind nce ends a model in place of a dense layer (add nothing but dense layers without a function, or end the model in a dense layer)");
+    insta::assert_snapshot!(message(&sum.replacen("use_bias = false", "activation = \"relu\"", 1)), @"layer `add`: a head of kind nce ends a model in place of a dense layer (add only dense layers without an activation, or end the model in a dense layer)");
 }

@@ -124,12 +124,12 @@ fn classes(task: &TaskConfig, records: &Records, output: usize) -> Result<Vec<St
     }
     if let [class] = task.classes.as_slice() {
         return Err(Error::option("task.classes", format!("has one class, `{class}`"))
-            .mend("name two at least, or leave it out for those of the samples"));
+            .mend("name at least two, or leave it out to use those of the samples"));
     }
     if classes.len() < 2 {
         let label = task.labels.get(output).map_or_else(String::new, |name| format!(" by the label `{name}`"));
         return Err(Error::usage(format!("all samples are of one class{label}, `{}`", classes.concat()))
-            .mend("give samples of two classes at least, or choose another column by task.label"));
+            .mend("give samples of at least two classes, or choose another column by task.label"));
     }
     Ok(classes)
 }

@@ -144,7 +144,7 @@ impl Encoder {
             };
         }
         if let Some(id) = tokens.iter().find(|&&id| id as usize >= arrays.vocabulary) {
-            return Err(format!("the token id {id} is none of the model's, which are less than {}", arrays.vocabulary));
+            return Err(format!("the token id {id} is out of range: the model's ids are below {}", arrays.vocabulary));
         }
         let mut tokens = tokens.to_vec();
         if self.longest > 0 {
@@ -250,7 +250,7 @@ impl Encoder {
         tokens.iter().filter(|token| Some(**token) != unknown).count()
     }
 
-    /// The first word of a text that is none of the model's and would be left out.
+    /// The first word of a text that the model does not know and would leave out.
     pub fn unknown(&self, text: &str) -> Option<String> {
         if self.prepare.oov_token.is_some() {
             return None;

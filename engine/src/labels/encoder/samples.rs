@@ -49,7 +49,7 @@ impl Encoder {
     /// The number of a class.
     ///
     /// # Errors
-    /// [`Error::Input`] with file and line where it is none of the model's.
+    /// [`Error::Input`] with file and line where the model does not know it.
     fn class(&self, output: usize, label: &str, wrong: impl FnOnce(String) -> Error) -> Result<u32> {
         let classes = &self.outputs[output].classes;
         match classes.iter().position(|class| class == label) {
@@ -57,8 +57,8 @@ impl Encoder {
             None => {
                 let shown: Vec<&str> = classes.iter().take(20).map(String::as_str).collect();
                 let more = if classes.len() > shown.len() { ", ..." } else { "" };
-                Err(wrong(format!("the label `{label}` is none of the model's"))
-                    .mend(format!("the model has {}{more}; mend the label, or train with it", shown.join(", "))))
+                Err(wrong(format!("the model does not know the label `{label}`"))
+                    .mend(format!("the model has {}{more}; fix the label, or train with it", shown.join(", "))))
             }
         }
     }
@@ -70,8 +70,8 @@ impl Encoder {
         }
         match label.parse::<f32>().ok().filter(|number| number.is_finite()) {
             Some(number) => Ok(number.to_bits()),
-            None => Err(wrong(format!("the label `{label}` is no number")).mend(
-                "the output's loss is mean_squared_error, whose labels are numbers; choose another column or loss",
+            None => Err(wrong(format!("the label `{label}` is not a number")).mend(
+                "the output's loss is mean_squared_error, which needs numbers as labels; choose another column or loss",
             )),
         }
     }
@@ -115,7 +115,7 @@ impl Encoder {
     /// that the model can read gives none and is counted.
     ///
     /// # Errors
-    /// [`Error::Input`] with file and line where a label, or a word of a caption, is none of the model's.
+    /// [`Error::Input`] with file and line where the model does not know a label, or a word of a caption.
     pub fn samples_of(&self, records: &Records, record: &Record, all: &mut Samples) -> Result<()> {
         let Samples { samples, left_out } = all;
         if record.content.form() != self.form() {
@@ -157,7 +157,7 @@ impl Encoder {
             }
             Content::Pair { text, .. } | Content::Words(text) if self.kind.writes() => {
                 if let Some(word) = self.unknown(text) {
-                    let what = format!("the word `{word}` is none of the model's");
+                    let what = format!("the model does not know the word `{word}`");
                     return Err(records.wrong(record, record.line, what).mend(
                         "train with it, or set task.prepare.oov_token, which stands for all words that are not known",
                     ));

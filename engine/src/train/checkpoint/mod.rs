@@ -111,7 +111,7 @@ impl Weights {
 
 /// A checkpoint that was in order and is so no more.
 fn changed(path: &Path, reason: String) -> Error {
-    Error::input(path, format!("it changed while it was read: {reason}")).mend("do it again when nothing writes to it")
+    Error::input(path, format!("it changed while it was read: {reason}")).mend("repeat it when nothing writes to it")
 }
 
 /// A checkpoint that could not be used.

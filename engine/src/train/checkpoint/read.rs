@@ -226,7 +226,7 @@ fn none_in_order(newest: &PassedOver, count: usize) -> Error {
         1 => format!("the only checkpoint is damaged: {}", newest.reason),
         n => format!("all {n} checkpoints are damaged; the newest: {}", newest.reason),
     };
-    Error::input(&newest.path, what).mend("restore one from a copy, or train anew in another folder")
+    Error::input(&newest.path, what).mend("restore one from a copy, or train again in another folder")
 }
 
 fn foreign(path: &Path, what: String) -> Error {

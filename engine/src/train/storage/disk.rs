@@ -75,7 +75,7 @@ impl Storage for Disk {
     }
 
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
-        target(path)?.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "is no file that can be replaced"))
+        target(path)?.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "is not a file that can be replaced"))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -137,7 +137,7 @@ fn figure_of(name: &str, figures: Option<&Figures>) -> Result<f64> {
     let found = figures.and_then(|figures| figures.get(name)).and_then(serde_json::Value::as_f64);
     found.ok_or_else(|| {
         let names: Vec<&str> = figures.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
-        let error = Error::option("train.best_by", format!("the evaluations have no figure `{name}`"));
+        let error = Error::option("train.best_by", format!("evaluations have no metric `{name}`"));
         if names.is_empty() {
             error.mend("leave it out")
         } else {

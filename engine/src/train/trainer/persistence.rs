@@ -73,7 +73,7 @@ impl<L: Learner> Trainer<'_, L> {
                 return Ok(());
             }
             Err(Error::usage(format!("the run cannot be resumed: {}", differences.join("; ")))
-                .mend("resume with the settings and the text of the run, or begin a new one with --out"))
+                .mend("resume with the settings and the text of the run, or start a new one with --out"))
         };
         let expected = Expected { weights: &weights, optimizer: &optimizer, carry: &carry, accept: &accept };
         let Some(loaded) = folder.checkpoints().load_newest(&expected)? else { return Ok(false) };
@@ -90,7 +90,7 @@ impl<L: Learner> Trainer<'_, L> {
             return Err(Error::usage(format!(
                 "the weights are of a model with another vocabulary ({saved}, not {now})"
             ))
-            .mend("train it on samples of the vocabulary and the classes that it knows"));
+            .mend("train it on samples with the vocabulary and the classes that it knows"));
         }
         if let Some(layer) = state.identity.heads.moved(&self.session.identity.heads) {
             let what = format!("the weights of layer `{layer}` are of words in another order or with other counts");
@@ -147,7 +147,7 @@ impl<L: Learner> Trainer<'_, L> {
         self.state = TrainerState { isa, writer, identity, ..loaded.state };
         let batches = self.session.train.batches_in(self.state.epoch);
         if self.state.batch >= batches {
-            let what = format!("the checkpoint stands at batch {} of an epoch of {batches}", self.state.batch);
+            let what = format!("the checkpoint is at batch {} of an epoch of {batches}", self.state.batch);
             return Err(Error::usage(what).mend("resume with the text, the streams and the steps of the run"));
         }
         Ok(())

@@ -56,7 +56,7 @@ pub(super) fn read(mut input: Input<'_>, options: &ReadOptions) -> Result<Loaded
             return Err(input.wrong(start + place as u64, what));
         }
         if strange.is_none() && std::str::from_utf8(word).map_or(true, |word| word.contains(char::is_control)) {
-            strange = Some(format!("word {number} is {}, which is no text", shown(word)));
+            strange = Some(format!("word {number} is {}, which is not text", shown(word)));
         }
         rows.push(word, 0, &row, At::Byte(start))?;
         input.consume(length + 1 + bytes);

@@ -60,9 +60,9 @@ pub(super) fn format(input: &mut Input<'_>) -> Result<Format> {
         return Ok(Format::Glove);
     }
     if line.contains(&0) {
-        return Err(Error::input(path, "is no file of word vectors: it begins with other bytes than any such file"));
+        return Err(Error::input(path, "is not a file of word vectors: its first bytes match no known format"));
     }
-    let what = format!("is no file of word vectors: no numbers stand at the end of its first line, {}", shown(line));
+    let what = format!("is not a file of word vectors: its first line does not end in numbers, {}", shown(line));
     Err(Error::input(path, what).mend("to make vectors of the words of a text, use `unroll vectors train`"))
 }
 

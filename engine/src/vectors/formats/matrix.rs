@@ -26,7 +26,7 @@ pub(super) fn numpy(mut input: Input<'_>, list: List<'_>, options: &ReadOptions)
         Error::input(path, what).mend("write it by numpy.save(file, numpy.ascontiguousarray(vectors, dtype='<f4'))")
     };
     let header = npy_header(input.peek(1 << 16)?);
-    let header = header.map_err(|what| Error::input_at(path, At::Byte(0), what).mend("fetch or write it again"))?;
+    let header = header.map_err(|what| Error::input_at(path, At::Byte(0), what).mend("download or write it again"))?;
     let start = header.bytes;
     let [rows, dim] = header.axes[..] else {
         return Err(refused(format!("has the shape ({}), word vectors have (words, values)", header.shape)));
@@ -44,7 +44,7 @@ pub(super) fn numpy(mut input: Input<'_>, list: List<'_>, options: &ReadOptions)
             true => format!("the file ends here, an array of the shape ({rows}, {dim}) ends at byte {need}"),
             false => format!("more bytes follow the {rows} rows"),
         };
-        return Err(input.wrong(found.min(need), what).mend("fetch or write it again"));
+        return Err(input.wrong(found.min(need), what).mend("download or write it again"));
     }
     input.consume(start);
     let wanted = options.limit.map_or(rows, |limit| limit.min(rows));
@@ -92,7 +92,7 @@ pub(super) fn safetensors(input: Input<'_>, list: List<'_>, options: &ReadOption
         let all: Vec<String> = file.tensors().take(8).map(|(name, shape)| format!("{name} {shape:?}")).collect();
         let what = match &options.tensor {
             Some(wanted) => format!("has no matrix `{wanted}`; it has {}", all.join(", ")),
-            None => format!("has no one matrix; it has {}", all.join(", ")),
+            None => format!("does not have exactly one matrix; it has {}", all.join(", ")),
         };
         return Err(Error::input(path, what).mend("name that of the vectors with --tensor NAME"));
     };

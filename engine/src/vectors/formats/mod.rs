@@ -110,7 +110,7 @@ impl FromStr for Format {
             Some((format, _)) => Ok(*format),
             None => {
                 let all = Format::ALL.map(|(_, name)| name).join(", ");
-                Err(Error::usage(format!("`{name}` is no format of word vectors")).mend(format!("one of: {all}")))
+                Err(Error::usage(format!("`{name}` is not a format of word vectors")).mend(format!("one of: {all}")))
             }
         }
     }
@@ -127,7 +127,7 @@ pub struct ReadOptions {
     pub tensor: Option<String>,
     /// Reads so many words and leaves the others.
     pub limit: Option<usize>,
-    /// Of words that stand several times keeps the first; else they are refused.
+    /// Of words that occur several times keeps the first; else they are refused.
     pub keep_first: bool,
 }
 
@@ -236,7 +236,7 @@ pub fn check_name(path: &Path, format: Format) -> Result<()> {
     let extension = path.extension().and_then(|extension| extension.to_str());
     if extension == Some("gz") {
         let what = format!("{}: a file of word vectors is written unpacked", path.display());
-        return Err(Error::usage(what).mend("leave .gz out, and pack it afterwards"));
+        return Err(Error::usage(what).mend("leave .gz out, and compress it afterwards"));
     }
     if format == Format::Projector && extension != Some("tsv") {
         let what = format!("{}: a table of the Embedding Projector ends in .tsv", path.display());

@@ -145,10 +145,10 @@ fn damage_of_a_packed_file_is_told_by_its_byte() {
         let error = read(&file, &ReadOptions::default()).unwrap_err().to_string();
         error.replace(&format!("{}/", folder.path().display()), "")
     };
-    insta::assert_snapshot!(refused(&packed[..packed.len() - 1]), @"v.gz, byte 84: the gzip data was cut short, at this byte of what it holds (fetch or pack it again)");
+    insta::assert_snapshot!(refused(&packed[..packed.len() - 1]), @"v.gz, byte 84: the gzip data was cut short, at this byte of what it holds (download or compress it again)");
     let sum = packed.len() - 8;
     packed[sum] ^= 1;
-    insta::assert_snapshot!(refused(&packed), @"v.gz, byte 84: the gzip data is damaged: corrupt gzip stream does not have a matching checksum, at this byte of what it holds (fetch or pack it again)");
+    insta::assert_snapshot!(refused(&packed), @"v.gz, byte 84: the gzip data is damaged: corrupt gzip stream does not have a matching checksum, at this byte of what it holds (download or compress it again)");
 }
 
 #[test]
@@ -184,21 +184,21 @@ fn damaged_text_is_refused_by_its_line() {
     insta::assert_snapshot!(refused(""), @"v: is empty");
     insta::assert_snapshot!(refused("2 2\na 1 2\nb 3\n"), @r#"v, line 3: 1 numbers stand behind the word "b", the others have 2"#);
     insta::assert_snapshot!(refused("2 2\nabc 1 2\n3\n"), @r#"v, line 3: 0 numbers stand behind the word "3", the others have 2"#);
-    insta::assert_snapshot!(refused("2 2\na 1 2\nb 1 2 3\n"), @"v, line 3: more than 2 numbers stand behind a word, as many as the others have");
+    insta::assert_snapshot!(refused("2 2\na 1 2\nb 1 2 3\n"), @"v, line 3: more than the 2 numbers of the other words follow a word");
     insta::assert_snapshot!(refused("2 2\na 1 2\nb 1 x\n"), @r#"v, line 3: "x" stands where value 2 of 2 of the vector is expected"#);
     insta::assert_snapshot!(refused("2 2\na 1 2\nb 1 nan\n"), @r#"v, line 3: "b": value 2 of the vector is NaN"#);
     insta::assert_snapshot!(refused("2 2\na 1 2\nb 1e39 1\n"), @r#"v, line 3: "b": value 1 of the vector is inf"#);
     insta::assert_snapshot!(refused("2 2\na 1 2\na 3 4\n"), @r#"v, line 3: "a": the word stands here again; it was word 1 before (--keep-first takes the first of them)"#);
     insta::assert_snapshot!(refused("2 2\na 1 2\n 3 4\n"), @r#"v, line 3: "": a word without a letter"#);
     insta::assert_snapshot!(refused("2 2\na 1 2\n\nb 3 4\n"), @"v, line 3: an empty line stands where a word is expected");
-    insta::assert_snapshot!(refused("3 2\nabcdef 1 2\nb 3 4\n"), @"v, line 4: the file ends after 2 words, its first line says 3 (fetch it again, or mend that line)");
+    insta::assert_snapshot!(refused("3 2\nabcdef 1 2\nb 3 4\n"), @"v, line 4: the file ends after 2 words, its first line says 3 (download it again, or fix that line)");
     insta::assert_snapshot!(refused("1 2\na 1 2\nb 3 4\n"), @"v, line 3: a line follows the 1 words that the first line says there are");
-    insta::assert_snapshot!(refused("99999999999 2\na 1 2\n"), @"v, line 1: says that there are 99999999999 words with vectors of 2 values, and 6 bytes follow");
-    insta::assert_snapshot!(refused("18446744073709551615 4611686018427387904\na 1 2\n"), @"v, line 1: says that vectors have 4611686018427387904 values, more than 16777216");
-    insta::assert_snapshot!(refused("-5 10\na 1 2\n"), @"v, line 1: says that there are -5 words with vectors of 10 values");
-    insta::assert_snapshot!(refused("99999999999999999999 10\na 1 2\n"), @"v, line 1: says that there are 99999999999999999999 words with vectors of 10 values");
-    insta::assert_snapshot!(refused("0 2\n"), @"v, line 1: says that there are 0 words with vectors of 2 values");
-    insta::assert_snapshot!(refused("Hundreds of people have been forced\nto flee"), @r#"v: is no file of word vectors: no numbers stand at the end of its first line, "Hundreds of people have been forced" (to make vectors of the words of a text, use `unroll vectors train`)"#);
+    insta::assert_snapshot!(refused("99999999999 2\na 1 2\n"), @"v, line 1: announces 99999999999 words with vectors of 2 values, and 6 bytes follow");
+    insta::assert_snapshot!(refused("18446744073709551615 4611686018427387904\na 1 2\n"), @"v, line 1: announces vectors of 4611686018427387904 values, more than 16777216");
+    insta::assert_snapshot!(refused("-5 10\na 1 2\n"), @"v, line 1: announces -5 words with vectors of 10 values");
+    insta::assert_snapshot!(refused("99999999999999999999 10\na 1 2\n"), @"v, line 1: announces 99999999999999999999 words with vectors of 10 values");
+    insta::assert_snapshot!(refused("0 2\n"), @"v, line 1: announces 0 words with vectors of 2 values");
+    insta::assert_snapshot!(refused("Hundreds of people have been forced\nto flee"), @r#"v: is not a file of word vectors: its first line does not end in numbers, "Hundreds of people have been forced" (to make vectors of the words of a text, use `unroll vectors train`)"#);
     insta::assert_snapshot!(refused("a 1 2\nb 3\n"), @r#"v, line 2: 1 numbers stand behind the word "b", the others have 2"#);
 }
 
@@ -210,7 +210,7 @@ fn damaged_binaries_are_refused_by_their_byte() {
     insta::assert_snapshot!(refused(&whole[..whole.len() - 3]), @r#"v, byte 41: the file ends within the vector of word 3 of 3, "中": 10 of its 12 bytes are there"#);
     let said = |words: &str| [format!("{words} 3\n").as_bytes(), &whole[4..]].concat();
     insta::assert_snapshot!(refused(&said("2")), @"v, byte 41: more bytes follow the 2 words that the first line says there are");
-    insta::assert_snapshot!(refused(&said("4000000000000")), @"v, line 1: says that there are 4000000000000 words with vectors of 3 values, and 54 bytes follow");
+    insta::assert_snapshot!(refused(&said("4000000000000")), @"v, line 1: announces 4000000000000 words with vectors of 3 values, and 54 bytes follow");
     let mut nan = whole.clone();
     nan[8..12].copy_from_slice(&f32::NAN.to_le_bytes());
     insta::assert_snapshot!(refused(&nan), @r#"v, byte 4: "the": value 1 of the vector is NaN"#);
@@ -239,7 +239,7 @@ fn damaged_binaries_are_refused_by_their_byte() {
 fn damaged_matrices_and_lists_are_refused() {
     let (npy, words) = (write_bytes(&small(), Format::NumPy).unwrap(), words_of(&small(), Format::NumPy).unwrap());
     let refused = |format, bytes: &[u8], words: &[u8]| of_matrix(format, bytes, words).unwrap_err().to_string();
-    insta::assert_snapshot!(refused(Format::NumPy, &npy[..npy.len() - 1], &words), @"v, byte 163: the file ends here, an array of the shape (3, 3) ends at byte 164 (fetch or write it again)");
+    insta::assert_snapshot!(refused(Format::NumPy, &npy[..npy.len() - 1], &words), @"v, byte 163: the file ends here, an array of the shape (3, 3) ends at byte 164 (download or write it again)");
     insta::assert_snapshot!(refused(Format::NumPy, &npy, b"a\nb\n"), @"w: has 2 words, the matrix 3 rows (name the list that belongs to the matrix)");
     insta::assert_snapshot!(refused(Format::NumPy, &npy, b"a\nb\nc\nd\n"), @"w, line 4: has more words than the matrix has rows, which are 3");
     insta::assert_snapshot!(refused(Format::NumPy, &npy, b"a\nb\na\n"), @r#"w, line 3: "a": the word stands here again; it was word 1 before (--keep-first takes the first of them)"#);
@@ -250,17 +250,17 @@ fn damaged_matrices_and_lists_are_refused() {
     let wide = String::from_utf8_lossy(&npy[10..128]).replace("<f4", "<f8");
     let wide = [&npy[..10], wide.as_bytes(), &npy[128..]].concat();
     insta::assert_snapshot!(refused(Format::NumPy, &wide, &words), @"v: has numbers of the kind `<f8`, word vectors are `<f4` (write it by numpy.save(file, numpy.ascontiguousarray(vectors, dtype='<f4')))");
-    insta::assert_snapshot!(refused(Format::NumPy, &npy[..60], &words), @"v, byte 0: is cut short in its header (fetch or write it again)");
-    insta::assert_snapshot!(refused(Format::NumPy, &[&npy[..], b"more"].concat(), &words), @"v, byte 164: more bytes follow the 3 rows (fetch or write it again)");
+    insta::assert_snapshot!(refused(Format::NumPy, &npy[..60], &words), @"v, byte 0: is cut short in its header (download or write it again)");
+    insta::assert_snapshot!(refused(Format::NumPy, &[&npy[..], b"more"].concat(), &words), @"v, byte 164: more bytes follow the 3 rows (download or write it again)");
     let safe = write_bytes(&small(), Format::Safetensors).unwrap();
-    insta::assert_snapshot!(refused(Format::Safetensors, &safe[..safe.len() - 1], &words), @"v, byte 107: is no safetensors file: the tensors have 36 bytes, the file has 35 for them");
+    insta::assert_snapshot!(refused(Format::Safetensors, &safe[..safe.len() - 1], &words), @"v, byte 107: is not a safetensors file: the tensors have 36 bytes, the file has 35 for them");
     let mut nan = safe.clone();
     let last = nan.len() - 4;
     nan[last..].copy_from_slice(&f32::NAN.to_le_bytes());
     insta::assert_snapshot!(refused(Format::Safetensors, &nan, &words), @"v, byte 104: element 8 of `vectors` is not finite");
     let mut brace = safe.clone();
     brace[9] = b'}';
-    insta::assert_snapshot!(refused(Format::Safetensors, &brace, &words), @"v, byte 10: is no safetensors file: trailing characters at line 1 column 3");
+    insta::assert_snapshot!(refused(Format::Safetensors, &brace, &words), @"v, byte 10: is not a safetensors file: trailing characters at line 1 column 3");
     insta::assert_snapshot!(refused(Format::Safetensors, &safe, b"a\nb"), @"w: has 2 words, the matrix 3 rows (name the list that belongs to the matrix)");
     let missing = read(Path::new("nowhere.bin"), &ReadOptions::default()).unwrap_err();
     assert_eq!(missing.exit_code(), 3);
@@ -379,6 +379,6 @@ fn published_files_are_read_without_loss_or_refused() {
         assert_eq!(error.exit_code(), 3);
         error.to_string().replace(&folder.display().to_string(), "DIR")
     };
-    insta::assert_snapshot!(refused("lee_background.cor"), @r#"DIR/lee_background.cor: is no file of word vectors: no numbers stand at the end of its first line, "Hundreds of people have been forced to vacate their homes in..." (to make vectors of the words of a text, use `unroll vectors train`)"#);
+    insta::assert_snapshot!(refused("lee_background.cor"), @r#"DIR/lee_background.cor: is not a file of word vectors: its first line does not end in numbers, "Hundreds of people have been forced to vacate their homes in..." (to make vectors of the words of a text, use `unroll vectors train`)"#);
     insta::assert_snapshot!(refused("non_ascii_fasttext.bin"), @"DIR/non_ascii_fasttext.bin: is a model of fastText, with the vectors of parts of words (read the file of vectors beside it, which ends in .vec, or write it with `fasttext print-word-vectors`)");
 }

@@ -67,7 +67,7 @@ pub(super) fn header(input: &mut Input<'_>, least: impl Fn(u64) -> u64, options:
         let what = match line.and_then(two_numbers) {
             Some((words, dim)) => {
                 let [words, dim] = [words, dim].map(String::from_utf8_lossy);
-                format!("says that there are {words} words with vectors of {dim} values")
+                format!("announces {words} words with vectors of {dim} values")
             }
             None => "does not begin with a line of two numbers, how many words there are and how many values a \
                      vector has"
@@ -78,10 +78,10 @@ pub(super) fn header(input: &mut Input<'_>, least: impl Fn(u64) -> u64, options:
     let length = line.map_or(0, <[u8]>::len) + 1;
     let wrong = |what: String| Err(Error::input_at(path, At::Line(1), what));
     if words == 0 || dim == 0 {
-        return wrong(format!("says that there are {words} words with vectors of {dim} values"));
+        return wrong(format!("announces {words} words with vectors of {dim} values"));
     }
     if dim > LARGEST_DIM as u64 {
-        return wrong(format!("says that vectors have {dim} values, more than {LARGEST_DIM}"));
+        return wrong(format!("announces vectors of {dim} values, more than {LARGEST_DIM}"));
     }
     let need = words.checked_mul(least(dim));
     if let Some(size) = size
@@ -89,9 +89,7 @@ pub(super) fn header(input: &mut Input<'_>, least: impl Fn(u64) -> u64, options:
         && options.limit.is_none()
     {
         let left = size - length as u64;
-        return wrong(format!(
-            "says that there are {words} words with vectors of {dim} values, and {left} bytes follow"
-        ));
+        return wrong(format!("announces {words} words with vectors of {dim} values, and {left} bytes follow"));
     }
     input.consume(length);
     Ok(Header { words, dim: dim as usize })
@@ -124,7 +122,7 @@ pub(super) fn read(mut input: Input<'_>, format: Format, options: &ReadOptions) 
         },
     };
     if dim == 0 || dim > LARGEST_DIM {
-        return Err(Error::input_at(path, At::Line(1), format!("has {dim} numbers behind a word")));
+        return Err(Error::input_at(path, At::Line(1), format!("has {dim} numbers after a word")));
     }
     let mut rows = Rows::new(path, dim, false, options);
     if let (Some(header), Some(_)) = (header, input.size()) {
@@ -149,7 +147,7 @@ pub(super) fn read(mut input: Input<'_>, format: Format, options: &ReadOptions) 
     if let Some(header) = header.filter(|_| options.limit.is_none()) {
         if read < header.words {
             let what = format!("the file ends after {read} words, its first line says {}", header.words);
-            return Err(Error::input_at(path, At::Line(number), what).mend("fetch it again, or mend that line"));
+            return Err(Error::input_at(path, At::Line(number), what).mend("download it again, or fix that line"));
         }
         while let Some(line) = input.line(number)? {
             if !line.trim_ascii().is_empty() {
@@ -208,7 +206,7 @@ fn split<'l>(line: &'l [u8], row: &mut [f32]) -> Result<&'l [u8], String> {
         rest = if column > 0 { before.trim_ascii_end() } else { before };
     }
     if holds_number_at_end(rest) {
-        return Err(format!("more than {dim} numbers stand behind a word, as many as the others have"));
+        return Err(format!("more than the {dim} numbers of the other words follow a word"));
     }
     Ok(rest)
 }

@@ -20,19 +20,6 @@ pub(in crate::gemm) const fn blocks_of(k: usize) -> usize {
     k.div_ceil(TERMS)
 }
 
-/// Rounds to bf16: to the nearest, ties to even; NaN stays NaN; subnormal numbers become zero. This is what AVX-512
-/// BF16's VCVTNEPS2BF16 does.
-#[inline(always)]
-pub(in crate::gemm) fn round(x: f32) -> u16 {
-    let bits = x.to_bits();
-    let magnitude = bits & 0x7fff_ffff;
-    let nearest = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
-    let quiet = bits | 0x0040_0000;
-    let zero = bits & 0x8000_0000;
-    let rounded = if magnitude < 0x0080_0000 { zero } else { nearest };
-    ((if magnitude > 0x7f80_0000 { quiet } else { rounded }) >> 16) as u16
-}
-
 /// Which way the terms run in the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::gemm) enum Terms {
@@ -334,7 +321,7 @@ mod tests {
 
     #[test]
     fn rounding_is_to_the_nearest_even_and_keeps_nan() {
-        let bits = |x: f32| round(x);
+        let bits = |x: f32| Bf16::round(x).0;
         assert_eq!([bits(0.0), bits(-0.0), bits(1.0), bits(f32::INFINITY)], [0, 0x8000, 0x3f80, 0x7f80]);
         // Half way between two: to the even one; a bit above: up.
         assert_eq!(bits(f32::from_bits(0x3f80_8000)), 0x3f80);
@@ -381,7 +368,11 @@ mod tests {
                                 Terms::Down => (c, i * TERMS + 2 * r + half, j * side + c),
                                 Terms::Along => (r, i * side + r, j * TERMS + 2 * c + half),
                             };
-                            if line < side && r < from.rows() && c < from.cols() { round(from.row(r)[c]) } else { 0 }
+                            if line < side && r < from.rows() && c < from.cols() {
+                                Bf16::round(from.row(r)[c]).0
+                            } else {
+                                0
+                            }
                         };
                         let want = u32::from(value(0)) | u32::from(value(1)) << 16;
                         assert_eq!(word, want, "{isa} {terms:?} {side} turned {turned}: word {at}");

@@ -42,7 +42,7 @@ mod convert;
 mod dots;
 mod emulated;
 
-pub(super) use convert::{Places, SIDE, TERMS, Terms, blocks_of, convert, round};
+pub(super) use convert::{Places, SIDE, TERMS, Terms, blocks_of, convert};
 
 #[cfg(test)]
 mod tests;

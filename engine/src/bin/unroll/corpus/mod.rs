@@ -20,7 +20,7 @@ use crate::interrupt;
 use crate::train::threads;
 use text::Tokens;
 
-/// Makes token files and vocabularies, shows what is in them, and writes text whose entropy is known.
+/// Builds token files and vocabularies, shows their contents, and generates text of known entropy.
 #[derive(Debug, Args)]
 pub(crate) struct CorpusCommand {
     #[command(subcommand)]
@@ -56,18 +56,18 @@ struct BuildFile {
     /// Files, folders, gzip, or - for standard input
     #[arg(required = true)]
     text: Vec<PathBuf>,
-    /// The token file to write
+    /// Token file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]
     tokens: Tokens,
-    /// Use the vocabulary of this vocabulary file, token file or run instead of the text's own
+    /// Use the vocabulary of this vocabulary file, token file or run, instead of building one from the text
     #[arg(long, value_name = "FILE", conflicts_with_all = ["level", "prepare", "lower", "split_punctuation", "no_eos", "min_count", "max_vocab", "encoding_errors", "memory"])]
     vocabulary: Option<PathBuf>,
-    /// Threads [default: all cores]; the file does not depend on it
+    /// Number of threads [default: all cores]; the file does not depend on it
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
@@ -121,7 +121,7 @@ impl BuildFile {
     }
 }
 
-/// The file with the vocabulary: that itself, or of a run its own.
+/// The file with the vocabulary: the file itself, or that of a run.
 fn vocabulary_file(path: &Path) -> PathBuf {
     if path.is_dir() { path.join(unroll::train::VOCABULARY) } else { path.to_owned() }
 }
@@ -138,15 +138,15 @@ fn read_vocabulary(path: &Path) -> Result<Tokenizer> {
     }
 }
 
-/// Checks a token file and shows what is in it.
+/// Checks a token file and shows its contents.
 #[derive(Debug, Args)]
 struct Info {
-    /// The token file
+    /// Token file
     file: PathBuf,
-    /// How many of the most frequent tokens are shown
+    /// Number of the most frequent tokens to show
     #[arg(long, default_value_t = 10, value_name = "N")]
     top: usize,
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
@@ -195,23 +195,23 @@ impl Info {
     }
 }
 
-/// Writes text from a random source whose entropy rate is known, and prints that rate.
+/// Generates text from a random source of known entropy rate, and prints that rate.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     unroll corpus synthesize --symbols 50 --order 2 --tokens 2000000 --out source.tokens\n  \
     unroll corpus synthesize --source brackets --kinds 4 --max-depth 20 --text nested.txt\n  \
     unroll train --data source.tokens        shows the distance to the limit")]
 struct Synthesize {
-    /// The kind of source
+    /// Kind of source
     #[arg(long, value_enum, default_value_t = Kind::Markov)]
     source: Kind,
-    /// The token file to write
+    /// Token file to write
     #[arg(long, value_name = "FILE", required_unless_present = "text")]
     out: Option<PathBuf>,
-    /// The text file to write
+    /// Text file to write
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
-    /// Symbols to write
+    /// Number of symbols to write
     #[arg(long, default_value_t = 1_000_000, value_name = "N")]
     tokens: u64,
     /// Seed of the source
@@ -220,34 +220,34 @@ struct Synthesize {
     /// Which of the source's independent texts: 0 to train on, 1 to validate on, and so on
     #[arg(long, default_value_t = 0, value_name = "N")]
     walk: u64,
-    /// markov: different symbols
+    /// markov: number of different symbols
     #[arg(long, default_value_t = 50, value_name = "N")]
     symbols: usize,
-    /// markov: symbols that the next one depends on
+    /// markov: number of preceding symbols that the next one depends on
     #[arg(long, default_value_t = 2, value_name = "N")]
     order: usize,
-    /// markov: symbols that can follow
+    /// markov: number of symbols that can follow
     #[arg(long, default_value_t = 8, value_name = "N")]
     branching: usize,
     /// markov: exponent of Zipf's law
     #[arg(long, default_value_t = 1.0, value_name = "X")]
     zipf: f64,
-    /// brackets: kinds of brackets
+    /// brackets: number of kinds of brackets
     #[arg(long, default_value_t = 4, value_name = "N")]
     kinds: usize,
-    /// brackets: how deep they nest
+    /// brackets: maximum depth
     #[arg(long, default_value_t = 16, value_name = "N")]
     max_depth: usize,
-    /// brackets: chance that one opens
+    /// brackets: probability of an opening bracket
     #[arg(long, default_value_t = 0.45, value_name = "X")]
     open: f64,
-    /// brackets: different filler symbols
+    /// brackets: number of different filler symbols
     #[arg(long, default_value_t = 0, value_name = "N")]
     fillers: usize,
-    /// brackets: chance of a filler
+    /// brackets: probability of a filler
     #[arg(long, default_value_t = 0.0, value_name = "X")]
     filler: f64,
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
@@ -327,7 +327,7 @@ impl Synthesize {
 /// The text of a source on its way to a token file.
 struct Text {
     path: PathBuf,
-    /// Whether it goes away at the end, however that comes.
+    /// Whether it is removed at the end, on success and on failure.
     passing: bool,
 }
 
@@ -350,7 +350,7 @@ impl Drop for Text {
     }
 }
 
-/// A file that takes no more once the user has asked to stop.
+/// A file that refuses writes once the user has asked to stop.
 struct Until<'a> {
     file: BufWriter<File>,
     stop: &'a AtomicBool,

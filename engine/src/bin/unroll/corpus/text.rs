@@ -4,36 +4,35 @@ use clap::Args;
 use unroll::error::Result;
 use unroll::text::{CleanOptions, EncodingErrors, Level, TextOptions};
 
-/// What a token is, and which make the vocabulary.
+/// How text is split into tokens, and which of them make up the vocabulary.
 #[derive(Debug, Args)]
 pub(super) struct Tokens {
-    /// What a token is
+    /// Unit of a token
     #[arg(long, default_value = "char", value_parser = ["byte", "char", "grapheme", "word"])]
     level: String,
-    /// What is done to the text first, and to every prompt: nfc, nfkc, ascii, join_lines, strip_punctuation, lower, with commas
-    /// between them
+    /// Comma-separated steps that prepare the text and every prompt: nfc, nfkc, ascii, join_lines, strip_punctuation, lower
     #[arg(long, default_value = "", value_name = "WORDS")]
     prepare: String,
-    /// Words: lower-case the text first
+    /// With words: lower-case the text first
     #[arg(long)]
     lower: bool,
-    /// Words: punctuation marks are tokens of their own
+    /// With words: make punctuation marks separate tokens
     #[arg(long)]
     split_punctuation: bool,
-    /// Words: lines have no <eos> at their end
+    /// With words: do not end lines with <eos>
     #[arg(long)]
     no_eos: bool,
-    /// Rarer tokens become <unk>
+    /// Replace tokens rarer than this by <unk>
     #[arg(long, default_value_t = 1, value_name = "N")]
     min_count: u64,
-    /// At most so many tokens in the vocabulary, 0 for no limit
+    /// Maximum size of the vocabulary, 0 for no limit
     #[arg(long, default_value_t = 0, value_name = "N")]
     max_vocab: u64,
-    /// What happens on text that is not UTF-8
+    /// How to handle text that is not UTF-8
     #[arg(long, default_value = "strict", value_parser = ["strict", "replace", "skip"])]
     encoding_errors: String,
-    /// What tables of words may take while they are counted, such as 500M; beyond that they go to the disk for a while
-    /// [default: what the machine has]; a quarter must hold the vocabulary, and the result does not depend on it
+    /// Memory for the tables in which words are counted, such as 500M; beyond it they spill to disk [default: the memory available];
+    /// a quarter of it must hold the vocabulary; the result does not depend on it
     #[arg(long, value_name = "BYTES", value_parser = size)]
     pub(super) memory: Option<u64>,
 }
@@ -64,10 +63,10 @@ fn size(text: &str) -> Result<u64, String> {
         "k" => 10,
         "m" => 20,
         "g" => 30,
-        _ => return Err("a number of bytes, with K, M or G behind it for more".to_owned()),
+        _ => return Err("expected a number of bytes, optionally followed by K, M or G".to_owned()),
     };
-    let number: u64 = digits.parse().map_err(|_| "a number of bytes, such as 500M".to_owned())?;
-    number.checked_mul(1 << unit).ok_or_else(|| "more bytes than there are".to_owned())
+    let number: u64 = digits.parse().map_err(|_| "expected a number of bytes, such as 500M".to_owned())?;
+    number.checked_mul(1 << unit).ok_or_else(|| "too many bytes".to_owned())
 }
 
 #[cfg(test)]

@@ -14,11 +14,10 @@ use super::text::Tokens;
 use crate::interrupt;
 use crate::train::threads;
 
-/// Counts the tokens of a text on all cores and writes its vocabulary: the most frequent first, and of those as frequent the one
-/// whose bytes come first.
+/// Counts the tokens of a text on all cores and writes its vocabulary, the most frequent first and ties in byte order.
 ///
-/// Every count is exact, whatever the memory: words that tables of that size do not hold go to the disk for a while, beside the
-/// file that is written. The vocabulary depends neither on the memory nor on the threads.
+/// Every count is exact, whatever the memory: words that do not fit into it spill to disk, beside the file to write. The
+/// vocabulary depends neither on the memory nor on the number of threads.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     unroll corpus vocabulary books/ --level word --min-count 5 --out words.vocab\n  \
@@ -28,15 +27,15 @@ pub(super) struct VocabularyFile {
     /// Files, folders, gzip, or - for standard input
     #[arg(required = true)]
     text: Vec<PathBuf>,
-    /// The vocabulary file to write
+    /// Vocabulary file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]
     tokens: Tokens,
-    /// Threads [default: all cores]; the vocabulary does not depend on it
+    /// Number of threads [default: all cores]; the vocabulary does not depend on it
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }

@@ -19,40 +19,41 @@ use super::{MOST, Run, Subject, trained};
 use crate::summary::untrained;
 use crate::trained::{Using, load};
 
-/// The norm of the gradient of the loss at the last step by the hidden state d steps before it, of every recurrent layer.
+/// Measures how far back gradients reach: the norm of the gradient of the last step's loss with respect to the hidden state d
+/// steps earlier, for every recurrent layer.
 ///
-/// A trained language model reads the texts of its run. Models that have not been trained, and those that were trained on
-/// labelled samples, read random tokens, and random numbers where they take vectors; the table says beside each model what it read.
+/// A trained language model reads the texts of its run. Untrained models and models of labelled samples read random tokens, or
+/// random numbers where they take vectors; the table shows what each model read.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     unroll inspect gradient runs/1 --svg vanishing.svg\n  \
     unroll inspect gradient char-rnn --cells rnn,gru,lstm --svg cells.svg        untrained, on random tokens\n  \
     unroll inspect gradient runs/1 runs/1/checkpoints/step-100 char-gru --steps 200 --json")]
 pub(super) struct GradientCommand {
-    /// Run folders or their checkpoints, recipes, and TOML files of models that have not been trained
+    /// Run folders or checkpoints; recipes and TOML files, for untrained models
     #[arg(required = true, value_name = "MODEL")]
     models: Vec<String>,
-    /// Time steps: distances up to one less are measured
+    /// Number of time steps N: distances d from 0 to N-1 are measured
     #[arg(long, visible_alias = "seq-length", value_name = "N")]
     steps: Option<usize>,
-    /// Sequences that the norm is the mean over
+    /// Number of sequences to average the norm over
     #[arg(long, visible_alias = "batch-size", default_value_t = 32, value_name = "N")]
     rows: usize,
-    /// The text that trained language models read [default: the run's test text, else its validation or training text]
+    /// Text for trained language models [default: the run's test text, otherwise its validation or training text]
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
-    /// Each untrained model with each of these cells
+    /// Measure each untrained model with each of these cells
     #[arg(long, value_name = "CELL", value_delimiter = ',')]
     cells: Vec<String>,
-    /// Tokens in the vocabulary of models that have not been trained [default: as `unroll summary`]
+    /// Size of the vocabulary of untrained models [default: as for `unroll summary`]
     #[arg(long, value_name = "N")]
     vocab: Option<usize>,
-    /// Writes the curves as a picture
+    /// Write the curves as an SVG image
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
     #[command(flatten)]
     using: Using,
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
@@ -73,7 +74,7 @@ struct Json<'a> {
     models: &'a [Measured],
 }
 
-/// Steps where nothing says how many.
+/// The default number of steps.
 const STEPS: usize = 100;
 /// Tokens of a text that windows are taken from.
 const WINDOWED: u64 = 1 << 22;
@@ -134,7 +135,7 @@ impl GradientCommand {
             Ok(Subject { title, config, graph, run: None })
         };
         if let Some(wrong) = self.cells.iter().find(|cell| !Cell::WORDS.contains(&cell.as_str())) {
-            let what = format!("`{wrong}` is no cell");
+            let what = format!("`{wrong}` is not a cell");
             return Err(Error::option("--cells", what).mend(format!("known: {}", Cell::WORDS.join(", "))));
         }
         match self.cells.is_empty() {

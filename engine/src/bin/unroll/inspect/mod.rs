@@ -15,7 +15,7 @@ use crate::labels::TrainedTask;
 use crate::summary::name_of;
 use crate::trained::{Opened, Trained};
 
-/// Shows what a network has learned: how far back its gradients reach, and what its units do over a text.
+/// Shows what a network has learned: how far back its gradients reach, and how its units respond to a text.
 #[derive(Debug, Args)]
 pub(crate) struct InspectCommand {
     #[command(subcommand)]
@@ -40,7 +40,7 @@ impl InspectCommand {
 /// The most steps, rows and units of a range.
 const MOST: usize = 100_000;
 
-/// A model that is looked at.
+/// The model to inspect.
 struct Subject {
     title: String,
     config: RunConfig,

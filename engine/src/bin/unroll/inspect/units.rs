@@ -16,33 +16,33 @@ use super::{MOST, Subject, trained};
 use crate::labels::{TrainedTask, sentence_words};
 use crate::trained::{Opened, Using, load};
 
-/// What chosen units do at each token of a text, as a page of coloured text.
+/// Shows the outputs of chosen units at each token of a text, as an HTML page of coloured text.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     unroll inspect units runs/1 --unit lstm_1:7 --text \"if (x) { y(); }\" > page.html\n  \
     unroll inspect units runs/1 --unit lstm:0-3 --unit lstm_1:12 --out page.html < chapter.txt\n\
-    A recurrent layer's units are those of h after each step, of a bidirectional layer the forward ones first.")]
+    The units of a recurrent layer are the elements of h after each step; in a bidirectional layer the forward ones come first.")]
 pub(super) struct UnitsCommand {
     /// A run folder, or one of its checkpoints
     run: PathBuf,
-    /// LAYER:INDEX or LAYER:FIRST-LAST; may be repeated
+    /// Units to show: LAYER:INDEX or LAYER:FIRST-LAST; may be repeated
     #[arg(long, required = true, value_name = "LAYER:INDEX")]
     unit: Vec<String>,
-    /// The text [default: standard input]
+    /// Text to read [default: standard input]
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     text: Option<String>,
-    /// The file of the text
+    /// File of text to read
     #[arg(long, value_name = "FILE", conflicts_with = "text")]
     data: Option<PathBuf>,
-    /// Sentences that are tagged are parted into words by white space alone; else punctuation is parted from words too (UAX #29)
+    /// For taggers: split sentences into words at white space only, instead of at punctuation too (UAX #29)
     #[arg(long)]
     words: bool,
-    /// The page [default: standard output]
+    /// HTML file to write [default: standard output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
     using: Using,
-    /// One JSON object instead of a page: the tokens, and of each unit a number for each
+    /// Print one JSON object instead of a page: the tokens, and one number per token for each unit
     #[arg(long)]
     json: bool,
 }
@@ -54,7 +54,7 @@ impl UnitsCommand {
     pub(super) fn run(self) -> Result<()> {
         let chosen = self.unit.iter().map(|unit| parse(unit)).collect::<Result<Vec<_>>>()?;
         if chosen.iter().map(|(_, units)| units.end() - units.start() + 1).sum::<usize>() > MOST_UNITS {
-            return Err(Error::option("--unit", format!("more than {MOST_UNITS} units make no page to read")));
+            return Err(Error::option("--unit", format!("must name at most {MOST_UNITS} units")));
         }
         let text = self.read()?;
         let subject = trained(&self.run)?;
@@ -97,7 +97,7 @@ impl UnitsCommand {
         }
         if std::io::stdin().is_terminal() {
             return Err(
-                Error::usage("no text is given").mend("give --text TEXT, --data FILE, or the text on standard input")
+                Error::usage("no text was given").mend("give --text TEXT, --data FILE, or the text on standard input")
             );
         }
         let mut text = String::new();
@@ -188,7 +188,7 @@ impl Reading {
 
 fn refuse_words(by_space: bool, why: &str) -> Result<()> {
     match by_space {
-        true => Err(Error::option("--words", format!("is for sentences that are tagged, {why}"))),
+        true => Err(Error::option("--words", format!("is for taggers; {why}"))),
         false => Ok(()),
     }
 }
@@ -215,7 +215,7 @@ fn activations(
         }
     })?;
     if places < inputs.len() && width > 0 && places <= 1 && inputs.len() > 1 {
-        return Err(Error::option("--unit", format!("layer `{layer}` gives one output a text, not one a token")));
+        return Err(Error::option("--unit", format!("layer `{layer}` gives one output per text, not one per token")));
     }
     if *range.end() >= width {
         let what = format!("layer `{layer}` has {width} units, 0 to {}", width.saturating_sub(1));

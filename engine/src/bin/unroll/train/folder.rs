@@ -1,4 +1,4 @@
-//! The folder of a new run, which goes away again unless the run begins.
+//! The folder of a new run, which is removed again unless the run starts.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -13,7 +13,7 @@ pub(super) fn free_run() -> PathBuf {
     (1..).map(|number: u64| runs.join(number.to_string())).find(|path| !path.exists()).unwrap_or_default()
 }
 
-/// A folder that goes away again unless the run in it begins.
+/// A folder that is removed again unless the run in it starts.
 pub(crate) struct NewFolder {
     run: Option<RunFolder>,
     /// The folders that were made, the innermost first.

@@ -1,4 +1,4 @@
-//! `unroll train --all-folds`: a run for each fold, and what their tests come to.
+//! `unroll train --all-folds`: a run for each fold, and the mean of their test results.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -15,7 +15,7 @@ use unroll::train::{Figures, is_run};
 use super::{NewFolder, Train};
 
 impl Train {
-    /// Begins a run for each fold, in `PATH/fold-0` and so on, one after the other.
+    /// Starts a run for each fold, in `PATH/fold-0` and so on, one after the other.
     pub(super) fn begin_folds(
         &self,
         config: &RunConfig,
@@ -45,7 +45,7 @@ impl Train {
     }
 }
 
-/// A figure of every fold: the mean and the deviation of one from it (that of a sample, over n - 1).
+/// The mean and the sample standard deviation (over n - 1) of a figure over all folds.
 fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;

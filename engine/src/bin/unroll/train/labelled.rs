@@ -32,12 +32,12 @@ struct Prepared {
     graph: Graph,
     network: Network,
     settings: TrainConfig,
-    /// How samples that are evaluated become batches.
+    /// How evaluation samples become batches.
     scoring: BatchOptions,
 }
 
 impl Train {
-    /// Begins a run on labelled samples; the figures of its test.
+    /// Starts a run on labelled samples; returns the figures of its test.
     pub(super) fn begin_labelled(
         &self,
         mut config: RunConfig,
@@ -53,7 +53,7 @@ impl Train {
         self.train_labelled(&mut prepared, &run, storage, stop)
     }
 
-    /// Goes on with a run on labelled samples.
+    /// Resumes a run on labelled samples.
     pub(super) fn resume_labelled(
         &self,
         config: RunConfig,
@@ -182,7 +182,7 @@ impl Train {
                 figures = scores.figures();
             }
         }
-        show.line(&format!("\nThe run is in {}. Go on with:", run.path().display()));
+        show.line(&format!("\nThe run is in {}. Next:", run.path().display()));
         show.line(&format!("  {}", use_of(task.kind, encoder.is_of_arrays(), &path)));
         show.line(&format!("  unroll train --resume {path} {}", further(config, &outcome)));
         show.object(&json!({
@@ -192,12 +192,12 @@ impl Train {
     }
 }
 
-/// Checks the settings; where they need a loss that nothing gives, since no sample validates, the error says why there is none.
+/// Checks the settings. Where they need a validation loss and no sample is held out, the error says why there is none.
 fn check_settings(settings: &TrainConfig, config: &RunConfig, validates: bool) -> Result<()> {
     let share = config.data.valid_fraction.unwrap_or(VALID_SAMPLES);
     settings.check(validates).map_err(|error| match settings.check(true) {
         Ok(()) if share > 0.0 => error.mend(format!(
-            "a share of {share} of these samples is none: set data.valid_fraction, or give --valid FILE"
+            "a fraction of {share} holds out none of these samples: set data.valid_fraction, or give --valid FILE"
         )),
         Ok(()) => error.mend("hold samples out by data.valid_fraction, or give --valid FILE"),
         Err(_) => error,

@@ -44,7 +44,7 @@ use voice::{Voice, first_input};
 
 pub(crate) use folder::NewFolder;
 
-/// Trains a model on a text, evaluates it and lets it write a sample.
+/// Trains a model on a text or on labelled samples, evaluates it and writes a sample.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     unroll train                                     a first model, on an embedded text\n  \
@@ -55,39 +55,39 @@ pub(crate) use folder::NewFolder;
 pub(crate) struct Train {
     #[command(flatten)]
     configuration: Configuration,
-    /// The folder of the run [default: runs/1, or the next number that is free]
+    /// Folder of the run [default: runs/1, or the next free number]
     #[arg(long, value_name = "RUN", visible_alias = "save", help_heading = "Run")]
     out: Option<PathBuf>,
-    /// Goes on with an earlier run, to the bytes that it would have reached unbroken
+    /// Resume an earlier run; the result is bit-identical to that of an uninterrupted run
     #[arg(long, value_name = "RUN", visible_alias = "init-from", conflicts_with_all = ["out", "recipe", "config", "init_weights"], help_heading = "Run")]
     resume: Option<PathBuf>,
-    /// Begins with the weights of this file: those of a checkpoint, of PyTorch or of Keras (see `unroll import`)
+    /// Start from the weights in this file, of a checkpoint, PyTorch or Keras (see `unroll import`)
     #[arg(long, value_name = "FILE.safetensors", help_heading = "Run")]
     init_weights: Option<PathBuf>,
     #[command(flatten, next_help_heading = "Run")]
     naming: Naming,
-    /// Threads [default: all cores]; the result does not depend on it
+    /// Number of threads [default: all cores]; the result does not depend on it
     #[arg(long, value_name = "N", help_heading = "Run")]
     threads: Option<usize>,
-    /// Trains once for each fold of labelled samples (task.folds), and tells the mean of the tests
+    /// Train once for each fold of labelled samples (task.folds), and report the mean of the test results
     #[arg(long, conflicts_with = "resume", help_heading = "Run")]
     all_folds: bool,
-    /// Switches a fusion off; may be repeated
+    /// Switch off a fusion; may be repeated
     #[arg(long, value_name = "NAME", help_heading = "Run")]
     no_fuse: Vec<String>,
-    /// Keep each thread on one core
+    /// Pin each thread to one core
     #[arg(long, help_heading = "Run")]
     pin: bool,
-    /// Keep parameters, gradients and what the optimiser remembers in files on the disk of this folder: for tables larger than memory
+    /// Keep parameters, gradients and optimiser state in files in this folder, for tables larger than memory
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     memory_map: Option<PathBuf>,
-    /// Say at the end where the time went: each phase's share of all threads' time
+    /// Report at the end where the time went: each phase's share of all threads' time
     #[arg(long, help_heading = "Run")]
     profile: bool,
-    /// JSON lines instead of text
+    /// Print JSON lines instead of text
     #[arg(long, help_heading = "Run")]
     json: bool,
-    /// Waits so many milliseconds before each change of a file of the run, for tests that kill it there
+    /// Milliseconds to wait before each change of a file of the run, for tests that kill it there
     #[arg(long, value_name = "MS", hide = true)]
     pause_storage: Option<u64>,
 }
@@ -97,7 +97,7 @@ struct Prepared {
     config: RunConfig,
     texts: Texts,
     graph: Graph,
-    /// The order of the words, where the head asks for one.
+    /// The order of the words, where the head needs one.
     order: Option<Arc<[u32]>>,
     network: Network,
     voice: Voice,
@@ -133,7 +133,7 @@ impl Train {
         if is_run(&Disk, &path)? {
             let run = argument(&path);
             return Err(Error::option("--out", format!("{} is already a run", path.display()))
-                .mend(format!("go on with it by `unroll train --resume {run}`, or choose another folder")));
+                .mend(format!("resume it with `unroll train --resume {run}`, or choose another folder")));
         }
         let storage = self.storage();
         if self.all_folds {
@@ -187,7 +187,7 @@ impl Train {
         } else {
             for key in TOKENS {
                 if matches!(origins.of(key), Some(Origin::Flag(_))) {
-                    return Err(origins.refuse(key, "the weights were imported with the tokens that they know"));
+                    return Err(origins.refuse(key, "the tokens were fixed when the weights were imported"));
                 }
             }
             find_parts(&mut config.data);
@@ -205,7 +205,7 @@ impl Train {
         self.train(&mut prepared, &run, storage, stop)
     }
 
-    /// Sets the weights that a new run begins with, where a file of them is named.
+    /// Sets the initial weights of a new run, where a file of them is named.
     fn initial_weights(&self, network: &mut Network) -> Result<()> {
         let mapping = self.naming.mapping()?;
         let Some(file) = &self.init_weights else {
@@ -234,7 +234,7 @@ impl Train {
         threads(self.threads)
     }
 
-    /// Where parameters, gradients and what the optimiser remembers live.
+    /// Where parameters, gradients and optimiser state are kept.
     fn home(&self) -> Home {
         self.memory_map.clone().into()
     }
@@ -246,8 +246,11 @@ impl Train {
         if let Some(length) = window_length(&graph)? {
             config.train.steps = length;
             if config.sample.state == SampleState::Carried {
-                return Err(Error::option("sample.state", "is carried, and a model of windows carries none")
-                    .mend("leave it out"));
+                return Err(Error::option(
+                    "sample.state",
+                    "is set to carried, and a model of windows carries no state",
+                )
+                .mend("leave it out"));
             }
         }
         let settings = config.train_config(|epochs| train.batches_of(epochs));
@@ -338,7 +341,7 @@ impl Train {
         })?;
         let text = voice.write(tokenizer, network, 0)?;
         show.line(&format!("\nA sample in the model's own words:\n\n{}\n", visible(&text)));
-        show.line(&format!("The run is in {}. Go on with:", run.path().display()));
+        show.line(&format!("The run is in {}. Next:", run.path().display()));
         show.line(&format!("  unroll generate {path} --length 1000 --temperature 0.8"));
         show.line(&format!("  unroll train --resume {path} {}", further(config, &outcome)));
         show.object(&json!({ "event": "finished", "run": run.path(), "step": outcome.step, "sample": text }));
@@ -346,14 +349,14 @@ impl Train {
     }
 }
 
-/// What a run takes beside networks and optimiser: the stacks of its threads, batches, checksums, lines.
+/// The memory of a run beside networks and optimiser: the stacks of its threads, batches, checksums, lines.
 pub(crate) const REST: u64 = 16 << 20;
 
-/// Refuses options that would change the texts of a run that goes on.
+/// Refuses options that would change the texts of a resumed run.
 fn refuse_other_texts(origins: &Origins) -> Result<()> {
     for key in ["data.train", "data.valid", "data.test", "data.level"] {
         if matches!(origins.of(key), Some(Origin::Flag(_))) {
-            return Err(origins.refuse(key, "a run goes on with the texts it began with; begin a new run for others"));
+            return Err(origins.refuse(key, "a run resumes with the texts it began with; start a new run for others"));
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What is told before a training and after it: the text and the model, the profile, the scores, how to go on.
+//! What `unroll train` prints before and after training: the text and the model, the profile, the scores, the next commands.
 
 use std::sync::atomic::AtomicBool;
 
@@ -16,7 +16,7 @@ use unroll::train::{Ended, Outcome, RunFolder};
 use super::Prepared;
 use crate::show::{Show, classifies, in_units, plural};
 
-/// What the model is scored with at the end, with the best parameters.
+/// The final scores, with the best parameters.
 pub(super) fn report(
     show: &mut Show,
     config: &RunConfig,
@@ -53,7 +53,7 @@ pub(super) fn report(
     Ok(())
 }
 
-/// A line for each head that is not the usual softmax, and what its rule is to be known of.
+/// A line for each head other than the plain softmax, and a hint about its update rule.
 pub(super) fn heads<'g>(graph: &'g Graph, config: &RunConfig) -> impl Iterator<Item = String> + use<'g> {
     use OptimizerName::{Adam, AdamW, RmsProp};
     let rule = config.optimizer.rule;
@@ -103,8 +103,8 @@ pub(super) fn introduction(prepared: &Prepared) -> Vec<String> {
 ///
 /// # Errors
 ///
-/// [`Error::Interrupted`] where the training was, with how to go on; [`Error::Diverged`] where the perplexity of its best
-/// evaluation is beyond all numbers.
+/// [`Error::Interrupted`] if the training was interrupted, with the command that resumes it; [`Error::Diverged`] if the perplexity
+/// of its best evaluation is not finite.
 pub(super) fn ended(
     show: &mut Show,
     profile: Option<unroll::exec::Profile>,
@@ -118,17 +118,17 @@ pub(super) fn ended(
     }
     if outcome.ended == Ended::Interrupted {
         return Err(Error::interrupted(format!("interrupted after step {}; everything is saved", outcome.step))
-            .mend(format!("go on with: unroll train --resume {}", argument(run.path()))));
+            .mend(format!("resume with: unroll train --resume {}", argument(run.path()))));
     }
     if let Some(best) = outcome.best.filter(|best| classifies(graph) && best.loss.exp().is_infinite()) {
         let (loss, step) = (best.loss, count(best.step));
         return Err(Error::diverged(format!("the best validation loss is {loss:.3e} nats, after step {step}"))
-            .mend("begin anew with a lower learning rate (--lr) or a clipped gradient (--clip-norm 5)"));
+            .mend("start again with a lower learning rate (--lr) or a clipped gradient (--clip-norm 5)"));
     }
     Ok(())
 }
 
-/// The options by which a run that ended goes on: twice of each limit that ended it.
+/// The options that resume a finished run: twice each limit that ended it.
 pub(super) fn further(config: &RunConfig, outcome: &Outcome) -> String {
     let train = &config.train;
     let limits = [

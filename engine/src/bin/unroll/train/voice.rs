@@ -9,12 +9,12 @@ use unroll::run::{Speaker, Texts};
 use unroll::text::Tokenizer;
 use unroll::train::Batches;
 
-/// What writes the samples: a network of one row beside the one that is trained, with its parameters.
+/// Writes the samples: a network of one row that shares the parameters of the one being trained.
 pub(super) struct Voice {
     speaker: Speaker,
     sampler: Sampler,
     prompt: Vec<u32>,
-    /// What is fed before a text without a prompt, and not shown.
+    /// What is fed, and not shown, before a sample without a prompt.
     start: Option<u32>,
     prompt_text: String,
     length: usize,

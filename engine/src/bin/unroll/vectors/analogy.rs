@@ -12,10 +12,10 @@ use unroll::vectors::{Neighbours, WordVectors};
 use super::open::Reading;
 use super::{Searching, check_direction, cosines, find, table};
 
-/// What is to C as B is to A; or how many questions of a file are answered rightly, section by section.
+/// Finds what is to C as B is to A, or counts the correct answers to a file of questions, section by section.
 ///
-/// The answer is the word nearest to B - A + C by the cosine, each vector at length 1, that is none of the three. Questions with
-/// a word that is not known are counted apart. In the questions of a file case does not count, unless --match-case is given.
+/// The answer is the word with the largest cosine to B - A + C, each vector scaled to length 1, other than A, B and C. Questions
+/// with unknown words are counted separately. Questions from a file ignore case, unless --match-case is given.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     unroll vectors analogy books.safetensors man king woman\n  \
@@ -26,13 +26,13 @@ pub(crate) struct AnalogyCommand {
     /// A, B and C
     #[arg(num_args = 3, value_name = "WORD", required_unless_present = "questions", conflicts_with = "questions")]
     word: Vec<String>,
-    /// A file of questions: four words a line, `: NAME` before each section
+    /// File of questions: four words per line, `: NAME` before each section
     #[arg(long, value_name = "FILE")]
     questions: Option<PathBuf>,
-    /// Words of the file's questions stand for those of the same case alone
+    /// Match the case of the words in the file of questions
     #[arg(long, requires = "questions")]
     match_case: bool,
-    /// How many answers to show
+    /// Number of answers to show
     #[arg(
         long,
         visible_alias = "topn",
@@ -62,7 +62,7 @@ impl AnalogyCommand {
     fn answer(&self, near: &Neighbours<'_>, vectors: &WordVectors) -> Result<()> {
         let rows = self.word.iter().map(|word| find(vectors, word)).collect::<Result<Vec<_>>>()?;
         let Ok(rows) = <[usize; 3]>::try_from(rows) else {
-            return Err(Error::usage(format!("an analogy has three words, got {}", self.word.len())));
+            return Err(Error::usage(format!("an analogy takes three words, got {}", self.word.len())));
         };
         let [a, b, c] = rows;
         check_direction(&self.word.join(" "), &near.direction(&[(b, 1.0), (a, -1.0), (c, 1.0)]))?;

@@ -14,7 +14,7 @@ use super::open::{Read, Reading};
 
 /// Writes word vectors for other programs.
 ///
-/// Every f32 keeps its bits in every format, and words their bytes; a word that a format cannot hold is refused.
+/// Every format keeps the bits of each f32 and the bytes of each word; a word that a format cannot hold is refused.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     unroll vectors export books.safetensors --out books.bin                   word2vec's binary format\n  \
@@ -24,35 +24,34 @@ use super::open::{Read, Reading};
 pub(crate) struct Export {
     /// The file of word vectors, or the run of a model with an embedding
     file: PathBuf,
-    /// The file to write
+    /// File to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Its format [default: what its name ends in: .bin, .npy, .safetensors, .tsv, else word2vec's text]
+    /// Format of the file [default: by its extension .bin, .npy, .safetensors or .tsv, otherwise word2vec's text]
     #[arg(long, value_name = "FORMAT", value_parser = format_parser())]
     to: Option<Format>,
     #[command(flatten)]
     reading: Reading,
-    /// A JSON object instead of text
+    /// Print a JSON object instead of text
     #[arg(long)]
     json: bool,
 }
 
-/// Reads word vectors that another program wrote, says what they are, and writes them as a safetensors file and a list of words.
+/// Reads word vectors written by another program, describes them, and writes them as a safetensors file and a list of words.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     unroll vectors import GoogleNews-vectors-negative300.bin.gz --limit 500000 --out news.safetensors\n  \
     unroll vectors import glove.840B.300d.txt --keep-first --out glove.safetensors\n  \
     unroll vectors import vectors.npy --words vocabulary.txt --out mine.safetensors")]
 pub(crate) struct Import {
-    /// The file: of word2vec, gensim, GloVe, fastText (.vec), the Embedding Projector, a NumPy array or safetensors, packed by
-    /// gzip or not
+    /// File of word2vec, gensim, GloVe, fastText (.vec), the Embedding Projector, NumPy or safetensors, gzipped or not
     file: PathBuf,
-    /// The safetensors file; the words are written beside it [default: nothing is written]
+    /// Safetensors file to write, with the words beside it [default: write nothing]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
     reading: Reading,
-    /// A JSON object instead of text
+    /// Print a JSON object instead of text
     #[arg(long)]
     json: bool,
 }
@@ -77,7 +76,7 @@ impl Import {
     }
 }
 
-/// Writes what was read, over nothing that it was read from, and tells it.
+/// Writes what was read to a file other than those it was read from, and reports it.
 fn convert(loaded: &Read, file: &Path, to: Option<(&Path, Format)>, as_json: bool) -> Result<()> {
     let sources: Vec<Source> = loaded.files.iter().cloned().map(Source::Path).collect();
     for written in to.map(|(path, format)| files_written(path, format)).unwrap_or_default() {

@@ -49,19 +49,19 @@ impl VectorsCommand {
 /// Which words are searched, and how the result is shown.
 #[derive(Debug, Args)]
 pub(crate) struct Searching {
-    /// Searches the first N words only, which are the most frequent in files of most programs [default: all]
+    /// Search only the first N words, which most programs sort by frequency [default: all]
     #[arg(long, value_name = "N")]
     restrict_vocab: Option<usize>,
-    /// Threads [default: all cores]; the result does not depend on it
+    /// Number of threads [default: all cores]; the result does not depend on it
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// JSON instead of tables
+    /// Print JSON instead of tables
     #[arg(long)]
     json: bool,
 }
 
 impl Searching {
-    /// Refuses what cannot be searched.
+    /// Refuses options that leave nothing to search.
     fn check(&self) -> Result<()> {
         at_least_one(self.restrict_vocab)
     }

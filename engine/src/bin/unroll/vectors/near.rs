@@ -13,22 +13,22 @@ use super::open::Reading;
 use super::{Searching, check_direction, cosines, find, table};
 use crate::show::warn;
 
-/// The words whose vectors are nearest to a word's, by the cosine.
+/// Finds the words whose vectors have the largest cosine with that of a word.
 ///
-/// Several words as one argument, or on one line of standard input, stand for their sum; each vector is taken at length 1. What
-/// is searched is all that was read, so that the answer is exact.
+/// Several words in one argument, or on one line of standard input, stand for the sum of their vectors, each scaled to length 1.
+/// The search compares every vector, so the answer is exact.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     unroll vectors near books.safetensors king queen\n  \
-    unroll vectors near books.safetensors \"river bank\" --top 20            near to both\n  \
-    unroll vectors near GoogleNews-vectors-negative300.bin < words.txt      a line a question\n  \
-    unroll vectors near runs/words king                                     by a language model's embedding")]
+    unroll vectors near books.safetensors \"river bank\" --top 20            near both\n  \
+    unroll vectors near GoogleNews-vectors-negative300.bin < words.txt      one query per line\n  \
+    unroll vectors near runs/words king                                     in a language model's embedding")]
 pub(crate) struct NearCommand {
     /// The file of word vectors, or the run of a model with an embedding
     file: PathBuf,
-    /// The words [default: read from standard input, a question a line]
+    /// Words to look up [default: read from standard input, one query per line]
     query: Vec<String>,
-    /// How many to show
+    /// Number of neighbours to show
     #[arg(long, visible_alias = "topn", short = 'k', default_value_t = 10, value_name = "N")]
     top: usize,
     #[command(flatten)]
@@ -114,7 +114,7 @@ fn rows(vectors: &WordVectors, query: &str) -> Result<Vec<usize>> {
     }
     let words: Vec<&str> = query.split_whitespace().collect();
     if words.is_empty() {
-        return Err(Error::usage("no word was named"));
+        return Err(Error::usage("no word was given"));
     }
     words.into_iter().map(|word| find(vectors, word)).collect()
 }

@@ -21,22 +21,22 @@ use crate::trained::{Opened, Trained, which};
 /// How word vectors are read.
 #[derive(Debug, Args)]
 pub(crate) struct Reading {
-    /// The file's format, where its first bytes do not say it
+    /// Format of the file, if its first bytes do not identify it
     #[arg(long, value_name = "FORMAT", value_parser = format_parser())]
     from: Option<Format>,
-    /// The list of words of a matrix [default: the file of its name and .words; of X.tsv, X.metadata.tsv]
+    /// File with the words of a matrix [default: the file name with .words appended; X.metadata.tsv for X.tsv]
     #[arg(long, value_name = "FILE")]
     words: Option<PathBuf>,
-    /// The tensor of a safetensors file that has several matrices, or the embedding of a run that has several
+    /// Tensor to read from a safetensors file with several matrices, or embedding to read from a run with several
     #[arg(long, value_name = "NAME")]
     tensor: Option<String>,
-    /// Reads the first N words only
+    /// Read only the first N words
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Of words that stand several times takes the first, instead of refusing the file
+    /// Keep the first of repeated words, instead of refusing the file
     #[arg(long)]
     keep_first: bool,
-    /// Of a run, the checkpoint: best, newest, or its step
+    /// Checkpoint of a run: best, newest, or the number of a step
     #[arg(long, default_value = "best")]
     checkpoint: String,
 }
@@ -46,7 +46,7 @@ pub(crate) struct Read {
     pub(crate) vectors: WordVectors,
     /// What it was read from: a format, or `run`.
     pub(crate) kind: String,
-    /// Rows left out, as their words had stood before.
+    /// Rows left out because their words had occurred before.
     pub(crate) repeated: u64,
     /// The files that it was read from.
     pub(crate) files: Vec<PathBuf>,
@@ -108,7 +108,7 @@ impl Reading {
             let names: Vec<&str> = tables.iter().map(|spec| spec.name.as_str()).collect();
             return Err(match names[..] {
                 [] => Error::input(path, "the model has no embedding: its tokens have no vectors")
-                    .mend("train one that has: --emsize N"),
+                    .mend("train one that has an embedding: --emsize N"),
                 _ => Error::input(path, format!("the model's embeddings are {}", names.join(", ")))
                     .mend("name one with --tensor NAME"),
             });

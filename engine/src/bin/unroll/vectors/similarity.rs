@@ -25,18 +25,18 @@ pub(crate) struct SimilarityCommand {
     /// Two words
     #[arg(num_args = 2, value_name = "WORD", required_unless_present = "pairs", conflicts_with = "pairs")]
     word: Vec<String>,
-    /// A file of pairs: two words and a number a line; may be repeated
+    /// File of pairs: two words and a number per line; may be repeated
     #[arg(long, value_name = "FILE")]
     pairs: Vec<PathBuf>,
-    /// Words of the files stand for those of the same case alone
+    /// Match the case of the words in the files
     #[arg(long, requires = "pairs")]
     match_case: bool,
-    /// Knows the first N words only
+    /// Use only the first N words
     #[arg(long, value_name = "N", requires = "pairs")]
     restrict_vocab: Option<usize>,
     #[command(flatten)]
     reading: Reading,
-    /// A JSON object a line instead of a table
+    /// Print one JSON object per line instead of a table
     #[arg(long)]
     json: bool,
 }
