@@ -29,85 +29,84 @@ const INIT_OUTPUT: &str = "--init-output";
 /// Where nobody watches a bar, a line comes this often.
 const EVERY: Duration = Duration::from_secs(15);
 
-/// Trains word vectors on a text: words with blanks between them, a sentence a line.
+/// Trains word vectors on a text: one sentence a line, words separated by white space.
 ///
-/// The vectors depend on the text, the options and the seed, and not on the number of threads.
+/// The vectors depend on the text, the options and the seed, but not on the number of threads.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     unroll vectors train books.txt --out books.bin\n  \
     unroll vectors train books.txt --model skipgram --size 300 --epochs 10 --out books.safetensors\n  \
     zcat huge.gz | unroll vectors train - --min-count 20 --out huge.bin\n  \
     unroll vectors train small.txt --loss softmax --context previous --window 1 --out bigrams.bin\n  \
-    unroll vectors train books.txt --out books.bin --output-vectors books.out.bin      those of predicted words too\n  \
+    unroll vectors train books.txt --out books.bin --output-vectors books.out.bin\n  \
     unroll vectors train more.txt --init books.bin --init-output books.out.bin --out both.bin\n\
-    Ctrl-C ends the training early and writes the vectors as they are.")]
+    Ctrl-C ends the training early and writes the vectors learned so far.")]
 pub(crate) struct Train {
-    /// The text: files, folders, gzip, - for standard input, or a token file of words
+    /// Text files, folders, gzip files, - for standard input, or a token file of words
     #[arg(required = true)]
     text: Vec<PathBuf>,
-    /// The file to write
+    /// File to write the vectors to
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Writes the output vectors too: those of words that are predicted (gensim's syn1neg), not of those that predict; not with
-    /// --loss hierarchical, whose are of no words
+    /// Also write the output vectors, those of predicted words (gensim's syn1neg); not with --loss hierarchical, which has none
     #[arg(long, value_name = "FILE")]
     output_vectors: Option<PathBuf>,
-    /// Begins with the vectors of an earlier training or another program, a file or a run: words that it has take theirs (fastText's
-    /// -pretrainedVectors); the size must be --size
+    /// Start from the vectors in this file or run (fastText's -pretrainedVectors), which must have --size elements; words that it
+    /// lacks start at random
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
-    /// The same of the output vectors, as --output-vectors wrote them; else they begin as zeros
+    /// Start from the output vectors in this file, as --output-vectors writes them [default: zeros]
     #[arg(long, value_name = "FILE")]
     init_output: Option<PathBuf>,
-    /// The format of what is written [default: what a name ends in: .bin, .npy, .safetensors, .tsv, else word2vec's text]
+    /// Format of the output [default: by the file's extension: .bin, .npy, .safetensors, .tsv, otherwise word2vec's text]
     #[arg(long, value_name = "FORMAT", value_parser = format_parser())]
     to: Option<Format>,
-    /// cbow predicts a word from the mean of its neighbours, skipgram from each of them
+    /// cbow predicts a word from the mean of its neighbours, skipgram from each neighbour alone
     #[arg(long, default_value = "cbow", value_parser = ["cbow", "skipgram"])]
     model: String,
-    /// negative tells words from noise, hierarchical goes through Huffman's tree, softmax is exact over all words: time grows with them
+    /// Negative sampling, hierarchical softmax over a Huffman tree, or the full softmax, whose time grows with the vocabulary
     #[arg(long, default_value = "negative", value_parser = ["negative", "hierarchical", "softmax"])]
     loss: String,
     /// Elements of a vector
     #[arg(long, visible_aliases = ["dim", "vector-size"], default_value_t = 100, value_name = "N")]
     size: usize,
-    /// Neighbours on a side: from one to so many, drawn anew for each word
+    /// Largest window: each word draws its own, from 1 to N neighbours on a side
     #[arg(long, default_value_t = 5, value_name = "N")]
     window: usize,
-    /// Which neighbours: on both sides, or the previous words alone; with --window 1 a word predicts the next, a model of bigrams
+    /// Neighbours on both sides, or previous words only; previous with --window 1 is a bigram model
     #[arg(long, default_value = "both", value_parser = ["both", "previous"])]
     context: String,
-    /// Each word has --window neighbours on a side, as far as its sentence goes (gensim's shrink_windows=False)
+    /// Always use --window neighbours on a side, within the sentence (gensim's shrink_windows=False)
     #[arg(long)]
     fixed_window: bool,
-    /// Words of noise that a prediction counts against, of --loss negative [default: 5]
+    /// Noise words per prediction, for --loss negative [default: 5]
     #[arg(long, value_name = "N")]
     negative: Option<usize>,
-    /// Words of a larger share of the text are left out now and then; 0 keeps all
+    /// Subsampling: words that make up a larger share of the text are skipped at random; 0 keeps all
     #[arg(long, default_value_t = 1e-3, value_name = "SHARE")]
     sample: f64,
-    /// Words that are seen less often are left out
+    /// Leave out words that occur less often
     #[arg(long, default_value_t = 5, value_name = "N")]
     min_count: u64,
     /// Passes over the text
     #[arg(long, visible_alias = "iter", default_value_t = 5, value_name = "N")]
     epochs: usize,
-    /// The first learning rate; it falls in a straight line
+    /// Initial learning rate, which decays linearly
     #[arg(long, visible_aliases = ["lr", "alpha"], default_value_t = 0.025, value_name = "RATE")]
     learning_rate: f64,
-    /// Words of a batch at most, whose gradients belong to the same vectors; a small vocabulary or a high rate has fewer
+    /// Most words in a batch, whose gradients are all taken at its start; a small vocabulary or a high rate makes it smaller
     #[arg(long, default_value_t = TrainOptions::default().batch, value_name = "N")]
     batch_words: usize,
-    /// What happens on text that is not UTF-8 [default: strict]
+    /// What to do with text that is not UTF-8 [default: strict]
     #[arg(long, value_parser = ["strict", "replace", "skip"])]
     encoding_errors: Option<String>,
-    /// What all random numbers follow from
+    /// Seed of all random numbers
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Threads [default: all cores]; the vectors do not depend on it
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// A JSON object a line instead of text
+    /// Print JSON, one object a line, instead of text
     #[arg(long)]
     json: bool,
 }
