@@ -212,13 +212,13 @@ fn what_does_not_fit_is_named() {
         place.refused(&["train", "--config", "run.toml", "--data", "reviews.csv"])
     };
     let names = |error: &str, parts: &[&str]| assert!(parts.iter().all(|part| error.contains(part)), "{error}");
-    names(&train(REVIEWS), &["reviews.csv", "line", "`five` is no number", "mean_squared_error"]);
+    names(&train(REVIEWS), &["reviews.csv", "line", "`five` is not a number", "mean_squared_error"]);
     place.file("reviews.csv", reviews());
     names(&train(&REVIEWS.replace(", \"mood\"]", "]")), &["labels for 2", "the model has 3"]);
     names(&train(&REVIEWS.replace("layer = \"mood\"", "layer = \"tone\"")), &["`tone`", "no layer has this name"]);
     names(&train(&REVIEWS.replace("\"stars\", \"mood\"]", "\"starz\", \"mood\"]")), &["`starz`", "task.labels"]);
     names(&train(&REVIEWS.replace("weight = 0.5", "weight = -1.0")), &["`stars`", "weight must be at least 0"]);
-    names(&train(&REVIEWS.replace("stars.r2", "r2")), &["no figure `r2`", "stars.r2", "topic.accuracy"]);
+    names(&train(&REVIEWS.replace("stars.r2", "r2")), &["no metric `r2`", "stars.r2", "topic.accuracy"]);
     names(
         &train(&REVIEWS.replace("layers = [\n", "loss = \"cross_entropy\"\nhead = { z_loss = 0.1 }\nlayers = [\n")),
         &["`outputs`", "beside them"],

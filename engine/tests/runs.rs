@@ -391,5 +391,5 @@ fn another_seed_is_told_once() {
     let place = Place::new();
     place.file("verses.txt", verses());
     place.ok(&tiny(&["--max-steps", "1", "--out", "run"]));
-    insta::assert_snapshot!(place.refused(&["train", "--resume", "run", "--seed", "9"]), @"2: error: the run cannot be resumed: seed is 123 in the checkpoint and 9 now (resume with the settings and the text of the run, or begin a new one with --out)");
+    insta::assert_snapshot!(place.refused(&["train", "--resume", "run", "--seed", "9"]), @"2: error: the run cannot be resumed: seed is 123 in the checkpoint and 9 now (resume with the settings and the text of the run, or start a new one with --out)");
 }

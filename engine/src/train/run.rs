@@ -177,7 +177,7 @@ pub fn not_a_run(storage: &dyn Storage, path: &Path) -> Error {
     let fold = path.join("fold-0");
     let mend = match is_run(storage, &fold) {
         Ok(true) => format!("its folds are runs; name one of them, such as {}", fold.display()),
-        _ => "name the folder that `unroll train` has written".to_owned(),
+        _ => "name a folder that `unroll train` has written".to_owned(),
     };
     Error::input(path, format!("is not a run: it has no {CONFIG}")).mend(mend)
 }
