@@ -30,7 +30,7 @@ impl Dims {
 
 /// The output of a layer and its gradient.
 ///
-/// A sequence is time-major, packed as [`Extent`] says, and has a block of N rows before its first step and one after its
+/// A sequence is time-major, packed as [`super::Extent`] says, and has a block of N rows before its first step and one after its
 /// last, where recurrent layers keep the state that they start from.
 pub(crate) struct Act {
     y: Buffer,
@@ -60,13 +60,12 @@ impl Act {
 
     /// The output: (P, cols) of a sequence, else (N, cols).
     pub(crate) fn y(&self, dims: Dims) -> Mat<'_> {
-        let (rows, all) = self.rows(dims);
-        Mat::new(&self.y, all, self.cols, padded(self.cols)).rows_range(rows)
+        self.all(dims).rows_range(self.rows(dims).0)
     }
     /// The output, to write.
     pub(crate) fn y_mut(&mut self, dims: Dims) -> MatMut<'_> {
-        let (rows, all) = self.rows(dims);
-        MatMut::new(&mut self.y, all, self.cols, padded(self.cols)).rows_range(rows)
+        let (rows, _) = self.rows(dims);
+        self.y_all(dims).rows_range(rows)
     }
     /// The output with the blocks around it: (P + 2 N, cols), to read.
     pub(crate) fn all(&self, dims: Dims) -> Mat<'_> {
@@ -85,8 +84,7 @@ impl Act {
     }
     /// The gradient of the output, to write.
     pub(crate) fn dy_mut(&mut self, dims: Dims) -> MatMut<'_> {
-        let (rows, all) = self.rows(dims);
-        MatMut::new(&mut self.dy, all, self.cols, padded(self.cols)).rows_range(rows)
+        self.both(dims).1
     }
     /// The output and its gradient.
     pub(crate) fn both(&mut self, dims: Dims) -> (Mat<'_>, MatMut<'_>) {
