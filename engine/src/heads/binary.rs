@@ -1,7 +1,7 @@
 //! Binary cross-entropy of one logit a row, against targets 0 and 1.
 
 use super::{Backward, Scored};
-use crate::layers::Cx;
+use crate::layers::Context;
 use unroll_kernels::Buffer;
 use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::softmax::{self, BinaryCrossEntropy, IGNORE};
@@ -20,7 +20,13 @@ impl BinaryHead {
         Self { weights, ..Self::default() }
     }
 
-    pub(crate) fn run(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], into: Option<Backward<'_>>) {
+    pub(crate) fn run(
+        &mut self,
+        ctx: &Context<'_>,
+        scored: &Scored<'_>,
+        losses: &mut [f32],
+        into: Option<Backward<'_>>,
+    ) {
         let _span = profile::enter(Phase::ElementWise);
         let count = scored.x.rows();
         self.logits.reserve(count);
@@ -30,7 +36,7 @@ impl BinaryHead {
             self.targets[r] = if target == 0 { 0.0 } else { 1.0 };
         }
         let (logits, targets) = (&mut self.logits[..count], &self.targets[..count]);
-        softmax::binary_cross_entropy(cx.isa, BinaryCrossEntropy { logits, targets, scale: scored.scale, losses });
+        softmax::binary_cross_entropy(ctx.isa, BinaryCrossEntropy { logits, targets, scale: scored.scale, losses });
         for (loss, &target) in losses.iter_mut().zip(scored.targets) {
             if target == IGNORE {
                 *loss = 0.0;

@@ -30,7 +30,7 @@ pub(crate) use words::WordParams;
 
 use crate::best::Best;
 use crate::gradient::Gradient;
-use crate::layers::Cx;
+use crate::layers::Context;
 use unroll_kernels::{Mat, MatMut};
 
 /// What a head works on: R rows, one a position that may be scored.
@@ -70,24 +70,30 @@ pub(crate) enum Head {
 
 impl Head {
     /// Computes the losses (0 where not scored) and, with `into`, the gradients.
-    pub(crate) fn run(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], into: Option<Backward<'_>>) {
+    pub(crate) fn run(
+        &mut self,
+        ctx: &Context<'_>,
+        scored: &Scored<'_>,
+        losses: &mut [f32],
+        into: Option<Backward<'_>>,
+    ) {
         match self {
-            Self::Softmax(head) => head.run(cx, scored, losses, into),
-            Self::Sampled(head) => head.run(cx, scored, losses, into),
-            Self::Clusters(head) => head.run(cx, scored, losses, into),
-            Self::Tree(head) => head.run(cx, scored, losses, into),
-            Self::Binary(head) => head.run(cx, scored, losses, into),
+            Self::Softmax(head) => head.run(ctx, scored, losses, into),
+            Self::Sampled(head) => head.run(ctx, scored, losses, into),
+            Self::Clusters(head) => head.run(ctx, scored, losses, into),
+            Self::Tree(head) => head.run(ctx, scored, losses, into),
+            Self::Binary(head) => head.run(ctx, scored, losses, into),
             Self::Squared(head) => head.run(scored, losses, into),
         }
     }
 
     /// The `k` most probable of V words for each row of `x`, and ln p of each. The exact softmax never has all logits at once.
-    pub(crate) fn best(&mut self, cx: &Cx<'_>, x: Mat<'_>, k: usize) -> Vec<Vec<(u32, f32)>> {
+    pub(crate) fn best(&mut self, ctx: &Context<'_>, x: Mat<'_>, k: usize) -> Vec<Vec<(u32, f32)>> {
         match self {
-            Self::Softmax(head) => head.best(cx, x, k),
-            Self::Sampled(head) => head.best(cx, x, k),
+            Self::Softmax(head) => head.best(ctx, x, k),
+            Self::Sampled(head) => head.best(ctx, x, k),
             _ => {
-                let logits = self.logits(cx, x);
+                let logits = self.logits(ctx, x);
                 let row = |r: usize| {
                     let mut best = Best::new(k);
                     best.take(0, logits.row(r));
@@ -105,12 +111,12 @@ impl Head {
 
     /// The logits of the rows of `x`: (R, V), or (R, 1) of a binary head and of a squared error. Those of a head that has none of its own are the
     /// logarithms of the probabilities.
-    pub(crate) fn logits<'s>(&'s mut self, cx: &Cx<'_>, x: Mat<'s>) -> Mat<'s> {
+    pub(crate) fn logits<'s>(&'s mut self, ctx: &Context<'_>, x: Mat<'s>) -> Mat<'s> {
         match self {
-            Self::Softmax(head) => head.logits(cx, x),
-            Self::Sampled(head) => head.logits(cx, x),
-            Self::Clusters(head) => head.logits(cx, x),
-            Self::Tree(head) => head.logits(cx, x),
+            Self::Softmax(head) => head.logits(ctx, x),
+            Self::Sampled(head) => head.logits(ctx, x),
+            Self::Clusters(head) => head.logits(ctx, x),
+            Self::Tree(head) => head.logits(ctx, x),
             Self::Binary(_) | Self::Squared(_) => x,
         }
     }

@@ -22,7 +22,7 @@
 use super::words::{Grouped, WordParams};
 use super::{Backward, Scored, SoftmaxHead};
 use crate::exec::{Right, Start};
-use crate::layers::Cx;
+use crate::layers::Context;
 use crate::noise::Alias;
 use crate::random::{Key, Purpose};
 use unroll_kernels::embedding::{self, Distinct};
@@ -87,14 +87,14 @@ const DECISIONS: usize = 256;
 
 /// Turns the logits of a row, the last of which is the target's, into the gradient of its decisions, each of which counts so many
 /// times, and returns their loss.
-fn decide(cx: &Cx<'_>, row: &mut [f32], times: &[f32], scale: f32) -> f32 {
+fn decide(ctx: &Context<'_>, row: &mut [f32], times: &[f32], scale: f32) -> f32 {
     let (mut wanted, mut losses, mut sum) = ([0.0; DECISIONS], [0.0; DECISIONS], 0.0f64);
     let last = row.len() - 1;
     for (i, (logits, times)) in row.chunks_mut(DECISIONS).zip(times.chunks(DECISIONS)).enumerate() {
         let (n, target) = (logits.len(), last.checked_sub(i * DECISIONS).filter(|&at| at < DECISIONS));
         target.into_iter().for_each(|at| wanted[at] = 1.0);
         let (targets, losses) = (&wanted[..n], &mut losses[..n]);
-        softmax::binary_cross_entropy(cx.isa, BinaryCrossEntropy { logits: &mut *logits, targets, scale, losses });
+        softmax::binary_cross_entropy(ctx.isa, BinaryCrossEntropy { logits: &mut *logits, targets, scale, losses });
         logits.iter_mut().zip(times).for_each(|(d, times)| *d *= times);
         sum += losses.iter().zip(times).map(|(loss, times)| f64::from(times * loss)).sum::<f64>();
     }
@@ -173,18 +173,24 @@ impl SampledHead {
             as u64
     }
 
-    pub(crate) fn logits<'s>(&'s mut self, cx: &Cx<'_>, x: Mat<'s>) -> Mat<'s> {
-        self.exact.logits(cx, x)
+    pub(crate) fn logits<'s>(&'s mut self, ctx: &Context<'_>, x: Mat<'s>) -> Mat<'s> {
+        self.exact.logits(ctx, x)
     }
 
-    pub(crate) fn best(&mut self, cx: &Cx<'_>, x: Mat<'_>, k: usize) -> Vec<Vec<(u32, f32)>> {
-        self.exact.best(cx, x, k)
+    pub(crate) fn best(&mut self, ctx: &Context<'_>, x: Mat<'_>, k: usize) -> Vec<Vec<(u32, f32)>> {
+        self.exact.best(ctx, x, k)
     }
 
-    pub(crate) fn run(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], into: Option<Backward<'_>>) {
+    pub(crate) fn run(
+        &mut self,
+        ctx: &Context<'_>,
+        scored: &Scored<'_>,
+        losses: &mut [f32],
+        into: Option<Backward<'_>>,
+    ) {
         let Some(into) = into else {
-            self.exact.run(cx, scored, losses, None);
-            return self.note_log_partition(cx, scored, losses);
+            self.exact.run(ctx, scored, losses, None);
+            return self.note_log_partition(ctx, scored, losses);
         };
         self.log_partition = LogPartitionSums::default();
         let Some(&some) = scored.targets.iter().find(|&&target| target != IGNORE) else {
@@ -192,12 +198,12 @@ impl SampledHead {
         };
         {
             let _span = profile::enter(Phase::Head);
-            self.choose(cx, scored.targets, some);
-            self.compute_logits(cx, scored.x);
-            self.losses(cx, scored, losses);
+            self.choose(ctx, scored.targets, some);
+            self.compute_logits(ctx, scored.x);
+            self.losses(ctx, scored, losses);
         }
         let _span = profile::enter(Phase::HeadGradient);
-        self.backward(cx, scored.x, into);
+        self.backward(ctx, scored.x, into);
     }
 
     /// What ln Z was in the evaluations since the last training step.
@@ -206,12 +212,12 @@ impl SampledHead {
     }
 
     /// Takes down ln Z of each row: its loss and the score of its target.
-    fn note_log_partition(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &[f32]) {
-        let kernel = self.params.kernel(cx);
+    fn note_log_partition(&mut self, ctx: &Context<'_>, scored: &Scored<'_>, losses: &[f32]) {
+        let kernel = self.params.kernel(ctx);
         for (r, (&target, &loss)) in scored.targets.iter().zip(losses).enumerate().filter(|(_, (t, _))| **t != IGNORE) {
             let mut score = [0.0];
-            pairs::dots(cx.isa, scored.x, kernel, Pairs { left: &[r as u32], right: &[target] }, &mut score);
-            let log = f64::from(loss) + f64::from(score[0]) + f64::from(self.params.bias(cx, target));
+            pairs::dots(ctx.isa, scored.x, kernel, Pairs { left: &[r as u32], right: &[target] }, &mut score);
+            let log = f64::from(loss) + f64::from(score[0]) + f64::from(self.params.bias(ctx, target));
             self.log_partition.count += 1;
             self.log_partition.sum += log;
             self.log_partition.squares += log * log;
@@ -219,25 +225,25 @@ impl SampledHead {
     }
 
     /// Draws the sample and looks its rows up.
-    fn choose(&mut self, cx: &Cx<'_>, targets: &[u32], some: u32) {
+    fn choose(&mut self, ctx: &Context<'_>, targets: &[u32], some: u32) {
         let words = self.params.words();
-        self.sampler.draw(cx.key, &mut self.drawn);
+        self.sampler.draw(ctx.key, &mut self.drawn);
         self.sample.build(&self.drawn, words);
         self.scored.clear();
         self.scored.extend(targets.iter().map(|&target| if target == IGNORE { some } else { target }));
         self.targets.build(&self.scored, words);
         let (chosen, inputs) = (self.sample.tokens(), self.params.inputs);
         self.offsets.clear();
-        let offset = |&word: &u32| self.params.bias(cx, word) + self.sampler.offset(word) as f32;
+        let offset = |&word: &u32| self.params.bias(ctx, word) + self.sampler.offset(word) as f32;
         self.offsets.extend(chosen.iter().map(offset));
         self.kernel.reserve(chosen.len() * padded(inputs));
         let (kernel, to) =
-            (self.params.kernel(cx), MatMut::new(&mut self.kernel, chosen.len(), inputs, padded(inputs)));
-        cx.products().by_rows(to, |range, part| embedding::gather(kernel, &chosen[range], part));
+            (self.params.kernel(ctx), MatMut::new(&mut self.kernel, chosen.len(), inputs, padded(inputs)));
+        ctx.products().by_rows(to, |range, part| embedding::gather(kernel, &chosen[range], part));
     }
 
     /// The logits of the sample and of each row's target, with their offsets.
-    fn compute_logits(&mut self, cx: &Cx<'_>, x: Mat<'_>) {
+    fn compute_logits(&mut self, ctx: &Context<'_>, x: Mat<'_>) {
         let (rows, count, inputs) = (x.rows(), self.sample.tokens().len(), self.params.inputs);
         let stride = padded(count + 1);
         self.logits.reserve(rows * stride);
@@ -246,24 +252,24 @@ impl SampledHead {
         let mut logits = MatMut::new(&mut self.logits, rows, count + 1, stride);
         let kernel = Mat::new(&self.kernel, count, inputs, padded(inputs));
         let start = Start::Bias(&self.offsets);
-        cx.products().product(x, Right::Transposed(kernel), start, logits.reborrow().cols_range(0..count));
+        ctx.products().product(x, Right::Transposed(kernel), start, logits.reborrow().cols_range(0..count));
         self.places.clear();
         self.places.extend(0..=rows as u32);
         self.d.clear();
         self.d.resize(rows, 0.0);
-        let (places, targets, kernel) = (&self.places, &self.scored, self.params.kernel(cx));
-        cx.products().by_rows(MatMut::dense(&mut self.d, rows, 1), |range, part| {
+        let (places, targets, kernel) = (&self.places, &self.scored, self.params.kernel(ctx));
+        ctx.products().by_rows(MatMut::dense(&mut self.d, rows, 1), |range, part| {
             let pairs = Pairs { left: &places[range.clone()], right: &targets[range] };
-            pairs::dots(cx.isa, x, kernel, pairs, part.into_slice());
+            pairs::dots(ctx.isa, x, kernel, pairs, part.into_slice());
         });
         for (r, &target) in self.scored.iter().enumerate() {
-            let offset = self.params.bias(cx, target) + self.sampler.target_offset(target) as f32;
+            let offset = self.params.bias(ctx, target) + self.sampler.target_offset(target) as f32;
             logits.row_mut(r)[count] = self.d[r] + offset;
         }
     }
 
     /// The losses, and in the place of the logits their gradient.
-    fn losses(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32]) {
+    fn losses(&mut self, ctx: &Context<'_>, scored: &Scored<'_>, losses: &mut [f32]) {
         let chosen = self.sample.tokens();
         let (rows, count, estimate) = (scored.targets.len(), chosen.len(), self.sampler.estimate);
         self.times.clear();
@@ -271,7 +277,7 @@ impl SampledHead {
         let (times, own) = (&self.times, &self.scored);
         let logits = MatMut::new(&mut self.logits, rows, count + 1, padded(count + 1));
         let losses = MatMut::dense(losses, rows, 1);
-        cx.products().by_rows_of([logits, losses], |range, [mut logits, losses]| {
+        ctx.products().by_rows_of([logits, losses], |range, [mut logits, losses]| {
             for ((i, r), loss) in range.enumerate().zip(losses.into_slice()) {
                 let row = logits.row_mut(i);
                 if scored.targets[r] == IGNORE {
@@ -285,11 +291,11 @@ impl SampledHead {
                         hit.into_iter().for_each(|hit| row[hit] = f32::NEG_INFINITY);
                         let (losses, logits) = (std::slice::from_mut(loss), MatMut::dense(row, 1, count + 1));
                         let (targets, scale) = (&[count as u32][..], scored.scale);
-                        softmax::cross_entropy(cx.isa, CrossEntropy { logits, targets, scale, losses });
+                        softmax::cross_entropy(ctx.isa, CrossEntropy { logits, targets, scale, losses });
                     }
                     Estimate::Nce { remove_hits, .. } => {
                         hit.filter(|_| remove_hits).into_iter().for_each(|hit| row[hit] = NEVER);
-                        *loss = decide(cx, row, times, scored.scale);
+                        *loss = decide(ctx, row, times, scored.scale);
                     }
                 }
             }
@@ -297,8 +303,8 @@ impl SampledHead {
     }
 
     /// The gradients of x, W and b from that of the logits.
-    fn backward(&mut self, cx: &Cx<'_>, x: Mat<'_>, Backward { mut dx, grads }: Backward<'_>) {
-        let products = cx.products();
+    fn backward(&mut self, ctx: &Context<'_>, x: Mat<'_>, Backward { mut dx, grads }: Backward<'_>) {
+        let products = ctx.products();
         let (rows, inputs) = (x.rows(), self.params.inputs);
         let count = self.sample.tokens().len();
         let all = Mat::new(&self.logits, rows, count + 1, padded(count + 1));
@@ -309,16 +315,16 @@ impl SampledHead {
             (sample.tokens(), Mat::new(&self.logits, rows, count + 1, padded(count + 1)).cols_range(0..count));
         let kernel = Mat::new(&self.kernel, count, inputs, padded(inputs));
         products.add_product(dz, Right::Plain(kernel), dx.reborrow());
-        let table = self.params.kernel(cx);
+        let table = self.params.kernel(ctx);
         products.by_rows(dx, |range, part| {
             let weighted = Weighted { starts: &places[range.start..=range.end], sources: scored, weights: d };
-            pairs::add_weighted(cx.isa, table, weighted, part);
+            pairs::add_weighted(ctx.isa, table, weighted, part);
         });
         let stride = padded(inputs);
         self.dkernel.reserve(count * stride);
         products.outer(dz, x, Start::Zero, MatMut::new(&mut self.dkernel, count, inputs, stride));
         grads.add_rows(products, &self.params.kernel, chosen, (&mut self.dkernel, stride));
-        grouped.add_rows(cx, x, targets.tokens(), (&self.params.kernel, grads));
+        grouped.add_rows(ctx, x, targets.tokens(), (&self.params.kernel, grads));
         if self.params.bias.is_some() {
             self.sums.clear();
             self.sums.resize(count, 0.0);

@@ -16,7 +16,7 @@ use super::words::{Grouped, WordParams};
 use super::{Backward, Scored};
 use crate::exec::{Right, Start};
 use crate::huffman::{Child, Huffman};
-use crate::layers::Cx;
+use crate::layers::Context;
 use unroll_kernels::embedding::Distinct;
 use unroll_kernels::mat::padded;
 use unroll_kernels::pairs::{self, Pairs, Weighted};
@@ -68,15 +68,21 @@ impl TreeHead {
         4 * (5 * words + 8 * pairs + pairs.min(words) * padded(inputs)) as u64
     }
 
-    pub(crate) fn run(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], into: Option<Backward<'_>>) {
+    pub(crate) fn run(
+        &mut self,
+        ctx: &Context<'_>,
+        scored: &Scored<'_>,
+        losses: &mut [f32],
+        into: Option<Backward<'_>>,
+    ) {
         {
             let _span = profile::enter(Phase::Head);
             self.walk(scored.targets);
-            self.decide(cx, scored, losses);
+            self.decide(ctx, scored, losses);
         }
         let Some(into) = into else { return };
         let _span = profile::enter(Phase::HeadGradient);
-        self.backward(cx, scored.x, into);
+        self.backward(ctx, scored.x, into);
     }
 
     /// Lists the nodes on the way to each target.
@@ -100,20 +106,20 @@ impl TreeHead {
     }
 
     /// The losses, and the gradients by the logits.
-    fn decide(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32]) {
+    fn decide(&mut self, ctx: &Context<'_>, scored: &Scored<'_>, losses: &mut [f32]) {
         let pairs = self.rows.len();
         self.logits.resize(pairs, 0.0);
         self.losses.resize(pairs, 0.0);
-        let (kernel, params) = (self.params.kernel(cx), &self.params);
+        let (kernel, params) = (self.params.kernel(ctx), &self.params);
         let (rows, nodes, second) = (&self.rows, &self.nodes, &self.second);
         let columns = [MatMut::dense(&mut self.logits, pairs, 1), MatMut::dense(&mut self.losses, pairs, 1)];
-        cx.products().by_rows_of(columns, |range, [logits, losses]| {
+        ctx.products().by_rows_of(columns, |range, [logits, losses]| {
             let (logits, losses) = (logits.into_slice(), losses.into_slice());
             let (left, right) = (&rows[range.clone()], &nodes[range.clone()]);
-            pairs::dots(cx.isa, scored.x, kernel, Pairs { left, right }, logits);
-            logits.iter_mut().zip(right).for_each(|(logit, &node)| *logit += params.bias(cx, node));
+            pairs::dots(ctx.isa, scored.x, kernel, Pairs { left, right }, logits);
+            logits.iter_mut().zip(right).for_each(|(logit, &node)| *logit += params.bias(ctx, node));
             let (targets, scale) = (&second[range], scored.scale);
-            softmax::binary_cross_entropy(cx.isa, BinaryCrossEntropy { logits, targets, scale, losses });
+            softmax::binary_cross_entropy(ctx.isa, BinaryCrossEntropy { logits, targets, scale, losses });
         });
         for (loss, row) in losses.iter_mut().zip(self.starts.windows(2)) {
             let way = &self.losses[row[0] as usize..row[1] as usize];
@@ -122,32 +128,32 @@ impl TreeHead {
     }
 
     /// The gradients of x, V and b.
-    fn backward(&mut self, cx: &Cx<'_>, x: Mat<'_>, Backward { dx, grads }: Backward<'_>) {
-        let (kernel, nodes, d, ways) = (self.params.kernel(cx), &self.nodes, &self.logits, &self.starts);
-        cx.products().by_rows(dx, |range, part| {
+    fn backward(&mut self, ctx: &Context<'_>, x: Mat<'_>, Backward { dx, grads }: Backward<'_>) {
+        let (kernel, nodes, d, ways) = (self.params.kernel(ctx), &self.nodes, &self.logits, &self.starts);
+        ctx.products().by_rows(dx, |range, part| {
             let weighted = Weighted { starts: &ways[range.start..=range.end], sources: nodes, weights: d };
-            pairs::add_weighted(cx.isa, kernel, weighted, part);
+            pairs::add_weighted(ctx.isa, kernel, weighted, part);
         });
         self.distinct.build(nodes, self.params.words());
         let (rows, touched) = (&self.rows, self.distinct.tokens());
         self.grouped.build(&self.distinct, |pair| (rows[pair as usize], d[pair as usize]));
-        self.grouped.add_rows(cx, x, touched, (&self.params.kernel, grads));
+        self.grouped.add_rows(ctx, x, touched, (&self.params.kernel, grads));
         self.params.add_bias_gradient(grads, touched, self.grouped.sums());
     }
 
     /// The logarithms of the probabilities of every word, (R, V): from the root down.
-    pub(crate) fn logits<'s>(&'s mut self, cx: &Cx<'_>, x: Mat<'s>) -> Mat<'s> {
+    pub(crate) fn logits<'s>(&'s mut self, ctx: &Context<'_>, x: Mat<'s>) -> Mat<'s> {
         let (rows, nodes, words) = (x.rows(), self.params.words(), self.tree.words());
         self.decisions.reserve(rows * padded(nodes));
         self.words.reserve(rows * padded(words));
         let mut decisions = MatMut::new(&mut self.decisions, rows, nodes, padded(nodes));
         let start = match &self.params.bias {
-            Some(bias) => Start::Bias(&cx.params[bias.clone()]),
+            Some(bias) => Start::Bias(&ctx.params[bias.clone()]),
             None => Start::Zero,
         };
-        cx.products().product(x, Right::Transposed(self.params.kernel(cx)), start, decisions.reborrow());
+        ctx.products().product(x, Right::Transposed(self.params.kernel(ctx)), start, decisions.reborrow());
         let (tree, out) = (&self.tree, MatMut::new(&mut self.words, rows, words, padded(words)));
-        cx.products().by_rows_of([decisions, out], |range, [mut decisions, mut out]| {
+        ctx.products().by_rows_of([decisions, out], |range, [mut decisions, mut out]| {
             let mut come = vec![0.0; nodes];
             (0..range.len()).for_each(|r| descend(tree, decisions.row_mut(r), &mut come, out.row_mut(r)));
         });

@@ -1,7 +1,7 @@
 //! Parameters with a row a word, of which a step reads and changes few.
 
 use crate::gradient::Gradient;
-use crate::layers::Cx;
+use crate::layers::Context;
 use std::ops::Range;
 use unroll_kernels::embedding::Distinct;
 use unroll_kernels::mat::padded;
@@ -24,13 +24,13 @@ impl WordParams {
     }
 
     /// The kernel.
-    pub(crate) fn kernel<'a>(&self, cx: &Cx<'a>) -> Mat<'a> {
-        Mat::dense(&cx.params[self.kernel.clone()], self.words(), self.inputs)
+    pub(crate) fn kernel<'a>(&self, ctx: &Context<'a>) -> Mat<'a> {
+        Mat::dense(&ctx.params[self.kernel.clone()], self.words(), self.inputs)
     }
 
     /// The bias of a word; 0 without.
-    pub(crate) fn bias(&self, cx: &Cx<'_>, word: u32) -> f32 {
-        self.bias.as_ref().map_or(0.0, |bias| cx.params[bias.start + word as usize])
+    pub(crate) fn bias(&self, ctx: &Context<'_>, word: u32) -> f32 {
+        self.bias.as_ref().map_or(0.0, |bias| ctx.params[bias.start + word as usize])
     }
 
     /// Adds `d[i]` to the gradient of the bias of word `words[i]`; they ascend, each once.
@@ -81,7 +81,7 @@ impl Grouped {
     /// Adds the weighted sums of the rows of `x` to the gradient of these words' rows of a kernel, one a group.
     pub(crate) fn add_rows(
         &mut self,
-        cx: &Cx<'_>,
+        ctx: &Context<'_>,
         x: Mat<'_>,
         words: &[u32],
         (kernel, grads): (&Range<usize>, &mut Gradient),
@@ -91,12 +91,12 @@ impl Grouped {
         self.kernel.reserve(count * stride);
         let sums = MatMut::new(&mut self.kernel, count, inputs, stride);
         let (starts, sources, weights) = (&self.starts, &self.rows, &self.weights);
-        cx.products().by_rows(sums, |range, mut part| {
+        ctx.products().by_rows(sums, |range, mut part| {
             (0..range.len()).for_each(|u| part.row_mut(u).fill(0.0));
             let starts = &starts[range.start..=range.end];
-            pairs::add_weighted(cx.isa, x, Weighted { starts, sources, weights }, part);
+            pairs::add_weighted(ctx.isa, x, Weighted { starts, sources, weights }, part);
         });
-        grads.add_rows(cx.products(), kernel, words, (&mut self.kernel, stride));
+        grads.add_rows(ctx.products(), kernel, words, (&mut self.kernel, stride));
     }
 
     /// The sum of the weights of each group.

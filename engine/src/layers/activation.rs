@@ -1,35 +1,35 @@
 //! Element-wise functions as layers of their own, and softmax along the last axis.
 
-use super::{Act, Cx, Inputs, Upstream};
+use super::{Context, Inputs, LayerOutput, Upstream};
 use unroll_kernels::activation::{self, Activation};
 use unroll_kernels::{rows, softmax};
 
 /// The function of an activation layer.
-pub(crate) enum ActivationRun {
+pub(crate) enum ActivationLayer {
     ElementWise(Activation),
     Softmax,
 }
 
-impl ActivationRun {
-    pub(crate) fn forward(&self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act) {
+impl ActivationLayer {
+    pub(crate) fn forward(&self, ctx: &Context<'_>, inputs: Inputs<'_>, output: &mut LayerOutput) {
         let x = inputs.only();
-        cx.products().by_rows(act.y_mut(cx.dims), |range, mut part| {
+        ctx.products().by_rows(output.y_mut(ctx.dims), |range, mut part| {
             rows::copy(x.rows_range(range), part.reborrow());
             match self {
-                Self::ElementWise(function) => activation::forward(cx.isa, *function, part),
-                Self::Softmax => softmax::softmax_rows(cx.isa, part),
+                Self::ElementWise(function) => activation::forward(ctx.isa, *function, part),
+                Self::Softmax => softmax::softmax_rows(ctx.isa, part),
             }
         });
     }
 
-    pub(crate) fn backward(&self, cx: &Cx<'_>, mut up: Upstream<'_>, act: &mut Act) {
-        let (y, dy) = act.both(cx.dims);
-        cx.products().by_rows(dy, |range, part| match self {
-            Self::ElementWise(function) => activation::backward(cx.isa, *function, y.rows_range(range), part),
-            Self::Softmax => activation::softmax_backward(cx.isa, y.rows_range(range), part),
+    pub(crate) fn backward(&self, ctx: &Context<'_>, mut up: Upstream<'_>, output: &mut LayerOutput) {
+        let (y, dy) = output.both(ctx.dims);
+        ctx.products().by_rows(dy, |range, part| match self {
+            Self::ElementWise(function) => activation::backward(ctx.isa, *function, y.rows_range(range), part),
+            Self::Softmax => activation::softmax_backward(ctx.isa, y.rows_range(range), part),
         });
         let (_, dx) = up.get(0);
-        let dy = act.dy(cx.dims);
-        cx.products().by_rows(dx, |range, part| rows::add(cx.isa, dy.rows_range(range), part));
+        let dy = output.dy(ctx.dims);
+        ctx.products().by_rows(dx, |range, part| rows::add(ctx.isa, dy.rows_range(range), part));
     }
 }

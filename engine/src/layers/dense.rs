@@ -1,6 +1,6 @@
 //! y = activation(x W + b)
 
-use super::{Act, Cx, Inputs, Upstream, Weights};
+use super::{Context, Inputs, LayerOutput, Upstream, Weights};
 use crate::exec::{Finish, Right, Start};
 use crate::gradient::Gradient;
 use std::ops::Range;
@@ -25,30 +25,30 @@ impl DenseParams {
     }
 
     /// x W + b of some units, into `y` (R, units).
-    pub(crate) fn forward(&self, cx: &Cx<'_>, x: Mat<'_>, units: Range<usize>, y: MatMut<'_>) {
-        let start = self.start(cx, units.clone());
-        cx.products().product(x, self.weights().right_of(cx, units), start, y);
+    pub(crate) fn forward(&self, ctx: &Context<'_>, x: Mat<'_>, units: Range<usize>, y: MatMut<'_>) {
+        let start = self.start(ctx, units.clone());
+        ctx.products().product(x, self.weights().right_of(ctx, units), start, y);
     }
 
     /// x W + b of some units, (R, units), block after block: `finish` leaves of each what is kept, in its place in `kept` and
     /// among the notes, as [`product_through`](crate::exec::Products::product_through) has it.
     pub(crate) fn forward_through<E: Element>(
         &self,
-        cx: &Cx<'_>,
+        ctx: &Context<'_>,
         x: Mat<'_>,
         units: Range<usize>,
         (kept, notes): (MatMut<'_, E>, MatMut<'_>),
         finish: impl Fn(Finish<'_, E>) + Sync,
     ) {
-        let (start, n) = (self.start(cx, units.clone()), units.len());
-        let right = self.weights().right_of(cx, units);
-        cx.products().product_through((x, right, start), n, (kept, notes), finish);
+        let (start, n) = (self.start(ctx, units.clone()), units.len());
+        let right = self.weights().right_of(ctx, units);
+        ctx.products().product_through((x, right, start), n, (kept, notes), finish);
     }
 
     /// What x W + b of some units starts from.
-    fn start<'a>(&self, cx: &Cx<'a>, units: Range<usize>) -> Start<'a> {
+    fn start<'a>(&self, ctx: &Context<'a>, units: Range<usize>) -> Start<'a> {
         match &self.bias {
-            Some(bias) => Start::Bias(&cx.params[bias.clone()][units]),
+            Some(bias) => Start::Bias(&ctx.params[bias.clone()][units]),
             None => Start::Zero,
         }
     }
@@ -67,17 +67,17 @@ impl DenseParams {
     /// Adds the gradients of kernel and bias of some units, and x's to `dx`, from the gradient `dz` of x W + b, (R, units).
     pub(crate) fn backward<E: Element>(
         &self,
-        cx: &Cx<'_>,
+        ctx: &Context<'_>,
         (x, dx): (Mat<'_>, MatMut<'_>),
         dz: Mat<'_, E>,
         DenseGradients { start, kernel, bias }: &mut DenseGradients<'_>,
         units: Range<usize>,
     ) {
-        let products = cx.products();
+        let products = ctx.products();
         if let Some(bias) = bias {
             products.add_column_sums(dz, &mut bias[units.clone()]);
         }
-        let weights = &cx.params[self.kernel.clone()];
+        let weights = &ctx.params[self.kernel.clone()];
         if self.tied {
             let weights = Mat::dense(weights, self.units, self.inputs).rows_range(units.clone());
             if let Some(kernel) = kernel {
@@ -104,31 +104,37 @@ pub(crate) struct DenseGradients<'g> {
 }
 
 /// A dense layer.
-pub(crate) struct DenseRun {
+pub(crate) struct DenseLayer {
     params: DenseParams,
     activation: Activation,
 }
 
-impl DenseRun {
+impl DenseLayer {
     pub(crate) fn new(params: DenseParams, activation: Activation) -> Self {
         Self { params, activation }
     }
 
-    pub(crate) fn forward(&self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act) {
+    pub(crate) fn forward(&self, ctx: &Context<'_>, inputs: Inputs<'_>, output: &mut LayerOutput) {
         let _span = profile::enter(Phase::Projection);
-        let mut y = act.y_mut(cx.dims);
-        self.params.forward(cx, inputs.only(), 0..self.params.units, y.reborrow());
-        cx.products().by_rows(y, |_, part| activation::forward(cx.isa, self.activation, part));
+        let mut y = output.y_mut(ctx.dims);
+        self.params.forward(ctx, inputs.only(), 0..self.params.units, y.reborrow());
+        ctx.products().by_rows(y, |_, part| activation::forward(ctx.isa, self.activation, part));
     }
 
-    pub(crate) fn backward(&self, cx: &Cx<'_>, mut up: Upstream<'_>, act: &mut Act, grads: &mut Gradient) {
+    pub(crate) fn backward(
+        &self,
+        ctx: &Context<'_>,
+        mut up: Upstream<'_>,
+        output: &mut LayerOutput,
+        grads: &mut Gradient,
+    ) {
         let _span = profile::enter(Phase::Gradient);
-        let (y, dy) = act.both(cx.dims);
-        cx.products().by_rows(dy, |rows, part| {
-            activation::backward(cx.isa, self.activation, y.rows_range(rows), part);
+        let (y, dy) = output.both(ctx.dims);
+        ctx.products().by_rows(dy, |rows, part| {
+            activation::backward(ctx.isa, self.activation, y.rows_range(rows), part);
         });
         let (x, dx) = up.get(0);
         let params = &self.params;
-        params.backward(cx, (x, dx), act.dy(cx.dims), &mut params.gradients(grads), 0..params.units);
+        params.backward(ctx, (x, dx), output.dy(ctx.dims), &mut params.gradients(grads), 0..params.units);
     }
 }

@@ -4,7 +4,7 @@ use super::cell::kept;
 use super::packs::CellPack;
 use super::projection::{Origin, Projection, Value};
 use super::state_dropout::StateDropoutRoom;
-use super::{CellParams, Cx, Dims};
+use super::{CellParams, Context, Dims};
 use crate::exec::{
     Gates, GruBackward, GruBeforeBackward, GruBeforeForward, GruForward, Loop, LstmBackward, LstmForward, Products,
     RnnBackward, RnnForward, Start, StateDropout, Sweep,
@@ -56,9 +56,9 @@ impl Direction {
         self.projection.takes_tokens()
     }
 
-    pub(crate) fn sweep<'a>(&self, cx: &Cx<'a>) -> Sweep<'a> {
-        let (offsets, rows) = (cx.extent.offsets(), cx.dims.rows);
-        Sweep { isa: cx.isa, offsets, rows, units: self.cell.units, reverse: self.reverse }
+    pub(crate) fn sweep<'a>(&self, ctx: &Context<'a>) -> Sweep<'a> {
+        let (offsets, rows) = (ctx.extent.offsets(), ctx.dims.rows);
+        Sweep { isa: ctx.isa, offsets, rows, units: self.cell.units, reverse: self.reverse }
     }
 
     /// Whether the sequence is read from its end.
@@ -93,39 +93,41 @@ impl Direction {
     }
 
     /// x W + b of all steps, into the gates.
-    pub(crate) fn project<E: Element>(&mut self, cx: &Cx<'_>, value: &Value<'_>) {
-        let gates = view_mut::<E>(&mut self.room.gates, cx.dims.tokens, self.cell.width());
-        self.projection.forward(cx, value, gates);
+    pub(crate) fn project<E: Element>(&mut self, ctx: &Context<'_>, value: &Value<'_>) {
+        let gates = view_mut::<E>(&mut self.room.gates, ctx.dims.tokens, self.cell.width());
+        self.projection.forward(ctx, value, gates);
     }
 
     /// Draws what this pass drops of the states; their first ones are in place, as is that of `h` (P + 2 N, H).
-    pub(crate) fn draw(&mut self, cx: &Cx<'_>, h: Mat<'_>) {
-        let sweep = self.sweep(cx);
-        self.room.state_dropout.draw(cx, sweep, h);
+    pub(crate) fn draw(&mut self, ctx: &Context<'_>, h: Mat<'_>) {
+        let sweep = self.sweep(ctx);
+        self.room.state_dropout.draw(ctx, sweep, h);
     }
 
     /// The time loop that computes h of all steps after [`Self::project`] and [`Self::draw`]. `h` is (P + 2 N, H) with the state before the first
     /// step in place, as is c.
     pub(crate) fn forward<'a, E: Element>(
         &'a mut self,
-        cx: &Cx<'a>,
+        ctx: &Context<'a>,
         pack: &'a CellPack,
         value: &Value<'a>,
         h: MatMut<'a>,
     ) -> (Sweep<'a>, Loop<'a, E>) {
-        let sweep = self.sweep(cx);
-        let Buffers { gates, hidden, reset_h, c, state_dropout, .. } = Buffers::new(cx, &self.cell, &mut self.room);
-        let gates = Gates::new(gates, self.cell.cell.gates(), self.projection.lookup(cx, value));
+        let sweep = self.sweep(ctx);
+        let Buffers { gates, hidden, reset_h, c, state_dropout, .. } = Buffers::new(ctx, &self.cell, &mut self.room);
+        let gates = Gates::new(gates, self.cell.cell.gates(), self.projection.lookup(ctx, value));
         let (hidden, reset_h, c) = (hidden.into(), reset_h.into(), c.into());
         let (cell, recurrent, h) = (&self.cell, pack.forward.view(), h.into());
         let time_loop = match cell.cell {
             Cell::SimpleRnn => {
                 Loop::Rnn(RnnForward { activation: cell.functions.activation, recurrent, pre: gates, h, state_dropout })
             }
-            Cell::Lstm => Loop::Lstm(LstmForward { form: cell.form(cx.params), recurrent, gates, c, h, state_dropout }),
+            Cell::Lstm => {
+                Loop::Lstm(LstmForward { form: cell.form(ctx.params), recurrent, gates, c, h, state_dropout })
+            }
             Cell::Gru => match &pack.candidate {
                 None => {
-                    let recurrent_bias = cell.biases().1.map(|b| &cx.params[b]);
+                    let recurrent_bias = cell.biases().1.map(|b| &ctx.params[b]);
                     let functions = cell.functions;
                     Loop::Gru(GruForward { functions, recurrent, recurrent_bias, gates, hidden, h, state_dropout })
                 }
@@ -143,13 +145,13 @@ impl Direction {
     /// is clobbered.
     pub(crate) fn backward<'a, E: Element>(
         &'a mut self,
-        cx: &Cx<'a>,
+        ctx: &Context<'a>,
         pack: &'a CellPack,
         h: MatMut<'a>,
         dh: MatMut<'a>,
     ) -> (Sweep<'a>, Loop<'a, E>) {
-        let sweep = self.sweep(cx);
-        let Buffers { gates, hidden, c, carry, state_dropout, .. } = Buffers::new(cx, &self.cell, &mut self.room);
+        let sweep = self.sweep(ctx);
+        let Buffers { gates, hidden, c, carry, state_dropout, .. } = Buffers::new(ctx, &self.cell, &mut self.room);
         let (gates, hidden, c, carry) = (gates.into(), hidden.into(), c.into(), carry.into());
         let (transposed, functions, h, dh) = (pack.backward.view(), self.cell.functions, h.into(), dh.into());
         let time_loop = match self.cell.cell {
@@ -162,7 +164,7 @@ impl Direction {
                 state_dropout,
             }),
             Cell::Lstm => {
-                let form = self.cell.form(cx.params);
+                let form = self.cell.form(ctx.params);
                 Loop::LstmBack(LstmBackward { form, transposed, gates, c, dh, dc: carry, state_dropout })
             }
             Cell::Gru => match &pack.candidate {
@@ -186,21 +188,21 @@ impl Direction {
 
     /// Completes the gradient of h before the first step, in its block of `dh` (P + 2 N, H), after the time loop of
     /// [`Self::backward`]: what comes through the products of each row's first step.
-    pub(crate) fn initial_gradient<E: Element>(&mut self, cx: &Cx<'_>, pack: &CellPack, dh: MatMut<'_>) {
-        let (cell, rows, initial) = (&self.cell, cx.dims.rows, self.sweep(cx).initial());
+    pub(crate) fn initial_gradient<E: Element>(&mut self, ctx: &Context<'_>, pack: &CellPack, dh: MatMut<'_>) {
+        let (cell, rows, initial) = (&self.cell, ctx.dims.rows, self.sweep(ctx).initial());
         let Room { gates, hidden, first, state_dropout, .. } = &mut self.room;
         let (from, width) = match cell.cell {
             Cell::Gru if cell.reset_after => (&*hidden, cell.hidden_width()),
             _ => (&*gates, cell.width()),
         };
-        let from = view::<E>(from, cx.dims.tokens, width);
+        let from = view::<E>(from, ctx.dims.tokens, width);
         let mut first = view_mut::<E>(first, rows, width);
-        for (r, &n) in cx.extent.order().iter().enumerate() {
-            match cx.extent.length(n) {
+        for (r, &n) in ctx.extent.order().iter().enumerate() {
+            match ctx.extent.length(n) {
                 0 => first.row_mut(r).fill(E::zeroed()),
                 length => {
                     let step = if self.reverse { length - 1 } else { 0 };
-                    first.row_mut(r).copy_from_slice(from.row(cx.extent.place(n, step)));
+                    first.row_mut(r).copy_from_slice(from.row(ctx.extent.place(n, step)));
                 }
             }
         }
@@ -208,10 +210,10 @@ impl Direction {
         let width = if cell.resets_before() { 2 * cell.units } else { width };
         let first = first.as_ref().cols_range(0..width);
         let mut dh = dh.rows_range(initial);
-        let Some((drop, mut through)) = state_dropout.undrop(cx) else {
-            return cx.products().packed_product(first, pack.backward.view(), Start::Keep, dh);
+        let Some((drop, mut through)) = state_dropout.undrop(ctx) else {
+            return ctx.products().packed_product(first, pack.backward.view(), Start::Keep, dh);
         };
-        cx.products().packed_product(first, pack.backward.view(), Start::Zero, through.reborrow());
+        ctx.products().packed_product(first, pack.backward.view(), Start::Zero, through.reborrow());
         for r in 0..rows {
             let pairs = through.row_mut(r).iter().zip(drop.row(r));
             dh.row_mut(r).iter_mut().zip(pairs).for_each(|(dh, (d, drop))| *dh += d * drop);
@@ -222,19 +224,19 @@ impl Direction {
     /// is (P + 2 N, H).
     pub(crate) fn gradients<E: Element>(
         &mut self,
-        cx: &Cx<'_>,
+        ctx: &Context<'_>,
         value: &Value<'_>,
         h: Mat<'_>,
         dx: Option<MatMut<'_>>,
         grads: &mut Gradient,
     ) {
         let _span = profile::enter(Phase::Gradient);
-        let (cell, units, width, tokens) = (&self.cell, self.cell.units, self.cell.width(), cx.dims.tokens);
-        let products = cx.products();
-        let sweep = self.sweep(cx);
+        let (cell, units, width, tokens) = (&self.cell, self.cell.units, self.cell.width(), ctx.dims.tokens);
+        let products = ctx.products();
+        let sweep = self.sweep(ctx);
         // Room for as many as there may ever be, so that later steps allocate nothing.
         let most = self.room.most * padded(units);
-        let h = self.room.state_dropout.dropped(cx).unwrap_or(h);
+        let h = self.room.state_dropout.dropped(ctx).unwrap_or(h);
         let before = before_each(products, sweep, h, (&mut self.room.before, most));
         let gates = view::<E>(&self.room.gates, tokens, width);
         let hidden = view::<E>(&self.room.hidden, tokens, cell.hidden_width());
@@ -253,22 +255,22 @@ impl Direction {
         if let Some(mask) = &cell.drop {
             // Nothing else writes this gradient.
             products.by_rows(dweights, |rows, mut part| {
-                rows.enumerate().for_each(|(r, row)| mask.apply(cx.key, row, part.row_mut(r)));
+                rows.enumerate().for_each(|(r, row)| mask.apply(ctx.key, row, part.row_mut(r)));
             });
         }
         if let Some(bias) = cell.biases().1 {
             products.add_column_sums(hidden, grads.add(&bias));
         }
         if let Some(peephole) = &cell.peephole {
-            let c = Mat::new(&self.room.c, cx.dims.with_edges(), units, padded(units));
-            let after = self.room.state_dropout.fresh_c(cx.dims).unwrap_or(c).rows_range(sweep.after_all());
+            let c = Mat::new(&self.room.c, ctx.dims.with_edges(), units, padded(units));
+            let after = self.room.state_dropout.fresh_c(ctx.dims).unwrap_or(c).rows_range(sweep.after_all());
             let before = before_each(products, sweep, c, (&mut self.room.before, most));
             for (k, (gate, seen)) in [(0, before), (1, before), (3, after)].into_iter().enumerate() {
                 let range = peephole.start + k * units..peephole.start + (k + 1) * units;
                 products.add_product_sums(gates.cols_range(gate * units..(gate + 1) * units), seen, grads.add(&range));
             }
         }
-        self.projection.backward(cx, value, gates, dx, grads);
+        self.projection.backward(ctx, value, gates, dx, grads);
     }
 }
 
@@ -328,15 +330,15 @@ struct Buffers<'a, E> {
 }
 
 impl<'a, E: Element> Buffers<'a, E> {
-    fn new(cx: &Cx<'_>, cell: &CellParams, room: &'a mut Room) -> Self {
-        let dims = cx.dims;
+    fn new(ctx: &Context<'_>, cell: &CellParams, room: &'a mut Room) -> Self {
+        let dims = ctx.dims;
         Self {
             gates: view_mut(&mut room.gates, dims.tokens, cell.width()),
             hidden: view_mut(&mut room.hidden, dims.tokens, cell.hidden_width()),
             reset_h: view_mut(&mut room.reset_h, dims.tokens, cell.reset_width()),
             c: view_mut(&mut room.c, dims.with_edges(), cell.units),
             carry: view_mut(&mut room.carry, dims.rows, cell.units),
-            state_dropout: room.state_dropout.view(dims, cx.training),
+            state_dropout: room.state_dropout.view(dims, ctx.training),
         }
     }
 }

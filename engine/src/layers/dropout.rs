@@ -5,7 +5,7 @@
 //! computes it again, so it takes no memory and does not depend on threads or replicas. Masks of words and of weights
 //! depend on the token, or on the weight's row and column, instead of time and row.
 
-use super::{Act, Cx, Inputs, Upstream};
+use super::{Context, Inputs, LayerOutput, Upstream};
 use crate::random::Key;
 use unroll_kernels::{MatMut, rows};
 
@@ -122,51 +122,51 @@ impl Mask {
 }
 
 /// A dropout layer.
-pub(crate) struct DropoutRun {
+pub(crate) struct DropoutLayer {
     mask: Mask,
     /// Whether its input has a time axis.
     sequence: bool,
 }
 
-impl DropoutRun {
+impl DropoutLayer {
     pub(crate) fn new(mask: Mask, sequence: bool) -> Self {
         Self { mask, sequence }
     }
 
-    pub(crate) fn forward(&self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act) {
+    pub(crate) fn forward(&self, ctx: &Context<'_>, inputs: Inputs<'_>, output: &mut LayerOutput) {
         let x = inputs.only();
-        cx.products().by_rows(act.y_mut(cx.dims), |range, mut part| {
+        ctx.products().by_rows(output.y_mut(ctx.dims), |range, mut part| {
             rows::copy(x.rows_range(range.clone()), part.reborrow());
-            if self.drops(cx) {
+            if self.drops(ctx) {
                 for (r, row) in range.enumerate() {
-                    self.mask(cx, row, part.row_mut(r));
+                    self.mask(ctx, row, part.row_mut(r));
                 }
             }
         });
     }
 
-    pub(crate) fn backward(&self, cx: &Cx<'_>, mut up: Upstream<'_>, act: &mut Act) {
-        if self.drops(cx) {
-            cx.products().by_rows(act.dy_mut(cx.dims), |range, mut part| {
+    pub(crate) fn backward(&self, ctx: &Context<'_>, mut up: Upstream<'_>, output: &mut LayerOutput) {
+        if self.drops(ctx) {
+            ctx.products().by_rows(output.dy_mut(ctx.dims), |range, mut part| {
                 for (r, row) in range.enumerate() {
-                    self.mask(cx, row, part.row_mut(r));
+                    self.mask(ctx, row, part.row_mut(r));
                 }
             });
         }
         let (_, dx) = up.get(0);
-        let dy = act.dy(cx.dims);
-        cx.products().by_rows(dx, |range, part| rows::add(cx.isa, dy.rows_range(range), part));
+        let dy = output.dy(ctx.dims);
+        ctx.products().by_rows(dx, |range, part| rows::add(ctx.isa, dy.rows_range(range), part));
     }
 
-    fn drops(&self, cx: &Cx<'_>) -> bool {
-        cx.training && self.mask.drops()
+    fn drops(&self, ctx: &Context<'_>) -> bool {
+        ctx.training && self.mask.drops()
     }
 
     /// Drops and scales a row of (P, columns), or of (N, columns) as if it were the first step's.
-    fn mask(&self, cx: &Cx<'_>, row: usize, x: &mut [f32]) {
-        let (time, row) = if self.sequence { cx.extent.position(row) } else { (0, row) };
-        let row = row + cx.first_row;
-        self.mask.apply(cx.key, self.mask.position(time, row, cx.batch_rows), x);
+    fn mask(&self, ctx: &Context<'_>, row: usize, x: &mut [f32]) {
+        let (time, row) = if self.sequence { ctx.extent.position(row) } else { (0, row) };
+        let row = row + ctx.first_row;
+        self.mask.apply(ctx.key, self.mask.position(time, row, ctx.batch_rows), x);
     }
 }
 

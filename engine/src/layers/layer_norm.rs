@@ -1,6 +1,6 @@
 //! Rows of mean 0 and variance 1, then a gain and an offset a column.
 
-use super::{Act, Cx, Dims, Inputs, Upstream};
+use super::{Context, Dims, Inputs, LayerOutput, Upstream};
 use crate::gradient::Gradient;
 use crate::graph::Shape;
 use std::ops::Range;
@@ -17,7 +17,7 @@ pub(crate) struct LayerNormParams {
 }
 
 /// A layer normalisation.
-pub(crate) struct LayerNormRun {
+pub(crate) struct LayerNormLayer {
     params: LayerNormParams,
     /// (R, D) and (R, 1): the rows without gain and offset, and what they were multiplied by. R is P, or N without time.
     normal: Buffer,
@@ -25,7 +25,7 @@ pub(crate) struct LayerNormRun {
     width: usize,
 }
 
-impl LayerNormRun {
+impl LayerNormLayer {
     /// Elements of a row that is kept for the backward pass.
     fn row(width: usize) -> usize {
         padded(width) + 1
@@ -42,32 +42,38 @@ impl LayerNormRun {
         4 * rows(shape, capacity) as u64 * Self::row(shape.width()) as u64
     }
 
-    pub(crate) fn forward(&mut self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act) {
+    pub(crate) fn forward(&mut self, ctx: &Context<'_>, inputs: Inputs<'_>, output: &mut LayerOutput) {
         let (x, width, epsilon) = (inputs.only(), self.width, self.params.epsilon);
-        let [gain, offset] = [&self.params.gain, &self.params.offset].map(|p| p.clone().map(|p| &cx.params[p]));
+        let [gain, offset] = [&self.params.gain, &self.params.offset].map(|p| p.clone().map(|p| &ctx.params[p]));
         let normal = MatMut::new(&mut self.normal, x.rows(), width, padded(width));
         let scale = MatMut::dense(&mut self.scale, x.rows(), 1);
-        cx.products().by_rows_of([act.y_mut(cx.dims), normal, scale], |range, [y, normal, scale]| {
+        ctx.products().by_rows_of([output.y_mut(ctx.dims), normal, scale], |range, [y, normal, scale]| {
             let x = x.rows_range(range);
-            layer_norm::forward(cx.isa, Forward { x, gain, offset, epsilon, normal, scale, y });
+            layer_norm::forward(ctx.isa, Forward { x, gain, offset, epsilon, normal, scale, y });
         });
     }
 
-    pub(crate) fn backward(&mut self, cx: &Cx<'_>, mut up: Upstream<'_>, act: &mut Act, grads: &mut Gradient) {
-        let dy = act.dy(cx.dims);
+    pub(crate) fn backward(
+        &mut self,
+        ctx: &Context<'_>,
+        mut up: Upstream<'_>,
+        output: &mut LayerOutput,
+        grads: &mut Gradient,
+    ) {
+        let dy = output.dy(ctx.dims);
         let normal = Mat::new(&self.normal, dy.rows(), self.width, padded(self.width));
         let scale = Mat::dense(&self.scale, dy.rows(), 1);
         if let Some(gain) = &self.params.gain {
-            cx.products().add_product_sums(dy, normal, grads.add(gain));
+            ctx.products().add_product_sums(dy, normal, grads.add(gain));
         }
         if let Some(offset) = &self.params.offset {
-            cx.products().add_column_sums(dy, grads.add(offset));
+            ctx.products().add_column_sums(dy, grads.add(offset));
         }
-        let gain = self.params.gain.clone().map(|gain| &cx.params[gain]);
+        let gain = self.params.gain.clone().map(|gain| &ctx.params[gain]);
         let (_, dx) = up.get(0);
-        cx.products().by_rows(dx, |range, dx| {
+        ctx.products().by_rows(dx, |range, dx| {
             let [normal, scale, dy] = [normal, scale, dy].map(|of| of.rows_range(range.clone()));
-            layer_norm::backward(cx.isa, Backward { normal, scale, gain, dy, dx });
+            layer_norm::backward(ctx.isa, Backward { normal, scale, gain, dy, dx });
         });
     }
 }

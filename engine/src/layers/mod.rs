@@ -1,10 +1,9 @@
 //! The layers: forward stands directly above backward in each file.
 //!
 //! A layer is built for a capacity and runs every step with that step's actual sizes ([`Dims`]). It owns whatever its
-//! backward pass needs; its output and the output's gradient live in an [`Act`]. Parameters and their gradients are
+//! backward pass needs; its output and the output's gradient live in a [`LayerOutput`]. Parameters and their gradients are
 //! ranges of two arenas.
 
-mod act;
 mod activation;
 mod carried;
 mod cell;
@@ -16,6 +15,7 @@ mod extent;
 mod input;
 mod layer_norm;
 mod lookup;
+mod output;
 mod packs;
 mod part;
 mod projection;
@@ -26,25 +26,25 @@ mod reshape;
 mod state_dropout;
 mod weights;
 
-pub(crate) use act::{Act, Dims};
-pub(crate) use activation::ActivationRun;
+pub(crate) use activation::ActivationLayer;
 pub(crate) use carried::Carried;
 pub(crate) use cell::CellParams;
-pub(crate) use concat::{AddRun, ConcatenateRun};
-pub(crate) use dense::{DenseParams, DenseRun};
+pub(crate) use concat::{AddLayer, ConcatenateLayer};
+pub(crate) use dense::{DenseLayer, DenseParams};
 pub(crate) use direction::DirectionPlan;
-pub(crate) use dropout::{DropoutRun, Mask};
+pub(crate) use dropout::{DropoutLayer, Mask};
 pub(crate) use extent::Extent;
-pub(crate) use input::InputRun;
-pub(crate) use layer_norm::{LayerNormParams, LayerNormRun};
-pub(crate) use lookup::{EmbeddingRun, OneHotRun};
+pub(crate) use input::InputLayer;
+pub(crate) use layer_norm::{LayerNormLayer, LayerNormParams};
+pub(crate) use lookup::{EmbeddingLayer, OneHotLayer};
+pub(crate) use output::{Dims, LayerOutput};
 pub(crate) use packs::PackSet;
-pub(crate) use part::PartRun;
+pub(crate) use part::PartLayer;
 pub(crate) use projection::Origin;
-pub(crate) use recurrent::{RecurrentPlan, RecurrentRun};
-pub(crate) use regularize::{Objective, RegularizeRun};
-pub(crate) use repeat::RepeatRun;
-pub(crate) use reshape::ReshapeRun;
+pub(crate) use recurrent::{RecurrentLayer, RecurrentPlan};
+pub(crate) use regularize::{Objective, RegularizeLayer};
+pub(crate) use repeat::RepeatLayer;
+pub(crate) use reshape::ReshapeLayer;
 pub(crate) use state_dropout::StateDropoutParams;
 pub(crate) use weights::Weights;
 
@@ -57,7 +57,7 @@ use unroll_kernels::{Isa, Mat, MatMut};
 
 /// What a step is computed with.
 #[derive(Clone, Copy)]
-pub(crate) struct Cx<'a> {
+pub(crate) struct Context<'a> {
     pub(crate) team: &'a Team<'a>,
     pub(crate) isa: Isa,
     pub(crate) precision: Precision,
@@ -82,7 +82,7 @@ pub(crate) struct Cx<'a> {
     pub(crate) objective: Objective,
 }
 
-impl<'a> Cx<'a> {
+impl<'a> Context<'a> {
     /// The same for a layer that works along this sequence, of a step whose own is the main one.
     pub(crate) fn on(&self, axis: Axis) -> Self {
         match axis {
@@ -108,15 +108,15 @@ pub(crate) struct Inputs<'a> {
 
 /// A node of a plan: its layer and its output.
 pub(crate) struct Slot {
-    pub(crate) run: Run,
-    pub(crate) act: Act,
+    pub(crate) layer: Layer,
+    pub(crate) output: LayerOutput,
 }
 
 impl Slot {
     /// Sets every gradient to zero that layers above will add to.
     pub(crate) fn clear_gradient(&mut self, products: Products<'_>, dims: Dims) {
-        self.act.clear_gradient(products, dims);
-        if let Run::Recurrent(layer) = &mut self.run {
+        self.output.clear_gradient(products, dims);
+        if let Layer::Recurrent(layer) = &mut self.layer {
             layer.clear_gradient(products, dims);
         }
     }
@@ -131,7 +131,7 @@ impl<'a> Inputs<'a> {
     #[track_caller]
     pub(crate) fn get(&self, i: usize) -> Mat<'a> {
         match self.sources[i] {
-            crate::graph::Source::Node(n) => self.before[n].act.y(self.dims),
+            crate::graph::Source::Node(n) => self.before[n].output.y(self.dims),
             crate::graph::Source::Input | crate::graph::Source::Second => panic!("the input is tokens, not numbers"),
         }
     }
@@ -154,7 +154,7 @@ impl Upstream<'_> {
     #[track_caller]
     pub(crate) fn get(&mut self, i: usize) -> (Mat<'_>, MatMut<'_>) {
         match self.sources[i] {
-            crate::graph::Source::Node(n) => self.before[n].act.both(self.dims),
+            crate::graph::Source::Node(n) => self.before[n].output.both(self.dims),
             crate::graph::Source::Input | crate::graph::Source::Second => panic!("the input is tokens, not numbers"),
         }
     }
@@ -164,67 +164,79 @@ impl Upstream<'_> {
     }
 }
 
-/// A layer that is run.
-pub(crate) enum Run {
+/// The layer that a node runs as.
+pub(crate) enum Layer {
     /// Computed as part of another node (a fusion), or not at all.
     Fused,
     /// Written when a batch is taken.
-    Input(InputRun),
-    Embedding(EmbeddingRun),
-    OneHot(OneHotRun),
-    Recurrent(RecurrentRun),
-    Dense(DenseRun),
-    Dropout(DropoutRun),
-    LayerNorm(LayerNormRun),
-    Regularize(RegularizeRun),
-    Activation(ActivationRun),
-    Add(AddRun),
-    Concatenate(ConcatenateRun),
+    Input(InputLayer),
+    Embedding(EmbeddingLayer),
+    OneHot(OneHotLayer),
+    Recurrent(RecurrentLayer),
+    Dense(DenseLayer),
+    Dropout(DropoutLayer),
+    LayerNorm(LayerNormLayer),
+    Regularize(RegularizeLayer),
+    Activation(ActivationLayer),
+    Add(AddLayer),
+    Concatenate(ConcatenateLayer),
     /// What dense layers that are added take, in the place of the last of them.
-    Joint(ConcatenateRun),
-    Repeat(RepeatRun),
-    Reshape(ReshapeRun),
-    Part(PartRun),
+    Joint(ConcatenateLayer),
+    Repeat(RepeatLayer),
+    Reshape(ReshapeLayer),
+    Part(PartLayer),
 }
 
-impl Run {
+impl Layer {
     /// Computes the output from the inputs. `carried` is the state that each direction of a stateful layer starts from.
-    pub(crate) fn forward(&mut self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act, carried: &[Carried]) {
+    pub(crate) fn forward(
+        &mut self,
+        ctx: &Context<'_>,
+        inputs: Inputs<'_>,
+        output: &mut LayerOutput,
+        carried: &[Carried],
+    ) {
         match self {
             Self::Fused | Self::Input(_) => {}
-            Self::Embedding(layer) => layer.forward(cx, inputs, act),
-            Self::OneHot(layer) => layer.forward(cx, inputs, act),
-            Self::Recurrent(layer) => layer.forward(cx, inputs, act, carried),
-            Self::Dense(layer) => layer.forward(cx, inputs, act),
-            Self::Dropout(layer) => layer.forward(cx, inputs, act),
-            Self::LayerNorm(layer) => layer.forward(cx, inputs, act),
-            Self::Regularize(layer) => layer.forward(cx, inputs, act),
-            Self::Activation(layer) => layer.forward(cx, inputs, act),
-            Self::Add(layer) => layer.forward(cx, inputs, act),
-            Self::Concatenate(layer) | Self::Joint(layer) => layer.forward(cx, inputs, act),
-            Self::Repeat(layer) => layer.forward(cx, inputs, act),
-            Self::Reshape(layer) => layer.forward(cx, inputs, act),
-            Self::Part(layer) => layer.forward(cx, inputs, act),
+            Self::Embedding(layer) => layer.forward(ctx, inputs, output),
+            Self::OneHot(layer) => layer.forward(ctx, inputs, output),
+            Self::Recurrent(layer) => layer.forward(ctx, inputs, output, carried),
+            Self::Dense(layer) => layer.forward(ctx, inputs, output),
+            Self::Dropout(layer) => layer.forward(ctx, inputs, output),
+            Self::LayerNorm(layer) => layer.forward(ctx, inputs, output),
+            Self::Regularize(layer) => layer.forward(ctx, inputs, output),
+            Self::Activation(layer) => layer.forward(ctx, inputs, output),
+            Self::Add(layer) => layer.forward(ctx, inputs, output),
+            Self::Concatenate(layer) | Self::Joint(layer) => layer.forward(ctx, inputs, output),
+            Self::Repeat(layer) => layer.forward(ctx, inputs, output),
+            Self::Reshape(layer) => layer.forward(ctx, inputs, output),
+            Self::Part(layer) => layer.forward(ctx, inputs, output),
         }
     }
 
     /// Adds to the gradients of the inputs and of the parameters. The output's gradient may be clobbered.
-    pub(crate) fn backward(&mut self, cx: &Cx<'_>, up: Upstream<'_>, act: &mut Act, grads: &mut Gradient) {
+    pub(crate) fn backward(
+        &mut self,
+        ctx: &Context<'_>,
+        up: Upstream<'_>,
+        output: &mut LayerOutput,
+        grads: &mut Gradient,
+    ) {
         match self {
             Self::Fused | Self::Input(_) => {}
-            Self::Embedding(layer) => layer.backward(cx, up, act, grads),
+            Self::Embedding(layer) => layer.backward(ctx, up, output, grads),
             Self::OneHot(_) => {}
-            Self::Recurrent(layer) => layer.backward(cx, up, act, grads),
-            Self::Dense(layer) => layer.backward(cx, up, act, grads),
-            Self::Dropout(layer) => layer.backward(cx, up, act),
-            Self::LayerNorm(layer) => layer.backward(cx, up, act, grads),
-            Self::Regularize(layer) => layer.backward(cx, up, act),
-            Self::Activation(layer) => layer.backward(cx, up, act),
-            Self::Add(layer) => layer.backward(cx, up, act),
-            Self::Concatenate(layer) | Self::Joint(layer) => layer.backward(cx, up, act),
-            Self::Repeat(layer) => layer.backward(cx, up, act),
-            Self::Reshape(layer) => layer.backward(cx, up, act),
-            Self::Part(layer) => layer.backward(cx, up, act),
+            Self::Recurrent(layer) => layer.backward(ctx, up, output, grads),
+            Self::Dense(layer) => layer.backward(ctx, up, output, grads),
+            Self::Dropout(layer) => layer.backward(ctx, up, output),
+            Self::LayerNorm(layer) => layer.backward(ctx, up, output, grads),
+            Self::Regularize(layer) => layer.backward(ctx, up, output),
+            Self::Activation(layer) => layer.backward(ctx, up, output),
+            Self::Add(layer) => layer.backward(ctx, up, output),
+            Self::Concatenate(layer) | Self::Joint(layer) => layer.backward(ctx, up, output),
+            Self::Repeat(layer) => layer.backward(ctx, up, output),
+            Self::Reshape(layer) => layer.backward(ctx, up, output),
+            Self::Part(layer) => layer.backward(ctx, up, output),
         }
     }
 }

@@ -1,11 +1,11 @@
 //! A part of what a recurrent layer gives: a final state, or the output of one direction.
 
-use super::{Act, Cx, Inputs, Run, Slot, Upstream};
+use super::{Context, Inputs, Layer, LayerOutput, Slot, Upstream};
 use crate::graph::{Part, Source};
 use unroll_kernels::rows;
 
 /// A copy of a part, so that other layers take it as they take any output.
-pub(crate) struct PartRun {
+pub(crate) struct PartLayer {
     part: Part,
 }
 
@@ -17,37 +17,37 @@ fn of(sources: &[Source]) -> usize {
     }
 }
 
-impl PartRun {
+impl PartLayer {
     pub(crate) fn new(part: Part) -> Self {
         Self { part }
     }
 
-    pub(crate) fn forward(&self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act) {
-        let Slot { run, act: from } = &inputs.before[of(inputs.sources)];
-        match (self.part, run) {
-            (Part::State { direction, cell }, Run::Recurrent(layer)) => {
-                layer.state(from, cx.extent, (direction, cell), act.y_mut(cx.dims));
+    pub(crate) fn forward(&self, ctx: &Context<'_>, inputs: Inputs<'_>, output: &mut LayerOutput) {
+        let Slot { layer, output: from } = &inputs.before[of(inputs.sources)];
+        match (self.part, layer) {
+            (Part::State { direction, cell }, Layer::Recurrent(layer)) => {
+                layer.state(from, ctx.extent, (direction, cell), output.y_mut(ctx.dims));
             }
             (Part::Output { direction }, _) => {
-                let units = act.cols();
-                let x = from.y(cx.dims).cols_range(direction * units..(direction + 1) * units);
-                cx.products().by_rows(act.y_mut(cx.dims), |range, part| rows::copy(x.rows_range(range), part));
+                let units = output.cols();
+                let x = from.y(ctx.dims).cols_range(direction * units..(direction + 1) * units);
+                ctx.products().by_rows(output.y_mut(ctx.dims), |range, part| rows::copy(x.rows_range(range), part));
             }
             _ => panic!("a state of a layer that has none"),
         }
     }
 
-    pub(crate) fn backward(&self, cx: &Cx<'_>, up: Upstream<'_>, act: &mut Act) {
-        let Slot { run, act: from } = &mut up.before[of(up.sources)];
-        match (self.part, run) {
-            (Part::State { direction, cell }, Run::Recurrent(layer)) => {
-                layer.add_state_gradient(from, cx.extent, (direction, cell), act.dy(cx.dims));
+    pub(crate) fn backward(&self, ctx: &Context<'_>, up: Upstream<'_>, output: &mut LayerOutput) {
+        let Slot { layer, output: from } = &mut up.before[of(up.sources)];
+        match (self.part, layer) {
+            (Part::State { direction, cell }, Layer::Recurrent(layer)) => {
+                layer.add_state_gradient(from, ctx.extent, (direction, cell), output.dy(ctx.dims));
             }
             (Part::Output { direction }, _) => {
-                let units = act.cols();
-                let dx = from.dy_mut(cx.dims).cols_range(direction * units..(direction + 1) * units);
-                let dy = act.dy(cx.dims);
-                cx.products().by_rows(dx, |range, part| rows::add(cx.isa, dy.rows_range(range), part));
+                let units = output.cols();
+                let dx = from.dy_mut(ctx.dims).cols_range(direction * units..(direction + 1) * units);
+                let dy = output.dy(ctx.dims);
+                ctx.products().by_rows(dx, |range, part| rows::add(ctx.isa, dy.rows_range(range), part));
             }
             _ => panic!("a state of a layer that has none"),
         }

@@ -4,7 +4,7 @@
 //! kernel's rows; behind an embedding it is a product over the distinct vectors of the batch, gathered by position, and
 //! its gradient is summed by token before any product.
 
-use super::{Cx, Mask, Weights};
+use super::{Context, Mask, Weights};
 use crate::exec::{Lookup, Products, Right, Start};
 use crate::gradient::Gradient;
 use std::ops::Range;
@@ -82,19 +82,19 @@ impl Projection {
     }
 
     /// out = x W + b, (T N, width); of tokens only what [`Self::lookup`] looks up.
-    pub(crate) fn forward<E: Element>(&mut self, cx: &Cx<'_>, value: &Value<'_>, out: MatMut<'_, E>) {
+    pub(crate) fn forward<E: Element>(&mut self, ctx: &Context<'_>, value: &Value<'_>, out: MatMut<'_, E>) {
         let _span = profile::enter(Phase::Projection);
-        if let [Some(one), Some(two)] = self.biases.clone().map(|bias| bias.map(|b| &cx.params[b])) {
+        if let [Some(one), Some(two)] = self.biases.clone().map(|bias| bias.map(|b| &ctx.params[b])) {
             self.bias.iter_mut().zip(one.iter().zip(two)).for_each(|(sum, (a, b))| *sum = a + b);
         }
-        let bias = bias(&self.biases, &self.bias, cx.params);
+        let bias = bias(&self.biases, &self.bias, ctx.params);
         let start = bias.map_or(Start::Zero, Start::Bias);
-        let products = cx.products();
+        let products = ctx.products();
         match (value, &self.origin) {
-            (Value::Numbers(x), _) => products.product_into(*x, self.weights().right(cx), start, out),
+            (Value::Numbers(x), _) => products.product_into(*x, self.weights().right(ctx), start, out),
             (Value::Tokens(tokens), Origin::Table(table, width, drop)) => {
-                let (right, drop) = (self.weights().right(cx), drop.filter(|_| cx.training));
-                let table = Mat::dense(&cx.params[table.clone()], table.len() / width, *width);
+                let (right, drop) = (self.weights().right(ctx), drop.filter(|_| ctx.training));
+                let table = Mat::dense(&ctx.params[table.clone()], table.len() / width, *width);
                 self.distinct.build(tokens, table.rows());
                 let count = self.distinct.tokens().len();
                 // Room for as many as there may ever be, so that later steps allocate nothing.
@@ -106,7 +106,7 @@ impl Projection {
                 products.by_rows(vectors.reborrow(), |rows, mut out| {
                     embedding::gather(table, &distinct[rows.clone()], out.reborrow());
                     if let Some(mask) = drop {
-                        mask.apply_to_words(cx.key, &distinct[rows], out);
+                        mask.apply_to_words(ctx.key, &distinct[rows], out);
                     }
                 });
                 let projected = MatMut::dense(&mut self.projected, count, self.width);
@@ -117,17 +117,17 @@ impl Projection {
     }
 
     /// Where x W + b of tokens is found after [`Self::forward`].
-    pub(crate) fn lookup<'a>(&'a self, cx: &Cx<'a>, value: &Value<'a>) -> Option<Lookup<'a>> {
+    pub(crate) fn lookup<'a>(&'a self, ctx: &Context<'a>, value: &Value<'a>) -> Option<Lookup<'a>> {
         let Value::Tokens(tokens) = *value else { return None };
-        let isa = cx.isa;
+        let isa = ctx.isa;
         Some(match self.origin {
             Origin::Table(..) => {
                 let table = Mat::dense(&self.projected, self.distinct.tokens().len(), self.width);
                 Lookup { isa, table, bias: None, index: self.distinct.index() }
             }
             _ => {
-                let table = Mat::dense(&cx.params[self.kernel.clone()], self.inputs, self.width);
-                Lookup { isa, table, bias: bias(&self.biases, &self.bias, cx.params), index: tokens }
+                let table = Mat::dense(&ctx.params[self.kernel.clone()], self.inputs, self.width);
+                Lookup { isa, table, bias: bias(&self.biases, &self.bias, ctx.params), index: tokens }
             }
         })
     }
@@ -135,15 +135,15 @@ impl Projection {
     /// Adds the gradients of kernel, bias and table; of a numeric input to `dx`.
     pub(crate) fn backward<E: Element>(
         &mut self,
-        cx: &Cx<'_>,
+        ctx: &Context<'_>,
         value: &Value<'_>,
         dout: Mat<'_, E>,
         dx: Option<MatMut<'_>>,
         grads: &mut Gradient,
     ) {
         let _span = profile::enter(Phase::Gradient);
-        let kernel = Mat::dense(&cx.params[self.kernel.clone()], self.inputs, self.width);
-        let products = cx.products();
+        let kernel = Mat::dense(&ctx.params[self.kernel.clone()], self.inputs, self.width);
+        let products = ctx.products();
         let biases = &self.biases;
         match (value, &self.origin) {
             (Value::Numbers(x), _) => {
@@ -169,7 +169,7 @@ impl Projection {
                 products.product(sums.as_ref(), Right::Transposed(kernel), Start::Zero, dvectors.reborrow());
                 let tokens = self.distinct.tokens();
                 if let Some(mask) = drop {
-                    mask.apply_to_words(cx.key, tokens, dvectors.reborrow());
+                    mask.apply_to_words(ctx.key, tokens, dvectors.reborrow());
                 }
                 grads.add_rows(products, table, tokens, (&mut self.dvectors, *width));
             }

@@ -2,7 +2,7 @@
 
 use super::direction::{Direction, DirectionPlan};
 use super::projection::{Origin, Value};
-use super::{Act, Carried, CellParams, Cx, Dims, Extent, Inputs, Upstream};
+use super::{Carried, CellParams, Context, Dims, Extent, Inputs, LayerOutput, Upstream};
 use crate::exec::{self, Products};
 use crate::gradient::Gradient;
 use crate::graph::{Cell, MergeMode, Reading, Shape, Time};
@@ -11,13 +11,13 @@ use unroll_kernels::gemm::Precision;
 use unroll_kernels::{Bf16, Element, Mat, MatMut};
 
 /// A recurrent layer.
-pub(crate) struct RecurrentRun {
+pub(crate) struct RecurrentLayer {
     directions: Vec<Direction>,
     /// The first of this layer's packs.
     pack: usize,
     /// The outputs of all steps and directions side by side, where those of the layer are something else: the last step's,
     /// what the directions are merged to, or all steps' in the order of reading.
-    steps: Option<Act>,
+    steps: Option<LayerOutput>,
     merge: MergeMode,
     return_sequences: bool,
     /// Whether the outputs of all steps are given in the order of reading, which is from the last step on: Keras' `go_backwards`.
@@ -35,7 +35,7 @@ pub(crate) struct RecurrentPlan {
     pub(crate) room: DirectionPlan,
 }
 
-impl RecurrentRun {
+impl RecurrentLayer {
     pub(crate) fn new(plan: RecurrentPlan, origin: impl Fn() -> Origin) -> Self {
         let RecurrentPlan { cells, reading, pack, return_sequences, room } = plan;
         let width = cells.iter().map(|c| c.units).sum();
@@ -49,66 +49,78 @@ impl RecurrentRun {
         };
         let turned = return_sequences && matches!(reading, Reading::One { reverse: true });
         let own = !return_sequences || merge != MergeMode::Concat || turned;
-        let steps = own.then(|| Act::new(&shape, room.capacity, room.backward));
+        let steps = own.then(|| LayerOutput::new(&shape, room.capacity, room.backward));
         let begins = [(); 2].map(|()| Vec::with_capacity(room.capacity.rows));
         Self { directions: directions.collect(), pack, steps, merge, return_sequences, turned, begins }
     }
 
-    pub(crate) fn forward(&mut self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act, carried: &[Carried]) {
-        match cx.precision {
-            Precision::Bf16 => self.forward_as::<Bf16>(cx, inputs, act, carried),
-            Precision::F32 | Precision::Int8 => self.forward_as::<f32>(cx, inputs, act, carried),
+    pub(crate) fn forward(
+        &mut self,
+        ctx: &Context<'_>,
+        inputs: Inputs<'_>,
+        output: &mut LayerOutput,
+        carried: &[Carried],
+    ) {
+        match ctx.precision {
+            Precision::Bf16 => self.forward_as::<Bf16>(ctx, inputs, output, carried),
+            Precision::F32 | Precision::Int8 => self.forward_as::<f32>(ctx, inputs, output, carried),
         }
     }
 
     /// With gates of elements E.
-    fn forward_as<E: Element>(&mut self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act, carried: &[Carried]) {
-        let dims = cx.dims;
+    fn forward_as<E: Element>(
+        &mut self,
+        ctx: &Context<'_>,
+        inputs: Inputs<'_>,
+        output: &mut LayerOutput,
+        carried: &[Carried],
+    ) {
+        let dims = ctx.dims;
         let tokens = self.directions[0].takes_tokens();
         let value = if tokens { Value::Tokens(inputs.tokens) } else { Value::Numbers(inputs.only()) };
         for (d, direction) in self.directions.iter_mut().enumerate() {
-            direction.project::<E>(cx, &value);
+            direction.project::<E>(ctx, &value);
             let columns = columns(direction, d);
-            let h = joint(&mut self.steps, act).y_all(dims).cols_range(columns.clone());
-            let initial = direction.sweep(cx).initial();
+            let h = joint(&mut self.steps, output).y_all(dims).cols_range(columns.clone());
+            let initial = direction.sweep(ctx).initial();
             let carried = carried.get(d).filter(|carried| carried.starts);
             let starts = direction.cell.starts;
             let begins = &mut self.begins[d];
             begins.clear();
-            begins.extend((0..dims.rows).map(|n| starts && !carried.is_some_and(|s| s.has_begun(cx.first_row + n))));
+            begins.extend((0..dims.rows).map(|n| starts && !carried.is_some_and(|s| s.has_begun(ctx.first_row + n))));
             let given = |state: usize| starts.then(|| inputs.get(first_state(direction, d) + state));
-            let first = [given(0), carried.map(|s| s.h(cx.first_row, dims.rows))];
-            start(cx, h.rows_range(initial.clone()), first, begins);
+            let first = [given(0), carried.map(|s| s.h(ctx.first_row, dims.rows))];
+            start(ctx, h.rows_range(initial.clone()), first, begins);
             if direction.cell.cell == Cell::Lstm {
-                let first = [given(1), carried.map(|s| s.c(cx.first_row, dims.rows))];
-                start(cx, direction.c(dims).rows_range(initial), first, &self.begins[d]);
+                let first = [given(1), carried.map(|s| s.c(ctx.first_row, dims.rows))];
+                start(ctx, direction.c(dims).rows_range(initial), first, &self.begins[d]);
             }
-            let h = joint(&mut self.steps, act).all(dims).cols_range(columns.clone());
-            direction.draw(cx, h);
+            let h = joint(&mut self.steps, output).all(dims).cols_range(columns.clone());
+            direction.draw(ctx, h);
         }
-        let h = joint(&mut self.steps, act).y_all(dims);
-        let packs = &cx.packs.cells[self.pack..];
+        let h = joint(&mut self.steps, output).y_all(dims);
+        let packs = &ctx.packs.cells[self.pack..];
         match &mut self.directions[..] {
             [one, two] => {
                 let (h_one, h_two) = h.split_cols_at(one.cell.units);
                 exec::run(
-                    cx.products(),
-                    &[one.forward::<E>(cx, &packs[0], &value, h_one), two.forward(cx, &packs[1], &value, h_two)],
+                    ctx.products(),
+                    &[one.forward::<E>(ctx, &packs[0], &value, h_one), two.forward(ctx, &packs[1], &value, h_two)],
                 );
             }
-            directions => exec::run(cx.products(), &[directions[0].forward::<E>(cx, &packs[0], &value, h)]),
+            directions => exec::run(ctx.products(), &[directions[0].forward::<E>(ctx, &packs[0], &value, h)]),
         }
-        self.merge(cx, act);
+        self.merge(ctx, output);
     }
 
     /// The layer's output from those of all steps and directions.
-    fn merge(&mut self, cx: &Cx<'_>, act: &mut Act) {
-        let (dims, units, merge) = (cx.dims, self.directions[0].cell.units, self.merge);
-        let given = self.given(cx);
+    fn merge(&mut self, ctx: &Context<'_>, output: &mut LayerOutput) {
+        let (dims, units, merge) = (ctx.dims, self.directions[0].cell.units, self.merge);
+        let given = self.given(ctx);
         let Some(steps) = &mut self.steps else { return };
         let h = steps.y_all(dims);
         let h = h.as_ref();
-        cx.products().by_rows(act.y_mut(dims), |range, mut part| {
+        ctx.products().by_rows(output.y_mut(dims), |range, mut part| {
             for (r, row) in range.enumerate() {
                 let to = part.row_mut(r);
                 let [Some(one), Some(two)] = given.map(|given| given.row(row)) else {
@@ -139,11 +151,11 @@ impl RecurrentRun {
     }
 
     /// Adds to the gradients of the outputs of all steps and directions what that of the layer's output makes.
-    fn unmerge(&mut self, cx: &Cx<'_>, act: &Act) {
-        let (dims, units, merge) = (cx.dims, self.directions[0].cell.units, self.merge);
-        let given = self.given(cx);
+    fn unmerge(&mut self, ctx: &Context<'_>, output: &LayerOutput) {
+        let (dims, units, merge) = (ctx.dims, self.directions[0].cell.units, self.merge);
+        let given = self.given(ctx);
         let Some(steps) = &mut self.steps else { return };
-        let dy = act.dy(dims);
+        let dy = output.dy(dims);
         for d in 0..self.directions.len() {
             let (h, mut dh) = steps.both_all(dims);
             let (h, columns) = (h.as_ref(), d * units..(d + 1) * units);
@@ -165,89 +177,101 @@ impl RecurrentRun {
     }
 
     /// Where each direction's outputs stand that the layer gives; twice the same of a single one.
-    fn given<'a>(&self, cx: &Cx<'a>) -> [Given<'a>; 2] {
+    fn given<'a>(&self, ctx: &Context<'a>) -> [Given<'a>; 2] {
         [0, self.directions.len() - 1].map(|d| {
             if self.turned {
-                Given::Turned { first: cx.dims.rows, extent: cx.extent }
+                Given::Turned { first: ctx.dims.rows, extent: ctx.extent }
             } else if self.return_sequences {
-                Given::Every { first: cx.dims.rows }
+                Given::Every { first: ctx.dims.rows }
             } else {
-                Given::Last { extent: cx.extent, reverse: self.directions[d].reverse() }
+                Given::Last { extent: ctx.extent, reverse: self.directions[d].reverse() }
             }
         })
     }
 
-    pub(crate) fn backward(&mut self, cx: &Cx<'_>, up: Upstream<'_>, act: &mut Act, grads: &mut Gradient) {
-        match cx.precision {
-            Precision::Bf16 => self.backward_as::<Bf16>(cx, up, act, grads),
-            Precision::F32 | Precision::Int8 => self.backward_as::<f32>(cx, up, act, grads),
+    pub(crate) fn backward(
+        &mut self,
+        ctx: &Context<'_>,
+        up: Upstream<'_>,
+        output: &mut LayerOutput,
+        grads: &mut Gradient,
+    ) {
+        match ctx.precision {
+            Precision::Bf16 => self.backward_as::<Bf16>(ctx, up, output, grads),
+            Precision::F32 | Precision::Int8 => self.backward_as::<f32>(ctx, up, output, grads),
         }
     }
 
     /// With gates of elements E.
-    fn backward_as<E: Element>(&mut self, cx: &Cx<'_>, mut up: Upstream<'_>, act: &mut Act, grads: &mut Gradient) {
-        let dims = cx.dims;
-        self.unmerge(cx, act);
-        let (h, dh) = joint(&mut self.steps, act).both_all(dims);
-        let packs = &cx.packs.cells[self.pack..];
+    fn backward_as<E: Element>(
+        &mut self,
+        ctx: &Context<'_>,
+        mut up: Upstream<'_>,
+        output: &mut LayerOutput,
+        grads: &mut Gradient,
+    ) {
+        let dims = ctx.dims;
+        self.unmerge(ctx, output);
+        let (h, dh) = joint(&mut self.steps, output).both_all(dims);
+        let packs = &ctx.packs.cells[self.pack..];
         match &mut self.directions[..] {
             [one, two] => {
                 let units = one.cell.units;
                 let ((h_one, h_two), (dh_one, dh_two)) = (h.split_cols_at(units), dh.split_cols_at(units));
                 let loops =
-                    [one.backward::<E>(cx, &packs[0], h_one, dh_one), two.backward(cx, &packs[1], h_two, dh_two)];
-                exec::run(cx.products(), &loops);
+                    [one.backward::<E>(ctx, &packs[0], h_one, dh_one), two.backward(ctx, &packs[1], h_two, dh_two)];
+                exec::run(ctx.products(), &loops);
             }
-            directions => exec::run(cx.products(), &[directions[0].backward::<E>(cx, &packs[0], h, dh)]),
+            directions => exec::run(ctx.products(), &[directions[0].backward::<E>(ctx, &packs[0], h, dh)]),
         }
         if self.directions[0].cell.starts {
-            self.initial_gradients::<E>(cx, &mut up, act);
+            self.initial_gradients::<E>(ctx, &mut up, output);
         }
         // The gradients of the pre-activations are complete: all steps at once from here on.
         for (d, direction) in self.directions.iter_mut().enumerate() {
             let columns = columns(direction, d);
-            let h = joint(&mut self.steps, act).y_all(dims).cols_range(columns);
+            let h = joint(&mut self.steps, output).y_all(dims).cols_range(columns);
             let (value, dx) = if direction.takes_tokens() {
                 (Value::Tokens(up.tokens), None)
             } else {
                 let (x, dx) = up.get(0);
                 (Value::Numbers(x), Some(dx))
             };
-            direction.gradients::<E>(cx, &value, h.as_ref(), dx, grads);
+            direction.gradients::<E>(ctx, &value, h.as_ref(), dx, grads);
         }
     }
 
     /// Adds to the gradients of the layers that give the first states.
-    fn initial_gradients<E: Element>(&mut self, cx: &Cx<'_>, up: &mut Upstream<'_>, act: &mut Act) {
-        let dims = cx.dims;
-        let packs = &cx.packs.cells[self.pack..];
+    fn initial_gradients<E: Element>(&mut self, ctx: &Context<'_>, up: &mut Upstream<'_>, output: &mut LayerOutput) {
+        let dims = ctx.dims;
+        let packs = &ctx.packs.cells[self.pack..];
         for (d, direction) in self.directions.iter_mut().enumerate() {
             let (state, columns) = (first_state(direction, d), columns(direction, d));
-            let (_, mut dh) = joint(&mut self.steps, act).both_all(dims);
-            direction.initial_gradient::<E>(cx, &packs[d], dh.reborrow().cols_range(columns.clone()));
-            let initial = direction.sweep(cx).initial();
+            let (_, mut dh) = joint(&mut self.steps, output).both_all(dims);
+            direction.initial_gradient::<E>(ctx, &packs[d], dh.reborrow().cols_range(columns.clone()));
+            let initial = direction.sweep(ctx).initial();
             let dh = dh.as_ref().rows_range(initial).cols_range(columns);
-            back(cx, dh, up.get(state).1, &self.begins[d]);
+            back(ctx, dh, up.get(state).1, &self.begins[d]);
             if direction.cell.cell == Cell::Lstm {
-                back(cx, direction.dc(dims).as_ref(), up.get(state + 1).1, &self.begins[d]);
+                back(ctx, direction.dc(dims).as_ref(), up.get(state + 1).1, &self.begins[d]);
             }
         }
     }
 
     /// h of every direction side by side after every step, (P, directions H).
-    pub(crate) fn states<'a>(&'a self, act: &'a Act, dims: Dims) -> Mat<'a> {
-        self.steps.as_ref().unwrap_or(act).y(dims)
+    pub(crate) fn states<'a>(&'a self, output: &'a LayerOutput, dims: Dims) -> Mat<'a> {
+        self.steps.as_ref().unwrap_or(output).y(dims)
     }
 
     /// The gradients by h of the last backward pass: direction, whether it reads from the end, time and row of the batch.
     pub(crate) fn state_gradients(
         &mut self,
-        act: &mut Act,
+        output: &mut LayerOutput,
         extent: &Extent,
         mut found: impl FnMut(usize, bool, [usize; 2], &[f32]),
     ) {
         let dims = extent.dims();
-        let dh = joint(&mut self.steps, act).dy(dims);
+        let dh = joint(&mut self.steps, output).dy(dims);
         let mut whole = Vec::new();
         for (d, direction) in self.directions.iter().enumerate() {
             // Of a unit that stays in part as it was, the loop leaves what goes through the cell.
@@ -262,24 +286,24 @@ impl RecurrentRun {
     }
 
     /// Writes the state after the last step into the rows of this replica; one state a direction, or none.
-    pub(crate) fn carry(&self, act: &Act, extent: &Extent, first_row: usize, into: &mut [Carried]) {
+    pub(crate) fn carry(&self, output: &LayerOutput, extent: &Extent, first_row: usize, into: &mut [Carried]) {
         let rows = extent.dims().rows;
         for (d, (direction, into)) in self.directions.iter().zip(into).enumerate() {
-            self.state(act, extent, (d, false), into.h_mut(first_row, rows));
+            self.state(output, extent, (d, false), into.h_mut(first_row, rows));
             if direction.cell.cell == Cell::Lstm {
-                self.state(act, extent, (d, true), into.c_mut(first_row, rows));
+                self.state(output, extent, (d, true), into.c_mut(first_row, rows));
             }
             into.begin(first_row, rows);
         }
     }
 
     /// Writes h (or c) of direction `d` after the last step of each row of the batch, (N, H).
-    pub(crate) fn state(&self, act: &Act, extent: &Extent, (d, cell): (usize, bool), mut to: MatMut<'_>) {
+    pub(crate) fn state(&self, output: &LayerOutput, extent: &Extent, (d, cell): (usize, bool), mut to: MatMut<'_>) {
         let (dims, direction) = (extent.dims(), &self.directions[d]);
         let states = if cell {
             direction.c_ref(dims)
         } else {
-            self.steps.as_ref().unwrap_or(act).all(dims).cols_range(columns(direction, d))
+            self.steps.as_ref().unwrap_or(output).all(dims).cols_range(columns(direction, d))
         };
         (0..dims.rows).for_each(|n| to.row_mut(n).copy_from_slice(states.row(extent.last(n, direction.reverse()))));
     }
@@ -287,7 +311,7 @@ impl RecurrentRun {
     /// Adds to the gradient of what [`Self::state`] writes, before the backward pass.
     pub(crate) fn add_state_gradient(
         &mut self,
-        act: &mut Act,
+        output: &mut LayerOutput,
         extent: &Extent,
         (d, cell): (usize, bool),
         from: Mat<'_>,
@@ -298,7 +322,7 @@ impl RecurrentRun {
             return extent.order().iter().enumerate().for_each(|(r, &n)| add(dc.row_mut(r), from.row(n)));
         }
         let (reverse, columns) = (direction.reverse(), columns(direction, d));
-        let (_, dh) = joint(&mut self.steps, act).both_all(dims);
+        let (_, dh) = joint(&mut self.steps, output).both_all(dims);
         let mut dh = dh.cols_range(columns);
         (0..dims.rows).for_each(|n| add(dh.row_mut(extent.last(n, reverse)), from.row(n)));
     }
@@ -310,8 +334,8 @@ fn first_state(direction: &Direction, d: usize) -> usize {
 }
 
 /// Adds the gradient of first states, the longest row's first, to that of what gave them to the rows that began with it.
-fn back(cx: &Cx<'_>, from: Mat<'_>, mut to: MatMut<'_>, begins: &[bool]) {
-    let order = cx.extent.order().iter().enumerate();
+fn back(ctx: &Context<'_>, from: Mat<'_>, mut to: MatMut<'_>, begins: &[bool]) {
+    let order = ctx.extent.order().iter().enumerate();
     order.filter(|&(_, &n)| begins[n]).for_each(|(r, &n)| add(to.row_mut(n), from.row(r)));
 }
 
@@ -348,13 +372,13 @@ fn columns(direction: &Direction, d: usize) -> Range<usize> {
 }
 
 /// The outputs of all steps: the layer's own, or its output.
-fn joint<'a>(steps: &'a mut Option<Act>, act: &'a mut Act) -> &'a mut Act {
-    steps.as_mut().unwrap_or(act)
+fn joint<'a>(steps: &'a mut Option<LayerOutput>, output: &'a mut LayerOutput) -> &'a mut LayerOutput {
+    steps.as_mut().unwrap_or(output)
 }
 
 /// Sets the state before the first step, the longest row's first: that given where a row begins, that carried, or zero.
-fn start(cx: &Cx<'_>, mut to: MatMut<'_>, [given, carried]: [Option<Mat<'_>>; 2], begins: &[bool]) {
-    for (r, &n) in cx.extent.order().iter().enumerate() {
+fn start(ctx: &Context<'_>, mut to: MatMut<'_>, [given, carried]: [Option<Mat<'_>>; 2], begins: &[bool]) {
+    for (r, &n) in ctx.extent.order().iter().enumerate() {
         match if begins[n] { given } else { carried } {
             Some(from) => to.row_mut(r).copy_from_slice(from.row(n)),
             None => to.row_mut(r).fill(0.0),

@@ -8,7 +8,7 @@
 //! (S. Merity, B. McCann and R. Socher, "Revisiting Activation Regularization for Language RNNs", 2017). It is added to
 //! the mean loss; where the objective is a sum, it is multiplied as the mean loss would be.
 
-use super::{Act, Cx, Inputs, Upstream};
+use super::{Context, Inputs, LayerOutput, Upstream};
 use unroll_kernels::rows;
 
 /// What a training step's objective is made of beside the losses.
@@ -22,26 +22,26 @@ pub(crate) struct Objective {
 }
 
 /// An activation regularisation.
-pub(crate) struct RegularizeRun {
+pub(crate) struct RegularizeLayer {
     pub(crate) alpha: f32,
     pub(crate) beta: f32,
     /// Whether its input has a time axis.
     pub(crate) sequence: bool,
 }
 
-impl RegularizeRun {
-    pub(crate) fn forward(&self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act) {
+impl RegularizeLayer {
+    pub(crate) fn forward(&self, ctx: &Context<'_>, inputs: Inputs<'_>, output: &mut LayerOutput) {
         let x = inputs.only();
-        cx.products().by_rows(act.y_mut(cx.dims), |range, part| rows::copy(x.rows_range(range), part));
+        ctx.products().by_rows(output.y_mut(ctx.dims), |range, part| rows::copy(x.rows_range(range), part));
     }
 
-    pub(crate) fn backward(&self, cx: &Cx<'_>, mut up: Upstream<'_>, act: &mut Act) {
-        let (y, dy, (_, dx)) = (act.y(cx.dims), act.dy(cx.dims), up.get(0));
-        let Objective { mean, positions, pairs } = cx.objective;
+    pub(crate) fn backward(&self, ctx: &Context<'_>, mut up: Upstream<'_>, output: &mut LayerOutput) {
+        let (y, dy, (_, dx)) = (output.y(ctx.dims), output.dy(ctx.dims), up.get(0));
+        let Objective { mean, positions, pairs } = ctx.objective;
         let over = |rate: f32, count: usize| 2.0 * rate * mean / (count.max(1) * y.cols()) as f32;
         let (each, step) =
-            (over(self.alpha, if self.sequence { positions } else { cx.batch_rows }), over(self.beta, pairs));
-        cx.products().by_rows(dx, |range, mut part| {
+            (over(self.alpha, if self.sequence { positions } else { ctx.batch_rows }), over(self.beta, pairs));
+        ctx.products().by_rows(dx, |range, mut part| {
             for (r, p) in range.enumerate() {
                 let (dx, own) = (part.row_mut(r), y.row(p));
                 dx.iter_mut().zip(dy.row(p)).for_each(|(dx, dy)| *dx += dy);
@@ -49,7 +49,7 @@ impl RegularizeRun {
                     dx.iter_mut().zip(own).for_each(|(dx, y)| *dx += each * y);
                 }
                 if step != 0.0 && self.sequence {
-                    for other in cx.extent.neighbours(p).into_iter().flatten() {
+                    for other in ctx.extent.neighbours(p).into_iter().flatten() {
                         let pairs = own.iter().zip(y.row(other));
                         dx.iter_mut().zip(pairs).for_each(|(dx, (y, other))| *dx += step * (y - other));
                     }

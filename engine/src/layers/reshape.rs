@@ -3,23 +3,23 @@
 //! Keras' axes are (batch, time, features) while a sequence here is stored time-major, so that joining time and
 //! features gathers a row's steps from T blocks.
 
-use super::{Act, Cx, Extent, Inputs, Upstream};
+use super::{Context, Extent, Inputs, LayerOutput, Upstream};
 use std::ops::Range;
 use unroll_kernels::rows;
 
 /// A reshape of (steps, width) to one axis.
-pub(crate) struct ReshapeRun {
+pub(crate) struct ReshapeLayer {
     /// Whether the input has a time axis, which is joined.
     pub(crate) joins_time: bool,
     /// Whether a masked step has the output of the step before it; else it has zeros, as has one that none stands before.
     pub(crate) repeats: bool,
 }
 
-impl ReshapeRun {
-    pub(crate) fn forward(&self, cx: &Cx<'_>, inputs: Inputs<'_>, act: &mut Act) {
-        let (x, extent) = (inputs.only(), cx.extent);
+impl ReshapeLayer {
+    pub(crate) fn forward(&self, ctx: &Context<'_>, inputs: Inputs<'_>, output: &mut LayerOutput) {
+        let (x, extent) = (inputs.only(), ctx.extent);
         let width = x.cols();
-        cx.products().by_rows(act.y_mut(cx.dims), |range, mut part| {
+        ctx.products().by_rows(output.y_mut(ctx.dims), |range, mut part| {
             for (r, n) in range.enumerate() {
                 let row = part.row_mut(r);
                 if !self.joins_time {
@@ -36,14 +36,14 @@ impl ReshapeRun {
         });
     }
 
-    pub(crate) fn backward(&self, cx: &Cx<'_>, mut up: Upstream<'_>, act: &mut Act) {
-        let (dy, extent) = (act.dy(cx.dims), cx.extent);
+    pub(crate) fn backward(&self, ctx: &Context<'_>, mut up: Upstream<'_>, output: &mut LayerOutput) {
+        let (dy, extent) = (output.dy(ctx.dims), ctx.extent);
         let (_, dx) = up.get(0);
         if !self.joins_time {
-            return cx.products().by_rows(dx, |range, part| rows::add(cx.isa, dy.rows_range(range), part));
+            return ctx.products().by_rows(dx, |range, part| rows::add(ctx.isa, dy.rows_range(range), part));
         }
         let width = dx.cols();
-        cx.products().by_rows(dx, |range, mut part| {
+        ctx.products().by_rows(dx, |range, mut part| {
             for (r, p) in range.enumerate() {
                 let (_, n) = extent.position(p);
                 for t in self.times(extent, p) {

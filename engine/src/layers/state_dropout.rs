@@ -1,6 +1,6 @@
 //! The masks of recurrent dropout and zoneout, and the room that their time loops need.
 
-use super::{Cx, Dims, Mask};
+use super::{Context, Dims, Mask};
 use crate::exec::{StateDropout, Sweep};
 use unroll_kernels::mat::padded;
 use unroll_kernels::{Buffer, Mat, MatMut};
@@ -62,24 +62,24 @@ impl StateDropoutRoom {
     }
 
     /// Draws the masks of a pass. `h` is (P + 2 N, H) with the state before the first step in place.
-    pub(crate) fn draw(&mut self, cx: &Cx<'_>, sweep: Sweep<'_>, h: Mat<'_>) {
+    pub(crate) fn draw(&mut self, ctx: &Context<'_>, sweep: Sweep<'_>, h: Mat<'_>) {
         if self.params.is_empty() {
             return;
         }
-        let (dims, units, stride) = (cx.dims, self.units, padded(self.units));
-        if let (Some(mask), true) = (&self.params.drop, cx.training) {
+        let (dims, units, stride) = (ctx.dims, self.units, padded(self.units));
+        if let (Some(mask), true) = (&self.params.drop, ctx.training) {
             let drop = MatMut::new(&mut self.drop, dims.rows, units, stride);
-            cx.products().by_rows(drop, |range, mut part| {
+            ctx.products().by_rows(drop, |range, mut part| {
                 for (r, rank) in range.enumerate() {
-                    let (row, of) = (part.row_mut(r), cx.extent.order()[rank] + cx.first_row);
+                    let (row, of) = (part.row_mut(r), ctx.extent.order()[rank] + ctx.first_row);
                     row.fill(1.0);
-                    mask.apply(cx.key, of, row);
+                    mask.apply(ctx.key, of, row);
                 }
             });
             let drop = Mat::new(&self.drop, dims.rows, units, stride);
             let first = MatMut::new(&mut self.dropped, dims.with_edges(), units, stride).rows_range(sweep.initial());
             let h = h.rows_range(sweep.initial());
-            cx.products().by_rows(first, |range, mut part| {
+            ctx.products().by_rows(first, |range, mut part| {
                 for (r, row) in range.enumerate() {
                     let pairs = h.row(row).iter().zip(drop.row(row));
                     part.row_mut(r).iter_mut().zip(pairs).for_each(|(to, (h, drop))| *to = h * drop);
@@ -89,15 +89,15 @@ impl StateDropoutRoom {
         for (mask, zone) in self.params.zone.iter().zip(&mut self.zone) {
             let Some(mask) = mask else { continue };
             let zone = MatMut::new(zone, dims.tokens, units, stride);
-            cx.products().by_rows(zone, |range, mut part| {
+            ctx.products().by_rows(zone, |range, mut part| {
                 for (r, p) in range.enumerate() {
                     let row = part.row_mut(r);
-                    if !cx.training {
+                    if !ctx.training {
                         row.fill(mask.rate());
                         continue;
                     }
-                    let (time, of) = cx.extent.position(p);
-                    let keeps = mask.keeps(cx.key, mask.position(time, of + cx.first_row, cx.batch_rows));
+                    let (time, of) = ctx.extent.position(p);
+                    let keeps = mask.keeps(ctx.key, mask.position(time, of + ctx.first_row, ctx.batch_rows));
                     row.iter_mut().zip(keeps.flatten()).for_each(|(d, keep)| *d = if keep { 0.0 } else { 1.0 });
                 }
             });
@@ -105,9 +105,9 @@ impl StateDropoutRoom {
     }
 
     /// h without what the pass drops of it, (P + 2 N, H), where it drops.
-    pub(crate) fn dropped(&self, cx: &Cx<'_>) -> Option<Mat<'_>> {
-        let mat = || Mat::new(&self.dropped, cx.dims.with_edges(), self.units, padded(self.units));
-        (self.params.drop.is_some() && cx.training).then(mat)
+    pub(crate) fn dropped(&self, ctx: &Context<'_>) -> Option<Mat<'_>> {
+        let mat = || Mat::new(&self.dropped, ctx.dims.with_edges(), self.units, padded(self.units));
+        (self.params.drop.is_some() && ctx.training).then(mat)
     }
 
     /// c as the cell gave it, (P + 2 N, H), where zoneout has changed it.
@@ -116,9 +116,9 @@ impl StateDropoutRoom {
     }
 
     /// (N, H): what h is multiplied by, and room of that size.
-    pub(crate) fn undrop(&mut self, cx: &Cx<'_>) -> Option<(Mat<'_>, MatMut<'_>)> {
-        let (rows, units, stride) = (cx.dims.rows, self.units, padded(self.units));
-        if self.params.drop.is_none() || !cx.training {
+    pub(crate) fn undrop(&mut self, ctx: &Context<'_>) -> Option<(Mat<'_>, MatMut<'_>)> {
+        let (rows, units, stride) = (ctx.dims.rows, self.units, padded(self.units));
+        if self.params.drop.is_none() || !ctx.training {
             return None;
         }
         Some((Mat::new(&self.drop, rows, units, stride), MatMut::new(&mut self.through, rows, units, stride)))

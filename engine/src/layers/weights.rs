@@ -1,6 +1,6 @@
 //! A matrix of weights on the right of a forward product.
 
-use super::Cx;
+use super::Context;
 use crate::exec::Right;
 use std::ops::Range;
 use unroll_kernels::Mat;
@@ -24,8 +24,8 @@ impl Weights {
     }
 
     /// The same of some of the units, a multiple of a panel's but for the last.
-    pub(crate) fn right_of<'a>(&self, cx: &Cx<'a>, units: Range<usize>) -> Right<'a> {
-        match self.right(cx) {
+    pub(crate) fn right_of<'a>(&self, ctx: &Context<'a>, units: Range<usize>) -> Right<'a> {
+        match self.right(ctx) {
             Right::Packed(packed) => Right::Packed(packed.cols_range(units)),
             Right::Plain(mat) => Right::Plain(mat.cols_range(units)),
             Right::Transposed(mat) => Right::Transposed(mat.rows_range(units)),
@@ -33,11 +33,11 @@ impl Weights {
     }
 
     /// The right operand of x W: packed, where the network keeps it so, else as it lies.
-    pub(crate) fn right<'a>(&self, cx: &Cx<'a>) -> Right<'a> {
-        match cx.packs.weights(self) {
+    pub(crate) fn right<'a>(&self, ctx: &Context<'a>) -> Right<'a> {
+        match ctx.packs.weights(self) {
             Some(packed) => Right::Packed(packed),
-            None if self.transposed => Right::Transposed(self.mat(cx.params)),
-            None => Right::Plain(self.mat(cx.params)),
+            None if self.transposed => Right::Transposed(self.mat(ctx.params)),
+            None => Right::Plain(self.mat(ctx.params)),
         }
     }
 }

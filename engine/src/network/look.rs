@@ -78,12 +78,12 @@ impl Network {
         };
         let sequence = nodes[node].shape.time.is_some() || nodes[node].config.recurrence().is_some();
         let axis = nodes[node].axis;
-        self.forward(batch, state, |replica, cx| {
-            let Some(y) = replica.output(node, cx) else {
+        self.forward(batch, state, |replica, ctx| {
+            let Some(y) = replica.output(node, ctx) else {
                 return Err(Error::usage(format!("layer `{layer}` is computed as a part of another, or not at all"))
                     .mend("inspect a recurrent layer, or a layer before the last"));
             };
-            let extent = cx.on(axis).extent;
+            let extent = ctx.on(axis).extent;
             for p in 0..y.rows() {
                 let (t, n) = if sequence { extent.position(p) } else { (0, p) };
                 found(t, n, y.row(p));

@@ -32,7 +32,7 @@ pub use state::{State, StateTensor};
 use crate::error::{Error, Result};
 use crate::exec::{Crew, Meeting, Profile, Scratch, Team};
 use crate::graph::{Axis, Graph, Output};
-use crate::layers::{Cx, Extent, Objective, PackSet};
+use crate::layers::{Context, Extent, Objective, PackSet};
 use crate::random::{Key, Purpose};
 use plan::Plan;
 use std::ops::Range;
@@ -366,7 +366,7 @@ impl Network {
             replica.take(batch, rows.clone(), &mut extents, unmasked);
             let [extent, other] = &*extents;
             let nothing = rows.is_empty();
-            let cx = Cx {
+            let ctx = Context {
                 team,
                 isa: o.isa,
                 precision: o.precision,
@@ -383,10 +383,10 @@ impl Network {
                 objective,
             };
             if nothing {
-                return replica.rest(&cx);
+                return replica.rest(&ctx);
             }
-            replica.forward(&cx, carried);
-            replica.finish(&cx, scales);
+            replica.forward(&ctx, carried);
+            replica.finish(&ctx, scales);
         });
         self.sums.fill(LossSum::default());
         for (replica, extents) in self.replicas.iter_mut().zip(&mut self.extents) {

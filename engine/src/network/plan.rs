@@ -9,9 +9,10 @@ use crate::graph::{
     Shape, Source, Sum,
 };
 use crate::layers::{
-    Act, ActivationRun, AddRun, CellParams, ConcatenateRun, DenseParams, DenseRun, Dims, DirectionPlan, DropoutRun,
-    EmbeddingRun, Extent, InputRun, LayerNormParams, LayerNormRun, Mask, OneHotRun, Origin, PartRun, RecurrentPlan,
-    RecurrentRun, RegularizeRun, RepeatRun, ReshapeRun, Run, Slot, StateDropoutParams, Weights,
+    ActivationLayer, AddLayer, CellParams, ConcatenateLayer, DenseLayer, DenseParams, Dims, DirectionPlan,
+    DropoutLayer, EmbeddingLayer, Extent, InputLayer, Layer, LayerNormLayer, LayerNormParams, LayerOutput, Mask,
+    OneHotLayer, Origin, PartLayer, RecurrentLayer, RecurrentPlan, RegularizeLayer, RepeatLayer, ReshapeLayer, Slot,
+    StateDropoutParams, Weights,
 };
 use unroll_kernels::activation::Activation;
 use unroll_kernels::gemm::{MOST_INT8_TERMS, Precision};
@@ -253,28 +254,28 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn run(&self, i: usize, pack: &mut usize) -> Result<Run> {
+    fn layer(&self, i: usize, pack: &mut usize) -> Result<Layer> {
         let node = &self.graph.nodes()[i];
         if self.is_fused(i) {
-            return Ok(Run::Fused);
+            return Ok(Layer::Fused);
         }
         let unknown = || Error::run(format!("layer `{}` has no parameters to run with", node.name));
         if let Some(sum) = self.joint(i) {
             let JointParams { ones, .. } = self.graph.joint_params(sum).ok_or_else(unknown)?;
-            return Ok(Run::Joint(ConcatenateRun { ones }));
+            return Ok(Layer::Joint(ConcatenateLayer { ones }));
         }
         Ok(match &node.config {
             LayerConfig::Input(layer) => {
-                Run::Input(InputRun { sequence: node.shape.time.is_some(), width: layer.width })
+                Layer::Input(InputLayer { sequence: node.shape.time.is_some(), width: layer.width })
             }
             LayerConfig::Embedding(layer) => {
                 let table = self.spec(node, Role::Embeddings, 0).ok_or_else(unknown)?;
                 let drop = self.words(i, layer.dropout);
-                Run::Embedding(EmbeddingRun::new(table.range.clone(), layer.output_dim, drop))
+                Layer::Embedding(EmbeddingLayer::new(table.range.clone(), layer.output_dim, drop))
             }
-            LayerConfig::OneHot(_) => Run::OneHot(OneHotRun),
+            LayerConfig::OneHot(_) => Layer::OneHot(OneHotLayer),
             LayerConfig::TimeDistributed(_) => return Err(unknown()),
-            LayerConfig::Part(part) => Run::Part(PartRun::new(*part)),
+            LayerConfig::Part(part) => Layer::Part(PartLayer::new(*part)),
             LayerConfig::SimpleRnn(o) | LayerConfig::Lstm(o) | LayerConfig::Gru(o) => {
                 self.recurrent(node, Reading::One { reverse: o.go_backwards }, o.return_sequences, pack)
             }
@@ -285,7 +286,7 @@ impl<'a> Plan<'a> {
             LayerConfig::Dense(layer) => {
                 let params = self.dense(i).ok_or_else(unknown)?;
                 match self.dense_activation(i, layer.activation) {
-                    DenseEnd::Function(function) => Run::Dense(DenseRun::new(params, function)),
+                    DenseEnd::Function(function) => Layer::Dense(DenseLayer::new(params, function)),
                     DenseEnd::Softmax => {
                         return Err(Error::usage(format!(
                             "layer `{}`: softmax inside a model is a layer of its own",
@@ -299,29 +300,29 @@ impl<'a> Plan<'a> {
                 let range = |role| self.spec(node, role, 0).map(|p| p.range.clone());
                 let (gain, offset) = (range(Role::Gamma), range(Role::Beta));
                 let params = LayerNormParams { gain, offset, epsilon: layer.epsilon() };
-                Run::LayerNorm(LayerNormRun::new(params, &node.shape, self.capacity(i)))
+                Layer::LayerNorm(LayerNormLayer::new(params, &node.shape, self.capacity(i)))
             }
             LayerConfig::Dropout(layer) => {
                 let mask = Mask::new(i, layer.rate, node.shape.width()).for_all_steps(layer.variational);
-                Run::Dropout(DropoutRun::new(mask, node.shape.time.is_some()))
+                Layer::Dropout(DropoutLayer::new(mask, node.shape.time.is_some()))
             }
-            LayerConfig::ActivationRegularization(layer) => Run::Regularize(RegularizeRun {
+            LayerConfig::ActivationRegularization(layer) => Layer::Regularize(RegularizeLayer {
                 alpha: layer.alpha,
                 beta: layer.beta,
                 sequence: node.shape.time.is_some(),
             }),
             // The steps that it masks are not there.
-            LayerConfig::Masking(_) => Run::Activation(ActivationRun::ElementWise(Activation::Linear)),
-            LayerConfig::Activation(layer) => Run::Activation(
-                layer.activation.element_wise().map_or(ActivationRun::Softmax, ActivationRun::ElementWise),
+            LayerConfig::Masking(_) => Layer::Activation(ActivationLayer::ElementWise(Activation::Linear)),
+            LayerConfig::Activation(layer) => Layer::Activation(
+                layer.activation.element_wise().map_or(ActivationLayer::Softmax, ActivationLayer::ElementWise),
             ),
             LayerConfig::Add(_) => match self.dense(i) {
-                Some(params) => Run::Dense(DenseRun::new(params, Activation::Linear)),
-                None => Run::Add(AddRun),
+                Some(params) => Layer::Dense(DenseLayer::new(params, Activation::Linear)),
+                None => Layer::Add(AddLayer),
             },
-            LayerConfig::Concatenate(_) => Run::Concatenate(ConcatenateRun { ones: 0 }),
-            LayerConfig::RepeatVector(_) => Run::Repeat(RepeatRun),
-            LayerConfig::Reshape(_) => Run::Reshape(ReshapeRun {
+            LayerConfig::Concatenate(_) => Layer::Concatenate(ConcatenateLayer { ones: 0 }),
+            LayerConfig::RepeatVector(_) => Layer::Repeat(RepeatLayer),
+            LayerConfig::Reshape(_) => Layer::Reshape(ReshapeLayer {
                 joins_time: self.graph.shape_of(node.inputs[0]).time.is_some(),
                 repeats: self.repeats(node.inputs[0]),
             }),
@@ -335,7 +336,7 @@ impl<'a> Plan<'a> {
         recurrent.is_some_and(|(_, options)| !options.zero_output_for_mask)
     }
 
-    fn recurrent(&self, node: &Node, reading: Reading, return_sequences: bool, pack: &mut usize) -> Run {
+    fn recurrent(&self, node: &Node, reading: Reading, return_sequences: bool, pack: &mut usize) -> Layer {
         let cells = self.cells(node);
         let first = *pack;
         *pack += cells.len();
@@ -343,7 +344,7 @@ impl<'a> Plan<'a> {
         let capacity = self.capacities[node.axis as usize];
         let room = DirectionPlan { precision, capacity, backward: training };
         let plan = RecurrentPlan { cells, reading, pack: first, return_sequences, room };
-        Run::Recurrent(RecurrentRun::new(plan, || self.origin(node.inputs[0])))
+        Layer::Recurrent(RecurrentLayer::new(plan, || self.origin(node.inputs[0])))
     }
 
     /// The node whose output the head of an output takes.
@@ -368,8 +369,11 @@ impl<'a> Plan<'a> {
         let mut slots = Vec::with_capacity(self.graph.nodes().len());
         let nodes = 0..self.graph.nodes().len();
         for i in nodes.clone() {
-            let run = self.run(i, &mut pack)?;
-            slots.push(Slot { run, act: Act::new(&self.shape(i), self.capacity(i), self.options.training) });
+            let layer = self.layer(i, &mut pack)?;
+            slots.push(Slot {
+                layer,
+                output: LayerOutput::new(&self.shape(i), self.capacity(i), self.options.training),
+            });
         }
         let sources = nodes.map(|i| self.sources(i)).collect();
         let heads = self.graph.outputs().iter().enumerate();

@@ -4,7 +4,7 @@ use super::replica::Replica;
 use super::unmasked::Unmasked;
 use super::{Batch, Network, State, lock_mut};
 use crate::graph::{Axis, Output};
-use crate::layers::{Cx, Objective};
+use crate::layers::{Context, Objective};
 use crate::random::{Key, Purpose};
 use unroll_kernels::Mat;
 
@@ -24,7 +24,7 @@ impl Network {
     ///
     /// As [`Self::logits`].
     pub fn predict(&mut self, batch: &Batch<'_>, state: &mut State) -> Mat<'_> {
-        self.forward(batch, state, |replica, cx| replica.logits(cx))
+        self.forward(batch, state, |replica, ctx| replica.logits(ctx))
     }
 
     /// The `k` most probable tokens after each row's last step, the most probable first, and ln p of each; `state` is carried on.
@@ -37,7 +37,7 @@ impl Network {
     pub fn top_k(&mut self, batch: &Batch<'_>, state: &mut State, k: usize) -> Vec<Vec<(u32, f32)>> {
         let words = self.graph.outputs()[0].loss() == crate::graph::Loss::CrossEntropy;
         assert!(words, "the most probable of the tokens of a model that has none");
-        self.forward(batch, state, |replica, cx| replica.best(cx, k))
+        self.forward(batch, state, |replica, ctx| replica.best(ctx, k))
     }
 
     /// The logits of the first output at every position of a batch that is there: `found` is called with the time, the row and the logits (V) of
@@ -67,11 +67,11 @@ impl Network {
         mut found: impl FnMut(usize, usize, usize, &[f32]),
     ) {
         let sequences: Vec<bool> = self.graph.outputs().iter().map(Output::is_sequence).collect();
-        self.forward(batch, state, |replica, cx| {
+        self.forward(batch, state, |replica, ctx| {
             for (o, sequence) in sequences.into_iter().enumerate() {
-                let logits = replica.all_logits(cx, o);
+                let logits = replica.all_logits(ctx, o);
                 for p in 0..logits.rows() {
-                    let (t, n) = if sequence { cx.extent.position(p) } else { (0, p) };
+                    let (t, n) = if sequence { ctx.extent.position(p) } else { (0, p) };
                     found(o, t, n, logits.row(p));
                 }
             }
@@ -83,7 +83,7 @@ impl Network {
         &'s mut self,
         batch: &Batch<'_>,
         state: &mut State,
-        then: impl FnOnce(&'s mut Replica, &Cx<'_>) -> R,
+        then: impl FnOnce(&'s mut Replica, &Context<'_>) -> R,
     ) -> R {
         assert_eq!(self.options.replicas, 1, "predictions are made by one replica");
         self.check(batch, state);
@@ -95,7 +95,7 @@ impl Network {
         let extents = &*extents;
         let [extent, other] = extents;
         let team = self.crew.team();
-        let cx = Cx {
+        let ctx = Context {
             team: &team,
             isa: self.options.isa,
             precision: self.options.precision,
@@ -111,8 +111,8 @@ impl Network {
             batch_rows: rows,
             objective: Objective::default(),
         };
-        replica.forward(&cx, state);
+        replica.forward(&ctx, state);
         replica.carry(extents, state);
-        then(replica, &cx)
+        then(replica, &ctx)
     }
 }

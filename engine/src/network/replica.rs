@@ -7,7 +7,7 @@ use crate::exec::{Products, Start};
 use crate::gradient::Gradient;
 use crate::graph::{Axis, Graph, Source};
 use crate::heads::{Backward, Head, LogPartitionSums, Scored};
-use crate::layers::{Cx, Dims, Extent, Inputs, Run, Slot, Upstream};
+use crate::layers::{Context, Dims, Extent, Inputs, Layer, Slot, Upstream};
 use std::ops::Range;
 use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::{Buffer, Mat, MatMut};
@@ -51,15 +51,15 @@ impl Scoring {
     }
 
     /// The losses; with `scale` and `grads` the gradients too.
-    fn run(&mut self, cx: &Cx<'_>, slots: &mut [Slot], training: Option<(f32, &mut Gradient)>) {
+    fn run(&mut self, ctx: &Context<'_>, slots: &mut [Slot], training: Option<(f32, &mut Gradient)>) {
         let Self { head, targets, losses, .. } = self;
-        let act = &mut slots[self.input].act;
+        let output = &mut slots[self.input].output;
         let losses = &mut losses[..targets.len()];
         match training {
-            None => head.run(cx, &Scored { x: act.y(cx.dims), targets, scale: 0.0 }, losses, None),
+            None => head.run(ctx, &Scored { x: output.y(ctx.dims), targets, scale: 0.0 }, losses, None),
             Some((scale, grads)) => {
-                let (x, dx) = act.both(cx.dims);
-                head.run(cx, &Scored { x, targets, scale }, losses, Some(Backward { dx, grads }));
+                let (x, dx) = output.both(ctx.dims);
+                head.run(ctx, &Scored { x, targets, scale }, losses, Some(Backward { dx, grads }));
             }
         }
         self.tally();
@@ -136,51 +136,51 @@ impl Replica {
             }
         }
         let slots = self.slots.iter_mut().zip(&self.axes);
-        let inputs = slots.filter_map(|(Slot { run, act }, axis)| match run {
-            Run::Input(input) => Some((*input, act, *axis)),
+        let inputs = slots.filter_map(|(Slot { layer, output }, axis)| match layer {
+            Layer::Input(input) => Some((*input, output, *axis)),
             _ => None,
         });
-        for ((input, act, axis), vectors) in inputs.zip(batch.vectors) {
-            input.take(vectors, all, &rows, &extents[axis as usize], act);
+        for ((input, output, axis), vectors) in inputs.zip(batch.vectors) {
+            input.take(vectors, all, &rows, &extents[axis as usize], output);
         }
         self.rows = rows;
     }
 
     /// The forward pass up to the head's input.
-    pub(super) fn forward(&mut self, cx: &Cx<'_>, state: &State) {
+    pub(super) fn forward(&mut self, ctx: &Context<'_>, state: &State) {
         for i in 0..self.slots.len() {
-            let (axis, cx) = (self.axes[i], &cx.on(self.axes[i]));
+            let (axis, ctx) = (self.axes[i], &ctx.on(self.axes[i]));
             let (before, rest) = self.slots.split_at_mut(i);
-            let Slot { run, act } = &mut rest[0];
+            let Slot { layer, output } = &mut rest[0];
             let tokens = &self.tokens[axis as usize];
-            let inputs = Inputs { tokens, before, sources: &self.sources[i], dims: cx.dims };
-            run.forward(cx, inputs, act, &state.carried[i]);
+            let inputs = Inputs { tokens, before, sources: &self.sources[i], dims: ctx.dims };
+            layer.forward(ctx, inputs, output, &state.carried[i]);
         }
     }
 
     /// The losses of the last forward pass and, with the factor of each output's losses, the whole backward pass.
-    pub(super) fn finish(&mut self, cx: &Cx<'_>, scales: Option<&[f32]>) {
+    pub(super) fn finish(&mut self, ctx: &Context<'_>, scales: Option<&[f32]>) {
         let Some(scales) = scales else {
-            self.heads.iter_mut().for_each(|scoring| scoring.run(cx, &mut self.slots, None));
+            self.heads.iter_mut().for_each(|scoring| scoring.run(ctx, &mut self.slots, None));
             return;
         };
         {
             let _span = profile::enter(Phase::ElementWise);
-            self.grads.begin(cx.products());
+            self.grads.begin(ctx.products());
         }
         for (slot, &axis) in self.slots.iter_mut().zip(&self.axes) {
-            slot.clear_gradient(cx.products(), cx.on(axis).dims);
+            slot.clear_gradient(ctx.products(), ctx.on(axis).dims);
         }
         for (scoring, &scale) in self.heads.iter_mut().zip(scales) {
-            scoring.run(cx, &mut self.slots, Some((scale, &mut self.grads)));
+            scoring.run(ctx, &mut self.slots, Some((scale, &mut self.grads)));
         }
         for i in (0..self.slots.len()).rev() {
-            let (axis, cx) = (self.axes[i], &cx.on(self.axes[i]));
+            let (axis, ctx) = (self.axes[i], &ctx.on(self.axes[i]));
             let (before, rest) = self.slots.split_at_mut(i);
-            let Slot { run, act } = &mut rest[0];
+            let Slot { layer, output } = &mut rest[0];
             let tokens = &self.tokens[axis as usize];
-            let up = Upstream { tokens, before, sources: &self.sources[i], dims: cx.dims };
-            run.backward(cx, up, act, &mut self.grads);
+            let up = Upstream { tokens, before, sources: &self.sources[i], dims: ctx.dims };
+            layer.backward(ctx, up, output, &mut self.grads);
         }
         self.grads.finish();
     }
@@ -196,8 +196,8 @@ impl Replica {
     }
 
     /// A step without rows: no gradient.
-    pub(super) fn rest(&mut self, cx: &Cx<'_>) {
-        self.grads.begin(cx.products());
+    pub(super) fn rest(&mut self, ctx: &Context<'_>) {
+        self.grads.begin(ctx.products());
         self.grads.finish();
     }
 
@@ -213,7 +213,7 @@ impl Replica {
         let [Scoring { head: Head::Softmax(head), input, .. }] = self.heads.as_slice() else { return None };
         let kernel = head.left()?.kernel.clone();
         let (start, values) = self.grads.write(&kernel);
-        head.add_factors(products, self.slots[*input].act.y(dims), start, values);
+        head.add_factors(products, self.slots[*input].output.y(dims), start, values);
         Some(kernel)
     }
 
@@ -229,7 +229,7 @@ impl Replica {
     pub(super) fn add_factors(&mut self, products: Products<'_>, dims: Dims, factor: f32, params: &mut [f32]) {
         let [Scoring { head: Head::Softmax(head), input, .. }] = self.heads.as_slice() else { return };
         let Some(dense) = head.left() else { return };
-        let x = self.slots[*input].act.y(dims);
+        let x = self.slots[*input].output.y(dims);
         self.scaled.reserve(x.rows() * x.cols());
         let mut scaled = MatMut::dense(&mut self.scaled, x.rows(), x.cols());
         for r in 0..x.rows() {
@@ -244,7 +244,7 @@ impl Replica {
         let finite = |y: Mat<'_>| (0..y.rows()).all(|r| unroll_kernels::optimizer::is_finite(isa, y.row(r)));
         let mut slots = self.slots.iter().zip(&self.axes);
         slots.position(|(slot, &axis)| {
-            !matches!(slot.run, Run::Fused) && !finite(slot.act.y(extents[axis as usize].dims()))
+            !matches!(slot.layer, Layer::Fused) && !finite(slot.output.y(extents[axis as usize].dims()))
         })
     }
 
@@ -252,8 +252,8 @@ impl Replica {
     pub(super) fn carry(&mut self, extents: &[Extent; 2], state: &mut State) {
         let first = self.rows.start;
         for ((slot, &axis), carried) in self.slots.iter_mut().zip(&self.axes).zip(&mut state.carried) {
-            if let Slot { run: Run::Recurrent(layer), act } = slot {
-                layer.carry(act, &extents[axis as usize], first, carried);
+            if let Slot { layer: Layer::Recurrent(layer), output } = slot {
+                layer.carry(output, &extents[axis as usize], first, carried);
             }
         }
     }
@@ -265,20 +265,20 @@ impl Replica {
         mut found: impl FnMut(usize, usize, bool, [usize; 2], &[f32]),
     ) {
         for (i, slot) in self.slots.iter_mut().enumerate() {
-            if let Slot { run: Run::Recurrent(layer), act } = slot {
+            if let Slot { layer: Layer::Recurrent(layer), output } = slot {
                 let extent = &extents[self.axes[i] as usize];
-                layer.state_gradients(act, extent, |direction, reverse, at, d| found(i, direction, reverse, at, d));
+                layer.state_gradients(output, extent, |direction, reverse, at, d| found(i, direction, reverse, at, d));
             }
         }
     }
 
     /// The output of a node in the last forward pass, (P, cols) or (N, cols); `None` of one that is not computed.
-    pub(super) fn output(&self, node: usize, cx: &Cx<'_>) -> Option<Mat<'_>> {
-        let dims = cx.on(*self.axes.get(node)?).dims;
+    pub(super) fn output(&self, node: usize, ctx: &Context<'_>) -> Option<Mat<'_>> {
+        let dims = ctx.on(*self.axes.get(node)?).dims;
         match self.slots.get(node)? {
-            Slot { run: Run::Fused | Run::Joint(_), .. } => None,
-            Slot { run: Run::Recurrent(layer), act } => Some(layer.states(act, dims)),
-            Slot { act, .. } => Some(act.y(dims)),
+            Slot { layer: Layer::Fused | Layer::Joint(_), .. } => None,
+            Slot { layer: Layer::Recurrent(layer), output } => Some(layer.states(output, dims)),
+            Slot { output, .. } => Some(output.y(dims)),
         }
     }
 
@@ -295,33 +295,33 @@ impl Replica {
     }
 
     /// The logits of the first output after each row's last step: (N, V).
-    pub(super) fn logits<'s>(&'s mut self, cx: &Cx<'_>) -> Mat<'s> {
-        let (head, last) = self.head_and_last(cx);
-        head.logits(cx, last)
+    pub(super) fn logits<'s>(&'s mut self, ctx: &Context<'_>) -> Mat<'s> {
+        let (head, last) = self.head_and_last(ctx);
+        head.logits(ctx, last)
     }
 
     /// The most probable tokens after each row's last step.
-    pub(super) fn best(&mut self, cx: &Cx<'_>, k: usize) -> Vec<Vec<(u32, f32)>> {
-        let (head, last) = self.head_and_last(cx);
-        head.best(cx, last, k)
+    pub(super) fn best(&mut self, ctx: &Context<'_>, k: usize) -> Vec<Vec<(u32, f32)>> {
+        let (head, last) = self.head_and_last(ctx);
+        head.best(ctx, last, k)
     }
 
     /// The head of the first output, and what it takes of each row's last step.
-    fn head_and_last<'s>(&'s mut self, cx: &Cx<'_>) -> (&'s mut Head, Mat<'s>) {
+    fn head_and_last<'s>(&'s mut self, ctx: &Context<'_>) -> (&'s mut Head, Mat<'s>) {
         let Scoring { head, input, sequence, .. } = &mut self.heads[0];
-        let y = self.slots[*input].act.y(cx.dims);
-        let Dims { rows, tokens, .. } = cx.dims;
+        let y = self.slots[*input].output.y(ctx.dims);
+        let Dims { rows, tokens, .. } = ctx.dims;
         let last = if !*sequence {
             y
-        } else if cx.extent.is_whole() {
+        } else if ctx.extent.is_whole() {
             y.rows_range(tokens - rows..tokens)
         } else {
             self.last.reserve(rows * y.cols());
             let mut last = MatMut::dense(&mut self.last, rows, y.cols());
             for n in 0..rows {
-                match cx.extent.length(n) {
+                match ctx.extent.length(n) {
                     0 => last.row_mut(n).fill(0.0),
-                    length => last.row_mut(n).copy_from_slice(y.row(cx.extent.place(n, length - 1))),
+                    length => last.row_mut(n).copy_from_slice(y.row(ctx.extent.place(n, length - 1))),
                 }
             }
             Mat::dense(&self.last, rows, y.cols())
@@ -330,8 +330,8 @@ impl Replica {
     }
 
     /// The logits of output `o` of all positions, packed, or of all rows: (P, V) or (N, V).
-    pub(super) fn all_logits<'s>(&'s mut self, cx: &Cx<'_>, o: usize) -> Mat<'s> {
+    pub(super) fn all_logits<'s>(&'s mut self, ctx: &Context<'_>, o: usize) -> Mat<'s> {
         let Scoring { head, input, .. } = &mut self.heads[o];
-        head.logits(cx, self.slots[*input].act.y(cx.dims))
+        head.logits(ctx, self.slots[*input].output.y(ctx.dims))
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::memory::Room;
 use super::plan::Plan;
 use crate::graph::{Axis, HeadKind, LayerConfig, ParamSpec, Role};
-use crate::layers::{Act, CellParams, LayerNormRun};
+use crate::layers::{CellParams, LayerNormLayer, LayerOutput};
 
 impl Plan<'_> {
     /// The tables whose gradient comes as rows, in the order of the arena.
@@ -44,11 +44,12 @@ impl Plan<'_> {
         let per = |cell: &CellParams| if cell.drop.is_some() { 12 } else { 8 };
         let packs: u64 = self.packs().iter().map(|p| per(p) * p.recurrent_kernel.len() as u64).sum();
         let packs = packs + self.other_packs().iter().map(|w| 4 * w.range.len() as u64).sum::<u64>();
-        let acts = (0..nodes.len()).map(|i| Act::bytes(&self.shape(i), self.capacity(i), self.options.training));
-        let acts: u64 = acts.sum();
+        let outputs =
+            (0..nodes.len()).map(|i| LayerOutput::bytes(&self.shape(i), self.capacity(i), self.options.training));
+        let outputs: u64 = outputs.sum();
         let normal = nodes.iter().filter(|node| matches!(node.config, LayerConfig::LayerNormalization(_)));
         let normal: u64 =
-            normal.map(|node| LayerNormRun::bytes(&node.shape, self.capacities[node.axis as usize])).sum();
+            normal.map(|node| LayerNormLayer::bytes(&node.shape, self.capacities[node.axis as usize])).sum();
         let cells = nodes.iter().flat_map(|node| self.cells(node).into_iter().map(|cell| (cell, node.axis)));
         let bytes = |(cell, axis): (CellParams, Axis)| {
             let ragged = self.options.training && self.graph.mask_rule_of(axis).is_some();
@@ -56,6 +57,6 @@ impl Plan<'_> {
         };
         let cells: u64 = cells.map(bytes).sum();
         let logits: u64 = self.graph.outputs().iter().map(|output| self.head_bytes(output)).sum();
-        Room { memory: arena + gradients + packs + replicas * (acts + normal + cells + logits), reserved }
+        Room { memory: arena + gradients + packs + replicas * (outputs + normal + cells + logits), reserved }
     }
 }

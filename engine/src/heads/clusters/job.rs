@@ -2,7 +2,7 @@
 
 use crate::exec::Work;
 use crate::heads::words::WordParams;
-use crate::layers::Cx;
+use crate::layers::Context;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use unroll_kernels::embedding::Distinct;
@@ -22,10 +22,10 @@ pub(super) struct Room {
 }
 
 /// K of the cluster of these words, counted from the tail's first: (inputs, |c|).
-pub(super) fn cluster_kernel<'a>(params: &WordParams, cx: &Cx<'a>, words: Range<usize>) -> Mat<'a> {
+pub(super) fn cluster_kernel<'a>(params: &WordParams, ctx: &Context<'a>, words: Range<usize>) -> Mat<'a> {
     let (inputs, start) = (params.inputs, params.kernel.start);
     let own = start + words.start * inputs..start + words.end * inputs;
-    Mat::dense(&cx.params[own], inputs, words.len())
+    Mat::dense(&ctx.params[own], inputs, words.len())
 }
 
 /// The gradients of clusters that follow one another.
@@ -72,7 +72,7 @@ struct Block {
 
 /// What is computed of every cluster of a tail.
 pub(super) struct Job<'a> {
-    pub(super) cx: &'a Cx<'a>,
+    pub(super) ctx: &'a Context<'a>,
     pub(super) scale: f32,
     pub(super) params: &'a WordParams,
     pub(super) starts: &'a [u32],
@@ -96,7 +96,7 @@ impl Job<'_> {
 
     /// Cuts the groups into pieces of about the same cost.
     pub(super) fn share(&self, mut losses: &mut [f32], mut rest: Option<ClusterGradients<'_>>) {
-        let (team, groups, inputs) = (self.cx.team, self.distinct.tokens().len(), self.params.inputs);
+        let (team, groups, inputs) = (self.ctx.team, self.distinct.tokens().len(), self.params.inputs);
         let all: usize = (0..groups).map(|u| self.cost(u)).sum();
         let (pieces, mut done, mut next) = (team.parts(), 0, 0);
         let total = Work::product(if rest.is_some() { 3 } else { 1 } * all, inputs, 1);
@@ -145,15 +145,15 @@ impl Job<'_> {
 
     fn some_rows(&self, block: Block, piece: &mut Piece<'_>, Room { logits, scratch }: &mut Room) {
         let Block { words, word, rows, own, first } = block;
-        let (isa, precision, inputs) = (self.cx.isa, self.cx.precision, self.params.inputs);
+        let (isa, precision, inputs) = (self.ctx.isa, self.ctx.precision, self.params.inputs);
         let (n, width) = (rows.len(), words.len());
         logits.reserve(n * padded(width));
         // Beside a row's end there may be what is left of a wider cluster.
         (0..n).for_each(|r| logits[r * padded(width) + width..(r + 1) * padded(width)].fill(0.0));
         let mut z = MatMut::new(logits, n, width, padded(width));
-        let (a, b) = (self.x.rows_range(rows.clone()), cluster_kernel(self.params, self.cx, words.clone()));
+        let (a, b) = (self.x.rows_range(rows.clone()), cluster_kernel(self.params, self.ctx, words.clone()));
         let init = match &self.params.bias {
-            Some(bias) => Init::Bias(&self.cx.params[bias.clone()][words.clone()]),
+            Some(bias) => Init::Bias(&self.ctx.params[bias.clone()][words.clone()]),
             None => Init::Zero,
         };
         gemm::direct_product(

@@ -22,7 +22,7 @@ use super::words::WordParams;
 use super::{Backward, Scored, SoftmaxHead};
 use crate::exec::{Products, Right, Start};
 use crate::graph::Ranks;
-use crate::layers::{Cx, DenseParams};
+use crate::layers::{Context, DenseParams};
 use job::{ClusterGradients, Job, Room, cluster_kernel};
 use std::ops::Range;
 use std::sync::Mutex;
@@ -50,16 +50,22 @@ impl ClusterHead {
         Self { first, tails, frequent, ranks, targets: Vec::new(), words: Buffer::default() }
     }
 
-    pub(crate) fn run(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], mut into: Option<Backward<'_>>) {
+    pub(crate) fn run(
+        &mut self,
+        ctx: &Context<'_>,
+        scored: &Scored<'_>,
+        losses: &mut [f32],
+        mut into: Option<Backward<'_>>,
+    ) {
         self.sort(scored.targets);
         let first = Scored { x: scored.x, targets: &self.targets, scale: scored.scale };
         match &mut self.first {
-            Some(head) => head.run(cx, &first, losses, into.as_mut().map(Backward::reborrow)),
+            Some(head) => head.run(ctx, &first, losses, into.as_mut().map(Backward::reborrow)),
             None => losses.fill(0.0),
         }
         let _span = profile::enter(if into.is_some() { Phase::HeadGradient } else { Phase::Head });
         for tail in self.tails.iter_mut().filter(|tail| !tail.rows.is_empty()) {
-            tail.run(cx, scored, losses, into.as_mut().map(Backward::reborrow));
+            tail.run(ctx, scored, losses, into.as_mut().map(Backward::reborrow));
         }
     }
 
@@ -81,14 +87,14 @@ impl ClusterHead {
     }
 
     /// The logarithms of the probabilities of every word, (R, V).
-    pub(crate) fn logits<'s>(&'s mut self, cx: &Cx<'_>, x: Mat<'s>) -> Mat<'s> {
+    pub(crate) fn logits<'s>(&'s mut self, ctx: &Context<'_>, x: Mat<'s>) -> Mat<'s> {
         let (rows, columns) = (x.rows(), self.frequent + self.tails.len());
         let words = self.tails.last().map_or(self.frequent, Tail::end);
         let mut first = Buffer::new(rows * padded(columns));
         if let Some(head) = &mut self.first {
             let mut of_first = MatMut::new(&mut first, rows, columns, padded(columns));
-            rows::copy(head.logits(cx, x), of_first.reborrow());
-            softmax::log_softmax_rows(cx.isa, of_first);
+            rows::copy(head.logits(ctx, x), of_first.reborrow());
+            softmax::log_softmax_rows(ctx.isa, of_first);
         }
         let first = Mat::new(&first, rows, columns, padded(columns));
         let mut sorted = Buffer::new(rows * padded(words));
@@ -96,11 +102,11 @@ impl ClusterHead {
         rows::copy(first.cols_range(0..self.frequent), by_rank.reborrow().cols_range(0..self.frequent));
         for (t, tail) in self.tails.iter_mut().enumerate() {
             let own = by_rank.reborrow().cols_range(tail.starts[0] as usize..tail.end());
-            tail.log_probabilities(cx, x, first.cols_range(self.frequent + t..self.frequent + t + 1), own);
+            tail.log_probabilities(ctx, x, first.cols_range(self.frequent + t..self.frequent + t + 1), own);
         }
         self.words.reserve(rows * padded(words));
         let (ranks, by_rank) = (&self.ranks, by_rank.as_ref());
-        cx.products().by_rows(MatMut::new(&mut self.words, rows, words, padded(words)), |range, mut part| {
+        ctx.products().by_rows(MatMut::new(&mut self.words, rows, words, padded(words)), |range, mut part| {
             for (i, r) in range.enumerate() {
                 let to = part.row_mut(i);
                 by_rank.row(r).iter().enumerate().for_each(|(rank, &lp)| to[ranks.word(rank)] = lp);
@@ -211,9 +217,9 @@ impl Tail {
     }
 
     /// The losses of the rows within their clusters, added to `losses`, and the gradients.
-    fn run(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], into: Option<Backward<'_>>) {
+    fn run(&mut self, ctx: &Context<'_>, scored: &Scored<'_>, losses: &mut [f32], into: Option<Backward<'_>>) {
         let (count, width, inputs) = (self.order.len(), scored.x.cols(), self.params.inputs);
-        let (all, order, products) = (scored.x, &self.order, cx.products());
+        let (all, order, products) = (scored.x, &self.order, ctx.products());
         self.x.reserve(count * padded(width));
         let to = MatMut::new(&mut self.x, count, width, padded(width));
         products.by_rows(to, |range, part| embedding::gather(all, &order[range], part));
@@ -222,7 +228,7 @@ impl Tail {
             None => x,
             Some(projection) => {
                 self.h.reserve(count * padded(inputs));
-                projection.forward(cx, x, 0..inputs, MatMut::new(&mut self.h, count, inputs, padded(inputs)));
+                projection.forward(ctx, x, 0..inputs, MatMut::new(&mut self.h, count, inputs, padded(inputs)));
                 Mat::new(&self.h, count, inputs, padded(inputs))
             }
         };
@@ -237,18 +243,18 @@ impl Tail {
         self.touched.extend(self.distinct.tokens().iter().map(|&c| words(c)));
         let (starts, params, distinct, wanted, rooms) =
             (&self.starts, &self.params, &self.distinct, &self.wanted, &self.rooms);
-        let job = Job { cx, scale: scored.scale, params, starts, distinct, wanted, x: h, rooms };
+        let job = Job { ctx, scale: scored.scale, params, starts, distinct, wanted, x: h, rooms };
         let clusters = Scored { x: h, targets: &self.chosen, scale: scored.scale };
         match into {
             None => {
-                self.over.iter_mut().for_each(|over| over.run(cx, &clusters, of_cluster, None));
+                self.over.iter_mut().for_each(|over| over.run(ctx, &clusters, of_cluster, None));
                 job.share(of_word, None);
             }
             Some(Backward { dx: to, grads }) => {
                 self.dh.reserve(count * padded(inputs));
                 let mut dh = cleared(products, &mut self.dh, count, inputs);
                 if let Some(over) = &mut self.over {
-                    over.run(cx, &clusters, of_cluster, Some(Backward { dx: dh.reborrow(), grads: &mut *grads }));
+                    over.run(ctx, &clusters, of_cluster, Some(Backward { dx: dh.reborrow(), grads: &mut *grads }));
                 }
                 self.dbias.clear();
                 self.dbias.resize(self.touched.iter().map(ExactSizeIterator::len).sum(), 0.0);
@@ -262,7 +268,7 @@ impl Tail {
                         self.dx.reserve(count * padded(width));
                         let mut dx = cleared(products, &mut self.dx, count, width);
                         let mut gradients = projection.gradients(grads);
-                        projection.backward(cx, (x, dx.reborrow()), dh.as_ref(), &mut gradients, 0..inputs);
+                        projection.backward(ctx, (x, dx.reborrow()), dh.as_ref(), &mut gradients, 0..inputs);
                         products.add_rows(dx.as_ref(), order, to);
                     }
                 }
@@ -274,13 +280,13 @@ impl Tail {
     }
 
     /// The logarithms of the probabilities of its words in the order of their ranks, that of the tail being `tail` (R, 1).
-    fn log_probabilities(&mut self, cx: &Cx<'_>, x: Mat<'_>, tail: Mat<'_>, mut out: MatMut<'_>) {
+    fn log_probabilities(&mut self, ctx: &Context<'_>, x: Mat<'_>, tail: Mat<'_>, mut out: MatMut<'_>) {
         let (rows, inputs, base) = (x.rows(), self.params.inputs, self.starts[0] as usize);
         let h = match &self.projection {
             None => x,
             Some(projection) => {
                 self.h.reserve(rows * padded(inputs));
-                projection.forward(cx, x, 0..inputs, MatMut::new(&mut self.h, rows, inputs, padded(inputs)));
+                projection.forward(ctx, x, 0..inputs, MatMut::new(&mut self.h, rows, inputs, padded(inputs)));
                 Mat::new(&self.h, rows, inputs, padded(inputs))
             }
         };
@@ -288,18 +294,18 @@ impl Tail {
         let mut over = Buffer::new(rows * padded(clusters));
         let mut of_clusters = MatMut::new(&mut over, rows, clusters, padded(clusters));
         if let Some(head) = &mut self.over {
-            rows::copy(head.logits(cx, h), of_clusters.reborrow());
-            softmax::log_softmax_rows(cx.isa, of_clusters.reborrow());
+            rows::copy(head.logits(ctx, h), of_clusters.reborrow());
+            softmax::log_softmax_rows(ctx.isa, of_clusters.reborrow());
         }
         for (c, cluster) in self.starts.windows(2).enumerate() {
             let words = cluster[0] as usize - base..cluster[1] as usize - base;
             let mut own = out.reborrow().cols_range(words.clone());
             let start = match &self.params.bias {
-                Some(bias) => Start::Bias(&cx.params[bias.clone()][words.clone()]),
+                Some(bias) => Start::Bias(&ctx.params[bias.clone()][words.clone()]),
                 None => Start::Zero,
             };
-            cx.products().product(h, Right::Plain(cluster_kernel(&self.params, cx, words)), start, own.reborrow());
-            softmax::log_softmax_rows(cx.isa, own.reborrow());
+            ctx.products().product(h, Right::Plain(cluster_kernel(&self.params, ctx, words)), start, own.reborrow());
+            softmax::log_softmax_rows(ctx.isa, own.reborrow());
             for r in 0..rows {
                 let above = tail.row(r)[0] + of_clusters.row_mut(r)[c];
                 own.row_mut(r).iter_mut().for_each(|lp| *lp += above);

@@ -3,7 +3,7 @@
 
 use super::{GRANULE, SoftmaxHead};
 use crate::best::Best;
-use crate::layers::Cx;
+use crate::layers::Context;
 use unroll_kernels::Mat;
 use unroll_kernels::mat::padded;
 use unroll_kernels::softmax::{self, Tally};
@@ -11,7 +11,7 @@ use unroll_kernels::softmax::{self, Tally};
 impl SoftmaxHead {
     /// The `k` most probable words of each row of `x` (R, D) and ln p of each, the most probable first; of words that are as
     /// probable, the one with the lower number.
-    pub(crate) fn best(&mut self, cx: &Cx<'_>, x: Mat<'_>, k: usize) -> Vec<Vec<(u32, f32)>> {
+    pub(crate) fn best(&mut self, ctx: &Context<'_>, x: Mat<'_>, k: usize) -> Vec<Vec<(u32, f32)>> {
         let (rows, words) = (x.rows(), self.vocabulary);
         let width = match &self.dense {
             Some(_) => (self.room / rows.max(1) / GRANULE * GRANULE).max(GRANULE).min(words),
@@ -26,12 +26,12 @@ impl SoftmaxHead {
             let logits = match &self.dense {
                 Some(dense) => {
                     let dense = dense.clone();
-                    self.slice_logits(cx, &dense, x, slice.clone());
+                    self.slice_logits(ctx, &dense, x, slice.clone());
                     self.view(rows, slice.len())
                 }
                 None => x,
             };
-            softmax::tally(cx.isa, logits, first, &targets, &mut tallies);
+            softmax::tally(ctx.isa, logits, first, &targets, &mut tallies);
             best.iter_mut().enumerate().for_each(|(r, best)| best.take(first as u32, logits.row(r)));
         }
         let logarithms = |(best, tally): (Best, Tally)| {

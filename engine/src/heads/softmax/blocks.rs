@@ -5,7 +5,7 @@
 use super::shaping::Row;
 use super::{CACHED, MOST_ROWS, SoftmaxHead, for_chunks};
 use crate::heads::{Backward, Scored};
-use crate::layers::Cx;
+use crate::layers::Context;
 use std::sync::{Mutex, PoisonError};
 use unroll_kernels::mat::padded;
 use unroll_kernels::profile::{self, Phase};
@@ -14,12 +14,18 @@ use unroll_kernels::{Mat, MatMut, rows};
 
 impl SoftmaxHead {
     /// The losses of some rows and, with `into`, their gradients.
-    pub(super) fn block(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], into: Option<Backward<'_>>) {
+    pub(super) fn block(
+        &mut self,
+        ctx: &Context<'_>,
+        scored: &Scored<'_>,
+        losses: &mut [f32],
+        into: Option<Backward<'_>>,
+    ) {
         {
             let _span = profile::enter(Phase::Head);
-            self.compute_logits(cx, scored.x);
+            self.compute_logits(ctx, scored.x);
         }
-        self.losses(cx, scored, losses, into.is_some());
+        self.losses(ctx, scored, losses, into.is_some());
         let Some(Backward { dx, grads }) = into else { return };
         let _span = profile::enter(Phase::HeadGradient);
         let (x, all) = (scored.x, 0..self.vocabulary);
@@ -30,14 +36,14 @@ impl SoftmaxHead {
                     Some(_) => dense.gradient_of_bias(grads),
                     None => dense.gradients(grads),
                 };
-                dense.backward(cx, (x, dx), dz, &mut gradients, all);
+                dense.backward(ctx, (x, dx), dz, &mut gradients, all);
             }
-            None => cx.products().by_rows(dx, |r, part| rows::add(cx.isa, dz.rows_range(r), part)),
+            None => ctx.products().by_rows(dx, |r, part| rows::add(ctx.isa, dz.rows_range(r), part)),
         }
     }
 
     /// Turns the logits of a block into losses and, with `gradient`, into their gradient.
-    fn losses(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], gradient: bool) {
+    fn losses(&mut self, ctx: &Context<'_>, scored: &Scored<'_>, losses: &mut [f32], gradient: bool) {
         let &Scored { targets, scale, .. } = scored;
         let (rows, stride) = (targets.len(), padded(self.vocabulary));
         let at_once = (CACHED / stride).clamp(1, MOST_ROWS);
@@ -46,7 +52,7 @@ impl SoftmaxHead {
         let logits = MatMut::new(logits, rows, *vocabulary, stride);
         // Losses travel as a column beside the logits, so that one split by rows serves both.
         let column = Mutex::new(losses);
-        cx.products().by_rows(logits, |range, part| {
+        ctx.products().by_rows(logits, |range, part| {
             let mut local = [0.0f32; MOST_ROWS];
             for_chunks(range, at_once, part, |range, mut part| {
                 let targets = &targets[range.clone()];
@@ -54,10 +60,10 @@ impl SoftmaxHead {
                 if gradient {
                     let mut rows = [Row::default(); MOST_ROWS];
                     if shaping.is_some() {
-                        look(cx, part.as_ref(), targets, &mut rows[..targets.len()]);
+                        look(ctx, part.as_ref(), targets, &mut rows[..targets.len()]);
                     }
                     let logits = part.reborrow();
-                    softmax::cross_entropy(cx.isa, CrossEntropy { logits, targets, scale, losses: chunk });
+                    softmax::cross_entropy(ctx.isa, CrossEntropy { logits, targets, scale, losses: chunk });
                     for (r, &target) in targets.iter().enumerate().filter(|&(_, &t)| t != IGNORE) {
                         let Some(shaping) = shaping else { break };
                         let row = Row { log_partition: f64::from(chunk[r]) + rows[r].target, ..rows[r] };
@@ -65,7 +71,7 @@ impl SoftmaxHead {
                         chunk[r] = shaping.loss(row, words);
                     }
                 } else {
-                    softmax::cross_entropy_forward(cx.isa, part.as_ref(), targets, chunk);
+                    softmax::cross_entropy_forward(ctx.isa, part.as_ref(), targets, chunk);
                 }
                 for (r, loss) in chunk.iter_mut().enumerate().filter(|_| gradient && !weights.is_empty()) {
                     let weight = weights.get(targets[r] as usize).copied().unwrap_or(1.0);
@@ -80,10 +86,10 @@ impl SoftmaxHead {
 }
 
 /// Takes down of each row what its gradient will have been written over.
-fn look(cx: &Cx<'_>, logits: Mat<'_>, targets: &[u32], rows: &mut [Row]) {
+fn look(ctx: &Context<'_>, logits: Mat<'_>, targets: &[u32], rows: &mut [Row]) {
     let mut sums = [0.0; MOST_ROWS];
     let sums = &mut sums[..rows.len()];
-    rows::add_row_sums(cx.isa, logits, sums);
+    rows::add_row_sums(ctx.isa, logits, sums);
     for (r, ((row, &sum), &target)) in rows.iter_mut().zip(&*sums).zip(targets).enumerate() {
         let target = if target == IGNORE { 0.0 } else { f64::from(logits.row(r)[target as usize]) };
         *row = Row { sum, target, log_partition: 0.0 };

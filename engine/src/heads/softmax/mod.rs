@@ -21,7 +21,7 @@ use slices::GRANULE;
 
 use super::{Backward, Scored};
 use crate::exec::{Products, Start};
-use crate::layers::{Cx, DenseParams};
+use crate::layers::{Context, DenseParams};
 use std::ops::Range;
 use unroll_kernels::gemm::Precision;
 use unroll_kernels::mat::padded;
@@ -178,11 +178,11 @@ impl SoftmaxHead {
     }
 
     /// How so many rows are cut, and the elements that are kept at a time.
-    fn cut(&self, cx: &Cx<'_>, rows: usize, gradient: bool) -> (Cut, usize) {
+    fn cut(&self, ctx: &Context<'_>, rows: usize, gradient: bool) -> (Cut, usize) {
         // Logits that another layer gave are all there.
-        let least = if self.dense.is_some() { least_rows(cx.precision, gradient) } else { 0 };
+        let least = if self.dense.is_some() { least_rows(ctx.precision, gradient) } else { 0 };
         let sizes = [rows, self.vocabulary];
-        if self.narrows(cx) {
+        if self.narrows(ctx) {
             let cut = Cut::new::<Bf16>(self.room, sizes, least);
             (cut, if gradient { cut.elements::<Bf16>(self.vocabulary) } else { 0 })
         } else {
@@ -191,15 +191,21 @@ impl SoftmaxHead {
         }
     }
 
-    pub(crate) fn run(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, losses: &mut [f32], mut into: Option<Backward<'_>>) {
+    pub(crate) fn run(
+        &mut self,
+        ctx: &Context<'_>,
+        scored: &Scored<'_>,
+        losses: &mut [f32],
+        mut into: Option<Backward<'_>>,
+    ) {
         let total = scored.x.rows();
-        let (cut, elements) = self.cut(cx, total, into.is_some());
+        let (cut, elements) = self.cut(ctx, total, into.is_some());
         self.logits.reserve(elements);
         let (Cut::Rows(block) | Cut::Words(block, _)) = cut;
         if self.factors != Factors::Never {
             let leave = matches!(cut, Cut::Rows(_)) && block >= total && into.is_some();
             self.factors =
-                if leave { Factors::Left { rows: total, narrow: self.narrows(cx) } } else { Factors::Wanted };
+                if leave { Factors::Left { rows: total, narrow: self.narrows(ctx) } } else { Factors::Wanted };
         }
         for first in (0..total).step_by(block.max(1)) {
             let range = first..total.min(first + block);
@@ -210,19 +216,21 @@ impl SoftmaxHead {
                 into.as_mut().map(|Backward { dx, grads }| Backward { dx: dx.reborrow().rows_range(range), grads });
             let dense = self.dense.clone();
             match (cut, dense, into) {
-                (Cut::Words(_, words), Some(dense), into) => self.slices(cx, (&dense, words), &scored, losses, into),
-                (_, Some(dense), Some(into)) if self.narrows(cx) => self.kept_block(cx, &dense, &scored, losses, into),
-                (_, Some(dense), None) if self.narrows(cx) => {
-                    self.slices(cx, (&dense, self.vocabulary), &scored, losses, None);
+                (Cut::Words(_, words), Some(dense), into) => self.slices(ctx, (&dense, words), &scored, losses, into),
+                (_, Some(dense), Some(into)) if self.narrows(ctx) => {
+                    self.kept_block(ctx, &dense, &scored, losses, into)
                 }
-                (_, _, into) => self.block(cx, &scored, losses, into),
+                (_, Some(dense), None) if self.narrows(ctx) => {
+                    self.slices(ctx, (&dense, self.vocabulary), &scored, losses, None);
+                }
+                (_, _, into) => self.block(ctx, &scored, losses, into),
             }
         }
     }
 
     /// Whether logits are not kept, and their gradient in bf16, since only products read it.
-    fn narrows(&self, cx: &Cx<'_>) -> bool {
-        cx.precision == Precision::Bf16 && self.dense.is_some()
+    fn narrows(&self, ctx: &Context<'_>) -> bool {
+        ctx.precision == Precision::Bf16 && self.dense.is_some()
     }
 
     /// The factor of the loss of a target.
@@ -235,21 +243,21 @@ impl SoftmaxHead {
         Mat::new(&self.logits, rows, words, padded(words))
     }
 
-    pub(crate) fn logits<'s>(&'s mut self, cx: &Cx<'_>, x: Mat<'s>) -> Mat<'s> {
+    pub(crate) fn logits<'s>(&'s mut self, ctx: &Context<'_>, x: Mat<'s>) -> Mat<'s> {
         if self.dense.is_none() {
             return x;
         }
-        self.compute_logits(cx, x);
+        self.compute_logits(ctx, x);
         self.view(x.rows(), self.vocabulary)
     }
 
     /// All logits of these rows.
-    fn compute_logits(&mut self, cx: &Cx<'_>, x: Mat<'_>) {
+    fn compute_logits(&mut self, ctx: &Context<'_>, x: Mat<'_>) {
         let (count, stride) = (x.rows(), padded(self.vocabulary));
         self.logits.reserve(count * stride);
         let mut logits = MatMut::new(&mut self.logits, count, self.vocabulary, stride);
         match &self.dense {
-            Some(dense) => dense.forward(cx, x, 0..self.vocabulary, logits),
+            Some(dense) => dense.forward(ctx, x, 0..self.vocabulary, logits),
             None => rows::copy(x, logits.reborrow()),
         }
     }

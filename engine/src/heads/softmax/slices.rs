@@ -6,7 +6,7 @@
 use super::shaping::Row;
 use super::{CACHED, MOST_ROWS as MOST_CACHED, SoftmaxHead, for_chunks};
 use crate::heads::{Backward, Scored};
-use crate::layers::{Cx, DenseParams};
+use crate::layers::{Context, DenseParams};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use unroll_kernels::mat::padded;
@@ -24,7 +24,7 @@ impl SoftmaxHead {
     /// The losses of some rows and, with `into`, their gradients, `words` words at a time.
     pub(super) fn slices(
         &mut self,
-        cx: &Cx<'_>,
+        ctx: &Context<'_>,
         (dense, words): (&DenseParams, usize),
         scored: &Scored<'_>,
         losses: &mut [f32],
@@ -37,13 +37,13 @@ impl SoftmaxHead {
         self.tallies.resize(scored.targets.len(), Tally::default());
         self.sums.clear();
         self.sums.resize(scored.targets.len(), 0.0);
-        let narrows = self.narrows(cx);
+        let narrows = self.narrows(ctx);
         for i in 0..count {
             if narrows {
-                self.tally_through(cx, dense, scored, slice(i));
+                self.tally_through(ctx, dense, scored, slice(i));
             } else {
-                self.slice_logits(cx, dense, scored.x, slice(i));
-                self.tally(cx, scored.targets, slice(i));
+                self.slice_logits(ctx, dense, scored.x, slice(i));
+                self.tally(ctx, scored.targets, slice(i));
             }
         }
         for ((loss, tally), &target) in losses.iter_mut().zip(&self.tallies).zip(scored.targets) {
@@ -62,42 +62,42 @@ impl SoftmaxHead {
         for i in (0..count).rev() {
             let (x, dx, rows, words) = (scored.x, dx.reborrow(), scored.x.rows(), slice(i));
             if narrows {
-                self.gradient_through(cx, dense, scored, words.clone());
+                self.gradient_through(ctx, dense, scored, words.clone());
                 let _span = profile::enter(Phase::HeadGradient);
-                dense.backward(cx, (x, dx), self.kept(rows, words.len()), &mut gradients, words);
+                dense.backward(ctx, (x, dx), self.kept(rows, words.len()), &mut gradients, words);
             } else {
                 if i + 1 < count {
-                    self.slice_logits(cx, dense, x, words.clone());
+                    self.slice_logits(ctx, dense, x, words.clone());
                 }
-                self.slice_gradient(cx, scored, words.clone());
+                self.slice_gradient(ctx, scored, words.clone());
                 let _span = profile::enter(Phase::HeadGradient);
-                dense.backward(cx, (x, dx), self.view(rows, words.len()), &mut gradients, words);
+                dense.backward(ctx, (x, dx), self.view(rows, words.len()), &mut gradients, words);
             }
         }
     }
 
-    pub(super) fn slice_logits(&mut self, cx: &Cx<'_>, dense: &DenseParams, x: Mat<'_>, words: Range<usize>) {
+    pub(super) fn slice_logits(&mut self, ctx: &Context<'_>, dense: &DenseParams, x: Mat<'_>, words: Range<usize>) {
         let _span = profile::enter(Phase::Head);
         let (rows, cols) = (x.rows(), words.len());
-        dense.forward(cx, x, words, MatMut::new(&mut self.logits, rows, cols, padded(cols)));
+        dense.forward(ctx, x, words, MatMut::new(&mut self.logits, rows, cols, padded(cols)));
     }
 
     /// Adds the logits of a slice to the tallies.
-    fn tally(&mut self, cx: &Cx<'_>, targets: &[u32], words: Range<usize>) {
+    fn tally(&mut self, ctx: &Context<'_>, targets: &[u32], words: Range<usize>) {
         let (rows, cols) = (targets.len(), words.len());
         let logits = MatMut::new(&mut self.logits, rows, cols, padded(cols));
         let (tallies, shaped) = (Mutex::new((&mut self.tallies[..], &mut self.sums[..])), !self.shaping.is_nothing());
-        cx.products().by_rows(logits, |range, part| {
+        ctx.products().by_rows(logits, |range, part| {
             let mut local = [Tally::default(); MOST_CACHED];
             for_chunks(range, MOST_CACHED, part, |range, part| {
                 let chunk = &mut local[..range.len()];
                 let all = || tallies.lock().unwrap_or_else(PoisonError::into_inner);
                 chunk.copy_from_slice(&all().0[range.clone()]);
-                softmax::tally(cx.isa, part.as_ref(), words.start, &targets[range.clone()], chunk);
+                softmax::tally(ctx.isa, part.as_ref(), words.start, &targets[range.clone()], chunk);
                 all().0[range.clone()].copy_from_slice(chunk);
                 if shaped {
                     let mut sums = [0.0; MOST_CACHED];
-                    rows::add_row_sums(cx.isa, part.as_ref(), &mut sums[..range.len()]);
+                    rows::add_row_sums(ctx.isa, part.as_ref(), &mut sums[..range.len()]);
                     all().1[range].iter_mut().zip(sums).for_each(|(all, sum)| *all += sum);
                 }
             });
@@ -105,17 +105,17 @@ impl SoftmaxHead {
     }
 
     /// Turns the logits of a slice into their gradient.
-    fn slice_gradient(&mut self, cx: &Cx<'_>, scored: &Scored<'_>, words: Range<usize>) {
+    fn slice_gradient(&mut self, ctx: &Context<'_>, scored: &Scored<'_>, words: Range<usize>) {
         let (rows, cols) = (scored.targets.len(), words.len());
         let at_once = (CACHED / padded(cols)).clamp(1, MOST_CACHED);
         let Self { logits, tallies, sums, weights, shaping, vocabulary, .. } = self;
         let logits = MatMut::new(logits, rows, cols, padded(cols));
-        cx.products().by_rows(logits, |range, part| {
+        ctx.products().by_rows(logits, |range, part| {
             for_chunks(range, at_once, part, |range, mut part| {
                 let (targets, tallies, sums) = (&scored.targets[range.clone()], &tallies[range.clone()], &sums[range]);
                 let (first, scale) = (words.start, scored.scale);
                 softmax::slice_gradient(
-                    cx.isa,
+                    ctx.isa,
                     SliceGradient { logits: part.reborrow(), first, targets, tallies, scale },
                 );
                 let scored = targets.iter().enumerate().filter(|&(_, &target)| target != IGNORE);

@@ -32,14 +32,14 @@ impl Dims {
 ///
 /// A sequence is time-major, packed as [`super::Extent`] says, and has a block of N rows before its first step and one after its
 /// last, where recurrent layers keep the state that they start from.
-pub(crate) struct Act {
+pub(crate) struct LayerOutput {
     y: Buffer,
     dy: Buffer,
     cols: usize,
     sequence: bool,
 }
 
-impl Act {
+impl LayerOutput {
     /// Room for an output of this shape; its gradient only where there is a backward pass.
     pub(crate) fn new(shape: &Shape, capacity: Dims, backward: bool) -> Self {
         let (cols, sequence) = (shape.width(), shape.time.is_some());
