@@ -249,14 +249,14 @@ impl Case {
     }
 
     /// The case in training by a thread that does what one of `options.threads` threads would do: see
-    /// [`Network::posing`].
+    /// [`Network::simulated`].
     ///
     /// # Errors
     ///
     /// As [`Self::training`].
-    pub(super) fn posing(&self, options: &CaseOptions) -> Result<Training<'_>> {
+    pub(super) fn simulated(&self, options: &CaseOptions) -> Result<Training<'_>> {
         self.check_trains()?;
-        Training::new(self, Network::posing(&self.graph()?, self.network_options(options))?, true)
+        Training::new(self, Network::simulated(&self.graph()?, self.network_options(options))?, true)
     }
 
     fn check_trains(&self) -> Result<()> {

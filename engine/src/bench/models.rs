@@ -99,7 +99,7 @@ fn generation(name: &str, base: &Lm, options: &CaseOptions) -> Result<Case> {
     Ok(Case { name, rows: 1, steps: 1, fixed, task: Task::Generate, ..language_model(base, options)? })
 }
 
-/// Words of a review of the IMDB set's 25,000 for training (Maas et al. 2011), parted at white space: the least, then each
+/// Words of a review of the IMDB set's 25,000 for training (Maas et al. 2011), split at white space: the least, then each
 /// twentieth part of them, and the most. On average they have 234.
 const QUANTILES: [usize; 21] =
     [10, 64, 91, 110, 120, 127, 134, 142, 151, 162, 174, 188, 206, 227, 252, 284, 325, 376, 458, 598, 2470];

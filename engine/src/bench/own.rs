@@ -128,13 +128,13 @@ mod tests {
         CaseOptions { rows: Some(3), ..CaseOptions::default() }
     }
 
-    /// Trains the case for a step, and poses as a member of a team of two and as a replica of one for another.
+    /// Trains the case for a step, then simulates a step of a member of a team of two, and of a replica of one member.
     fn runs(case: &Case) {
         let name = case.name();
         assert!(case.training(&options()).unwrap().step().is_finite(), "{name}");
         for (team, rows) in [(2, 3), (1, 2)] {
             let options = CaseOptions { threads: team, ..options() };
-            case.clone().with_rows(rows).posing(&options).unwrap().step();
+            case.clone().with_rows(rows).simulated(&options).unwrap().step();
         }
     }
 

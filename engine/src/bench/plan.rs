@@ -9,7 +9,7 @@
 //! ```
 //!
 //! where *member* is measured: one thread runs a real step of its replica, but of all shared work only what the busiest
-//! member of a team of P would do ([`crate::exec::Crew::posing`]). So every kernel runs in exactly the shape that it
+//! member of a team of P would do ([`crate::exec::Crew::simulated`]). So every kernel runs in exactly the shape that it
 //! would have there, and work that is not shared runs in full. As many threads as there are cores here do so side by
 //! side, so that they contend for memory. No two ever take the same time for the same work, so they wait for each other
 //! where the members of a team would ([`Meeting`]): that is *waiting*. Replicas wait for the last of them at the end of
@@ -136,14 +136,14 @@ impl PlanRates {
     }
 }
 
-/// What is posed: a member of a team of a replica.
+/// A member of a replica's team, to be simulated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Pose {
+struct Simulation {
     /// P
     team: usize,
     /// Rows of the replica.
     rows: usize,
-    /// Members that are posed side by side.
+    /// How many of them are simulated side by side.
     busy: usize,
     /// Whether there are other replicas, for the last of which each waits at the end of a step.
     replicas: bool,
@@ -160,7 +160,7 @@ struct Measured {
     profile: Profile,
 }
 
-/// The steps of one that poses.
+/// The steps of a simulated member.
 #[derive(Default)]
 struct Steps {
     /// Seconds of own work, and of waiting.
@@ -218,17 +218,18 @@ impl Case {
         let rates = PlanRates::measure(here, options.length)?;
         let mut splits = Vec::new();
         let (steps, rows) = self.sizes();
-        let mut measured: Vec<(Pose, Measured)> = Vec::new();
+        let mut measured: Vec<(Simulation, Measured)> = Vec::new();
         for cores in numbers(cores) {
             let first = splits.len();
             let own = Some(self.replicas).filter(|own| !numbers(cores).any(|r| r == *own));
             for replicas in numbers(cores).chain(own).filter(|r| cores.is_multiple_of(*r) && *r <= rows) {
                 let team = cores / replicas;
-                let pose = Pose { team, rows: rows.div_ceil(replicas), busy: cores.min(here), replicas: replicas > 1 };
-                let known = match measured.iter().position(|(known, _)| *known == pose) {
+                let simulation =
+                    Simulation { team, rows: rows.div_ceil(replicas), busy: cores.min(here), replicas: replicas > 1 };
+                let known = match measured.iter().position(|(known, _)| *known == simulation) {
                     Some(known) => known,
                     None => {
-                        measured.push((pose, self.pose(pose, options)?));
+                        measured.push((simulation, self.simulate(simulation, options)?));
                         measured.len() - 1
                     }
                 };
@@ -265,13 +266,14 @@ impl Case {
         })
     }
 
-    /// Times the busiest member of such a team. Each step is parted into work and waiting by itself: a slow moment is one of both.
-    fn pose(&self, pose: Pose, options: &CaseOptions) -> Result<Measured> {
-        let Pose { team, rows, busy, replicas } = pose;
+    /// Times the busiest member of such a team. Each step is divided into work and waiting by itself: a slow moment is slow in
+    /// both.
+    fn simulate(&self, simulation: Simulation, options: &CaseOptions) -> Result<Measured> {
+        let Simulation { team, rows, busy, replicas } = simulation;
         let options = CaseOptions { threads: team, profile: true, pin: false, ..options.clone() };
         let case = self.clone().with_rows(rows);
         let crew = Crew::new(busy, 1).map_err(|e| Error::run(format!("cannot start {busy} threads: {e}")))?;
-        let members = (0..busy).map(|_| Ok(Mutex::new(case.posing(&options)?))).collect::<Result<Vec<_>>>()?;
+        let members = (0..busy).map(|_| Ok(Mutex::new(case.simulated(&options)?))).collect::<Result<Vec<_>>>()?;
         let meeting = Arc::new(Meeting::new(busy));
         let (results, ended) = (Mutex::new(Vec::new()), AtomicBool::new(false));
         crew.team().run(ALL, |member| {
@@ -287,14 +289,14 @@ impl Case {
             while !ended.load(Ordering::Relaxed) {
                 training.start_profile(&options);
                 // A profile begins and ends on all threads, and so by jobs.
-                training.take_posed();
+                training.take_counts();
                 let at = Instant::now();
                 training.step();
                 if replicas {
                     member.barrier();
                 }
                 let seconds = at.elapsed().as_secs_f64();
-                counts = training.take_posed();
+                counts = training.take_counts();
                 if let Some(profile) = training.take_profile() {
                     steps.add(seconds, profile);
                 }
@@ -337,7 +339,7 @@ mod tests {
     /// Floating-point operations of a step's products, as counted.
     fn flops(case: &Case, threads: usize) -> f64 {
         let options = CaseOptions { threads, ..options() };
-        let mut training = case.posing(&options).unwrap();
+        let mut training = case.simulated(&options).unwrap();
         training.start_profile(&options);
         training.step();
         let profile = training.take_profile().unwrap();
@@ -345,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_poses_does_its_share_of_the_products() {
+    fn a_simulated_member_does_its_share_of_the_products() {
         for name in ["char512", "gru650", "bilstm"] {
             let case = Case::new(name, &options()).unwrap();
             let all = flops(&case, 1);
@@ -358,12 +360,12 @@ mod tests {
     }
 
     #[test]
-    fn one_that_poses_leaves_no_phase_of_the_step_out() {
+    fn a_simulated_member_leaves_no_phase_of_the_step_out() {
         for name in ["char512", "gru650"] {
             let case = Case::new(name, &options()).unwrap();
             for (threads, precision) in [(1, Precision::F32), (2, Precision::F32), (3, Precision::Bf16)] {
                 let options = CaseOptions { threads, precision, ..options() };
-                let mut training = case.posing(&options).unwrap();
+                let mut training = case.simulated(&options).unwrap();
                 // As what others would have computed may become.
                 training.network.params_mut().fill(f32::NAN);
                 training.start_profile(&options);
@@ -415,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_parted_into_work_and_waiting_before_medians_are_taken() {
+    fn a_step_is_divided_into_work_and_waiting_before_medians_are_taken() {
         let phase =
             |name: &str, share, gflops| PhaseTime { phase: name.to_owned(), share, thread_seconds: share, gflops };
         let profile = |waiting: f64| Profile {

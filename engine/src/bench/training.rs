@@ -6,7 +6,7 @@ use crate::exec::{Meeting, Profile};
 use crate::graph::{Graph, Input, Loss, Output};
 use crate::network::{Batch, Network, State};
 use crate::random::{Key, Purpose};
-use crate::train::{Optimizer, StepAt, Stepped, pose, step};
+use crate::train::{Optimizer, StepAt, Stepped, step, step_simulated};
 use std::ops::Range;
 use std::sync::Arc;
 use unroll_kernels::profile::{self, Phase};
@@ -71,12 +71,12 @@ pub struct Training<'a> {
     outputs: Vec<(Range<usize>, Option<u32>)>,
     mask: Option<Vec<bool>>,
     done: u64,
-    posing: bool,
+    simulated: bool,
 }
 
 impl<'a> Training<'a> {
-    /// `posing`: the network does the share of one thread only.
-    pub(super) fn new(case: &'a Case, network: Network, posing: bool) -> Result<Self> {
+    /// `simulated`: the network does the share of one thread only.
+    pub(super) fn new(case: &'a Case, network: Network, simulated: bool) -> Result<Self> {
         let graph = network.graph();
         let (steps, rows) = (case.steps, case.rows);
         let outputs: Vec<_> = graph.targets(steps, rows).map(|(output, range)| (range, below(graph, output))).collect();
@@ -97,7 +97,7 @@ impl<'a> Training<'a> {
             network,
             case,
             done: 0,
-            posing,
+            simulated,
         })
     }
 
@@ -117,9 +117,9 @@ impl<'a> Training<'a> {
         self.network.meet_at(meeting);
     }
 
-    /// [`Network::take_posed`] of the case's network.
-    pub(super) fn take_posed(&self) -> [usize; 2] {
-        self.network.take_posed()
+    /// [`Network::take_counts`] of the case's network.
+    pub(super) fn take_counts(&self) -> [usize; 2] {
+        self.network.take_counts()
     }
 
     /// One step; returns its mean loss.
@@ -147,8 +147,8 @@ impl<'a> Training<'a> {
         }
         let at = StepAt { number: self.done, lr: self.case.lr, average: None, norm: false };
         let Self { network, optimizer, state, .. } = self;
-        if self.posing {
-            return pose(network, optimizer, &batch, state, at).map_or(f64::NAN, |loss| loss.mean());
+        if self.simulated {
+            return step_simulated(network, optimizer, &batch, state, at).map_or(f64::NAN, |loss| loss.mean());
         }
         match step(network, optimizer, &batch, state, at) {
             Ok(Stepped::Done { loss, .. } | Stepped::LossNotFinite(loss)) => loss.mean(),

@@ -138,10 +138,10 @@ impl Check<'_> {
             }
         }
         check_shares(data, self.origins)?;
-        let parted = config.task.is_some() || data.split != SplitName::None;
+        let divided = config.task.is_some() || data.split != SplitName::None;
         for (key, share) in [("data.valid_fraction", data.valid_fraction), ("data.test_fraction", data.test_fraction)] {
             let asked = matches!(self.origins.of(key), Some(Origin::Flag(_))) && share.is_some_and(|share| share > 0.0);
-            self.holds(parted || !asked, key, "has no meaning where data.split is none")?;
+            self.holds(divided || !asked, key, "has no meaning where data.split is none")?;
         }
         check_evaluations(config, self.origins)?;
         Ok(())

@@ -66,7 +66,7 @@ pub use open::{Corpus, Info};
 pub(crate) use quotes::{TableBytes, TableError};
 pub use source::{Source, check_output, speakers};
 pub(crate) use source::{open_unpacked, read_failed, read_file};
-pub use streams::{Evaluation, Held, IGNORE, Shares, Split, Streams};
+pub use streams::{Evaluation, Held, HeldShares, IGNORE, Split, Streams};
 pub use table::Columns;
 pub use variable::VariableStreams;
 pub use windows::{LONGEST_WINDOW, WindowOptions, Windows};

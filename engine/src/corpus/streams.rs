@@ -48,9 +48,9 @@ pub struct Evaluation {
 pub enum Split {
     /// The last parts of each training stream, as char-rnn does. With N rows of T steps the text is cut to B = floor(length / (N T))
     /// batches and viewed as N rows of B T tokens; the first floor(B (1 - valid - test)) batches train.
-    Streams(Shares),
+    Streams(HeldShares),
     /// The last parts of the text: the first floor(length (1 - valid - test)) tokens train.
-    Tail(Shares),
+    Tail(HeldShares),
     /// Nothing: all of the text trains.
     #[default]
     None,
@@ -67,7 +67,7 @@ pub enum Held {
 
 /// How much of a text is held out.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Shares {
+pub struct HeldShares {
     /// The share that validates, in \[0, 1).
     pub valid: f64,
     /// The share that tests, in \[0, 1).
@@ -77,10 +77,10 @@ pub struct Shares {
     pub enough: u64,
 }
 
-impl Shares {
+impl HeldShares {
     /// This share of a text of whatever length validates, and nothing tests.
-    pub fn valid(fraction: f64) -> Shares {
-        Shares { valid: fraction, test: 0.0, enough: u64::MAX }
+    pub fn valid(fraction: f64) -> HeldShares {
+        HeldShares { valid: fraction, test: 0.0, enough: u64::MAX }
     }
 
     fn of(self, part: Held) -> f64 {
@@ -93,7 +93,7 @@ impl Shares {
     /// Where those of `count` pieces of `size` tokens end that train, and those that validate. The counts are char-rnn's: what trains
     /// is rounded down, and what validates where anything is to test, which gets the rest.
     fn ends(self, count: u64, size: u64) -> Result<[u64; 2]> {
-        let Shares { valid, test, enough } = self;
+        let HeldShares { valid, test, enough } = self;
         for (option, share) in [("valid-fraction", valid), ("test-fraction", test)] {
             if !(0.0..1.0).contains(&share) {
                 return Err(Error::option(option, format!("must be at least 0 and less than 1, got {share}")));
@@ -382,7 +382,7 @@ fn columns<S: TokenSource>(source: S, rows: usize, steps: usize, batches: u64, r
 }
 
 /// Whole batches of the text, and where those end that train and that validate.
-fn stream_batches(len: u64, rows: usize, steps: usize, shares: Shares) -> Result<(u64, [u64; 2])> {
+fn stream_batches(len: u64, rows: usize, steps: usize, shares: HeldShares) -> Result<(u64, [u64; 2])> {
     assert!(rows > 0 && steps > 0, "{rows} rows of {steps} steps");
     let size = (rows as u64).saturating_mul(steps as u64);
     let batches = len / size;

@@ -32,7 +32,7 @@ const LEFT_ROOM: usize = 1 << 21;
 const BLOCK_LEFT: usize = 1 << 18;
 const MOST_TERMS: usize = 2 * BLOCK_RIGHT / GRANULE;
 
-/// Terms are parted at multiples of this: whole blocks of bf16.
+/// Terms are cut at multiples of this: whole blocks of bf16.
 const TERMS: usize = 32;
 
 /// Rows of a block at least.
@@ -145,7 +145,7 @@ impl Products<'_> {
         let (m, k, wide) = (a.rows(), a.k(), block_columns(a.k()));
         let work = Work::product(m, k, n).on(self.isa, self.precision);
         let members = if self.team.shares(work) { self.team.size() } else { 1 };
-        // Where there are too few columns for all members, rows are parted too, by whole tiles.
+        // Where there are too few columns for all members, rows are cut too, by whole tiles.
         let (across, granule) = (n.div_ceil(wide), a.granule());
         let wanted = if members == 1 { 1 } else { (BLOCKS * members).div_ceil(across.max(1)) };
         let tall = m.div_ceil(wanted).max(LEAST_ROWS).next_multiple_of(granule);
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_cover_what_they_part() {
+    fn parts_cover_the_whole_range_once() {
         for (len, most, granule) in
             [(0, 5, 1), (1, 1, 32), (700, 1024, 32), (10_000, 1024, 32), (650, 300, 1), (97, 32, 32)]
         {

@@ -50,7 +50,7 @@ impl Work {
         Self { flops: 8 * elements, bytes: 4 * elements }
     }
     /// This work in `parts` parts with a barrier after each.
-    pub fn parted(self, parts: usize) -> Self {
+    pub fn divided(self, parts: usize) -> Self {
         Self { flops: self.flops / parts, bytes: self.bytes / parts }
     }
     /// This work so many times.

@@ -5,7 +5,7 @@
 //! divided into teams; a team runs one *replica* of a step at a time ([`Crew::replicas`]), and within that, the team's
 //! leader hands out jobs to its members ([`Team::run`]). A crew of one thread starts none.
 
-use super::member::{Meeting, Posed};
+use super::member::{Meeting, Simulated};
 use super::pin;
 use super::profile::{Began, Profile};
 use super::team::{Group, Team};
@@ -78,28 +78,28 @@ impl Crew {
         }
     }
 
-    /// A crew of the calling thread alone, which does what one of `members` members would do: the largest share of what is
-    /// shared, and all that is not. Results are wrong; the time is that of a member of such a team, but for starting jobs
-    /// and for barriers, which are counted instead ([`Self::take_posed`]), and for waiting, unless others pose beside it
-    /// ([`Self::meet_at`]).
-    pub fn posing(members: usize) -> Self {
-        let team = Group::posing(members.max(1));
+    /// A simulated team of `members` members: the calling thread does the work of one of them, the others do not exist. It
+    /// takes the largest share of what a team shares, and does all that is not shared. Results are wrong; the time is
+    /// that of one member of such a team, without starting jobs and passing barriers, which are counted instead
+    /// ([`Self::take_counts`]), and without waiting, unless other simulated members run beside it ([`Self::meet_at`]).
+    pub fn simulated(members: usize) -> Self {
+        let team = Group::simulated(members.max(1));
         Self { outer: Arc::new(Group::new(1)), inner: Arc::new(vec![team]), profile: None, _pool: None }
     }
 
-    /// Lets a posing crew wait for others that pose alike, at the end of each job and at each barrier. Once only; a real crew
-    /// meets nobody.
+    /// Lets a simulated member wait for others like it, at the end of each job and at each barrier. The first call counts;
+    /// a real crew ignores it.
     pub fn meet_at(&self, meeting: Arc<Meeting>) {
-        if let Some(posed) = &self.inner[0].posed {
+        if let Some(simulated) = &self.inner[0].simulated {
             // A crew that meets already keeps its meeting.
-            let _ = posed.meeting.set(meeting);
+            let _ = simulated.meeting.set(meeting);
         }
     }
 
-    /// How many jobs a posing crew has shared, and barriers it has passed, since this was last asked; 0 for a real crew.
-    pub fn take_posed(&self) -> [usize; 2] {
-        let take = |posed: &Posed| [&posed.jobs, &posed.barriers].map(|count| count.swap(0, Ordering::Relaxed));
-        self.inner[0].posed.as_ref().map_or([0; 2], take)
+    /// The jobs that a simulated crew has shared and the barriers that it has passed since the last call; 0 for a real crew.
+    pub fn take_counts(&self) -> [usize; 2] {
+        let take = |counts: &Simulated| [&counts.jobs, &counts.barriers].map(|count| count.swap(0, Ordering::Relaxed));
+        self.inner[0].simulated.as_ref().map_or([0; 2], take)
     }
 
     /// All threads in one team.
@@ -125,7 +125,7 @@ impl Crew {
         let began = self.profile.take()?;
         let sum = Mutex::new(Counts::default());
         self.everywhere(|_, _| *sum.lock().unwrap_or_else(PoisonError::into_inner) += profile::stop());
-        let threads = self.inner.iter().map(|group| if group.posed.is_some() { 1 } else { group.size }).sum();
+        let threads = self.inner.iter().map(|group| if group.simulated.is_some() { 1 } else { group.size }).sum();
         Some(began.end(threads, sum.into_inner().unwrap_or_else(PoisonError::into_inner)))
     }
 
@@ -232,23 +232,23 @@ mod tests {
     }
 
     #[test]
-    fn those_who_pose_wait_for_each_other() {
+    fn simulated_members_wait_for_each_other() {
         let (crew, meeting) = (Crew::new(2, 1).unwrap(), Arc::new(Meeting::new(2)));
-        let posing = [Crew::posing(4), Crew::posing(4)];
-        posing.iter().for_each(|crew| crew.meet_at(meeting.clone()));
+        let crews = [Crew::simulated(4), Crew::simulated(4)];
+        crews.iter().for_each(|crew| crew.meet_at(meeting.clone()));
         let counts = [const { AtomicUsize::new(0) }; 2];
         crew.team().run(ALWAYS, |member| {
             for turn in 1..=20 {
-                posing[member.rank()].team().run(ALWAYS, |posing| {
+                crews[member.rank()].team().run(ALWAYS, |simulated| {
                     counts[0].fetch_add(1, Ordering::Relaxed);
-                    posing.barrier();
+                    simulated.barrier();
                     assert!(counts[0].load(Ordering::Relaxed) >= 2 * turn, "a barrier let a member pass early");
                     counts[1].fetch_add(1, Ordering::Relaxed);
                 });
                 assert!(counts[1].load(Ordering::Relaxed) >= 2 * turn, "a job ended early");
             }
         });
-        assert_eq!(posing.map(|crew| crew.take_posed()), [[20, 20]; 2]);
+        assert_eq!(crews.map(|crew| crew.take_counts()), [[20, 20]; 2]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use unroll_kernels::profile::{self, Phase};
 
-/// Where several that pose as members of one team wait for each other, as often as such members would.
+/// Where simulated members ([`super::Crew::simulated`]) wait for each other, as often as the members of a team would.
 pub struct Meeting {
     barrier: Barrier,
     members: usize,
@@ -40,16 +40,16 @@ impl Drop for Attendance<'_> {
     }
 }
 
-/// What a member that poses as one of many would have shared: see [`super::Crew::posing`].
+/// What a simulated member counts, and where it meets others like it: see [`super::Crew::simulated`].
 #[derive(Default)]
-pub(super) struct Posed {
+pub(super) struct Simulated {
     pub(super) jobs: AtomicUsize,
     pub(super) barriers: AtomicUsize,
     pub(super) meeting: OnceLock<Arc<Meeting>>,
 }
 
-impl Posed {
-    /// Waits for the others who pose, if there are any.
+impl Simulated {
+    /// Waits for the other simulated members, if there are any.
     pub(super) fn meet(&self) {
         if let Some(meeting) = self.meeting.get() {
             meeting.wait();
@@ -62,8 +62,8 @@ impl Posed {
 pub(super) enum Wait<'a> {
     /// The other members.
     At(&'a Barrier),
-    /// Nobody: it is alone, or the other members do not exist, and barriers are counted and met at by those who pose alike.
-    Nobody(Option<&'a Posed>),
+    /// Nobody: it is alone, or it is simulated, and then counts its barriers and may meet others like it.
+    Nobody(Option<&'a Simulated>),
 }
 
 /// One of the threads that run a job together.
@@ -99,9 +99,9 @@ impl<'a> Member<'a> {
                 let _span = profile::enter(Phase::Waiting);
                 barrier.wait(self.size);
             }
-            Wait::Nobody(Some(posed)) => {
-                posed.barriers.fetch_add(1, Ordering::Relaxed);
-                posed.meet();
+            Wait::Nobody(Some(simulated)) => {
+                simulated.barriers.fetch_add(1, Ordering::Relaxed);
+                simulated.meet();
             }
             _ => {}
         }
@@ -111,7 +111,7 @@ impl<'a> Member<'a> {
     ///
     /// # Panics
     ///
-    /// From within a strand, when the strand's members would have to be parted again.
+    /// From within a strand, when the strand's members would have to be divided again.
     pub fn strands(self, strands: usize, body: impl Fn(usize, Member<'_>)) {
         if strands >= self.size {
             return (self.rank..strands).step_by(self.size).for_each(|strand| body(strand, Member::alone()));
@@ -138,8 +138,8 @@ impl<'a> Member<'a> {
             (0..blocks).for_each(|block| body(self, block));
         }
     }
-    /// The part of this member where member r has `cut(r)..cut(r + 1)`. One that poses stands for the slowest, and so takes
-    /// the largest part.
+    /// The part of this member where member r has `cut(r)..cut(r + 1)`. A simulated member stands for the slowest, and so
+    /// takes the largest part.
     pub(super) fn part(self, cut: impl Fn(usize) -> usize) -> Range<usize> {
         let part = |rank: usize| cut(rank)..cut(rank + 1);
         match self.wait {
@@ -162,9 +162,10 @@ mod tests {
     fn shares_cover_everything_once_at_multiples_of_the_granule() {
         for (n, granule, size) in [(650, 16, 2), (10, 64, 3), (97, 8, 5), (0, 16, 2), (128, 16, 16)] {
             let mut at = 0;
-            let posed = Posed::default();
-            let member = |rank, posed| Member { rank, size, wait: Wait::Nobody(posed), strands: &[], left: &[] };
-            let largest = member(0, Some(&posed)).share(n, granule).len();
+            let simulated = Simulated::default();
+            let member =
+                |rank, simulated| Member { rank, size, wait: Wait::Nobody(simulated), strands: &[], left: &[] };
+            let largest = member(0, Some(&simulated)).share(n, granule).len();
             for rank in 0..size {
                 let share = member(rank, None).share(n, granule);
                 assert_eq!(share.start, at.min(share.start.max(at)));

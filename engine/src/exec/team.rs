@@ -3,7 +3,7 @@
 use super::barrier::{Barrier, Rising};
 use super::claims::Claims;
 use super::cost::Work;
-use super::member::{Member, Posed, Wait};
+use super::member::{Member, Simulated, Wait};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,8 +28,8 @@ pub(super) struct Group {
     /// Whether a job is in progress.
     busy: AtomicBool,
     pub(super) size: usize,
-    /// Present where the calling thread poses as one of `size` members and the others do not exist.
-    pub(super) posed: Option<Posed>,
+    /// Present where the calling thread does the work of one of `size` members and the others do not exist.
+    pub(super) simulated: Option<Simulated>,
     panic: Mutex<Option<Box<dyn std::any::Any + Send>>>,
 }
 
@@ -46,14 +46,14 @@ impl Group {
             never: AtomicBool::new(false),
             busy: AtomicBool::new(false),
             size,
-            posed: None,
+            simulated: None,
             panic: Mutex::new(None),
         }
     }
 
-    /// A group in which the calling thread poses as one of `size` members and the others do not exist.
-    pub(super) fn posing(size: usize) -> Self {
-        Self { posed: Some(Posed::default()), ..Self::new(size) }
+    /// A group whose calling thread does the work of one of `size` members; the others do not exist.
+    pub(super) fn simulated(size: usize) -> Self {
+        Self { simulated: Some(Simulated::default()), ..Self::new(size) }
     }
 
     /// Runs the job on all members and waits for them; the calling thread is member 0.
@@ -62,10 +62,10 @@ impl Group {
         if self.size == 1 {
             return job(Member::alone());
         }
-        if let Some(posed) = &self.posed {
-            posed.jobs.fetch_add(1, Ordering::Relaxed);
-            job(Member { rank: 0, size: self.size, wait: Wait::Nobody(Some(posed)), strands: &[], left: &[] });
-            return posed.meet();
+        if let Some(simulated) = &self.simulated {
+            simulated.jobs.fetch_add(1, Ordering::Relaxed);
+            job(Member { rank: 0, size: self.size, wait: Wait::Nobody(Some(simulated)), strands: &[], left: &[] });
+            return simulated.meet();
         }
         assert!(!self.busy.swap(true, Ordering::Acquire), "{NESTED}");
         let target = self.done.get() + self.size - 1;
@@ -178,7 +178,7 @@ impl Team<'_> {
         if !self.shares(work) {
             return job(Member::alone(), 0..len);
         }
-        if self.group.posed.is_some() {
+        if self.group.simulated.is_some() {
             return self.group.run(&|member| job(member, member.share(len, granule)));
         }
         let (claims, blocks) = (&self.group.claims, len.div_ceil(granule));

@@ -320,7 +320,7 @@ fn encode_strictly(tokenizer: &Tokenizer, prompt: &str) -> Result<Vec<u32>> {
     Ok(tokens)
 }
 
-/// Whether the vocabulary has all of a text once its letters and marks are joined (NFC) or parted (NFD).
+/// Whether the vocabulary has all of a text once its letters and marks are joined (NFC) or taken apart (NFD).
 fn known_in_another_form(tokenizer: &Tokenizer, text: &str) -> bool {
     let unknown = tokenizer.vocabulary().unknown();
     let known = |form: &str| tokenizer.encode(form).is_ok_and(|tokens| unknown.is_none_or(|id| !tokens.contains(&id)));

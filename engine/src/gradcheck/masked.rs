@@ -45,7 +45,7 @@ fn mixed(keep: &[f64], new: &[f64], old: &[f64]) -> Vec<f64> {
 }
 
 /// keep d, and (1 - keep) d
-fn parted(keep: &[f64], d: &[f64]) -> [Vec<f64>; 2] {
+fn divided(keep: &[f64], d: &[f64]) -> [Vec<f64>; 2] {
     let part = |of: fn(f64) -> f64| keep.iter().zip(d).map(|(keep, d)| of(*keep) * d).collect();
     [part(|keep| keep), part(|keep| 1.0 - keep)]
 }
@@ -102,9 +102,9 @@ impl Direction<'_> {
                 let there = self.there.as_ref().is_none_or(|there| there[t * dims.rows + u / dims.units]);
                 *dh += if there { dy[at.start + u] } else { 0.0 };
             }
-            let [past_h, through_h] = parted(&keep.h[at.clone()], &d.h);
+            let [past_h, through_h] = divided(&keep.h[at.clone()], &d.h);
             let [past_c, through_c] =
-                if d.c.is_empty() { [const { Vec::new() }; 2] } else { parted(&keep.c[at], &d.c) };
+                if d.c.is_empty() { [const { Vec::new() }; 2] } else { divided(&keep.c[at], &d.c) };
             let after = Carried { h: through_h, c: through_c };
             let step = self.one(before);
             let gradients = step.backward(&x[t * width..(t + 1) * width], &masked.steps[t], &zeros, &after);

@@ -50,7 +50,7 @@ pub(super) fn single(roundings: f64) -> f64 {
 /// The length of the longest chain of roundings from a parameter to the loss and back to its gradient.
 pub(super) fn roundings(graph: &Graph, steps: usize, rows: usize) -> f64 {
     let mut longest: Vec<f64> = Vec::new();
-    let parted = |node: &Node| {
+    let by_parts = |node: &Node| {
         let own = |output: &&Output| std::ptr::eq(&graph.nodes()[output.logits()], node);
         graph.outputs().iter().find(own).is_some_and(|output| output.head().kind.partitions_words())
     };
@@ -68,7 +68,7 @@ pub(super) fn roundings(graph: &Graph, steps: usize, rows: usize) -> f64 {
                 steps as f64 * (inputs + (1.0 + gates) / 2.0 * options.units as f64 + 16.0)
             }
             // The projection of a tail comes before the product with its words.
-            (LayerConfig::Dense(_), _) if parted(node) => inputs + node.shape.width() as f64 / 2.0 + 16.0,
+            (LayerConfig::Dense(_), _) if by_parts(node) => inputs + node.shape.width() as f64 / 2.0 + 16.0,
             (LayerConfig::Dense(_), _) => (inputs + node.shape.width() as f64) / 2.0 + 8.0,
             // Backward, the sum over the steps.
             (LayerConfig::RepeatVector(_), _) => steps as f64,

@@ -7,7 +7,7 @@
 //! | `adaptive_softmax`, `class_softmax` | one of the frequent words and tails; of a tail's clusters; of a cluster's words |
 //! | `hierarchical_softmax` | at each node on the way, whether it goes on to the second child |
 //!
-//! Which words a step draws, how words are parted and the tree are choices and no computations: they are the network's
+//! Which words a step draws, how words are divided among parts and the tree are choices and no computations: they are the network's
 //! own.
 
 use crate::error::Result;

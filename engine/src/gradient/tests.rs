@@ -20,7 +20,7 @@ fn gradient() -> Gradient {
 
 /// Does something on one thread.
 fn alone<R>(act: impl FnOnce(Products<'_>) -> R) -> R {
-    let (crew, scratch) = (Crew::posing(1), Scratch::new(1, Isa::best(), Precision::F32));
+    let (crew, scratch) = (Crew::simulated(1), Scratch::new(1, Isa::best(), Precision::F32));
     let team = crew.team();
     act(Products { team: &team, isa: Isa::best(), precision: Precision::F32, scratch: &scratch })
 }

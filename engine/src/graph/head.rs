@@ -1,4 +1,4 @@
-//! What stands in the place of the last dense layer: the parameters of each head, and how words are parted among them.
+//! What stands in the place of the last dense layer: the parameters of each head, and how words are divided among them.
 
 use super::config::{HeadConfig, HeadKind, Initializer, LayerConfig, Loss, Noise, OutputConfig, WordOrder};
 use super::layer::positive;

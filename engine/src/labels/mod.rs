@@ -36,7 +36,7 @@ pub use next::{NextWord, WordDecoder};
 pub(crate) use npy::header as npy_header;
 pub use npy::{Array, parse_npy, read_npy};
 pub use predict::{Prediction, Predictions, predict};
-pub use split::{Part, Shares, share_out};
+pub use split::{Part, SplitOptions, share_out};
 pub use words::{WordScores, score_words};
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub enum Part {
 
 /// How samples are shared out.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Shares {
+pub struct SplitOptions {
     /// The share that validates.
     pub valid: f64,
     /// The share that tests; has no part where there are folds.
@@ -35,9 +35,9 @@ pub struct Shares {
 /// Samples of one key go together, with the class of their first. The groups of a class are put in a random order; each then
 /// goes to the fold that lacks most of its class, or, without folds, to the test until that has its share. The validation's
 /// share is taken from what is left in the same way. Every class is thus shared out as the whole is, up to the size of a group.
-pub fn share_out(keys: &[String], classes: &[u32], shares: &Shares) -> Vec<Part> {
+pub fn share_out(keys: &[String], classes: &[u32], options: &SplitOptions) -> Vec<Part> {
     let groups = groups(keys, classes);
-    let random = Key::new(shares.seed, Purpose::Shuffle).layer(1);
+    let random = Key::new(options.seed, Purpose::Shuffle).layer(1);
     let mut parts = vec![Part::Train; keys.len()];
     for class in 0..=classes.iter().copied().max().unwrap_or(0) {
         let mut own: Vec<&Vec<usize>> = groups.iter().filter(|group| classes[group[0]] == class).collect();
@@ -45,19 +45,19 @@ pub fn share_out(keys: &[String], classes: &[u32], shares: &Shares) -> Vec<Part>
             own.swap(i, random.step(u64::from(class)).below(i as u64, i as u64 + 1) as usize);
         }
         let size: usize = own.iter().map(|group| group.len()).sum();
-        let mut filled = vec![0; shares.folds.max(1)];
+        let mut filled = vec![0; options.folds.max(1)];
         let (mut test, mut valid) = (0, 0);
         let mut rest = Vec::new();
         for group in own {
-            let tests = if shares.folds > 0 {
+            let tests = if options.folds > 0 {
                 // Classes begin at different folds, so that what does not divide evenly does not pile up in the first.
-                let begin = class as usize % shares.folds;
-                let order = (0..shares.folds).map(|i| (begin + i) % shares.folds);
+                let begin = class as usize % options.folds;
+                let order = (0..options.folds).map(|i| (begin + i) % options.folds);
                 let fold = order.min_by_key(|&fold| filled[fold]).unwrap_or(0);
                 filled[fold] += group.len();
-                fold == shares.fold
+                fold == options.fold
             } else {
-                fits(test, group.len(), shares.test, size)
+                fits(test, group.len(), options.test, size)
             };
             if tests {
                 test += group.len();
@@ -68,7 +68,7 @@ pub fn share_out(keys: &[String], classes: &[u32], shares: &Shares) -> Vec<Part>
         }
         let left: usize = rest.iter().map(|group| group.len()).sum();
         for group in rest {
-            if fits(valid, group.len(), shares.valid, left) {
+            if fits(valid, group.len(), options.valid, left) {
                 valid += group.len();
                 group.iter().for_each(|&sample| parts[sample] = Part::Valid);
             }
@@ -119,16 +119,16 @@ mod tests {
     #[test]
     fn each_class_is_shared_out_alike_and_equal_texts_stay_together() {
         let (keys, classes) = samples();
-        let shares = Shares { valid: 0.1, test: 0.2, folds: 0, fold: 0, seed: 7 };
-        let parts = share_out(&keys, &classes, &shares);
+        let options = SplitOptions { valid: 0.1, test: 0.2, folds: 0, fold: 0, seed: 7 };
+        let parts = share_out(&keys, &classes, &options);
         assert!(together(&keys, &parts));
         let count = |part, class| parts.iter().zip(&classes).filter(|&(p, c)| (*p, *c) == (part, class)).count();
         for (class, size) in [(0, 900.0), (1, 100.0)] {
             assert!((count(Part::Test, class) as f64 - 0.2 * size).abs() <= 1.5, "{}", count(Part::Test, class));
             assert!((count(Part::Valid, class) as f64 - 0.08 * size).abs() <= 1.5, "{}", count(Part::Valid, class));
         }
-        assert_eq!(parts, share_out(&keys, &classes, &shares), "the same every time");
-        assert_ne!(parts, share_out(&keys, &classes, &Shares { seed: 8, ..shares }));
+        assert_eq!(parts, share_out(&keys, &classes, &options), "the same every time");
+        assert_ne!(parts, share_out(&keys, &classes, &SplitOptions { seed: 8, ..options }));
     }
 
     #[test]
@@ -136,7 +136,7 @@ mod tests {
         let (keys, classes) = samples();
         let mut tested = vec![0; keys.len()];
         for fold in 0..5 {
-            let parts = share_out(&keys, &classes, &Shares { valid: 0.1, test: 0.0, folds: 5, fold, seed: 1 });
+            let parts = share_out(&keys, &classes, &SplitOptions { valid: 0.1, test: 0.0, folds: 5, fold, seed: 1 });
             assert!(together(&keys, &parts));
             let of = |class| parts.iter().zip(&classes).filter(|&(p, c)| *p == Part::Test && *c == class).count();
             assert!((178..=182).contains(&of(0)) && (18..=22).contains(&of(1)), "{} {}", of(0), of(1));

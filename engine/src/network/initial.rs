@@ -96,7 +96,7 @@ mod tests {
         let spec =
             ParamSpec { name: String::new(), role, shape: shape.to_vec(), range: 0..len, initializer, ones: None };
         let mut values = vec![f32::NAN; len];
-        let (crew, scratch) = (Crew::posing(1), Scratch::new(1, Isa::best(), Precision::F32));
+        let (crew, scratch) = (Crew::simulated(1), Scratch::new(1, Isa::best(), Precision::F32));
         let (team, isa, precision) = (crew.team(), Isa::best(), Precision::F32);
         let products = Products { team: &team, isa, precision, scratch: &scratch };
         initialize(products, &spec, Key::new(1, Purpose::Init), &mut values);

@@ -135,14 +135,14 @@ impl Network {
         })
     }
 
-    /// A network whose calling thread does the work of one of `options.threads` threads: see [`Crew::posing`]. Its timing is
+    /// A network whose calling thread does the work of one of `options.threads` threads ([`Crew::simulated`]). Its times are
     /// realistic; its results are wrong.
     ///
     /// # Errors
     ///
     /// As [`Self::new`].
-    pub fn posing(graph: &Graph, options: NetworkOptions) -> Result<Self> {
-        Self::with_crew(graph, options, |options| Ok(Crew::posing(options.threads)))
+    pub fn simulated(graph: &Graph, options: NetworkOptions) -> Result<Self> {
+        Self::with_crew(graph, options, |options| Ok(Crew::simulated(options.threads)))
     }
 
     fn with_crew(
@@ -236,9 +236,9 @@ impl Network {
     pub fn meet_at(&self, meeting: Arc<Meeting>) {
         self.crew.meet_at(meeting);
     }
-    /// The crew's [`Crew::take_posed`].
-    pub fn take_posed(&self) -> [usize; 2] {
-        self.crew.take_posed()
+    /// The crew's [`Crew::take_counts`].
+    pub fn take_counts(&self) -> [usize; 2] {
+        self.crew.take_counts()
     }
     /// The zero state of `rows` rows.
     pub fn new_state(&self, rows: usize) -> State {

@@ -11,8 +11,8 @@ use crate::corpus::IGNORE;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Loss, ModelConfig};
 use crate::labels::{
-    BatchOptions, Encoder, LeftOut, Part, Predictions, Record, Records, Sample, SampleBatches, Samples, Shares, Spot,
-    TASK, best_threshold, share_out,
+    BatchOptions, Encoder, LeftOut, Part, Predictions, Record, Records, Sample, SampleBatches, Samples, SplitOptions,
+    Spot, TASK, best_threshold, share_out,
 };
 use crate::network::LossScale;
 use crate::text::Side;
@@ -237,7 +237,7 @@ fn parts(config: &RunConfig, task: &TaskConfig, records: &Records) -> Vec<Part> 
     let test = tested(&config.data);
     // The share that validates is one of all, taken from what the test leaves.
     let left = if folds > 0 { 1.0 } else { 1.0 - test };
-    share_out(&keys, &classes, &Shares { valid: valid / left, test, folds, fold, seed: split_seed })
+    share_out(&keys, &classes, &SplitOptions { valid: valid / left, test, folds, fold, seed: split_seed })
 }
 
 /// The share of the training files' samples that tests.

@@ -8,7 +8,7 @@ use crate::config::{
     AverageName, DataConfig, LossScaleName, OptimizerConfig, OptimizerName, RunConfig, SampleConfig, ScheduleConfig,
     ScheduleName, SplitName,
 };
-use crate::corpus::{Shares, Split, TokenSource};
+use crate::corpus::{HeldShares, Split, TokenSource};
 use crate::error::{Error, Result};
 use crate::generate::Sampling;
 use crate::graph::Graph;
@@ -74,7 +74,7 @@ impl RunConfig {
             (None, None) => (VALID_FRACTION, VALID_ENOUGH),
         };
         let test = data.test_fraction.filter(|_| data.test.is_none()).unwrap_or(0.0);
-        let shares = Shares { valid, test, enough };
+        let shares = HeldShares { valid, test, enough };
         match data.split {
             _ if valid + test == 0.0 => Split::None,
             SplitName::None => Split::None,

@@ -44,7 +44,7 @@ pub use run::{
 pub use schedule::{Schedule, ScheduleKind, ScheduleState};
 pub use scoring::Scoring;
 pub use state::{Best, Identity, Tally, TrainerState};
-pub(crate) use step::pose;
+pub(crate) use step::step_simulated;
 pub use step::{StepAt, Stepped, step};
 pub(crate) use tensors::{HEADS, file_start};
 pub use tensors::{NamedTensor, TensorRef, TensorSpec, tensor_file, weight_file};

@@ -66,9 +66,10 @@ pub fn step<L: Learner>(
     Ok(Stepped::Done { loss, norm: Some(norm).filter(|_| at.norm || !factors) })
 }
 
-/// All the work of [`step`] whatever numbers come out of it, for one that poses as a member of a team and computes only its share:
-/// what depends on the rest is garbage. The parameters are rewritten, but not changed where the gradient is finite.
-pub(crate) fn pose<L: Learner>(
+/// All the work of [`step`], whatever numbers come out of it: a simulated member ([`crate::exec::Crew::simulated`]) computes
+/// only its share, and what depends on the rest is garbage. The learning rate is 0, so that parameters are written again
+/// but do not change where the gradient is finite.
+pub(crate) fn step_simulated<L: Learner>(
     learner: &mut L,
     optimizer: &mut Optimizer,
     batch: &Batch<'_>,

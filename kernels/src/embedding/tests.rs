@@ -103,7 +103,7 @@ fn sums_follow_the_reference_on_every_set() {
 }
 
 #[test]
-fn sums_of_integers_are_exact_and_columns_can_be_parted() {
+fn sums_of_integers_are_exact_and_columns_can_be_split() {
     let (r, v, d) = (500, 11, 70);
     let tokens = some_tokens(r, v, 5);
     let distinct = distinct(&tokens, v);

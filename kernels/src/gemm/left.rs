@@ -138,7 +138,7 @@ impl LeftTiles {
     }
 }
 
-/// Rows of one tile where `rows` are parted evenly among as few tiles as hold them: a tile's time follows its rows.
+/// Rows of one tile where `rows` are spread evenly over as few tiles as hold them: a tile's time follows its rows.
 #[inline]
 pub(crate) fn tile_rows(rows: usize) -> usize {
     rows.div_ceil(rows.div_ceil(SIDE).max(1)).max(1)

@@ -71,7 +71,7 @@ fn weighted_sums_follow_the_reference_and_are_equal_on_every_set() {
 }
 
 #[test]
-fn groups_can_be_parted() {
+fn groups_can_be_split() {
     let (m, d, entries, groups) = (9, 33, 40, 8);
     let (x, sources, weights) = (narrow(&numbers(m * d, 1)), rows(entries, m, 2), narrow(&numbers(entries, 3)));
     let starts = starts(groups, entries, 4);

@@ -98,7 +98,7 @@ fn evaluation_scores_every_token_once() {
 fn the_streams_split_is_char_rnns() {
     // 10 batches of 3 x 4 of 125 tokens; one twentieth validates: floor(10 x 0.95) = 9 train.
     let tokens = numbered(125);
-    let split = Split::Streams(Shares::valid(0.05));
+    let split = Split::Streams(HeldShares::valid(0.05));
     let train = split.train(&tokens, 3, 4).expect("long enough");
     let valid =
         split.held(Held::Valid, &tokens, 3, 4, Evaluation::default()).expect("long enough").expect("a part validates");
@@ -121,7 +121,7 @@ fn the_streams_split_is_char_rnns() {
     assert_eq!(steps(&valid).last(), Some(&(2, 119, None)));
     // Of a long text no more is held out than is enough: two batches of 12 tokens for 13, and never less than one.
     for (enough, batches) in [(13, 2), (12, 1), (1, 1), (1000, 5)] {
-        let split = Split::Streams(Shares { enough, ..Shares::valid(0.5) });
+        let split = Split::Streams(HeldShares { enough, ..HeldShares::valid(0.5) });
         let valid = split
             .held(Held::Valid, &tokens, 3, 4, Evaluation::default())
             .expect("long enough")
@@ -130,10 +130,10 @@ fn the_streams_split_is_char_rnns() {
         assert_eq!((train.batches(), valid.batches()), (10 - batches, batches), "{enough} are enough");
     }
     // A fraction of one half of ten is five, whatever its rounding.
-    let tenth = Split::Streams(Shares::valid(0.1)).train(&tokens, 3, 4).expect("long enough");
+    let tenth = Split::Streams(HeldShares::valid(0.1)).train(&tokens, 3, 4).expect("long enough");
     assert_eq!(tenth.batches(), 9);
     // With a share to test, what trains and what validates are rounded down: 7.5 of 10 train, 1.5 validate.
-    let shares = Shares { test: 0.1, ..Shares::valid(0.15) };
+    let shares = HeldShares { test: 0.1, ..HeldShares::valid(0.15) };
     let split = Split::Streams(shares);
     let held = |part| split.held(part, &tokens, 3, 4, Evaluation::default()).expect("long enough").expect("a part");
     let (valid, test) = (held(Held::Valid), held(Held::Test));
@@ -146,7 +146,7 @@ fn the_streams_split_is_char_rnns() {
         assert_eq!(row(&test, n), (start + 32, start + 39));
     }
     // What is too much to validate goes back to training; the test stays where it is.
-    let split = Split::Streams(Shares { valid: 0.5, test: 0.1, enough: 20 });
+    let split = Split::Streams(HeldShares { valid: 0.5, test: 0.1, enough: 20 });
     let valid = split.held(Held::Valid, &tokens, 3, 4, Evaluation::default()).expect("long enough").expect("a part");
     assert_eq!((row(&valid, 0), valid.batches()), ((28, 35), 2));
 }
@@ -154,26 +154,26 @@ fn the_streams_split_is_char_rnns() {
 #[test]
 fn the_tail_split_keeps_the_end() {
     let tokens = numbered(1000);
-    let split = Split::Tail(Shares::valid(0.05));
+    let split = Split::Tail(HeldShares::valid(0.05));
     let train = split.train(&tokens, 10, 5).expect("long enough");
     assert_eq!(steps(&train).iter().map(|step| step.1).max(), Some(949));
     let valid =
         split.held(Held::Valid, &tokens, 4, 5, Evaluation::default()).expect("long enough").expect("a part validates");
     let scored: Vec<u32> = steps(&valid).iter().filter_map(|step| step.2).collect();
     assert_eq!((scored.iter().min(), scored.len()), (Some(&950), 50), "the first is predicted from the training part");
-    let enough = Split::Tail(Shares { enough: 7, ..Shares::valid(0.05) });
+    let enough = Split::Tail(HeldShares { enough: 7, ..HeldShares::valid(0.05) });
     assert_eq!(enough.train(&tokens, 10, 5).expect("long enough").scored(), 990);
     let valid =
         enough.held(Held::Valid, &tokens, 4, 5, Evaluation::default()).expect("long enough").expect("a part validates");
     assert_eq!(valid.scored(), 7);
-    let shares = Shares { test: 0.1, ..Shares::valid(0.05) };
+    let shares = HeldShares { test: 0.1, ..HeldShares::valid(0.05) };
     assert_eq!(Split::Tail(shares).ends(1000).expect("in range"), [850, 900]);
     let test = Split::Tail(shares).held(Held::Test, &tokens, 4, 5, Evaluation::default());
     let scored: Vec<u32> =
         steps(&test.expect("long enough").expect("a part tests")).iter().filter_map(|step| step.2).collect();
     assert_eq!((scored.iter().min(), scored.iter().max(), scored.len()), (Some(&900), Some(&999), 100));
     // Nothing to validate and something to test.
-    let tested = Split::Tail(Shares { test: 0.1, ..Shares::valid(0.0) });
+    let tested = Split::Tail(HeldShares { test: 0.1, ..HeldShares::valid(0.0) });
     assert!(tested.held(Held::Valid, &tokens, 4, 5, Evaluation::default()).expect("nothing to do").is_none());
     assert_eq!(tested.ends(1000).expect("in range"), [900, 900]);
     assert!(Split::None.held(Held::Valid, &tokens, 4, 5, Evaluation::default()).expect("nothing to do").is_none());
@@ -191,13 +191,13 @@ fn messages() {
     let all = [
         message(Streams::new(&tokens, 0..100, 10, 11)),
         message(Streams::new(&tokens, 0..100, 10, 10)),
-        message(Split::Streams(Shares::valid(0.05)).train(&tokens, 100, 100)),
-        message(Split::Streams(Shares::valid(0.05)).train(&tokens, 10, 10)),
-        message(Split::Streams(Shares::valid(1.5)).train(&tokens, 10, 10)),
-        message(Split::Tail(Shares::valid(f64::NAN)).train(&tokens, 10, 10)),
-        message(Split::Tail(Shares::valid(0.05)).train(&tokens, 10, 10)),
-        message(Split::Tail(Shares { test: 0.5, ..Shares::valid(0.5) }).train(&tokens, 10, 1)),
-        message(Split::Streams(Shares { test: 0.1, ..Shares::valid(0.1) }).train(&tokens, 10, 2)),
+        message(Split::Streams(HeldShares::valid(0.05)).train(&tokens, 100, 100)),
+        message(Split::Streams(HeldShares::valid(0.05)).train(&tokens, 10, 10)),
+        message(Split::Streams(HeldShares::valid(1.5)).train(&tokens, 10, 10)),
+        message(Split::Tail(HeldShares::valid(f64::NAN)).train(&tokens, 10, 10)),
+        message(Split::Tail(HeldShares::valid(0.05)).train(&tokens, 10, 10)),
+        message(Split::Tail(HeldShares { test: 0.5, ..HeldShares::valid(0.5) }).train(&tokens, 10, 1)),
+        message(Split::Streams(HeldShares { test: 0.1, ..HeldShares::valid(0.1) }).train(&tokens, 10, 2)),
         message(Streams::evaluation(&tokens, 0..1, 10, 10, how)),
     ];
     insta::assert_snapshot!(all.join("\n"));
@@ -206,8 +206,8 @@ fn messages() {
 #[test]
 fn what_is_held_out_is_no_part_of_what_trains() {
     for split in [
-        Split::Streams(Shares { valid: 0.1, test: 0.2, enough: u64::MAX }),
-        Split::Tail(Shares::valid(0.3)),
+        Split::Streams(HeldShares { valid: 0.1, test: 0.2, enough: u64::MAX }),
+        Split::Tail(HeldShares::valid(0.3)),
         Split::None,
     ] {
         let (rows, per_batch, len) = (4, 5, 1013);

@@ -124,9 +124,9 @@ impl<E: Element> GruBeforeForward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
         let (sweep, Self { functions, recurrent: [zr, n], gates, reset_h, h, state_dropout }) = (strand.sweep, self);
         let operand = state_dropout::operand(state_dropout, h);
-        let mut shares = strand.shares(zr.granule().max(n.granule()));
+        let mut member_blocks = strand.blocks(zr.granule().max(n.granule()));
         for t in strand.times() {
-            let blocks = shares.at(t);
+            let blocks = member_blocks.at(t);
             blocks.forward(|block| {
                 let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
                 // SAFETY: own blocks of this step are written, the step before is read: see the top of the folder.
@@ -187,9 +187,9 @@ impl<E: Element> GruBeforeBackward<'_, E> {
             (strand.sweep, self);
         let operand = state_dropout::operand(state_dropout, h);
         let width = sweep.units;
-        let mut shares = strand.shares(zr.granule().max(n.granule()));
+        let mut member_blocks = strand.blocks(zr.granule().max(n.granule()));
         for t in strand.backward_times() {
-            let blocks = shares.at(t);
+            let blocks = member_blocks.at(t);
             blocks.backward(|later, block| {
                 let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
                 // SAFETY: own blocks of this step (and of the gradient flowing to the step before) are written, the gates

@@ -81,7 +81,7 @@ impl Sweep<'_> {
         let first = self.rows + self.offsets[t];
         first + rows.start..first + rows.end
     }
-    /// Rows of the state before time `t`, in the direction of reading, of rows that [`Self::parts`] does not part.
+    /// Rows of the state before time `t`, in the direction of reading, of rows that [`Self::parts`] does not divide.
     fn before(self, t: usize, rows: &Range<usize>) -> Range<usize> {
         let first = match (self.reverse, t) {
             (false, 0) => 0,
@@ -91,11 +91,11 @@ impl Sweep<'_> {
         };
         first + rows.start..first + rows.end
     }
-    /// The time that the backward pass has processed before `t`, of rows that [`Self::parts`] does not part.
+    /// The time that the backward pass has processed before `t`, of rows that [`Self::parts`] does not divide.
     fn later(self, t: usize, rows: &Range<usize>) -> Option<usize> {
         if self.reverse { t.checked_sub(1) } else { (rows.start < self.count(t + 1)).then_some(t + 1) }
     }
-    /// These rows parted into those that go on after time `t` and those that end there.
+    /// These rows divided into those that go on after time `t` and those that end there.
     fn parts(self, t: usize, rows: &Range<usize>) -> [Range<usize>; 2] {
         let cut = self.count(t + 1).clamp(rows.start, rows.end);
         [rows.start..cut, cut..rows.end]
@@ -167,8 +167,8 @@ struct Strand<'a> {
 
 impl Strand<'_> {
     /// This member's blocks of every step, cut at panels of `granule` units.
-    fn shares(&self, granule: usize) -> Shares<'_> {
-        Shares { strand: self, granule, rows: 0..0, share: Share::default() }
+    fn blocks(&self, granule: usize) -> MemberBlocks<'_> {
+        MemberBlocks { strand: self, granule, rows: 0..0, share: Share::default() }
     }
 
     /// The share of a member in these rows.
@@ -195,7 +195,7 @@ impl Strand<'_> {
     }
 
     /// Whether these are all rows of a sequence without gaps and one member's: a cell may then compute all steps in one
-    /// call, since no barrier parts them.
+    /// call, since no barrier stands between them.
     fn is_whole(&self) -> bool {
         let sweep = self.sweep;
         self.member.size() == 1 && self.rows == (0..sweep.rows) && sweep.all() == sweep.rows * sweep.steps()
@@ -203,56 +203,56 @@ impl Strand<'_> {
 
     /// Runs the steps of the forward pass, a barrier after each.
     fn forward(&self, granule: usize, step: impl Fn(usize, &Block)) {
-        let mut shares = self.shares(granule);
+        let mut blocks = self.blocks(granule);
         for t in self.times() {
-            shares.at(t).forward(|block| step(t, block));
+            blocks.at(t).forward(|block| step(t, block));
             self.member.barrier();
         }
     }
 
     /// Runs the steps of the backward pass, a barrier after each. The second argument is the time processed before.
     fn backward(&self, granule: usize, step: impl Fn(usize, Option<usize>, &Block)) {
-        let mut shares = self.shares(granule);
+        let mut blocks = self.blocks(granule);
         for t in self.backward_times() {
-            shares.at(t).backward(|later, block| step(t, later, block));
+            blocks.at(t).backward(|later, block| step(t, later, block));
             self.member.barrier();
         }
     }
 }
 
 /// A member's blocks, step by step.
-struct Shares<'a> {
+struct MemberBlocks<'a> {
     strand: &'a Strand<'a>,
     granule: usize,
-    /// The rows that `share` shares out.
+    /// The rows that `share` divides.
     rows: Range<usize>,
     share: Share,
 }
 
-impl Shares<'_> {
+impl MemberBlocks<'_> {
     /// The blocks of time `t`.
-    fn at(&mut self, t: usize) -> Blocks<'_> {
+    fn at(&mut self, t: usize) -> StepBlocks<'_> {
         let Strand { sweep, rows, member, .. } = self.strand;
         let rows = rows.start..rows.end.min(sweep.count(t)).max(rows.start);
         if rows != self.rows {
             self.share = self.strand.share(*member, &rows, self.granule);
             self.rows = rows;
         }
-        Blocks { shares: self, t }
+        StepBlocks { all: self, t }
     }
 }
 
 /// A member's blocks of one step.
 #[derive(Clone, Copy)]
-struct Blocks<'a> {
-    shares: &'a Shares<'a>,
+struct StepBlocks<'a> {
+    all: &'a MemberBlocks<'a>,
     t: usize,
 }
 
-impl Blocks<'_> {
+impl StepBlocks<'_> {
     /// Calls `step` with each block of this member, and with those that it takes from others who are behind.
     fn each(self, mut step: impl FnMut(Block)) {
-        let Shares { strand, granule, rows, share } = self.shares;
+        let MemberBlocks { strand, granule, rows, share } = self.all;
         if strand.pieces == 1 {
             return share.blocks().for_each(step);
         }
@@ -265,7 +265,7 @@ impl Blocks<'_> {
     /// Calls `step` with each block; where the direction of reading is reversed, rows that begin here apart from others,
     /// since the state before them stands elsewhere.
     fn forward(self, mut step: impl FnMut(&Block)) {
-        if !self.shares.strand.sweep.reverse {
+        if !self.all.strand.sweep.reverse {
             return self.each(|block| step(&block));
         }
         self.backward(|_, block| step(block));
@@ -274,7 +274,7 @@ impl Blocks<'_> {
     /// Calls `step` with each block and the time that the backward pass has processed before: rows that end here apart
     /// from others, since nothing flows back to them.
     fn backward(self, mut step: impl FnMut(Option<usize>, &Block)) {
-        let (sweep, t) = (self.shares.strand.sweep, self.t);
+        let (sweep, t) = (self.all.strand.sweep, self.t);
         self.each(|block| {
             for rows in sweep.parts(t, &block.rows) {
                 if !rows.is_empty() {
@@ -353,7 +353,7 @@ pub(crate) fn run<E: Element>(products: Products<'_>, loops: &[(Sweep<'_>, Loop<
     let work = Work::product(rows, sweep.units, first.gates() * sweep.units).on(isa, precision);
     // The work between two barriers: of all steps where there is none.
     let free = loops.len() * parts >= team.size();
-    let work = if free { work.times(loops.len() * steps) } else { work.times(loops.len()).parted(first.barriers()) };
+    let work = if free { work.times(loops.len() * steps) } else { work.times(loops.len()).divided(first.barriers()) };
     // Members that wait for each other at every step help each other; rows that need no barrier have nobody to wait for.
     let pieces = if free { 1 } else { strands::pieces(work, team.size()) };
     team.run(work, |member| {

@@ -207,8 +207,8 @@ impl Writer<'_> {
                 self.recurrent(node, &all)?;
             }
             LayerConfig::Dense(dense) => {
-                let parted = |output: &&Output| output.logits() == at && output.head().kind.partitions_words();
-                let value = match self.graph.outputs().iter().find(parted) {
+                let partitioned = |output: &&Output| output.logits() == at && output.head().kind.partitions_words();
+                let value = match self.graph.outputs().iter().find(partitioned) {
                     Some(output) => self.words(output, first)?,
                     None => {
                         let kernel = match &dense.tied_to {

@@ -68,9 +68,9 @@ fn the_number_of_threads_changes_no_bit() {
     for threads in [2, 5] {
         assert_eq!(step(&graph(), options(threads, 1), &PAIRS), one, "{threads} threads");
     }
-    let parted = step(&graph(), options(2, 2), &PAIRS);
-    assert_eq!(parted.0, one.0, "replicas");
-    assert!(parted.1.iter().zip(&one.1).all(|(a, b)| (a - b).abs() <= 1e-5 * (1.0 + b.abs())));
+    let replicated = step(&graph(), options(2, 2), &PAIRS);
+    assert_eq!(replicated.0, one.0, "replicas");
+    assert!(replicated.1.iter().zip(&one.1).all(|(a, b)| (a - b).abs() <= 1e-5 * (1.0 + b.abs())));
 }
 
 #[test]

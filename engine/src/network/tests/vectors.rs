@@ -50,8 +50,8 @@ fn the_bits_of_a_model_of_vectors_do_not_depend_on_the_number_of_threads() {
     }
     // Each replica takes the vectors of its own rows.
     let close = |a: u64, b: u64| (f64::from_bits(a) / f64::from_bits(b) - 1.0).abs() < 1e-5;
-    let parted = step(&graph, NetworkOptions { replicas: 3, threads: 2, ..options(t, n) }, &batch);
-    assert!(close(parted.0, step(&graph, options(t, n), &batch).0));
+    let replicated = step(&graph, NetworkOptions { replicas: 3, threads: 2, ..options(t, n) }, &batch);
+    assert!(close(replicated.0, step(&graph, options(t, n), &batch).0));
 }
 
 #[test]

@@ -33,7 +33,7 @@ unsafe fn all(o: &Operands) {
     let high = o.high.min(end - first);
     for at in (0..o.tiles).step_by(MOST_ROWS.len()) {
         let wide = (o.tiles - at).min(MOST_ROWS.len());
-        // Rows of a tile of A in as few register tiles as hold them, parted evenly.
+        // Rows of a tile of A spread evenly over as few register tiles as hold them.
         let step = high.div_ceil(high.div_ceil(MOST_ROWS[wide - 1]).max(1)).max(1);
         let visits = if end - first <= step { 1 } else { o.blocks.div_ceil(DEPTH).max(1) };
         for visit in 0..visits {

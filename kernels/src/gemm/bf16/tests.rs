@@ -157,7 +157,7 @@ fn nothing_beyond_the_operands_is_touched() {
 }
 
 #[test]
-fn rows_are_parted_evenly_among_tiles() {
+fn rows_are_spread_evenly_over_tiles() {
     assert_eq!([1, 16, 17, 20, 32, 33, 50, 64, 700].map(crate::gemm::tile_rows), [1, 16, 9, 10, 16, 11, 13, 16, 16]);
 }
 
