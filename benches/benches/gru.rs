@@ -9,7 +9,7 @@ use unroll_benches::cells::{
     Plain, SIZES, Way, agree, bytes, dense, flops, group, measure, pad, plain_product, sets, sigmoid, state, step, ways,
 };
 use unroll_kernels::gemm::{Left, Packed, Precision};
-use unroll_kernels::gru::{self, before};
+use unroll_kernels::gru::{self, reset_before};
 use unroll_kernels::{Buffer, Isa, Mat};
 
 /// The peer: a step as plain products and a scalar cell.
@@ -152,14 +152,14 @@ impl Kernel {
 
     fn forward_before(&mut self, t: usize) {
         let (rows, units) = (self.rows, self.units);
-        before::forward_gates(before::ForwardGates {
+        reset_before::forward_gates(reset_before::ForwardGates {
             h_prev: Left::of(self.packed_zr.view(), state(&self.h_prev, rows, units), &mut self.room),
             h_prev_own: state(&self.h_prev, rows, units),
             recurrent: self.packed_zr.view(),
             gates: step(&mut self.gates, t, rows, 3 * units).into_groups(3),
             reset_h: step(&mut self.reset_h, 0, rows, units),
         });
-        before::forward_candidate(before::ForwardCandidate {
+        reset_before::forward_candidate(reset_before::ForwardCandidate {
             reset_h: Left::of(self.packed_new.view(), state(&self.reset_h, rows, units), &mut self.room),
             recurrent: self.packed_new.view(),
             h_prev: state(&self.h_prev, rows, units),
@@ -184,20 +184,20 @@ impl Kernel {
     /// The gradient of h before is added to `h`.
     fn backward_before(&mut self, t: usize) {
         let (rows, units) = (self.rows, self.units);
-        let candidate = before::BackwardCandidate {
+        let candidate = reset_before::BackwardCandidate {
             gates: step(&mut self.gates, t, rows, 3 * units).into_groups(3),
             h_prev: state(&self.h_prev, rows, units),
             dh: state(&self.dh, rows, units),
             dh_prev: step(&mut self.h, 0, rows, units),
         };
-        before::backward_candidate(self.isa, candidate);
-        let gates = before::BackwardGates {
+        reset_before::backward_candidate(self.isa, candidate);
+        let gates = reset_before::BackwardGates {
             gates: step(&mut self.gates, t, rows, 3 * units).into_groups(3),
             h_prev: state(&self.h_prev, rows, units),
             dreset_h: state(&self.dreset_h, rows, units),
             dh_prev: step(&mut self.h, 0, rows, units),
         };
-        before::backward_gates(self.isa, gates);
+        reset_before::backward_gates(self.isa, gates);
     }
 }
 

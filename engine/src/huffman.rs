@@ -33,7 +33,7 @@ pub struct Huffman {
 
 /// A step of the way from a word to the root, or back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Turn {
+pub struct Branch {
     /// The inner node.
     pub node: u32,
     /// Which of the node's children the way goes through: the second (that of the larger count) if true.
@@ -185,9 +185,9 @@ impl Huffman {
     /// # Panics
     ///
     /// When there is no such node.
-    pub fn parent(&self, node: u32) -> Option<Turn> {
+    pub fn parent(&self, node: u32) -> Option<Branch> {
         let way = self.nodes[node as usize];
-        (node != 0).then_some(Turn { node: way >> 1, second: way & 1 == 1 })
+        (node != 0).then_some(Branch { node: way >> 1, second: way & 1 == 1 })
     }
 
     /// The first and the second child of an inner node.
@@ -213,14 +213,14 @@ pub struct Path<'a> {
 }
 
 impl Iterator for Path<'_> {
-    type Item = Turn;
+    type Item = Branch;
 
     #[inline]
-    fn next(&mut self) -> Option<Turn> {
+    fn next(&mut self) -> Option<Branch> {
         if self.done {
             return None;
         }
-        let turn = Turn { node: self.next >> 1, second: self.next & 1 == 1 };
+        let turn = Branch { node: self.next >> 1, second: self.next & 1 == 1 };
         self.done = turn.node == 0;
         self.next = self.tree.nodes[turn.node as usize];
         Some(turn)
@@ -262,10 +262,10 @@ mod tests {
             let mut seen = vec![0; tree.nodes()];
             for word in 0..counts.len() as u32 {
                 let mut below = Child::Word(word);
-                for Turn { node, second } in tree.path(word) {
+                for Branch { node, second } in tree.path(word) {
                     prop_assert_eq!(tree.children(node)[usize::from(second)], below);
                     if let Child::Node(number) = below {
-                        prop_assert_eq!(tree.parent(number), Some(Turn { node, second }));
+                        prop_assert_eq!(tree.parent(number), Some(Branch { node, second }));
                         prop_assert!(number > node);
                     }
                     seen[node as usize] += 1;
@@ -306,7 +306,7 @@ mod tests {
                 for word in 0..counts.len() as u32 {
                     prop_assert_eq!(tree.path(word).count(), plain.path(word).count());
                     let mut below = Child::Word(word);
-                    for Turn { node, second } in tree.path(word) {
+                    for Branch { node, second } in tree.path(word) {
                         prop_assert_eq!(tree.children(node)[usize::from(second)], below);
                         prop_assert!(!matches!(below, Child::Node(number) if number <= node));
                         below = Child::Node(node);
@@ -354,7 +354,7 @@ mod tests {
         let counts: Vec<u64> = (0..60).map(|i| 1 << i).collect();
         let tree = Huffman::new(&counts).unwrap();
         assert_eq!(tree.path(0).count(), 59);
-        assert_eq!(tree.path(59).collect::<Vec<_>>(), [Turn { node: 0, second: true }]);
+        assert_eq!(tree.path(59).collect::<Vec<_>>(), [Branch { node: 0, second: true }]);
     }
 
     #[test]

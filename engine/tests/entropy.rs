@@ -8,7 +8,7 @@ use unroll::corpus::synthetic::{Markov, SyntheticSource};
 use unroll::corpus::{Evaluation, MemoryTokens, Streams};
 use unroll::graph::Graph;
 use unroll::train::{
-    Identity, OptimizerOptions, Rule, Schedule, ScheduleKind, Session, TrainConfig, Trainer, Unobserved,
+    Identity, NoObserver, OptimizerOptions, Rule, Schedule, ScheduleKind, Session, TrainConfig, Trainer,
 };
 use unroll::{Network, NetworkOptions};
 
@@ -62,7 +62,7 @@ fn loss_after(steps: u64, source: &Markov) -> f64 {
         valid: Some(&held_out),
         folder: None,
         identity: Identity::default(),
-        observer: &mut Unobserved,
+        observer: &mut NoObserver,
         sampler: None,
         measure: None,
         stop: &AtomicBool::new(false),

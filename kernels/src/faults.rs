@@ -23,9 +23,9 @@ pub enum Fault {
     GruHidden,
     /// The same, that of h.
     GruCarry,
-    /// [`crate::gru::before::backward_candidate`]
+    /// [`crate::gru::reset_before::backward_candidate`]
     GruBeforeCandidate,
-    /// [`crate::gru::before::backward_gates`], the gradient of the gates.
+    /// [`crate::gru::reset_before::backward_gates`], the gradient of the gates.
     GruBeforeGates,
     /// The same, that of h.
     GruBeforeCarry,

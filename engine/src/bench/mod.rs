@@ -23,7 +23,7 @@ mod word_vectors;
 
 pub use cases::{Case, CaseOptions, CaseSizes, Outcome};
 pub use machine::{KernelRate, Machine, MemoryRate};
-pub use own::Unread;
+pub use own::DataSizes;
 pub use plan::{Plan, PlanRates, Split};
 pub use products::{Shape, time_product};
 pub use training::{Stream, Training};

@@ -8,7 +8,7 @@ use crate::random::{Key, Purpose};
 use crate::train::{OptimizerOptions, Rule};
 
 /// A recurrent language model as the cases describe them.
-struct Lm {
+struct LanguageModel {
     name: &'static str,
     cell: &'static str,
     vocabulary: usize,
@@ -20,10 +20,18 @@ struct Lm {
     steps: usize,
 }
 
-const CHAR256: Lm =
-    Lm { name: "char256", cell: "lstm", vocabulary: 65, embedding: 0, hidden: 256, layers: 2, rows: 50, steps: 50 };
-const CHAR512: Lm = Lm { name: "char512", hidden: 512, rows: 64, steps: 100, ..CHAR256 };
-const WORD650: Lm = Lm {
+const CHAR256: LanguageModel = LanguageModel {
+    name: "char256",
+    cell: "lstm",
+    vocabulary: 65,
+    embedding: 0,
+    hidden: 256,
+    layers: 2,
+    rows: 50,
+    steps: 50,
+};
+const CHAR512: LanguageModel = LanguageModel { name: "char512", hidden: 512, rows: 64, steps: 100, ..CHAR256 };
+const WORD650: LanguageModel = LanguageModel {
     name: "word650",
     cell: "lstm",
     vocabulary: 10_000,
@@ -33,8 +41,9 @@ const WORD650: Lm = Lm {
     rows: 20,
     steps: 35,
 };
-const GRU650: Lm = Lm { name: "gru650", cell: "gru", ..WORD650 };
-const MINCHAR: Lm = Lm { name: "minchar", cell: "simple_rnn", hidden: 100, layers: 1, rows: 1, steps: 25, ..CHAR256 };
+const GRU650: LanguageModel = LanguageModel { name: "gru650", cell: "gru", ..WORD650 };
+const MINCHAR: LanguageModel =
+    LanguageModel { name: "minchar", cell: "simple_rnn", hidden: 100, layers: 1, rows: 1, steps: 25, ..CHAR256 };
 
 /// Every case by name.
 pub(super) const NAMES: [&str; 13] = [
@@ -82,7 +91,7 @@ fn zipf(name: &str, rest: &str, options: &CaseOptions) -> Result<Case> {
             kinds.join(", ")
         )));
     };
-    let base = Lm { name: "zipf", embedding: 256, hidden: 256, layers: 1, vocabulary, ..WORD650 };
+    let base = LanguageModel { name: "zipf", embedding: 256, hidden: 256, layers: 1, vocabulary, ..WORD650 };
     let mut case = language_model(&base, options)?;
     case.model.head = parse_head(head)?;
     let optimizer = OptimizerOptions { clip_norm: Some(5.0), ..OptimizerOptions::new(rule) };
@@ -94,7 +103,7 @@ fn parse_head(kind: &str) -> Result<HeadConfig> {
 }
 
 /// The language model `base`, which writes one token after the other.
-fn generation(name: &str, base: &Lm, options: &CaseOptions) -> Result<Case> {
+fn generation(name: &str, base: &LanguageModel, options: &CaseOptions) -> Result<Case> {
     let (name, fixed) = (name.to_owned(), &["--batch", "--steps"][..]);
     Ok(Case { name, rows: 1, steps: 1, fixed, task: Task::Generate, ..language_model(base, options)? })
 }
@@ -124,7 +133,7 @@ fn parse(text: &str) -> Result<ModelConfig> {
     toml::from_str(text).map_err(|e| Error::run(format!("a case's model: {e}")))
 }
 
-fn language_model(lm: &Lm, options: &CaseOptions) -> Result<Case> {
+fn language_model(lm: &LanguageModel, options: &CaseOptions) -> Result<Case> {
     let hidden = options.hidden.unwrap_or(lm.hidden);
     let mut text = match lm.embedding {
         0 => "[[layers]]\ntype = \"one_hot\"\n".to_owned(),

@@ -7,7 +7,7 @@ use crate::graph::{LayerConfig, Loss, ModelConfig};
 
 /// What a configuration leaves to its data.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Unread {
+pub struct DataSizes {
     /// V: the number of different tokens.
     pub vocabulary: Option<usize>,
     /// The number of different labels.
@@ -23,7 +23,7 @@ impl Case {
     /// # Errors
     ///
     /// As [`Graph::new`](crate::graph::Graph::new); [`Error::Usage`] for a size that is not known or that the model does not take.
-    pub fn of_config(name: &str, config: &RunConfig, unread: Unread, options: &CaseOptions) -> Result<Self> {
+    pub fn of_config(name: &str, config: &RunConfig, data_sizes: DataSizes, options: &CaseOptions) -> Result<Self> {
         let (model, train) = (config.model.graph(), &config.train);
         if options.hidden.is_some() {
             return Err(Error::option("--hidden", format!("{name} has its own")).mend("set it in the configuration"));
@@ -40,14 +40,14 @@ impl Case {
         };
         let rows = options.rows.unwrap_or(train.batch);
         let case = Self {
-            classes: classes(name, config, &model, unread.classes)?,
+            classes: classes(name, config, &model, data_sizes.classes)?,
             optimizer: config.optimizer.options(),
             precision: train.precision.into(),
             replicas: train.replicas,
-            ..Self::of(name, model, unread.vocabulary.unwrap_or(1), [steps, rows])
+            ..Self::of(name, model, data_sizes.vocabulary.unwrap_or(1), [steps, rows])
         };
         let graph = case.graph()?;
-        if unread.vocabulary.is_none() && (graph.takes_tokens() || graph.takes_source_tokens()) {
+        if data_sizes.vocabulary.is_none() && (graph.takes_tokens() || graph.takes_source_tokens()) {
             let what =
                 format!("{name} takes tokens, and how many different ones there are is not known: no text is read");
             return Err(Error::option("--vocabulary", what).mend("give their number, such as --vocabulary 10000"));
@@ -151,8 +151,8 @@ mod tests {
             (config.model.hidden, config.model.embedding) = (8, config.model.embedding.min(8));
             let classes = Some(4).filter(|_| ["topics", "ud-ewt"].contains(&recipe.name));
             let steps = Some(12).filter(|_| config.model.graph().input_length.is_none());
-            let unread = Unread { vocabulary: Some(50), classes };
-            let case = Case::of_config(recipe.name, &config, unread, &CaseOptions { steps, ..options() }).unwrap();
+            let data_sizes = DataSizes { vocabulary: Some(50), classes };
+            let case = Case::of_config(recipe.name, &config, data_sizes, &CaseOptions { steps, ..options() }).unwrap();
             assert_eq!((case.precision, case.replicas), (config.train.precision.into(), config.train.replicas));
             runs(&case);
         }
@@ -166,24 +166,25 @@ mod tests {
 
     #[test]
     fn sizes_come_from_the_model_the_task_and_the_options() {
-        let of = |text: &str, unread, options: &CaseOptions| Case::of_config("own", &config(text), unread, options);
+        let of =
+            |text: &str, data_sizes, options: &CaseOptions| Case::of_config("own", &config(text), data_sizes, options);
         let dense = |rest: &str| format!("[model.graph]\n{rest}layers = [{{ type = \"embedding\", output_dim = 2 }}, ");
         let window = format!(
             "{}{{ type = \"reshape\", target_shape = [8] }}, {{ type = \"dense\" }}]",
             dense("input_length = 4\n")
         );
-        let known = Unread { vocabulary: Some(9), classes: None };
+        let known = DataSizes { vocabulary: Some(9), classes: None };
         assert_eq!(of(&window, known, &options()).unwrap().sizes(), (4, 3));
         let other = of(&window, known, &CaseOptions { steps: Some(5), ..options() }).unwrap_err().to_string();
         assert_eq!(other, "--steps: own reads 4 tokens (leave it out)");
-        let blind = of(&window, Unread::default(), &options()).unwrap_err().to_string();
+        let blind = of(&window, DataSizes::default(), &options()).unwrap_err().to_string();
         assert!(blind.starts_with("--vocabulary: own takes tokens"), "{blind}");
 
         let labels = "[task]\nkind = \"classify\"\n[task.prepare]\nmaxlen = 7\n";
         let last = |end: &str| format!("{labels}{}{{ type = \"lstm\", units = 2 }}, {end}]", dense(""));
         let open = last("{ type = \"dense\" }");
         assert!(of(&open, known, &options()).unwrap_err().to_string().starts_with("--classes: own learns labels"));
-        let four = Unread { classes: Some(4), ..known };
+        let four = DataSizes { classes: Some(4), ..known };
         let case = of(&open, four, &options()).unwrap();
         assert_eq!((case.sizes(), case.graph().unwrap().classes()), ((7, 3), 4));
         let said = last("{ type = \"dense\", units = 5 }");
@@ -193,7 +194,7 @@ mod tests {
         // Numbers alone: no text, and no steps.
         let numbers = "[task]\nkind = \"classify\"\nformat = \"npy\"\n[model.graph]\nloss = \"mean_squared_error\"\n\
              layers = [{ type = \"input\", width = 3, sequence = false }, { type = \"dense\", units = 1 }]";
-        let case = of(numbers, Unread::default(), &options()).unwrap();
+        let case = of(numbers, DataSizes::default(), &options()).unwrap();
         assert_eq!(case.sizes(), (1, 3));
         runs(&case);
     }

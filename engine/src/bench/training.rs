@@ -6,7 +6,7 @@ use crate::exec::{Meeting, Profile};
 use crate::graph::{Graph, Input, Loss, Output};
 use crate::network::{Batch, Network, State};
 use crate::random::{Key, Purpose};
-use crate::train::{Optimizer, StepAt, Stepped, step, step_simulated};
+use crate::train::{Optimizer, StepAt, StepOutcome, step, step_simulated};
 use std::ops::Range;
 use std::sync::Arc;
 use unroll_kernels::profile::{self, Phase};
@@ -151,8 +151,8 @@ impl<'a> Training<'a> {
             return step_simulated(network, optimizer, &batch, state, at).map_or(f64::NAN, |loss| loss.mean());
         }
         match step(network, optimizer, &batch, state, at) {
-            Ok(Stepped::Done { loss, .. } | Stepped::LossNotFinite(loss)) => loss.mean(),
-            Ok(Stepped::GradientNotFinite) | Err(_) => f64::NAN,
+            Ok(StepOutcome::Done { loss, .. } | StepOutcome::LossNotFinite(loss)) => loss.mean(),
+            Ok(StepOutcome::GradientNotFinite) | Err(_) => f64::NAN,
         }
     }
 

@@ -53,7 +53,7 @@ impl<'a> Target<'a> {
 }
 
 /// Weights in the arena, and what they are packed as.
-pub(crate) struct Banded<'a> {
+pub(crate) struct BandedWeights<'a> {
     /// Their elements in the arena.
     range: Range<usize>,
     /// Columns.
@@ -65,7 +65,7 @@ pub(crate) struct Banded<'a> {
     targets: [Option<Target<'a>>; 2],
 }
 
-impl<'a> Banded<'a> {
+impl<'a> BandedWeights<'a> {
     pub(crate) fn new(range: Range<usize>, cols: usize, targets: [Option<Target<'a>>; 2]) -> Self {
         let rows = targets.iter().flatten().map(Target::rows).max().unwrap_or(1);
         Self { range, cols, rows, first: 0, targets }
@@ -104,20 +104,20 @@ impl<'a> Banded<'a> {
 /// Room for the lists of [`Packing`], kept from pass to pass so that none allocates.
 #[derive(Default)]
 pub(crate) struct PackingRoom {
-    weights: Vec<Banded<'static>>,
+    weights: Vec<BandedWeights<'static>>,
     taken: Vec<AtomicBool>,
 }
 
 /// Packs weights as their bands change.
 pub(crate) struct Packing<'a> {
     /// In the arena's order.
-    weights: Vec<Banded<'a>>,
+    weights: Vec<BandedWeights<'a>>,
     /// Which bands have been packed.
     taken: Vec<AtomicBool>,
 }
 
 impl<'a> Packing<'a> {
-    pub(crate) fn new(room: PackingRoom, all: impl Iterator<Item = Banded<'a>>) -> Self {
+    pub(crate) fn new(room: PackingRoom, all: impl Iterator<Item = BandedWeights<'a>>) -> Self {
         let PackingRoom { weights, mut taken } = room;
         let mut weights = recycled(weights);
         weights.extend(all);
@@ -139,7 +139,7 @@ impl<'a> Packing<'a> {
     }
 
     /// The first weights that do not end at or before `at`.
-    fn after(&self, at: usize) -> Option<&Banded<'a>> {
+    fn after(&self, at: usize) -> Option<&BandedWeights<'a>> {
         self.weights.get(self.weights.partition_point(|w| w.range.end <= at))
     }
 }
@@ -173,10 +173,10 @@ impl Pieces for Packing<'_> {
 }
 
 /// The allocation of a vector, for elements that differ in a lifetime only.
-fn recycled<'b>(mut all: Vec<Banded<'_>>) -> Vec<Banded<'b>> {
+fn recycled<'b>(mut all: Vec<BandedWeights<'_>>) -> Vec<BandedWeights<'b>> {
     all.clear();
     // The standard library collects in place what has the same size; `tests/allocations.rs` holds it to that.
-    all.into_iter().map(|_| -> Banded<'b> { unreachable!("no element is left") }).collect()
+    all.into_iter().map(|_| -> BandedWeights<'b> { unreachable!("no element is left") }).collect()
 }
 
 #[cfg(test)]
@@ -205,7 +205,7 @@ mod tests {
             c.pack(whole.cols_range(10..18));
             let (mut d, mut e, mut f) = fresh();
             let targets = [Some(Target::new(0..10, &mut d, Some(&mut e))), Some(Target::new(10..18, &mut f, None))];
-            let weights = Banded::new(range.clone(), COLS, targets);
+            let weights = BandedWeights::new(range.clone(), COLS, targets);
             let packing = Packing::new(PackingRoom::default(), std::iter::once(weights));
             let (mut at, mut ends) = (0, Vec::new());
             while at < values.len() {
@@ -229,7 +229,7 @@ mod tests {
     #[should_panic(expected = "comes a second time")]
     fn a_band_is_packed_once() {
         let mut packed = Packed::new(unroll_kernels::Isa::PORTABLE, Precision::F32, 2, 1, 2);
-        let weights = Banded::new(0..4, 2, [Some(Target::new(0..2, &mut packed, None)), None]);
+        let weights = BandedWeights::new(0..4, 2, [Some(Target::new(0..2, &mut packed, None)), None]);
         let packing = Packing::new(PackingRoom::default(), std::iter::once(weights));
         packing.changed(0, &[1.0, 2.0]);
         packing.changed(0, &[1.0, 2.0]);

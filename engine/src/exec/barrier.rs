@@ -13,13 +13,13 @@ const YIELDS: usize = 1_000;
 
 /// A number that only rises, and threads that wait for it to pass a value.
 #[derive(Default)]
-pub(super) struct Rising {
+pub(super) struct Counter {
     value: AtomicUsize,
     sleepers: Mutex<usize>,
     wake: Condvar,
 }
 
-impl Rising {
+impl Counter {
     pub(super) fn get(&self) -> usize {
         self.value.load(Ordering::Acquire)
     }
@@ -66,13 +66,13 @@ impl Rising {
 /// A reusable barrier for a fixed number of members.
 pub(super) struct Barrier {
     arrived: AtomicUsize,
-    generation: Rising,
+    generation: Counter,
     poisoned: AtomicBool,
 }
 
 impl Barrier {
     pub(super) fn new() -> Self {
-        Self { arrived: AtomicUsize::new(0), generation: Rising::default(), poisoned: AtomicBool::new(false) }
+        Self { arrived: AtomicUsize::new(0), generation: Counter::default(), poisoned: AtomicBool::new(false) }
     }
 
     /// Waits until `members` threads have called this. Everything written before is seen by all after.

@@ -42,18 +42,18 @@ const LEAST_ROWS: usize = 32;
 /// fast (Zen 4, 2026-11-23).
 const BLOCKS: usize = 4;
 
-/// The left operand as it lies: (M, K), or its transpose where `turned`.
+/// The left operand as it lies: (M, K), or its transpose where `transposed`.
 #[derive(Clone, Copy)]
-pub(super) struct Whole<'a, A> {
+pub(super) struct LeftSource<'a, A> {
     pub(super) mat: Mat<'a, A>,
-    pub(super) turned: bool,
+    pub(super) transposed: bool,
 }
 
-impl<A: Element> Whole<'_, A> {
+impl<A: Element> LeftSource<'_, A> {
     /// M, K
     pub(super) fn shape(self) -> [usize; 2] {
-        let Self { mat, turned } = self;
-        if turned { [mat.cols(), mat.rows()] } else { [mat.rows(), mat.cols()] }
+        let Self { mat, transposed } = self;
+        if transposed { [mat.cols(), mat.rows()] } else { [mat.rows(), mat.cols()] }
     }
 
     /// Parts of the rows, all terms of which fit into the room.
@@ -63,7 +63,7 @@ impl<A: Element> Whole<'_, A> {
     }
 
     pub(super) fn part(self, rows: Range<usize>, terms: Range<usize>) -> Self {
-        let (down, across) = if self.turned { (terms, rows) } else { (rows, terms) };
+        let (down, across) = if self.transposed { (terms, rows) } else { (rows, terms) };
         Self { mat: self.mat.rows_range(down).cols_range(across), ..self }
     }
 }
@@ -90,7 +90,7 @@ impl Products<'_> {
     /// C = start + A B in bf16 for A (M, K) or its transpose, C (M, N).
     pub(super) fn product_in_blocks<A: Element, B: Element>(
         self,
-        a: Whole<'_, A>,
+        a: LeftSource<'_, A>,
         b: Right<'_, B>,
         start: Start<'_>,
         c: MatMut<'_>,
@@ -122,10 +122,10 @@ impl Products<'_> {
     }
 
     /// A as products of this precision read it.
-    pub(super) fn left<'r, A: Element>(self, a: Whole<'r, A>, room: &'r mut Buffer) -> Left<'r> {
+    pub(super) fn left<'r, A: Element>(self, a: LeftSource<'r, A>, room: &'r mut Buffer) -> Left<'r> {
         let [m, k] = a.shape();
         if self.precision != Precision::Bf16 {
-            assert!(!a.turned, "the transpose of what is not rounded");
+            assert!(!a.transposed, "the transpose of what is not rounded");
             return Left::new(self.isa, self.precision, a.mat, room);
         }
         let tiles = LeftTiles::new(m, k);
@@ -135,7 +135,7 @@ impl Products<'_> {
         self.team.divide(Work::pass(m * k), Cut { len: tiles.count(), granule: 1, parts: BLOCKS }, |_, part| {
             // SAFETY: parts do not overlap.
             let to = unsafe { to.write(part.clone()) };
-            tiles.round(self.isa, a.mat, a.turned, part, to.into_slice());
+            tiles.round(self.isa, a.mat, a.transposed, part, to.into_slice());
         });
         tiles.left(room)
     }

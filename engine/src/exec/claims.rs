@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// What one member has left: blocks `front..back`, in the halves of one word. Alone on its cache line.
 #[derive(Default)]
 #[repr(align(128))]
-pub(super) struct Left(AtomicU64);
+pub(super) struct Remaining(AtomicU64);
 
-impl Left {
+impl Remaining {
     fn set(&self, blocks: Range<usize>) {
         self.0.store(Self::word(blocks), Ordering::Relaxed);
     }
@@ -47,7 +47,7 @@ impl Left {
 }
 
 /// What `take` takes from the member that has the most left, and who that is; `None` when nothing is left anywhere.
-fn help(all: &[Left], take: impl Fn(&Left) -> Option<Range<usize>>) -> Option<(usize, Range<usize>)> {
+fn help(all: &[Remaining], take: impl Fn(&Remaining) -> Option<Range<usize>>) -> Option<(usize, Range<usize>)> {
     loop {
         let (rank, most) = all.iter().enumerate().max_by_key(|(_, left)| left.get().len())?;
         if most.get().is_empty() {
@@ -65,7 +65,7 @@ fn help(all: &[Left], take: impl Fn(&Left) -> Option<Range<usize>>) -> Option<(u
 ///
 /// A member gives itself its blocks when its turn begins, and everything is empty before and after: who comes for the
 /// blocks of one that has not begun finds none. All members must pass a barrier between two turns.
-pub(super) fn turn(all: &[Left], rank: usize, blocks: usize, mut body: impl FnMut(usize, usize)) {
+pub(super) fn turn(all: &[Remaining], rank: usize, blocks: usize, mut body: impl FnMut(usize, usize)) {
     let one = |_| 1;
     all[rank].set(0..blocks);
     while let Some(block) = all[rank].take(true, one) {
@@ -77,11 +77,11 @@ pub(super) fn turn(all: &[Left], rank: usize, blocks: usize, mut body: impl FnMu
 }
 
 /// What the members of a group have left of a job.
-pub(super) struct Claims(Vec<Left>);
+pub(super) struct Claims(Vec<Remaining>);
 
 impl Claims {
     pub(super) fn new(members: usize) -> Self {
-        Self((0..members).map(|_| Left::default()).collect())
+        Self((0..members).map(|_| Remaining::default()).collect())
     }
 
     /// Gives each member its share of `0..blocks`. While no member claims.
@@ -101,7 +101,7 @@ impl Claims {
     }
 
     /// What each member has left.
-    pub(super) fn all(&self) -> &[Left] {
+    pub(super) fn all(&self) -> &[Remaining] {
         &self.0
     }
 }

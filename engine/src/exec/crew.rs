@@ -7,7 +7,7 @@
 
 use super::member::{Meeting, Simulated};
 use super::pin;
-use super::profile::{Began, Profile};
+use super::profile::{Profile, ProfileStart};
 use super::team::{Group, Team};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +17,7 @@ use unroll_kernels::profile::{self, Counts, Phase};
 pub struct Crew {
     outer: Arc<Group>,
     inner: Arc<Vec<Group>>,
-    profile: Option<Began>,
+    profile: Option<ProfileStart>,
     /// Held for its threads; they leave their loop when the crew is dropped.
     _pool: Option<rayon::ThreadPool>,
 }
@@ -117,7 +117,7 @@ impl Crew {
         self.everywhere(|_, _| profile::start(Phase::Idle));
         // The calling thread does whatever is not shared.
         profile::start(Phase::Other);
-        self.profile = Some(Began::now());
+        self.profile = Some(ProfileStart::now());
     }
 
     /// Ends what [`Self::start_profile`] began; `None` if it did not.

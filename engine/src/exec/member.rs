@@ -1,7 +1,7 @@
 //! One of the threads that run a job together, and the parts of work that are its own.
 
 use super::barrier::Barrier;
-use super::claims::{self, Left};
+use super::claims::{self, Remaining};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -75,7 +75,7 @@ pub struct Member<'a> {
     /// As many as there are members; none for members of a strand.
     pub(super) strands: &'a [Barrier],
     /// What each member has left of a turn; none where there are no others.
-    pub(super) left: &'a [Left],
+    pub(super) left: &'a [Remaining],
 }
 
 impl<'a> Member<'a> {

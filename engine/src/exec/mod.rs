@@ -27,11 +27,11 @@ mod scratch;
 mod shared;
 mod team;
 
-pub(crate) use bands::{Banded, Packing, PackingRoom, Target};
+pub(crate) use bands::{BandedWeights, Packing, PackingRoom, Target};
 pub(crate) use products::{Finish, Products, Start};
 pub(crate) use recurrence::{
-    Gates, GruBackward, GruBeforeBackward, GruBeforeForward, GruForward, Lookup, Loop, LstmBackward, LstmForward,
-    RnnBackward, RnnForward, StateDropout, Sweep, run,
+    Gates, GruBackward, GruForward, GruResetBeforeBackward, GruResetBeforeForward, Lookup, Loop, LstmBackward,
+    LstmForward, RnnBackward, RnnForward, StateDropout, Sweep, run_loops,
 };
 pub(crate) use right::Right;
 pub(crate) use scratch::{Scratch, block_columns};

@@ -4,7 +4,7 @@
 //! and the team alone. Sums as long as a vocabulary are cut into chains of a fixed length ([`Products::add_product`]),
 //! since the rounding error of a chain grows with its length.
 
-use super::blocks::{Block, Whole};
+use super::blocks::{Block, LeftSource};
 use super::cost::Work;
 use super::right::Right;
 use super::scratch::{GRANULE, Scratch, block_columns, lock};
@@ -98,7 +98,7 @@ impl Products<'_> {
     pub(crate) fn product<E: Element>(self, a: Mat<'_, E>, b: Right<'_>, start: Start<'_>, c: MatMut<'_>) {
         let (m, n) = (c.rows(), c.cols());
         if self.precision == Precision::Bf16 {
-            return self.product_in_blocks(Whole { mat: a, turned: false }, b, start, c);
+            return self.product_in_blocks(LeftSource { mat: a, transposed: false }, b, start, c);
         }
         let (b, b_transposed) = match b {
             Right::Packed(b) => return self.packed_product(a, b, start, c),
@@ -141,7 +141,7 @@ impl Products<'_> {
     /// C = start + A B for A (M, K) and a packed B with one group, C (M, N).
     pub(crate) fn packed_product<E: Element>(self, a: Mat<'_, E>, b: PackedRef<'_>, start: Start<'_>, c: MatMut<'_>) {
         if self.precision == Precision::Bf16 {
-            return self.product_in_blocks(Whole { mat: a, turned: false }, Right::<f32>::Packed(b), start, c);
+            return self.product_in_blocks(LeftSource { mat: a, transposed: false }, Right::<f32>::Packed(b), start, c);
         }
         let (m, n) = (c.rows(), c.cols());
         let c = Shared::new(c);
@@ -191,7 +191,7 @@ impl Products<'_> {
         let (columns, note) = (c.cols(), notes.cols() / n.div_ceil(wide).max(1));
         let (c, notes) = (Shared::new(c), Shared::new(notes));
         let mut room = lock(&self.scratch.left);
-        let a = Whole { mat: a, turned: false };
+        let a = LeftSource { mat: a, transposed: false };
         for rows in a.rows_in_room() {
             let left = self.left(a.part(rows.clone(), 0..k), &mut room);
             self.blocks(left, b, n, |Block { member, rows: own, cols, a, b }| {
@@ -213,14 +213,14 @@ impl Products<'_> {
         let (m, n) = (c.rows(), c.cols());
         let work = Work::product(m, a.rows(), n).on(self.isa, self.precision);
         if self.precision == Precision::Bf16 {
-            return self.product_in_blocks(Whole { mat: a, turned: true }, Right::Plain(b), start, c);
+            return self.product_in_blocks(LeftSource { mat: a, transposed: true }, Right::Plain(b), start, c);
         }
         if self.precision == Precision::F32 && self.isa != Isa::PORTABLE && self.team.shares(work) {
-            let mut turned = lock(&self.scratch.left);
+            let mut transposed = lock(&self.scratch.left);
             let (Some(a), Some(b)) = (A::plain(a), B::plain(b)) else {
                 unreachable!("operands in bf16 of a product in f32")
             };
-            let a = self.turn(a, &mut turned);
+            let a = self.turn(a, &mut transposed);
             return self.product(a, Right::Plain(b), start, c);
         }
         let parts = Parts::new(self.team.size(), m, n);
@@ -362,11 +362,11 @@ mod tests {
         let value = |i: usize, j: usize| ((i * 7919 + j * 104_729) % 1000) as f32 / 1000.0;
         let a: Vec<f32> = (0..m * k).map(|i| value(i / k, i % k) / k as f32).collect();
         let b: Vec<f32> = (0..k * n).map(|i| 1.0 + value(i % n, i / n)).collect();
-        let turned: Vec<f32> = (0..n * k).map(|i| b[i % k * n + i / k]).collect();
+        let transposed: Vec<f32> = (0..n * k).map(|i| b[i % k * n + i / k]).collect();
         for (isa, threads) in [(Isa::best(), 1), (Isa::best(), 2), (Isa::PORTABLE, 1)] {
             let (crew, scratch) = (Crew::new(threads, 1).unwrap(), Scratch::new(threads, isa, Precision::F32));
             let products = Products { team: &crew.team(), isa, precision: Precision::F32, scratch: &scratch };
-            for right in [Right::Plain(Mat::dense(&b, k, n)), Right::Transposed(Mat::dense(&turned, n, k))] {
+            for right in [Right::Plain(Mat::dense(&b, k, n)), Right::Transposed(Mat::dense(&transposed, n, k))] {
                 let mut c = vec![0.25; m * n];
                 products.add_product(Mat::dense(&a, m, k), right, MatMut::dense(&mut c, m, n));
                 for (i, &found) in c.iter().enumerate() {

@@ -6,12 +6,12 @@ use unroll_kernels::simd::ticks;
 
 /// When a profile began, by both clocks.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Began {
+pub(super) struct ProfileStart {
     at: Instant,
     ticks: u64,
 }
 
-impl Began {
+impl ProfileStart {
     pub(super) fn now() -> Self {
         Self { at: Instant::now(), ticks: ticks() }
     }

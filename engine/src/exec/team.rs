@@ -1,6 +1,6 @@
 //! A team: the members that share jobs, and how a job is cut and shared.
 
-use super::barrier::{Barrier, Rising};
+use super::barrier::{Barrier, Counter};
 use super::claims::Claims;
 use super::cost::Work;
 use super::member::{Member, Simulated, Wait};
@@ -17,8 +17,8 @@ type Job = dyn Fn(Member<'_>) + Sync;
 pub(super) struct Group {
     /// The job in progress, and the phase that it belongs to. Written by the leader before it raises `given`, read by members after they saw it.
     job: Mutex<Option<(&'static Job, Phase)>>,
-    given: Rising,
-    done: Rising,
+    given: Counter,
+    done: Counter,
     barrier: Barrier,
     /// One for each strand of members that wait for each other only.
     strands: Vec<Barrier>,
@@ -37,8 +37,8 @@ impl Group {
     pub(super) fn new(size: usize) -> Self {
         Self {
             job: Mutex::new(None),
-            given: Rising::default(),
-            done: Rising::default(),
+            given: Counter::default(),
+            done: Counter::default(),
             barrier: Barrier::new(),
             strands: (0..size).map(|_| Barrier::new()).collect(),
             claims: Claims::new(size),

@@ -38,7 +38,7 @@ pub trait Predictor {
 }
 
 /// What predicts the next tokens of several texts at once.
-pub trait Chorus {
+pub trait BatchPredictor {
     /// Begins so many texts, each with this prompt.
     ///
     /// # Errors
@@ -124,7 +124,7 @@ pub fn generate<P: Predictor + ?Sized>(
 ///
 /// # Errors
 /// [`Error::Diverged`] where the model's outputs are not numbers; what the model fails with.
-pub fn generate_side_by_side<P: Chorus + ?Sized>(
+pub fn generate_side_by_side<P: BatchPredictor + ?Sized>(
     model: &mut P,
     tokenizer: &Tokenizer,
     sampler: &mut Sampler,

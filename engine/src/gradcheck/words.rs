@@ -13,7 +13,7 @@
 use crate::error::Result;
 use crate::graph::{Graph, HeadKind, LayerConfig, Node, Output, Ranks, WordPartition};
 use crate::heads::{Estimate, Sampler};
-use crate::huffman::{Huffman, Turn};
+use crate::huffman::{Branch, Huffman};
 use crate::network::sampler;
 use crate::random::Key;
 use std::ops::Range;
@@ -92,7 +92,7 @@ impl<'a> WordHead<'a> {
         match (self.output.partition(), &self.tree, &self.sampler) {
             (WordPartition::Clusters(..), ..) => self.clusters(self.ranks.of(target)),
             (_, Some(tree), _) => {
-                let turn = |turn: Turn| self.row(turn.node, turn.second, (0.0, 1.0));
+                let turn = |turn: Branch| self.row(turn.node, turn.second, (0.0, 1.0));
                 vec![self.by_rows(false, tree.path(target).map(turn).collect())]
             }
             (.., Some(sampler)) => vec![self.sampled(sampler, target, drawn)],

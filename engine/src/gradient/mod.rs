@@ -5,7 +5,7 @@
 //! separate list, sorted and each once, so that the table's part of the arena takes no memory; a rule that a zero
 //! gradient leaves unchanged skips all other rows.
 
-mod listed;
+mod row_list;
 mod view;
 
 pub use view::GradientRef;
@@ -14,7 +14,7 @@ use crate::arena::Home;
 use crate::error::Result;
 use crate::exec::{Products, Start};
 use crate::graph::{ParamSpec, Role};
-use listed::Listed;
+use row_list::RowList;
 use std::ops::Range;
 use unroll_kernels::{Buffer, Mat, MatMut};
 
@@ -23,7 +23,7 @@ use unroll_kernels::{Buffer, Mat, MatMut};
 enum Content {
     Nothing,
     /// Those of some rows, which stand in a list.
-    Listed,
+    RowList,
     /// Those of some rows, which stand in the arena.
     Spans,
     All,
@@ -42,8 +42,8 @@ struct Tensor {
     content: Content,
     /// Ascending, none touching another; with [`Content::Spans`].
     spans: Vec<Range<u32>>,
-    /// With [`Content::Listed`].
-    listed: Listed,
+    /// With [`Content::RowList`].
+    row_list: RowList,
 }
 
 impl Tensor {
@@ -57,7 +57,7 @@ impl Tensor {
     fn clear(&mut self, values: &mut [f32]) {
         match self.content {
             Content::Nothing => {}
-            Content::Listed => self.listed.clear(),
+            Content::RowList => self.row_list.clear(),
             Content::Spans => self.clear_within(&(0..self.range.len()), &mut values[self.range.clone()]),
             Content::All => values[self.range.clone()].fill(0.0),
         }
@@ -79,7 +79,7 @@ impl Tensor {
         match self.content {
             Content::All => return,
             Content::Spans => {}
-            Content::Nothing | Content::Listed => {
+            Content::Nothing | Content::RowList => {
                 self.spans.clear();
                 self.spans.reserve((2 * self.range.len() / self.width.max(1)).min(EXPECTED));
             }
@@ -101,24 +101,24 @@ impl Tensor {
 
     /// Puts rows that stand in a list to their places in the arena.
     fn scatter(&mut self, values: &mut [f32]) {
-        if self.content == Content::Listed {
-            let (rows, from) = self.listed.at(self.width);
+        if self.content == Content::RowList {
+            let (rows, from) = self.row_list.at(self.width);
             for (i, &row) in rows.iter().enumerate() {
                 values[self.elements(&(row..row + 1))].copy_from_slice(from.row(i));
             }
-            let listed = std::mem::take(&mut self.listed);
-            self.include(listed.rows().map(|row| row..row + 1));
-            self.listed = listed;
-            self.listed.clear();
+            let row_list = std::mem::take(&mut self.row_list);
+            self.include(row_list.rows().map(|row| row..row + 1));
+            self.row_list = row_list;
+            self.row_list.clear();
         }
     }
 
     /// Adds row i of `from` to row `rows[i]`, each once, wherever they stand.
     fn add_rows(&mut self, values: &mut [f32], products: Products<'_>, rows: &[u32], from: Mat<'_>) {
         match self.content {
-            Content::Nothing | Content::Listed => {
-                self.content = Content::Listed;
-                self.listed.add(products, rows, from);
+            Content::Nothing | Content::RowList => {
+                self.content = Content::RowList;
+                self.row_list.add(products, rows, from);
             }
             Content::Spans | Content::All => {
                 let own = &mut values[self.range.clone()];
@@ -148,7 +148,7 @@ impl Gradient {
             written: false,
             content: Content::Nothing,
             spans: Vec::new(),
-            listed: Listed::default(),
+            row_list: RowList::default(),
         });
         Ok(Self { tensors: tensors.collect(), values: home.sparse_arena(len, tables)? })
     }
@@ -158,7 +158,7 @@ impl Gradient {
         for tensor in &mut self.tensors {
             tensor.written = false;
             match tensor.content {
-                Content::Listed => tensor.clear(&mut self.values),
+                Content::RowList => tensor.clear(&mut self.values),
                 Content::Spans => {
                     let own = &mut self.values[tensor.range.clone()];
                     products.by_blocks(own, 4096, |range, part| tensor.clear_within(&range, part));
@@ -255,8 +255,8 @@ impl Gradient {
         debug_assert!(rows.is_sorted_by(|a, b| a < b), "rows that ascend");
         if !std::mem::replace(&mut tensor.written, true) {
             tensor.clear(values);
-            tensor.content = Content::Listed;
-            return tensor.listed.take(rows, sums, stride);
+            tensor.content = Content::RowList;
+            return tensor.row_list.take(rows, sums, stride);
         }
         let from = Mat::new(sums, rows.len(), tensor.width, stride);
         tensor.add_rows(values, products, rows, from);
@@ -287,8 +287,8 @@ impl Gradient {
         for (tensor, from) in self.tensors.iter_mut().zip(&other.tensors) {
             match from.content {
                 Content::Nothing => {}
-                Content::Listed => {
-                    let (rows, rows_of) = from.listed.at(from.width);
+                Content::RowList => {
+                    let (rows, rows_of) = from.row_list.at(from.width);
                     tensor.add_rows(&mut self.values, products, rows, rows_of);
                 }
                 Content::Spans => {

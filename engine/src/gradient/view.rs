@@ -59,11 +59,11 @@ impl<'a> GradientRef<'a> {
                         dense(self.values, span.start.max(range.start)..span.end.min(range.end), &mut body);
                     }
                 }
-                Content::Listed => {
+                Content::RowList => {
                     let own = range.start.saturating_sub(start)..range.end - start;
                     let mut body =
                         |extent: Range<usize>, values| body(start + extent.start..start + extent.end, values);
-                    tensor.listed.for_each_extent(tensor.width, &own, &mut body);
+                    tensor.row_list.for_each_extent(tensor.width, &own, &mut body);
                 }
                 Content::Nothing | Content::All => {}
             }

@@ -1,6 +1,6 @@
 //! Element-wise functions as layers of their own, and softmax along the last axis.
 
-use super::{Context, Inputs, LayerOutput, Upstream};
+use super::{Context, Inputs, InputsMut, LayerOutput};
 use unroll_kernels::activation::{self, Activation};
 use unroll_kernels::{rows, softmax};
 
@@ -22,13 +22,13 @@ impl ActivationLayer {
         });
     }
 
-    pub(crate) fn backward(&self, ctx: &Context<'_>, mut up: Upstream<'_>, output: &mut LayerOutput) {
+    pub(crate) fn backward(&self, ctx: &Context<'_>, mut inputs: InputsMut<'_>, output: &mut LayerOutput) {
         let (y, dy) = output.both(ctx.dims);
         ctx.products().by_rows(dy, |range, part| match self {
             Self::ElementWise(function) => activation::backward(ctx.isa, *function, y.rows_range(range), part),
             Self::Softmax => activation::softmax_backward(ctx.isa, y.rows_range(range), part),
         });
-        let (_, dx) = up.get(0);
+        let (_, dx) = inputs.get(0);
         let dy = output.dy(ctx.dims);
         ctx.products().by_rows(dx, |range, part| rows::add(ctx.isa, dy.rows_range(range), part));
     }

@@ -5,7 +5,7 @@ use unroll_kernels::{Buffer, Mat, MatMut};
 
 /// The state of one direction of a layer: h, and c of an LSTM, each (N, H).
 #[derive(Clone)]
-pub(crate) struct Carried {
+pub(crate) struct CarriedState {
     name: String,
     rows: usize,
     units: usize,
@@ -17,7 +17,7 @@ pub(crate) struct Carried {
     begun: Option<Buffer>,
 }
 
-impl Carried {
+impl CarriedState {
     /// The zero state of `rows` rows; `given` where other layers give the state that a text starts from.
     pub(crate) fn new(name: String, rows: usize, cell: Cell, options: &Recurrent, given: bool) -> Self {
         let (units, starts) = (options.units, options.stateful);

@@ -1,6 +1,6 @@
 //! Layers that join others: the sum of their outputs, or their outputs side by side.
 
-use super::{Context, Inputs, LayerOutput, Upstream};
+use super::{Context, Inputs, InputsMut, LayerOutput};
 use unroll_kernels::rows;
 
 /// y = x_0 + x_1 + ...
@@ -16,10 +16,10 @@ impl AddLayer {
         });
     }
 
-    pub(crate) fn backward(&self, ctx: &Context<'_>, mut up: Upstream<'_>, output: &mut LayerOutput) {
+    pub(crate) fn backward(&self, ctx: &Context<'_>, mut inputs: InputsMut<'_>, output: &mut LayerOutput) {
         let dy = output.dy(ctx.dims);
-        for i in 0..up.len() {
-            let (_, dx) = up.get(i);
+        for i in 0..inputs.len() {
+            let (_, dx) = inputs.get(i);
             ctx.products().by_rows(dx, |range, part| rows::add(ctx.isa, dy.rows_range(range), part));
         }
     }
@@ -46,10 +46,10 @@ impl ConcatenateLayer {
         });
     }
 
-    pub(crate) fn backward(&self, ctx: &Context<'_>, mut up: Upstream<'_>, output: &mut LayerOutput) {
+    pub(crate) fn backward(&self, ctx: &Context<'_>, mut inputs: InputsMut<'_>, output: &mut LayerOutput) {
         let (dy, mut at) = (output.dy(ctx.dims), 0);
-        for i in 0..up.len() {
-            let (_, dx) = up.get(i);
+        for i in 0..inputs.len() {
+            let (_, dx) = inputs.get(i);
             let from = dy.cols_range(at..at + dx.cols());
             at += dx.cols();
             ctx.products().by_rows(dx, |range, part| rows::add(ctx.isa, from.rows_range(range), part));

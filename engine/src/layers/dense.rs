@@ -1,6 +1,6 @@
 //! y = activation(x W + b)
 
-use super::{Context, Inputs, LayerOutput, Upstream, Weights};
+use super::{Context, Inputs, InputsMut, LayerOutput, Weights};
 use crate::exec::{Finish, Right, Start};
 use crate::gradient::Gradient;
 use std::ops::Range;
@@ -124,7 +124,7 @@ impl DenseLayer {
     pub(crate) fn backward(
         &self,
         ctx: &Context<'_>,
-        mut up: Upstream<'_>,
+        mut inputs: InputsMut<'_>,
         output: &mut LayerOutput,
         grads: &mut Gradient,
     ) {
@@ -133,7 +133,7 @@ impl DenseLayer {
         ctx.products().by_rows(dy, |rows, part| {
             activation::backward(ctx.isa, self.activation, y.rows_range(rows), part);
         });
-        let (x, dx) = up.get(0);
+        let (x, dx) = inputs.get(0);
         let params = &self.params;
         params.backward(ctx, (x, dx), output.dy(ctx.dims), &mut params.gradients(grads), 0..params.units);
     }

@@ -2,12 +2,12 @@
 
 use super::cell::kept;
 use super::packs::CellPack;
-use super::projection::{Origin, Projection, Value};
+use super::projection::{InputKind, Projection, Value};
 use super::state_dropout::StateDropoutRoom;
 use super::{CellParams, Context, Dims};
 use crate::exec::{
-    Gates, GruBackward, GruBeforeBackward, GruBeforeForward, GruForward, Loop, LstmBackward, LstmForward, Products,
-    RnnBackward, RnnForward, Start, StateDropout, Sweep,
+    Gates, GruBackward, GruForward, GruResetBeforeBackward, GruResetBeforeForward, Loop, LstmBackward, LstmForward,
+    Products, RnnBackward, RnnForward, Start, StateDropout, Sweep,
 };
 use crate::gradient::Gradient;
 use crate::graph::Cell;
@@ -32,7 +32,7 @@ pub(crate) struct Direction {
 }
 
 impl Direction {
-    pub(crate) fn new(cell: CellParams, origin: Origin, reverse: bool, plan: &DirectionPlan) -> Self {
+    pub(crate) fn new(cell: CellParams, origin: InputKind, reverse: bool, plan: &DirectionPlan) -> Self {
         let &DirectionPlan { precision, capacity, backward } = plan;
         let biases = [cell.biases().0, cell.recurrent_bias.clone()];
         let projection = Projection::new(origin, cell.kernel.clone(), biases, cell.inputs);
@@ -134,7 +134,14 @@ impl Direction {
                 Some((candidate, _)) => {
                     let recurrent = [recurrent, candidate.view()];
                     let functions = cell.functions;
-                    Loop::GruBefore(GruBeforeForward { functions, recurrent, gates, reset_h, h, state_dropout })
+                    Loop::GruResetBefore(GruResetBeforeForward {
+                        functions,
+                        recurrent,
+                        gates,
+                        reset_h,
+                        h,
+                        state_dropout,
+                    })
                 }
             },
         };
@@ -171,7 +178,7 @@ impl Direction {
                 None => Loop::GruBack(GruBackward { functions, transposed, gates, hidden, h, dh, state_dropout }),
                 Some((_, candidate)) => {
                     let transposed = [transposed, candidate.view()];
-                    Loop::GruBeforeBack(GruBeforeBackward {
+                    Loop::GruResetBeforeBack(GruResetBeforeBackward {
                         functions,
                         transposed,
                         gates,

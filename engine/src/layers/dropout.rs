@@ -5,7 +5,7 @@
 //! computes it again, so it takes no memory and does not depend on threads or replicas. Masks of words and of weights
 //! depend on the token, or on the weight's row and column, instead of time and row.
 
-use super::{Context, Inputs, LayerOutput, Upstream};
+use super::{Context, Inputs, InputsMut, LayerOutput};
 use crate::random::Key;
 use unroll_kernels::{MatMut, rows};
 
@@ -145,7 +145,7 @@ impl DropoutLayer {
         });
     }
 
-    pub(crate) fn backward(&self, ctx: &Context<'_>, mut up: Upstream<'_>, output: &mut LayerOutput) {
+    pub(crate) fn backward(&self, ctx: &Context<'_>, mut inputs: InputsMut<'_>, output: &mut LayerOutput) {
         if self.drops(ctx) {
             ctx.products().by_rows(output.dy_mut(ctx.dims), |range, mut part| {
                 for (r, row) in range.enumerate() {
@@ -153,7 +153,7 @@ impl DropoutLayer {
                 }
             });
         }
-        let (_, dx) = up.get(0);
+        let (_, dx) = inputs.get(0);
         let dy = output.dy(ctx.dims);
         ctx.products().by_rows(dx, |range, part| rows::add(ctx.isa, dy.rows_range(range), part));
     }

@@ -1,6 +1,6 @@
 //! Rows of mean 0 and variance 1, then a gain and an offset a column.
 
-use super::{Context, Dims, Inputs, LayerOutput, Upstream};
+use super::{Context, Dims, Inputs, InputsMut, LayerOutput};
 use crate::gradient::Gradient;
 use crate::graph::Shape;
 use std::ops::Range;
@@ -56,7 +56,7 @@ impl LayerNormLayer {
     pub(crate) fn backward(
         &mut self,
         ctx: &Context<'_>,
-        mut up: Upstream<'_>,
+        mut inputs: InputsMut<'_>,
         output: &mut LayerOutput,
         grads: &mut Gradient,
     ) {
@@ -70,7 +70,7 @@ impl LayerNormLayer {
             ctx.products().add_column_sums(dy, grads.add(offset));
         }
         let gain = self.params.gain.clone().map(|gain| &ctx.params[gain]);
-        let (_, dx) = up.get(0);
+        let (_, dx) = inputs.get(0);
         ctx.products().by_rows(dx, |range, dx| {
             let [normal, scale, dy] = [normal, scale, dy].map(|of| of.rows_range(range.clone()));
             layer_norm::backward(ctx.isa, Backward { normal, scale, gain, dy, dx });

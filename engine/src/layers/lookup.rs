@@ -1,6 +1,6 @@
 //! Layers that turn tokens into vectors: a table, or a one at the token's place.
 
-use super::{Context, Inputs, LayerOutput, Mask, Upstream};
+use super::{Context, Inputs, InputsMut, LayerOutput, Mask};
 use crate::gradient::Gradient;
 use std::ops::Range;
 use unroll_kernels::embedding::{self, Distinct};
@@ -38,13 +38,13 @@ impl EmbeddingLayer {
     pub(crate) fn backward(
         &mut self,
         ctx: &Context<'_>,
-        up: Upstream<'_>,
+        inputs: InputsMut<'_>,
         output: &mut LayerOutput,
         grads: &mut Gradient,
     ) {
-        self.distinct.build(up.tokens, self.rows);
+        self.distinct.build(inputs.tokens, self.rows);
         let count = self.distinct.tokens().len();
-        self.sums.reserve(up.tokens.len().min(self.rows) * self.width);
+        self.sums.reserve(inputs.tokens.len().min(self.rows) * self.width);
         let mut sums = MatMut::dense(&mut self.sums, count, self.width);
         let tokens = self.distinct.tokens();
         ctx.products().sum_by_token(output.dy(ctx.dims), &self.distinct, sums.reborrow());

@@ -27,7 +27,7 @@ mod state_dropout;
 mod weights;
 
 pub(crate) use activation::ActivationLayer;
-pub(crate) use carried::Carried;
+pub(crate) use carried::CarriedState;
 pub(crate) use cell::CellParams;
 pub(crate) use concat::{AddLayer, ConcatenateLayer};
 pub(crate) use dense::{DenseLayer, DenseParams};
@@ -40,7 +40,7 @@ pub(crate) use lookup::{EmbeddingLayer, OneHotLayer};
 pub(crate) use output::{Dims, LayerOutput};
 pub(crate) use packs::PackSet;
 pub(crate) use part::PartLayer;
-pub(crate) use projection::Origin;
+pub(crate) use projection::InputKind;
 pub(crate) use recurrent::{RecurrentLayer, RecurrentPlan};
 pub(crate) use regularize::{Objective, RegularizeLayer};
 pub(crate) use repeat::RepeatLayer;
@@ -142,14 +142,14 @@ impl<'a> Inputs<'a> {
 }
 
 /// The same for the backward pass, with the gradients of the inputs to add to.
-pub(crate) struct Upstream<'a> {
+pub(crate) struct InputsMut<'a> {
     pub(crate) tokens: &'a [u32],
     pub(crate) before: &'a mut [Slot],
     pub(crate) sources: &'a [crate::graph::Source],
     pub(crate) dims: Dims,
 }
 
-impl Upstream<'_> {
+impl InputsMut<'_> {
     /// Input `i`'s numbers and their gradient.
     #[track_caller]
     pub(crate) fn get(&mut self, i: usize) -> (Mat<'_>, MatMut<'_>) {
@@ -175,7 +175,7 @@ pub(crate) enum Layer {
     Recurrent(RecurrentLayer),
     Dense(DenseLayer),
     Dropout(DropoutLayer),
-    LayerNorm(LayerNormLayer),
+    Normalization(LayerNormLayer),
     Regularize(RegularizeLayer),
     Activation(ActivationLayer),
     Add(AddLayer),
@@ -194,7 +194,7 @@ impl Layer {
         ctx: &Context<'_>,
         inputs: Inputs<'_>,
         output: &mut LayerOutput,
-        carried: &[Carried],
+        carried: &[CarriedState],
     ) {
         match self {
             Self::Fused | Self::Input(_) => {}
@@ -203,7 +203,7 @@ impl Layer {
             Self::Recurrent(layer) => layer.forward(ctx, inputs, output, carried),
             Self::Dense(layer) => layer.forward(ctx, inputs, output),
             Self::Dropout(layer) => layer.forward(ctx, inputs, output),
-            Self::LayerNorm(layer) => layer.forward(ctx, inputs, output),
+            Self::Normalization(layer) => layer.forward(ctx, inputs, output),
             Self::Regularize(layer) => layer.forward(ctx, inputs, output),
             Self::Activation(layer) => layer.forward(ctx, inputs, output),
             Self::Add(layer) => layer.forward(ctx, inputs, output),
@@ -218,25 +218,25 @@ impl Layer {
     pub(crate) fn backward(
         &mut self,
         ctx: &Context<'_>,
-        up: Upstream<'_>,
+        inputs: InputsMut<'_>,
         output: &mut LayerOutput,
         grads: &mut Gradient,
     ) {
         match self {
             Self::Fused | Self::Input(_) => {}
-            Self::Embedding(layer) => layer.backward(ctx, up, output, grads),
+            Self::Embedding(layer) => layer.backward(ctx, inputs, output, grads),
             Self::OneHot(_) => {}
-            Self::Recurrent(layer) => layer.backward(ctx, up, output, grads),
-            Self::Dense(layer) => layer.backward(ctx, up, output, grads),
-            Self::Dropout(layer) => layer.backward(ctx, up, output),
-            Self::LayerNorm(layer) => layer.backward(ctx, up, output, grads),
-            Self::Regularize(layer) => layer.backward(ctx, up, output),
-            Self::Activation(layer) => layer.backward(ctx, up, output),
-            Self::Add(layer) => layer.backward(ctx, up, output),
-            Self::Concatenate(layer) | Self::Joint(layer) => layer.backward(ctx, up, output),
-            Self::Repeat(layer) => layer.backward(ctx, up, output),
-            Self::Reshape(layer) => layer.backward(ctx, up, output),
-            Self::Part(layer) => layer.backward(ctx, up, output),
+            Self::Recurrent(layer) => layer.backward(ctx, inputs, output, grads),
+            Self::Dense(layer) => layer.backward(ctx, inputs, output, grads),
+            Self::Dropout(layer) => layer.backward(ctx, inputs, output),
+            Self::Normalization(layer) => layer.backward(ctx, inputs, output, grads),
+            Self::Regularize(layer) => layer.backward(ctx, inputs, output),
+            Self::Activation(layer) => layer.backward(ctx, inputs, output),
+            Self::Add(layer) => layer.backward(ctx, inputs, output),
+            Self::Concatenate(layer) | Self::Joint(layer) => layer.backward(ctx, inputs, output),
+            Self::Repeat(layer) => layer.backward(ctx, inputs, output),
+            Self::Reshape(layer) => layer.backward(ctx, inputs, output),
+            Self::Part(layer) => layer.backward(ctx, inputs, output),
         }
     }
 }

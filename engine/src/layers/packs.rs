@@ -1,7 +1,7 @@
 //! The weights that are kept packed between products.
 
 use super::{CellParams, Weights};
-use crate::exec::{Banded, Packing, PackingRoom, Products, Target};
+use crate::exec::{BandedWeights, Packing, PackingRoom, Products, Target};
 use crate::random::Key;
 use unroll_kernels::gemm::{Packed, PackedRef, Precision};
 use unroll_kernels::profile::{self, Phase};
@@ -48,7 +48,7 @@ impl PackSet {
         let cells = cells.iter_mut().zip(&*params).filter_map(|(pack, cell)| pack.banded(cell));
         let others = others.iter_mut().filter(|(weights, _)| !weights.transposed).map(|(weights, packed)| {
             let columns = Target::new(0..weights.units, packed, None);
-            Banded::new(weights.range.clone(), weights.units, [Some(columns), None])
+            BandedWeights::new(weights.range.clone(), weights.units, [Some(columns), None])
         });
         let packing = Packing::new(std::mem::take(room), cells.chain(others));
         pass(&packing);
@@ -130,11 +130,11 @@ impl CellPack {
 
     /// The weights as an update packs them in its own pass, for a forward and a backward pass; `None` where a training step
     /// packs them without those that it drops.
-    pub(crate) fn banded(&mut self, cell: &CellParams) -> Option<Banded<'_>> {
+    pub(crate) fn banded(&mut self, cell: &CellParams) -> Option<BandedWeights<'_>> {
         let Self { forward, backward, candidate, .. } = self;
         let (width, first) = (cell.width(), forward.view().groups() * cell.units);
         let rest = candidate.as_mut().map(|(forward, backward)| Target::new(first..width, forward, Some(backward)));
         let targets = [Some(Target::new(0..first, forward, Some(backward))), rest];
-        cell.drop.is_none().then(|| Banded::new(cell.recurrent_kernel.clone(), width, targets))
+        cell.drop.is_none().then(|| BandedWeights::new(cell.recurrent_kernel.clone(), width, targets))
     }
 }

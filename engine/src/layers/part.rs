@@ -1,6 +1,6 @@
 //! A part of what a recurrent layer gives: a final state, or the output of one direction.
 
-use super::{Context, Inputs, Layer, LayerOutput, Slot, Upstream};
+use super::{Context, Inputs, InputsMut, Layer, LayerOutput, Slot};
 use crate::graph::{Part, Source};
 use unroll_kernels::rows;
 
@@ -37,8 +37,8 @@ impl PartLayer {
         }
     }
 
-    pub(crate) fn backward(&self, ctx: &Context<'_>, up: Upstream<'_>, output: &mut LayerOutput) {
-        let Slot { layer, output: from } = &mut up.before[of(up.sources)];
+    pub(crate) fn backward(&self, ctx: &Context<'_>, inputs: InputsMut<'_>, output: &mut LayerOutput) {
+        let Slot { layer, output: from } = &mut inputs.before[of(inputs.sources)];
         match (self.part, layer) {
             (Part::State { direction, cell }, Layer::Recurrent(layer)) => {
                 layer.add_state_gradient(from, ctx.extent, (direction, cell), output.dy(ctx.dims));

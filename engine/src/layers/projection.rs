@@ -13,7 +13,7 @@ use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::{Buffer, Element, Mat, MatMut};
 
 /// What is projected.
-pub(crate) enum Origin {
+pub(crate) enum InputKind {
     /// The output of another layer.
     Numbers,
     /// Tokens, standing for one-hot vectors.
@@ -24,7 +24,7 @@ pub(crate) enum Origin {
 
 /// A projection of D inputs to `width` outputs.
 pub(crate) struct Projection {
-    origin: Origin,
+    origin: InputKind,
     kernel: Range<usize>,
     biases: [Option<Range<usize>>; 2],
     /// The sum of the biases, where there are two.
@@ -63,7 +63,12 @@ fn bias<'a>(biases: &[Option<Range<usize>>; 2], sum: &'a [f32], params: &'a [f32
 }
 
 impl Projection {
-    pub(crate) fn new(origin: Origin, kernel: Range<usize>, biases: [Option<Range<usize>>; 2], inputs: usize) -> Self {
+    pub(crate) fn new(
+        origin: InputKind,
+        kernel: Range<usize>,
+        biases: [Option<Range<usize>>; 2],
+        inputs: usize,
+    ) -> Self {
         let width = kernel.len() / inputs;
         let (vectors, projected, dvectors) = Default::default();
         let bias = Buffer::new(width);
@@ -78,7 +83,7 @@ impl Projection {
 
     /// Whether the input is tokens.
     pub(crate) fn takes_tokens(&self) -> bool {
-        !matches!(self.origin, Origin::Numbers)
+        !matches!(self.origin, InputKind::Numbers)
     }
 
     /// out = x W + b, (T N, width); of tokens only what [`Self::lookup`] looks up.
@@ -92,7 +97,7 @@ impl Projection {
         let products = ctx.products();
         match (value, &self.origin) {
             (Value::Numbers(x), _) => products.product_into(*x, self.weights().right(ctx), start, out),
-            (Value::Tokens(tokens), Origin::Table(table, width, drop)) => {
+            (Value::Tokens(tokens), InputKind::Table(table, width, drop)) => {
                 let (right, drop) = (self.weights().right(ctx), drop.filter(|_| ctx.training));
                 let table = Mat::dense(&ctx.params[table.clone()], table.len() / width, *width);
                 self.distinct.build(tokens, table.rows());
@@ -121,7 +126,7 @@ impl Projection {
         let Value::Tokens(tokens) = *value else { return None };
         let isa = ctx.isa;
         Some(match self.origin {
-            Origin::Table(..) => {
+            InputKind::Table(..) => {
                 let table = Mat::dense(&self.projected, self.distinct.tokens().len(), self.width);
                 Lookup { isa, table, bias: None, index: self.distinct.index() }
             }
@@ -154,7 +159,7 @@ impl Projection {
                     products.product(dout, Right::Transposed(kernel), Start::Keep, dx);
                 }
             }
-            (Value::Tokens(_), Origin::Table(table, width, drop)) => {
+            (Value::Tokens(_), InputKind::Table(table, width, drop)) => {
                 // `distinct` and `vectors` are those of the forward pass.
                 let count = self.distinct.tokens().len();
                 let mut sums = MatMut::dense(&mut self.projected, count, self.width);

@@ -1,8 +1,8 @@
 //! Recurrent layers: one direction or both, the whole sequence or the last state.
 
 use super::direction::{Direction, DirectionPlan};
-use super::projection::{Origin, Value};
-use super::{Carried, CellParams, Context, Dims, Extent, Inputs, LayerOutput, Upstream};
+use super::projection::{InputKind, Value};
+use super::{CarriedState, CellParams, Context, Dims, Extent, Inputs, InputsMut, LayerOutput};
 use crate::exec::{self, Products};
 use crate::gradient::Gradient;
 use crate::graph::{Cell, MergeMode, Reading, Shape, Time};
@@ -36,7 +36,7 @@ pub(crate) struct RecurrentPlan {
 }
 
 impl RecurrentLayer {
-    pub(crate) fn new(plan: RecurrentPlan, origin: impl Fn() -> Origin) -> Self {
+    pub(crate) fn new(plan: RecurrentPlan, origin: impl Fn() -> InputKind) -> Self {
         let RecurrentPlan { cells, reading, pack, return_sequences, room } = plan;
         let width = cells.iter().map(|c| c.units).sum();
         let directions = cells.into_iter().zip(reading.directions());
@@ -59,7 +59,7 @@ impl RecurrentLayer {
         ctx: &Context<'_>,
         inputs: Inputs<'_>,
         output: &mut LayerOutput,
-        carried: &[Carried],
+        carried: &[CarriedState],
     ) {
         match ctx.precision {
             Precision::Bf16 => self.forward_as::<Bf16>(ctx, inputs, output, carried),
@@ -73,7 +73,7 @@ impl RecurrentLayer {
         ctx: &Context<'_>,
         inputs: Inputs<'_>,
         output: &mut LayerOutput,
-        carried: &[Carried],
+        carried: &[CarriedState],
     ) {
         let dims = ctx.dims;
         let tokens = self.directions[0].takes_tokens();
@@ -103,12 +103,12 @@ impl RecurrentLayer {
         match &mut self.directions[..] {
             [one, two] => {
                 let (h_one, h_two) = h.split_cols_at(one.cell.units);
-                exec::run(
+                exec::run_loops(
                     ctx.products(),
                     &[one.forward::<E>(ctx, &packs[0], &value, h_one), two.forward(ctx, &packs[1], &value, h_two)],
                 );
             }
-            directions => exec::run(ctx.products(), &[directions[0].forward::<E>(ctx, &packs[0], &value, h)]),
+            directions => exec::run_loops(ctx.products(), &[directions[0].forward::<E>(ctx, &packs[0], &value, h)]),
         }
         self.merge(ctx, output);
     }
@@ -177,14 +177,14 @@ impl RecurrentLayer {
     }
 
     /// Where each direction's outputs stand that the layer gives; twice the same of a single one.
-    fn given<'a>(&self, ctx: &Context<'a>) -> [Given<'a>; 2] {
+    fn given<'a>(&self, ctx: &Context<'a>) -> [OutputRows<'a>; 2] {
         [0, self.directions.len() - 1].map(|d| {
             if self.turned {
-                Given::Turned { first: ctx.dims.rows, extent: ctx.extent }
+                OutputRows::Turned { first: ctx.dims.rows, extent: ctx.extent }
             } else if self.return_sequences {
-                Given::Every { first: ctx.dims.rows }
+                OutputRows::Every { first: ctx.dims.rows }
             } else {
-                Given::Last { extent: ctx.extent, reverse: self.directions[d].reverse() }
+                OutputRows::Last { extent: ctx.extent, reverse: self.directions[d].reverse() }
             }
         })
     }
@@ -192,13 +192,13 @@ impl RecurrentLayer {
     pub(crate) fn backward(
         &mut self,
         ctx: &Context<'_>,
-        up: Upstream<'_>,
+        inputs: InputsMut<'_>,
         output: &mut LayerOutput,
         grads: &mut Gradient,
     ) {
         match ctx.precision {
-            Precision::Bf16 => self.backward_as::<Bf16>(ctx, up, output, grads),
-            Precision::F32 | Precision::Int8 => self.backward_as::<f32>(ctx, up, output, grads),
+            Precision::Bf16 => self.backward_as::<Bf16>(ctx, inputs, output, grads),
+            Precision::F32 | Precision::Int8 => self.backward_as::<f32>(ctx, inputs, output, grads),
         }
     }
 
@@ -206,7 +206,7 @@ impl RecurrentLayer {
     fn backward_as<E: Element>(
         &mut self,
         ctx: &Context<'_>,
-        mut up: Upstream<'_>,
+        mut inputs: InputsMut<'_>,
         output: &mut LayerOutput,
         grads: &mut Gradient,
     ) {
@@ -220,21 +220,21 @@ impl RecurrentLayer {
                 let ((h_one, h_two), (dh_one, dh_two)) = (h.split_cols_at(units), dh.split_cols_at(units));
                 let loops =
                     [one.backward::<E>(ctx, &packs[0], h_one, dh_one), two.backward(ctx, &packs[1], h_two, dh_two)];
-                exec::run(ctx.products(), &loops);
+                exec::run_loops(ctx.products(), &loops);
             }
-            directions => exec::run(ctx.products(), &[directions[0].backward::<E>(ctx, &packs[0], h, dh)]),
+            directions => exec::run_loops(ctx.products(), &[directions[0].backward::<E>(ctx, &packs[0], h, dh)]),
         }
         if self.directions[0].cell.starts {
-            self.initial_gradients::<E>(ctx, &mut up, output);
+            self.initial_gradients::<E>(ctx, &mut inputs, output);
         }
         // The gradients of the pre-activations are complete: all steps at once from here on.
         for (d, direction) in self.directions.iter_mut().enumerate() {
             let columns = columns(direction, d);
             let h = joint(&mut self.steps, output).y_all(dims).cols_range(columns);
             let (value, dx) = if direction.takes_tokens() {
-                (Value::Tokens(up.tokens), None)
+                (Value::Tokens(inputs.tokens), None)
             } else {
-                let (x, dx) = up.get(0);
+                let (x, dx) = inputs.get(0);
                 (Value::Numbers(x), Some(dx))
             };
             direction.gradients::<E>(ctx, &value, h.as_ref(), dx, grads);
@@ -242,7 +242,12 @@ impl RecurrentLayer {
     }
 
     /// Adds to the gradients of the layers that give the first states.
-    fn initial_gradients<E: Element>(&mut self, ctx: &Context<'_>, up: &mut Upstream<'_>, output: &mut LayerOutput) {
+    fn initial_gradients<E: Element>(
+        &mut self,
+        ctx: &Context<'_>,
+        inputs: &mut InputsMut<'_>,
+        output: &mut LayerOutput,
+    ) {
         let dims = ctx.dims;
         let packs = &ctx.packs.cells[self.pack..];
         for (d, direction) in self.directions.iter_mut().enumerate() {
@@ -251,9 +256,9 @@ impl RecurrentLayer {
             direction.initial_gradient::<E>(ctx, &packs[d], dh.reborrow().cols_range(columns.clone()));
             let initial = direction.sweep(ctx).initial();
             let dh = dh.as_ref().rows_range(initial).cols_range(columns);
-            back(ctx, dh, up.get(state).1, &self.begins[d]);
+            back(ctx, dh, inputs.get(state).1, &self.begins[d]);
             if direction.cell.cell == Cell::Lstm {
-                back(ctx, direction.dc(dims).as_ref(), up.get(state + 1).1, &self.begins[d]);
+                back(ctx, direction.dc(dims).as_ref(), inputs.get(state + 1).1, &self.begins[d]);
             }
         }
     }
@@ -286,7 +291,7 @@ impl RecurrentLayer {
     }
 
     /// Writes the state after the last step into the rows of this replica; one state a direction, or none.
-    pub(crate) fn carry(&self, output: &LayerOutput, extent: &Extent, first_row: usize, into: &mut [Carried]) {
+    pub(crate) fn carry(&self, output: &LayerOutput, extent: &Extent, first_row: usize, into: &mut [CarriedState]) {
         let rows = extent.dims().rows;
         for (d, (direction, into)) in self.directions.iter().zip(into).enumerate() {
             self.state(output, extent, (d, false), into.h_mut(first_row, rows));
@@ -345,7 +350,7 @@ fn add(to: &mut [f32], from: &[f32]) {
 
 /// The rows, in the storage of a sequence with a block of N before it, of the outputs that a layer gives.
 #[derive(Clone, Copy)]
-enum Given<'a> {
+enum OutputRows<'a> {
     /// Every step's, from this one on.
     Every { first: usize },
     /// Every step's, of each row of the batch the last one's first.
@@ -354,7 +359,7 @@ enum Given<'a> {
     Last { extent: &'a Extent, reverse: bool },
 }
 
-impl Given<'_> {
+impl OutputRows<'_> {
     /// That of row `r` of the layer's output; `None` where the row has no step.
     fn row(self, r: usize) -> Option<usize> {
         match self {

@@ -8,7 +8,7 @@
 //! (S. Merity, B. McCann and R. Socher, "Revisiting Activation Regularization for Language RNNs", 2017). It is added to
 //! the mean loss; where the objective is a sum, it is multiplied as the mean loss would be.
 
-use super::{Context, Inputs, LayerOutput, Upstream};
+use super::{Context, Inputs, InputsMut, LayerOutput};
 use unroll_kernels::rows;
 
 /// What a training step's objective is made of beside the losses.
@@ -35,8 +35,8 @@ impl RegularizeLayer {
         ctx.products().by_rows(output.y_mut(ctx.dims), |range, part| rows::copy(x.rows_range(range), part));
     }
 
-    pub(crate) fn backward(&self, ctx: &Context<'_>, mut up: Upstream<'_>, output: &mut LayerOutput) {
-        let (y, dy, (_, dx)) = (output.y(ctx.dims), output.dy(ctx.dims), up.get(0));
+    pub(crate) fn backward(&self, ctx: &Context<'_>, mut inputs: InputsMut<'_>, output: &mut LayerOutput) {
+        let (y, dy, (_, dx)) = (output.y(ctx.dims), output.dy(ctx.dims), inputs.get(0));
         let Objective { mean, positions, pairs } = ctx.objective;
         let over = |rate: f32, count: usize| 2.0 * rate * mean / (count.max(1) * y.cols()) as f32;
         let (each, step) =

@@ -1,6 +1,6 @@
 //! A vector a row, at every step of it.
 
-use super::{Context, Inputs, LayerOutput, Upstream};
+use super::{Context, Inputs, InputsMut, LayerOutput};
 
 /// `y[p] = x[row of p]`
 pub(crate) struct RepeatLayer;
@@ -16,8 +16,8 @@ impl RepeatLayer {
     }
 
     /// The steps of a row are added in their order.
-    pub(crate) fn backward(&self, ctx: &Context<'_>, mut up: Upstream<'_>, output: &mut LayerOutput) {
-        let (dy, (_, dx)) = (output.dy(ctx.dims), up.get(0));
+    pub(crate) fn backward(&self, ctx: &Context<'_>, mut inputs: InputsMut<'_>, output: &mut LayerOutput) {
+        let (dy, (_, dx)) = (output.dy(ctx.dims), inputs.get(0));
         ctx.products().by_rows(dx, |range, mut part| {
             for (r, n) in range.enumerate() {
                 for step in 0..ctx.extent.length(n) {

@@ -3,7 +3,7 @@
 //! Keras' axes are (batch, time, features) while a sequence here is stored time-major, so that joining time and
 //! features gathers a row's steps from T blocks.
 
-use super::{Context, Extent, Inputs, LayerOutput, Upstream};
+use super::{Context, Extent, Inputs, InputsMut, LayerOutput};
 use std::ops::Range;
 use unroll_kernels::rows;
 
@@ -36,9 +36,9 @@ impl ReshapeLayer {
         });
     }
 
-    pub(crate) fn backward(&self, ctx: &Context<'_>, mut up: Upstream<'_>, output: &mut LayerOutput) {
+    pub(crate) fn backward(&self, ctx: &Context<'_>, mut inputs: InputsMut<'_>, output: &mut LayerOutput) {
         let (dy, extent) = (output.dy(ctx.dims), ctx.extent);
-        let (_, dx) = up.get(0);
+        let (_, dx) = inputs.get(0);
         if !self.joins_time {
             return ctx.products().by_rows(dx, |range, part| rows::add(ctx.isa, dy.rows_range(range), part));
         }

@@ -10,8 +10,8 @@ use crate::graph::{
 };
 use crate::layers::{
     ActivationLayer, AddLayer, CellParams, ConcatenateLayer, DenseLayer, DenseParams, Dims, DirectionPlan,
-    DropoutLayer, EmbeddingLayer, Extent, InputLayer, Layer, LayerNormLayer, LayerNormParams, LayerOutput, Mask,
-    OneHotLayer, Origin, PartLayer, RecurrentLayer, RecurrentPlan, RegularizeLayer, RepeatLayer, ReshapeLayer, Slot,
+    DropoutLayer, EmbeddingLayer, Extent, InputKind, InputLayer, Layer, LayerNormLayer, LayerNormParams, LayerOutput,
+    Mask, OneHotLayer, PartLayer, RecurrentLayer, RecurrentPlan, RegularizeLayer, RepeatLayer, ReshapeLayer, Slot,
     StateDropoutParams, Weights,
 };
 use unroll_kernels::activation::Activation;
@@ -177,9 +177,9 @@ impl<'a> Plan<'a> {
         }
         let nodes = self.graph.nodes().iter();
         let projections = nodes.clone().filter(|node| match self.origin(node.inputs[0]) {
-            Origin::Numbers => true,
-            Origin::Table(..) => !training,
-            Origin::OneHot => false,
+            InputKind::Numbers => true,
+            InputKind::Table(..) => !training,
+            InputKind::OneHot => false,
         });
         let projections = projections.flat_map(|node| self.cells(node)).map(|cell| Weights {
             units: cell.kernel.len() / cell.inputs,
@@ -225,16 +225,16 @@ impl<'a> Plan<'a> {
     }
 
     /// What a recurrent layer's projection takes.
-    fn origin(&self, source: Source) -> Origin {
-        let Source::Node(i) = source else { return Origin::OneHot };
+    fn origin(&self, source: Source) -> InputKind {
+        let Source::Node(i) = source else { return InputKind::OneHot };
         let node = &self.graph.nodes()[i];
         match &node.config {
-            _ if !self.is_fused_lookup(i) => Origin::Numbers,
+            _ if !self.is_fused_lookup(i) => InputKind::Numbers,
             LayerConfig::Embedding(layer) => match self.spec(node, Role::Embeddings, 0) {
-                Some(table) => Origin::Table(table.range.clone(), layer.output_dim, self.words(i, layer.dropout)),
-                None => Origin::Numbers,
+                Some(table) => InputKind::Table(table.range.clone(), layer.output_dim, self.words(i, layer.dropout)),
+                None => InputKind::Numbers,
             },
-            _ => Origin::OneHot,
+            _ => InputKind::OneHot,
         }
     }
 
@@ -300,7 +300,7 @@ impl<'a> Plan<'a> {
                 let range = |role| self.spec(node, role, 0).map(|p| p.range.clone());
                 let (gain, offset) = (range(Role::Gamma), range(Role::Beta));
                 let params = LayerNormParams { gain, offset, epsilon: layer.epsilon() };
-                Layer::LayerNorm(LayerNormLayer::new(params, &node.shape, self.capacity(i)))
+                Layer::Normalization(LayerNormLayer::new(params, &node.shape, self.capacity(i)))
             }
             LayerConfig::Dropout(layer) => {
                 let mask = Mask::new(i, layer.rate, node.shape.width()).for_all_steps(layer.variational);

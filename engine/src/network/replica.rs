@@ -7,7 +7,7 @@ use crate::exec::{Products, Start};
 use crate::gradient::Gradient;
 use crate::graph::{Axis, Graph, Source};
 use crate::heads::{Backward, Head, LogPartitionSums, Scored};
-use crate::layers::{Context, Dims, Extent, Inputs, Layer, Slot, Upstream};
+use crate::layers::{Context, Dims, Extent, Inputs, InputsMut, Layer, Slot};
 use std::ops::Range;
 use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::{Buffer, Mat, MatMut};
@@ -179,8 +179,8 @@ impl Replica {
             let (before, rest) = self.slots.split_at_mut(i);
             let Slot { layer, output } = &mut rest[0];
             let tokens = &self.tokens[axis as usize];
-            let up = Upstream { tokens, before, sources: &self.sources[i], dims: ctx.dims };
-            layer.backward(ctx, up, output, &mut self.grads);
+            let inputs = InputsMut { tokens, before, sources: &self.sources[i], dims: ctx.dims };
+            layer.backward(ctx, inputs, output, &mut self.grads);
         }
         self.grads.finish();
     }

@@ -1,7 +1,7 @@
 //! The state that stateful layers carry from one batch to the next: an object outside the network, of any batch size.
 
 use crate::graph::{Cell, Graph, Node, Reading, Recurrent};
-use crate::layers::Carried;
+use crate::layers::CarriedState;
 
 /// The recurrence of a node whose state is kept from one batch to the next, or given.
 fn kept(node: &Node) -> Option<(Cell, &Recurrent, Reading)> {
@@ -23,7 +23,7 @@ pub struct StateTensor<'a> {
 pub struct State {
     rows: usize,
     /// One a direction of each node that carries or gives its state, none of others.
-    pub(crate) carried: Vec<Vec<Carried>>,
+    pub(crate) carried: Vec<Vec<CarriedState>>,
 }
 
 impl State {
@@ -36,7 +36,7 @@ impl State {
                 Reading::Both(_) => ["forward", "backward"].map(|part| format!("{}/{part}", node.name)).to_vec(),
             };
             let given = !node.config.initial_state().is_empty();
-            names.into_iter().map(|name| Carried::new(name, rows, cell, options, given)).collect()
+            names.into_iter().map(|name| CarriedState::new(name, rows, cell, options, given)).collect()
         });
         Self { rows, carried: carried.collect() }
     }
@@ -49,7 +49,7 @@ impl State {
     /// Whether it is one of this model: has what each of its layers carries.
     pub fn fits(&self, graph: &Graph) -> bool {
         let nodes = graph.nodes();
-        let own = |(node, carried): (&Node, &Vec<Carried>)| match kept(node) {
+        let own = |(node, carried): (&Node, &Vec<CarriedState>)| match kept(node) {
             Some((cell, options, reading)) => {
                 let directions = if matches!(reading, Reading::Both(_)) { 2 } else { 1 };
                 carried.len() == directions && carried.iter().all(|one| one.fits(cell, options))

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::rc::Rc;
 
 use crate::error::Result;
-use crate::generate::{Chorus, Predictor};
+use crate::generate::{BatchPredictor, Predictor};
 use crate::graph::Graph;
 use crate::network::{Network, NetworkOptions, State};
 use crate::train::storage::Storage;
-use crate::train::{Found, TensorSpec, Weights, Which, find};
+use crate::train::{CheckpointChoice, FoundCheckpoint, TensorSpec, Weights, find};
 
 use super::texts::window_length;
 
@@ -180,7 +180,7 @@ impl Predictor for Speaker {
     }
 }
 
-impl Chorus for Speaker {
+impl BatchPredictor for Speaker {
     fn begin_each(&mut self, prompt: &[u32], texts: usize) -> Result<()> {
         assert!((1..=self.rows).contains(&texts), "{texts} texts at once of {} at most", self.rows);
         self.begin(prompt)?;
@@ -224,7 +224,7 @@ impl Chorus for Speaker {
 pub fn load_weights(
     storage: Rc<dyn Storage>,
     run: &Path,
-    which: Which,
+    which: CheckpointChoice,
     graph: &Graph,
     params: &mut [f32],
     notice: &mut dyn FnMut(&str),
@@ -244,11 +244,11 @@ pub fn load_weights(
 pub fn open_weights(
     storage: Rc<dyn Storage>,
     run: &Path,
-    which: Which,
+    which: CheckpointChoice,
     graph: &Graph,
     notice: &mut dyn FnMut(&str),
 ) -> Result<(u64, Weights)> {
-    let Found { checkpoints, step, passed_over, .. } = find(storage, run, which)?;
+    let FoundCheckpoint { checkpoints, step, passed_over, .. } = find(storage, run, which)?;
     for passed in passed_over {
         notice(&format!("{}: passed over for step {step}: {}", passed.path.display(), passed.reason));
     }

@@ -9,7 +9,6 @@ pub mod checkpoint;
 mod config;
 mod early_stop;
 pub mod fuzzing;
-mod keeper;
 mod learner;
 mod log;
 pub mod manifest;
@@ -18,6 +17,7 @@ mod observer;
 mod optimize;
 mod pace;
 mod run;
+mod run_files;
 mod schedule;
 mod scoring;
 mod state;
@@ -34,18 +34,19 @@ pub use average::{AverageState, Averaging};
 pub use checkpoint::{Checkpoints, Weights};
 pub use config::{Every, TrainConfig};
 pub use early_stop::{EarlyStopState, EarlyStopping};
-pub use keeper::FAILURES_TO_STOP;
 pub use learner::{Batches, Learner};
-pub use observer::{EvaluationReport, Event, Figures, Observer, Start, StepReport, Unobserved};
+pub use observer::{EvaluationReport, Event, Figures, NoObserver, Observer, Start, StepReport};
 pub use optimize::{BLOCK, Optimizer, OptimizerOptions, Part, UpdateStep};
 pub use run::{
-    CHECKPOINTS, CONFIG, Found, METRICS, RunFolder, SAMPLES, TIMING, VOCABULARY, Which, find, is_run, not_a_run,
+    CHECKPOINTS, CONFIG, CheckpointChoice, FoundCheckpoint, METRICS, RunFolder, SAMPLES, TIMING, VOCABULARY, find,
+    is_run, not_a_run,
 };
+pub use run_files::FAILURES_TO_STOP;
 pub use schedule::{Schedule, ScheduleKind, ScheduleState};
 pub use scoring::Scoring;
 pub use state::{Best, Identity, Tally, TrainerState};
 pub(crate) use step::step_simulated;
-pub use step::{StepAt, Stepped, step};
+pub use step::{StepAt, StepOutcome, step};
 pub(crate) use tensors::{HEADS, file_start};
 pub use tensors::{NamedTensor, TensorRef, TensorSpec, tensor_file, weight_file};
 pub use trainer::{Ended, Measure, Outcome, Sampler, Session, Trainer};

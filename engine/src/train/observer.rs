@@ -20,9 +20,9 @@ pub trait Observer {
 }
 
 /// An observer that looks away.
-pub struct Unobserved;
+pub struct NoObserver;
 
-impl Observer for Unobserved {
+impl Observer for NoObserver {
     fn event(&mut self, _event: &Event<'_>) {}
 }
 

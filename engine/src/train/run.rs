@@ -19,7 +19,7 @@ use std::rc::Rc;
 
 use crate::{Error, Result};
 
-use super::checkpoint::{Checkpoints, PassedOver};
+use super::checkpoint::{Checkpoints, UnusableCheckpoint};
 use super::log::Log;
 use super::storage::{Storage, replace_file};
 
@@ -47,7 +47,7 @@ pub struct RunFolder {
 
 /// Which checkpoint of a run is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
+pub enum CheckpointChoice {
     /// The one with the lowest validation loss; the newest where none is recorded.
     Best,
     /// The newest one that is in order.
@@ -183,7 +183,7 @@ pub fn not_a_run(storage: &dyn Storage, path: &Path) -> Error {
 }
 
 /// The checkpoint that a user's path means.
-pub struct Found {
+pub struct FoundCheckpoint {
     /// The run folder.
     pub run: PathBuf,
     /// Its checkpoints.
@@ -191,7 +191,7 @@ pub struct Found {
     /// The step of the one that is meant.
     pub step: u64,
     /// Those that were meant before it and are damaged.
-    pub passed_over: Vec<PassedOver>,
+    pub passed_over: Vec<UnusableCheckpoint>,
 }
 
 /// The checkpoint that a user's path means: the path may be a run folder or one checkpoint in it. Where the best one is
@@ -200,26 +200,26 @@ pub struct Found {
 /// # Errors
 ///
 /// [`Error::Input`] if there is no such checkpoint, or none that is in order.
-pub fn find(storage: Rc<dyn Storage>, path: &Path, which: Which) -> Result<Found> {
+pub fn find(storage: Rc<dyn Storage>, path: &Path, which: CheckpointChoice) -> Result<FoundCheckpoint> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let up = path.parent().and_then(Path::parent);
     let (run, which) = match (name.strip_prefix("step-").and_then(|digits| digits.parse().ok()), up) {
-        (Some(step), Some(run)) => (run.to_path_buf(), Which::Step(step)),
+        (Some(step), Some(run)) => (run.to_path_buf(), CheckpointChoice::Step(step)),
         _ => (path.to_path_buf(), which),
     };
     let checkpoints = Checkpoints::new(storage, run.join(CHECKPOINTS));
-    if let Which::Step(step) = which {
+    if let CheckpointChoice::Step(step) = which {
         let steps = checkpoints.steps()?;
         if steps.contains(&step) {
-            return Ok(Found { run, checkpoints, step, passed_over: Vec::new() });
+            return Ok(FoundCheckpoint { run, checkpoints, step, passed_over: Vec::new() });
         }
         let steps: Vec<String> = steps.iter().map(u64::to_string).collect();
         return Err(Error::input(path, format!("there is no checkpoint of step {step}"))
             .mend(format!("the steps with checkpoints are {}", steps.join(", "))));
     }
     let mut passed_over = Vec::new();
-    match checkpoints.recorded_best().filter(|_| which == Which::Best) {
-        Some(Ok(step)) => return Ok(Found { run, checkpoints, step, passed_over }),
+    match checkpoints.recorded_best().filter(|_| which == CheckpointChoice::Best) {
+        Some(Ok(step)) => return Ok(FoundCheckpoint { run, checkpoints, step, passed_over }),
         Some(Err(damaged)) => passed_over.push(damaged),
         None => {}
     }
@@ -233,7 +233,7 @@ pub fn find(storage: Rc<dyn Storage>, path: &Path, which: Which) -> Result<Found
             passed_over.push(damaged);
         }
     }
-    Ok(Found { run, checkpoints, step: state.step, passed_over })
+    Ok(FoundCheckpoint { run, checkpoints, step: state.step, passed_over })
 }
 
 fn create_dirs(storage: &dyn Storage, path: &Path) -> io::Result<()> {

@@ -23,7 +23,7 @@ pub struct StepAt {
 
 /// How a step ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Stepped {
+pub enum StepOutcome {
     /// Parameters are updated.
     Done {
         /// The losses before the update.
@@ -52,18 +52,18 @@ pub fn step<L: Learner>(
     batch: &Batch<'_>,
     state: &mut L::State,
     at: StepAt,
-) -> Result<Stepped> {
+) -> Result<StepOutcome> {
     let factors = optimizer.takes_factors();
     let loss = losses(learner, optimizer, batch, state, at)?;
     if !loss.nats.is_finite() {
-        return Ok(Stepped::LossNotFinite(loss));
+        return Ok(StepOutcome::LossNotFinite(loss));
     }
     let norm = norm(learner, optimizer, at);
     if !norm.is_finite() {
-        return Ok(Stepped::GradientNotFinite);
+        return Ok(StepOutcome::GradientNotFinite);
     }
     update(learner, optimizer, at, norm);
-    Ok(Stepped::Done { loss, norm: Some(norm).filter(|_| at.norm || !factors) })
+    Ok(StepOutcome::Done { loss, norm: Some(norm).filter(|_| at.norm || !factors) })
 }
 
 /// All the work of [`step`], whatever numbers come out of it: a simulated member ([`crate::exec::Crew::simulated`]) computes

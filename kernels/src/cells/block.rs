@@ -23,7 +23,7 @@ impl Room {
 
 /// The gates of the block that comes next, which the cell asks for row by row: every row lies in a page of its own, more
 /// pages than the processor itself looks ahead in, and a product that goes to a [`Room`] does not touch them.
-pub(crate) struct Ahead<E> {
+pub(crate) struct Prefetch<E> {
     at: *const E,
     rows: usize,
     groups: usize,
@@ -31,7 +31,7 @@ pub(crate) struct Ahead<E> {
     strides: [usize; 2],
 }
 
-impl<E: Element> Ahead<E> {
+impl<E: Element> Prefetch<E> {
     pub(crate) fn new(mut next: GroupsMut<'_, E>) -> Self {
         let strides = [next.stride(), next.group_stride()];
         Self { at: next.as_mut_ptr(), rows: next.rows(), groups: next.groups(), cols: next.cols(), strides }

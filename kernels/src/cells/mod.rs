@@ -12,7 +12,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use block::{Ahead, Block, Gate, Room};
+pub(crate) use block::{Block, Gate, Prefetch, Room};
 pub use functions::Functions;
 pub(crate) use functions::{Apply, Rough, Standard};
 

@@ -126,14 +126,14 @@ fn gru_step<E: Element>(isa: Isa, activated: Option<&[f32]>) -> Outcome {
 fn gru_before_step<E: Element>(isa: Isa, activated: Option<&[f32]>) -> Outcome {
     let step = Step::new(isa, 3, 2);
     let (mut gates, [mut reset_h, mut h]) = (step.kept::<E>(&step.pre), [zeros(), zeros()]);
-    gru::before::forward_gates(gru::before::ForwardGates {
+    gru::reset_before::forward_gates(gru::reset_before::ForwardGates {
         h_prev: step.left(&mut Buffer::default()),
         h_prev_own: mat(&step.h),
         recurrent: step.recurrent.view(),
         gates: mat_mut(&mut gates).into_groups(3),
         reset_h: mat_mut(&mut reset_h),
     });
-    gru::before::forward_candidate(gru::before::ForwardCandidate {
+    gru::reset_before::forward_candidate(gru::reset_before::ForwardCandidate {
         reset_h: Left::of(step.candidate.view(), mat(&step.c), &mut Buffer::default()),
         recurrent: step.candidate.view(),
         h_prev: mat(&step.h),
@@ -143,20 +143,20 @@ fn gru_before_step<E: Element>(isa: Isa, activated: Option<&[f32]>) -> Outcome {
     let after = widened(&gates);
     let mut gates = activated.map_or(gates, |gates| step.kept(gates));
     let mut dh_prev = step.c.clone();
-    let candidate = gru::before::BackwardCandidate {
+    let candidate = gru::reset_before::BackwardCandidate {
         gates: mat_mut(&mut gates).into_groups(3),
         h_prev: mat(&step.h),
         dh: mat(&step.dh),
         dh_prev: mat_mut(&mut dh_prev),
     };
-    gru::before::backward_candidate(isa, candidate);
-    let rest = gru::before::BackwardGates {
+    gru::reset_before::backward_candidate(isa, candidate);
+    let rest = gru::reset_before::BackwardGates {
         gates: mat_mut(&mut gates).into_groups(3),
         h_prev: mat(&step.h),
         dreset_h: mat(&step.dh),
         dh_prev: mat_mut(&mut dh_prev),
     };
-    gru::before::backward_gates(isa, rest);
+    gru::reset_before::backward_gates(isa, rest);
     reset_h.extend(h);
     Outcome { forward: reset_h, gates: after, backward: dh_prev, dgates: widened(&gates) }
 }

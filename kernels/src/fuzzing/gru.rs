@@ -7,7 +7,7 @@ use crate::cells::reference::sigmoid;
 use crate::check::{Framed, on_every_set};
 use crate::gemm::{Packed, Precision};
 use crate::gru::reference::{blend, blend_backward};
-use crate::gru::{Backward, Forward, backward, before, forward};
+use crate::gru::{Backward, Forward, backward, forward, reset_before};
 use crate::{Isa, Mat};
 
 /// Reads which form and which pass, and compares one step of it.
@@ -196,7 +196,7 @@ fn before_forward(step: &Step, cut: u8, probe: Probe<'_>) {
             let h_prev = step.framed(&step.h_prev);
             let (mut gates, mut reset_h) = (step.framed_gates(&step.x), step.unwritten());
             for block in [0..cut, cut..units] {
-                before::forward_gates(before::ForwardGates {
+                reset_before::forward_gates(reset_before::ForwardGates {
                     h_prev: h_prev.mat().into(),
                     h_prev_own: h_prev.mat().cols_range(block.clone()),
                     recurrent: packed.view().cols_range(block.clone()),
@@ -232,7 +232,7 @@ fn before_forward(step: &Step, cut: u8, probe: Probe<'_>) {
             let [reset_h, h_prev] = [&step.reset_h, &step.h_prev].map(|x| step.framed(x));
             let (mut gates, mut h) = (step.framed_gates(&start), step.unwritten());
             for block in [0..cut, cut..units] {
-                before::forward_candidate(before::ForwardCandidate {
+                reset_before::forward_candidate(reset_before::ForwardCandidate {
                     reset_h: reset_h.mat().into(),
                     recurrent: packed.view().cols_range(block.clone()),
                     h_prev: h_prev.mat().cols_range(block.clone()),
@@ -265,20 +265,20 @@ fn before_backward(step: &Step, cut: u8, probe: Probe<'_>) {
             let [h_prev, dh, dreset_h] = [&step.h_prev, &step.dh, &step.dreset_h].map(|x| step.framed(x));
             let (mut gates, mut dh_prev) = (step.framed_gates(&step.gates), step.framed(&step.dh_prev));
             for block in [0..cut, cut..units] {
-                let args = before::BackwardCandidate {
+                let args = reset_before::BackwardCandidate {
                     gates: gates.mat_mut().into_groups(3).cols_range(block.clone()),
                     h_prev: h_prev.mat().cols_range(block.clone()),
                     dh: dh.mat().cols_range(block.clone()),
                     dh_prev: dh_prev.mat_mut().cols_range(block.clone()),
                 };
-                before::backward_candidate(isa, args);
-                let args = before::BackwardGates {
+                reset_before::backward_candidate(isa, args);
+                let args = reset_before::BackwardGates {
                     gates: gates.mat_mut().into_groups(3).cols_range(block.clone()),
                     h_prev: h_prev.mat().cols_range(block.clone()),
                     dreset_h: dreset_h.mat().cols_range(block.clone()),
                     dh_prev: dh_prev.mat_mut().cols_range(block),
                 };
-                before::backward_gates(isa, args);
+                reset_before::backward_gates(isa, args);
             }
             [gates.values(), dh_prev.values()].concat()
         })

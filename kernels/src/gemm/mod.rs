@@ -31,10 +31,10 @@
 mod bands;
 mod bf16;
 mod block;
+mod cached;
 mod generic;
 mod int8;
 mod left;
-mod near;
 mod pack;
 #[cfg(test)]
 mod tests;
@@ -43,10 +43,10 @@ mod transpose;
 pub mod reference;
 
 pub use bands::PackedBands;
+pub(crate) use cached::CachedPanels;
 pub use int8::MOST_TERMS as MOST_INT8_TERMS;
 pub(crate) use left::tile_rows;
 pub use left::{Left, LeftTiles};
-pub(crate) use near::Near;
 pub use pack::{Packed, PackedMut, PackedRef};
 
 use crate::faults::{Fault, spoil};
@@ -181,19 +181,19 @@ pub struct Product<'a> {
 #[track_caller]
 pub fn product(args: Product) {
     let Product { a, b, init, c } = args;
-    Walk::new(a, b).product(0..a.rows(), 0..b.cols(), init, c);
+    PreparedProduct::new(a, b).product(0..a.rows(), 0..b.cols(), init, c);
 }
 
 /// Products of one A with a packed B, part after part: what has to be set up for them is set up once.
-pub(crate) struct Walk<'a>(Way<'a>);
+pub(crate) struct PreparedProduct<'a>(Prepared<'a>);
 
-enum Way<'a> {
+enum Prepared<'a> {
     F32(Mat<'a>, PackedRef<'a>),
-    Bf16(bf16::Walk<'a>),
-    Int8(int8::Walk<'a>),
+    Bf16(bf16::PreparedProduct<'a>),
+    Int8(int8::PreparedProduct<'a>),
 }
 
-impl<'a> Walk<'a> {
+impl<'a> PreparedProduct<'a> {
     /// # Panics
     ///
     /// When A has not as many columns as B rows, or another precision.
@@ -202,9 +202,9 @@ impl<'a> Walk<'a> {
         assert_eq!(a.k(), b.k(), "A has {} columns, B {} rows", a.k(), b.k());
         assert_eq!(a.precision(), b.precision(), "the precisions of A and B");
         Self(match a.0 {
-            Operand::F32(a) => Way::F32(a, b),
-            Operand::Bf16(a) => Way::Bf16(bf16::Walk::new(a, b)),
-            Operand::Int8(a) => Way::Int8(int8::Walk::new(a, b)),
+            Operand::F32(a) => Prepared::F32(a, b),
+            Operand::Bf16(a) => Prepared::Bf16(bf16::PreparedProduct::new(a, b)),
+            Operand::Int8(a) => Prepared::Int8(int8::PreparedProduct::new(a, b)),
         })
     }
 
@@ -213,9 +213,9 @@ impl<'a> Walk<'a> {
     #[track_caller]
     pub(crate) fn product(&self, rows: Range<usize>, cols: Range<usize>, init: Init, mut c: GroupsMut) {
         let [k, groups] = match &self.0 {
-            Way::F32(a, b) => [a.cols(), b.groups()],
-            Way::Bf16(walk) => walk.terms_and_groups(),
-            Way::Int8(walk) => walk.terms_and_groups(),
+            Prepared::F32(a, b) => [a.cols(), b.groups()],
+            Prepared::Bf16(prepared) => prepared.terms_and_groups(),
+            Prepared::Int8(prepared) => prepared.terms_and_groups(),
         };
         assert_eq!(rows.len(), c.rows(), "{} rows of A, C has {}", rows.len(), c.rows());
         assert_eq!(groups, c.groups(), "B has {groups} groups, C {}", c.groups());
@@ -227,12 +227,12 @@ impl<'a> Walk<'a> {
         profile::count_flops(2 * rows.len() * k * groups * cols.len());
         let start = init.start(cols.len());
         match &self.0 {
-            Way::F32(a, b) => {
+            Prepared::F32(a, b) => {
                 let (a, b) = (a.rows_range(rows), b.cols_range(cols));
                 b.isa().run(block::Panels { a, b, start, c: &mut c });
             }
-            Way::Bf16(walk) => walk.product(rows, cols, start, &mut c),
-            Way::Int8(walk) => walk.product(rows, cols, init, &mut c),
+            Prepared::Bf16(prepared) => prepared.product(rows, cols, start, &mut c),
+            Prepared::Int8(prepared) => prepared.product(rows, cols, init, &mut c),
         }
     }
 }

@@ -2,8 +2,8 @@
 //! has just left in the first-level cache; backward reads each value once and writes each result once, in place. A row
 //! is a run of whole vectors and one partial vector, whose unused lanes hold zeros ([`Row::sweep`]).
 
-use super::before;
-use crate::cells::{Ahead, Apply, Block, Gate, Row, load, reaching, store};
+use super::reset_before;
+use crate::cells::{Apply, Block, Gate, Prefetch, Row, load, reaching, store};
 use crate::element::Element;
 use crate::simd::{Kernel, Simd};
 use crate::{GroupsMut, Mat, MatMut};
@@ -29,7 +29,7 @@ pub(super) struct Forward<'a, F, E> {
     pub(super) bias: Option<[&'a [f32]; 3]>,
     pub(super) gates: GroupsMut<'a, E>,
     pub(super) hidden: Block<'a, E>,
-    pub(super) ahead: Option<[Ahead<E>; 2]>,
+    pub(super) ahead: Option<[Prefetch<E>; 2]>,
     pub(super) h: MatMut<'a>,
 }
 
@@ -231,7 +231,7 @@ impl<F: Apply, E: Element> Row for ForwardCandidateRow<'_, F, E> {
 /// Reset before, first phase backward.
 pub(super) struct BackwardCandidate<'a, F, E> {
     pub(super) functions: F,
-    pub(super) args: before::BackwardCandidate<'a, E>,
+    pub(super) args: reset_before::BackwardCandidate<'a, E>,
 }
 
 impl<F: Apply, E: Element> Kernel for BackwardCandidate<'_, F, E> {
@@ -274,7 +274,7 @@ impl<F: Apply, E: Element> Row for BackwardCandidateRow<'_, F, E> {
 /// Reset before, second phase backward.
 pub(super) struct BackwardGates<'a, F, E> {
     pub(super) functions: F,
-    pub(super) args: before::BackwardGates<'a, E>,
+    pub(super) args: reset_before::BackwardGates<'a, E>,
 }
 
 impl<F: Apply, E: Element> Kernel for BackwardGates<'_, F, E> {

@@ -1,5 +1,5 @@
 //! One step of the GRU for a block of units, forward and backward. Here the reset gate applies after the product; in
-//! [`before`], before it.
+//! [`reset_before`], before it.
 //!
 //! ```text
 //! z, r = sigmoid(x W_z + b_z + h_prev U_z + b'_z), sigmoid(x W_r + b_r + h_prev U_r + b'_r)
@@ -48,13 +48,13 @@ mod generic;
 #[cfg(test)]
 mod tests;
 
-pub mod before;
 pub mod reference;
+pub mod reset_before;
 
-use crate::cells::{Ahead, Apply, Block, Functions, Room, Rough, Standard, blocks, check_shape};
+use crate::cells::{Apply, Block, Functions, Prefetch, Room, Rough, Standard, blocks, check_shape};
 use crate::element::Element;
 use crate::faults::{Fault, spoil};
-use crate::gemm::{Init, Left, PackedRef, Precision, Walk};
+use crate::gemm::{Init, Left, PackedRef, Precision, PreparedProduct};
 use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
 
@@ -112,17 +112,17 @@ fn forward_step<E: Element>(functions: impl Apply, args: Forward<'_, E>) {
     for bias in recurrent_bias.iter().flatten() {
         assert_eq!(bias.len(), units, "{} recurrent biases of a gate, {units} units", bias.len());
     }
-    let walk = Walk::new(h_prev, recurrent);
+    let prepared = PreparedProduct::new(h_prev, recurrent);
     let mut room = Room::new::<E>();
     let mut blocks = blocks(rows, recurrent).peekable();
     while let Some((n, u)) = blocks.next() {
         let ahead = blocks.peek().cloned().map(|(n, u)| {
             let q = hidden.reborrow().split_groups_at(2).1;
-            [gates.reborrow(), q].map(|next| Ahead::new(next.rows_range(n.clone()).cols_range(u.clone())))
+            [gates.reborrow(), q].map(|next| Prefetch::new(next.rows_range(n.clone()).cols_range(u.clone())))
         });
         let kept = hidden.reborrow().rows_range(n.clone()).cols_range(u.clone());
         let mut hidden = Block::new(kept, &mut room);
-        walk.product(n.clone(), u.clone(), Init::Zero, hidden.hidden());
+        prepared.product(n.clone(), u.clone(), Init::Zero, hidden.hidden());
         let _span = profile::enter(Phase::ElementWise);
         recurrent.isa().run(generic::Forward {
             functions,

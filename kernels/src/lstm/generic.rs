@@ -2,7 +2,7 @@
 //! the first-level cache; backward reads each value once and writes each result once, in place of the gates. A row is a
 //! run of whole vectors and one partial vector, whose unused lanes hold zeros.
 
-use crate::cells::{Ahead, Apply, Block, Gate, Row, load, reaching, store};
+use crate::cells::{Apply, Block, Gate, Prefetch, Row, load, reaching, store};
 use crate::element::Element;
 use crate::simd::{Kernel, Simd};
 use crate::{Mat, MatMut};
@@ -13,7 +13,7 @@ pub(super) struct Forward<'a, F, E> {
     pub(super) peephole: Option<[&'a [f32]; 3]>,
     pub(super) c_prev: Mat<'a>,
     pub(super) gates: Block<'a, E>,
-    pub(super) ahead: Option<Ahead<E>>,
+    pub(super) ahead: Option<Prefetch<E>>,
     pub(super) c: MatMut<'a>,
     pub(super) h: MatMut<'a>,
 }

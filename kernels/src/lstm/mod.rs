@@ -71,10 +71,10 @@ mod tests;
 
 pub mod reference;
 
-use crate::cells::{Ahead, Apply, Block, Functions, Room, Rough, Standard, blocks, check_shape};
+use crate::cells::{Apply, Block, Functions, Prefetch, Room, Rough, Standard, blocks, check_shape};
 use crate::element::Element;
 use crate::faults::{Fault, spoil};
-use crate::gemm::{Left, PackedRef, Precision, Walk};
+use crate::gemm::{Left, PackedRef, Precision, PreparedProduct};
 use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
 
@@ -160,15 +160,15 @@ fn step<F: Apply, E: Element>(functions: F, peephole: Option<[&[f32]; 3]>, args:
     check_shape("c_prev", [c_prev.rows(), c_prev.cols()], [rows, units]);
     check_shape("c", [c.rows(), c.cols()], [rows, units]);
     check_shape("h", [h.rows(), h.cols()], [rows, units]);
-    let walk = Walk::new(h_prev, recurrent);
+    let prepared = PreparedProduct::new(h_prev, recurrent);
     let mut room = Room::new::<E>();
     let mut blocks = blocks(rows, recurrent).peekable();
     while let Some((n, u)) = blocks.next() {
-        let ahead = blocks.peek().cloned().map(|(n, u)| Ahead::new(gates.reborrow().rows_range(n).cols_range(u)));
+        let ahead = blocks.peek().cloned().map(|(n, u)| Prefetch::new(gates.reborrow().rows_range(n).cols_range(u)));
         let kept = gates.reborrow().rows_range(n.clone()).cols_range(u.clone());
         let mut gates = Block::new(kept, &mut room);
         let (init, sum) = gates.sum();
-        walk.product(n.clone(), u.clone(), init, sum);
+        prepared.product(n.clone(), u.clone(), init, sum);
         let _span = profile::enter(Phase::ElementWise);
         recurrent.isa().run(generic::Forward {
             functions,

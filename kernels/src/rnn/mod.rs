@@ -31,7 +31,7 @@ use crate::cells::{Block, Room, blocks, check_shape};
 use crate::element::Element;
 use crate::embedding::check_tokens;
 use crate::faults::{Fault, spoil};
-use crate::gemm::{Left, Near, PackedRef, Walk};
+use crate::gemm::{CachedPanels, Left, PackedRef, PreparedProduct};
 use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
 
@@ -61,13 +61,13 @@ pub fn forward<E: Element>(args: Forward<'_, E>) {
     assert_eq!(recurrent.groups(), 1, "the recurrent kernel has {} groups, a simple cell 1", recurrent.groups());
     check_shape("pre", [pre.rows(), pre.cols()], [rows, units]);
     check_shape("h", [h.rows(), h.cols()], [rows, units]);
-    let walk = Walk::new(h_prev, recurrent);
+    let prepared = PreparedProduct::new(h_prev, recurrent);
     let mut room = Room::new::<E>();
     for (n, u) in blocks(rows, recurrent) {
         let kept = pre.reborrow().rows_range(n.clone()).cols_range(u.clone());
         let mut pre = Block::new(kept, &mut room);
         let (init, sum) = pre.sum();
-        walk.product(n.clone(), u.clone(), init, sum);
+        prepared.product(n.clone(), u.clone(), init, sum);
         let h = h.reborrow().rows_range(n).cols_range(u);
         let _span = profile::enter(Phase::ElementWise);
         recurrent.isa().run(generic::Forward { activation, pre, h });
@@ -110,7 +110,7 @@ pub const FEW_ROWS: usize = 4;
 /// Whether [`forward_sequence`] and [`backward_sequence`] take steps of `rows` rows with this recurrent kernel, or its
 /// transpose: few rows, and weights in f32 that stay in the first-level cache.
 pub fn takes_sequences(recurrent: PackedRef<'_>, rows: usize) -> bool {
-    (1..=FEW_ROWS).contains(&rows) && Near::new(recurrent).is_some()
+    (1..=FEW_ROWS).contains(&rows) && CachedPanels::new(recurrent).is_some()
 }
 
 /// x W + b of every step of a sequence, (T N, H).
@@ -153,7 +153,7 @@ pub struct SequenceForward<'a> {
 /// When the shapes do not agree, a token is not in the table, or [`takes_sequences`] does not take the kernel.
 #[track_caller]
 pub fn forward_sequence(args: SequenceForward<'_>) {
-    let (near, units) = (near(args.recurrent, args.rows), args.recurrent.cols());
+    let (cached, units) = (cached(args.recurrent, args.rows), args.recurrent.cols());
     let steps = (args.h.rows() / args.rows).saturating_sub(1);
     check_shape("h", [args.h.rows(), args.h.cols()], [(steps + 1) * args.rows, units]);
     match &args.input {
@@ -166,7 +166,7 @@ pub fn forward_sequence(args: SequenceForward<'_>) {
         }
     }
     profile::count_flops(2 * steps * args.rows * units * units);
-    args.recurrent.isa().run(sequence::Forward { near, args });
+    args.recurrent.isa().run(sequence::Forward { cached, args });
 }
 
 /// All steps of a few rows backward; every row has every step.
@@ -194,21 +194,23 @@ pub struct SequenceBackward<'a> {
 /// When the shapes do not agree, or [`takes_sequences`] does not take the kernel.
 #[track_caller]
 pub fn backward_sequence(args: SequenceBackward<'_>) {
-    let (near, units) = (near(args.transposed, args.rows), args.transposed.cols());
+    let (cached, units) = (cached(args.transposed, args.rows), args.transposed.cols());
     let shape = [args.h.rows(), units];
     assert!(args.h.rows().is_multiple_of(args.rows), "{} rows in steps of {}", args.h.rows(), args.rows);
     check_shape("h", [args.h.rows(), args.h.cols()], shape);
     check_shape("dh", [args.dh.rows(), args.dh.cols()], shape);
     check_shape("dpre", [args.dpre.rows(), args.dpre.cols()], shape);
     profile::count_flops(2 * args.h.rows().saturating_sub(args.rows) * units * units);
-    args.transposed.isa().run(sequence::Backward { near, args });
+    args.transposed.isa().run(sequence::Backward { cached, args });
 }
 
 /// The recurrent kernel of a sequence.
 #[track_caller]
-fn near(recurrent: PackedRef<'_>, rows: usize) -> Near<'_> {
+fn cached(recurrent: PackedRef<'_>, rows: usize) -> CachedPanels<'_> {
     assert_eq!(recurrent.k(), recurrent.cols(), "the recurrent kernel's rows and columns");
     assert!((1..=FEW_ROWS).contains(&rows), "steps of {rows} rows");
-    let Some(near) = Near::new(recurrent) else { panic!("a recurrent kernel too large for sequences, or not in f32") };
-    near
+    let Some(cached) = CachedPanels::new(recurrent) else {
+        panic!("a recurrent kernel too large for sequences, or not in f32")
+    };
+    cached
 }

@@ -9,7 +9,7 @@ use super::{Activation, SequenceBackward, SequenceForward, SequenceInput};
 use crate::activation::generic::value;
 use crate::embedding::look_up_row;
 use crate::faults::{Fault, spoil};
-use crate::gemm::Near;
+use crate::gemm::CachedPanels;
 use crate::math::{map_slice, tanh};
 use crate::simd::{Kernel, Simd};
 
@@ -21,7 +21,7 @@ fn times(steps: usize, reverse: bool) -> impl DoubleEndedIterator<Item = usize> 
 
 /// Forward.
 pub(super) struct Forward<'a> {
-    pub(super) near: Near<'a>,
+    pub(super) cached: CachedPanels<'a>,
     pub(super) args: SequenceForward<'a>,
 }
 
@@ -30,7 +30,7 @@ impl Kernel for Forward<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { near, args: SequenceForward { activation, input, rows, reverse, mut h, .. } } = self;
+        let Self { cached, args: SequenceForward { activation, input, rows, reverse, mut h, .. } } = self;
         for t in times(h.rows() / rows - 1, reverse) {
             for at in t * rows..(t + 1) * rows {
                 // The rows of a time and of the time after are `rows` apart; one is the state before, the other after.
@@ -41,7 +41,7 @@ impl Kernel for Forward<'_> {
                     SequenceInput::Ready(pre) => now.copy_from_slice(pre.row(at)),
                     SequenceInput::LookedUp { table, bias, tokens } => look_up_row(s, *table, *bias, tokens[at], now),
                 }
-                near.add_row(s, before, now);
+                cached.add_row(s, before, now);
                 activate(s, activation, now);
             }
         }
@@ -69,7 +69,7 @@ fn activate<S: Simd>(s: S, activation: Activation, x: &mut [f32]) {
 
 /// Backward.
 pub(super) struct Backward<'a> {
-    pub(super) near: Near<'a>,
+    pub(super) cached: CachedPanels<'a>,
     pub(super) args: SequenceBackward<'a>,
 }
 
@@ -78,14 +78,14 @@ impl Kernel for Backward<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { near, args: SequenceBackward { activation, h, rows, reverse, mut dh, mut dpre, .. } } = self;
+        let Self { cached, args: SequenceBackward { activation, h, rows, reverse, mut dh, mut dpre, .. } } = self;
         let steps = h.rows() / rows;
         for t in times(steps, reverse).rev() {
             let later = if reverse { t.checked_sub(1) } else { Some(t + 1).filter(|&t| t < steps) };
             for n in 0..rows {
                 let at = t * rows + n;
                 if let Some(later) = later {
-                    near.add_row(s, dpre.as_ref().row(later * rows + n), dh.row_mut(at));
+                    cached.add_row(s, dpre.as_ref().row(later * rows + n), dh.row_mut(at));
                 }
                 through_row(s, activation, [h.row(at), dh.row_mut(at)], dpre.row_mut(at));
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 use unroll::bench::{
-    Case, CaseOptions, CaseSizes, Machine, Outcome, Shape, Unread, peak_memory, time_product, time_vocabulary,
+    Case, CaseOptions, CaseSizes, DataSizes, Machine, Outcome, Shape, peak_memory, time_product, time_vocabulary,
     time_word_vectors,
 };
 use unroll::error::{Error, Result};
@@ -106,8 +106,8 @@ impl Bench {
             if cores > 1024 {
                 return Err(Error::option("--cores", format!("must be from 1 to 1024, got {cores}")));
             }
-            let unread = Unread { vocabulary: self.vocabulary, classes: self.classes };
-            let case = plan::find(name, unread, &options)?;
+            let data_sizes = DataSizes { vocabulary: self.vocabulary, classes: self.classes };
+            let case = plan::find(name, data_sizes, &options)?;
             // Each of many splits is timed: less than a single case would be.
             let length = options.length.min(Duration::from_millis(1500));
             let precision = self.precision.unwrap_or(case.precision());

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use unroll::bench::{Case, CaseOptions, Plan, Split, Unread};
+use unroll::bench::{Case, CaseOptions, DataSizes, Plan, Split};
 use unroll::config::Resolver;
 use unroll::error::{Error, Result};
 use unroll::recipes;
@@ -10,9 +10,9 @@ use unroll::report::{self, Align, Out, Table, json_line};
 use unroll::vectors::train::Model;
 
 /// The case of this name, or that of a recipe or configuration file.
-pub(crate) fn find(name: &str, unread: Unread, options: &CaseOptions) -> Result<Case> {
+pub(crate) fn find(name: &str, data_sizes: DataSizes, options: &CaseOptions) -> Result<Case> {
     if Case::names().contains(&name) || name.starts_with("zipf:") {
-        let given = [("--vocabulary", unread.vocabulary), ("--classes", unread.classes)];
+        let given = [("--vocabulary", data_sizes.vocabulary), ("--classes", data_sizes.classes)];
         return match given.iter().find(|(_, size)| size.is_some()) {
             Some((option, _)) => Err(Error::option(option, format!("{name} has its own")).mend("leave it out")),
             None => Case::new(name, options),
@@ -30,7 +30,7 @@ pub(crate) fn find(name: &str, unread: Unread, options: &CaseOptions) -> Result<
         let recipe = recipes::find(name).map_err(|error| error.mend(mend))?;
         resolver.recipe(recipe.name, recipe.text)?;
     }
-    Case::of_config(name, &resolver.finish()?.0, unread, options)
+    Case::of_config(name, &resolver.finish()?.0, data_sizes, options)
 }
 
 /// Prints the plan.

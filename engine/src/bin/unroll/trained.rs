@@ -11,7 +11,7 @@ use unroll::network::NetworkOptions;
 use unroll::run::{TextModel, load_weights, open_text_model, open_weights};
 use unroll::text::Tokenizer;
 use unroll::train::storage::{Disk, Storage};
-use unroll::train::{CHECKPOINTS, CONFIG, Weights, Which, is_run, not_a_run};
+use unroll::train::{CHECKPOINTS, CONFIG, CheckpointChoice, Weights, is_run, not_a_run};
 use unroll_kernels::gemm::Precision;
 
 use crate::labels::TrainedTask;
@@ -38,7 +38,7 @@ pub(crate) struct Using {
 
 impl Using {
     /// The checkpoint.
-    pub(crate) fn which(&self) -> Result<Which> {
+    pub(crate) fn which(&self) -> Result<CheckpointChoice> {
         which(&self.checkpoint)
     }
 
@@ -89,17 +89,17 @@ impl Using {
 }
 
 /// Copies the parameters of a run's checkpoint.
-pub(crate) fn load(run: &Path, which: Which, graph: &Graph, params: &mut [f32]) -> Result<u64> {
+pub(crate) fn load(run: &Path, which: CheckpointChoice, graph: &Graph, params: &mut [f32]) -> Result<u64> {
     let storage: Rc<dyn Storage> = Rc::new(Disk);
     load_weights(storage, run, which, graph, params, &mut warn)
 }
 
 /// Which checkpoint `--checkpoint` means.
-pub(crate) fn which(word: &str) -> Result<Which> {
+pub(crate) fn which(word: &str) -> Result<CheckpointChoice> {
     match (word, word.parse()) {
-        ("best", _) => Ok(Which::Best),
-        ("newest" | "last" | "latest", _) => Ok(Which::Newest),
-        (_, Ok(step)) => Ok(Which::Step(step)),
+        ("best", _) => Ok(CheckpointChoice::Best),
+        ("newest" | "last" | "latest", _) => Ok(CheckpointChoice::Newest),
+        (_, Ok(step)) => Ok(CheckpointChoice::Step(step)),
         _ => Err(Error::option("--checkpoint", format!("`{word}` is not best, newest or the number of a step"))),
     }
 }
@@ -170,13 +170,13 @@ impl Trained {
     }
 
     /// The parameters of a checkpoint, where they are.
-    pub(crate) fn weights(&self, which: Which) -> Result<Weights> {
+    pub(crate) fn weights(&self, which: CheckpointChoice) -> Result<Weights> {
         let storage: Rc<dyn Storage> = Rc::new(Disk);
         Ok(open_weights(storage, &self.path, which, &self.graph, &mut warn)?.1)
     }
 
     /// Copies the parameters of a checkpoint.
-    pub(crate) fn load(&self, which: Which, params: &mut [f32]) -> Result<u64> {
+    pub(crate) fn load(&self, which: CheckpointChoice, params: &mut [f32]) -> Result<u64> {
         load(&self.path, which, &self.graph, params)
     }
 }
@@ -187,9 +187,9 @@ mod tests {
 
     #[test]
     fn checkpoints_have_words_and_numbers() {
-        assert_eq!(which("best").unwrap(), Which::Best);
-        assert_eq!(which("newest").unwrap(), Which::Newest);
-        assert_eq!(which("1200").unwrap(), Which::Step(1200));
+        assert_eq!(which("best").unwrap(), CheckpointChoice::Best);
+        assert_eq!(which("newest").unwrap(), CheckpointChoice::Newest);
+        assert_eq!(which("1200").unwrap(), CheckpointChoice::Step(1200));
         assert_eq!(which("bets").unwrap_err().exit_code(), 2);
     }
 }

@@ -107,7 +107,7 @@ impl<E: Element> GruBackward<'_, E> {
 }
 
 /// Forward, reset before the product: two phases and two barriers a step.
-pub(crate) struct GruBeforeForward<'a, E = f32> {
+pub(crate) struct GruResetBeforeForward<'a, E = f32> {
     pub(crate) functions: Functions,
     /// U_z, U_r (H, 2 x units) and U_n (H, units), packed.
     pub(crate) recurrent: [PackedRef<'a>; 2],
@@ -120,7 +120,7 @@ pub(crate) struct GruBeforeForward<'a, E = f32> {
     pub(crate) state_dropout: Option<StateDropout<'a>>,
 }
 
-impl<E: Element> GruBeforeForward<'_, E> {
+impl<E: Element> GruResetBeforeForward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
         let (sweep, Self { functions, recurrent: [zr, n], gates, reset_h, h, state_dropout }) = (strand.sweep, self);
         let operand = state_dropout::operand(state_dropout, h);
@@ -131,14 +131,14 @@ impl<E: Element> GruBeforeForward<'_, E> {
                 let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
                 // SAFETY: own blocks of this step are written, the step before is read: see the top of the folder.
                 unsafe {
-                    let args = gru::before::ForwardGates {
+                    let args = gru::reset_before::ForwardGates {
                         h_prev: Left::of(*zr, operand.read(sweep.before(t, rows)), &mut room),
                         h_prev_own: operand.read(sweep.before(t, rows)).cols_range(units.clone()),
                         recurrent: zr.cols_range(units.clone()),
                         gates: gates.first(sweep.at(t, rows), units.clone()),
                         reset_h: reset_h.write(sweep.at(t, rows)).cols_range(units),
                     };
-                    gru::before::forward_gates_as(*functions, args);
+                    gru::reset_before::forward_gates_as(*functions, args);
                 }
             });
             strand.member.barrier();
@@ -146,14 +146,14 @@ impl<E: Element> GruBeforeForward<'_, E> {
                 let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
                 // SAFETY: as above; r h_prev of all units is complete since the barrier.
                 unsafe {
-                    let args = gru::before::ForwardCandidate {
+                    let args = gru::reset_before::ForwardCandidate {
                         reset_h: Left::of(*n, reset_h.read(sweep.at(t, rows)), &mut room),
                         recurrent: n.cols_range(units.clone()),
                         h_prev: h.read(sweep.before(t, rows)).cols_range(units.clone()),
                         gates: gates.again(sweep.at(t, rows), units.clone()),
                         h: h.write(sweep.now(t, rows)).cols_range(units),
                     };
-                    gru::before::forward_candidate_as(*functions, args);
+                    gru::reset_before::forward_candidate_as(*functions, args);
                     if let Some(state_dropout) = state_dropout {
                         state_dropout.after(sweep, (t, block), (h, None), Fresh::None);
                     }
@@ -165,7 +165,7 @@ impl<E: Element> GruBeforeForward<'_, E> {
 }
 
 /// Backward, reset before the product.
-pub(crate) struct GruBeforeBackward<'a, E = f32> {
+pub(crate) struct GruResetBeforeBackward<'a, E = f32> {
     pub(crate) functions: Functions,
     /// U_zr^T (2 H, H) and U_n^T (H, H), packed.
     pub(crate) transposed: [PackedRef<'a>; 2],
@@ -181,7 +181,7 @@ pub(crate) struct GruBeforeBackward<'a, E = f32> {
     pub(crate) state_dropout: Option<StateDropout<'a>>,
 }
 
-impl<E: Element> GruBeforeBackward<'_, E> {
+impl<E: Element> GruResetBeforeBackward<'_, E> {
     pub(super) fn run(&self, strand: &Strand<'_>) {
         let (sweep, Self { functions, transposed: [zr, n], gates, h, dh, dreset, state_dropout }) =
             (strand.sweep, self);
@@ -204,10 +204,10 @@ impl<E: Element> GruBeforeBackward<'_, E> {
                     if let Some(state_dropout) = state_dropout {
                         state_dropout.part(sweep, (t, block), dh, None);
                     }
-                    gru::before::backward_candidate_as(
+                    gru::reset_before::backward_candidate_as(
                         sweep.isa,
                         *functions,
-                        gru::before::BackwardCandidate {
+                        gru::reset_before::BackwardCandidate {
                             gates: gates.write_groups(sweep.at(t, rows), 3, units.clone()),
                             h_prev: h.read(sweep.before(t, rows)).cols_range(units.clone()),
                             dh: now.as_ref(),
@@ -227,13 +227,13 @@ impl<E: Element> GruBeforeBackward<'_, E> {
                     gemm::product(gemm::Product { a, b, init: Init::Zero, c: ds.reborrow().into() });
                     let before = dh.write(sweep.before(t, rows)).cols_range(units.clone());
                     state_dropout::undropped(state_dropout, block, before, |dh_prev| {
-                        let args = gru::before::BackwardGates {
+                        let args = gru::reset_before::BackwardGates {
                             gates: gates.write_groups(sweep.at(t, rows), 3, units.clone()),
                             h_prev: operand.read(sweep.before(t, rows)).cols_range(units.clone()),
                             dreset_h: ds.as_ref(),
                             dh_prev,
                         };
-                        gru::before::backward_gates_as(sweep.isa, *functions, args);
+                        gru::reset_before::backward_gates_as(sweep.isa, *functions, args);
                     });
                 }
             });

@@ -26,7 +26,7 @@ mod state_dropout;
 mod strands;
 
 pub(crate) use gates::{Gates, Lookup};
-pub(crate) use gru::{GruBackward, GruBeforeBackward, GruBeforeForward, GruForward};
+pub(crate) use gru::{GruBackward, GruForward, GruResetBeforeBackward, GruResetBeforeForward};
 pub(crate) use lstm::{LstmBackward, LstmForward};
 pub(crate) use rnn::{RnnBackward, RnnForward};
 pub(crate) use state_dropout::StateDropout;
@@ -293,15 +293,17 @@ pub(crate) enum Loop<'a, E> {
     LstmBack(LstmBackward<'a, E>),
     Gru(GruForward<'a, E>),
     GruBack(GruBackward<'a, E>),
-    GruBefore(GruBeforeForward<'a, E>),
-    GruBeforeBack(GruBeforeBackward<'a, E>),
+    GruResetBefore(GruResetBeforeForward<'a, E>),
+    GruResetBeforeBack(GruResetBeforeBackward<'a, E>),
 }
 
 impl<E: Element> Loop<'_, E> {
     fn phase(&self) -> Phase {
         match self {
-            Self::Rnn(_) | Self::Lstm(_) | Self::Gru(_) | Self::GruBefore(_) => Phase::Recurrent,
-            Self::RnnBack(_) | Self::LstmBack(_) | Self::GruBack(_) | Self::GruBeforeBack(_) => Phase::RecurrentBack,
+            Self::Rnn(_) | Self::Lstm(_) | Self::Gru(_) | Self::GruResetBefore(_) => Phase::Recurrent,
+            Self::RnnBack(_) | Self::LstmBack(_) | Self::GruBack(_) | Self::GruResetBeforeBack(_) => {
+                Phase::RecurrentBack
+            }
         }
     }
 
@@ -309,13 +311,13 @@ impl<E: Element> Loop<'_, E> {
         match self {
             Self::Rnn(_) | Self::RnnBack(_) => 1,
             Self::Lstm(_) | Self::LstmBack(_) => 4,
-            Self::Gru(_) | Self::GruBack(_) | Self::GruBefore(_) | Self::GruBeforeBack(_) => 3,
+            Self::Gru(_) | Self::GruBack(_) | Self::GruResetBefore(_) | Self::GruResetBeforeBack(_) => 3,
         }
     }
 
     /// Barriers of a step.
     fn barriers(&self) -> usize {
-        if matches!(self, Self::GruBefore(_) | Self::GruBeforeBack(_)) { 2 } else { 1 }
+        if matches!(self, Self::GruResetBefore(_) | Self::GruResetBeforeBack(_)) { 2 } else { 1 }
     }
 
     fn run(&self, strand: &Strand<'_>) {
@@ -326,8 +328,8 @@ impl<E: Element> Loop<'_, E> {
             Self::LstmBack(args) => args.run(strand),
             Self::Gru(args) => args.run(strand),
             Self::GruBack(args) => args.run(strand),
-            Self::GruBefore(args) => args.run(strand),
-            Self::GruBeforeBack(args) => args.run(strand),
+            Self::GruResetBefore(args) => args.run(strand),
+            Self::GruResetBeforeBack(args) => args.run(strand),
         }
     }
 }
@@ -337,7 +339,7 @@ impl<E: Element> Loop<'_, E> {
 /// # Panics
 ///
 /// When there is none.
-pub(crate) fn run<E: Element>(products: Products<'_>, loops: &[(Sweep<'_>, Loop<'_, E>)]) {
+pub(crate) fn run_loops<E: Element>(products: Products<'_>, loops: &[(Sweep<'_>, Loop<'_, E>)]) {
     let Products { team, isa, precision, scratch } = products;
     let (sweep, first) = &loops[0];
     let steps = sweep.steps();

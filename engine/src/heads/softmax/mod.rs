@@ -218,7 +218,7 @@ impl SoftmaxHead {
             match (cut, dense, into) {
                 (Cut::Words(_, words), Some(dense), into) => self.slices(ctx, (&dense, words), &scored, losses, into),
                 (_, Some(dense), Some(into)) if self.narrows(ctx) => {
-                    self.kept_block(ctx, &dense, &scored, losses, into)
+                    self.kept_block(ctx, &dense, &scored, losses, into);
                 }
                 (_, Some(dense), None) if self.narrows(ctx) => {
                     self.slices(ctx, (&dense, self.vocabulary), &scored, losses, None);

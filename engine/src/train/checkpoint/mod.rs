@@ -78,7 +78,7 @@ pub struct Loaded {
     /// Counters and tallies.
     pub state: TrainerState,
     /// Newer checkpoints that were passed over, and why.
-    pub passed_over: Vec<PassedOver>,
+    pub passed_over: Vec<UnusableCheckpoint>,
     path: PathBuf,
     weights: Checked,
     optimizer: Checked,
@@ -116,7 +116,7 @@ fn changed(path: &Path, reason: String) -> Error {
 
 /// A checkpoint that could not be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PassedOver {
+pub struct UnusableCheckpoint {
     /// Its folder.
     pub path: PathBuf,
     /// What is wrong with it.

@@ -11,7 +11,9 @@ use super::super::manifest::{MANIFEST, MANIFEST_LIMIT, Manifest};
 use super::super::state::{Best, Identity, TrainerState};
 use super::super::tensors::{self, Checked, Pieces, Refusal, TensorSpec};
 use super::contents::Contents;
-use super::{BEST, CARRY, Checkpoints, Expected, Loaded, OPTIMIZER, PassedOver, STATE, STATE_LIMIT, WEIGHTS, Weights};
+use super::{
+    BEST, CARRY, Checkpoints, Expected, Loaded, OPTIMIZER, STATE, STATE_LIMIT, UnusableCheckpoint, WEIGHTS, Weights,
+};
 
 /// Why one checkpoint was not loaded.
 enum Problem {
@@ -36,7 +38,9 @@ impl Checkpoints {
                     loaded.passed_over = passed_over;
                     return Ok(Some(loaded));
                 }
-                Err(Problem::PassOver(reason)) => passed_over.push(PassedOver { path: self.path(step), reason }),
+                Err(Problem::PassOver(reason)) => {
+                    passed_over.push(UnusableCheckpoint { path: self.path(step), reason });
+                }
                 Err(Problem::Stop(error)) => return Err(error),
             }
         }
@@ -51,12 +55,12 @@ impl Checkpoints {
     ///
     /// # Errors
     /// [`Error::Input`] where there are checkpoints and none is in order; [`Error::Io`] where they cannot be listed.
-    pub fn newest_state(&self) -> Result<Option<(TrainerState, Vec<PassedOver>)>> {
+    pub fn newest_state(&self) -> Result<Option<(TrainerState, Vec<UnusableCheckpoint>)>> {
         let mut passed_over = Vec::new();
         for step in self.steps()?.into_iter().rev() {
             match self.verify(step) {
                 Ok(state) => return Ok(Some((state, passed_over))),
-                Err(reason) => passed_over.push(PassedOver { path: self.path(step), reason }),
+                Err(reason) => passed_over.push(UnusableCheckpoint { path: self.path(step), reason }),
             }
         }
         match passed_over.first() {
@@ -97,13 +101,13 @@ impl Checkpoints {
     }
 
     /// The same for one whose parameters are to be used: if it is there and damaged, what is wrong with it.
-    pub fn recorded_best(&self) -> Option<std::result::Result<u64, PassedOver>> {
+    pub fn recorded_best(&self) -> Option<std::result::Result<u64, UnusableCheckpoint>> {
         let step = self.step_of_hint()?;
         self.steps().ok().filter(|steps| steps.contains(&step))?;
         let weights = |manifest| self.contents(step, &manifest, WEIGHTS, u64::MAX)?.verify();
         match self.manifest(step).and_then(weights) {
             Ok(_) => self.best().map(Ok),
-            Err(reason) => Some(Err(PassedOver { path: self.path(step), reason })),
+            Err(reason) => Some(Err(UnusableCheckpoint { path: self.path(step), reason })),
         }
     }
 
@@ -221,7 +225,7 @@ impl Checkpoints {
     }
 }
 
-fn none_in_order(newest: &PassedOver, count: usize) -> Error {
+fn none_in_order(newest: &UnusableCheckpoint, count: usize) -> Error {
     let what = match count {
         1 => format!("the only checkpoint is damaged: {}", newest.reason),
         n => format!("all {n} checkpoints are damaged; the newest: {}", newest.reason),

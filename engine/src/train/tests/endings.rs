@@ -120,7 +120,7 @@ fn a_run_folder_on_the_real_file_system() {
             valid: Some(&ToyText::new(3)),
             folder: Some(folder),
             identity: identity(),
-            observer: &mut Unobserved,
+            observer: &mut NoObserver,
             sampler: None,
             measure: None,
             stop,
@@ -155,13 +155,18 @@ fn a_run_folder_on_the_real_file_system() {
         toy.specs().iter().map(|s| TensorSpec { name: s.name.clone(), shape: s.shape.clone() }).collect();
     let best = outcome.best.unwrap().step;
     let step = |path: &Path, which| find(storage(), path, which).map(|found| found.step);
-    assert_eq!(step(&path, Which::Newest).unwrap(), 21);
-    assert_eq!(step(&path, Which::Best).unwrap(), best);
-    assert_eq!(step(&path.join("checkpoints/step-00000018"), Which::Best).unwrap(), 18);
-    let missing = step(&path, Which::Step(1)).unwrap_err().to_string();
+    assert_eq!(step(&path, CheckpointChoice::Newest).unwrap(), 21);
+    assert_eq!(step(&path, CheckpointChoice::Best).unwrap(), best);
+    assert_eq!(step(&path.join("checkpoints/step-00000018"), CheckpointChoice::Best).unwrap(), 18);
+    let missing = step(&path, CheckpointChoice::Step(1)).unwrap_err().to_string();
     assert!(missing.contains("there is no checkpoint of step 1 (the steps with checkpoints are"), "{missing}");
-    assert!(step(dir.path(), Which::Best).unwrap_err().to_string().contains("there is no checkpoint (name a run"));
-    let Found { checkpoints, step: newest, .. } = find(storage(), &path, Which::Newest).unwrap();
+    assert!(
+        step(dir.path(), CheckpointChoice::Best)
+            .unwrap_err()
+            .to_string()
+            .contains("there is no checkpoint (name a run")
+    );
+    let FoundCheckpoint { checkpoints, step: newest, .. } = find(storage(), &path, CheckpointChoice::Newest).unwrap();
     let weights = checkpoints.load_weights(newest, &specs).unwrap();
     let mut bias = [0.0; UNITS];
     weights.copy("toy/bias", &mut bias).unwrap();

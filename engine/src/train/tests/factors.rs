@@ -60,7 +60,7 @@ fn train(text: &str, options: &OptimizerOptions, how: How) -> (Vec<f32>, Vec<Opt
             Learner::update(&mut network, &mut optimizer, UpdateStep { lr: at.lr, step: number, norm, average: None });
         } else {
             match step(&mut network, &mut optimizer, &batch, &mut state, at).unwrap() {
-                Stepped::Done { norm, .. } => norms.push(norm),
+                StepOutcome::Done { norm, .. } => norms.push(norm),
                 other => panic!("{other:?}"),
             }
         }

@@ -2,13 +2,13 @@
 
 use crate::Error;
 
-use super::super::keeper::Keeper;
 use super::super::learner::Learner;
+use super::super::run_files::RunFiles;
 use super::Trainer;
 
 impl<L: Learner> Trainer<'_, L> {
     pub(super) fn diverged(&self, what: String) -> Error {
-        let good = match self.keeper.as_ref().and_then(Keeper::newest) {
+        let good = match self.run_files.as_ref().and_then(RunFiles::newest) {
             Some(step) => format!("; the checkpoint of step {step} is the last good one"),
             None => String::new(),
         };

@@ -102,8 +102,8 @@ impl<L: Learner> Trainer<'_, L> {
 
     fn tell_figures(&mut self, figures: &Figures) {
         let (step, epoch) = (self.state.step, self.state.epoch);
-        if let Some(keeper) = &mut self.keeper {
-            keeper.metric(&Metric::Measured { step, epoch, figures });
+        if let Some(run_files) = &mut self.run_files {
+            run_files.metric(&Metric::Measured { step, epoch, figures });
         }
         self.session.observer.event(&Event::Measured { step, epoch, figures });
     }
@@ -112,9 +112,9 @@ impl<L: Learner> Trainer<'_, L> {
         let state = &self.state;
         let (step, epoch, best) = (state.step, state.epoch, state.best.unwrap_or(found));
         let is_best = best == found;
-        if let Some(keeper) = &mut self.keeper {
+        if let Some(run_files) = &mut self.run_files {
             let (loss, log_partitions) = (found.loss, &log_partitions);
-            keeper.metric(&Metric::Valid { step, epoch, loss, tokens, best: is_best, log_partitions });
+            run_files.metric(&Metric::Valid { step, epoch, loss, tokens, best: is_best, log_partitions });
         }
         let report = EvaluationReport {
             step,

@@ -27,14 +27,14 @@ use unroll_kernels::profile::{self, Phase};
 
 use super::average::AverageState;
 use super::config::TrainConfig;
-use super::keeper::Keeper;
 use super::learner::{Batches, Learner};
 use super::observer::{Event, Figures, Metric, Observer, Start, StepReport};
 use super::optimize::Optimizer;
 use super::pace::Pace;
 use super::run::RunFolder;
+use super::run_files::RunFiles;
 use super::state::{Best, Identity, Tally, TrainerState};
-use super::step::{StepAt, Stepped, step};
+use super::step::{StepAt, StepOutcome, step};
 use evaluation::Evaluated;
 
 /// Writes a sample in the model's words, for `--sample-every`. Must not change parameters.
@@ -103,7 +103,7 @@ pub struct Trainer<'a, L: Learner> {
     /// The learner has the averages of the weights, and the optimiser the weights in their place.
     averaged: bool,
     carry: L::State,
-    keeper: Option<Keeper>,
+    run_files: Option<RunFiles>,
     pace: Pace,
     last_step: Option<u64>,
     resumed: bool,
@@ -146,7 +146,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
             state,
             optimizer,
             averaged: false,
-            keeper: None,
+            run_files: None,
             pace: Pace::new(),
             resumed: false,
             inputs: vec![0; tokens],
@@ -158,7 +158,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
         if let Some(folder) = trainer.session.folder {
             trainer.resumed = trainer.resume(folder)?;
             let state = trainer.resumed.then_some(&trainer.state);
-            trainer.keeper = Some(Keeper::open(folder, state, trainer.session.observer)?);
+            trainer.run_files = Some(RunFiles::open(folder, state, trainer.session.observer)?);
         }
         Ok(trainer)
     }
@@ -267,9 +267,9 @@ impl<'a, L: Learner> Trainer<'a, L> {
         let at = StepAt { number, lr: lr as f32, average: self.state.average.weight(number), norm: logs };
         let done = step(self.session.learner, &mut self.optimizer, &batch, &mut self.carry, at)?;
         let (loss, norm) = match done {
-            Stepped::Done { loss, norm } => (loss, norm),
-            Stepped::LossNotFinite(loss) => return Err(self.diverged_loss(number, lr, loss.nats)),
-            Stepped::GradientNotFinite => return Err(self.diverged_gradient(number, lr)),
+            StepOutcome::Done { loss, norm } => (loss, norm),
+            StepOutcome::LossNotFinite(loss) => return Err(self.diverged_loss(number, lr, loss.nats)),
+            StepOutcome::GradientNotFinite => return Err(self.diverged_gradient(number, lr)),
         };
 
         let batch = self.state.batch + 1;
@@ -294,8 +294,8 @@ impl<'a, L: Learner> Trainer<'a, L> {
             eta: self.last_step.and_then(|last| self.pace.eta(last.saturating_sub(number))),
             logged,
         };
-        if let (Some(keeper), Some(_)) = (&mut self.keeper, logged) {
-            keeper.timing(&report);
+        if let (Some(run_files), Some(_)) = (&mut self.run_files, logged) {
+            run_files.timing(&report);
         }
         self.session.observer.event(&Event::Step(&report));
         Ok((self.state.batch == 0).then_some(self.state.epoch))
@@ -341,8 +341,8 @@ impl<'a, L: Learner> Trainer<'a, L> {
         let loss = self.state.report.mean();
         self.state.report = Tally::default();
         let TrainerState { step, epoch, batch, tokens, smooth_loss, .. } = self.state;
-        if let Some(keeper) = &mut self.keeper {
-            keeper.metric(&Metric::Train { step, epoch, batch, tokens, loss, smooth_loss, lr, grad_norm });
+        if let Some(run_files) = &mut self.run_files {
+            run_files.metric(&Metric::Train { step, epoch, batch, tokens, loss, smooth_loss, lr, grad_norm });
         }
         loss
     }
@@ -350,8 +350,8 @@ impl<'a, L: Learner> Trainer<'a, L> {
     /// Reports the end of an epoch, and what follows a step. `epochs`: how many are complete, if the step completed one.
     fn after_step(&mut self, epochs: Option<u64>) -> Result<()> {
         let step = self.state.step;
-        if let (Some(epoch), Some(keeper)) = (epochs, &mut self.keeper) {
-            keeper.metric(&Metric::Epoch { step, epoch, loss: self.state.epoch_tally.mean() });
+        if let (Some(epoch), Some(run_files)) = (epochs, &mut self.run_files) {
+            run_files.metric(&Metric::Epoch { step, epoch, loss: self.state.epoch_tally.mean() });
         }
         self.follow_step()
     }
@@ -381,7 +381,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
 
     fn saving_is_overdue(&self) -> bool {
         let minutes = self.config.save_minutes.unwrap_or(f64::INFINITY);
-        self.keeper.as_ref().is_some_and(|keeper| keeper.since_last_attempt().as_secs_f64() >= 60.0 * minutes)
+        self.run_files.as_ref().is_some_and(|run_files| run_files.since_last_attempt().as_secs_f64() >= 60.0 * minutes)
     }
 
     fn sample(&mut self) -> Result<()> {
@@ -394,8 +394,8 @@ impl<'a, L: Learner> Trainer<'a, L> {
         let text = sampler(self.session.learner, &self.carry, step);
         self.leave_averages();
         let text = text?;
-        if let Some(keeper) = &mut self.keeper {
-            keeper.sample(step, &text);
+        if let Some(run_files) = &mut self.run_files {
+            run_files.sample(step, &text);
         }
         self.session.observer.event(&Event::Sample { step, text: &text });
         Ok(())

@@ -6,11 +6,11 @@ use crate::graph::ParamSpec;
 use crate::{Error, Result};
 
 use super::super::checkpoint::{Expected, Loaded};
-use super::super::keeper::Tensors;
 use super::super::learner::Learner;
 use super::super::observer::Event;
 use super::super::optimize::Optimizer;
 use super::super::run::RunFolder;
+use super::super::run_files::Tensors;
 use super::super::state::TrainerState;
 use super::super::tensors::{TensorRef, TensorSpec};
 use super::Trainer;
@@ -18,14 +18,14 @@ use super::Trainer;
 impl<L: Learner> Trainer<'_, L> {
     /// Saves the end of a session: here there is no later interval, so a failure is tried again at once.
     pub(super) fn save_at_last(&mut self) -> Result<()> {
-        while self.keeper.as_ref().is_some_and(|keeper| !keeper.has_saved(&self.state)) {
+        while self.run_files.as_ref().is_some_and(|run_files| !run_files.has_saved(&self.state)) {
             self.save()?;
         }
         Ok(())
     }
 
     pub(super) fn save(&mut self) -> Result<()> {
-        if self.keeper.is_none() {
+        if self.run_files.is_none() {
             return Ok(());
         }
         let tensors = tensors_of(&*self.session.learner, &self.optimizer, &self.carry, self.place());
@@ -36,8 +36,8 @@ impl<L: Learner> Trainer<'_, L> {
                 return Err(self.diverged(what));
             }
         }
-        match &mut self.keeper {
-            Some(keeper) => keeper.save(&mut self.state, &tensors, self.session.observer),
+        match &mut self.run_files {
+            Some(run_files) => run_files.save(&mut self.state, &tensors, self.session.observer),
             None => Ok(()),
         }
     }

@@ -173,13 +173,13 @@ pub(super) fn spin(isa: Isa, turns: usize) -> usize {
 }
 
 /// Products of one A with a packed B, part after part.
-pub(super) struct Walk<'a> {
+pub(super) struct PreparedProduct<'a> {
     a: Rounded<'a>,
     b: PackedRef<'a>,
     runner: Runner,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> PreparedProduct<'a> {
     pub(super) fn new(a: Rounded<'a>, b: PackedRef<'a>) -> Self {
         Self { a, b, runner: Runner::new(b.isa(), a.high) }
     }

@@ -161,9 +161,9 @@ fn rows_are_spread_evenly_over_tiles() {
     assert_eq!([1, 16, 17, 20, 32, 33, 50, 64, 700].map(crate::gemm::tile_rows), [1, 16, 9, 10, 16, 11, 13, 16, 16]);
 }
 
-/// A walk in any parts that begin with a tile gives the bits of the whole.
+/// A prepared product in any parts that begin with a tile gives the bits of the whole.
 #[test]
-fn parts_of_a_walk_give_the_bits_of_the_whole() {
+fn parts_of_a_product_give_the_bits_of_the_whole() {
     use crate::gemm::{Init, Left, Packed, Precision};
     use crate::{Buffer, MatMut};
     let (m, k, groups, n) = (130, 70, 4, 40);
@@ -175,13 +175,13 @@ fn parts_of_a_walk_give_the_bits_of_the_whole() {
         let run = |row_cuts: &[usize], col_cuts: &[usize]| {
             let mut room = Buffer::default();
             let left = Left::of(packed.view(), Mat::dense(&a, m, k), &mut room);
-            let walk = crate::gemm::Walk::new(left, packed.view());
+            let prepared = crate::gemm::PreparedProduct::new(left, packed.view());
             let mut c = vec![f32::NAN; m * groups * n];
             for rows in row_cuts.windows(2) {
                 for cols in col_cuts.windows(2) {
                     let part = MatMut::dense(&mut c, m, groups * n).rows_range(rows[0]..rows[1]).into_groups(groups);
                     let part = part.cols_range(cols[0]..cols[1]);
-                    walk.product(rows[0]..rows[1], cols[0]..cols[1], Init::Zero, part);
+                    prepared.product(rows[0]..rows[1], cols[0]..cols[1], Init::Zero, part);
                 }
             }
             c.into_iter().map(f32::to_bits).collect::<Vec<_>>()

@@ -179,12 +179,12 @@ pub(super) fn pack_tiles(b: Mat, transposed: bool, to: &mut [u32], apart: usize)
 }
 
 /// Products of one A with a packed B, part after part.
-pub(super) struct Walk<'a> {
+pub(super) struct PreparedProduct<'a> {
     a: Quantized<'a>,
     b: PackedRef<'a>,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> PreparedProduct<'a> {
     pub(super) fn new(a: Quantized<'a>, b: PackedRef<'a>) -> Self {
         Self { a, b }
     }

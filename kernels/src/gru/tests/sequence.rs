@@ -161,9 +161,9 @@ impl Sequence {
         let [mut room, mut reset_room] = [(); 2].map(|()| Buffer::default());
         let left = Left::of(zr.view(), h_prev, &mut room);
         for u in cuts.windows(2).map(|cut| cut[0]..cut[1]) {
-            before::forward_gates_as(
+            reset_before::forward_gates_as(
                 self.functions,
-                before::ForwardGates {
+                reset_before::ForwardGates {
                     h_prev: left,
                     h_prev_own: h_prev.cols_range(u.clone()),
                     recurrent: zr.view().cols_range(u.clone()),
@@ -174,9 +174,9 @@ impl Sequence {
         }
         let left = Left::of(new.view(), reset_h.as_ref(), &mut reset_room);
         for u in cuts.windows(2).map(|cut| cut[0]..cut[1]) {
-            before::forward_candidate_as(
+            reset_before::forward_candidate_as(
                 self.functions,
-                before::ForwardCandidate {
+                reset_before::ForwardCandidate {
                     reset_h: left,
                     recurrent: new.view().cols_range(u.clone()),
                     h_prev: h_prev.cols_range(u.clone()),
@@ -213,13 +213,13 @@ impl Sequence {
     fn backward_before(&self, isa: Isa, cuts: &[usize], step: StepBackward<'_>) -> Vec<f32> {
         let StepBackward { mut gates, hidden: mut ds, h_prev, dh, mut dh_prev } = step;
         for u in cuts.windows(2).map(|cut| cut[0]..cut[1]) {
-            let args = before::BackwardCandidate {
+            let args = reset_before::BackwardCandidate {
                 gates: gates.reborrow().into_groups(3).cols_range(u.clone()),
                 h_prev: h_prev.cols_range(u.clone()),
                 dh: dh.cols_range(u.clone()),
                 dh_prev: dh_prev.reborrow().cols_range(u),
             };
-            before::backward_candidate_as(isa, self.functions, args);
+            reset_before::backward_candidate_as(isa, self.functions, args);
         }
         let (zr, new) = (0..2 * self.units, 2 * self.units..3 * self.units);
         let packed = self.pack(isa, 2..3, true);
@@ -227,13 +227,13 @@ impl Sequence {
         let (a, b) = (Left::of(packed.view(), gates.as_ref().cols_range(new), &mut room), packed.view());
         gemm::product(gemm::Product { a, b, init: Init::Zero, c: ds.reborrow().into() });
         for u in cuts.windows(2).map(|cut| cut[0]..cut[1]) {
-            let args = before::BackwardGates {
+            let args = reset_before::BackwardGates {
                 gates: gates.reborrow().into_groups(3).cols_range(u.clone()),
                 h_prev: h_prev.cols_range(u.clone()),
                 dreset_h: ds.as_ref().cols_range(u.clone()),
                 dh_prev: dh_prev.reborrow().cols_range(u),
             };
-            before::backward_gates_as(isa, self.functions, args);
+            reset_before::backward_gates_as(isa, self.functions, args);
         }
         let direct = dense(dh_prev.as_ref());
         let packed = self.pack(isa, 0..2, true);

@@ -18,7 +18,9 @@ use unroll::run::{
 };
 use unroll::text::Level;
 use unroll::train::storage::{Storage, replace_file};
-use unroll::train::{Batches, CONFIG, Ended, Figures, Optimizer, RunFolder, Session, TrainConfig, Trainer, Which};
+use unroll::train::{
+    Batches, CONFIG, CheckpointChoice, Ended, Figures, Optimizer, RunFolder, Session, TrainConfig, Trainer,
+};
 
 use super::{NewFolder, REST, Train, ended, further, tell};
 use crate::scores::{Measuring, Scores, check_best_by, left_out_lines, words_of};
@@ -158,7 +160,7 @@ impl Train {
         show.finish();
         let path = argument(run.path());
         ended(&mut show, network.take_profile(), &outcome, run, graph)?;
-        load_weights(Rc::clone(&storage), run.path(), Which::Best, graph, network.params_mut(), &mut warn)?;
+        load_weights(Rc::clone(&storage), run.path(), CheckpointChoice::Best, graph, network.params_mut(), &mut warn)?;
         let why = if outcome.ended == Ended::EarlyStop { "stopped early" } else { "trained" };
         let (steps, took) = (count(outcome.step), duration(start.elapsed()));
         show.line(&format!("{why}: {steps} steps, {} epochs in {took}", outcome.epoch));

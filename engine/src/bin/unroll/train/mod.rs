@@ -31,7 +31,7 @@ use unroll::run::{
 use unroll::text::{Tokenizer, Vocabulary};
 use unroll::train::storage::{Disk, Paced, Storage};
 use unroll::train::{Batches, Ended, Optimizer, Session, TrainConfig, Trainer};
-use unroll::train::{CONFIG, RunFolder, VOCABULARY, Which, is_run};
+use unroll::train::{CONFIG, CheckpointChoice, RunFolder, VOCABULARY, is_run};
 
 use crate::import::Naming;
 use crate::interrupt;
@@ -327,7 +327,7 @@ impl Train {
         ended(&mut show, network.take_profile(), &outcome, run, graph)?;
         // After the best step the network has its weights still; a large model is not read a second time beside itself.
         if outcome.best.is_some_and(|best| best.step != outcome.step) {
-            load_weights(storage, run.path(), Which::Best, graph, network.params_mut(), &mut warn)?;
+            load_weights(storage, run.path(), CheckpointChoice::Best, graph, network.params_mut(), &mut warn)?;
         }
         let took = duration(start.elapsed());
         let why = if outcome.ended == Ended::EarlyStop { "stopped early" } else { "trained" };

@@ -36,14 +36,14 @@ pub(super) const WIDE: usize = 2;
 /// Where one tile of C comes from and goes to: addresses, and bytes from row to row.
 #[derive(Clone, Copy)]
 #[repr(C)]
-pub(super) struct Port {
+pub(super) struct TileAddress {
     pub(super) from: *const f32,
     pub(super) from_stride: usize,
     pub(super) to: *mut f32,
     pub(super) to_stride: usize,
 }
 
-impl Port {
+impl TileAddress {
     /// The port of a tile that lies `rows` rows further down, for a C of `stride` bytes from row to row.
     pub(super) fn down(self, rows: usize, stride: usize) -> Self {
         // Biases and zeros are the same for every row.
@@ -61,9 +61,9 @@ pub(super) struct Call {
     pub(super) b_streams: bool,
     pub(super) blocks: usize,
     /// What to fetch meanwhile.
-    pub(super) ahead: Ahead,
+    pub(super) ahead: Prefetch,
     /// Of tile (r, j) at r * (column tiles of the kernel) + j.
-    pub(super) ports: [Port; HIGH * WIDE],
+    pub(super) ports: [TileAddress; HIGH * WIDE],
 }
 
 impl Call {
@@ -79,7 +79,7 @@ impl Call {
 /// the requests filled the buffers of the first-level cache, and nothing else moved (9 % of the time of word650's products).
 #[derive(Clone, Copy)]
 #[repr(C)]
-pub(super) struct Ahead {
+pub(super) struct Prefetch {
     pub(super) c: *const f32,
     /// Bytes from row to row, and from its first to its second tile.
     pub(super) stride: usize,

@@ -3,7 +3,7 @@
 //! `kernels.rs` holds the kernels of one or two row tiles by one or two column tiles; here they are led over a whole run.
 //!
 //! A tile of C is loaded from where it starts (rows 0 apart for a row of biases or zeros) and stored where it belongs.
-//! At the edges, where it has fewer rows or columns than its registers, it goes through a tile in memory ([`Bounce`]).
+//! At the edges, where it has fewer rows or columns than its registers, it goes through a tile in memory ([`EdgeTile`]).
 
 mod kernels;
 
@@ -14,7 +14,7 @@ use crate::gemm::generic::Start;
 use crate::simd::amx::Tiles;
 use crate::simd::fetch::NEAR;
 use crate::simd::prefetch;
-use kernels::{Ahead, Call, HIGH, Port, ROWS_A_BLOCK, WIDE, one_by_one, one_by_two, two_by_one, two_by_two};
+use kernels::{Call, HIGH, Prefetch, ROWS_A_BLOCK, TileAddress, WIDE, one_by_one, one_by_two, two_by_one, two_by_two};
 
 /// The most blocks of terms between two visits to C where there are more rows than one kernel takes: two column tiles of B
 /// (32 KB) should stay in the first-level cache for all rows (24
@@ -24,10 +24,10 @@ const DEPTH: usize = 16;
 /// A tile of C in memory, for tiles that reach beyond the matrix.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct Bounce([[f32; SIDE]; SIDE]);
+struct EdgeTile([[f32; SIDE]; SIDE]);
 
 /// What tiles start from that start from zero.
-static ZEROS: Bounce = Bounce([[0.0; SIDE]; SIDE]);
+static ZEROS: EdgeTile = EdgeTile([[0.0; SIDE]; SIDE]);
 
 /// Bytes from row to row of a tile in memory.
 const LINE: usize = size_of::<[f32; SIDE]>();
@@ -58,7 +58,7 @@ pub(super) unsafe fn run(tiles: &Tiles, o: &Operands) {
 ///
 /// As for [`run`].
 unsafe fn run_rows(o: &Operands) {
-    let mut bounces = [ZEROS; HIGH * WIDE];
+    let mut edges = [ZEROS; HIGH * WIDE];
     // As few visits to C as `DEPTH` allows, at equal distances; one where B is used once.
     let few = o.rows[1] - o.rows[0] <= HIGH * o.high;
     let visits = if few { 1 } else { o.blocks.div_ceil(DEPTH).max(1) };
@@ -68,7 +68,7 @@ unsafe fn run_rows(o: &Operands) {
             let [k0, end] = [visit, visit + 1].map(|v| o.blocks * v / visits);
             let part = Part { o, at, wide, k0, blocks: end - k0, last: visit + 1 == visits, few };
             // SAFETY: the caller's promise covers all rows, tiles and blocks.
-            unsafe { part.run(&mut bounces) };
+            unsafe { part.run(&mut edges) };
         }
     }
 }
@@ -92,17 +92,17 @@ impl Part<'_> {
     /// # Safety
     ///
     /// As for [`run`].
-    unsafe fn run(&self, bounces: &mut [Bounce; HIGH * WIDE]) {
+    unsafe fn run(&self, edges: &mut [EdgeTile; HIGH * WIDE]) {
         let (o, [first, end]) = (self.o, self.o.rows);
-        let ports: [Port; WIDE] = std::array::from_fn(|j| self.port(first, self.at + j));
+        let ports: [TileAddress; WIDE] = std::array::from_fn(|j| self.port(first, self.at + j));
         let narrow = o.columns(self.at + self.wide - 1) < SIDE || o.columns(self.at) < SIDE;
-        let nowhere = Port { from: std::ptr::null(), from_stride: 0, to: std::ptr::null_mut(), to_stride: 0 };
+        let nowhere = TileAddress { from: std::ptr::null(), from_stride: 0, to: std::ptr::null_mut(), to_stride: 0 };
         let mut call = Call {
             a: [o.a; HIGH],
             b: std::array::from_fn(|j| o.b.wrapping_add((self.at + j) * o.ldb + self.k0 * BLOCK_WORDS)),
             b_streams: self.few,
             blocks: self.blocks,
-            ahead: Ahead { c: o.c, stride: 4 * o.ldc, apart: 0, blocks: 0 },
+            ahead: Prefetch { c: o.c, stride: 4 * o.ldc, apart: 0, blocks: 0 },
             ports: [nowhere; HIGH * WIDE],
         };
         for r in (first..end).step_by(HIGH * o.high) {
@@ -116,7 +116,7 @@ impl Part<'_> {
             call.ahead = self.ahead(r + high * o.high);
             if narrow {
                 // SAFETY: the caller promises the columns of C and of the biases.
-                unsafe { self.bounce(r, high, &mut call, bounces) };
+                unsafe { self.through_edges(r, high, &mut call, edges) };
             }
             // SAFETY: tiles are configured; those of A and B are readable, and the ports lead to C, the biases, zeros or
             // tiles in memory.
@@ -131,7 +131,7 @@ impl Part<'_> {
             }
             if narrow {
                 // SAFETY: the caller promises the columns of C.
-                unsafe { self.write_back(r, high, bounces) };
+                unsafe { self.write_back(r, high, edges) };
             }
         }
     }
@@ -142,7 +142,7 @@ impl Part<'_> {
     }
 
     /// Where the tile whose first row is `r` comes from and goes to, if it has all its columns.
-    fn port(&self, r: usize, tile: usize) -> Port {
+    fn port(&self, r: usize, tile: usize) -> TileAddress {
         let o = Operands { start: self.start(), ..*self.o };
         let (to, stride) = (o.c(r, tile), 4 * o.ldc);
         let (from, from_stride) = match (o.start, o.initial(r, tile)) {
@@ -150,12 +150,12 @@ impl Part<'_> {
             (Start::Row { .. }, Some(row)) => (row, 0),
             (_, Some(c)) => (c, stride),
         };
-        Port { from, from_stride, to, to_stride: stride }
+        TileAddress { from, from_stride, to, to_stride: stride }
     }
 
     /// The part of C that the next kernel loads or stores: rows from `r` on of these tiles, or the first rows of the next
     /// tiles, also those that the next run will come to. Rows that the kernel has too few blocks for are asked for at once.
-    fn ahead(&self, r: usize) -> Ahead {
+    fn ahead(&self, r: usize) -> Prefetch {
         let (o, [first, end]) = (self.o, self.o.rows);
         let (top, tile) = match (r < end, self.last) {
             (true, _) => (r, self.at),
@@ -169,7 +169,7 @@ impl Part<'_> {
             tiles.into_iter().for_each(|c| prefetch::<NEAR, _>(c.wrapping_add(row * o.ldc)));
         }
         let apart = (tiles[1] as usize).wrapping_sub(tiles[0] as usize);
-        Ahead { c: tiles[0], stride: 4 * o.ldc, apart, blocks }
+        Prefetch { c: tiles[0], stride: 4 * o.ldc, apart, blocks }
     }
 
     /// The tiles of the kernel from row `r` on that have not all their columns: their numbers, rows, and columns.
@@ -187,10 +187,10 @@ impl Part<'_> {
     /// # Safety
     ///
     /// The tiles' columns of C and of the biases must be readable.
-    unsafe fn bounce(&self, r: usize, high: usize, call: &mut Call, bounces: &mut [Bounce; HIGH * WIDE]) {
+    unsafe fn through_edges(&self, r: usize, high: usize, call: &mut Call, edges: &mut [EdgeTile; HIGH * WIDE]) {
         let start = self.start();
         for (i, rows, cols) in self.narrow_tiles(r, high) {
-            let (port, memory) = (&mut call.ports[i], bounces[i].0.as_mut_ptr().cast::<f32>());
+            let (port, memory) = (&mut call.ports[i], edges[i].0.as_mut_ptr().cast::<f32>());
             (port.to, port.to_stride) = (memory, LINE);
             let lines = match start {
                 Start::Zero => continue,
@@ -208,9 +208,9 @@ impl Part<'_> {
     /// # Safety
     ///
     /// The tiles' columns of C must be writable.
-    unsafe fn write_back(&self, r: usize, high: usize, bounces: &mut [Bounce; HIGH * WIDE]) {
+    unsafe fn write_back(&self, r: usize, high: usize, edges: &mut [EdgeTile; HIGH * WIDE]) {
         for (i, rows, cols) in self.narrow_tiles(r, high) {
-            let (memory, c) = (bounces[i].0.as_mut_ptr().cast::<f32>(), self.o.c(rows.start, self.at + i % self.wide));
+            let (memory, c) = (edges[i].0.as_mut_ptr().cast::<f32>(), self.o.c(rows.start, self.at + i % self.wide));
             // SAFETY: the caller promises the tile's columns of these rows.
             unsafe { copy_columns(cols, rows.len(), [memory, c], [LINE, 4 * self.o.ldc]) };
         }

@@ -20,14 +20,14 @@ const MOST: usize = 1 << 14;
 
 /// A packed matrix with one group, in f32.
 #[derive(Clone, Copy)]
-pub(crate) struct Near<'a> {
+pub(crate) struct CachedPanels<'a> {
     panels: &'a [f32],
     k: usize,
     cols: usize,
     lanes: usize,
 }
 
-impl<'a> Near<'a> {
+impl<'a> CachedPanels<'a> {
     /// `b`, if it is small enough, in f32 and of one group.
     pub(crate) fn new(b: PackedRef<'a>) -> Option<Self> {
         let fits = b.precision() == Precision::F32 && b.groups() == 1 && b.data().len() <= MOST;

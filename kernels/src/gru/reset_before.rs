@@ -40,7 +40,7 @@ use super::{check_gates, generic};
 use crate::cells::{Apply, Block, Functions, Room, Rough, Standard, blocks, check_shape};
 use crate::element::Element;
 use crate::faults::{Fault, spoil};
-use crate::gemm::{Left, PackedRef, Precision, Walk};
+use crate::gemm::{Left, PackedRef, Precision, PreparedProduct};
 use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
 
@@ -91,13 +91,13 @@ fn forward_gates_step<E: Element>(functions: impl Apply, args: ForwardGates<'_, 
     check_shape("h_prev_own", [h_prev_own.rows(), h_prev_own.cols()], [rows, units]);
     check_shape("reset_h", [reset_h.rows(), reset_h.cols()], [rows, units]);
     let (mut gates, _) = gates.split_groups_at(2);
-    let walk = Walk::new(h_prev, recurrent);
+    let prepared = PreparedProduct::new(h_prev, recurrent);
     let mut room = Room::new::<E>();
     for (n, u) in blocks(rows, recurrent) {
         let kept = gates.reborrow().rows_range(n.clone()).cols_range(u.clone());
         let mut gates = Block::new(kept, &mut room);
         let (init, sum) = gates.sum();
-        walk.product(n.clone(), u.clone(), init, sum);
+        prepared.product(n.clone(), u.clone(), init, sum);
         let _span = profile::enter(Phase::ElementWise);
         recurrent.isa().run(generic::ForwardGates {
             functions,
@@ -155,13 +155,13 @@ fn forward_candidate_step<E: Element>(functions: impl Apply, args: ForwardCandid
     check_shape("h_prev", [h_prev.rows(), h_prev.cols()], [rows, units]);
     check_shape("h", [h.rows(), h.cols()], [rows, units]);
     let (mut zr, mut candidate) = gates.split_groups_at(2);
-    let walk = Walk::new(reset_h, recurrent);
+    let prepared = PreparedProduct::new(reset_h, recurrent);
     let mut room = Room::new::<E>();
     for (n, u) in blocks(rows, recurrent) {
         let kept = candidate.reborrow().rows_range(n.clone()).cols_range(u.clone());
         let mut candidate = Block::new(kept, &mut room);
         let (init, sum) = candidate.sum();
-        walk.product(n.clone(), u.clone(), init, sum);
+        prepared.product(n.clone(), u.clone(), init, sum);
         let _span = profile::enter(Phase::ElementWise);
         recurrent.isa().run(generic::ForwardCandidate {
             functions,

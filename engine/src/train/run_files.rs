@@ -29,7 +29,7 @@ fn moment(state: &TrainerState) -> (u64, u64) {
 }
 
 /// The run folder's files while a run goes on.
-pub(crate) struct Keeper {
+pub(crate) struct RunFiles {
     checkpoints: Checkpoints,
     metrics: Log,
     samples: Log,
@@ -42,7 +42,7 @@ pub(crate) struct Keeper {
     last_attempt: Instant,
 }
 
-impl Keeper {
+impl RunFiles {
     /// Opens the files of a run that goes on from `state`, or begins if there is none.
     pub(crate) fn open(folder: &RunFolder, state: Option<&TrainerState>, observer: &mut dyn Observer) -> Result<Self> {
         let mut open = |name: &str, len: u64| {

@@ -11,7 +11,7 @@ const EXPECTED: usize = 1 << 13;
 
 /// The rows that a step has listed, each once, in the order in which they came.
 #[derive(Default)]
-pub(super) struct Listed {
+pub(super) struct RowList {
     /// Which row of the table stands at each place.
     rows: Vec<u32>,
     /// The places in the order of their rows.
@@ -23,7 +23,7 @@ pub(super) struct Listed {
     places: Vec<u32>,
 }
 
-impl Listed {
+impl RowList {
     pub(super) fn clear(&mut self) {
         self.rows.clear();
         self.order.clear();
