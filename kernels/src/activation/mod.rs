@@ -38,9 +38,9 @@ pub enum Activation {
     Relu,
     /// 1 / (1 + exp(-x))
     Sigmoid,
-    /// x / 5 + 1/2, cut to 0..1
+    /// x / 5 + 1/2, clamped to 0..1
     HardSigmoid,
-    /// x / 6 + 1/2, cut to 0..1
+    /// x / 6 + 1/2, clamped to 0..1
     HardSigmoid6,
     /// x / (1 + |x|)
     Softsign,
@@ -51,8 +51,8 @@ impl Activation {
     pub const ALL: [Self; 7] =
         [Self::Linear, Self::Tanh, Self::Relu, Self::Sigmoid, Self::HardSigmoid, Self::HardSigmoid6, Self::Softsign];
 
-    /// Whether the function has a kink, where its slope jumps, or the slope of its slope (softsign at 0): a difference
-    /// across it errs by more than it does elsewhere.
+    /// Whether the first or second derivative of the function jumps somewhere (relu at 0; softsign's second at 0). Numeric
+    /// differences across such a kink are less accurate than elsewhere.
     pub fn has_kink(self) -> bool {
         matches!(self, Self::Relu | Self::HardSigmoid | Self::HardSigmoid6 | Self::Softsign)
     }

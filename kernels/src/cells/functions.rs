@@ -1,5 +1,5 @@
-//! The functions of a cell: those that every cell has unless said otherwise, inlined where they stand, and any others
-//! by name, chosen a vector at a time.
+//! The functions of a recurrent cell: sigmoid and tanh, inlined into the kernels, and any others by name, chosen once a
+//! vector.
 
 use crate::activation::Activation;
 use crate::activation::generic::{self, through_sigmoid, through_tanh};
@@ -9,9 +9,9 @@ use crate::simd::Simd;
 /// The functions of a recurrent cell, in Keras' words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Functions {
-    /// Of what is remembered and of the output (A in the equations): tanh unless said otherwise.
+    /// The function of the candidate and of the output (A in the equations); tanh by default.
     pub activation: Activation,
-    /// Of the gates (R in the equations): sigmoid unless said otherwise.
+    /// The function of the gates (R in the equations); sigmoid by default.
     pub recurrent: Activation,
 }
 
@@ -22,16 +22,16 @@ impl Default for Functions {
 }
 
 impl Functions {
-    /// Whether they are the usual ones.
+    /// Whether they are the defaults, sigmoid and tanh.
     pub fn are_standard(self) -> bool {
         self == Self::default()
     }
 }
 
-/// Functions as a vector body uses them: values, and gradients through them from their values, those of sigmoid and tanh
-/// unless another function says otherwise.
+/// Functions as the vector code uses them: their values, and the gradients through them, computed from the values. The
+/// provided methods are those of sigmoid and tanh.
 pub(crate) trait Apply: Copy {
-    /// Whether the cell has nothing but the usual functions: no peepholes either.
+    /// Whether the cell is the standard one: sigmoid and tanh, and no peepholes.
     const PLAIN: bool;
     fn gate<S: Simd>(self, s: S, x: S::F32) -> S::F32;
     fn activation<S: Simd>(self, s: S, x: S::F32) -> S::F32;

@@ -55,11 +55,12 @@ impl Distinct {
         }
     }
 
-    /// Takes the list apart. Costs R + U log U, whatever the vocabulary.
+    /// Finds the distinct tokens of `tokens`, R tokens below `v`. Its time is of the order of R + U log U for U distinct
+    /// tokens, whatever the size of the vocabulary.
     ///
     /// # Panics
     ///
-    /// When a token is not below `v`, or there are 2^32 or more.
+    /// When a token is not below `v`, or there are 2^32 tokens or more.
     #[track_caller]
     pub fn build(&mut self, tokens: &[u32], v: usize) {
         let _span = profile::enter(Phase::ElementWise);

@@ -45,7 +45,7 @@ pub fn gather(table: Mat<'_>, tokens: &[u32], mut out: MatMut<'_>) {
 }
 
 /// Writes row `tokens[r]` of `kernel` (V, G H) plus `bias` (G H) to row r of `out` (R, G H): the product of one-hot rows
-/// and the kernel; rounded if `out` is in bf16.
+/// and the kernel, for G gates of H units. Values are rounded if `out` is in bf16.
 ///
 /// # Panics
 ///
@@ -65,8 +65,8 @@ pub fn project_one_hot<E: Element>(
     isa.run(generic::GatherAdd { table: kernel, bias, tokens, out });
 }
 
-/// Writes to row u of `out` (U, D) the sum of the rows of `dout` (R, D) whose token is the u-th distinct one, added in
-/// the order of their positions. U is `distinct.tokens().len()`.
+/// Sums the rows of equal tokens: row u of `out` (U, D) becomes the sum of the rows of `dout` (R, D) whose token is
+/// `distinct.tokens()[u]`, added in the order of their positions.
 ///
 /// # Panics
 ///

@@ -31,12 +31,12 @@ impl<'a> PackedBands<'a> {
         Self { isa, layout, data: data.as_mut_ptr(), life: PhantomData }
     }
 
-    /// Bands of rows of B begin at multiples of this.
+    /// The granule of bands of rows of B: each begins at a multiple of it.
     pub fn rows(&self) -> usize {
         if self.layout.precision == Precision::F32 { 1 } else { bf16::TERMS }
     }
 
-    /// Bands of rows of the transpose begin at multiples of this.
+    /// The granule of bands of rows of the transpose: each begins at a multiple of it.
     pub fn transposed_rows(&self) -> usize {
         self.layout.granule()
     }
@@ -59,7 +59,7 @@ impl<'a> PackedBands<'a> {
     ///
     /// # Panics
     ///
-    /// When the band is no band of B.
+    /// When `first` or the shape of `band` does not fit B.
     pub unsafe fn pack(&self, first: usize, band: Mat<'_>) {
         let Layout { precision, k, groups, cols, lanes } = self.layout;
         let (rows, end) = (band.rows(), first + band.rows());
@@ -98,7 +98,7 @@ impl<'a> PackedBands<'a> {
     ///
     /// # Panics
     ///
-    /// When the band is no band of the transpose.
+    /// When `first` or the shape of `band` does not fit the transpose.
     pub unsafe fn pack_transposed(&self, first: usize, band: Mat<'_>) {
         let layout = self.layout;
         let end = first + band.rows();

@@ -1,4 +1,4 @@
-//! The left operand: as it lies for f32, its rows rounded for bf16 and int8.
+//! The left operand: read in place for f32, its rows rounded first for bf16 and int8.
 
 use super::bf16::{BLOCK_WORDS, Places, SIDE, Terms, blocks_of, convert};
 use super::int8::Quantized;
@@ -23,8 +23,8 @@ pub(super) enum Operand<'a> {
 /// Rows of bf16 in tiles: `high` rows by 32 terms are a block of 16 x 16 words, of which the rows beyond `high` are not
 /// used; the blocks of a tile stand one after the other, then the next tile's. Terms beyond `k` are zero.
 ///
-/// Read block after block, that is one stream of memory. Rows as long as the matrix were tried first: a product of 256 rows
-/// with 2,500 terms then read its tiles from as many pages as it has rows, at a third of the rate.
+/// So a product reads one stream of memory, block after block. With rows as long as the matrix, a product of 256 rows with
+/// 2,500 terms read its tiles from as many pages as it has rows, at a third of the rate.
 #[derive(Clone, Copy)]
 pub(super) struct Rounded<'a> {
     pub(super) words: &'a [u32],
@@ -48,7 +48,7 @@ impl<'a> Rounded<'a> {
         rows.div_ceil(SIDE) * blocks_of(k) * BLOCK_WORDS
     }
 
-    /// Some of the rows; the first is the first of a tile.
+    /// Some of the rows; the first must be the first row of a tile.
     #[track_caller]
     fn rows_range(self, range: Range<usize>) -> Self {
         assert!(
@@ -95,7 +95,7 @@ pub struct LeftTiles {
 }
 
 impl LeftTiles {
-    /// Of (rows, k).
+    /// The tiles of a matrix (rows, k).
     pub fn new(rows: usize, k: usize) -> Self {
         Self { rows, k, high: tile_rows(rows) }
     }
@@ -105,7 +105,7 @@ impl LeftTiles {
         self.rows.div_ceil(self.high)
     }
 
-    /// Elements of room that a tile takes.
+    /// Elements that the room of one tile has.
     #[expect(clippy::len_without_is_empty, reason = "the length of each, which is never empty unless k is 0")]
     pub fn len(self) -> usize {
         blocks_of(self.k) * BLOCK_WORDS
@@ -115,7 +115,7 @@ impl LeftTiles {
     ///
     /// # Panics
     ///
-    /// When `a` has another shape, or there are no such tiles, or the room is less than theirs.
+    /// When `a` has another shape, a tile does not exist, or the room is smaller than these tiles need.
     #[track_caller]
     pub fn round<E: Element>(self, isa: Isa, a: Mat<'_, E>, turned: bool, tiles: Range<usize>, room: &mut [f32]) {
         let shape = if turned { [a.cols(), a.rows()] } else { [a.rows(), a.cols()] };
@@ -126,11 +126,11 @@ impl LeftTiles {
         round_tiles(isa, part, turned, self.high, bytemuck::cast_slice_mut(room));
     }
 
-    /// All of it, from the room of all tiles.
+    /// The whole operand, from the room of all tiles.
     ///
     /// # Panics
     ///
-    /// When the room is less than theirs.
+    /// When the room is smaller than all tiles need.
     #[track_caller]
     pub fn left(self, room: &[f32]) -> Left<'_> {
         let words = bytemuck::cast_slice(&room[..self.count() * self.len()]);
@@ -138,7 +138,7 @@ impl LeftTiles {
     }
 }
 
-/// Rows of one tile where `rows` are spread evenly over as few tiles as hold them: a tile's time follows its rows.
+/// Rows of one tile where `rows` are spread evenly over as few tiles as hold them: the time of a tile is proportional to its rows.
 #[inline]
 pub(crate) fn tile_rows(rows: usize) -> usize {
     rows.div_ceil(rows.div_ceil(SIDE).max(1)).max(1)
@@ -182,7 +182,7 @@ impl<'a> Left<'a> {
         }
     }
 
-    /// Some of the rows. In bf16 the first must be a multiple of [`Left::granule`].
+    /// Some of the rows. In bf16 the start of the range must be a multiple of [`Left::granule`].
     #[track_caller]
     #[must_use]
     pub fn rows_range(self, range: Range<usize>) -> Self {

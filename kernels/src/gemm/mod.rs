@@ -57,19 +57,20 @@ use generic::Start;
 use left::Operand;
 use std::ops::Range;
 
-/// Elements that a product with an unpacked operand takes of its scratch at most, on any set and in any precision.
+/// The most elements that the scratch of a product with unpacked operands ever has, on any instruction set and in any
+/// precision.
 pub const SCRATCH: usize = if bf16::SCRATCH > block::SCRATCH { bf16::SCRATCH } else { block::SCRATCH };
 
-/// What the operands of a product are rounded to; sums and results are f32 always.
+/// The number format to which the operands of a product are rounded. Sums and results are always f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
-    /// Not at all.
+    /// f32: operands are not rounded.
     #[default]
     F32,
-    /// To bf16: eight bits of precision, the exponents of f32 but for subnormal numbers, which become zero.
+    /// bf16: eight bits of precision and the exponent range of f32; subnormal numbers become zero.
     Bf16,
-    /// To integers of eight bits, with a scale for each row of A and column of B, where B comes packed; not at all where
-    /// it does not. For running a trained model, not for training.
+    /// Integers of eight bits, with a scale for each row of A and each column of B. Only where B is packed; other
+    /// products stay in f32. For running a trained model, not for training it.
     Int8,
 }
 
@@ -91,7 +92,7 @@ impl Precision {
         }
     }
 
-    /// `x` as an operand of a product sees it; in int8, whose scales follow from whole rows and columns, `x` itself.
+    /// `x` as a product sees it after rounding. Returns `x` itself for int8, whose scales follow from whole rows and columns.
     pub fn round(self, x: f32) -> f32 {
         match self {
             Self::F32 | Self::Int8 => x,
@@ -106,16 +107,17 @@ impl std::fmt::Display for Precision {
     }
 }
 
-/// What C starts from.
+/// The initial value of C, to which the product is added.
 #[derive(Clone, Copy, Debug)]
 pub enum Init<'a> {
-    /// Zero; C is not read.
+    /// Zero. What C holds is not read.
     Zero,
     /// What C holds.
     Keep,
-    /// The same row in every row of C: (groups * cols) elements, group after group; C is not read.
+    /// The same row of biases in every row of C: (groups * cols) elements, group after group. What C holds is not read.
     Bias(&'a [f32]),
-    /// As `Bias`, column c of group g at `bias[g * stride + c]`: the part of one thread in a bias for all units.
+    /// As `Bias`, where the bias of column c of group g is `bias[g * stride + c]`: a block of units within the biases of all
+    /// units.
     GroupBias {
         /// The biases.
         bias: &'a [f32],
@@ -148,7 +150,7 @@ impl Init<'_> {
         }
     }
 
-    /// Writes the initial values into C, for sgemm, which continues from there.
+    /// Writes the initial values into C, for `sgemm`, which adds to them.
     fn fill(&self, c: &mut MatMut) {
         let cols = c.cols();
         for r in 0..c.rows() {
@@ -161,7 +163,7 @@ impl Init<'_> {
     }
 }
 
-/// C = init + A B with B packed.
+/// The arguments of [`product`]: C = init + A B with B packed.
 pub struct Product<'a> {
     /// A (M, K), in the precision of B.
     pub a: Left<'a>,
@@ -184,7 +186,7 @@ pub fn product(args: Product) {
     PreparedProduct::new(a, b).product(0..a.rows(), 0..b.cols(), init, c);
 }
 
-/// Products of one A with a packed B, part after part: what has to be set up for them is set up once.
+/// A product of one A with a packed B, to be computed part by part: what all parts need is set up once.
 pub(crate) struct PreparedProduct<'a>(Prepared<'a>);
 
 enum Prepared<'a> {
@@ -237,13 +239,13 @@ impl<'a> PreparedProduct<'a> {
     }
 }
 
-/// C = init + A^T B: the gradient of weights, dW = X^T dY.
+/// The arguments of [`outer_product`]: C = init + A^T B, as the gradient of weights, dW = X^T dY.
 pub struct OuterProduct<'a, A = f32, B = f32> {
     /// A (R, M).
     pub a: Mat<'a, A>,
     /// B (R, N).
     pub b: Mat<'a, B>,
-    /// What both operands are rounded to.
+    /// The format to which both operands are rounded.
     pub precision: Precision,
     /// What C starts from.
     pub init: Init<'a>,
@@ -271,7 +273,7 @@ pub fn outer_product<A: Element, B: Element>(isa: Isa, args: OuterProduct<'_, A,
     spoil(Fault::OuterProduct, c);
 }
 
-/// C = init + A B with B as it lies, for products whose B is used once.
+/// The arguments of [`direct_product`]: C = init + A B with a B that is not packed, because it is used once.
 pub struct DirectProduct<'a, E = f32> {
     /// A (M, K).
     pub a: Mat<'a, E>,
@@ -279,7 +281,7 @@ pub struct DirectProduct<'a, E = f32> {
     pub b: Mat<'a>,
     /// Whether `b` holds the transpose.
     pub b_transposed: bool,
-    /// What both operands are rounded to.
+    /// The format to which both operands are rounded.
     pub precision: Precision,
     /// What C starts from.
     pub init: Init<'a>,
@@ -310,12 +312,14 @@ pub fn direct_product<E: Element>(isa: Isa, args: DirectProduct<'_, E>) {
     }
 }
 
-/// Copies the transpose of `a` (p, q) to the first p columns of `to`, q rows without gaps: what [`outer_product`] does with
-/// its left operand, for those who share that product and would each do it again.
+/// Copies the transpose of `a` (p, q) to the first p columns of `to`, which has q rows without gaps between them.
+///
+/// [`outer_product`] does this with its left operand. Threads that share such a product call this once instead of each
+/// transposing the operand again.
 ///
 /// # Panics
 ///
-/// When `to` has gaps, other than q rows, or less than p columns.
+/// When `to` has gaps between its rows, not q rows, or fewer than p columns.
 #[track_caller]
 pub fn transpose(isa: Isa, a: Mat, to: MatMut) {
     assert_eq!(a.cols(), to.rows(), "rows of a transpose");
@@ -324,13 +328,13 @@ pub fn transpose(isa: Isa, a: Mat, to: MatMut) {
     transpose::transpose(isa, to.into_slice(), width, a);
 }
 
-/// Computes the products that a set has for bf16, on registers alone, to measure what the processor can do; returns how many
-/// floating-point operations that were: 0 on a set that has none, else a constant a turn.
+/// Runs the bf16 product instructions of an instruction set on registers alone, `turns` times, to measure the peak rate of
+/// the processor. Returns the number of floating-point operations, 0 on a set without such instructions.
 pub fn spin_bf16(isa: Isa, turns: usize) -> usize {
     bf16::spin(isa, turns)
 }
 
-/// The two entries whose B is not packed yet.
+/// [`outer_product`] and [`direct_product`], whose operands are not packed.
 #[track_caller]
 fn unpacked<A: Element, B: Element>(precision: Precision, args: Unpacked<'_, A, B>, init: Init) {
     init.check(1, args.c.cols());

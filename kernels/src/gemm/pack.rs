@@ -54,8 +54,8 @@ impl Layout {
         }
     }
 
-    /// The panel that column `col` is in, and the columns of a group before `col` in it. Granules are powers of two, and a
-    /// division by a number that is not known beforehand is what a small step would wait for.
+    /// The panel that holds column `col`, and the columns of a group before `col` in that panel. Granules are powers of two,
+    /// so that shifts replace a division, for which a small step would wait.
     #[inline]
     fn place(self, col: usize) -> (usize, usize) {
         let granule = self.granule();
@@ -78,7 +78,7 @@ impl Layout {
         }
     }
 
-    /// Where panel `p` begins; for `p` = the number of panels, the size of all.
+    /// The element at which panel `p` begins. With `p` = the number of panels, the size of all panels.
     #[inline]
     pub(super) fn offset(self, p: usize) -> usize {
         if p == 0 { 0 } else { self.depth() * ((p - 1) * self.groups * self.granule() + self.width(p - 1)) }
@@ -109,7 +109,7 @@ pub struct Packed {
     data: Buffer,
 }
 
-/// The same elements for the same set and precision.
+/// Equal where the elements, the instruction set and the precision are.
 impl PartialEq for Packed {
     fn eq(&self, other: &Self) -> bool {
         (self.isa, self.layout) == (other.isa, other.layout) && *self.data == *other.data
@@ -134,7 +134,8 @@ impl Packed {
         Self { isa, layout, data: Buffer::new(layout.offset(layout.panels())) }
     }
 
-    /// Makes this room for B (k, cols) of one group instead, whose content is what it happens to be. It grows where it must.
+    /// Changes the shape to that of a B (k, cols) with one group, whose elements are undefined until it is packed. Allocates
+    /// only to grow.
     pub fn reshape(&mut self, k: usize, cols: usize) {
         self.layout = Layout { k, groups: 1, cols, ..self.layout };
         self.data.reserve(self.layout.offset(self.layout.panels()));
@@ -270,7 +271,7 @@ pub struct PackedMut<'a> {
 }
 
 impl<'a> PackedMut<'a> {
-    /// Columns that stand for themselves, as if there were no others.
+    /// A matrix of these columns alone, as if there were no others.
     pub(super) fn band(isa: Isa, layout: Layout, data: &'a mut [f32]) -> Self {
         Self { isa, layout, whole: layout.cols, first: 0, data }
     }

@@ -58,7 +58,7 @@ use crate::gemm::{Init, Left, PackedRef, Precision, PreparedProduct};
 use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
 
-/// One step forward for a block of units.
+/// The arguments of [`forward`].
 pub struct Forward<'a, E = f32> {
     /// (N, H): h of all units before the step, in the precision of U.
     pub h_prev: Left<'a>,
@@ -70,13 +70,13 @@ pub struct Forward<'a, E = f32> {
     pub recurrent_bias: Option<[&'a [f32]; 3]>,
     /// In: x W + b (N, 3, units). Out: the activated gates z, r, n.
     pub gates: GroupsMut<'a, E>,
-    /// Out: (N, 3, units), group 2 holds q, which backward reads; groups 0 and 1 are scratch.
+    /// Out: (N, 3, units). Group 2 holds q, which backward reads; groups 0 and 1 are scratch.
     pub hidden: GroupsMut<'a, E>,
     /// Out: h (N, units).
     pub h: MatMut<'a>,
 }
 
-/// Computes a step with the instruction set that the recurrent kernel is packed for.
+/// Computes one step for a block of units, with the instruction set for which the recurrent kernel is packed.
 ///
 /// # Panics
 ///
@@ -86,7 +86,7 @@ pub fn forward<E: Element>(args: Forward<'_, E>) {
     forward_as(Functions::default(), args);
 }
 
-/// The same with any functions. The usual ones have their own code; others are chosen a vector at a time.
+/// [`forward`] with any functions. The standard ones have code of their own; others are chosen once a vector.
 ///
 /// # Panics
 ///
@@ -136,21 +136,21 @@ fn forward_step<E: Element>(functions: impl Apply, args: Forward<'_, E>) {
     }
 }
 
-/// One step backward for a block of units: the element-wise part.
+/// The arguments of [`backward`].
 pub struct Backward<'a, E = f32> {
     /// In: the activated gates (N, 3, units). Out: the gradient of the input's side, da_z, da_r, da_n.
     pub gates: GroupsMut<'a, E>,
-    /// In: what forward left, of which q is read (N, 3, units). Out: the gradient of the hidden side, da_z, da_r, dq.
+    /// (N, 3, units). In: what forward left, of which q is read. Out: the gradient of the hidden side, da_z, da_r, dq.
     pub hidden: GroupsMut<'a, E>,
     /// (N, units): h of the block's units before the step.
     pub h_prev: Mat<'a>,
     /// (N, units): the gradient of h, from the output and from step t + 1.
     pub dh: Mat<'a>,
-    /// In and out: dh z is added to the gradient of h_prev (N, units).
+    /// In and out: the gradient of h_prev (N, units), to which dh z is added.
     pub dh_prev: MatMut<'a>,
 }
 
-/// Computes a step backward.
+/// Computes the element-wise part of one step backward for a block of units.
 ///
 /// # Panics
 ///
@@ -160,7 +160,7 @@ pub fn backward<E: Element>(isa: Isa, args: Backward<'_, E>) {
     backward_step(isa, Standard, args);
 }
 
-/// The same with any functions. The usual ones have their own code; others are chosen a vector at a time.
+/// [`backward`] with any functions. The standard ones have code of their own; others are chosen once a vector.
 ///
 /// # Panics
 ///

@@ -44,7 +44,7 @@ use crate::gemm::{Left, PackedRef, Precision, PreparedProduct};
 use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
 
-/// The first phase forward for a block of units.
+/// The arguments of [`forward_gates`], the first phase forward.
 pub struct ForwardGates<'a, E = f32> {
     /// (N, H): h of all units before the step, in the precision of U.
     pub h_prev: Left<'a>,
@@ -58,7 +58,7 @@ pub struct ForwardGates<'a, E = f32> {
     pub reset_h: MatMut<'a>,
 }
 
-/// Computes z, r and s with the instruction set that the recurrent kernel is packed for.
+/// Computes z, r and s for a block of units, with the instruction set for which the recurrent kernel is packed.
 ///
 /// # Panics
 ///
@@ -68,7 +68,7 @@ pub fn forward_gates<E: Element>(args: ForwardGates<'_, E>) {
     forward_gates_as(Functions::default(), args);
 }
 
-/// The same with any functions. The usual ones have their own code; others are chosen a vector at a time.
+/// [`forward_gates`] with any functions. The standard ones have code of their own; others are chosen once a vector.
 ///
 /// # Panics
 ///
@@ -108,7 +108,7 @@ fn forward_gates_step<E: Element>(functions: impl Apply, args: ForwardGates<'_, 
     }
 }
 
-/// The second phase forward for a block of units.
+/// The arguments of [`forward_candidate`], the second phase forward.
 pub struct ForwardCandidate<'a, E = f32> {
     /// (N, H): s of all units, in the precision of U_n.
     pub reset_h: Left<'a>,
@@ -122,7 +122,7 @@ pub struct ForwardCandidate<'a, E = f32> {
     pub h: MatMut<'a>,
 }
 
-/// Computes n and h with the instruction set that the recurrent kernel is packed for.
+/// Computes n and h for a block of units, with the instruction set for which the recurrent kernel is packed.
 ///
 /// # Panics
 ///
@@ -132,7 +132,7 @@ pub fn forward_candidate<E: Element>(args: ForwardCandidate<'_, E>) {
     forward_candidate_as(Functions::default(), args);
 }
 
-/// The same with any functions. The usual ones have their own code; others are chosen a vector at a time.
+/// [`forward_candidate`] with any functions. The standard ones have code of their own; others are chosen once a vector.
 ///
 /// # Panics
 ///
@@ -173,19 +173,19 @@ fn forward_candidate_step<E: Element>(functions: impl Apply, args: ForwardCandid
     }
 }
 
-/// The first phase backward for a block of units.
+/// The arguments of [`backward_candidate`], the first phase backward.
 pub struct BackwardCandidate<'a, E = f32> {
-    /// In: the activated gates (N, 3, units). Out: da_z, r as it was, da_n.
+    /// (N, 3, units). In: the activated gates z, r, n. Out: da_z, r unchanged, da_n.
     pub gates: GroupsMut<'a, E>,
     /// (N, units): h of the block's units before the step.
     pub h_prev: Mat<'a>,
     /// (N, units): the gradient of h, from the output and from step t + 1.
     pub dh: Mat<'a>,
-    /// In and out: dh z is added to the gradient of h_prev (N, units).
+    /// In and out: the gradient of h_prev (N, units), to which dh z is added.
     pub dh_prev: MatMut<'a>,
 }
 
-/// Computes da_z and da_n.
+/// Computes da_z and da_n for a block of units, and adds dh z to dh_prev.
 ///
 /// # Panics
 ///
@@ -195,7 +195,7 @@ pub fn backward_candidate<E: Element>(isa: Isa, args: BackwardCandidate<'_, E>) 
     backward_candidate_step(isa, Standard, args);
 }
 
-/// The same with any functions. The usual ones have their own code; others are chosen a vector at a time.
+/// [`backward_candidate`] with any functions. The standard ones have code of their own; others are chosen once a vector.
 ///
 /// # Panics
 ///
@@ -223,19 +223,19 @@ fn backward_candidate_step<E: Element>(isa: Isa, functions: impl Apply, args: Ba
     spoil(Fault::GruBeforeCandidate, gates);
 }
 
-/// The second phase backward for a block of units.
+/// The arguments of [`backward_gates`], the second phase backward.
 pub struct BackwardGates<'a, E = f32> {
-    /// In: what the first phase left, of which r is read (N, 3, units). Out: da_z, da_r, da_n.
+    /// (N, 3, units). In: what the first phase left, of which r is read. Out: da_z, da_r, da_n.
     pub gates: GroupsMut<'a, E>,
     /// (N, units): h of the block's units before the step.
     pub h_prev: Mat<'a>,
     /// ds (N, units): the block's columns of da_n U_n^T.
     pub dreset_h: Mat<'a>,
-    /// In and out: ds r is added to the gradient of h_prev (N, units).
+    /// In and out: the gradient of h_prev (N, units), to which ds r is added.
     pub dh_prev: MatMut<'a>,
 }
 
-/// Computes da_r.
+/// Computes da_r for a block of units, and adds ds r to dh_prev.
 ///
 /// # Panics
 ///
@@ -245,7 +245,7 @@ pub fn backward_gates<E: Element>(isa: Isa, args: BackwardGates<'_, E>) {
     backward_gates_step(isa, Standard, args);
 }
 
-/// The same with any functions. The usual ones have their own code; others are chosen a vector at a time.
+/// [`backward_gates`] with any functions. The standard ones have code of their own; others are chosen once a vector.
 ///
 /// # Panics
 ///

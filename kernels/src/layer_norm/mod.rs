@@ -46,7 +46,7 @@ pub struct Forward<'a> {
     pub gain: Option<&'a [f32]>,
     /// (D)
     pub offset: Option<&'a [f32]>,
-    /// Added to the variance.
+    /// Added to the variance before its root is taken.
     pub epsilon: f32,
     /// (R, D) Out: n, for [`backward`].
     pub normal: MatMut<'a>,

@@ -78,21 +78,21 @@ use crate::gemm::{Left, PackedRef, Precision, PreparedProduct};
 use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
 
-/// What a cell is made of beside its weights.
+/// The functions of a cell and, if it has them, its peephole weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Form<'a> {
-    /// Its functions.
+    /// The functions in the places of sigmoid and tanh.
     pub functions: Functions,
-    /// p_i, p_f, p_o (units each), if it has peepholes.
+    /// p_i, p_f, p_o (units each), where the cell has peepholes.
     pub peephole: Option<[&'a [f32]; 3]>,
 }
 
 impl<'a> Form<'a> {
-    /// That of some of the units.
+    /// The form of a block of units: the same functions, and these units' peepholes.
     ///
     /// # Panics
     ///
-    /// When there are fewer.
+    /// When `units` reaches beyond the peepholes.
     #[track_caller]
     pub fn units(self, units: std::ops::Range<usize>) -> Self {
         Self { peephole: self.peephole.map(|gates| gates.map(|gate: &'a [f32]| &gate[units.clone()])), ..self }
@@ -110,7 +110,7 @@ impl<'a> Form<'a> {
     }
 }
 
-/// One step forward for a block of units.
+/// The arguments of [`forward`].
 pub struct Forward<'a, E = f32> {
     /// (N, H): h of all units before the step, in the precision of U.
     pub h_prev: Left<'a>,
@@ -126,7 +126,7 @@ pub struct Forward<'a, E = f32> {
     pub h: MatMut<'a>,
 }
 
-/// Computes a step with the instruction set that the recurrent kernel is packed for.
+/// Computes one step for a block of units, with the instruction set for which the recurrent kernel is packed.
 ///
 /// # Panics
 ///
@@ -136,7 +136,8 @@ pub fn forward<E: Element>(args: Forward<'_, E>) {
     forward_as(Form::default(), args);
 }
 
-/// The same for a cell of any form. The usual form has its own code; any other chooses its functions a vector at a time.
+/// [`forward`] for a cell of any form. The standard form has code of its own; any other form chooses its functions once a
+/// vector.
 ///
 /// # Panics
 ///
@@ -182,7 +183,7 @@ fn step<F: Apply, E: Element>(functions: F, peephole: Option<[&[f32]; 3]>, args:
     }
 }
 
-/// One step backward for a block of units: the element-wise part.
+/// The arguments of [`backward`].
 pub struct Backward<'a, E = f32> {
     /// In: the activated gates (N, 4, units). Out: the gradient of the pre-activations.
     pub gates: GroupsMut<'a, E>,
@@ -196,7 +197,7 @@ pub struct Backward<'a, E = f32> {
     pub dc: MatMut<'a>,
 }
 
-/// Computes a step backward.
+/// Computes the element-wise part of one step backward for a block of units.
 ///
 /// # Panics
 ///
@@ -206,7 +207,7 @@ pub fn backward<E: Element>(isa: Isa, args: Backward<'_, E>) {
     step_back(isa, Standard, None, args);
 }
 
-/// The same for a cell of any form.
+/// [`backward`] for a cell of any form.
 ///
 /// # Panics
 ///

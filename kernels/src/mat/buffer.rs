@@ -13,7 +13,7 @@ unsafe impl bytemuck::Zeroable for Line {}
 // SAFETY: as above.
 unsafe impl bytemuck::Pod for Line {}
 
-/// Memory of someone else's, such as a map of a file.
+/// Memory that something else owns, such as a map of a file.
 pub trait Memory: DerefMut<Target = [f32]> + Send + Sync + UnwindSafe + RefUnwindSafe {}
 
 impl<T: DerefMut<Target = [f32]> + Send + Sync + UnwindSafe + RefUnwindSafe> Memory for T {}
@@ -23,12 +23,12 @@ impl<T: DerefMut<Target = [f32]> + Send + Sync + UnwindSafe + RefUnwindSafe> Mem
 pub struct Buffer {
     lines: Vec<Line>,
     len: usize,
-    /// What holds the elements in place of `lines`.
+    /// The memory that holds the elements, where `lines` does not.
     elsewhere: Option<Box<dyn Memory>>,
 }
 
 impl Clone for Buffer {
-    /// A copy in memory of its own, wherever the elements are.
+    /// A copy in memory of its own, whoever owns the original's memory.
     fn clone(&self) -> Self {
         let mut copy = Self::new(self.len);
         copy.as_mut_slice().copy_from_slice(self.as_slice());
@@ -37,7 +37,7 @@ impl Clone for Buffer {
 }
 
 impl Buffer {
-    /// The elements of `memory`, which stay there until the buffer grows.
+    /// A buffer of the elements of `memory`, which stay there until the buffer grows.
     ///
     /// # Panics
     ///
@@ -91,7 +91,7 @@ impl Buffer {
 
 /// Asks the system to back memory that is not touched yet with pages of 2 MiB, where it leaves the choice to programs:
 /// rows of a matrix are far apart, so that products miss the translations of small pages (word650 is 3 to 5 % faster).
-/// It is a wish only.
+/// The system may ignore it.
 fn ask_for_huge_pages(memory: &mut [std::mem::MaybeUninit<Line>]) {
     #[cfg(target_os = "linux")]
     {

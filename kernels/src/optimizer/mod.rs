@@ -22,11 +22,15 @@
 //!
 //! # Error
 //!
-//! Everything is element-wise, so a pass may be cut anywhere without changing a bit. With u = 2^-24, s the size that a
-//! step would have if state and gradient had one sign, and m the magnitudes of a state's terms, summed: |error of a new
-//! state| <= 4 u m and
-//! |error of p| <= 2 u |p| + 12 u s. With weight decay, g itself comes from one fused multiply-add and has an error of u |g| before
-//! these.
+//! Everything is element-wise, so a pass may be cut anywhere without changing a bit. Let u = 2^-24, m the sum of the
+//! magnitudes of a state's terms, and s the size that a step would have if state and gradient had one sign. Then
+//!
+//! ```text
+//! |error of a new state| <= 4 u m
+//! |error of p|           <= 2 u |p| + 12 u s
+//! ```
+//!
+//! With weight decay, g itself comes from one fused multiply-add, whose error of u |g| comes before these.
 //!
 //! Sources: B. T. Polyak 1964 (momentum); I. Sutskever et al. 2013 (Nesterov's in this form); J. Duchi et al. 2011
 //! (Adagrad); T. Tieleman and G. Hinton 2012 (RMSprop); D. Kingma and J. Ba 2015 (Adam); I. Loshchilov and F. Hutter
@@ -39,24 +43,24 @@ pub mod reference;
 use crate::isa::Isa;
 use generic::{Adagrad, Adam, Apply, Momentum, RmsProp, Sgd};
 
-/// A rule with its constants, in f64 so that 1 - beta is not spoiled before it is rounded.
+/// An update rule with its constants. They are f64, so that 1 - beta is computed exactly before it is rounded to f32.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rule {
     /// Plain stochastic gradient descent.
     Sgd,
     /// Heavy-ball momentum without dampening.
     Momentum {
-        /// The part of the last step that is kept, mu.
+        /// mu: the part of the last step that is kept.
         momentum: f64,
     },
     /// Nesterov's momentum.
     Nesterov {
-        /// The part of the last step that is kept, mu.
+        /// mu: the part of the last step that is kept.
         momentum: f64,
     },
     /// Adagrad without decay of the learning rate.
     Adagrad {
-        /// Keeps the division safe.
+        /// eps: keeps the divisor away from zero.
         epsilon: f64,
         /// Whether the root includes epsilon: false in PyTorch and ONNX, true in min-char-rnn and Keras.
         epsilon_inside: bool,
@@ -64,35 +68,35 @@ pub enum Rule {
     /// RMSprop without centring and momentum, as Torch's `optim.rmsprop` (char-rnn) and PyTorch have it; Keras puts
     /// epsilon under the root.
     RmsProp {
-        /// The part of the mean square that is kept: PyTorch's alpha, Keras' rho.
+        /// The part of the mean squared gradient that is kept: PyTorch's alpha, Keras' rho.
         decay: f64,
-        /// Keeps the division safe.
+        /// eps: keeps the divisor away from zero.
         epsilon: f64,
     },
     /// Adam with bias correction.
     Adam {
-        /// The part of the mean gradient that is kept.
+        /// b1: the part of the mean gradient that is kept.
         beta1: f64,
-        /// The part of the mean square that is kept.
+        /// b2: the part of the mean squared gradient that is kept.
         beta2: f64,
-        /// Keeps the division safe.
+        /// eps: keeps the divisor away from zero.
         epsilon: f64,
     },
     /// Adam with decoupled weight decay.
     AdamW {
-        /// The part of the mean gradient that is kept.
+        /// b1: the part of the mean gradient that is kept.
         beta1: f64,
-        /// The part of the mean square that is kept.
+        /// b2: the part of the mean squared gradient that is kept.
         beta2: f64,
-        /// Keeps the division safe.
+        /// eps: keeps the divisor away from zero.
         epsilon: f64,
-        /// The parameters shrink by the learning rate times this, each step.
+        /// Each step multiplies the parameters by 1 - lr weight_decay.
         weight_decay: f64,
     },
 }
 
 impl Rule {
-    /// How many numbers of state the rule keeps for a parameter: 0, 1 or 2.
+    /// How many numbers of state the rule keeps for each parameter: 0, 1 or 2.
     pub fn slots(self) -> usize {
         match self {
             Self::Sgd => 0,
@@ -101,16 +105,16 @@ impl Rule {
         }
     }
 
-    /// Whether a gradient of zero changes neither parameter nor state, so that a pass may leave such elements out: the
-    /// others let their state decay.
+    /// Whether a gradient of zero changes neither parameter nor state, so that a pass may skip such elements. With the
+    /// other rules the state decays even then.
     pub fn ignores_zero_gradients(self) -> bool {
         matches!(self, Self::Sgd | Self::Adagrad { .. })
     }
 }
 
-/// The arguments of [`update`]. All slices that are used have one length.
+/// The arguments of [`update`]. All slices that are used have the same length.
 pub struct Update<'a> {
-    /// In: parameters. Out: the parameters after the step.
+    /// In: the parameters. Out: the parameters after the step.
     pub param: &'a mut [f32],
     /// Their gradient.
     pub grad: &'a [f32],
@@ -118,17 +122,17 @@ pub struct Update<'a> {
     pub slots: [&'a mut [f32]; 2],
     /// The learning rate.
     pub lr: f32,
-    /// What every gradient is multiplied by: 1, or [`clip_factor`].
+    /// First, every gradient is multiplied by this: 1, or [`clip_factor`].
     pub grad_scale: f32,
-    /// Then every gradient is cut to this magnitude.
+    /// Then every gradient is clamped to this magnitude.
     pub clip_value: Option<f32>,
-    /// Then the parameter times this is added to it; 0: nothing.
+    /// Then the parameter times this is added to its gradient; 0 for none, as for AdamW, which has a decay of its own.
     pub weight_decay: f32,
     /// The number of this step, from 1; Adam's bias correction needs it.
     pub step: u64,
 }
 
-/// One step of a rule, in one pass.
+/// Makes one step of a rule over all parameters, in one pass.
 ///
 /// ```
 /// use unroll_kernels::Isa;
@@ -193,9 +197,9 @@ pub fn update(isa: Isa, rule: Rule, args: Update<'_>) {
     }
 }
 
-/// Moves averages towards the parameters: a += weight (p - a), and a = p where the weight is 1.
+/// Moves running averages a towards the parameters p: a += weight (p - a), and a = p where the weight is 1.
 ///
-/// With a weight of 1/n at the n-th call a is the mean of n parameters. |error| <= 2 u |p - a| + u |a|.
+/// With a weight of 1/n at the n-th call, a is the mean of the parameters of n calls. |error| <= 2 u |p - a| + u |a|.
 ///
 /// # Panics
 ///
@@ -210,11 +214,11 @@ pub fn average(isa: Isa, averages: &mut [f32], params: &[f32], weight: f32) {
     }
 }
 
-/// Elements whose squares are summed in f32 before the sum goes into the f64 tally.
+/// The number of squares that [`sum_of_squares`] adds up in f32 before it adds the sum to its f64 total.
 pub const NORM_BLOCK: usize = 4096;
 
-/// The sum of squares, in blocks of [`NORM_BLOCK`] from the start of the slice, tallied in f64 from the first block to
-/// the last. Relative error 2^-24 (4096 / 64 + 6).
+/// The sum of squares: in f32 within blocks of [`NORM_BLOCK`] elements from the start of the slice, in f64 over the
+/// blocks. Its relative error is at most 2^-24 (4096 / 64 + 6).
 ///
 /// Threads that share the work call it for whole blocks each and add the blocks' sums in their order: the bits are then
 /// those of one call. A square that overflows f32 makes the sum infinite.
@@ -227,7 +231,7 @@ pub fn is_finite(isa: Isa, x: &[f32]) -> bool {
     isa.run(generic::IsFinite(x))
 }
 
-/// The factor that cuts a gradient of this norm to `max_norm`: min(1, max_norm / (norm + 1e-6)).
+/// The factor that scales a gradient of norm `norm` down to `max_norm`: min(1, max_norm / (norm + 1e-6)).
 ///
 /// This is PyTorch's `clip_grad_norm_`, 1e-6 included, so that runs can be compared; Keras' `global_clipnorm` has none,
 /// and differs by 1e-6 / norm. A NaN norm gives NaN.

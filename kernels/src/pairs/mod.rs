@@ -38,14 +38,14 @@ pub struct Pairs<'a> {
     pub right: &'a [u32],
 }
 
-/// Rows with weights, in groups: entries `starts[g]..starts[g + 1]` are those of group g.
+/// Rows with weights, in G groups: group g has entries `starts[g]..starts[g + 1]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Weighted<'a> {
-    /// (G + 1) Ascending.
+    /// (G + 1) Where each group starts, ascending, and the end of the last.
     pub starts: &'a [u32],
-    /// Which row each entry is of.
+    /// The row of each entry.
     pub sources: &'a [u32],
-    /// What it is multiplied by; as long as `sources`.
+    /// The weight of each entry; as many as `sources`.
     pub weights: &'a [f32],
 }
 
@@ -70,7 +70,7 @@ impl Weighted<'_> {
 ///
 /// # Panics
 ///
-/// When the widths differ, the lists or `out` have not the same length, or a row is not there.
+/// When the widths differ, the lists or `out` have not the same length, or a row does not exist.
 #[track_caller]
 pub fn dots(isa: Isa, a: Mat<'_>, b: Mat<'_>, pairs: Pairs<'_>, out: &mut [f32]) {
     assert_eq!(a.cols(), b.cols(), "rows of {} and of {} columns", a.cols(), b.cols());
@@ -86,7 +86,7 @@ pub fn dots(isa: Isa, a: Mat<'_>, b: Mat<'_>, pairs: Pairs<'_>, out: &mut [f32])
 ///
 /// # Panics
 ///
-/// When the widths or the lengths differ, `starts` does not ascend within the entries, or a row is not there.
+/// When the widths or the lengths differ, `starts` does not ascend within the entries, or a row does not exist.
 #[track_caller]
 pub fn add_weighted(isa: Isa, x: Mat<'_>, weighted: Weighted<'_>, mut out: MatMut<'_>) {
     let Weighted { starts, sources, weights } = weighted;

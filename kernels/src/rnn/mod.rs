@@ -35,7 +35,7 @@ use crate::gemm::{CachedPanels, Left, PackedRef, PreparedProduct};
 use crate::profile::{self, Phase};
 use crate::{GroupsMut, Isa, Mat, MatMut};
 
-/// One step forward for a block of units.
+/// The arguments of [`forward`].
 pub struct Forward<'a, E = f32> {
     /// The activation.
     pub activation: Activation,
@@ -43,13 +43,13 @@ pub struct Forward<'a, E = f32> {
     pub h_prev: Left<'a>,
     /// U (H, 1 x units): the block's columns of the recurrent kernel.
     pub recurrent: PackedRef<'a>,
-    /// In: x W + b (N, 1, units); clobbered.
+    /// In: x W + b (N, 1, units). Its contents afterwards are undefined.
     pub pre: GroupsMut<'a, E>,
     /// Out: h (N, units).
     pub h: MatMut<'a>,
 }
 
-/// Computes a step with the instruction set that the recurrent kernel is packed for.
+/// Computes one step for a block of units, with the instruction set for which the recurrent kernel is packed.
 ///
 /// # Panics
 ///
@@ -74,7 +74,7 @@ pub fn forward<E: Element>(args: Forward<'_, E>) {
     }
 }
 
-/// One step backward for a block of units: the element-wise part.
+/// The arguments of [`backward`].
 pub struct Backward<'a, E = f32> {
     /// The activation.
     pub activation: Activation,
@@ -86,7 +86,7 @@ pub struct Backward<'a, E = f32> {
     pub dpre: MatMut<'a, E>,
 }
 
-/// Computes a step backward.
+/// Computes the element-wise part of one step backward for a block of units.
 ///
 /// # Panics
 ///
@@ -102,25 +102,25 @@ pub fn backward<E: Element>(isa: Isa, args: Backward<'_, E>) {
     spoil(Fault::Rnn, dpre);
 }
 
-/// Rows of a step that [`forward_sequence`] and [`backward_sequence`] take at most: each reads the weights once more. Of 1, 2,
-/// 3, 4 and 6 rows, 25 steps forward with 100 units take 0.53, 0.63, 0.81, 0.93 and 1.12 of the time of one step after the
-/// other (2026-11-22).
+/// The most rows with which [`forward_sequence`] and [`backward_sequence`] compute a whole sequence at once. Each row reads
+/// the weights again, so that more rows gain less: with 1, 2, 3, 4 and 6 rows, 25 steps forward of 100 units take 0.53,
+/// 0.63, 0.81, 0.93 and 1.12 of the time of [`forward`] called step by step (measured 2026-11-22).
 pub const FEW_ROWS: usize = 4;
 
-/// Whether [`forward_sequence`] and [`backward_sequence`] take steps of `rows` rows with this recurrent kernel, or its
-/// transpose: few rows, and weights in f32 that stay in the first-level cache.
+/// Whether [`forward_sequence`] and [`backward_sequence`] accept steps of `rows` rows with this recurrent kernel or its
+/// transpose: at most [`FEW_ROWS`] rows, and weights in f32 that fit the first-level cache.
 pub fn takes_sequences(recurrent: PackedRef<'_>, rows: usize) -> bool {
     (1..=FEW_ROWS).contains(&rows) && CachedPanels::new(recurrent).is_some()
 }
 
-/// x W + b of every step of a sequence, (T N, H).
+/// The input part x W + b of every step of a sequence, (T N, H).
 #[derive(Clone, Copy)]
 pub enum SequenceInput<'a> {
-    /// As it is.
+    /// Computed already.
     Ready(Mat<'a>),
-    /// Row `tokens[r]` of `table` (V, H), plus `bias` (H).
+    /// To be looked up for one-hot inputs: row r is row `tokens[r]` of `table` plus `bias`.
     LookedUp {
-        /// (V, H)
+        /// (V, H): the input kernel.
         table: Mat<'a>,
         /// (H), or nothing.
         bias: Option<&'a [f32]>,
@@ -129,28 +129,28 @@ pub enum SequenceInput<'a> {
     },
 }
 
-/// All steps of a few rows forward; every row has every step.
+/// The arguments of [`forward_sequence`]: all T steps of N rows, every row with every step.
 pub struct SequenceForward<'a> {
     /// The activation.
     pub activation: Activation,
-    /// U (H, 1 x H), such as [`takes_sequences`] takes.
+    /// U (H, 1 x H); must satisfy [`takes_sequences`].
     pub recurrent: PackedRef<'a>,
     /// x W + b (T N, H)
     pub input: SequenceInput<'a>,
     /// N
     pub rows: usize,
-    /// Whether the last time comes first.
+    /// Whether the sequence is read from its last step to its first.
     pub reverse: bool,
     /// ((T + 1) N, H). In: h before the first step, in the first N rows, or in the last N where `reverse`. Out: h after each
     /// step, in the order of time.
     pub h: MatMut<'a>,
 }
 
-/// Computes all steps forward, to the bits of [`forward`].
+/// Computes all steps forward: the same bits as [`forward`] step by step.
 ///
 /// # Panics
 ///
-/// When the shapes do not agree, a token is not in the table, or [`takes_sequences`] does not take the kernel.
+/// When the shapes do not agree, a token is not in the table, or the kernel does not satisfy [`takes_sequences`].
 #[track_caller]
 pub fn forward_sequence(args: SequenceForward<'_>) {
     let (cached, units) = (cached(args.recurrent, args.rows), args.recurrent.cols());
@@ -169,29 +169,29 @@ pub fn forward_sequence(args: SequenceForward<'_>) {
     args.recurrent.isa().run(sequence::Forward { cached, args });
 }
 
-/// All steps of a few rows backward; every row has every step.
+/// The arguments of [`backward_sequence`]: all T steps of N rows, every row with every step.
 pub struct SequenceBackward<'a> {
     /// The activation.
     pub activation: Activation,
-    /// U^T (H, 1 x H), such as [`takes_sequences`] takes.
+    /// U^T (H, 1 x H); must satisfy [`takes_sequences`].
     pub transposed: PackedRef<'a>,
     /// N
     pub rows: usize,
-    /// Whether the last time came first in the forward pass.
+    /// Whether the forward pass read from the last step to the first.
     pub reverse: bool,
     /// (T N, H): h after each step.
     pub h: Mat<'a>,
-    /// In: the gradient of each h from the output (T N, H). Out: from the step after, too.
+    /// (T N, H). In: the gradient of each h from the output. Out: including the gradient from the step after.
     pub dh: MatMut<'a>,
     /// Out: the gradient of the pre-activations (T N, H).
     pub dpre: MatMut<'a>,
 }
 
-/// Computes all steps backward, to the bits of [`backward`] and of the products between.
+/// Computes all steps backward: the same bits as [`backward`] step by step with the products between.
 ///
 /// # Panics
 ///
-/// When the shapes do not agree, or [`takes_sequences`] does not take the kernel.
+/// When the shapes do not agree, or the kernel does not satisfy [`takes_sequences`].
 #[track_caller]
 pub fn backward_sequence(args: SequenceBackward<'_>) {
     let (cached, units) = (cached(args.transposed, args.rows), args.transposed.cols());
@@ -204,7 +204,7 @@ pub fn backward_sequence(args: SequenceBackward<'_>) {
     args.transposed.isa().run(sequence::Backward { cached, args });
 }
 
-/// The recurrent kernel of a sequence.
+/// The recurrent kernel of a sequence, checked.
 #[track_caller]
 fn cached(recurrent: PackedRef<'_>, rows: usize) -> CachedPanels<'_> {
     assert_eq!(recurrent.k(), recurrent.cols(), "the recurrent kernel's rows and columns");

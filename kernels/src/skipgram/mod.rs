@@ -56,16 +56,17 @@ use crate::gemm::transpose;
 use crate::isa::Isa;
 use crate::mat::{Buffer, Mat, MatMut};
 
-/// The inputs that belong to an output: rows `first..own` and `after..end` of X, so that a word is not its own neighbour.
+/// The inputs that belong to an output: rows `first..own` and `after..end` of X. The word itself, which is not its own
+/// neighbour, is left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Window {
-    /// The first.
+    /// The first input.
     pub first: u32,
-    /// The end of those before the word itself.
+    /// The end of the inputs before the word itself.
     pub own: u32,
-    /// The first of those after it.
+    /// The first input after the word.
     pub after: u32,
-    /// The end.
+    /// The end of the inputs.
     pub end: u32,
 }
 
@@ -76,7 +77,7 @@ impl Window {
         (self.first as usize..self.own as usize).chain(self.after as usize..self.end as usize)
     }
 
-    /// Where inputs begin and end, twice.
+    /// The ends of both ranges: first, own, after, end.
     #[inline(always)]
     fn ends(self) -> [usize; 4] {
         [self.first, self.own, self.after, self.end].map(|n| n as usize)
@@ -89,7 +90,7 @@ impl Window {
     }
 }
 
-/// What [`products`] needs beside its arguments; grows to the largest call and is kept from call to call.
+/// Scratch of [`products`]: grows to what the largest call needs, and is reused from call to call.
 #[derive(Default)]
 pub struct Room {
     /// Y^T, rows padded to whole vectors.
@@ -112,11 +113,12 @@ pub fn products(isa: Isa, inputs: Mat<'_>, outputs: Mat<'_>, logits: MatMut<'_>,
     isa.run(generic::Products { inputs, transposed: Mat::new(&room.transposed, d, s, width), logits });
 }
 
-/// The logits of each output Y (M, D) with the inputs X (N, D) of its window, in the order of the outputs and their inputs.
+/// The logits of each output Y (M, D) with the inputs X (N, D) of its window: first all of output 0, then of output 1, ...,
+/// inputs in ascending order.
 ///
 /// # Panics
 ///
-/// When the shapes differ, a window is not within the inputs, or the logits are not one a pair.
+/// When the shapes differ, a window is not within the inputs, or there is not one logit for each pair.
 #[track_caller]
 pub fn pair_products(isa: Isa, inputs: Mat<'_>, outputs: Mat<'_>, windows: &[Window], logits: &mut [f32]) {
     assert_eq!(inputs.cols(), outputs.cols(), "inputs of {} columns, outputs of {}", inputs.cols(), outputs.cols());
@@ -126,21 +128,22 @@ pub fn pair_products(isa: Isa, inputs: Mat<'_>, outputs: Mat<'_>, windows: &[Win
 
 /// The arguments of [`slopes`].
 pub struct Slopes<'a> {
-    /// (B, P) The logits of some of the columns each, which are summed in this order.
+    /// (B, P) The logits: each of the B rows is the part from some of the columns of X and Y; the sum of the rows, in this
+    /// order, is Z.
     pub logits: Mat<'a>,
-    /// W (P)
+    /// (P) The weights w.
     pub weights: &'a [f32],
-    /// t (P)
+    /// (P) The labels t: 1 for a word of the text, 0 for noise.
     pub labels: &'a [f32],
-    /// What slopes are multiplied with.
+    /// The factor s of all slopes.
     pub scale: f32,
-    /// Whether the loss is wanted.
+    /// Whether the loss is to be computed.
     pub loss: bool,
-    /// (P) Out: scale W l'(Z, t).
+    /// (P) Out: the slopes g = s w l'(z, t).
     pub slopes: &'a mut [f32],
 }
 
-/// The slopes of the losses of P logits; returns the sum of W l(Z, t), 0 where it is not wanted.
+/// Computes the slopes of the losses of P logits. Returns the sum of w l(z, t), or 0 where the loss is not wanted.
 ///
 /// # Panics
 ///
@@ -158,13 +161,13 @@ pub struct Gradients<'a> {
     pub inputs: Mat<'a>,
     /// Y, (S, D) or (M, D)
     pub outputs: Mat<'a>,
-    /// dX (N, D) In where it is added to, and out.
+    /// dX (N, D). Out, or in and out where it is added to.
     pub dinputs: MatMut<'a>,
-    /// dY, as Y. Out.
+    /// Out: dY, of the shape of Y.
     pub doutputs: MatMut<'a>,
 }
 
-/// dX = G Y, or added to where `add` says so, and dY = G^T X, where G (N, S) are the slopes of every input with every output.
+/// dX = G Y (dX += G Y where `add`) and dY = G^T X, where G (N, S) are the slopes of every input with every output.
 ///
 /// # Panics
 ///
@@ -182,7 +185,7 @@ pub fn gradients(isa: Isa, slopes: Mat<'_>, add: bool, args: Gradients<'_>) {
 ///
 /// # Panics
 ///
-/// When the shapes differ, a window is not within the inputs, or the slopes are not one a pair.
+/// When the shapes differ, a window is not within the inputs, or there is not one slope for each pair.
 #[track_caller]
 pub fn pair_gradients(isa: Isa, slopes: &[f32], windows: &[Window], args: Gradients<'_>) {
     args.check();
@@ -192,22 +195,22 @@ pub fn pair_gradients(isa: Isa, slopes: &[f32], windows: &[Window], args: Gradie
 
 /// The arguments of [`means`].
 pub struct Means<'a> {
-    /// (V, D)
+    /// (V, D): the table of inputs.
     pub table: Mat<'a>,
     /// (N) The rows of the table that are X.
     pub rows: &'a [u32],
-    /// Rows that the next call asks for, and so are sent for.
+    /// The rows that the next call will read: they are prefetched.
     pub ahead: &'a [u32],
-    /// (M) Of each mean, the inputs.
+    /// (M) The inputs of each mean.
     pub windows: &'a [Window],
-    /// (N + 1, D) Whatever earlier calls left.
+    /// (N + 1, D) Scratch, of any contents.
     pub sums: MatMut<'a>,
-    /// H (M, D) Out.
+    /// Out: H (M, D).
     pub means: MatMut<'a>,
 }
 
-/// The mean of each window's inputs, 0 where there are none: the difference of the sums of the inputs before its end and before its
-/// beginning, so that each input is added once however many windows it is in.
+/// Computes the mean of each window's inputs, 0 where there are none. The sum of a window is the difference of two prefix
+/// sums over the inputs, so that each input is added once, however many windows it is in.
 ///
 /// # Panics
 ///
@@ -225,17 +228,17 @@ pub fn means(isa: Isa, args: Means<'_>) {
 pub struct Spread<'a> {
     /// dH (M, D)
     pub errors: Mat<'a>,
-    /// (M) Of each error, the inputs.
+    /// (M) The inputs of each error.
     pub windows: &'a [Window],
     /// (N) The rows of the table that are X.
     pub rows: &'a [u32],
-    /// (N + 1, D) Whatever earlier calls left.
+    /// (N + 1, D) Scratch, of any contents.
     pub sums: MatMut<'a>,
-    /// (V, D) In and out.
+    /// In and out: the table of inputs (V, D).
     pub table: MatMut<'a>,
 }
 
-/// Adds to each input's row the errors of all windows that it is in, one input after the other.
+/// Adds to the table row of each input the sum of the errors of all windows that it is in, one input after the other.
 ///
 /// # Panics
 ///
@@ -249,7 +252,7 @@ pub fn spread(isa: Isa, args: Spread<'_>) {
     isa.run(ByColumns { cols: args.table.cols(), kernel: args });
 }
 
-/// The scalar products of rows of X (N, D) and Y (N, D) with the same number.
+/// The scalar products of the rows of X (N, D) with the rows of Y (N, D): z\[n\] = X\[n\] . Y\[n\].
 ///
 /// # Panics
 ///
@@ -267,13 +270,13 @@ pub struct RowGradients<'a> {
     pub inputs: Mat<'a>,
     /// Y (N, D)
     pub outputs: Mat<'a>,
-    /// (N) The slope of each row's product.
+    /// (N) g: the slope of each row's product.
     pub slopes: &'a [f32],
-    /// dX (N, D) In and out: added to.
+    /// In and out: dX (N, D), which is added to.
     pub dinputs: MatMut<'a>,
     /// (N) The rows of the table that are Y.
     pub rows: &'a [u32],
-    /// (V, D) In and out: its rows have dY added, one after the other.
+    /// In and out: the table of outputs (V, D). dY is added to its rows, one after the other.
     pub table: MatMut<'a>,
 }
 
@@ -295,19 +298,19 @@ pub fn row_gradients(isa: Isa, args: RowGradients<'_>) {
 pub struct Gather<'a> {
     /// (V, D)
     pub table: Mat<'a>,
-    /// (N) Rows of the table.
+    /// (N) The rows to copy.
     pub rows: &'a [u32],
-    /// Rows that the next call asks for, and so are sent for.
+    /// The rows that the next call will copy: they are prefetched.
     pub ahead: &'a [u32],
-    /// (N, D) Out.
+    /// Out: the copies (N, D).
     pub to: MatMut<'a>,
 }
 
-/// Copies rows of a table.
+/// Copies row `rows[n]` of a table to row n of `to`, for each n.
 ///
 /// # Panics
 ///
-/// When a row is not there, or the shapes differ.
+/// When a row is not in the table, or the shapes differ.
 #[track_caller]
 pub fn gather(isa: Isa, args: Gather<'_>) {
     let shape = (args.rows.len(), args.table.cols());
@@ -319,7 +322,7 @@ pub fn gather(isa: Isa, args: Gather<'_>) {
 ///
 /// # Panics
 ///
-/// When a row is not there, or the shapes differ.
+/// When a row is not in the table, or the shapes differ.
 #[track_caller]
 pub fn add_rows(isa: Isa, changes: Mat<'_>, rows: &[u32], table: MatMut<'_>) {
     let shape = (rows.len(), table.cols());

@@ -1,22 +1,23 @@
-//! The softmax of rows whose logits are there once, block after block of columns, and whose exponentials are kept in
+//! Softmax without keeping the logits: each block of columns is computed once, and only its exponentials are kept, in
 //! bf16.
 //!
 //! ```text
-//! keep       of a block's logits x, while they are in the cache:    u_j = e^(x_j - m), m the largest of the block, in bf16,
-//!                                                                  and a note: m, the sum of u, the target's logit
-//! tally      of a row's notes, one a block:                        M, ln Z
-//! gradient   of u, the notes and the tally:                        dx_j = a e^(m - M) u_j / (Z e^-M) + b - [j = t] c, in bf16
+//! keep           for each block of columns, while its logits x are in the cache:
+//!                u_j = e^(x_j - m), in bf16, where m is the largest logit of the row in this block;
+//!                and a note: m, the sum of u, the target's logit
+//! add_notes      the notes of a row's blocks together:  M, the row's largest logit, and Z = sum of e^x_j
+//! kept_gradient  from u, the notes, M and Z:            dx_j = a e^(m - M) u_j / (Z e^-M) + b - [j = t] c, in bf16
 //! ```
 //!
-//! So logits are never written to memory, and what is written takes half of their room. A gradient is rounded to bf16
-//! twice, each time by at most a part in 2^8, where one that is computed in f32 and then rounded is rounded once:
+//! So logits are never written to memory, and their exponentials take half of their room. A gradient is rounded to bf16
+//! twice, each time by at most a part in 2^8; a gradient that is computed in f32 and then rounded is rounded once:
 //!
 //! ```text
 //! |error of dx_j| <= that of f32 + a p_j (2^-7 + 2^-16) + 2^-8 |dx_j| + (a + 1) 2^-126       j not the target
 //! |error of dx_t| <= that of f32 + 2^-8 |dx_t| + 2^-126
 //! ```
 //!
-//! (2^-126 is what becomes zero.) Losses are those of f32.
+//! (2^-126: bf16 has no subnormal numbers here, smaller values become zero.) Losses are as accurate as in f32.
 
 use super::generic::{exponentials, maximum, sum_of_exponentials};
 use super::{IGNORE, Tally};
@@ -26,17 +27,17 @@ use crate::mat::{Bf16, Mat, MatMut};
 use crate::profile::{self, Phase};
 use crate::simd::{Kernel, Simd};
 
-/// Columns of the notes for each block of columns of the logits.
+/// The columns that one block of logits has in the notes.
 pub const NOTE: usize = 4;
 
-/// What is known of one row's block.
+/// What [`keep`] notes of one row's logits in one block.
 #[derive(Clone, Copy, Debug)]
 struct Note {
-    /// m
+    /// m, the largest logit.
     max: f32,
-    /// The sum of u, the target's left out.
+    /// The sum of u without the target's.
     others: f32,
-    /// The target's logit where it falls into the block.
+    /// The target's logit; -inf where the target is not in the block.
     target: f32,
     /// The sum of the logits, where it was asked for.
     sum: f32,
@@ -55,7 +56,7 @@ impl Note {
 
 /// The arguments of [`keep`].
 pub struct Keep<'a> {
-    /// (R, C) In: columns `first..` of the logits, at most 1024. Out: what they happen to be.
+    /// (R, C) In: the logits of C classes from `first` on, C at most 1024. Their contents afterwards are undefined.
     pub logits: MatMut<'a>,
     /// The class of the first column.
     pub first: usize,
@@ -63,13 +64,13 @@ pub struct Keep<'a> {
     pub targets: &'a [u32],
     /// Whether the sum of the logits is noted too.
     pub sums: bool,
-    /// (R, C) Out: u; 0 for the target and in rows that are not scored. Or (R, 0): u is not wanted.
+    /// (R, C) Out: u; 0 for the target and in rows that are not scored. Or (R, 0), where u is not wanted.
     pub kept: MatMut<'a, Bf16>,
     /// (R, [`NOTE`]) Out: the notes of the block.
     pub notes: MatMut<'a>,
 }
 
-/// Takes a block of logits.
+/// Turns a block of logits into exponentials and notes.
 ///
 /// # Panics
 ///
@@ -122,8 +123,8 @@ impl Kernel for Keep<'_> {
     }
 }
 
-/// Adds the notes of some blocks to the tallies of their rows, and the sums of their logits to `sums`; rows whose target is
-/// [`IGNORE`] are passed over.
+/// Adds the notes of some blocks to the tallies of their rows, and the noted sums of logits to `sums`. Rows whose target is
+/// [`IGNORE`] are left as they are.
 ///
 /// # Panics
 ///
@@ -142,14 +143,15 @@ pub fn add_notes(notes: Mat<'_>, targets: &[u32], tallies: &mut [Tally], sums: &
     }
 }
 
-/// What makes the gradient of a row: a, b and c of dx_j = a p_j + b - [j = t] c.
+/// The factors a, b and c of a row's gradient, dx_j = a p_j + b - \[j = t\] c. For cross-entropy with scale s: a = c = s,
+/// b = 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RowGradient {
-    /// The factor of the probabilities.
+    /// a: the factor of the probabilities.
     pub probabilities: f32,
-    /// What every entry has beside.
+    /// b: added to every entry.
     pub every: f32,
-    /// What the target's has less.
+    /// c: subtracted from the target's entry.
     pub target: f32,
 }
 
@@ -157,19 +159,19 @@ pub struct RowGradient {
 pub struct KeptGradient<'a> {
     /// (R, V). In: u. Out: the gradient; 0 in rows that are not scored.
     pub kept: MatMut<'a, Bf16>,
-    /// (R, [`NOTE`] x blocks)
+    /// (R, [`NOTE`] x blocks): the notes of all blocks.
     pub notes: Mat<'a>,
-    /// Columns of a block, but for the last.
+    /// The columns of each block except the last, which may have fewer.
     pub width: usize,
-    /// (R) As [`keep`] was given them.
+    /// (R) The targets that [`keep`] was given.
     pub targets: &'a [u32],
-    /// (R) After all blocks.
+    /// (R) The tallies of all blocks' notes ([`add_notes`]).
     pub tallies: &'a [Tally],
-    /// (R)
+    /// (R) The factors of each row.
     pub rows: &'a [RowGradient],
 }
 
-/// In the exponentials' place the gradient of the logits.
+/// Replaces the kept exponentials by the gradient of the logits.
 ///
 /// # Panics
 ///

@@ -56,7 +56,7 @@ use crate::faults::{Fault, spoil};
 use crate::isa::Isa;
 use crate::mat::{Mat, MatMut};
 
-/// A target that is not scored: its loss is 0 and its gradient row is 0, whatever its logits.
+/// The target of a row that is not scored: the row's loss is 0 and its gradient is 0, whatever its logits.
 pub const IGNORE: u32 = u32::MAX;
 
 /// The arguments of [`cross_entropy`].
@@ -65,9 +65,9 @@ pub struct CrossEntropy<'a> {
     pub logits: MatMut<'a>,
     /// (R) Tokens below V, or [`IGNORE`].
     pub targets: &'a [u32],
-    /// The gradient of the total loss by each row's loss: 1 for a sum, 1 / (scored rows) for a mean.
+    /// The factor of every row's gradient: 1 if the total loss is a sum over rows, 1 / (scored rows) if it is a mean.
     pub scale: f32,
-    /// (R) Out: -ln p of each target in nats, not scaled; 0 in rows that are not scored.
+    /// (R) Out: the loss -ln p of each target in nats, without `scale`; 0 in rows that are not scored.
     pub losses: &'a mut [f32],
 }
 
@@ -77,13 +77,13 @@ pub struct BinaryCrossEntropy<'a> {
     pub logits: &'a mut [f32],
     /// (R) The probability of the positive class, 0 to 1.
     pub targets: &'a [f32],
-    /// The gradient of the total loss by each loss.
+    /// The factor of every gradient: 1 if the total loss is a sum, 1 / R if it is a mean.
     pub scale: f32,
-    /// (R) Out: the losses in nats, not scaled.
+    /// (R) Out: the losses in nats, without `scale`.
     pub losses: &'a mut [f32],
 }
 
-/// The loss of every row, and in the logits' place their gradient.
+/// Computes the cross-entropy of every row, and replaces the logits by their gradient.
 ///
 /// ```
 /// use unroll_kernels::softmax::{CrossEntropy, IGNORE, cross_entropy};
@@ -107,7 +107,7 @@ pub fn cross_entropy(isa: Isa, args: CrossEntropy<'_>) {
     spoil(Fault::CrossEntropy, logits);
 }
 
-/// The loss of every row alone: the same bits as [`cross_entropy`]'s, the logits untouched.
+/// Computes the cross-entropy of every row and leaves the logits as they are. The bits are those of [`cross_entropy`].
 ///
 /// # Panics
 ///
@@ -128,7 +128,7 @@ pub fn log_softmax_rows(isa: Isa, logits: MatMut<'_>) {
     isa.run(generic::LogSoftmax(logits));
 }
 
-/// The loss of every logit, and in the logits' place their gradient.
+/// Computes the binary cross-entropy of every logit, and replaces the logits by their gradient.
 ///
 /// # Panics
 ///

@@ -1,4 +1,4 @@
-//! The softmax of rows whose logits come slice by slice.
+//! The softmax of rows whose logits are computed slice by slice, and never all kept.
 
 use super::IGNORE;
 use super::generic::{Score, exponentials, maximum, scale_by, sum_of_exponentials};
@@ -9,7 +9,7 @@ use crate::simd::{Kernel, Simd};
 /// Logits that are copied at a time where one of them must not count.
 const PIECE: usize = 1024;
 
-/// What is known of a row's softmax after some slices of its logits.
+/// The softmax of a row after some slices of its logits: running maximum and sum.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tally {
     /// The largest logit so far.
@@ -57,7 +57,7 @@ impl Tally {
         self.others
     }
 
-    /// The same of all, after all slices.
+    /// The sum of e^(x - max) over all logits, after all slices.
     pub(super) fn total(&self) -> f64 {
         self.score().total
     }
