@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::random::{Key, Purpose};
 use crate::text::{Decoder, Level, NextTurn, Tokenizer};
 
-/// What predicts the next token.
+/// A model that predicts the next token of one text.
 pub trait Predictor {
     /// Forgets everything that was fed.
     fn reset(&mut self);
@@ -37,7 +37,7 @@ pub trait Predictor {
     }
 }
 
-/// What predicts the next tokens of several texts at once.
+/// A model that predicts the next tokens of several texts side by side.
 pub trait BatchPredictor {
     /// Begins so many texts, each with this prompt.
     ///
@@ -55,7 +55,7 @@ pub trait BatchPredictor {
     fn logits_of(&self, text: usize) -> &[f32];
 }
 
-/// What turns tokens into text, one at a time.
+/// Turns tokens into text, one token at a time.
 pub trait Decode {
     /// Appends what this token adds to the text.
     fn push(&mut self, token: u32, out: &mut String);
@@ -72,20 +72,20 @@ impl Decode for Decoder<'_> {
     }
 }
 
-/// What is written.
+/// What to write: a prompt, a length and where to stop.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request<'a> {
-    /// What the text goes on from; it is not repeated in what is written.
+    /// The text to continue; it is not repeated in the sample.
     pub prompt: &'a [u32],
-    /// The most tokens that are written.
+    /// The most tokens to write.
     pub length: usize,
-    /// Texts that end the sample where one of them appears; it is not written.
+    /// Stop texts: the sample ends where one of them appears, which is not written.
     pub stop: &'a [String],
-    /// Where the text goes on with a turn of a script: what finds the next turn, before which the sample ends.
+    /// For the next turn of a dialogue: finds where the turn after it begins, before which the sample ends.
     pub turn: Option<NextTurn<'a>>,
-    /// The seed.
+    /// The seed of the random numbers.
     pub seed: u64,
-    /// Which sample of the seed.
+    /// The number of the sample: samples of one seed differ by it.
     pub sample: usize,
 }
 
@@ -97,14 +97,14 @@ pub enum Ended {
     Length,
     /// The stop text appeared.
     Stop,
-    /// The reader wanted no more.
+    /// The receiver of the text wanted no more.
     Closed,
 }
 
-/// Writes one sample as [`write()`] does, with the tokens of a tokenizer.
+/// Writes one sample as [`write()`] does, in the tokens of a tokenizer.
 ///
-/// Without a prompt, the text begins where a line begins: the model is fed a line end if the vocabulary has one, else
-/// the vocabulary's first token; neither is written.
+/// Without a prompt, the text begins at the beginning of a line: the model is fed a line end if the vocabulary has one,
+/// else the vocabulary's first token ([`beginning`]). This token is not written.
 ///
 /// # Errors
 /// [`Error::Diverged`] where the model's outputs are not numbers; what `show` and the model fail with.
@@ -120,7 +120,8 @@ pub fn generate<P: Predictor + ?Sized>(
     write(model, decoder(tokenizer, request), sampler, &Request { prompt, ..request.clone() }, show)
 }
 
-/// Writes so many samples from that of the request on, all at once, as [`generate`] writes each: their texts, and why they ended.
+/// Writes several samples side by side, numbered from `request.sample` on, each to the same text as [`generate`] writes.
+/// Returns their texts and why they ended.
 ///
 /// # Errors
 /// [`Error::Diverged`] where the model's outputs are not numbers; what the model fails with.
@@ -246,8 +247,8 @@ impl<'a, D: Decode> Writing<'a, D> {
     }
 }
 
-/// The token that is fed where there is no prompt, and that stands before the beginning of a text where a window needs more: a
-/// line end if the vocabulary has one, else its first token.
+/// The token before the beginning of a text: a line end if the vocabulary has one, else its first token. It is fed where
+/// there is no prompt, and fills a window that reaches beyond the beginning.
 pub fn beginning(tokenizer: &Tokenizer) -> u32 {
     let vocabulary = tokenizer.vocabulary();
     let line_end = if tokenizer.options().level == Level::Byte { Some(u32::from(b'\n')) } else { vocabulary.id("\n") };
@@ -285,7 +286,7 @@ pub(crate) fn encode_known(tokenizer: &Tokenizer, text: &str) -> (Vec<u32>, u64)
     (tokens, unknown)
 }
 
-/// What becomes of a prompt's characters and words that the vocabulary has not.
+/// What becomes of characters and words of a prompt that are not in the vocabulary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnknownInPrompt {
     /// The prompt is refused.

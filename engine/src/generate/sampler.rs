@@ -4,16 +4,16 @@ use std::cmp::Ordering;
 
 use crate::error::{Error, Result};
 
-/// How a token is chosen.
+/// How a token is chosen from the logits.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
-    /// The logits are divided by this; 0 takes the likeliest token.
+    /// The logits are divided by this; 0 always chooses the most likely token.
     pub temperature: f64,
-    /// Only the so many likeliest tokens; 0 is all.
+    /// Only this many of the most likely tokens may be chosen; 0 allows all.
     pub top_k: usize,
-    /// Only the likeliest tokens whose probabilities first add up to this; 1 is all.
+    /// Only the fewest most likely tokens whose probabilities add up to this may be chosen; 1 allows all.
     pub top_p: f64,
-    /// Only tokens at least this times as probable as the likeliest; 0 is all.
+    /// Only tokens at least this times as probable as the most likely one may be chosen; 0 allows all.
     pub min_p: f64,
 }
 
@@ -47,7 +47,7 @@ impl Sampling {
 ///
 /// With p the softmax of the logits over the temperature, the filters narrow the choice one after the other: `top_k`,
 /// then `top_p` within what is left (its probabilities adding up to 1 again), then `min_p`. Equal logits are ranked by
-/// index. What is left is laid out in the order of indices and cut at u times its sum; sums are f64.
+/// index. The probabilities that are left are added up in the order of indices, in f64, until they exceed u times their sum.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     sampling: Sampling,

@@ -10,13 +10,13 @@ use crate::error::{Error, Result};
 /// The name of the second sequence in `inputs`.
 pub const SOURCE: &str = "source";
 
-/// Along which of a batch's sequences a layer works.
+/// The sequence of a batch along which a layer works.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Axis {
-    /// That which outputs are of: the text of a language model, the target of a translation.
+    /// The main sequence, for which there are outputs: the text of a language model, the target of a translation.
     #[default]
     Main,
-    /// That which is read before: the source of a translation.
+    /// The second sequence, which is read first: the source of a translation.
     Source,
 }
 
@@ -40,7 +40,7 @@ impl Graph {
     pub fn source_vocabulary(&self) -> usize {
         self.source_vocabulary
     }
-    /// Refuses a model that reads two sequences, for those that know of one.
+    /// Refuses a model that reads two sequences, for callers that can give it one only.
     ///
     /// # Errors
     ///

@@ -5,7 +5,7 @@ use super::settings::HeadSettings;
 use super::{Graph, INPUT, Node, SOURCE, Shape, Source};
 use crate::error::Result;
 
-/// A row of Keras' table.
+/// A row of [`Description`]: one layer.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct SummaryRow {
     /// The layer's name.
@@ -20,7 +20,7 @@ pub struct SummaryRow {
     pub connected_to: Vec<String>,
 }
 
-/// Keras' table of a model.
+/// A summary of a model, as Keras' `summary` prints it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Description {
     /// Its rows, the input first.
@@ -51,8 +51,8 @@ impl Node {
 }
 
 impl Graph {
-    /// Describes a declaration, whose outputs need not be those of its loss, for a vocabulary of this size and targets of each output
-    /// as [`Self::with_classes`] has them.
+    /// Describes a declared model for a vocabulary of this size, with as many classes for each output as
+    /// [`Self::with_classes`] takes. The outputs need not fit the loss.
     ///
     /// # Errors
     ///

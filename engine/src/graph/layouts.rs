@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use super::{Graph, HeadKind, Loss, Output, ParamSpec, Role, WordPartition};
 use crate::error::Result;
 
-/// The kind of each head by the name of the layer that gives its logits; behind the kind of one that parts the words, a checksum of
-/// where each word stands: `{"dense": "class_softmax 0f9c2b6d"}`.
+/// The kind of each head, by the name of the layer that gives its logits. A head that divides the words has a checksum of the
+/// place of each word after its kind: `{"dense": "class_softmax 0f9c2b6d"}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct HeadLayouts(BTreeMap<String, String>);
 
 impl HeadLayouts {
-    /// Whether nothing is known.
+    /// Whether no head is known.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -29,7 +29,7 @@ impl HeadLayouts {
         self.of(layer).map(|head| [HeadKind::SampledSoftmax, HeadKind::Nce].iter().any(|kind| kind.name() == head))
     }
 
-    /// The layer whose head has its words elsewhere in `other`, but is of the same kind there.
+    /// The layer whose head is of the same kind in `other`, but has its words in other places there.
     pub fn moved<'a>(&'a self, other: &HeadLayouts) -> Option<&'a str> {
         let kind = |head: &str| head.split(' ').next().map(str::to_owned);
         let moved = |(layer, head): &(&String, &String)| {
@@ -40,7 +40,7 @@ impl HeadLayouts {
 }
 
 impl Graph {
-    /// How the weights of the heads lie.
+    /// The layouts of this model's heads.
     ///
     /// # Errors
     ///

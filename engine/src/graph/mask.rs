@@ -8,19 +8,19 @@
 use super::{Axis, Graph, LayerConfig, Node, Source};
 use crate::error::{Error, Result};
 
-/// What masks a step, besides a mask that a batch brings.
+/// What masks a step, besides a mask that comes with a batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum MaskRule {
     /// Token 0: an embedding with `mask_zero`.
     TokenZero,
-    /// A token whose row in a table has nothing but one value: a masking layer.
+    /// A masking layer after an embedding masks the tokens whose row in the table has nothing but one value.
     Rows {
         /// The table: an index into [`Graph::params`].
         table: usize,
         /// The value.
         value: f32,
     },
-    /// A vector of an input layer that has nothing but one value: a masking layer.
+    /// A masking layer after an input layer masks the vectors that have nothing but one value.
     Vectors {
         /// Which input: a place in [`Graph::vector_inputs`].
         input: usize,
@@ -45,7 +45,7 @@ impl Graph {
         self.mask_rule() == Some(MaskRule::TokenZero)
     }
 
-    /// Refuses a model with a layer that masks steps, for those whose texts are not padded: what is masked would be words.
+    /// Refuses a model with a layer that masks steps, for callers whose texts are not padded: it would mask words.
     ///
     /// # Errors
     ///
@@ -58,8 +58,8 @@ impl Graph {
         }
     }
 
-    /// The first layer that joins all steps of a sequence that may be masked, in a way that says nothing of masked ones: a
-    /// model with one takes no mask.
+    /// The first layer that joins all steps of a sequence, masked ones included, as a reshape does. A model with such a layer
+    /// takes no mask.
     pub fn refuses_masks(&self) -> Option<&str> {
         self.joins_steps(Axis::Main)
     }

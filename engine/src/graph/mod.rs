@@ -42,31 +42,31 @@ pub(crate) use sums::{JointParams, Sum};
 /// The name of the input in tables and in `inputs`.
 pub const INPUT: &str = "sequence";
 
-/// What a layer takes.
+/// Where an input of a layer comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// What comes with the batch: its tokens, and of an input layer its vectors.
+    /// The batch: its tokens or, for an input layer, its vectors.
     Input,
-    /// The second sequence that comes with the batch.
+    /// The tokens of the batch's second sequence.
     Second,
     /// The output of node `i`.
     Node(usize),
 }
 
-/// A layer in its place.
+/// A layer in its place in the graph.
 #[derive(Clone, Debug)]
 pub struct Node {
     /// Its unique name.
     pub name: String,
-    /// Its declaration; of a layer that is applied to each step, that of the layer.
+    /// Its declaration. For a layer within `time_distributed`, the inner layer's.
     pub config: LayerConfig,
     /// Its type as Keras' table spells it.
     pub class: &'static str,
-    /// What it takes.
+    /// Where its inputs come from.
     pub inputs: Vec<Source>,
     /// The shape of its output.
     pub shape: Shape,
-    /// Along which sequence it works.
+    /// The sequence along which it works.
     pub axis: Axis,
     /// Its parameters: indices into [`Graph::params`].
     pub params: std::ops::Range<usize>,
@@ -103,18 +103,18 @@ impl Graph {
         Self::build(config, [vocabulary; 2], None, None)
     }
 
-    /// Resolves a declaration for a vocabulary of this size and outputs whose targets are each one of so many classes. Without these,
-    /// an output has as many classes as its layer has units, or as the vocabulary has tokens.
+    /// Resolves a declaration for a vocabulary of this size and a number of classes for each output, below which its targets
+    /// are. [`Self::new`] gives an output as many classes as its layer has units, or as the vocabulary has tokens.
     ///
     /// # Errors
     ///
-    /// As [`Self::new`]; and where there are not as many numbers as outputs.
+    /// As [`Self::new`]; and where `classes` has not one number for each output.
     pub fn with_classes(config: &ModelConfig, vocabulary: usize, classes: &[usize]) -> Result<Self> {
         Self::build(config, [vocabulary; 2], Some(classes), None)
     }
 
-    /// Resolves a declaration for vocabularies of these sizes: that of the text, whose tokens are the targets, and that of the source
-    /// which an encoder reads.
+    /// Resolves a declaration for two vocabularies of these sizes: `vocabulary` of the text, whose tokens are the targets, and
+    /// `source` of the sequence that an encoder reads.
     ///
     /// # Errors
     ///
@@ -138,8 +138,8 @@ impl Graph {
         Self::build(config, vocabularies, Some(targets), words)
     }
 
-    /// Resolves a declaration for a vocabulary of which more is known than its size: heads part words by it and draw noise from it.
-    /// Without it they take the tokens to stand in the order of their frequency, which follows Zipf's law.
+    /// Resolves a declaration for a vocabulary of known counts, by which heads divide the words and from which they draw noise.
+    /// The other constructors assume that tokens are numbered by descending frequency, and that it follows Zipf's law.
     ///
     /// # Errors
     ///
@@ -166,7 +166,7 @@ impl Graph {
     pub fn vocabulary(&self) -> usize {
         self.vocabulary
     }
-    /// What a target of the first output may be: less than this.
+    /// The number of classes of the first output: its targets are less than this.
     pub fn classes(&self) -> usize {
         self.classes
     }
@@ -178,15 +178,15 @@ impl Graph {
     pub fn params(&self) -> &[ParamSpec] {
         &self.params
     }
-    /// Elements of the parameters' arena, padding included.
+    /// The number of elements of the arena of parameters, padding included.
     pub fn arena(&self) -> usize {
         self.arena
     }
-    /// How many numbers are trained.
+    /// How many trained numbers there are.
     pub fn parameter_count(&self) -> u64 {
         self.params.iter().map(|p| p.len() as u64).sum()
     }
-    /// The node whose output (before its softmax or sigmoid) the loss of the first output takes.
+    /// The node that gives the logits of the first output: the loss takes its output before any softmax or sigmoid.
     pub fn logits(&self) -> usize {
         self.outputs[0].logits()
     }
@@ -209,11 +209,11 @@ impl Graph {
     pub(crate) fn regularizes(&self) -> bool {
         self.nodes.iter().any(|node| matches!(node.config, LayerConfig::ActivationRegularization(_)))
     }
-    /// The rows that every batch has, where an input layer says so.
+    /// The number of rows that every batch must have, where an input layer declares it.
     pub fn batch_size(&self) -> Option<usize> {
         self.vector_inputs().find_map(|(_, input)| input.batch_size)
     }
-    /// Refuses a model that takes more than a text has, for those that give it texts.
+    /// Refuses a model that takes vectors beside the tokens, for callers that have texts only.
     ///
     /// # Errors
     ///
@@ -225,8 +225,8 @@ impl Graph {
         Err(Error::usage(what).mend("train such a model on data that has vectors, or begin it with an embedding layer"))
     }
 
-    /// The same model as one that is fed piece by piece: every layer that reads forward from a zero state carries its state on.
-    /// Fed a text from the zero state, it says after each piece what this model says of all that was fed.
+    /// The same model made to read a text piece by piece: every layer that reads forward from a zero state carries its state
+    /// on to the next piece. After each piece, its output is that of this model for all pieces so far.
     ///
     /// # Errors
     ///
@@ -271,7 +271,7 @@ impl Graph {
         }
     }
 
-    /// The shape of what flows from `source`.
+    /// The shape of what `source` gives.
     pub fn shape_of(&self, source: Source) -> Shape {
         match source {
             Source::Input => Shape::tokens(self.config.input_length),

@@ -7,7 +7,7 @@ use super::{Axis, Graph, Node, SOURCE, Source};
 use crate::error::{Error, Result};
 use std::ops::Range;
 
-/// An output of a model: what its loss is taken of.
+/// An output of a model, with its loss.
 #[derive(Clone, Debug)]
 pub struct Output {
     config: OutputConfig,
@@ -20,15 +20,15 @@ pub struct Output {
 }
 
 impl Output {
-    /// The name of the layer that gives it.
+    /// The name of its layer.
     pub fn name(&self) -> &str {
         &self.config.layer
     }
-    /// What is minimised of it.
+    /// Its loss.
     pub fn loss(&self) -> Loss {
         self.config.loss
     }
-    /// The factor of its loss in what is minimised of the whole model.
+    /// The weight of its loss in the sum that training minimises.
     pub fn weight(&self) -> f32 {
         self.config.weight
     }
@@ -36,15 +36,15 @@ impl Output {
     pub fn head(&self) -> &HeadConfig {
         &self.config.head
     }
-    /// What a target may be: less than this. Of a mean squared error it is 1, and a target is the bits of an f32.
+    /// The number of classes: targets are less than this. 1 for a mean squared error, whose targets are the bits of an f32.
     pub fn classes(&self) -> usize {
         self.classes
     }
-    /// The node whose output, before its softmax or sigmoid, the loss takes.
+    /// The node that gives its logits: the loss takes that node's output before any softmax or sigmoid.
     pub fn logits(&self) -> usize {
         self.logits
     }
-    /// Whether there is an output for each step (rather than one a sequence).
+    /// Whether there is an output for each step, rather than one for a sequence.
     pub fn is_sequence(&self) -> bool {
         self.sequence
     }
@@ -56,13 +56,13 @@ impl Output {
     pub(crate) fn bare(&self) -> Option<usize> {
         self.bare
     }
-    /// Outputs of a batch of so many steps and rows.
+    /// The number of outputs of a batch with `steps` steps and `rows` rows.
     pub fn positions(&self, steps: usize, rows: usize) -> usize {
         if self.sequence { steps * rows } else { rows }
     }
 }
 
-/// An output before the nodes are made.
+/// A declared output, before the nodes are made.
 pub(super) struct Declared {
     pub(super) config: OutputConfig,
     pub(super) classes: usize,
@@ -154,12 +154,12 @@ fn logits_of(config: &ModelConfig, last: usize, loss: Loss) -> usize {
 }
 
 impl Graph {
-    /// The outputs, in the order in which a batch has their targets.
+    /// The outputs, in the order of their targets in a batch.
     pub fn outputs(&self) -> &[Output] {
         &self.outputs
     }
 
-    /// Where the targets of each output stand in those of a batch of so many steps and rows.
+    /// Each output with the range of its targets among the targets of a batch of `steps` steps and `rows` rows.
     pub fn targets(&self, steps: usize, rows: usize) -> impl Iterator<Item = (&Output, Range<usize>)> {
         self.outputs.iter().scan(0, move |first, output| {
             let range = *first..*first + output.positions(steps, rows);
@@ -173,7 +173,7 @@ impl Graph {
         self.outputs.iter().any(|output| output.bare == Some(i))
     }
 
-    /// Refuses a model with several outputs, for those that know of one.
+    /// Refuses a model with several outputs, for callers that can use one only.
     ///
     /// # Errors
     ///
@@ -202,7 +202,7 @@ impl Graph {
         self.nodes.iter().find(ahead).map(|node| node.name.as_str()).filter(|_| self.is_sequence())
     }
 
-    /// Refuses a model whose output at a step knows what comes after it, for those who learn what comes after it.
+    /// Refuses a model whose output at a step depends on later steps, for callers that train it to predict these.
     ///
     /// # Errors
     ///

@@ -4,24 +4,24 @@ use super::config::Initializer;
 use crate::error::{Error, Result};
 use std::ops::Range;
 
-/// What a parameter is in its layer.
+/// The role of a parameter in its layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// A table of vectors (V, D).
     Embeddings,
-    /// Inputs to outputs (D, units or gates * units).
+    /// Weights from inputs to outputs (D, units), or to gates (D, gates * units).
     Kernel,
-    /// Hidden to gates (H, gates * H).
+    /// Weights from the hidden state to the gates (H, gates * H).
     RecurrentKernel,
-    /// Added to outputs; (2, 3 H) for a GRU that resets after the product.
+    /// The bias of outputs or gates; (2, 3 H) for a GRU that resets after the product, which has two.
     Bias,
-    /// Added on the hidden side (gates * H), where a cell is declared with it.
+    /// A second bias, on the hidden side (gates * H), where a cell is declared with it.
     RecurrentBias,
-    /// Inputs to outputs with a row an output (V, D), of a head that reads few of them.
+    /// Weights with a row for each word (V, D), of a head that reads few rows in a step.
     WordKernel,
-    /// Added to those outputs (V), of which few are read.
+    /// The bias of such a head (V).
     WordBias,
-    /// What the gates i, f and o see of the cell state (3, H).
+    /// Peephole weights: how the gates i, f and o see the cell state (3, H).
     Peephole,
     /// A layer normalisation's gain (D).
     Gamma,
@@ -34,15 +34,15 @@ pub enum Role {
 pub struct ParamSpec {
     /// `layer/kernel`, `bidirectional/forward/recurrent_kernel`, ...
     pub name: String,
-    /// What it is.
+    /// Its role.
     pub role: Role,
     /// The shape, row-major.
     pub shape: Vec<usize>,
     /// Its elements in the arena.
     pub range: Range<usize>,
-    /// How it is drawn.
+    /// How its initial values are drawn.
     pub initializer: Initializer,
-    /// Elements that start at 1 whatever is drawn: an LSTM's forget gate bias.
+    /// Elements that start at 1 instead: the bias of an LSTM's forget gate.
     pub ones: Option<Range<usize>>,
 }
 

@@ -50,12 +50,12 @@ impl TailShape {
     }
 }
 
-/// What is known of the words of a vocabulary, from which heads partition them and draw noise.
+/// What a head must know of a vocabulary to divide its words and to draw noise.
 #[derive(Clone, Debug)]
 pub struct Words {
-    /// How often each comes.
+    /// The count of each word.
     pub counts: Arc<[u64]>,
-    /// All of them, those that are used alike together, as [`crate::text::alike::order`] puts them.
+    /// All words, with words of like use next to each other, in the order of [`crate::text::alike::order`].
     pub order: Option<Arc<[u32]>>,
 }
 

@@ -13,7 +13,7 @@ use super::{Graph, Output};
 pub struct HeadSettings {
     /// The layer that gives the logits.
     pub layer: String,
-    /// All settings that have a meaning for this kind, but those of an exact softmax that are not given and do nothing.
+    /// All settings that have a meaning for this kind, defaults included; of an exact softmax only those that were given.
     #[serde(flatten)]
     pub head: HeadConfig,
 }
@@ -27,14 +27,14 @@ impl fmt::Display for HeadSettings {
 }
 
 impl HeadSettings {
-    /// What there is to tell of a head that is not the usual softmax.
+    /// One line about a head; `None` for the plain softmax.
     pub fn line(&self) -> Option<String> {
         (!self.head.is_default()).then(|| format!("head of {}: {self}", self.layer))
     }
 }
 
 impl Graph {
-    /// The heads of all outputs that have one.
+    /// The heads of all outputs whose loss is the cross-entropy.
     pub fn heads(&self) -> Vec<HeadSettings> {
         let of_words = self.outputs.iter().filter(|output| output.loss() == Loss::CrossEntropy);
         let settings = |output: &Output| HeadSettings {
@@ -44,7 +44,7 @@ impl Graph {
         of_words.map(settings).collect()
     }
 
-    /// A line for each head that is not the usual softmax.
+    /// A line for each head that is not the plain softmax.
     pub fn head_lines(&self) -> impl Iterator<Item = String> {
         self.heads().into_iter().filter_map(|settings| settings.line())
     }

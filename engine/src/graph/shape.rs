@@ -5,9 +5,9 @@ use std::fmt;
 /// The time axis of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Time {
-    /// As many steps as the batch has.
+    /// As many steps as a batch happens to have.
     Any,
-    /// This many steps, always.
+    /// Always this many steps.
     Fixed(usize),
 }
 
@@ -16,12 +16,12 @@ pub enum Time {
 pub struct Shape {
     /// The time axis, if there is one.
     pub time: Option<Time>,
-    /// The axes after it; none for tokens.
+    /// The axes after the time axis; none for tokens.
     pub dims: Vec<usize>,
 }
 
 impl Shape {
-    /// Tokens over time.
+    /// The shape of a sequence of tokens.
     pub fn tokens(length: Option<usize>) -> Self {
         Self { time: Some(length.map_or(Time::Any, Time::Fixed)), dims: Vec::new() }
     }
@@ -31,7 +31,7 @@ impl Shape {
         self.dims.is_empty()
     }
 
-    /// Numbers a row: the product of the axes after time.
+    /// The numbers of one row: the product of the axes after time.
     pub fn width(&self) -> usize {
         self.dims.iter().product()
     }

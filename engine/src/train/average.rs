@@ -20,7 +20,7 @@ use crate::{Error, Result};
 /// When averaging begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Averaging {
-    /// After so many steps.
+    /// After a number of steps.
     After {
         /// t; 0: the run begins with it.
         t0: u64,
@@ -43,7 +43,7 @@ pub struct AverageState {
 }
 
 impl AverageState {
-    /// Nothing has happened. The number of steps that is given counts from the start.
+    /// The state before the first step.
     pub fn new(averaging: Option<Averaging>) -> Self {
         let t0 = match averaging {
             Some(Averaging::After { t0 }) => Some(t0),
@@ -52,7 +52,7 @@ impl AverageState {
         Self { t0, losses: Vec::new() }
     }
 
-    /// Whether nothing is to be remembered.
+    /// Whether there is nothing to save.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -62,7 +62,7 @@ impl AverageState {
         self.t0.is_some_and(|t0| step > t0)
     }
 
-    /// How far the averages move towards the weights of `step`; none: there are no averages yet.
+    /// The weight with which the averages move towards the weights of `step`; `None` before averaging begins.
     pub fn weight(&self, step: u64) -> Option<f32> {
         let t0 = self.t0.filter(|&t0| step > t0)?;
         Some((1.0 / (step - t0 - 1).max(1) as f64) as f32)

@@ -6,14 +6,14 @@ use super::early_stop::EarlyStopping;
 use super::optimize::OptimizerOptions;
 use super::schedule::Schedule;
 
-/// The settings of the training loop. How the gradient is scaled (mean, sum, sum over time) is the learner's.
+/// The settings of the training loop. The learner decides how the gradient is scaled (mean, sum, sum over time).
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainConfig {
     /// The seed of every random number, recorded in checkpoints.
     pub seed: u64,
-    /// Passes over the training text.
+    /// The number of passes over the training text.
     pub epochs: Option<u64>,
-    /// Steps after which the run ends.
+    /// The number of steps after which the run ends.
     pub max_steps: Option<u64>,
     /// The learning rate.
     pub schedule: Schedule,
@@ -24,29 +24,29 @@ pub struct TrainConfig {
     pub reset_state: bool,
     /// Steps between two lines of the metrics; 0: none.
     pub log_every: u64,
-    /// When the validation text is evaluated, beside the end of the run.
+    /// When the validation text is evaluated, besides the end of the run.
     pub eval_every: Every,
     /// Steps between two samples; 0: none.
     pub sample_every: u64,
-    /// When a checkpoint is saved, beside the end of the run, an interruption, and every best evaluation.
+    /// When a checkpoint is saved, besides the end of the run, an interruption, and every best evaluation.
     pub save_every: Every,
-    /// A checkpoint is saved, too, when this much time has passed since the last.
+    /// A checkpoint is also saved when this many minutes have passed since the last.
     pub save_minutes: Option<f64>,
     /// When the run ends early.
     pub early_stop: Option<EarlyStopping>,
-    /// The figure of an evaluation ([`super::Measure`]) by which the best one is chosen and the run ends early, the higher the
-    /// better; none: the loss.
+    /// The figure ([`super::Measure`]) that decides which evaluation is the best and when the run ends early, the higher the
+    /// better. Absent: the loss decides, the lower the better.
     pub best_by: Option<String>,
 }
 
 /// An interval of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Every {
-    /// Not at all.
+    /// Never.
     Never,
-    /// Each time that so many steps were done.
+    /// Each time that this many steps are done.
     Steps(u64),
-    /// Each time that so many epochs were completed.
+    /// Each time that this many epochs are complete.
     Epochs(u64),
 }
 
@@ -62,7 +62,7 @@ impl Every {
 }
 
 impl TrainConfig {
-    /// So many steps and nothing beside them: no reports, evaluations, samples or checkpoints.
+    /// `max_steps` steps and nothing else: no reports, evaluations, samples or checkpoints.
     pub fn steps(max_steps: u64, schedule: Schedule, optimizer: OptimizerOptions) -> Self {
         Self {
             seed: 123,
@@ -113,7 +113,7 @@ impl TrainConfig {
         self.early_stop.as_ref().map_or(Ok(()), |rule| rule.check(evaluates))
     }
 
-    /// The step after which the run ends at the latest; `batches_of` says how many batches so many epochs have.
+    /// The last step of the run, if nothing ends it earlier; `batches_of(n)` is the number of batches of n epochs.
     pub fn last_step(&self, batches_of: impl Fn(u64) -> u64) -> Option<u64> {
         let by_epochs = self.epochs.map(batches_of);
         match (self.max_steps, by_epochs) {

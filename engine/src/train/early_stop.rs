@@ -7,9 +7,9 @@ use crate::{Error, Result};
 /// When to stop before the last epoch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EarlyStopping {
-    /// Evaluations in a row without improvement that end the run; at least 1.
+    /// The run ends after this many evaluations in a row without improvement; at least 1.
     pub patience: u64,
-    /// What counts as an improvement, in nats.
+    /// The least improvement that counts, in nats.
     pub min_delta: f64,
 }
 
@@ -19,7 +19,7 @@ pub struct EarlyStopping {
 pub struct EarlyStopState {
     /// The best validation loss.
     pub best: Option<f64>,
-    /// Evaluations since then.
+    /// The number of evaluations since then.
     pub bad: u64,
 }
 
@@ -42,7 +42,7 @@ impl EarlyStopping {
         Ok(())
     }
 
-    /// Takes note of a validation loss.
+    /// Records a validation loss.
     pub fn evaluated(&self, state: &mut EarlyStopState, loss: f64) {
         if state.best.is_none_or(|best| loss < best - self.min_delta) {
             state.best = Some(loss);
@@ -52,7 +52,7 @@ impl EarlyStopping {
         }
     }
 
-    /// Whether the run ends here.
+    /// Whether the run is to end now.
     pub fn is_due(&self, state: &EarlyStopState) -> bool {
         state.bad >= self.patience
     }

@@ -82,7 +82,7 @@ pub trait Learner {
     }
 }
 
-/// Batches of N rows: parallel streams that truncated back-propagation through time walks along, or samples with labels.
+/// Batches of N rows: pieces of parallel streams for truncated back-propagation through time, or samples with labels.
 pub trait Batches {
     /// Batches of an epoch; of the first, where epochs are cut differently.
     fn batches(&self) -> u64;

@@ -13,13 +13,13 @@ use super::state::Best;
 /// Figures by name, as JSON has them.
 pub type Figures = serde_json::Map<String, serde_json::Value>;
 
-/// Receives what happens, on the thread that trains.
+/// Is told of the events of a run, on the thread that trains.
 pub trait Observer {
     /// Something happened.
     fn event(&mut self, event: &Event<'_>);
 }
 
-/// An observer that looks away.
+/// An observer that ignores everything.
 pub struct NoObserver;
 
 impl Observer for NoObserver {
@@ -80,18 +80,18 @@ pub enum Event<'a> {
     },
 }
 
-/// What is about to be done.
+/// What the run is about to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Start {
-    /// The step that the run goes on from; 0: a new run.
+    /// The step after which the run continues; 0 for a new run.
     pub resumed_from: u64,
     /// Whether a checkpoint was loaded.
     pub resumed: bool,
-    /// Batches of an epoch.
+    /// The number of batches of an epoch.
     pub batches: u64,
     /// The step after which the run ends at the latest, if that is known.
     pub last_step: Option<u64>,
-    /// Parameters.
+    /// The number of parameters.
     pub parameters: u64,
 }
 
@@ -104,7 +104,7 @@ pub struct StepReport {
     pub epoch: u64,
     /// Its place in the epoch, from 1.
     pub batch: u64,
-    /// Batches of an epoch.
+    /// The number of batches of an epoch.
     pub batches: u64,
     /// The step after which the run ends at the latest.
     pub last_step: Option<u64>,
@@ -114,15 +114,16 @@ pub struct StepReport {
     pub smooth_loss: f64,
     /// The learning rate.
     pub lr: f64,
-    /// The norm of the gradient before clipping; absent between two lines of the metrics where the update does not need it.
+    /// The norm of the gradient before clipping. Absent in steps that write no line of metrics, where the update does not
+    /// need it.
     pub grad_norm: Option<f64>,
-    /// Scored targets so far, over all sessions.
+    /// Targets scored so far in the whole run, earlier sessions included.
     pub tokens: u64,
     /// Scored targets a second, smoothed.
     pub tokens_per_second: f64,
     /// Time since this session's start.
     pub elapsed: Duration,
-    /// Time to the end.
+    /// The estimated time to the end.
     pub eta: Option<Duration>,
     /// Mean loss since the last line of the metrics, if this step writes one.
     pub logged: Option<f64>,
@@ -139,7 +140,7 @@ pub struct EvaluationReport {
     pub loss: f64,
     /// Scored targets.
     pub tokens: u64,
-    /// What ln Z was, of outputs that learn without it.
+    /// The values of ln Z, for outputs whose training does not compute it.
     pub log_partitions: LogPartitions,
     /// Mean training loss of the epoch so far.
     pub train_loss: Option<f64>,
@@ -149,7 +150,7 @@ pub struct EvaluationReport {
     pub best: Best,
     /// The learning rate of the next step.
     pub lr: f64,
-    /// What it took.
+    /// The time that it took.
     pub took: Duration,
 }
 

@@ -19,10 +19,10 @@ use crate::graph::ParamSpec;
 use super::average::Averaging;
 use super::tensors::TensorRef;
 
-/// Elements of one block of the norm's sum: a multiple of the kernel's own block of 4096, and 256 KiB of gradients.
+/// The elements of one block of the norm's sum: 256 KiB of gradients, a multiple of the kernel's own block of 4096.
 pub const BLOCK: usize = 1 << 16;
 
-/// The rule and what is done to gradients before it.
+/// The update rule, and what is done to gradients before it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OptimizerOptions {
     /// The rule.
@@ -31,14 +31,14 @@ pub struct OptimizerOptions {
     pub clip_norm: Option<f64>,
     /// Each entry is then clamped to plus or minus this.
     pub clip_value: Option<f32>,
-    /// Each parameter times this is then added to its gradient; 0: nothing. [`Rule::AdamW`] has a decay of its own, apart from
-    /// the gradient.
+    /// Each parameter times this is then added to its gradient; 0 for none. [`Rule::AdamW`] has a decay of its own, which is
+    /// not part of the gradient.
     pub weight_decay: f32,
-    /// The weights are averaged from here on.
+    /// When averaging of the weights begins, if it does.
     pub average: Option<Averaging>,
-    /// Rows of tables without a gradient in a step keep their weights and their slots, as in PyTorch's `SparseAdam`, although the rule
-    /// would go on moving them by what it remembers: a step then costs what its own words cost. A weight decay then reaches rows when
-    /// they have a gradient. Nothing changes for rules that a zero gradient leaves alone, SGD and Adagrad, without a decay.
+    /// Whether rows of tables that have no gradient in a step keep their weights and slots, as in PyTorch's `SparseAdam`. A step
+    /// then costs only what its own words cost, but rules with momentum or running means no longer move such rows, and weight
+    /// decay reaches a row only when it has a gradient. SGD and Adagrad without decay give the same results either way.
     pub lazy: bool,
 }
 
@@ -59,7 +59,7 @@ pub struct Optimizer {
     sums: Vec<f64>,
 }
 
-/// What one update needs beside the arenas.
+/// What one update needs besides the arenas.
 #[derive(Debug, Clone, Copy)]
 pub struct UpdateStep {
     /// The learning rate.
@@ -68,7 +68,7 @@ pub struct UpdateStep {
     pub step: u64,
     /// The Euclidean norm of the whole gradient.
     pub norm: f64,
-    /// How far the averages move towards the new parameters; none: they stay.
+    /// The weight with which the averages move towards the new parameters; `None`: they stay.
     pub average: Option<f32>,
 }
 
@@ -128,7 +128,7 @@ impl Optimizer {
         Self::of_arenas(isa, options, len, arenas)
     }
 
-    /// The same, its slots in their own place.
+    /// [`Self::new`] with the slots in memory that `home` gives.
     ///
     /// # Errors
     ///
@@ -148,14 +148,14 @@ impl Optimizer {
         Self { isa, options, slots: [first, second], averages, sums: vec![0.0; len.div_ceil(BLOCK)] }
     }
 
-    /// Whether an update is nothing but the gradient times the rate, so that a part of the gradient may come as the factors of a
-    /// product and be added as it is computed: plain descent without clipping, decay or averages.
+    /// Whether an update only subtracts the gradient times the rate: plain SGD without clipping, decay or averages. Then a
+    /// part of the gradient may come as the factors of a product, which is added to the parameters as it is computed.
     pub fn takes_factors(&self) -> bool {
         let OptimizerOptions { rule, clip_norm, clip_value, weight_decay, average, lazy: _ } = &self.options;
         *rule == Rule::Sgd && clip_norm.is_none() && clip_value.is_none() && *weight_decay == 0.0 && average.is_none()
     }
 
-    /// The averages of the parameters, laid out as these; empty where nothing is averaged.
+    /// The averages of the parameters, in the same layout; empty where nothing is averaged.
     pub fn averages(&self) -> &[f32] {
         self.averages.as_slice()
     }
@@ -174,7 +174,7 @@ impl Optimizer {
         self.sums.iter().sum::<f64>().sqrt()
     }
 
-    /// The Euclidean norm of the whole gradient, by the members of a team; the same bits as [`Self::norm`].
+    /// The Euclidean norm of the whole gradient, computed by the members of a team. The same bits as [`Self::norm`].
     ///
     /// # Panics
     /// When the gradient has another length than the arena that the optimiser was made for.
@@ -212,8 +212,8 @@ impl Optimizer {
         self.parts(params, gradient.into(), (step, &()), 1).for_each(Part::run);
     }
 
-    /// Updates all parameters by the members of a team, and does with each piece of them what is to be done with it; the same
-    /// bits as [`Self::update`].
+    /// Updates all parameters with the members of a team, and hands each changed piece to `pieces`. The same bits as
+    /// [`Self::update`].
     pub fn update_by<'a, P: Pieces>(
         &'a mut self,
         team: &Team,
@@ -236,11 +236,12 @@ impl Optimizer {
         team.size() == 1 || self.sums.len() < 2
     }
 
-    /// Cuts the update into `parts` contiguous parts at multiples of [`BLOCK`] or at the piece before, some of which may be empty.
+    /// Cuts the update into `parts` contiguous parts, some of which may be empty. Each begins at a multiple of [`BLOCK`], or
+    /// at the last place before it where `pieces` allows a cut.
     ///
     /// # Panics
     ///
-    /// If the arenas have not the length that the optimiser was made for.
+    /// When the arenas have not the length for which the optimiser was made.
     #[track_caller]
     pub fn parts<'a, P: Pieces>(
         &'a mut self,

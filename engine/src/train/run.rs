@@ -23,15 +23,15 @@ use super::checkpoint::{Checkpoints, UnusableCheckpoint};
 use super::log::Log;
 use super::storage::{Storage, replace_file};
 
-/// The resolved configuration.
+/// The file of the resolved configuration.
 pub const CONFIG: &str = "config.toml";
-/// The tokens.
+/// The file of the vocabulary.
 pub const VOCABULARY: &str = "vocabulary";
-/// Reports and evaluations.
+/// The file of reports and evaluations.
 pub const METRICS: &str = "metrics.jsonl";
-/// Samples.
+/// The file of samples.
 pub const SAMPLES: &str = "samples.txt";
-/// Speed.
+/// The file of the speed over time.
 pub const TIMING: &str = "timing.jsonl";
 /// The folder of checkpoints.
 pub const CHECKPOINTS: &str = "checkpoints";
@@ -52,7 +52,7 @@ pub enum CheckpointChoice {
     Best,
     /// The newest one that is in order.
     Newest,
-    /// That of a step.
+    /// The one of this step.
     Step(u64),
 }
 
@@ -136,7 +136,7 @@ impl RunFolder {
         }
     }
 
-    /// Where it is.
+    /// Its folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -188,9 +188,9 @@ pub struct FoundCheckpoint {
     pub run: PathBuf,
     /// Its checkpoints.
     pub checkpoints: Checkpoints,
-    /// The step of the one that is meant.
+    /// The step of the checkpoint that is meant.
     pub step: u64,
-    /// Those that were meant before it and are damaged.
+    /// Damaged checkpoints that would have come first.
     pub passed_over: Vec<UnusableCheckpoint>,
 }
 

@@ -25,20 +25,20 @@ use crate::{Error, Result};
 pub struct Schedule {
     /// The full rate.
     pub lr: f64,
-    /// What becomes of it.
+    /// How it changes.
     pub kind: ScheduleKind,
     /// The lowest rate, except while warming up.
     pub min_lr: f64,
-    /// Steps over which the rate first rises linearly to its full value.
+    /// The number of steps over which the rate first rises linearly to its full value.
     pub warmup_steps: u64,
 }
 
 /// The kinds of schedule.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ScheduleKind {
-    /// The same rate all the time.
+    /// The full rate throughout.
     Constant,
-    /// A factor every so many epochs after a number of epochs.
+    /// The rate is multiplied by a factor every few epochs, after a number of epochs at the full rate.
     Decay {
         /// The rate is multiplied by this.
         factor: f64,
@@ -47,7 +47,7 @@ pub enum ScheduleKind {
         /// Epochs between two changes.
         every: u64,
     },
-    /// A factor whenever the validation loss stops improving.
+    /// The rate is multiplied by a factor whenever the validation loss stops improving.
     Plateau {
         /// The rate is multiplied by this.
         factor: f64,
@@ -143,7 +143,7 @@ impl Schedule {
         if step < self.warmup_steps { rate * (step as f64 / self.warmup_steps as f64) } else { rate }
     }
 
-    /// Takes note of a validation loss. True if the rate was reduced.
+    /// Records a validation loss. Returns whether the rate was reduced.
     pub fn evaluated(&self, state: &mut ScheduleState, loss: f64) -> bool {
         let ScheduleKind::Plateau { patience, min_delta, .. } = self.kind else { return false };
         if state.best.is_none_or(|best| loss < best - min_delta) {

@@ -5,7 +5,7 @@ use crate::network::{Batch, LossSum};
 
 use super::learner::{Batches, Learner};
 
-/// Scores every batch of a text once, from a zero state that is carried along.
+/// Scores every batch of a text once, from the zero state; each batch goes on from the state after the one before.
 pub struct Scoring<'a, L: Learner> {
     data: &'a dyn Batches,
     state: L::State,
@@ -18,7 +18,7 @@ pub struct Scoring<'a, L: Learner> {
 }
 
 impl<'a, L: Learner> Scoring<'a, L> {
-    /// Begins.
+    /// Starts at the first batch, with the zero state.
     ///
     /// # Errors
     /// Where the data are no longer what was opened.

@@ -11,7 +11,8 @@ use super::early_stop::EarlyStopState;
 use super::schedule::ScheduleState;
 use crate::graph::HeadLayouts;
 
-/// The state of the loop after `step` steps, to the bit: a run that continues from it ends as if it had never stopped.
+/// The complete state of the loop after `step` steps: a run that continues from it ends with the same bits as one that never
+/// stopped.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainerState {
@@ -23,7 +24,7 @@ pub struct TrainerState {
     pub identity: Identity,
     /// The seed of every random number.
     pub seed: u64,
-    /// Steps done; the optimiser's count, too.
+    /// Steps done, which is also the optimiser's count of steps.
     pub step: u64,
     /// Epochs completed.
     pub epoch: u64,
@@ -49,7 +50,7 @@ pub struct TrainerState {
     pub evaluated: u64,
     /// The best evaluation so far.
     pub best: Option<Best>,
-    /// Its figure, where the best one is chosen by a figure rather than by the loss.
+    /// Its figure, where a figure rather than the loss decides which is the best.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best_figure: Option<f64>,
     /// Bytes of `metrics.jsonl` that belong to these steps.
@@ -62,7 +63,7 @@ pub struct TrainerState {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Best {
-    /// After which step.
+    /// The step after which it was evaluated.
     pub step: u64,
     /// Its mean loss in nats.
     pub loss: f64,
@@ -91,7 +92,7 @@ impl Tally {
     }
 }
 
-/// What makes two runs the same run. Resuming with another identity is refused, and both values are named.
+/// What must be equal for two runs to be the same run. Resuming with another identity is refused, and both values are named.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
@@ -102,7 +103,7 @@ pub struct Identity {
     pub vocabulary: String,
     /// The fingerprint of the corpora, in hexadecimal digits.
     pub corpus: String,
-    /// How the weights of the heads lie, which follows from the settings, the counts and the order of the words.
+    /// The layouts of the heads' weights, which follow from the settings and from the counts and order of the words.
     #[serde(default, skip_serializing_if = "HeadLayouts::is_empty")]
     pub heads: HeadLayouts,
 }

@@ -8,16 +8,17 @@ use unroll_kernels::profile::{self, Phase};
 use super::learner::Learner;
 use super::optimize::{Optimizer, UpdateStep};
 
-/// Where a step stands.
+/// The number and rates of one training step.
 #[derive(Debug, Clone, Copy)]
 pub struct StepAt {
     /// The step's number, from 1; it keys the random numbers and the optimiser's bias correction.
     pub number: u64,
     /// The learning rate.
     pub lr: f32,
-    /// How far the averages of the weights move towards those after this step ([`AverageState::weight`](super::AverageState::weight)).
+    /// The weight with which the averages of the weights move towards those after this step
+    /// ([`AverageState::weight`](super::AverageState::weight)).
     pub average: Option<f32>,
-    /// Whether the norm of the gradient is asked for where the update does not need it.
+    /// Whether the norm of the gradient is wanted even where the update does not need it.
     pub norm: bool,
 }
 
@@ -37,11 +38,11 @@ pub enum StepOutcome {
     GradientNotFinite,
 }
 
-/// Forward, loss, backward, clipping and update. `state` is carried on.
+/// Makes one training step: forward, loss, backward, clipping and update. `state` is carried on.
 ///
-/// Where the optimiser takes factors of a gradient ([`Optimizer::takes_factors`]), the kernel of the head is changed without its
-/// gradient ever being written: its factors, the input of the head and the gradient of the logits, are finite where the loss and
-/// the rest of the gradient, the logits' sums among it, are.
+/// Where the optimiser takes the factors of a gradient ([`Optimizer::takes_factors`]), the kernel of the head is updated without
+/// its gradient ever being written. Then that gradient is not tested for numbers that are not finite. It need not be: its
+/// factors, the input of the head and the gradient of the logits, are finite where the loss and the rest of the gradient are.
 ///
 /// # Errors
 ///

@@ -24,7 +24,7 @@ pub struct TensorRef<'a> {
     pub data: &'a [f32],
 }
 
-/// A tensor of its own, such as a carried state.
+/// A tensor that owns its elements, such as a carried state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NamedTensor {
     /// Its name, such as `lstm_1/h`.
@@ -57,7 +57,7 @@ impl NamedTensor {
 }
 
 impl TensorSpec {
-    /// The number of elements. Saturates: a size that does not fit is refused as too large by its user.
+    /// The number of elements. It saturates: whoever uses it refuses so large a size.
     pub fn len(&self) -> usize {
         self.shape.iter().fold(1, |n: usize, &d| n.saturating_mul(d))
     }
@@ -146,7 +146,7 @@ pub fn tensor_file(tensors: &[TensorRef]) -> crate::Result<Vec<u8>> {
     weight_file(tensors, &HeadLayouts::default())
 }
 
-/// The same of weights that lie as in a checkpoint, which says how those of the heads do.
+/// [`tensor_file`] of weights in the layout of a checkpoint, with the layouts of the heads.
 ///
 /// # Errors
 /// As [`tensor_file`].

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What stands in the place of the last dense layer and its softmax.
+/// The head of a model: how its cross-entropy is computed, in the place of the last dense layer and its softmax.
 ///
 /// ```
 /// use unroll::graph::{HeadConfig, HeadKind};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HeadConfig {
-    /// Which one.
+    /// The kind of head.
     pub kind: HeadKind,
     /// softmax: the part of each target's weight, in [0, 1), that training gives to all words alike (Szegedy et al. 2016).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -22,7 +22,8 @@ pub struct HeadConfig {
     /// 1e-4).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub z_loss: Option<f64>,
-    /// sampled_softmax, nce: words drawn for each training step, with replacement, shared by all of its rows; 1024 unless given.
+    /// sampled_softmax, nce: how many words each training step draws, with replacement, for all of its rows together; 1024
+    /// unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub samples: Option<usize>,
     /// sampled_softmax, nce: what they are drawn from; log_uniform unless given.
@@ -31,46 +32,48 @@ pub struct HeadConfig {
     /// unigram noise: the power of the counts; 0.75 unless given (Mikolov et al. 2013).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub power: Option<f64>,
-    /// nce: what ln Z is taken to be of every row; ln V unless given, with which training begins where a uniform softmax does. 0
-    /// has scores be logarithms of probabilities (Mnih and Teh 2012), which begin far from that.
+    /// nce: the value that ln Z is taken to have in every row. ln V unless given, so that training begins at the loss of a
+    /// uniform softmax. With 0, scores are logarithms of probabilities (Mnih and Teh 2012), and training begins far from it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_partition: Option<f64>,
-    /// nce: whether a sampled word that is a row's target is no noise for it; false unless given. Where few words are most of the text,
-    /// as in every text, such a word is then told from no noise, and its score grows without bound.
+    /// nce: whether a sampled word does not count as noise in rows whose target it is; false unless given. A few words make
+    /// up most of any text: with true, such a word is hardly ever noise, and its score grows without bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remove_hits: Option<bool>,
-    /// adaptive_softmax: how many of the most frequent words stand in the first softmax, then where each cluster but the last ends.
-    /// Unless given, 2,000 words (a fifth of fewer than 10,000), then tails, each where it makes a step a tenth cheaper.
+    /// adaptive_softmax: how many of the most frequent words are in the first softmax, then where each cluster but the last
+    /// ends. Unless given, 2,000 words (of a vocabulary below 10,000, a fifth), and a further cluster wherever it makes a
+    /// step a tenth cheaper.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cutoffs: Vec<usize>,
-    /// adaptive_softmax: each tail has so many times fewer inputs than the one before it; 4 unless given, as PyTorch's `div_value`.
+    /// adaptive_softmax: how many times fewer inputs each cluster has than the one before it (PyTorch's `div_value`); 4 unless
+    /// given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reduction: Option<f64>,
-    /// class_softmax: how many classes at most, since a class has at least one word and the square root of each word's count is what they
-    /// share out; as many as cost least unless given.
+    /// class_softmax: the most classes that there may be; unless given, the number with the least cost. Classes get about equal
+    /// sums of the square roots of their words' counts, and at least one word each, so that there may be fewer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<usize>,
-    /// adaptive_softmax, class_softmax, hierarchical_softmax: which words stand together; frequency unless given, but context where
-    /// a language model begins to learn from a text.
+    /// adaptive_softmax, class_softmax, hierarchical_softmax: which words stand together. By frequency unless given; but where a
+    /// language model begins to learn from a text, by context.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order: Option<WordOrder>,
 }
 
-/// Which words stand together in a head that parts them.
+/// Which words stand together in a head that divides them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WordOrder {
-    /// Those that are as frequent.
+    /// Words of about the same frequency.
     Frequency,
-    /// Those that come after the same words: see [`crate::text::alike`].
+    /// Words that follow the same words in the text: see [`crate::text::alike`].
     Context,
 }
 
-/// A way to compute the cross-entropy.
+/// The ways to compute the cross-entropy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadKind {
-    /// Every logit: exact.
+    /// The full softmax over every logit. Exact.
     #[default]
     Softmax,
     /// Training sees the target and a sample of the other words, each weighted by the inverse of its chance to be in the sample
@@ -103,22 +106,22 @@ impl HeadKind {
         matches!(self, Self::SampledSoftmax | Self::Nce)
     }
 
-    /// Whether a word's probability is a product of several, each over a part of what there is.
+    /// Whether a word's probability is a product of several, each over a part of the words.
     pub fn partitions_words(self) -> bool {
         matches!(self, Self::AdaptiveSoftmax | Self::ClassSoftmax | Self::HierarchicalSoftmax)
     }
 }
 
-/// What noise is drawn from.
+/// The distribution from which noise words are drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Noise {
     /// The word of rank r (from 0, by frequency) with probability ln((r + 2) / (r + 1)) / ln(V + 1): Zipf's law.
     #[default]
     LogUniform,
-    /// By a power of the counts.
+    /// Every word in proportion to a power of its count.
     Unigram,
-    /// Every word alike.
+    /// Every word with the same probability.
     Uniform,
 }
 

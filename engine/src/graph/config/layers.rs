@@ -30,7 +30,7 @@ fn is_zero(x: &f32) -> bool {
 }
 
 options! {
-    /// A table of vectors, one a token.
+    /// A table of vectors, one for each token.
     Embedding {
         /// Rows of the table; absent: the vocabulary's size.
         #[serde(default, skip_serializing_if = "Option::is_none")] input_dim: Option<usize>,
@@ -58,7 +58,7 @@ options! {
     }
 }
 options! {
-    /// A vector of zeros with a one at the token's place.
+    /// A one-hot vector for each token: zeros, with a one at the token's number.
     OneHot {
         /// The width; absent: the vocabulary's size.
         #[serde(default, skip_serializing_if = "Option::is_none")] num_classes: Option<usize>,
@@ -206,9 +206,9 @@ impl LayerNormalization {
 }
 
 options! {
-    /// Gives its input as it is, and adds to the objective of training, not to the losses that are reported: `alpha` times the
-    /// mean of its squares (AR), and `beta` times the mean of the squares of their differences from step to step (TAR; Merity,
-    /// McCann and Socher 2017). Masked steps count for neither.
+    /// Passes its input on unchanged and adds two penalties to what training minimises, though not to the losses that are
+    /// reported: `alpha` times the mean square of the input (AR), and `beta` times the mean square of its change from step to
+    /// step (TAR; Merity, McCann and Socher 2017). Masked steps count for neither.
     ActivationRegularization {
         /// The factor of the mean square.
         #[serde(default, skip_serializing_if = "is_zero")] alpha: f32,
@@ -232,7 +232,7 @@ options! {
     Concatenate {}
 }
 options! {
-    /// A vector a row at every step: what is said of a whole row (a picture) beside each of its words.
+    /// Repeats the one vector of a row at every step: for instance what is known of a picture, beside each word about it.
     RepeatVector {
         /// Steps; absent: as many as the batch has.
         #[serde(default, skip_serializing_if = "Option::is_none")] n: Option<usize>,

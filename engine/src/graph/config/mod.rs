@@ -69,21 +69,21 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
-    /// Tokens that every sample has; absent: sequences of any length. A window of six words has length 6.
+    /// The number of tokens of every sample, such as 6 for a window of six words; absent: sequences of any length.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_length: Option<usize>,
-    /// Draws every parameter that no layer says otherwise of, but gains and offsets of `layer_normalization`; absent: Keras'
-    /// defaults.
+    /// How to draw the parameters of layers that name no initializer of their own, except the gains and offsets of
+    /// `layer_normalization`; absent: Keras' defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initializer: Option<Initializer>,
-    /// What is minimised.
+    /// The loss to minimise.
     #[serde(default)]
     pub loss: Loss,
     /// How the cross-entropy is computed, and with which parameters in the place of the last dense layer's.
     #[serde(default, skip_serializing_if = "HeadConfig::is_default")]
     pub head: HeadConfig,
-    /// Where a model has several outputs, these, each with a loss and a head of its own, instead of the two above; absent: the last
-    /// layer is the one output.
+    /// The outputs of a model that has several, each with a loss and a head of its own in the place of `loss` and `head`;
+    /// absent: the last layer is the one output.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<OutputConfig>,
     /// The layers; each takes the one before it unless `inputs` names others.
@@ -91,13 +91,13 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
-    /// Layers each of which takes the one before it, unless it says otherwise, and all else as usual.
+    /// A model of these layers, each of which takes the one before it unless it names its inputs, with defaults for all else.
     pub fn sequential(layers: impl IntoIterator<Item = LayerConfig>) -> ModelConfig {
         ModelConfig { layers: layers.into_iter().collect(), ..ModelConfig::default() }
     }
 }
 
-/// What a recurrent layer gives that is not its whole output.
+/// A part of what a recurrent layer computes, which other layers can take by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// `layer/forward` or `layer/backward`: the output of one direction.
@@ -160,7 +160,7 @@ pub enum LayerConfig {
     Reshape(Reshape),
     /// `activation`
     Activation(ActivationLayer),
-    /// A part of a recurrent layer's outputs: made where another layer names it, never declared.
+    /// A part of a recurrent layer's outputs. It is never declared: it is made where another layer names it.
     #[serde(skip)]
     Part(Part),
 }
@@ -259,19 +259,19 @@ impl LayerConfig {
         }
     }
 
-    /// The name given, and the inputs named.
+    /// The declared name and inputs.
     pub fn name_and_inputs(&self) -> (Option<&str>, &[String]) {
         common!(self, layer => (layer.name.as_deref(), layer.inputs.as_slice()), else (None, &[]))
     }
 
-    /// The same layer by this name.
+    /// The same layer with this name.
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> LayerConfig {
         common!(&mut self, layer => layer.name = Some(name.into()), else ());
         self
     }
 
-    /// The same layer, which takes the layers of these names.
+    /// The same layer with the layers of these names as its inputs.
     #[must_use]
     pub fn of<S: Into<String>>(mut self, inputs: impl IntoIterator<Item = S>) -> LayerConfig {
         let inputs = inputs.into_iter().map(S::into).collect();
@@ -312,20 +312,20 @@ impl LayerConfig {
     }
 }
 
-/// In which direction a recurrent layer reads.
+/// The direction or directions in which a recurrent layer reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// From the first step to the last, or the other way.
+    /// One direction: from the first step to the last, or from the last to the first.
     One {
         /// The other way.
         reverse: bool,
     },
-    /// Both ways, and how the outputs are joined.
+    /// Both directions, and how their outputs are joined.
     Both(MergeMode),
 }
 
 impl Reading {
-    /// Whether each direction is read from the end.
+    /// For each direction, whether it reads from the last step.
     pub fn directions(self) -> &'static [bool] {
         match self {
             Self::One { reverse: false } => &[false],

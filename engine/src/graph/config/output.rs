@@ -3,7 +3,7 @@
 use super::{HeadConfig, Loss};
 use serde::{Deserialize, Serialize};
 
-/// One of several outputs: a layer, and the loss that is taken of it.
+/// One of several outputs: a layer, and the loss of its output.
 ///
 /// ```
 /// use unroll::graph::{Loss, OutputConfig};
@@ -14,12 +14,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutputConfig {
-    /// The layer, by its name; the output bears it too.
+    /// The name of the layer, and of the output.
     pub layer: String,
-    /// What is minimised of it.
+    /// Its loss.
     #[serde(default)]
     pub loss: Loss,
-    /// The factor of its loss in what is minimised of the whole model; 1 unless given (Keras' `loss_weights`).
+    /// The weight of its loss in the sum that training minimises (Keras' `loss_weights`); 1 unless given.
     #[serde(default = "one")]
     pub weight: f32,
     /// How its cross-entropy is computed.

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use unroll_kernels::activation::Activation as Function;
 
-/// What is minimised.
+/// The losses that training can minimise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Loss {
@@ -19,7 +19,7 @@ pub enum Loss {
 }
 
 impl Loss {
-    /// The function behind the logits that the loss contains, so that it takes what stands before it.
+    /// The function that is part of the loss: the loss of a layer that ends in it takes the layer's output before it.
     pub fn ending(self) -> Option<Activation> {
         match self {
             Self::CrossEntropy => Some(Activation::Softmax),
@@ -110,7 +110,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// The function of one element; none for softmax, which looks at a whole row.
+    /// The element-wise function; `None` for softmax, which depends on a whole row.
     pub fn element_wise(self) -> Option<Function> {
         Some(match self {
             Self::Linear => Function::Linear,
@@ -163,6 +163,6 @@ pub enum MergeMode {
     Mul,
     /// Their mean.
     Ave,
-    /// Not at all: other layers take them apart, as `layer/forward` and `layer/backward`.
+    /// Not joined: other layers take them separately, as `layer/forward` and `layer/backward`.
     None,
 }

@@ -69,15 +69,15 @@ pub struct Expected<'a> {
     pub optimizer: &'a [TensorSpec],
     /// The carried state.
     pub carry: &'a [TensorSpec],
-    /// Whether a state is this run's; called before any tensor is looked at.
+    /// Checks that a state is this run's; called before any tensor is read.
     pub accept: &'a dyn Fn(&TrainerState) -> Result<()>,
 }
 
-/// A checkpoint that was read and found in order; nothing of the model is changed before [`Loaded::copy_weights`].
+/// A checkpoint that was read and checked. The model does not change before [`Loaded::copy_weights`].
 pub struct Loaded {
     /// Counters and tallies.
     pub state: TrainerState,
-    /// Newer checkpoints that were passed over, and why.
+    /// Newer checkpoints that could not be used, and why.
     pub passed_over: Vec<UnusableCheckpoint>,
     path: PathBuf,
     weights: Checked,
@@ -103,7 +103,7 @@ impl Weights {
         self.weights.copy(name, out).map_err(|reason| changed(&self.path, reason))
     }
 
-    /// The file that has them.
+    /// The file that holds the parameters.
     pub fn file(&self) -> PathBuf {
         self.path.join(WEIGHTS)
     }

@@ -37,18 +37,18 @@ use super::state::{Best, Identity, Tally, TrainerState};
 use super::step::{StepAt, StepOutcome, step};
 use evaluation::Evaluated;
 
-/// Writes a sample in the model's words, for `--sample-every`. Must not change parameters.
+/// Writes a sample of the model, for `--sample-every`. Must not change parameters.
 pub type Sampler<'a, L> = dyn FnMut(&mut L, &<L as Learner>::State, u64) -> Result<String> + 'a;
 
 /// Measures the model on the validation data beyond its loss, after each evaluation: figures by name, which go into the
 /// metrics and to the observer. Must not change parameters.
 pub type Measure<'a, L> = dyn FnMut(&mut L) -> Result<Figures> + 'a;
 
-/// What a run works with.
+/// Everything that a run works with: model, data, folder and callbacks.
 pub struct Session<'a, L: Learner> {
     /// The model, with its initial parameters.
     pub learner: &'a mut L,
-    /// V, from which the smoothed loss starts.
+    /// V: the smoothed loss starts from that of a uniform guess among this many.
     pub vocabulary: usize,
     /// The training text.
     pub train: &'a dyn Batches,
@@ -58,7 +58,7 @@ pub struct Session<'a, L: Learner> {
     pub folder: Option<&'a RunFolder>,
     /// What must be the same when the run is resumed.
     pub identity: Identity,
-    /// Hears what happens.
+    /// Is told what happens.
     pub observer: &'a mut dyn Observer,
     /// Writes samples.
     pub sampler: Option<&'a mut Sampler<'a, L>>,
