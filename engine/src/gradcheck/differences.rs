@@ -1,7 +1,8 @@
 //! Central differences of the f64 loss, entry by entry, against the f64 gradient.
 
+use super::backward::Gradient;
 use super::model::{Model, Params, Step, Value};
-use super::report::{Finding, TensorRow};
+use super::report::{Comparison, Finding, TensorRow};
 use super::tolerance::RTOL;
 use super::words::Places;
 use crate::exec::{Team, Work};
@@ -39,8 +40,25 @@ enum Outcome {
 }
 
 impl Differences<'_> {
+    /// Compares every tensor of a gradient, of a step with this loss.
+    pub(super) fn compare(
+        &self,
+        team: &Team<'_>,
+        loss: f64,
+        gradient: &Gradient,
+        progress: &mut dyn FnMut(usize, &str),
+    ) -> Comparison {
+        let rows = gradient.tensors.iter().zip(self.model.graph.params()).enumerate();
+        let tensors = rows.map(|(p, (gradient, spec))| {
+            progress(p, &spec.name);
+            self.tensor(team, p, gradient)
+        });
+        let (tensors, against) = (tensors.collect(), "central differences".into());
+        Comparison { gradient: "f64".into(), against, fused: None, loss, tensors }
+    }
+
     /// Compares `entries` entries of a tensor's gradient, or all if there are fewer.
-    pub(super) fn check(&self, team: &Team<'_>, tensor: usize, gradient: &[f64]) -> TensorRow {
+    fn tensor(&self, team: &Team<'_>, tensor: usize, gradient: &[f64]) -> TensorRow {
         let spec = &self.model.graph.params()[tensor];
         let mut candidates = self.choose(tensor).into_iter();
         let want = self.entries.min(spec.len());
@@ -59,7 +77,7 @@ impl Differences<'_> {
                 let mut changed = if share.is_empty() { Vec::new() } else { self.tensors[tensor].clone() };
                 for i in share {
                     let entry = Entry { tensor, index: some[i], claimed: gradient[some[i]] };
-                    let outcome = self.compare(entry, &mut changed, &affected);
+                    let outcome = self.entry(entry, &mut changed, &affected);
                     outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((i, outcome));
                 }
             });
@@ -136,7 +154,7 @@ impl Differences<'_> {
         }
     }
 
-    fn compare(&self, entry: Entry, changed: &mut [f64], affected: &[bool]) -> Outcome {
+    fn entry(&self, entry: Entry, changed: &mut [f64], affected: &[bool]) -> Outcome {
         let mut difference = |h: f64| self.difference(entry, h, changed, affected);
         let mut h = STEP;
         let two = loop {

@@ -170,17 +170,9 @@ fn run(graph: &Graph, options: &Options, progress: &mut dyn FnMut(usize, &str), 
                 entries: options.entries,
                 seed: options.seed,
             };
-            let rows = gradient.tensors.iter().zip(graph.params()).enumerate();
-            let tensors = rows.map(|(p, (gradient, spec))| {
-                progress(p, &spec.name);
-                differences.check(&crew.team(), p, gradient)
-            });
-            let tensors = tensors.collect();
-            let (gradient, against) = ("f64".into(), "central differences".into());
-            comparisons.push(Comparison { gradient, against, fused: None, loss, tensors });
+            comparisons.push(differences.compare(&crew.team(), loss, &gradient, progress));
         }
-        let after = model.carry(&step, params, &values);
-        before = after;
+        before = model.carry(&step, params, &values);
     }
     comparisons.extend(sets.comparisons);
     Ok(Report {

@@ -1,6 +1,6 @@
-//! What stands in the place of the last dense layer: the parameters of each head, and how words are divided among them.
+//! Heads, which take the place of the last dense layer: their parameters, and how words are divided among these.
 
-use super::config::{HeadConfig, HeadKind, Initializer, LayerConfig, Loss, Noise, OutputConfig, WordOrder};
+use super::config::{Dense, HeadConfig, HeadKind, Initializer, LayerConfig, Loss, Noise, OutputConfig, WordOrder};
 use super::layer::positive;
 use super::output::Declared;
 use super::params::{ParamList, Role};
@@ -11,11 +11,11 @@ use crate::error::{Error, Result};
 use crate::huffman::Huffman;
 use std::sync::Arc;
 
-/// Words that are drawn for a step at most, however few there are; else as many as there are.
+/// A step may draw this many words, or as many as the vocabulary has, whichever is more.
 const MOST_SAMPLES: usize = 1 << 16;
 
 impl Graph {
-    /// How often each of so many words comes: as the graph was told, else by Zipf's law, the words in the order of their frequency.
+    /// The counts of `classes` words: those that the graph was given, else Zipf's law for words in the order of their frequency.
     pub(crate) fn frequencies(&self, classes: usize) -> Arc<[u64]> {
         match &self.words {
             // A word that was never seen may come all the same.
@@ -24,7 +24,7 @@ impl Graph {
         }
     }
 
-    /// Refuses a head that `who` knows nothing of.
+    /// Refuses any head but a softmax, for `who`, which knows no other.
     pub(crate) fn require_softmax(&self, who: &str) -> Result<()> {
         match self.outputs.iter().map(|output| output.head().kind).find(|&kind| kind != HeadKind::Softmax) {
             None => Ok(()),
@@ -33,7 +33,7 @@ impl Graph {
         }
     }
 
-    /// Refuses a head whose parameters are not those of a softmax over all words: one that parts them.
+    /// Refuses a head that divides the words: its parameters are not those of a softmax over all words.
     pub(crate) fn require_whole_words(&self, what: &str, mend: &str) -> Result<()> {
         match self.outputs.iter().map(|output| output.head().kind).find(|kind| kind.partitions_words()) {
             None => Ok(()),
@@ -50,23 +50,15 @@ impl Graph {
         list: &mut ParamList,
     ) -> Result<Shape> {
         let (head, classes) = (output.config.head.clone(), output.classes);
-        let LayerConfig::Dense(layer) = config else {
-            let what =
-                format!("layer `{name}`: a head of kind {} ends a model in place of a dense layer", head.kind.name());
-            return Err(Error::usage(what).mend(match config {
-                LayerConfig::Add(_) => "add only dense layers without an activation, or end the model in a dense layer",
-                _ => "end the model in a dense layer",
-            }));
-        };
-        let own = head.kind.samples_words();
-        if own && layer.tied_to.is_some() {
-            // It reads rows of the table that it is tied to, and elements of its bias.
-            let before = list.len();
-            let shape = self.resolve(name, config, inputs, list)?;
-            list.biases_by_words(before);
-            return Ok(shape);
-        }
+        let layer = dense_of_head(name, config, head.kind)?;
         if layer.tied_to.is_some() {
+            if head.kind.samples_words() {
+                // It reads rows of the table that it is tied to, and elements of its bias.
+                let before = list.len();
+                let shape = self.resolve(name, config, inputs, list)?;
+                list.biases_by_words(before);
+                return Ok(shape);
+            }
             let what = format!("layer `{name}`: {} has no table of a vector a word to tie", head.kind.name());
             return Err(Error::usage(what).mend("leave tied_to out, or use the head softmax, sampled_softmax or nce"));
         }
@@ -78,6 +70,21 @@ impl Graph {
         }
         positive(name, "the number of inputs", width)?;
         output.partition = self.partition_words(&head, classes, width);
+        // A tree has one decision fewer than words; of one word, it has one that is never asked for.
+        let rows = if head.kind == HeadKind::HierarchicalSoftmax { (words - 1).max(1) } else { words };
+        self.push_head(name, layer, &output.partition, [rows, width], list)?;
+        Ok(input.with_dims(vec![words]))
+    }
+
+    /// Lists the parameters of a head over words that are divided like this, (rows, width) where they are all together.
+    fn push_head(
+        &self,
+        name: &str,
+        layer: &Dense,
+        partition: &WordPartition,
+        [rows, width]: [usize; 2],
+        list: &mut ParamList,
+    ) -> Result<()> {
         let bias = layer.use_bias.unwrap_or(true);
         let drawn = layer.kernel_initializer.or(self.config.initializer).unwrap_or(Initializer::GlorotUniform);
         let start = layer.bias_initializer.or(self.config.initializer).unwrap_or(Initializer::Zeros);
@@ -88,7 +95,7 @@ impl Graph {
             }
             list.push(format!("{name}/{what}"), role, shape, if is_bias { start } else { drawn }).map(|_| ())
         };
-        match &output.partition {
+        match partition {
             WordPartition::Clusters(first, tails) => {
                 let columns = first + tails.len();
                 if columns > 1 {
@@ -109,22 +116,20 @@ impl Graph {
                 }
             }
             WordPartition::Whole => {
-                // Of a tree, one fewer decisions than words; of one word, one that is never asked for.
-                let rows = if head.kind == HeadKind::HierarchicalSoftmax { (words - 1).max(1) } else { words };
                 push("kernel", Role::WordKernel, &[rows, width])?;
                 push("bias", Role::WordBias, &[rows])?;
             }
         }
-        Ok(input.with_dims(vec![words]))
+        Ok(())
     }
 
-    /// All words of an output's head, those that are used alike together, where the head asks for it and the graph was told.
+    /// All words of an output's head, with words of like use together, where the head asks for that order and the graph knows it.
     pub(super) fn order(&self, head: &HeadConfig, classes: usize) -> Option<&[u32]> {
         let order = self.words.as_ref()?.order.as_deref()?;
         (head.order == Some(WordOrder::Context) && order.len() == classes).then_some(order)
     }
 
-    /// The ranks of the words of a head whose tails begin here, and where the last ends.
+    /// The ranks of the words of a head; `bounds` are where its tails begin and the last one ends.
     fn ranks(&self, head: &HeadConfig, classes: usize, bounds: &[usize]) -> Ranks {
         let ranks = Ranks::new(&self.frequencies(classes));
         let tails = bounds.windows(2).map(|tail| tail[0]..tail[1]);
@@ -155,7 +160,7 @@ impl Graph {
         }
     }
 
-    /// Parts the words among clusters.
+    /// Divides the words among clusters, where the head does.
     fn partition_words(&self, head: &HeadConfig, classes: usize, width: usize) -> WordPartition {
         let counts = self.frequencies(classes);
         let reduction = head.tail_reduction();
@@ -186,6 +191,17 @@ impl Graph {
         };
         WordPartition::Clusters(bounds[0], bounds.windows(2).enumerate().map(tail).collect())
     }
+}
+
+/// The dense layer whose place a head takes.
+fn dense_of_head<'a>(name: &str, config: &'a LayerConfig, kind: HeadKind) -> Result<&'a Dense> {
+    let mend = match config {
+        LayerConfig::Dense(layer) => return Ok(layer),
+        LayerConfig::Add(_) => "add only dense layers without an activation, or end the model in a dense layer",
+        _ => "end the model in a dense layer",
+    };
+    let what = format!("layer `{name}`: a head of kind {} ends a model in place of a dense layer", kind.name());
+    Err(Error::usage(what).mend(mend))
 }
 
 /// Refuses options of the head of an output that are out of range or have no meaning.

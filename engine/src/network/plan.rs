@@ -5,8 +5,8 @@ use super::{NetworkOptions, Replica};
 use crate::error::{Error, Result};
 use crate::gradient::Gradient;
 use crate::graph::{
-    self, Cell, Graph, HeadKind, JointParams, LayerConfig, Loss, Node, Output, ParamSpec, Reading, Recurrent, Role,
-    Shape, Source, Sum,
+    self, Cell, Graph, HeadKind, JointParams, LayerConfig, LayerNormalization, Loss, Node, Output, ParamSpec, Reading,
+    Recurrent, Role, Shape, Source, Sum,
 };
 use crate::layers::{
     ActivationLayer, AddLayer, CellParams, ConcatenateLayer, DenseLayer, DenseParams, Dims, DirectionPlan,
@@ -243,25 +243,41 @@ impl<'a> Plan<'a> {
         Some(Mask::new(node, rate, 1)).filter(Mask::drops)
     }
 
-    /// The activation of a dense node; the one that the loss contains is left to it.
-    fn dense_activation(&self, i: usize, activation: graph::Activation) -> DenseEnd {
-        let mut outputs = self.graph.outputs().iter();
-        match activation {
-            function if outputs.any(|output| output.logits() == i && output.loss().ending() == Some(function)) => {
-                DenseEnd::Function(Activation::Linear)
-            }
-            other => other.element_wise().map_or(DenseEnd::Softmax, DenseEnd::Function),
-        }
+    /// A dense layer. The activation that is part of the loss is left to the loss.
+    fn dense_layer(&self, i: usize, activation: graph::Activation) -> Result<Layer> {
+        let in_loss = |output: &Output| output.logits() == i && output.loss().ending() == Some(activation);
+        let function = match self.graph.outputs().iter().any(in_loss) {
+            true => Some(Activation::Linear),
+            false => activation.element_wise(),
+        };
+        let Some(function) = function else {
+            let what = format!("layer `{}`: softmax inside a model is a layer of its own", self.graph.nodes()[i].name);
+            return Err(Error::usage(what).mend("use activation = \"linear\" and an activation layer after it"));
+        };
+        let params = self.dense(i).ok_or_else(|| self.no_parameters(i))?;
+        Ok(Layer::Dense(DenseLayer::new(params, function)))
     }
 
+    fn layer_norm(&self, i: usize, layer: &LayerNormalization) -> Layer {
+        let node = &self.graph.nodes()[i];
+        let range = |role| self.spec(node, role, 0).map(|p| p.range.clone());
+        let (gain, offset) = (range(Role::Gamma), range(Role::Beta));
+        let params = LayerNormParams { gain, offset, epsilon: layer.epsilon() };
+        Layer::Normalization(LayerNormLayer::new(params, &node.shape, self.capacity(i)))
+    }
+
+    fn no_parameters(&self, i: usize) -> Error {
+        Error::run(format!("layer `{}` has no parameters to run with", self.graph.nodes()[i].name))
+    }
+
+    /// What node `i` runs as. `pack` is the number of recurrent cells in the nodes before it.
     fn layer(&self, i: usize, pack: &mut usize) -> Result<Layer> {
         let node = &self.graph.nodes()[i];
         if self.is_fused(i) {
             return Ok(Layer::Fused);
         }
-        let unknown = || Error::run(format!("layer `{}` has no parameters to run with", node.name));
         if let Some(sum) = self.joint(i) {
-            let JointParams { ones, .. } = self.graph.joint_params(sum).ok_or_else(unknown)?;
+            let JointParams { ones, .. } = self.graph.joint_params(sum).ok_or_else(|| self.no_parameters(i))?;
             return Ok(Layer::Joint(ConcatenateLayer { ones }));
         }
         Ok(match &node.config {
@@ -269,12 +285,12 @@ impl<'a> Plan<'a> {
                 Layer::Input(InputLayer { sequence: node.shape.time.is_some(), width: layer.width })
             }
             LayerConfig::Embedding(layer) => {
-                let table = self.spec(node, Role::Embeddings, 0).ok_or_else(unknown)?;
+                let table = self.spec(node, Role::Embeddings, 0).ok_or_else(|| self.no_parameters(i))?;
                 let drop = self.words(i, layer.dropout);
                 Layer::Embedding(EmbeddingLayer::new(table.range.clone(), layer.output_dim, drop))
             }
             LayerConfig::OneHot(_) => Layer::OneHot(OneHotLayer),
-            LayerConfig::TimeDistributed(_) => return Err(unknown()),
+            LayerConfig::TimeDistributed(_) => return Err(self.no_parameters(i)),
             LayerConfig::Part(part) => Layer::Part(PartLayer::new(*part)),
             LayerConfig::SimpleRnn(o) | LayerConfig::Lstm(o) | LayerConfig::Gru(o) => {
                 self.recurrent(node, Reading::One { reverse: o.go_backwards }, o.return_sequences, pack)
@@ -283,25 +299,8 @@ impl<'a> Plan<'a> {
                 let reading = Reading::Both(layer.merge_mode);
                 self.recurrent(node, reading, layer.layer.parts().1.return_sequences, pack)
             }
-            LayerConfig::Dense(layer) => {
-                let params = self.dense(i).ok_or_else(unknown)?;
-                match self.dense_activation(i, layer.activation) {
-                    DenseEnd::Function(function) => Layer::Dense(DenseLayer::new(params, function)),
-                    DenseEnd::Softmax => {
-                        return Err(Error::usage(format!(
-                            "layer `{}`: softmax inside a model is a layer of its own",
-                            node.name
-                        ))
-                        .mend("use activation = \"linear\" and an activation layer after it"));
-                    }
-                }
-            }
-            LayerConfig::LayerNormalization(layer) => {
-                let range = |role| self.spec(node, role, 0).map(|p| p.range.clone());
-                let (gain, offset) = (range(Role::Gamma), range(Role::Beta));
-                let params = LayerNormParams { gain, offset, epsilon: layer.epsilon() };
-                Layer::Normalization(LayerNormLayer::new(params, &node.shape, self.capacity(i)))
-            }
+            LayerConfig::Dense(layer) => self.dense_layer(i, layer.activation)?,
+            LayerConfig::LayerNormalization(layer) => self.layer_norm(i, layer),
             LayerConfig::Dropout(layer) => {
                 let mask = Mask::new(i, layer.rate, node.shape.width()).for_all_steps(layer.variational);
                 Layer::Dropout(DropoutLayer::new(mask, node.shape.time.is_some()))
@@ -386,10 +385,4 @@ impl<'a> Plan<'a> {
         let grads = Gradient::new(params, len, &self.tables(), &self.options.home)?;
         Ok(Replica::new((slots, sources), heads.collect::<Result<_>>()?, self.graph, self.capacities, grads))
     }
-}
-
-/// What ends a dense layer.
-enum DenseEnd {
-    Function(Activation),
-    Softmax,
 }

@@ -25,7 +25,9 @@ mod words;
 mod zoneout;
 
 use crate::error::{Error, Result};
-use crate::graph::{Activation, Axis, Graph, LayerConfig, Node, Output, Part, Role, Source, Time};
+use crate::graph::{
+    Activation, Axis, Dense, Graph, LayerConfig, LayerNormalization, Node, Output, Part, Role, Source, Time,
+};
 
 use super::layout::to_torch;
 use proto::{Attribute, Constant, Dim, Operation, Program, Type, Value};
@@ -207,37 +209,10 @@ impl Writer<'_> {
                 self.recurrent(node, &all)?;
             }
             LayerConfig::Dense(dense) => {
-                let partitioned = |output: &&Output| output.logits() == at && output.head().kind.partitions_words();
-                let value = match self.graph.outputs().iter().find(partitioned) {
-                    Some(output) => self.words(output, first)?,
-                    None => {
-                        let kernel = match &dense.tied_to {
-                            Some(table) => {
-                                let table = self.parameter(&format!("{table}/embeddings"));
-                                let turned = [("perm", Attribute::Ints(vec![1, 0]))];
-                                self.operation("Transpose", &format!("{name}:kernel"), &[&table], &turned)
-                            }
-                            None => self.kernel(&format!("{name}/kernel")),
-                        };
-                        self.product(name, "", first, &kernel)
-                    }
-                };
+                let value = self.dense(at, dense, first)?;
                 self.activation(dense.activation, name, &value);
             }
-            LayerConfig::LayerNormalization(layer) => {
-                let width = node.shape.width();
-                let mut taken = vec![first.to_owned()];
-                taken.push(match layer.scale.unwrap_or(true) {
-                    true => self.parameter(&format!("{name}/gamma")),
-                    false => self.floats(&format!("{name}:gain"), &[width], &vec![1.0; width]),
-                });
-                if layer.center.unwrap_or(true) {
-                    taken.push(self.parameter(&format!("{name}/beta")));
-                }
-                let taken: Vec<&str> = taken.iter().map(String::as_str).collect();
-                let attributes = [("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(layer.epsilon()))];
-                self.operation("LayerNormalization", name, &taken, &attributes);
-            }
+            LayerConfig::LayerNormalization(layer) => self.layer_norm(node, layer, first),
             // Which steps a masking layer masks is known before any layer.
             LayerConfig::Dropout(_) | LayerConfig::ActivationRegularization(_) | LayerConfig::Masking(_) => {
                 self.operation("Identity", name, &[first], &[]);
@@ -250,21 +225,56 @@ impl Writer<'_> {
             }
             LayerConfig::Activation(layer) => self.activation(layer.activation, name, first),
             LayerConfig::Reshape(layer) => self.reshape(node, first, &layer.target_shape),
-            LayerConfig::RepeatVector(_) => {
-                let steps = self.steps(node.axis);
-                let zero = self.ints(&format!("{name}:axis"), &[0]);
-                let row = self.operation("Unsqueeze", &format!("{name}:row"), &[first, &zero], &[]);
-                let ones = self.ints(&format!("{name}:ones"), &[1, 1]);
-                let axis = [("axis", Attribute::Int(0))];
-                let shape = self.operation("Concat", &format!("{name}:shape"), &[&steps, &ones], &axis);
-                self.operation("Expand", name, &[&row, &shape], &[]);
-            }
+            LayerConfig::RepeatVector(_) => self.repeat(node, first),
             LayerConfig::Part(part) => self.part(at, *part),
             LayerConfig::TimeDistributed(_) => {
                 return Err(Error::usage(format!("layer `{name}`: ONNX has no {}", node.config.kind())));
             }
         }
         Ok(())
+    }
+
+    /// What the dense layer of node `at` gives before its activation: a product, or a head that divides the words.
+    fn dense(&mut self, at: usize, layer: &Dense, input: &str) -> Result<String> {
+        let (graph, name) = (self.graph, self.graph.nodes()[at].name.as_str());
+        let partitioned = |output: &&Output| output.logits() == at && output.head().kind.partitions_words();
+        if let Some(output) = graph.outputs().iter().find(partitioned) {
+            return self.words(output, input);
+        }
+        let kernel = match &layer.tied_to {
+            Some(table) => {
+                let table = self.parameter(&format!("{table}/embeddings"));
+                let turned = [("perm", Attribute::Ints(vec![1, 0]))];
+                self.operation("Transpose", &format!("{name}:kernel"), &[&table], &turned)
+            }
+            None => self.kernel(&format!("{name}/kernel")),
+        };
+        Ok(self.product(name, "", input, &kernel))
+    }
+
+    fn layer_norm(&mut self, node: &Node, layer: &LayerNormalization, input: &str) {
+        let (name, width) = (node.name.as_str(), node.shape.width());
+        let mut taken = vec![input.to_owned()];
+        taken.push(match layer.scale.unwrap_or(true) {
+            true => self.parameter(&format!("{name}/gamma")),
+            false => self.floats(&format!("{name}:gain"), &[width], &vec![1.0; width]),
+        });
+        if layer.center.unwrap_or(true) {
+            taken.push(self.parameter(&format!("{name}/beta")));
+        }
+        let taken: Vec<&str> = taken.iter().map(String::as_str).collect();
+        let attributes = [("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(layer.epsilon()))];
+        self.operation("LayerNormalization", name, &taken, &attributes);
+    }
+
+    fn repeat(&mut self, node: &Node, input: &str) {
+        let (name, steps) = (node.name.as_str(), self.steps(node.axis));
+        let zero = self.ints(&format!("{name}:axis"), &[0]);
+        let row = self.operation("Unsqueeze", &format!("{name}:row"), &[input, &zero], &[]);
+        let ones = self.ints(&format!("{name}:ones"), &[1, 1]);
+        let axis = [("axis", Attribute::Int(0))];
+        let shape = self.operation("Concat", &format!("{name}:shape"), &[&steps, &ones], &axis);
+        self.operation("Expand", name, &[&row, &shape], &[]);
     }
 
     fn activation(&mut self, activation: Activation, output: &str, input: &str) {
