@@ -15,15 +15,15 @@ use unroll_kernels::profile::{self, Phase};
 
 /// What becomes of parameters that a pass changes, piece by piece.
 pub trait Pieces: Sync {
-    /// The last place up to `at` where the parameters may be cut.
+    /// The last place at or before `at` where the parameters may be cut.
     fn cut(&self, at: usize) -> usize;
-    /// The end of the piece that begins at `at`, where they may be cut.
+    /// The end of the piece that begins at `at`, a place where they may be cut.
     fn end(&self, at: usize) -> usize;
-    /// Takes the piece that begins at `at`, changed.
+    /// Is given the new values of the piece that begins at `at`.
     fn changed(&self, at: usize, values: &[f32]);
 }
 
-/// Nothing.
+/// For a pass after which nothing is done.
 impl Pieces for () {
     fn cut(&self, at: usize) -> usize {
         at
@@ -34,7 +34,7 @@ impl Pieces for () {
     fn changed(&self, _: usize, _: &[f32]) {}
 }
 
-/// Columns of weights that are packed, and what for.
+/// Some columns of weights, and the packed forms that they have.
 pub(crate) struct Target<'a> {
     cols: Range<usize>,
     forward: PackedBands<'a>,
@@ -52,7 +52,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Weights in the arena, and what they are packed as.
+/// Weights in the arena, to be packed band by band, and their packed forms.
 pub(crate) struct BandedWeights<'a> {
     /// Their elements in the arena.
     range: Range<usize>,
@@ -101,14 +101,14 @@ impl<'a> BandedWeights<'a> {
     }
 }
 
-/// Room for the lists of [`Packing`], kept from pass to pass so that none allocates.
+/// The lists of [`Packing`], kept from pass to pass so that no pass allocates.
 #[derive(Default)]
 pub(crate) struct PackingRoom {
     weights: Vec<BandedWeights<'static>>,
     taken: Vec<AtomicBool>,
 }
 
-/// Packs weights as their bands change.
+/// Packs weights band by band, as a pass changes them.
 pub(crate) struct Packing<'a> {
     /// In the arena's order.
     weights: Vec<BandedWeights<'a>>,

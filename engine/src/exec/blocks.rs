@@ -24,22 +24,23 @@ use std::ops::Range;
 use unroll_kernels::gemm::{self, Init, Left, LeftTiles, PackedRef, Precision};
 use unroll_kernels::{Buffer, Element, Mat, MatMut};
 
-/// The most elements of room for the left operand, of two terms each: 8 MB.
+/// The most elements of the room for the left operand, 8 MB; each holds two terms in bf16.
 const LEFT_ROOM: usize = 1 << 21;
 
-/// Elements of the rows of a block, half a megabyte of bf16, which bounds the terms between two visits to C. Fewer rows have more of
-/// them, since each part of the terms is a job of the team's, but no more than the narrowest block of B has room for.
+/// The most elements of A for one block: half a megabyte of bf16. It bounds how many terms are added between two visits to C.
+/// Blocks of fewer rows have more terms, since each part of the terms is a job for the team, but no more than fit the narrowest
+/// block of B ([`MOST_TERMS`]).
 const BLOCK_LEFT: usize = 1 << 18;
 const MOST_TERMS: usize = 2 * BLOCK_RIGHT / GRANULE;
 
 /// Terms are cut at multiples of this: whole blocks of bf16.
 const TERMS: usize = 32;
 
-/// Rows of a block at least.
+/// The least rows of a block.
 const LEAST_ROWS: usize = 32;
 
-/// Blocks a member, at least, where there are as many: with one, char256 in bf16 is a sixth slower on two threads, with eight it is as
-/// fast (Zen 4, 2026-11-23).
+/// How many blocks each member gets at least, where there are enough. With one, char256 in bf16 is a sixth slower on two
+/// threads; with eight it is no faster (Zen 4, 2026-11-23).
 const BLOCKS: usize = 4;
 
 /// The left operand as it lies: (M, K), or its transpose where `transposed`.

@@ -12,15 +12,15 @@ const FLOPS_PER_S: f64 = 1.3e11;
 /// One thread's rate of reading the cache that all cores share, and its own second-level cache, bytes per second.
 const MEMORY_BYTES_PER_S: f64 = 2.4e10;
 const CACHE_BYTES_PER_S: f64 = 6.0e10;
-/// Operands below this are taken to stay in the second-level cache from step to step.
+/// Operands smaller than this are assumed to stay in the second-level cache from step to step.
 const CACHED_BYTES: usize = 1 << 20;
 /// Seconds that starting a job or passing a barrier costs.
 pub(super) const BARRIER_S: f64 = 3.0e-6;
-/// Seconds of work that are worth handing out apart.
+/// Seconds of work that are worth handing out separately.
 const PART_S: f64 = 1.0e-4;
 
-/// The work of a job between two barriers (or of the whole job, if it makes none), from which it follows whether more
-/// than one thread pays.
+/// The work of a job between two barriers (or of the whole job, if it has none). It decides whether more than one thread is
+/// worth its cost.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Work {
     /// Floating-point operations.
@@ -34,8 +34,9 @@ impl Work {
     pub fn product(m: usize, k: usize, n: usize) -> Self {
         Self { flops: 2 * m * k * n, bytes: 4 * k * n }
     }
-    /// The work of a product of f32 as that of one in this precision: bf16 has half the bytes; tiles multiply about eight times
-    /// as fast as f32 vectors, dot products twice, the emulation half as fast. Integers have a quarter and are multiplied four at a time.
+    /// The work of an f32 product if it is computed in this precision. Operands in bf16 have half the bytes; AMX multiplies
+    /// them about eight times as fast as f32 vectors, AVX-512 BF16 twice as fast, the emulation half as fast. Operands in int8
+    /// have a quarter of the bytes and are multiplied twice as fast.
     pub fn on(self, isa: Isa, precision: Precision) -> Self {
         match precision {
             Precision::F32 => self,
@@ -45,7 +46,7 @@ impl Work {
             Precision::Int8 => Self { flops: self.flops / 2, bytes: self.bytes / 4 },
         }
     }
-    /// A pass that touches this many f32.
+    /// An element-wise pass over this many f32.
     pub fn pass(elements: usize) -> Self {
         Self { flops: 8 * elements, bytes: 4 * elements }
     }
@@ -57,12 +58,12 @@ impl Work {
     pub fn times(self, times: usize) -> Self {
         Self { flops: self.flops.saturating_mul(times), bytes: self.bytes.saturating_mul(times) }
     }
-    /// Seconds on one thread.
+    /// Seconds that it takes on one thread.
     pub(super) fn seconds(self) -> f64 {
         let rate = if self.bytes < CACHED_BYTES { CACHE_BYTES_PER_S } else { MEMORY_BYTES_PER_S };
         (self.flops as f64 / FLOPS_PER_S).max(self.bytes as f64 / rate)
     }
-    /// Into how many parts each of `members` may cut its share so that a part is worth many times what it costs to hand out.
+    /// Into how many parts each of `members` members may cut its share, so that a part takes much longer than handing it out.
     pub(super) fn parts(self, members: usize) -> usize {
         ((self.seconds() / members as f64 / PART_S) as usize).max(1)
     }

@@ -20,15 +20,16 @@ use unroll_kernels::{Buffer, Element, Isa, Mat, MatMut, rows};
 /// Elements of a cache line.
 const LINE: usize = 16;
 
-/// Terms of one chain of a sum that may be as long as a vocabulary; each chain costs a pass over the result.
+/// How many terms one chain has of a sum that may be as long as a vocabulary. Each chain costs a pass over the result.
 ///
-/// The gradient of one row of inputs by 300,002 words, -2.7 to 1.5, was off by 8.1e-4 as one chain, by 8.3e-6 in chains of 2,048, and by 3.1e-6
-/// in NumPy. In bf16, where the operands are rounded too, passes weigh more and chains less.
+/// The gradient of one row of inputs of a head of 300,002 words, with values from -2.7 to 1.5, was off by 8.1e-4 as one chain,
+/// by 8.3e-6 in chains of 2,048, and by 3.1e-6 in NumPy. In bf16 chains are longer: operands are rounded anyway, and a pass
+/// costs more beside the faster product.
 fn chain(precision: Precision) -> usize {
     if precision == Precision::Bf16 { 8192 } else { 2048 }
 }
 
-/// How the result of a product whose operands are not packed is cut, in a precision that reads them as they lie.
+/// How the result of a product is cut among members, where operands are read in place and not packed.
 struct Parts {
     rows: usize,
     cols: usize,
@@ -51,25 +52,26 @@ impl Parts {
     }
 }
 
-/// A block of a product, to be turned into what is kept of it.
+/// A block of a product for [`Products::product_through`], whose `finish` turns it into what is kept.
 pub(crate) struct Finish<'a, E> {
     /// Its rows and columns in C.
     pub(crate) rows: Range<usize>,
     pub(crate) cols: Range<usize>,
     /// The block itself, which nobody reads afterwards.
     pub(crate) block: MatMut<'a>,
-    /// Its place in C, if there is one.
+    /// The place in C for what is kept of it.
     pub(crate) c: MatMut<'a, E>,
-    /// Its notes.
+    /// The place for its notes.
     pub(crate) notes: MatMut<'a>,
 }
 
-/// What a product starts from.
+/// The initial value of C, to which a product is added.
 #[derive(Clone, Copy)]
 pub(crate) enum Start<'a> {
     Zero,
+    /// What C holds.
     Keep,
-    /// N values, the same for every row.
+    /// The same N values in every row.
     Bias(&'a [f32]),
 }
 
@@ -133,8 +135,7 @@ impl Products<'_> {
             let terms = first..k.min(first + chain);
             let mut sum = MatMut::new(&mut room, m, n, padded(n));
             self.product(a.cols_range(terms.clone()), b.terms(terms), Start::Zero, sum.reborrow());
-            let sum = sum.as_ref();
-            self.by_rows(c.reborrow(), |rows, part| rows::add(self.isa, sum.rows_range(rows), part));
+            self.add(sum.as_ref(), c.reborrow());
         }
     }
 
@@ -216,11 +217,11 @@ impl Products<'_> {
             return self.product_in_blocks(LeftSource { mat: a, transposed: true }, Right::Plain(b), start, c);
         }
         if self.precision == Precision::F32 && self.isa != Isa::PORTABLE && self.team.shares(work) {
-            let mut transposed = lock(&self.scratch.left);
+            let mut room = lock(&self.scratch.left);
             let (Some(a), Some(b)) = (A::plain(a), B::plain(b)) else {
                 unreachable!("operands in bf16 of a product in f32")
             };
-            let a = self.turn(a, &mut transposed);
+            let a = self.transpose(a, &mut room);
             return self.product(a, Right::Plain(b), start, c);
         }
         let parts = Parts::new(self.team.size(), m, n);
@@ -237,9 +238,9 @@ impl Products<'_> {
         });
     }
 
-    /// The transpose of `a` (R, M), in `room`. One for the team: each member would turn all of it otherwise, a twentieth of
+    /// The transpose of `a` (R, M), in `room`. One for the team: otherwise each member would transpose all of it, a twentieth of
     /// the whole product where two share 1,024 columns.
-    fn turn<'r>(self, a: Mat<'_>, room: &'r mut Buffer) -> Mat<'r> {
+    fn transpose<'r>(self, a: Mat<'_>, room: &'r mut Buffer) -> Mat<'r> {
         // Whole lines, and never a power of two, whose rows would meet in the same sets of the cache.
         let (rows, width) = (a.cols(), a.rows().next_multiple_of(LINE) + LINE);
         room.reserve(rows * width);
@@ -287,6 +288,16 @@ impl Products<'_> {
             // SAFETY: parts do not overlap.
             body(cols.clone(), unsafe { c.write(0..m) }.cols_range(cols));
         });
+    }
+
+    /// y = x
+    pub(crate) fn copy(self, x: Mat<'_>, y: MatMut<'_>) {
+        self.by_rows(y, |rows, part| rows::copy(x.rows_range(rows), part));
+    }
+
+    /// y += x
+    pub(crate) fn add(self, x: Mat<'_>, y: MatMut<'_>) {
+        self.by_rows(y, |rows, part| rows::add(self.isa, x.rows_range(rows), part));
     }
 
     /// `sums[j] += the sum of column j of x`.

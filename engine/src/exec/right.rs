@@ -4,7 +4,7 @@ use std::ops::Range;
 use unroll_kernels::gemm::{Packed, PackedRef};
 use unroll_kernels::{Element, Mat};
 
-/// An operand on the right, as it lies in memory.
+/// The right operand of a product, in one of the forms that it may have in memory.
 #[derive(Clone, Copy)]
 pub(crate) enum Right<'a, E = f32> {
     /// (K, N)
@@ -25,7 +25,7 @@ impl<'a, E: Element> Right<'a, E> {
         }
     }
 
-    /// Some columns, packed into `room` unless they are.
+    /// Some columns, packed: in `room`, where they are not packed already.
     pub(super) fn packed<'p>(self, room: &'p mut Packed, cols: Range<usize>) -> PackedRef<'p>
     where
         'a: 'p,

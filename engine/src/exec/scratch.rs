@@ -8,20 +8,20 @@ use unroll_kernels::{Buffer, Isa};
 /// Columns are split at multiples of this: a multiple of every set's plain panel.
 pub(super) const GRANULE: usize = 64;
 
-/// Rows and columns at most of a block of C that is computed in f32 and kept otherwise: 256 KB, an eighth of the second-level
+/// The most rows and columns of a block of C that is computed in f32 but not kept so: 256 KB, an eighth of the second-level
 /// cache.
 pub(super) const BLOCK_ROWS: usize = 256;
 const BLOCK_COLS: usize = 256;
 
-/// Elements of the right operand that are packed for such blocks, in f32's: the same again.
+/// The elements of the right operand that are packed for such a block, counted in f32: another 256 KB.
 pub(super) const BLOCK_RIGHT: usize = 1 << 16;
 
-/// Columns of a block where sums have so many terms.
+/// Columns of a block of a product whose sums have `terms` terms.
 pub(crate) fn block_columns(terms: usize) -> usize {
     (2 * BLOCK_RIGHT / terms.max(1) / GRANULE * GRANULE).clamp(GRANULE, BLOCK_COLS)
 }
 
-/// What products pack operands into.
+/// The buffers of a team's products.
 pub(crate) struct Scratch {
     /// One for each member of a team, for blocks of operands. Made at its full size, so that it does not matter in which
     /// step a member first takes part.
@@ -30,7 +30,7 @@ pub(crate) struct Scratch {
     pub(super) blocks: Vec<Mutex<Buffer>>,
     /// The same for the part of a right operand that such blocks share.
     pub(super) rights: Vec<Mutex<Packed>>,
-    /// For a left operand that the team has rounded or turned together.
+    /// For a left operand that the team rounds or transposes together.
     pub(super) left: Mutex<Buffer>,
     /// For the chains of a long sum.
     pub(super) chain: Mutex<Buffer>,

@@ -15,7 +15,7 @@ type Job = dyn Fn(Member<'_>) + Sync;
 
 /// What the members of one group share: the job's slot and the counters around it.
 pub(super) struct Group {
-    /// The job in progress, and the phase that it belongs to. Written by the leader before it raises `given`, read by members after they saw it.
+    /// The job in progress and its phase. The leader writes it before it raises `given`; members read it after they see that.
     job: Mutex<Option<(&'static Job, Phase)>>,
     given: Counter,
     done: Counter,
@@ -99,7 +99,7 @@ impl Group {
         }
     }
 
-    /// A member's life: waits for jobs until the group stops.
+    /// The loop of a member: waits for jobs and runs them until the group stops.
     pub(super) fn serve(&self, rank: usize) {
         let mut seen = 0;
         while self.given.wait(seen + 1, &self.stop) {
@@ -153,8 +153,8 @@ pub struct Cut {
     pub len: usize,
     /// Parts begin at multiples of this, which is 1 at least.
     pub granule: usize,
-    /// A member's share is cut into so many parts at most: as many as the work of a part is large against what each part
-    /// costs in addition.
+    /// The most parts into which a member's share is cut: so few that the work of a part is large against what each part costs
+    /// in addition.
     pub parts: usize,
 }
 
@@ -195,11 +195,11 @@ impl Team<'_> {
     }
 }
 
-/// Pieces of each member in what is shared out piece by piece: pieces of the same size are not the same work, where rows of
-/// a table had no gradient for instance. A step of word650 takes the same time with 1 to 16 of them, since nothing there is uneven.
+/// Pieces for each member in [`Team::share_out`]: several, since pieces of the same size may not be the same work, for instance
+/// where rows of a table had no gradient. A step of word650, where all work is even, takes the same time with 1 to 16.
 const PIECES: usize = 8;
 
-/// Members beyond this many do not take part in it: it is bound by memory.
+/// The most pieces in all. More members than this do not all take part: such work is bound by memory.
 const MOST_PARTS: usize = 64;
 
 impl Team<'_> {
@@ -208,8 +208,8 @@ impl Team<'_> {
         if self.size() == 1 { 1 } else { (PIECES * self.size()).min(MOST_PARTS) }
     }
 
-    /// Makes [`Self::parts`] pieces, `next` called with 0, 1, ..., and runs each on whichever member comes for it. Allocates
-    /// nothing.
+    /// Makes [`Self::parts`] pieces by calling `next` with 0, 1, ..., and runs each on whichever member comes for it.
+    /// Allocates nothing.
     pub fn share_out<T: Send>(&self, work: Work, mut next: impl FnMut(usize) -> Option<T>, run: impl Fn(T) + Sync) {
         let parts = self.parts();
         if !self.shares(work) {

@@ -23,13 +23,13 @@ impl ActivationLayer {
     }
 
     pub(crate) fn backward(&self, ctx: &Context<'_>, mut inputs: InputsMut<'_>, output: &mut LayerOutput) {
-        let (y, dy) = output.both(ctx.dims);
+        let (y, dy) = output.y_and_dy(ctx.dims);
         ctx.products().by_rows(dy, |range, part| match self {
             Self::ElementWise(function) => activation::backward(ctx.isa, *function, y.rows_range(range), part),
             Self::Softmax => activation::softmax_backward(ctx.isa, y.rows_range(range), part),
         });
         let (_, dx) = inputs.get(0);
         let dy = output.dy(ctx.dims);
-        ctx.products().by_rows(dx, |range, part| rows::add(ctx.isa, dy.rows_range(range), part));
+        ctx.products().add(dy, dx);
     }
 }

@@ -13,12 +13,12 @@ pub(crate) struct CarriedState {
     pub(crate) starts: bool,
     h: Buffer,
     c: Option<Buffer>,
-    /// Of a layer that other layers start: (N), 0 for a row that begins where they say, 1 for one that goes on from here.
+    /// Only where other layers give the first state: (N), 0 for a row that begins with it, 1 for a row that goes on from here.
     begun: Option<Buffer>,
 }
 
 impl CarriedState {
-    /// The zero state of `rows` rows; `given` where other layers give the state that a text starts from.
+    /// The zero state of `rows` rows; `given` where other layers give the state from which a text starts.
     pub(crate) fn new(name: String, rows: usize, cell: Cell, options: &Recurrent, given: bool) -> Self {
         let (units, starts) = (options.units, options.stateful);
         let state = || Buffer::new(rows * units);
@@ -35,14 +35,14 @@ impl CarriedState {
     pub(crate) fn fits(&self, cell: Cell, options: &Recurrent) -> bool {
         self.units == options.units && self.c.is_some() == (cell == Cell::Lstm)
     }
-    /// Sets a row to zero: it begins where a text does.
+    /// Sets a row to zero, for a new text.
     pub(crate) fn reset_row(&mut self, row: usize) {
         let range = row * self.units..(row + 1) * self.units;
         self.h[range.clone()].fill(0.0);
         self.c.iter_mut().for_each(|c| c[range.clone()].fill(0.0));
         self.begun.iter_mut().for_each(|begun| begun[row] = 0.0);
     }
-    /// `h`, `c` and `begun`, those that there are, with their columns.
+    /// `h`, and `c` and `begun` where the layer has them: name, columns and elements.
     pub(crate) fn tensors(&self) -> impl Iterator<Item = (&'static str, usize, &[f32])> {
         let c = self.c.as_deref().map(|c| ("c", self.units, c));
         let begun = self.begun.as_deref().map(|begun| ("begun", 1, begun));
@@ -71,7 +71,7 @@ impl CarriedState {
     pub(crate) fn has_begun(&self, row: usize) -> bool {
         self.begun.as_ref().is_none_or(|begun| begun[row] != 0.0)
     }
-    /// From now on these rows go on from this state.
+    /// Marks these rows as going on from this state.
     pub(crate) fn begin(&mut self, first: usize, count: usize) {
         self.begun.iter_mut().for_each(|begun| begun[first..first + count].fill(1.0));
     }

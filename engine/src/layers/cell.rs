@@ -9,27 +9,27 @@ use unroll_kernels::gemm::Precision;
 use unroll_kernels::mat::padded;
 use unroll_kernels::{Bf16, Element, lstm};
 
-/// Which cell, its size and its parameters' places in the arena.
+/// A recurrent cell: its kind, its sizes, its masks, and the places of its parameters in the arena.
 #[derive(Clone, Debug)]
 pub(crate) struct CellParams {
     pub(crate) cell: Cell,
     pub(crate) functions: Functions,
-    /// Of the GRU.
+    /// GRU only: whether the reset gate applies after the recurrent product.
     pub(crate) reset_after: bool,
     pub(crate) inputs: usize,
     pub(crate) units: usize,
     pub(crate) kernel: Range<usize>,
     pub(crate) recurrent_kernel: Range<usize>,
     pub(crate) bias: Option<Range<usize>>,
-    /// A second bias of the simple recurrent cell or LSTM.
+    /// A second bias, on the hidden side, of a simple recurrent cell or LSTM.
     pub(crate) recurrent_bias: Option<Range<usize>>,
-    /// (3, H), of the LSTM.
+    /// Peephole weights (3, H) of an LSTM, if it has them.
     pub(crate) peephole: Option<Range<usize>>,
-    /// Whether its first state comes from other layers, to which gradients go back.
+    /// Whether other layers give its first state; gradients flow back to them.
     pub(crate) starts: bool,
-    /// What is dropped of the recurrent weights in training.
+    /// Weight dropout of the recurrent weights, in training.
     pub(crate) drop: Option<Mask>,
-    /// What is dropped of its state, and what stays from step to step.
+    /// Recurrent dropout and zoneout.
     pub(crate) state_dropout: StateDropoutParams,
 }
 
@@ -40,25 +40,25 @@ impl CellParams {
     pub(super) fn resets_before(&self) -> bool {
         self.cell == Cell::Gru && !self.reset_after
     }
-    /// Of the LSTM.
+    /// The form of an LSTM.
     pub(super) fn form<'a>(&self, params: &'a [f32]) -> lstm::Form<'a> {
         let units = self.units;
         let peephole = self.peephole.clone().map(|p| std::array::from_fn(|k| &params[p.clone()][k * units..][..units]));
         lstm::Form { functions: self.functions, peephole }
     }
-    /// Columns of the gates' buffer.
+    /// Columns of the gates: gates H.
     pub(super) fn width(&self) -> usize {
         self.cell.gates() * self.units
     }
-    /// States: h, and c of an LSTM.
+    /// The number of states: h, and c of an LSTM.
     pub(crate) fn states(&self) -> usize {
         if self.cell == Cell::Lstm { 2 } else { 1 }
     }
-    /// Columns of what the GRU keeps of its hidden side.
+    /// Columns of the hidden side, which a GRU that resets after the product keeps; else 0.
     pub(super) fn hidden_width(&self) -> usize {
         if self.resets_after() { self.width() } else { 0 }
     }
-    /// Columns of r h, which a GRU that resets before the product keeps.
+    /// Columns of r h, which a GRU that resets before the product keeps; else 0.
     pub(super) fn reset_width(&self) -> usize {
         if self.resets_before() { self.units } else { 0 }
     }
@@ -72,7 +72,7 @@ impl CellParams {
             bias => (bias.clone(), None),
         }
     }
-    /// Bytes that one direction needs for this capacity; `ragged` where it trains on rows of different lengths.
+    /// Bytes that one direction needs at this capacity; `ragged` where it trains on rows of different lengths.
     pub(crate) fn bytes(&self, precision: Precision, capacity: Dims, ragged: bool) -> u64 {
         let tokens = capacity.tokens as u64;
         let state = capacity.with_edges() as u64;
@@ -84,7 +84,7 @@ impl CellParams {
     }
 }
 
-/// What a row of `cols` gates takes, counted in f32: products in bf16 round them, so that they are kept so.
+/// The elements of a row of `cols` gates, counted in f32: gates are kept in bf16 where products round to it.
 pub(super) fn kept(precision: Precision, cols: usize) -> usize {
     if precision == Precision::Bf16 { Bf16::padded(cols) / Bf16::in_f32() } else { padded(cols) }
 }

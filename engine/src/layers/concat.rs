@@ -20,7 +20,7 @@ impl AddLayer {
         let dy = output.dy(ctx.dims);
         for i in 0..inputs.len() {
             let (_, dx) = inputs.get(i);
-            ctx.products().by_rows(dx, |range, part| rows::add(ctx.isa, dy.rows_range(range), part));
+            ctx.products().add(dy, dx);
         }
     }
 }
@@ -52,7 +52,7 @@ impl ConcatenateLayer {
             let (_, dx) = inputs.get(i);
             let from = dy.cols_range(at..at + dx.cols());
             at += dx.cols();
-            ctx.products().by_rows(dx, |range, part| rows::add(ctx.isa, from.rows_range(range), part));
+            ctx.products().add(from, dx);
         }
     }
 }

@@ -30,8 +30,8 @@ impl DenseParams {
         ctx.products().product(x, self.weights().right_of(ctx, units), start, y);
     }
 
-    /// x W + b of some units, (R, units), block after block: `finish` leaves of each what is kept, in its place in `kept` and
-    /// among the notes, as [`product_through`](crate::exec::Products::product_through) has it.
+    /// x W + b of some units, (R, units), block after block, none of which is kept: `finish` writes what is kept of each to
+    /// its place in `kept` and in the notes (see [`product_through`](crate::exec::Products::product_through)).
     pub(crate) fn forward_through<E: Element>(
         &self,
         ctx: &Context<'_>,
@@ -45,7 +45,7 @@ impl DenseParams {
         ctx.products().product_through((x, right, start), n, (kept, notes), finish);
     }
 
-    /// What x W + b of some units starts from.
+    /// b of some units, to which the product is added.
     fn start<'a>(&self, ctx: &Context<'a>, units: Range<usize>) -> Start<'a> {
         match &self.bias {
             Some(bias) => Start::Bias(&ctx.params[bias.clone()][units]),
@@ -53,13 +53,13 @@ impl DenseParams {
         }
     }
 
-    /// The gradients of kernel and bias, for [`Self::backward`] of every unit once.
+    /// The gradients of kernel and bias, for calls of [`Self::backward`] that have every unit once.
     pub(crate) fn gradients<'g>(&self, grads: &'g mut Gradient) -> DenseGradients<'g> {
         let (start, kernel, bias) = grads.write_and_add(&self.kernel, self.bias.as_ref());
         DenseGradients { start, kernel: Some(kernel), bias }
     }
 
-    /// The same without that of the kernel, which stays as its factors, x and dz.
+    /// The gradient of the bias alone: that of the kernel is left as its factors, x and dz.
     pub(crate) fn gradient_of_bias<'g>(&self, grads: &'g mut Gradient) -> DenseGradients<'g> {
         DenseGradients { start: Start::Keep, kernel: None, bias: self.bias.as_ref().map(|bias| grads.add(bias)) }
     }
@@ -96,9 +96,9 @@ impl DenseParams {
 
 /// The gradients of a dense layer's parameters.
 pub(crate) struct DenseGradients<'g> {
-    /// What the kernel's starts from.
+    /// The initial value of the kernel's gradient.
     start: Start<'static>,
-    /// Absent where it stays as its factors.
+    /// Absent where it is left as its factors.
     kernel: Option<&'g mut [f32]>,
     bias: Option<&'g mut [f32]>,
 }
@@ -129,7 +129,7 @@ impl DenseLayer {
         grads: &mut Gradient,
     ) {
         let _span = profile::enter(Phase::Gradient);
-        let (y, dy) = output.both(ctx.dims);
+        let (y, dy) = output.y_and_dy(ctx.dims);
         ctx.products().by_rows(dy, |rows, part| {
             activation::backward(ctx.isa, self.activation, y.rows_range(rows), part);
         });

@@ -16,14 +16,14 @@ use unroll_kernels::mat::padded;
 use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::{Buffer, Element, Mat, MatMut};
 
-/// How both directions of a layer are made.
+/// What both directions of a layer have in common when they are made.
 pub(crate) struct DirectionPlan {
     pub(crate) precision: Precision,
     pub(crate) capacity: Dims,
     pub(crate) backward: bool,
 }
 
-/// One direction. Its gates are kept as elements E, which follow from the precision.
+/// One direction. Its gates are kept as elements E: bf16 where products round to it, else f32.
 pub(crate) struct Direction {
     pub(crate) cell: CellParams,
     projection: Projection,
@@ -67,19 +67,19 @@ impl Direction {
     }
 
     /// c with the blocks around it: (P + 2 N, H). LSTM only.
-    pub(crate) fn c(&mut self, dims: Dims) -> MatMut<'_> {
+    pub(crate) fn c_mut(&mut self, dims: Dims) -> MatMut<'_> {
         let units = self.cell.units;
         MatMut::new(&mut self.room.c, dims.with_edges(), units, padded(units))
     }
 
     /// The same, to read.
-    pub(crate) fn c_ref(&self, dims: Dims) -> Mat<'_> {
+    pub(crate) fn c(&self, dims: Dims) -> Mat<'_> {
         let units = self.cell.units;
         Mat::new(&self.room.c, dims.with_edges(), units, padded(units))
     }
 
-    /// (N, H), the longest row's first: the gradient of c, before the backward pass that of the state after the last step,
-    /// then of the state before the first. LSTM only.
+    /// The gradient of c, (N, H), the longest row first: before the backward pass, of the state after the last step; after it,
+    /// of the state before the first. LSTM only.
     pub(crate) fn dc(&mut self, dims: Dims) -> MatMut<'_> {
         let units = self.cell.units;
         MatMut::new(&mut self.room.carry, dims.rows, units, padded(units))
@@ -98,14 +98,15 @@ impl Direction {
         self.projection.forward(ctx, value, gates);
     }
 
-    /// Draws what this pass drops of the states; their first ones are in place, as is that of `h` (P + 2 N, H).
+    /// Draws the masks of recurrent dropout and zoneout for this pass. `h` (P + 2 N, H) has the state before the first step in
+    /// place.
     pub(crate) fn draw(&mut self, ctx: &Context<'_>, h: Mat<'_>) {
         let sweep = self.sweep(ctx);
         self.room.state_dropout.draw(ctx, sweep, h);
     }
 
-    /// The time loop that computes h of all steps after [`Self::project`] and [`Self::draw`]. `h` is (P + 2 N, H) with the state before the first
-    /// step in place, as is c.
+    /// The time loop that computes h of all steps, after [`Self::project`] and [`Self::draw`]. `h` is (P + 2 N, H); its state
+    /// before the first step is in place, as is that of c.
     pub(crate) fn forward<'a, E: Element>(
         &'a mut self,
         ctx: &Context<'a>,
@@ -241,7 +242,7 @@ impl Direction {
         let (cell, units, width, tokens) = (&self.cell, self.cell.units, self.cell.width(), ctx.dims.tokens);
         let products = ctx.products();
         let sweep = self.sweep(ctx);
-        // Room for as many as there may ever be, so that later steps allocate nothing.
+        // Room for the largest batch, so that later steps allocate nothing.
         let most = self.room.most * padded(units);
         let h = self.room.state_dropout.dropped(ctx).unwrap_or(h);
         let before = before_each(products, sweep, h, (&mut self.room.before, most));
@@ -281,8 +282,8 @@ impl Direction {
     }
 }
 
-/// The state before each step, of the states ((P + 2 N), H) of a sequence: where it stands, or gathered in `room`, which is
-/// made that large.
+/// The state before each step of a sequence, (P, H), from its states (P + 2 N, H): in place where these rows are contiguous,
+/// else gathered in `room`, which grows to `most` elements.
 fn before_each<'a>(
     products: Products<'_>,
     sweep: Sweep<'_>,
@@ -303,7 +304,7 @@ fn before_each<'a>(
     states.rows_range(rows)
 }
 
-/// The room that the time loops work in.
+/// The memory of a direction: what the time loops read, write and keep for the backward pass, for the largest batch.
 struct Room {
     /// Of elements E.
     gates: Buffer,
@@ -312,16 +313,16 @@ struct Room {
     c: Buffer,
     /// (N, H): dc of an LSTM; ds of a GRU that resets before the product.
     carry: Buffer,
-    /// (P, H): h before each step, where it does not stand so already.
+    /// (P, H): h before each step, where those rows of h are not contiguous.
     before: Buffer,
-    /// (N, gates H): the gradient of the first step of each row, where the state before it has one.
+    /// (N, gates H): the gradient of the gates at the first step of each row, where other layers give the first state.
     first: Buffer,
     state_dropout: StateDropoutRoom,
-    /// P at most.
+    /// The largest P.
     most: usize,
 }
 
-/// The same for the sizes of a step.
+/// [`Room`] as matrices of the sizes of this batch.
 struct Buffers<'a, E> {
     /// (P, gates H)
     gates: MatMut<'a, E>,

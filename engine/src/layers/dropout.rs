@@ -34,17 +34,17 @@ impl Mask {
         }
     }
 
-    /// That of the recurrent weights of direction `d` of a layer: a position is a row of them.
+    /// The mask of the recurrent weights of direction `d` of a layer (weight dropout): a position is a row of weights.
     pub(crate) fn of_weights(layer: usize, d: usize, rate: f32, columns: usize) -> Self {
         Self::of_direction(layer, d, rate, columns)
     }
 
-    /// That of h in the recurrent products of direction `d` of a layer: one serves all steps.
+    /// The mask of h in the recurrent products of direction `d` of a layer (recurrent dropout): one serves all steps.
     pub(crate) fn of_state(layer: usize, d: usize, rate: f32, columns: usize) -> Self {
         Self::of_direction(layer, 2 + d, rate, columns).for_all_steps(true)
     }
 
-    /// That of zoneout of state `state` (0 h, 1 c) of direction `d` of a layer: what it drops stays as it was.
+    /// The mask of zoneout of state `state` (0 h, 1 c) of direction `d` of a layer: what it drops stays as it was.
     pub(crate) fn of_zone(layer: usize, d: usize, state: usize, rate: f32, columns: usize) -> Self {
         Self::of_direction(layer, 4 + 2 * state + d, rate, columns)
     }
@@ -55,7 +55,7 @@ impl Mask {
         Self::new(layer | (1 + which) << 20, rate, columns)
     }
 
-    /// The same, where one mask serves all steps or each step has its own.
+    /// The same with one mask for all steps (`variational`) or one for each step.
     pub(crate) fn for_all_steps(self, variational: bool) -> Self {
         Self { variational, ..self }
     }
@@ -75,7 +75,7 @@ impl Mask {
         self.scale
     }
 
-    /// The part that is dropped.
+    /// The rate: the part that is dropped.
     pub(crate) fn rate(&self) -> f32 {
         (1.0 - 1.0 / self.scale) as f32
     }
@@ -93,9 +93,7 @@ impl Mask {
         let first = position as u64 * blocks;
         (first..first + blocks).map(move |block| key.words_at(block).map(|word| word < keep_below))
     }
-}
 
-impl Mask {
     /// Drops and scales the elements of a position.
     pub(crate) fn apply(&self, key: Key, position: usize, x: &mut [f32]) {
         let scale = self.scale as f32;
@@ -155,7 +153,7 @@ impl DropoutLayer {
         }
         let (_, dx) = inputs.get(0);
         let dy = output.dy(ctx.dims);
-        ctx.products().by_rows(dx, |range, part| rows::add(ctx.isa, dy.rows_range(range), part));
+        ctx.products().add(dy, dx);
     }
 
     fn drops(&self, ctx: &Context<'_>) -> bool {

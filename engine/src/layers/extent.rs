@@ -3,15 +3,15 @@
 //! A masked step leaves every state as it was, so a row can be computed from its unmasked steps alone, whatever the
 //! pattern of the mask. An extent therefore drops the masked positions of a batch: step i of a row is the i-th of its
 //! unmasked steps, rows are ordered longest first, and a sequence holds, step after step, the rows that have that step
-//! (*packed*). So padding costs nothing, whether in front, behind or in between, in any layer; and a row gives the same
+//! (it is *packed*, as PyTorch's `PackedSequence`). So padding costs nothing, whether in front, behind or in between, in any layer; and a row gives the same
 //! bits alone as beside others. Without a mask every step has every row, in the batch's order. What has no time axis
 //! always stands in the batch's order.
 
 use super::Dims;
 use std::ops::Range;
 
-/// The positions of a batch of T steps and N rows that are there. Made to be reused: [`Self::build`] allocates nothing once
-/// it has seen the largest batch.
+/// Which of the T x N positions of a batch exist, and where they stand in a packed sequence. It is reused:
+/// [`Self::build`] allocates nothing once it has seen the largest batch.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Extent {
     /// T and N of the batch.
@@ -22,7 +22,7 @@ pub(crate) struct Extent {
     order: Vec<usize>,
     /// Where each row of the batch stands in `order`.
     ranks: Vec<usize>,
-    /// Steps of each row of the batch.
+    /// The number of steps of each row of the batch.
     lengths: Vec<usize>,
     /// `t N + n` for each row of a packed sequence; empty where that is the row itself.
     positions: Vec<usize>,
@@ -39,7 +39,7 @@ impl Extent {
         new
     }
 
-    /// Takes a batch of `steps` x `rows` in which the positions are there that `there`, where given, says of `t N + n`.
+    /// Lays out a batch of `steps` x `rows`, of which position `t N + n` exists where `there` says so; all exist without it.
     pub(crate) fn build(&mut self, steps: usize, rows: usize, there: Option<impl Fn(usize) -> bool>) {
         self.batch = [steps, rows];
         self.positions.clear();
@@ -75,7 +75,7 @@ impl Extent {
             offsets.push(sum);
         }
         let Some(there) = there.filter(|_| sum < steps * rows) else { return };
-        // As many as there may be, so that later batches of this size allocate nothing.
+        // Room for every position, so that later batches of this size allocate nothing.
         positions.reserve(steps * rows);
         positions.resize(sum, 0);
         for n in 0..rows {
@@ -94,7 +94,7 @@ impl Extent {
         let steps = self.offsets.len().saturating_sub(1);
         Dims { steps, rows: self.batch[1], tokens: self.offsets.last().copied().unwrap_or(0) }
     }
-    /// Whether every position is there.
+    /// Whether every position exists.
     pub(crate) fn is_whole(&self) -> bool {
         self.positions.is_empty() && self.dims().tokens == self.batch[0] * self.batch[1]
     }
@@ -119,19 +119,18 @@ impl Extent {
         let position = if self.is_whole() { p } else { self.positions[p] };
         (position / self.batch[1], position % self.batch[1])
     }
-    /// The rows, in a packed sequence, of the steps before and after row `p` that are there in the same row of the batch.
+    /// The rows, in a packed sequence, of the steps before and after that of row `p` in the same row of the batch.
     pub(crate) fn neighbours(&self, p: usize) -> [Option<usize>; 2] {
         let (step, n) = (self.offsets.partition_point(|&first| first <= p) - 1, self.position(p).1);
         let next = Some(step + 1).filter(|&next| next < self.lengths[n]);
         [step.checked_sub(1), next].map(|step| step.map(|step| self.place(n, step)))
     }
-    /// The row, in a packed sequence, of the step that is as far from the end of its row of the batch as that of row `p` is from
-    /// the start.
-    pub(crate) fn turned(&self, p: usize) -> usize {
+    /// The row, in a packed sequence, of the step that takes the place of row `p`'s step when its row of the batch is reversed.
+    pub(crate) fn reversed(&self, p: usize) -> usize {
         let (step, n) = (self.offsets.partition_point(|&first| first <= p) - 1, self.position(p).1);
         self.place(n, self.lengths[n] - 1 - step)
     }
-    /// The times in the batch from that of row `p` of a packed sequence to the next that is there in the same row.
+    /// The times in the batch from that of row `p` of a packed sequence up to the next step of the same row of the batch.
     pub(crate) fn times(&self, p: usize) -> Range<usize> {
         let (t, n) = self.position(p);
         if self.is_whole() {
@@ -140,8 +139,8 @@ impl Extent {
         let next = self.offsets.partition_point(|&first| first <= p);
         t..if next < self.lengths[n] { self.position(self.place(n, next)).0 } else { self.batch[0] }
     }
-    /// The row, in a sequence with a block of N rows before it and one after, of the state of row `n` of the batch after
-    /// the last step that is read; that before the first where there is none.
+    /// The row, in a sequence with its edges, of the state of row `n` of the batch after the step that is read last; of the
+    /// state before the first step, where the row has no step.
     pub(crate) fn last(&self, n: usize, reverse: bool) -> usize {
         let Dims { rows, tokens, .. } = self.dims();
         match (self.lengths[n], reverse) {
@@ -195,8 +194,8 @@ mod tests {
                 for i in 0..extent.length(n) {
                     let want = [i.checked_sub(1).and_then(place), place(i + 1)];
                     assert_eq!(extent.neighbours(extent.place(n, i)), want, "{pattern:?}");
-                    let turned = extent.turned(extent.place(n, i));
-                    assert_eq!(turned, extent.place(n, extent.length(n) - 1 - i), "{pattern:?}");
+                    let reversed = extent.reversed(extent.place(n, i));
+                    assert_eq!(reversed, extent.place(n, extent.length(n) - 1 - i), "{pattern:?}");
                 }
             }
             // The rows that have a step are the first of those that have the one before.

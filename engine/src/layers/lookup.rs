@@ -1,4 +1,4 @@
-//! Layers that turn tokens into vectors: a table, or a one at the token's place.
+//! Layers that turn tokens into vectors: rows of a table, or one-hot vectors.
 
 use super::{Context, Inputs, InputsMut, LayerOutput, Mask};
 use crate::gradient::Gradient;
@@ -6,7 +6,7 @@ use std::ops::Range;
 use unroll_kernels::embedding::{self, Distinct};
 use unroll_kernels::{Buffer, Mat, MatMut};
 
-/// `y[r] = table[token[r]]`, dropped words apart.
+/// `y[r] = table[token[r]]`; in training, the vectors of dropped words are zero.
 pub(crate) struct EmbeddingLayer {
     table: Range<usize>,
     width: usize,

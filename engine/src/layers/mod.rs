@@ -3,6 +3,19 @@
 //! A layer is built for a capacity and runs every step with that step's actual sizes ([`Dims`]). It owns whatever its
 //! backward pass needs; its output and the output's gradient live in a [`LayerOutput`]. Parameters and their gradients are
 //! ranges of two arenas.
+//!
+//! ```text
+//! output.rs      an output and its gradient               extent.rs         which positions of a batch exist, and where
+//! input.rs       vectors that come with a batch           lookup.rs         embedding and one-hot vectors
+//! dense.rs       x W + b                                  weights.rs        W as the right operand of a product
+//! recurrent.rs   a recurrent layer: its directions,       direction.rs      one direction: projection, time loop, gradients
+//!                merged                                   projection.rs     x W + b of all steps
+//! cell.rs        a direction's parameters and sizes       packs.rs          its weights, packed for the products
+//! carried.rs     its state from batch to batch            part.rs           a state or a direction as an output
+//! dropout.rs     dropout, and every mask                  state_dropout.rs  recurrent dropout and zoneout
+//! regularize.rs  activation regularisation                layer_norm.rs, activation.rs
+//! concat.rs      layers added, or side by side            repeat.rs, reshape.rs
+//! ```
 
 mod activation;
 mod carried;
@@ -50,12 +63,12 @@ pub(crate) use weights::Weights;
 
 use crate::exec::{Products, Scratch, Team};
 use crate::gradient::Gradient;
-use crate::graph::Axis;
+use crate::graph::{Axis, Source};
 use crate::random::Key;
 use unroll_kernels::gemm::Precision;
 use unroll_kernels::{Isa, Mat, MatMut};
 
-/// What a step is computed with.
+/// What a forward or backward pass of a layer is given beside its inputs: the step's sizes, parameters, threads and noise.
 #[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
     pub(crate) team: &'a Team<'a>,
@@ -63,9 +76,9 @@ pub(crate) struct Context<'a> {
     pub(crate) precision: Precision,
     pub(crate) scratch: &'a Scratch,
     pub(crate) dims: Dims,
-    /// Which positions of the batch there are.
+    /// Which positions of the batch exist, of the sequence that the layer works along.
     pub(crate) extent: &'a Extent,
-    /// The same of the sequence that the layer does not work along.
+    /// The same of the other sequence, where the model reads two.
     pub(crate) other: &'a Extent,
     /// The arena of parameters.
     pub(crate) params: &'a [f32],
@@ -73,17 +86,18 @@ pub(crate) struct Context<'a> {
     pub(crate) packs: &'a PackSet,
     /// Whether dropout is on.
     pub(crate) training: bool,
-    /// Random numbers of this training step.
+    /// The key of this training step's random numbers.
     pub(crate) key: Key,
-    /// The first row of this replica in the batch, and the batch's rows: random numbers are keyed by the whole batch.
+    /// The first row of this replica in the batch.
     pub(crate) first_row: usize,
+    /// The rows of the whole batch, by which random numbers are keyed.
     pub(crate) batch_rows: usize,
-    /// Of a training step: what layers that add to the objective need.
+    /// In training: what layers that add to the objective need.
     pub(crate) objective: Objective,
 }
 
 impl<'a> Context<'a> {
-    /// The same for a layer that works along this sequence, of a step whose own is the main one.
+    /// The context of a layer that works along `axis`, from that of the main sequence.
     pub(crate) fn on(&self, axis: Axis) -> Self {
         match axis {
             Axis::Main => *self,
@@ -97,23 +111,23 @@ impl<'a> Context<'a> {
     }
 }
 
-/// What a layer takes: the outputs of layers before it, or the batch's tokens.
+/// The inputs of a layer: the outputs of layers before it, or the batch's tokens.
 #[derive(Clone, Copy)]
 pub(crate) struct Inputs<'a> {
     pub(crate) tokens: &'a [u32],
     pub(crate) before: &'a [Slot],
-    pub(crate) sources: &'a [crate::graph::Source],
+    pub(crate) sources: &'a [Source],
     pub(crate) dims: Dims,
 }
 
-/// A node of a plan: its layer and its output.
+/// The place of a node in a replica: the layer that it runs as, and its output.
 pub(crate) struct Slot {
     pub(crate) layer: Layer,
     pub(crate) output: LayerOutput,
 }
 
 impl Slot {
-    /// Sets every gradient to zero that layers above will add to.
+    /// Sets to zero every gradient to which later layers will add.
     pub(crate) fn clear_gradient(&mut self, products: Products<'_>, dims: Dims) {
         self.output.clear_gradient(products, dims);
         if let Layer::Recurrent(layer) = &mut self.layer {
@@ -131,8 +145,8 @@ impl<'a> Inputs<'a> {
     #[track_caller]
     pub(crate) fn get(&self, i: usize) -> Mat<'a> {
         match self.sources[i] {
-            crate::graph::Source::Node(n) => self.before[n].output.y(self.dims),
-            crate::graph::Source::Input | crate::graph::Source::Second => panic!("the input is tokens, not numbers"),
+            Source::Node(n) => self.before[n].output.y(self.dims),
+            Source::Input | Source::Second => panic!("the input is tokens, not numbers"),
         }
     }
     /// How many inputs there are.
@@ -141,11 +155,11 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// The same for the backward pass, with the gradients of the inputs to add to.
+/// [`Inputs`] in the backward pass, which adds to their gradients.
 pub(crate) struct InputsMut<'a> {
     pub(crate) tokens: &'a [u32],
     pub(crate) before: &'a mut [Slot],
-    pub(crate) sources: &'a [crate::graph::Source],
+    pub(crate) sources: &'a [Source],
     pub(crate) dims: Dims,
 }
 
@@ -154,8 +168,8 @@ impl InputsMut<'_> {
     #[track_caller]
     pub(crate) fn get(&mut self, i: usize) -> (Mat<'_>, MatMut<'_>) {
         match self.sources[i] {
-            crate::graph::Source::Node(n) => self.before[n].output.both(self.dims),
-            crate::graph::Source::Input | crate::graph::Source::Second => panic!("the input is tokens, not numbers"),
+            Source::Node(n) => self.before[n].output.y_and_dy(self.dims),
+            Source::Input | Source::Second => panic!("the input is tokens, not numbers"),
         }
     }
     /// How many inputs there are.
@@ -166,7 +180,7 @@ impl InputsMut<'_> {
 
 /// The layer that a node runs as.
 pub(crate) enum Layer {
-    /// Computed as part of another node (a fusion), or not at all.
+    /// Computed as part of another node, or not at all.
     Fused,
     /// Written when a batch is taken.
     Input(InputLayer),
@@ -180,7 +194,7 @@ pub(crate) enum Layer {
     Activation(ActivationLayer),
     Add(AddLayer),
     Concatenate(ConcatenateLayer),
-    /// What dense layers that are added take, in the place of the last of them.
+    /// The inputs of dense layers whose sum is one product, side by side; in the place of the last of these layers.
     Joint(ConcatenateLayer),
     Repeat(RepeatLayer),
     Reshape(ReshapeLayer),
@@ -188,7 +202,7 @@ pub(crate) enum Layer {
 }
 
 impl Layer {
-    /// Computes the output from the inputs. `carried` is the state that each direction of a stateful layer starts from.
+    /// Computes the output from the inputs. `carried` has the state from which each direction of a stateful layer starts.
     pub(crate) fn forward(
         &mut self,
         ctx: &Context<'_>,
@@ -214,7 +228,7 @@ impl Layer {
         }
     }
 
-    /// Adds to the gradients of the inputs and of the parameters. The output's gradient may be clobbered.
+    /// Adds to the gradients of the inputs and of the parameters. The contents of the output's gradient are undefined after it.
     pub(crate) fn backward(
         &mut self,
         ctx: &Context<'_>,

@@ -22,7 +22,7 @@ impl Dims {
     pub(crate) fn full(steps: usize, rows: usize) -> Self {
         Self { steps, rows, tokens: steps * rows }
     }
-    /// The rows of a sequence with a block of N before it and one after it.
+    /// P + 2 N: the rows of a sequence with a block of N before it and one after it.
     pub(crate) fn with_edges(self) -> usize {
         self.tokens + 2 * self.rows
     }
@@ -30,8 +30,8 @@ impl Dims {
 
 /// The output of a layer and its gradient.
 ///
-/// A sequence is time-major, packed as [`super::Extent`] says, and has a block of N rows before its first step and one after its
-/// last, where recurrent layers keep the state that they start from.
+/// A sequence is time-major and packed ([`super::Extent`]). It has edges: a block of N rows before its first step and one
+/// after its last, where recurrent layers keep the state from which they start.
 pub(crate) struct LayerOutput {
     y: Buffer,
     dy: Buffer,
@@ -40,7 +40,7 @@ pub(crate) struct LayerOutput {
 }
 
 impl LayerOutput {
-    /// Room for an output of this shape; its gradient only where there is a backward pass.
+    /// An output of this shape; it has a gradient only where there is a backward pass.
     pub(crate) fn new(shape: &Shape, capacity: Dims, backward: bool) -> Self {
         let (cols, sequence) = (shape.width(), shape.time.is_some());
         let rows = if sequence { capacity.with_edges() } else { capacity.rows };
@@ -53,27 +53,27 @@ impl LayerOutput {
         self.cols
     }
 
-    /// Rows of the output, and of the whole storage with the blocks around it.
+    /// Which rows are the output, and how many there are with its edges.
     fn rows(&self, dims: Dims) -> (Range<usize>, usize) {
         if self.sequence { (dims.rows..dims.rows + dims.tokens, dims.with_edges()) } else { (0..dims.rows, dims.rows) }
     }
 
     /// The output: (P, cols) of a sequence, else (N, cols).
     pub(crate) fn y(&self, dims: Dims) -> Mat<'_> {
-        self.all(dims).rows_range(self.rows(dims).0)
+        self.y_with_edges(dims).rows_range(self.rows(dims).0)
     }
     /// The output, to write.
     pub(crate) fn y_mut(&mut self, dims: Dims) -> MatMut<'_> {
         let (rows, _) = self.rows(dims);
-        self.y_all(dims).rows_range(rows)
+        self.y_with_edges_mut(dims).rows_range(rows)
     }
-    /// The output with the blocks around it: (P + 2 N, cols), to read.
-    pub(crate) fn all(&self, dims: Dims) -> Mat<'_> {
+    /// The output with its edges: (P + 2 N, cols).
+    pub(crate) fn y_with_edges(&self, dims: Dims) -> Mat<'_> {
         let (_, all) = self.rows(dims);
         Mat::new(&self.y, all, self.cols, padded(self.cols))
     }
-    /// The output with the blocks around it: (P + 2 N, cols).
-    pub(crate) fn y_all(&mut self, dims: Dims) -> MatMut<'_> {
+    /// The output with its edges, to write.
+    pub(crate) fn y_with_edges_mut(&mut self, dims: Dims) -> MatMut<'_> {
         let (_, all) = self.rows(dims);
         MatMut::new(&mut self.y, all, self.cols, padded(self.cols))
     }
@@ -84,16 +84,16 @@ impl LayerOutput {
     }
     /// The gradient of the output, to write.
     pub(crate) fn dy_mut(&mut self, dims: Dims) -> MatMut<'_> {
-        self.both(dims).1
+        self.y_and_dy(dims).1
     }
-    /// The output and its gradient.
-    pub(crate) fn both(&mut self, dims: Dims) -> (Mat<'_>, MatMut<'_>) {
+    /// The output, and its gradient to write.
+    pub(crate) fn y_and_dy(&mut self, dims: Dims) -> (Mat<'_>, MatMut<'_>) {
         let (rows, all) = self.rows(dims);
         let y = Mat::new(&self.y, all, self.cols, padded(self.cols)).rows_range(rows.clone());
         (y, MatMut::new(&mut self.dy, all, self.cols, padded(self.cols)).rows_range(rows))
     }
-    /// The output and its gradient, both with the blocks around them.
-    pub(crate) fn both_all(&mut self, dims: Dims) -> (MatMut<'_>, MatMut<'_>) {
+    /// The output and its gradient, both with their edges, to write.
+    pub(crate) fn y_and_dy_with_edges(&mut self, dims: Dims) -> (MatMut<'_>, MatMut<'_>) {
         let (_, all) = self.rows(dims);
         let y = MatMut::new(&mut self.y, all, self.cols, padded(self.cols));
         (y, MatMut::new(&mut self.dy, all, self.cols, padded(self.cols)))

@@ -7,8 +7,8 @@ use unroll_kernels::gemm::{Packed, PackedRef, Precision};
 use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::{Buffer, Isa, Mat, MatMut, rows};
 
-/// The weights that are packed once for many products: the recurrent ones of all layers, and in a network that is run in
-/// a lower precision all others, which are then read in it too.
+/// The weights that are packed once for many products: the recurrent weights of all layers and, in a network of lower
+/// precision, other weights too, which are then read in that precision.
 pub(crate) struct PackSet {
     pub(crate) cells: Vec<CellPack>,
     params: Vec<CellParams>,
@@ -41,8 +41,8 @@ impl PackSet {
         self.params.iter().any(|cell| cell.drop.is_some())
     }
 
-    /// Calls `pass` with what packs weights as it changes them, those of a network that trains. Says whether all are packed
-    /// then: they are not where the pass leaves some out, or where a training step drops some.
+    /// Calls `pass`, which changes the parameters, with a [`Packing`] that packs weights as they change. Returns whether all
+    /// weights are then packed: not where the pass leaves some out, or where a training step drops some.
     pub(crate) fn packing(&mut self, pass: impl FnOnce(&Packing<'_>)) -> bool {
         let Self { cells, params, others, room } = self;
         let cells = cells.iter_mut().zip(&*params).filter_map(|(pack, cell)| pack.banded(cell));
@@ -57,8 +57,8 @@ impl PackSet {
         complete && !self.drops() && self.others.iter().all(|(weights, _)| !weights.transposed)
     }
 
-    /// Packs the weights anew for a training step of this key, or for a pass that drops nothing: all where they have `changed`,
-    /// else those that are dropped. Those of the backward pass only where there is one.
+    /// Packs all weights if they have `changed`, else only those with weight dropout: for a training step with the key
+    /// `dropping`, or for a pass that drops nothing. Packs for the backward pass only where `backward`.
     pub(crate) fn pack(
         &mut self,
         products: Products<'_>,
@@ -76,13 +76,13 @@ impl PackSet {
     }
 }
 
-/// The recurrent weights of a cell as products read them, packed once when the parameters have changed.
+/// The recurrent weights of a cell, packed for its forward and backward products.
 pub(crate) struct CellPack {
     pub(super) forward: Packed,
     pub(super) backward: Packed,
     /// Of a GRU that resets before the product: U_n, forward and transposed.
     pub(super) candidate: Option<(Packed, Packed)>,
-    /// (H, gates H): the recurrent weights without those that a training step drops.
+    /// (H, gates H): the recurrent weights after weight dropout.
     kept: Buffer,
 }
 
@@ -96,8 +96,8 @@ impl CellPack {
         Self { forward: packed(h, first), backward: packed(first * h, 1), candidate, kept }
     }
 
-    /// Packs the weights; those of the backward pass only where there will be one. `dropping` is the key of a training step,
-    /// whose masks apply.
+    /// Packs the weights, for the backward pass only where `backward`. `dropping` is the key of a training step, which applies
+    /// weight dropout.
     pub(crate) fn pack(
         &mut self,
         products: Products<'_>,
@@ -128,8 +128,7 @@ impl CellPack {
         }
     }
 
-    /// The weights as an update packs them in its own pass, for a forward and a backward pass; `None` where a training step
-    /// packs them without those that it drops.
+    /// The weights for an update that packs as it goes; `None` with weight dropout, where each training step packs anew.
     pub(crate) fn banded(&mut self, cell: &CellParams) -> Option<BandedWeights<'_>> {
         let Self { forward, backward, candidate, .. } = self;
         let (width, first) = (cell.width(), forward.view().groups() * cell.units);

@@ -1,15 +1,14 @@
-//! A part of what a recurrent layer gives: a final state, or the output of one direction.
+//! A part of what a recurrent layer computes, as an output of its own: a final state, or the output of one direction.
 
 use super::{Context, Inputs, InputsMut, Layer, LayerOutput, Slot};
 use crate::graph::{Part, Source};
-use unroll_kernels::rows;
 
-/// A copy of a part, so that other layers take it as they take any output.
+/// Copies the part, so that other layers take it as they take any output.
 pub(crate) struct PartLayer {
     part: Part,
 }
 
-/// The slot of the layer that a part is of.
+/// The recurrent layer's slot.
 fn of(sources: &[Source]) -> usize {
     match sources {
         [Source::Node(n)] => *n,
@@ -31,7 +30,7 @@ impl PartLayer {
             (Part::Output { direction }, _) => {
                 let units = output.cols();
                 let x = from.y(ctx.dims).cols_range(direction * units..(direction + 1) * units);
-                ctx.products().by_rows(output.y_mut(ctx.dims), |range, part| rows::copy(x.rows_range(range), part));
+                ctx.products().copy(x, output.y_mut(ctx.dims));
             }
             _ => panic!("a state of a layer that has none"),
         }
@@ -47,7 +46,7 @@ impl PartLayer {
                 let units = output.cols();
                 let dx = from.dy_mut(ctx.dims).cols_range(direction * units..(direction + 1) * units);
                 let dy = output.dy(ctx.dims);
-                ctx.products().by_rows(dx, |range, part| rows::add(ctx.isa, dy.rows_range(range), part));
+                ctx.products().add(dy, dx);
             }
             _ => panic!("a state of a layer that has none"),
         }

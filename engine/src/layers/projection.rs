@@ -12,7 +12,7 @@ use unroll_kernels::embedding::{self, Distinct};
 use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::{Buffer, Element, Mat, MatMut};
 
-/// What is projected.
+/// What kind of input is projected.
 pub(crate) enum InputKind {
     /// The output of another layer.
     Numbers,
@@ -32,13 +32,15 @@ pub(crate) struct Projection {
     inputs: usize,
     width: usize,
     distinct: Distinct,
-    /// Of the distinct tokens: their vectors, (U, D); their projections or the gradient of these, (U, width).
+    /// The vectors of the distinct tokens, (U, D).
     vectors: Buffer,
+    /// Their projections or the gradient of these, (U, width).
     projected: Buffer,
+    /// The gradient of the vectors, (U, D).
     dvectors: Buffer,
 }
 
-/// The value that is projected: numbers with the gradient to add to, or tokens.
+/// The input that is projected.
 pub(crate) enum Value<'a> {
     Numbers(Mat<'a>),
     Tokens(&'a [u32]),
@@ -102,7 +104,7 @@ impl Projection {
                 let table = Mat::dense(&ctx.params[table.clone()], table.len() / width, *width);
                 self.distinct.build(tokens, table.rows());
                 let count = self.distinct.tokens().len();
-                // Room for as many as there may ever be, so that later steps allocate nothing.
+                // Room for the most distinct tokens that there can be, so that later steps allocate nothing.
                 let most = tokens.len().min(table.rows());
                 self.vectors.reserve(most * width);
                 self.projected.reserve(most * self.width);
@@ -137,7 +139,7 @@ impl Projection {
         })
     }
 
-    /// Adds the gradients of kernel, bias and table; of a numeric input to `dx`.
+    /// Adds the gradients of kernel, bias and table, and that of a numeric input to `dx`.
     pub(crate) fn backward<E: Element>(
         &mut self,
         ctx: &Context<'_>,

@@ -13,16 +13,16 @@ use unroll_kernels::{Bf16, Element, Mat, MatMut};
 /// A recurrent layer.
 pub(crate) struct RecurrentLayer {
     directions: Vec<Direction>,
-    /// The first of this layer's packs.
+    /// The number of this layer's first cell among those of [`PackSet`](super::PackSet).
     pack: usize,
-    /// The outputs of all steps and directions side by side, where those of the layer are something else: the last step's,
-    /// what the directions are merged to, or all steps' in the order of reading.
+    /// The outputs of all steps, directions side by side. Only where the layer's own output is something else: the last step's,
+    /// the directions merged, or all steps' in reverse order.
     steps: Option<LayerOutput>,
     merge: MergeMode,
     return_sequences: bool,
-    /// Whether the outputs of all steps are given in the order of reading, which is from the last step on: Keras' `go_backwards`.
-    turned: bool,
-    /// Of each direction that other layers start: the rows that the last pass began where they say.
+    /// Whether the outputs of all steps are in the order of reading, the last step's first: Keras' `go_backwards`.
+    reversed: bool,
+    /// For each direction: whether the last pass began each row with the state that other layers give.
     begins: [Vec<bool>; 2],
 }
 
@@ -47,11 +47,11 @@ impl RecurrentLayer {
             Reading::Both(MergeMode::None) | Reading::One { .. } => MergeMode::Concat,
             Reading::Both(merge) => merge,
         };
-        let turned = return_sequences && matches!(reading, Reading::One { reverse: true });
-        let own = !return_sequences || merge != MergeMode::Concat || turned;
+        let reversed = return_sequences && matches!(reading, Reading::One { reverse: true });
+        let own = !return_sequences || merge != MergeMode::Concat || reversed;
         let steps = own.then(|| LayerOutput::new(&shape, room.capacity, room.backward));
         let begins = [(); 2].map(|()| Vec::with_capacity(room.capacity.rows));
-        Self { directions: directions.collect(), pack, steps, merge, return_sequences, turned, begins }
+        Self { directions: directions.collect(), pack, steps, merge, return_sequences, reversed, begins }
     }
 
     pub(crate) fn forward(
@@ -81,7 +81,7 @@ impl RecurrentLayer {
         for (d, direction) in self.directions.iter_mut().enumerate() {
             direction.project::<E>(ctx, &value);
             let columns = columns(direction, d);
-            let h = joint(&mut self.steps, output).y_all(dims).cols_range(columns.clone());
+            let h = joint(&mut self.steps, output).y_with_edges_mut(dims).cols_range(columns.clone());
             let initial = direction.sweep(ctx).initial();
             let carried = carried.get(d).filter(|carried| carried.starts);
             let starts = direction.cell.starts;
@@ -93,12 +93,12 @@ impl RecurrentLayer {
             start(ctx, h.rows_range(initial.clone()), first, begins);
             if direction.cell.cell == Cell::Lstm {
                 let first = [given(1), carried.map(|s| s.c(ctx.first_row, dims.rows))];
-                start(ctx, direction.c(dims).rows_range(initial), first, &self.begins[d]);
+                start(ctx, direction.c_mut(dims).rows_range(initial), first, &self.begins[d]);
             }
-            let h = joint(&mut self.steps, output).all(dims).cols_range(columns.clone());
+            let h = joint(&mut self.steps, output).y_with_edges(dims).cols_range(columns.clone());
             direction.draw(ctx, h);
         }
-        let h = joint(&mut self.steps, output).y_all(dims);
+        let h = joint(&mut self.steps, output).y_with_edges_mut(dims);
         let packs = &ctx.packs.cells[self.pack..];
         match &mut self.directions[..] {
             [one, two] => {
@@ -118,7 +118,7 @@ impl RecurrentLayer {
         let (dims, units, merge) = (ctx.dims, self.directions[0].cell.units, self.merge);
         let given = self.given(ctx);
         let Some(steps) = &mut self.steps else { return };
-        let h = steps.y_all(dims);
+        let h = steps.y_with_edges_mut(dims);
         let h = h.as_ref();
         ctx.products().by_rows(output.y_mut(dims), |range, mut part| {
             for (r, row) in range.enumerate() {
@@ -150,14 +150,14 @@ impl RecurrentLayer {
         self.directions.iter_mut().for_each(Direction::clear_gradient);
     }
 
-    /// Adds to the gradients of the outputs of all steps and directions what that of the layer's output makes.
+    /// Adds the gradient of the layer's output to the gradients of the outputs of all steps and directions.
     fn unmerge(&mut self, ctx: &Context<'_>, output: &LayerOutput) {
         let (dims, units, merge) = (ctx.dims, self.directions[0].cell.units, self.merge);
         let given = self.given(ctx);
         let Some(steps) = &mut self.steps else { return };
         let dy = output.dy(dims);
         for d in 0..self.directions.len() {
-            let (h, mut dh) = steps.both_all(dims);
+            let (h, mut dh) = steps.y_and_dy_with_edges(dims);
             let (h, columns) = (h.as_ref(), d * units..(d + 1) * units);
             let others = if d == 0 { h.cols() - units..h.cols() } else { 0..units };
             for row in 0..dy.rows() {
@@ -176,11 +176,11 @@ impl RecurrentLayer {
         }
     }
 
-    /// Where each direction's outputs stand that the layer gives; twice the same of a single one.
+    /// Which outputs of each direction make the layer's output; twice the same for a single direction.
     fn given<'a>(&self, ctx: &Context<'a>) -> [OutputRows<'a>; 2] {
         [0, self.directions.len() - 1].map(|d| {
-            if self.turned {
-                OutputRows::Turned { first: ctx.dims.rows, extent: ctx.extent }
+            if self.reversed {
+                OutputRows::Reversed { first: ctx.dims.rows, extent: ctx.extent }
             } else if self.return_sequences {
                 OutputRows::Every { first: ctx.dims.rows }
             } else {
@@ -212,7 +212,7 @@ impl RecurrentLayer {
     ) {
         let dims = ctx.dims;
         self.unmerge(ctx, output);
-        let (h, dh) = joint(&mut self.steps, output).both_all(dims);
+        let (h, dh) = joint(&mut self.steps, output).y_and_dy_with_edges(dims);
         let packs = &ctx.packs.cells[self.pack..];
         match &mut self.directions[..] {
             [one, two] => {
@@ -230,7 +230,7 @@ impl RecurrentLayer {
         // The gradients of the pre-activations are complete: all steps at once from here on.
         for (d, direction) in self.directions.iter_mut().enumerate() {
             let columns = columns(direction, d);
-            let h = joint(&mut self.steps, output).y_all(dims).cols_range(columns);
+            let h = joint(&mut self.steps, output).y_with_edges_mut(dims).cols_range(columns);
             let (value, dx) = if direction.takes_tokens() {
                 (Value::Tokens(inputs.tokens), None)
             } else {
@@ -252,13 +252,13 @@ impl RecurrentLayer {
         let packs = &ctx.packs.cells[self.pack..];
         for (d, direction) in self.directions.iter_mut().enumerate() {
             let (state, columns) = (first_state(direction, d), columns(direction, d));
-            let (_, mut dh) = joint(&mut self.steps, output).both_all(dims);
+            let (_, mut dh) = joint(&mut self.steps, output).y_and_dy_with_edges(dims);
             direction.initial_gradient::<E>(ctx, &packs[d], dh.reborrow().cols_range(columns.clone()));
             let initial = direction.sweep(ctx).initial();
             let dh = dh.as_ref().rows_range(initial).cols_range(columns);
-            back(ctx, dh, inputs.get(state).1, &self.begins[d]);
+            add_initial(ctx, dh, inputs.get(state).1, &self.begins[d]);
             if direction.cell.cell == Cell::Lstm {
-                back(ctx, direction.dc(dims).as_ref(), inputs.get(state + 1).1, &self.begins[d]);
+                add_initial(ctx, direction.dc(dims).as_ref(), inputs.get(state + 1).1, &self.begins[d]);
             }
         }
     }
@@ -306,9 +306,9 @@ impl RecurrentLayer {
     pub(crate) fn state(&self, output: &LayerOutput, extent: &Extent, (d, cell): (usize, bool), mut to: MatMut<'_>) {
         let (dims, direction) = (extent.dims(), &self.directions[d]);
         let states = if cell {
-            direction.c_ref(dims)
+            direction.c(dims)
         } else {
-            self.steps.as_ref().unwrap_or(output).all(dims).cols_range(columns(direction, d))
+            self.steps.as_ref().unwrap_or(output).y_with_edges(dims).cols_range(columns(direction, d))
         };
         (0..dims.rows).for_each(|n| to.row_mut(n).copy_from_slice(states.row(extent.last(n, direction.reverse()))));
     }
@@ -327,7 +327,7 @@ impl RecurrentLayer {
             return extent.order().iter().enumerate().for_each(|(r, &n)| add(dc.row_mut(r), from.row(n)));
         }
         let (reverse, columns) = (direction.reverse(), columns(direction, d));
-        let (_, dh) = joint(&mut self.steps, output).both_all(dims);
+        let (_, dh) = joint(&mut self.steps, output).y_and_dy_with_edges(dims);
         let mut dh = dh.cols_range(columns);
         (0..dims.rows).for_each(|n| add(dh.row_mut(extent.last(n, reverse)), from.row(n)));
     }
@@ -338,8 +338,9 @@ fn first_state(direction: &Direction, d: usize) -> usize {
     1 + d * direction.cell.states()
 }
 
-/// Adds the gradient of first states, the longest row's first, to that of what gave them to the rows that began with it.
-fn back(ctx: &Context<'_>, from: Mat<'_>, mut to: MatMut<'_>, begins: &[bool]) {
+/// Adds the gradient `from` of first states, the longest row's first, to that of the layer that gives them, `to`, for the rows
+/// that began with them.
+fn add_initial(ctx: &Context<'_>, from: Mat<'_>, mut to: MatMut<'_>, begins: &[bool]) {
     let order = ctx.extent.order().iter().enumerate();
     order.filter(|&(_, &n)| begins[n]).for_each(|(r, &n)| add(to.row_mut(n), from.row(r)));
 }
@@ -348,23 +349,23 @@ fn add(to: &mut [f32], from: &[f32]) {
     to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
 }
 
-/// The rows, in the storage of a sequence with a block of N before it, of the outputs that a layer gives.
+/// The rows of states ((P + 2 N), H) that make a layer's output.
 #[derive(Clone, Copy)]
 enum OutputRows<'a> {
     /// Every step's, from this one on.
     Every { first: usize },
-    /// Every step's, of each row of the batch the last one's first.
-    Turned { first: usize, extent: &'a Extent },
-    /// The last that is read of each row of the batch.
+    /// Every step's, for each row of the batch in reverse order.
+    Reversed { first: usize, extent: &'a Extent },
+    /// For each row of the batch, that of the step that is read last.
     Last { extent: &'a Extent, reverse: bool },
 }
 
 impl OutputRows<'_> {
-    /// That of row `r` of the layer's output; `None` where the row has no step.
+    /// The row of states for row `r` of the layer's output; `None` where the batch's row has no step.
     fn row(self, r: usize) -> Option<usize> {
         match self {
             Self::Every { first } => Some(first + r),
-            Self::Turned { first, extent } => Some(first + extent.turned(r)),
+            Self::Reversed { first, extent } => Some(first + extent.reversed(r)),
             Self::Last { extent, reverse } => (extent.length(r) > 0).then(|| extent.last(r, reverse)),
         }
     }

@@ -1,4 +1,4 @@
-//! Activation regularisation: nothing to its output, and to the gradient that of what it adds to the objective.
+//! Activation regularisation: passes its input on, and adds to its gradient that of a penalty in the objective:
 //!
 //! ```text
 //! alpha sum x^2 / (P D) + beta sum (x_t - x_(t-1))^2 / (Q D)
@@ -9,15 +9,15 @@
 //! the mean loss; where the objective is a sum, it is multiplied as the mean loss would be.
 
 use super::{Context, Inputs, InputsMut, LayerOutput};
-use unroll_kernels::rows;
 
-/// What a training step's objective is made of beside the losses.
+/// What penalties need to know of a training step's objective.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Objective {
-    /// What the objective counts a mean over the batch by.
+    /// The factor by which the objective counts a mean over the batch.
     pub(crate) mean: f32,
-    /// P and Q of the whole batch.
+    /// P of the whole batch.
     pub(crate) positions: usize,
+    /// Q of the whole batch.
     pub(crate) pairs: usize,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct RegularizeLayer {
 impl RegularizeLayer {
     pub(crate) fn forward(&self, ctx: &Context<'_>, inputs: Inputs<'_>, output: &mut LayerOutput) {
         let x = inputs.only();
-        ctx.products().by_rows(output.y_mut(ctx.dims), |range, part| rows::copy(x.rows_range(range), part));
+        ctx.products().copy(x, output.y_mut(ctx.dims));
     }
 
     pub(crate) fn backward(&self, ctx: &Context<'_>, mut inputs: InputsMut<'_>, output: &mut LayerOutput) {

@@ -5,7 +5,6 @@
 
 use super::{Context, Extent, Inputs, InputsMut, LayerOutput};
 use std::ops::Range;
-use unroll_kernels::rows;
 
 /// A reshape of (steps, width) to one axis.
 pub(crate) struct ReshapeLayer {
@@ -40,7 +39,7 @@ impl ReshapeLayer {
         let (dy, extent) = (output.dy(ctx.dims), ctx.extent);
         let (_, dx) = inputs.get(0);
         if !self.joins_time {
-            return ctx.products().by_rows(dx, |range, part| rows::add(ctx.isa, dy.rows_range(range), part));
+            return ctx.products().add(dy, dx);
         }
         let width = dx.cols();
         ctx.products().by_rows(dx, |range, mut part| {

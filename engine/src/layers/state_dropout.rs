@@ -1,16 +1,16 @@
-//! The masks of recurrent dropout and zoneout, and the room that their time loops need.
+//! Recurrent dropout and zoneout: the masks of a pass, and the memory that the time loops need for them.
 
 use super::{Context, Dims, Mask};
 use crate::exec::{StateDropout, Sweep};
 use unroll_kernels::mat::padded;
 use unroll_kernels::{Buffer, Mat, MatMut};
 
-/// What a direction drops of its state, and what it keeps from step to step.
+/// The recurrent dropout and zoneout of one direction.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StateDropoutParams {
-    /// Of h in recurrent products: in training, one mask a row.
+    /// Recurrent dropout, in training: the mask of h in the recurrent products, one a row for all steps.
     pub(crate) drop: Option<Mask>,
-    /// Of h and c: what a mask drops stays as it was before the step.
+    /// Zoneout of h and of c: what a mask drops stays as it was before the step.
     pub(crate) zone: [Option<Mask>; 2],
 }
 
@@ -19,7 +19,7 @@ impl StateDropoutParams {
         self.drop.is_none() && self.zone.iter().all(Option::is_none)
     }
 
-    /// Bytes for this capacity and so many units.
+    /// Bytes that a direction of `units` units needs for it at this capacity.
     pub(crate) fn bytes(&self, capacity: Dims, units: usize) -> u64 {
         let (states, rows) = (capacity.with_edges(), capacity.rows);
         let zones = self.zone.iter().flatten().count();
@@ -29,13 +29,13 @@ impl StateDropoutParams {
     }
 }
 
-/// The room of one direction.
+/// The masks of one direction, and its memory for them.
 pub(crate) struct StateDropoutRoom {
     params: StateDropoutParams,
     units: usize,
-    /// (N, H), the longest row's first.
+    /// (N, H), the longest row first: the factors of recurrent dropout.
     drop: Buffer,
-    /// (P, H)
+    /// (P, H): the parts of h and of c that stay.
     zone: [Buffer; 2],
     /// (P + 2 N, H)
     dropped: Buffer,
@@ -66,9 +66,9 @@ impl StateDropoutRoom {
         if self.params.is_empty() {
             return;
         }
-        let (dims, units, stride) = (ctx.dims, self.units, padded(self.units));
+        let (dims, units) = (ctx.dims, self.units);
         if let (Some(mask), true) = (&self.params.drop, ctx.training) {
-            let drop = MatMut::new(&mut self.drop, dims.rows, units, stride);
+            let drop = room(&mut self.drop, dims.rows, units);
             ctx.products().by_rows(drop, |range, mut part| {
                 for (r, rank) in range.enumerate() {
                     let (row, of) = (part.row_mut(r), ctx.extent.order()[rank] + ctx.first_row);
@@ -76,8 +76,8 @@ impl StateDropoutRoom {
                     mask.apply(ctx.key, of, row);
                 }
             });
-            let drop = Mat::new(&self.drop, dims.rows, units, stride);
-            let first = MatMut::new(&mut self.dropped, dims.with_edges(), units, stride).rows_range(sweep.initial());
+            let drop = view(&self.drop, dims.rows, units);
+            let first = room(&mut self.dropped, dims.with_edges(), units).rows_range(sweep.initial());
             let h = h.rows_range(sweep.initial());
             ctx.products().by_rows(first, |range, mut part| {
                 for (r, row) in range.enumerate() {
@@ -88,7 +88,7 @@ impl StateDropoutRoom {
         }
         for (mask, zone) in self.params.zone.iter().zip(&mut self.zone) {
             let Some(mask) = mask else { continue };
-            let zone = MatMut::new(zone, dims.tokens, units, stride);
+            let zone = room(zone, dims.tokens, units);
             ctx.products().by_rows(zone, |range, mut part| {
                 for (r, p) in range.enumerate() {
                     let row = part.row_mut(r);
@@ -104,27 +104,25 @@ impl StateDropoutRoom {
         }
     }
 
-    /// h without what the pass drops of it, (P + 2 N, H), where it drops.
+    /// h times its mask, (P + 2 N, H), where this pass has recurrent dropout.
     pub(crate) fn dropped(&self, ctx: &Context<'_>) -> Option<Mat<'_>> {
-        let mat = || Mat::new(&self.dropped, ctx.dims.with_edges(), self.units, padded(self.units));
-        (self.params.drop.is_some() && ctx.training).then(mat)
+        let drops = self.params.drop.is_some() && ctx.training;
+        drops.then(|| view(&self.dropped, ctx.dims.with_edges(), self.units))
     }
 
-    /// c as the cell gave it, (P + 2 N, H), where zoneout has changed it.
+    /// c before zoneout, (P + 2 N, H), where there is zoneout of c.
     pub(crate) fn fresh_c(&self, dims: Dims) -> Option<Mat<'_>> {
-        self.params.zone[1].as_ref().map(|_| Mat::new(&self.fresh, dims.with_edges(), self.units, padded(self.units)))
+        self.params.zone[1].is_some().then(|| view(&self.fresh, dims.with_edges(), self.units))
     }
 
-    /// (N, H): what h is multiplied by, and room of that size.
+    /// The mask of h (N, H) and scratch of that size, where this pass has recurrent dropout.
     pub(crate) fn undrop(&mut self, ctx: &Context<'_>) -> Option<(Mat<'_>, MatMut<'_>)> {
-        let (rows, units, stride) = (ctx.dims.rows, self.units, padded(self.units));
-        if self.params.drop.is_none() || !ctx.training {
-            return None;
-        }
-        Some((Mat::new(&self.drop, rows, units, stride), MatMut::new(&mut self.through, rows, units, stride)))
+        let (rows, units) = (ctx.dims.rows, self.units);
+        let drops = self.params.drop.is_some() && ctx.training;
+        drops.then(|| (view(&self.drop, rows, units), room(&mut self.through, rows, units)))
     }
 
-    /// As the time loops take it; `None` where there is nothing to do.
+    /// What the time loops take; `None` for a direction without recurrent dropout and zoneout.
     pub(crate) fn view(&mut self, dims: Dims, training: bool) -> Option<StateDropout<'_>> {
         if self.params.is_empty() {
             return None;
@@ -148,7 +146,7 @@ fn view(buffer: &Buffer, rows: usize, units: usize) -> Mat<'_> {
     Mat::new(buffer, rows, units, padded(units))
 }
 
-/// Without rows where there is no room.
+/// To write; without rows where there is no room.
 fn room(buffer: &mut Buffer, rows: usize, units: usize) -> MatMut<'_> {
     let rows = if buffer.is_empty() { 0 } else { rows };
     MatMut::new(buffer, rows, units, padded(units))

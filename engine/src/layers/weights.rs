@@ -17,13 +17,13 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
-    /// As they lie in the arena.
+    /// The matrix as it is stored in the arena.
     pub(crate) fn mat<'a>(&self, params: &'a [f32]) -> Mat<'a> {
         let (rows, cols) = if self.transposed { (self.units, self.inputs) } else { (self.inputs, self.units) };
         Mat::dense(&params[self.range.clone()], rows, cols)
     }
 
-    /// The same of some of the units, a multiple of a panel's but for the last.
+    /// [`Self::right`] for some of the units. The range begins and ends at panels, or at the last unit.
     pub(crate) fn right_of<'a>(&self, ctx: &Context<'a>, units: Range<usize>) -> Right<'a> {
         match self.right(ctx) {
             Right::Packed(packed) => Right::Packed(packed.cols_range(units)),
@@ -32,7 +32,7 @@ impl Weights {
         }
     }
 
-    /// The right operand of x W: packed, where the network keeps it so, else as it lies.
+    /// The right operand of x W: packed where the network keeps it packed, else the matrix in the arena.
     pub(crate) fn right<'a>(&self, ctx: &Context<'a>) -> Right<'a> {
         match ctx.packs.weights(self) {
             Some(packed) => Right::Packed(packed),

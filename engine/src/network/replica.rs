@@ -58,7 +58,7 @@ impl Scoring {
         match training {
             None => head.run(ctx, &Scored { x: output.y(ctx.dims), targets, scale: 0.0 }, losses, None),
             Some((scale, grads)) => {
-                let (x, dx) = output.both(ctx.dims);
+                let (x, dx) = output.y_and_dy(ctx.dims);
                 head.run(ctx, &Scored { x, targets, scale }, losses, Some(Backward { dx, grads }));
             }
         }

@@ -35,11 +35,11 @@ pub(super) struct Rounded<'a> {
 }
 
 impl<'a> Rounded<'a> {
-    /// Rounds `a` (M, K), or the transpose of `a` (K, M) where `turned`, into `room`.
-    pub(super) fn new<E: Element>(isa: Isa, a: Mat<'_, E>, turned: bool, room: &'a mut [u32]) -> Self {
-        let (rows, k) = if turned { (a.cols(), a.rows()) } else { (a.rows(), a.cols()) };
+    /// Rounds `a` (M, K), or the transpose of `a` (K, M) where `transposed`, into `room`.
+    pub(super) fn new<E: Element>(isa: Isa, a: Mat<'_, E>, transposed: bool, room: &'a mut [u32]) -> Self {
+        let (rows, k) = if transposed { (a.cols(), a.rows()) } else { (a.rows(), a.cols()) };
         let high = tile_rows(rows);
-        round_tiles(isa, a, turned, high, room);
+        round_tiles(isa, a, transposed, high, room);
         Self { words: room, rows, k, high }
     }
 
@@ -65,11 +65,12 @@ impl<'a> Rounded<'a> {
     }
 }
 
-/// Rounds `a`, or its transpose where `turned`, into tiles of `high` rows.
-fn round_tiles<E: Element>(isa: Isa, a: Mat<'_, E>, turned: bool, high: usize, room: &mut [u32]) {
-    let tile = blocks_of(if turned { a.rows() } else { a.cols() }) * BLOCK_WORDS;
-    let (terms, steps) = if turned { (Terms::Down, [BLOCK_WORDS, tile]) } else { (Terms::Along, [tile, BLOCK_WORDS]) };
-    convert(isa, a, terms, room, Places { side: high, steps, turned });
+/// Rounds `a`, or its transpose where `transposed`, into tiles of `high` rows.
+fn round_tiles<E: Element>(isa: Isa, a: Mat<'_, E>, transposed: bool, high: usize, room: &mut [u32]) {
+    let tile = blocks_of(if transposed { a.rows() } else { a.cols() }) * BLOCK_WORDS;
+    let (terms, steps) =
+        if transposed { (Terms::Down, [BLOCK_WORDS, tile]) } else { (Terms::Along, [tile, BLOCK_WORDS]) };
+    convert(isa, a, terms, room, Places { side: high, steps, transposed });
 }
 
 /// A left operand (M, K) in bf16 that several threads round together, each some tiles of its rows.
@@ -111,19 +112,19 @@ impl LeftTiles {
         blocks_of(self.k) * BLOCK_WORDS
     }
 
-    /// Rounds the rows of some tiles of `a` (M, K), or of the transpose of `a` (K, M) where `turned`, into their room.
+    /// Rounds the rows of some tiles of `a` (M, K), or of the transpose of `a` (K, M) where `transposed`, into their room.
     ///
     /// # Panics
     ///
     /// When `a` has another shape, a tile does not exist, or the room is smaller than these tiles need.
     #[track_caller]
-    pub fn round<E: Element>(self, isa: Isa, a: Mat<'_, E>, turned: bool, tiles: Range<usize>, room: &mut [f32]) {
-        let shape = if turned { [a.cols(), a.rows()] } else { [a.rows(), a.cols()] };
+    pub fn round<E: Element>(self, isa: Isa, a: Mat<'_, E>, transposed: bool, tiles: Range<usize>, room: &mut [f32]) {
+        let shape = if transposed { [a.cols(), a.rows()] } else { [a.rows(), a.cols()] };
         assert_eq!(shape, [self.rows, self.k], "the shape of A");
         assert!(tiles.start <= tiles.end && tiles.end <= self.count(), "tiles {tiles:?} of {}", self.count());
         let rows = tiles.start * self.high..(tiles.end * self.high).min(self.rows);
-        let part = if turned { a.cols_range(rows) } else { a.rows_range(rows) };
-        round_tiles(isa, part, turned, self.high, bytemuck::cast_slice_mut(room));
+        let part = if transposed { a.cols_range(rows) } else { a.rows_range(rows) };
+        round_tiles(isa, part, transposed, self.high, bytemuck::cast_slice_mut(room));
     }
 
     /// The whole operand, from the room of all tiles.

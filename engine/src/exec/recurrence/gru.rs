@@ -88,7 +88,7 @@ impl<E: Element> GruBackward<'_, E> {
                     state_dropout::back(state_dropout, block, (a, b), now.reborrow());
                 }
                 if let Some(state_dropout) = state_dropout {
-                    state_dropout.part(sweep, (t, block), dh, None);
+                    state_dropout.split(sweep, (t, block), dh, None);
                 }
                 gru::backward_as(
                     sweep.isa,
@@ -202,7 +202,7 @@ impl<E: Element> GruResetBeforeBackward<'_, E> {
                         state_dropout::back(state_dropout, block, (a, b), now.reborrow());
                     }
                     if let Some(state_dropout) = state_dropout {
-                        state_dropout.part(sweep, (t, block), dh, None);
+                        state_dropout.split(sweep, (t, block), dh, None);
                     }
                     gru::reset_before::backward_candidate_as(
                         sweep.isa,

@@ -78,7 +78,7 @@ impl<E: Element> LstmBackward<'_, E> {
                     state_dropout::back(state_dropout, block, (a, b), now.reborrow());
                 }
                 if let Some(state_dropout) = state_dropout {
-                    state_dropout.part(sweep, (t, block), dh, Some(dc));
+                    state_dropout.split(sweep, (t, block), dh, Some(dc));
                 }
                 lstm::backward_as(
                     sweep.isa,

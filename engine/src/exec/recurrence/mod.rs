@@ -41,7 +41,7 @@ use unroll_kernels::gemm::Precision;
 use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::{Buffer, Element, Isa};
 
-/// The extent and direction of a time loop.
+/// The sizes and direction of a time loop, and which rows belong to which time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sweep<'a> {
     pub(crate) isa: Isa,
@@ -91,7 +91,7 @@ impl Sweep<'_> {
         };
         first + rows.start..first + rows.end
     }
-    /// The time that the backward pass has processed before `t`, of rows that [`Self::parts`] does not divide.
+    /// The time that the backward pass processes just before `t`, of rows that [`Self::parts`] does not divide.
     fn later(self, t: usize, rows: &Range<usize>) -> Option<usize> {
         if self.reverse { t.checked_sub(1) } else { (rows.start < self.count(t + 1)).then_some(t + 1) }
     }
@@ -100,7 +100,7 @@ impl Sweep<'_> {
         let cut = self.count(t + 1).clamp(rows.start, rows.end);
         [rows.start..cut, cut..rows.end]
     }
-    /// The first of the rows of part `part` of `parts`, which have about the same number of steps in all.
+    /// The first row of part `part` of `parts`: parts have about the same number of steps.
     fn cut(self, part: usize, parts: usize) -> usize {
         let (target, mut steps, mut sum) = (self.all() * part / parts, self.steps(), 0);
         for row in 0..self.rows {
@@ -160,7 +160,7 @@ struct Strand<'a> {
     rows: Range<usize>,
     member: Member<'a>,
     precision: Precision,
-    /// Into how many pieces a member's share of a step is cut, so that others may help it.
+    /// Into how many pieces a member's share of a step is cut, so that others may take some.
     pieces: usize,
     room: &'a Mutex<Buffer>,
 }
@@ -177,7 +177,7 @@ impl Strand<'_> {
         Share::new(member, rows.clone(), self.sweep.units, granule, tile).in_pieces(self.pieces, granule)
     }
 
-    /// Where this member rounds the left operands of its products.
+    /// Scratch where this member rounds the left operands of its products.
     fn room(&self) -> MutexGuard<'_, Buffer> {
         self.room.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -194,8 +194,8 @@ impl Strand<'_> {
         (0..sweep.steps()).rev().map(move |i| sweep.time(i)).filter(move |&t| sweep.count(t) > first)
     }
 
-    /// Whether these are all rows of a sequence without gaps and one member's: a cell may then compute all steps in one
-    /// call, since no barrier stands between them.
+    /// Whether one member has all rows of a sequence without gaps: it may then compute all steps in one call, since there are
+    /// no barriers between them.
     fn is_whole(&self) -> bool {
         let sweep = self.sweep;
         self.member.size() == 1 && self.rows == (0..sweep.rows) && sweep.all() == sweep.rows * sweep.steps()
@@ -220,11 +220,11 @@ impl Strand<'_> {
     }
 }
 
-/// A member's blocks, step by step.
+/// The blocks of a member at every step.
 struct MemberBlocks<'a> {
     strand: &'a Strand<'a>,
     granule: usize,
-    /// The rows that `share` divides.
+    /// The rows of which `share` is this member's part.
     rows: Range<usize>,
     share: Share,
 }
@@ -242,7 +242,7 @@ impl MemberBlocks<'_> {
     }
 }
 
-/// A member's blocks of one step.
+/// The blocks of a member at one step.
 #[derive(Clone, Copy)]
 struct StepBlocks<'a> {
     all: &'a MemberBlocks<'a>,

@@ -91,7 +91,7 @@ impl<E: Element> RnnBackward<'_, E> {
                     state_dropout::back(state_dropout, block, (a, b), now.reborrow());
                 }
                 if let Some(state_dropout) = state_dropout {
-                    state_dropout.part(sweep, (t, block), dh, None);
+                    state_dropout.split(sweep, (t, block), dh, None);
                 }
                 rnn::backward(
                     sweep.isa,

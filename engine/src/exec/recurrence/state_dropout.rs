@@ -1,4 +1,4 @@
-//! What stands between a cell's state and that of the next step: recurrent dropout and zoneout.
+//! Recurrent dropout and zoneout, which change a state between two steps.
 //!
 //! ```text
 //! recurrent dropout   the product takes h_prev m, m one mask a row for all steps; a GRU's mix of h_prev stays whole
@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Both work on a member's own blocks, after the cell's kernel and before it in the backward pass. Layers without them
-//! have no [`StateDropout`], and pay a test a block.
+//! have no [`StateDropout`], and pay one test a block.
 //!
 //! Sources: Y. Gal and Z. Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks",
 //! 2016 (one mask for all steps, as Keras' `recurrent_dropout`); D. Krueger et al., "Zoneout: Regularizing RNNs by
@@ -130,13 +130,13 @@ impl StateDropout<'_> {
         }
     }
 
-    /// Before the cell in the backward pass: parts the gradients of the states into what goes past the cell, to the step
-    /// before, and what goes through it. [`Self::join`] follows the cell.
+    /// Before the cell in the backward pass: splits the gradients of the states into the part that goes past the cell, to the
+    /// step before, and the part that goes through it. [`Self::join`] follows the cell.
     ///
     /// # Safety
     ///
     /// As the top of the folder says of a step backward.
-    pub(super) unsafe fn part(
+    pub(super) unsafe fn split(
         &self,
         sweep: Sweep<'_>,
         (t, block): (usize, &Block),
@@ -180,7 +180,7 @@ impl StateDropout<'_> {
         }
     }
 
-    /// Adds what `body` adds to a gradient of the state before, but for what is dropped of it.
+    /// Adds to the gradient `sum` of the state before a step what `body` computes, times the mask of recurrent dropout.
     ///
     /// # Safety
     ///
@@ -195,7 +195,8 @@ impl StateDropout<'_> {
     }
 }
 
-/// Calls `body` with the gradient that it is to add to: `sum`, or where h is dropped room from which it is added to `sum`.
+/// Calls `body` with the gradient to which it adds: `sum` or, with recurrent dropout, scratch that is then multiplied by the
+/// mask and added to `sum`.
 ///
 /// # Safety
 ///

@@ -12,8 +12,7 @@ const TILE: usize = 6;
 /// The most rows of a tile in bf16.
 const TILE_BF16: usize = 16;
 
-/// Rows at whose multiples the rows of a panel may be cut. In bf16 and int8, where panels are
-/// narrow, not at all.
+/// The rows of a panel may be cut at multiples of this. In bf16 and int8, where panels are narrow, they are not cut.
 pub(super) fn tile(precision: Precision, rows: usize) -> usize {
     match precision {
         Precision::F32 => TILE,
@@ -58,7 +57,7 @@ impl Share {
         share
     }
 
-    /// The same in about so many pieces, whole panels of `granule` units.
+    /// The same share in about `pieces` pieces, each of whole panels of `granule` units.
     pub(super) fn in_pieces(mut self, pieces: usize, granule: usize) -> Self {
         let units: usize = self.runs().iter().map(|run| run.units.len()).sum();
         self.piece = units.div_ceil(pieces).next_multiple_of(granule).max(granule);
@@ -106,10 +105,11 @@ fn cut(rank: usize, size: usize, [units, granule, tiles]: [usize; 3]) -> usize {
     panel * tiles + (target - panel * granule * tiles + width / 2) / width
 }
 
-/// Seconds of work that one piece of a share is worth, and the most pieces: each costs a microsecond or two, and when all
-/// are taken the last one is what others wait for. On two quiet cores neither matters (word650 and gru650 with 10 us to 1 ms, and with 1 to
-/// 16 pieces: all within the noise, 2026-11-23); pieces are for a core that others use too.
+/// Seconds of work of one piece of a share: a piece costs a microsecond or two in addition, and members wait for the last one.
+/// Pieces help on a core that other programs use too. On two quiet cores neither this nor [`PIECES`] matters: word650 and
+/// gru650 with 10 us to 1 ms, and with 1 to 16 pieces, differ by no more than the noise (2026-11-23).
 const PIECE_S: f64 = 3.0e-5;
+/// The most pieces of a share.
 const PIECES: usize = 8;
 
 /// Into how many pieces each of `members` members cuts its share of this work.

@@ -38,7 +38,7 @@ impl SoftmaxHead {
                 };
                 dense.backward(ctx, (x, dx), dz, &mut gradients, all);
             }
-            None => ctx.products().by_rows(dx, |r, part| rows::add(ctx.isa, dz.rows_range(r), part)),
+            None => ctx.products().add(dz, dx),
         }
     }
 

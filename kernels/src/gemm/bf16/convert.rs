@@ -3,7 +3,7 @@
 //! A word holds term 2p in its lower half and term 2p + 1 in its upper one. A *block* is 16 x 16 words, what one tile
 //! register holds. It comes from 32 rows by 16 columns where the terms run down the rows (B as it lies, A for a product
 //! with its transpose), or from 16 rows by 32 columns where they run along the rows (A as it lies, B given as its
-//! transpose); in two of the four cases it is turned on its way. A tile of A may have fewer than 16 rows: the others of its
+//! transpose); in two of the four cases it is transposed on its way. A tile of A may have fewer than 16 rows: the others of its
 //! block are zero, as is what the source lacks at its edges.
 
 use crate::profile::{self, Phase};
@@ -47,7 +47,7 @@ pub(in crate::gemm) struct Places {
     /// Words from a block to that below it in the source, and to that right of it.
     pub(in crate::gemm) steps: [usize; 2],
     /// Whether rows of the written block run along the source's columns.
-    pub(in crate::gemm) turned: bool,
+    pub(in crate::gemm) transposed: bool,
 }
 
 /// Converts all of `from`, block after block along its rows. Whole blocks are written.
@@ -91,7 +91,7 @@ impl<E: Element> Kernel for Plain<'_, '_, E> {
 
     #[inline(always)]
     fn run<S: crate::simd::Simd>(self, _: S) {
-        let Self { from, terms, to, places: Places { side, steps, turned } } = self;
+        let Self { from, terms, to, places: Places { side, steps, transposed } } = self;
         let size = terms.size(side);
         for i in 0..from.rows().div_ceil(size[0]) {
             for j in 0..from.cols().div_ceil(size[1]) {
@@ -101,7 +101,7 @@ impl<E: Element> Kernel for Plain<'_, '_, E> {
                 for r in 0..SIDE {
                     let row = &mut to[r * SIDE..(r + 1) * SIDE];
                     for c in 0..SIDE {
-                        row[c] = if turned { block[c][r] } else { block[r][c] };
+                        row[c] = if transposed { block[c][r] } else { block[r][c] };
                     }
                 }
             }
@@ -210,7 +210,7 @@ mod native {
                     block[p] = _mm512_permutexvar_epi16(order, both);
                 }
                 // SAFETY: the caller promises room for every block.
-                unsafe { write(block, to.add(i * places.steps[0] + j * places.steps[1]), places.turned) };
+                unsafe { write(block, to.add(i * places.steps[0] + j * places.steps[1]), places.transposed) };
             }
         }
     }
@@ -236,7 +236,7 @@ mod native {
                     block[r] = unsafe { pair(half(0), half(1)) };
                 }
                 // SAFETY: the caller promises room for every block.
-                unsafe { write(block, to.add(i * places.steps[0] + j * places.steps[1]), places.turned) };
+                unsafe { write(block, to.add(i * places.steps[0] + j * places.steps[1]), places.transposed) };
             }
         }
     }
@@ -273,8 +273,8 @@ mod native {
     /// The block's 256 words must be writable.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    unsafe fn write(block: [__m512i; SIDE], to: *mut u32, turned: bool) {
-        let block = if turned { transposed(block) } else { block };
+    unsafe fn write(block: [__m512i; SIDE], to: *mut u32, transposed: bool) {
+        let block = if transposed { transpose(block) } else { block };
         for (r, row) in block.into_iter().enumerate() {
             // SAFETY: the caller promises rows of sixteen words.
             unsafe { _mm512_storeu_si512(to.add(r * SIDE).cast(), row) };
@@ -284,7 +284,7 @@ mod native {
     /// Columns of words become rows: pairs and fours of neighbouring rows within their quarters, then the quarters.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn transposed(r: [__m512i; SIDE]) -> [__m512i; SIDE] {
+    fn transpose(r: [__m512i; SIDE]) -> [__m512i; SIDE] {
         let mut pairs = r;
         for i in (0..SIDE).step_by(2) {
             pairs[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
@@ -349,17 +349,17 @@ mod tests {
         for (terms, side) in [Terms::Down, Terms::Along].into_iter().flat_map(|terms| [1, 13, 16].map(|s| (terms, s))) {
             let [high, wide] = terms.size(side);
             let [below, right] = [from.rows().div_ceil(high), from.cols().div_ceil(wide)];
-            for turned in [false, true] {
+            for transposed in [false, true] {
                 for isa in sets_under_test() {
                     let mut words = vec![0xdead_beef; below * right * SIDE * SIDE];
-                    let places = Places { side, steps: [right * SIDE * SIDE, SIDE * SIDE], turned };
+                    let places = Places { side, steps: [right * SIDE * SIDE, SIDE * SIDE], transposed };
                     convert(isa, from, terms, &mut words, places);
                     let mut again = vec![0xdead_beef; words.len()];
                     convert(isa, kept, terms, &mut again, places);
-                    assert!(words == again, "{isa} {terms:?} {side} turned {turned}: what is rounded already");
+                    assert!(words == again, "{isa} {terms:?} {side} transposed {transposed}: what is rounded already");
                     for (at, &word) in words.iter().enumerate() {
                         let (block, mut r, mut c) = (at / 256, at / 16 % 16, at % 16);
-                        if turned {
+                        if transposed {
                             std::mem::swap(&mut r, &mut c);
                         }
                         let (i, j) = (block / right, block % right);
@@ -375,7 +375,7 @@ mod tests {
                             }
                         };
                         let want = u32::from(value(0)) | u32::from(value(1)) << 16;
-                        assert_eq!(word, want, "{isa} {terms:?} {side} turned {turned}: word {at}");
+                        assert_eq!(word, want, "{isa} {terms:?} {side} transposed {transposed}: word {at}");
                     }
                 }
             }

@@ -280,5 +280,5 @@ fn part<E: Element>(terms: Range<usize>, others: Range<usize>, down: bool, mat: 
 pub(super) fn pack_tiles<E: Element>(isa: Isa, b: Mat<'_, E>, transposed: bool, to: &mut [u32], apart: usize) {
     let (terms, steps) =
         if transposed { (Terms::Along, [apart, BLOCK_WORDS]) } else { (Terms::Down, [BLOCK_WORDS, apart]) };
-    convert(isa, b, terms, to, Places { side: SIDE, steps, turned: transposed });
+    convert(isa, b, terms, to, Places { side: SIDE, steps, transposed });
 }
