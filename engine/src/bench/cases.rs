@@ -149,7 +149,8 @@ impl Case {
         &models::NAMES
     }
 
-    /// The training of a language model on `steps` steps of `rows` rows by plain descent, but for what the caller changes.
+    /// The training of a language model on `steps` steps of `rows` rows by plain descent, but for what the caller
+    /// changes.
     pub(super) fn of(name: &str, model: ModelConfig, vocabulary: usize, [steps, rows]: [usize; 2]) -> Self {
         Self {
             name: name.to_owned(),
@@ -361,7 +362,8 @@ impl Case {
         Ok((0..count).map(|_| training.step()).collect())
     }
 
-    /// The time of some tokens, each chosen by the sampler of `unroll generate` as it chooses unless told otherwise; and how many.
+    /// The time of some tokens, each chosen by the sampler of `unroll generate` as it chooses unless told otherwise;
+    /// and how many.
     fn time_generation(&self, network: &mut Network, options: &CaseOptions) -> Result<(Duration, usize)> {
         const TOKENS: usize = 50;
         let (key, mut sampler) = (Key::new(1, Purpose::Sample), Sampler::new(Sampling::default())?);

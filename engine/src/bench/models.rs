@@ -74,7 +74,8 @@ pub(super) fn find(name: &str, options: &CaseOptions) -> Result<Option<Case>> {
     }))
 }
 
-/// `zipf:V:HEAD:RULE`: a word model of one LSTM of 256 units over V words that come as Zipf's law says, with a head and a rule.
+/// `zipf:V:HEAD:RULE`: a word model of one LSTM of 256 units over V words that come as Zipf's law says, with a head and
+/// a rule.
 fn zipf(name: &str, rest: &str, options: &CaseOptions) -> Result<Case> {
     let mut parts = rest.split(':');
     let vocabulary: Option<usize> = parts.next().and_then(|words| words.parse().ok()).filter(|&words| words > 0);
@@ -108,8 +109,8 @@ fn generation(name: &str, base: &LanguageModel, options: &CaseOptions) -> Result
     Ok(Case { name, rows: 1, steps: 1, fixed, task: Task::Generate, ..language_model(base, options)? })
 }
 
-/// Words of a review of the IMDB set's 25,000 for training (Maas et al. 2011), split at white space: the least, then each
-/// twentieth part of them, and the most. On average they have 234.
+/// Words of a review of the IMDB set's 25,000 for training (Maas et al. 2011), split at white space: the least, then
+/// each twentieth part of them, and the most. On average they have 234.
 const QUANTILES: [usize; 21] =
     [10, 64, 91, 110, 120, 127, 134, 142, 151, 162, 174, 188, 206, 227, 252, 284, 325, 376, 458, 598, 2470];
 

@@ -15,14 +15,16 @@ pub struct DataSizes {
 }
 
 impl Case {
-    /// The training of a configuration called `name`, on random tokens, vectors and labels; the options may change its rows and steps.
+    /// The training of a configuration called `name`, on random tokens, vectors and labels; the options may change its
+    /// rows and steps.
     ///
-    /// Samples with labels, and texts for vectors or texts, are taken to be as long as the longest may be (`task.prepare.maxlen`), or
-    /// as `train.steps` where nothing says so. A source is as long as what is written.
+    /// Samples with labels, and texts for vectors or texts, are taken to be as long as the longest may be
+    /// (`task.prepare.maxlen`), or as `train.steps` where nothing says so. A source is as long as what is written.
     ///
     /// # Errors
     ///
-    /// As [`Graph::new`](crate::graph::Graph::new); [`Error::Usage`] for a size that is not known or that the model does not take.
+    /// As [`Graph::new`](crate::graph::Graph::new); [`Error::Usage`] for a size that is not known or that the model
+    /// does not take.
     pub fn of_config(name: &str, config: &RunConfig, data_sizes: DataSizes, options: &CaseOptions) -> Result<Self> {
         let (model, train) = (config.model.graph(), &config.train);
         if options.hidden.is_some() {

@@ -207,8 +207,9 @@ fn joined(mut sum: Profile, other: Profile) -> Profile {
 }
 
 impl Case {
-    /// Models the splits of this case on 1, 2, 4, ... and `cores` cores, into 1, 2, 4, ... replicas and as many as there are cores or
-    /// the configuration asks for, where they part the cores evenly. `options` says how; its threads are not used.
+    /// Models the splits of this case on 1, 2, 4, ... and `cores` cores, into 1, 2, 4, ... replicas and as many as
+    /// there are cores or the configuration asks for, where they part the cores evenly. `options` says how; its threads
+    /// are not used.
     ///
     /// # Errors
     ///
@@ -266,8 +267,8 @@ impl Case {
         })
     }
 
-    /// Times the busiest member of such a team. Each step is divided into work and waiting by itself: a slow moment is slow in
-    /// both.
+    /// Times the busiest member of such a team. Each step is divided into work and waiting by itself: a slow moment is
+    /// slow in both.
     fn simulate(&self, simulation: Simulation, options: &CaseOptions) -> Result<Measured> {
         let Simulation { team, rows, busy, replicas } = simulation;
         let options = CaseOptions { threads: team, profile: true, pin: false, ..options.clone() };

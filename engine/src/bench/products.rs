@@ -37,9 +37,9 @@ impl FromStr for Shape {
 /// Rows up to which weights are packed beforehand, as recurrent steps have them; larger products pack as they go.
 const PREPACKED_ROWS: usize = 64;
 
-/// The median time of the product, its operands in memory as the engine keeps what products alone read: in f32, or in bf16
-/// those and the result. Packing is within the time, but where weights are packed beforehand; there, what steps multiply them
-/// with and what they leave are in f32 always, and rounding is within the time.
+/// The median time of the product, its operands in memory as the engine keeps what products alone read: in f32, or in
+/// bf16 those and the result. Packing is within the time, but where weights are packed beforehand; there, what steps
+/// multiply them with and what they leave are in f32 always, and rounding is within the time.
 ///
 /// # Errors
 ///

@@ -13,7 +13,8 @@ use unroll_kernels::profile::{self, Phase};
 
 /// The tokens of a bench: N endless streams drawn at random, uniformly or by Zipf's law.
 ///
-/// Token `p` of stream `n` is a function of the two, so that a corpus with the same tokens can be written and trained on.
+/// Token `p` of stream `n` is a function of the two, so that a corpus with the same tokens can be written and trained
+/// on.
 #[derive(Clone, Copy, Debug)]
 pub struct Stream {
     /// Tokens are below this.

@@ -32,9 +32,9 @@ pub struct VocabularyRate {
     pub step_s: f64,
 }
 
-/// Counts the words of `text` again and again, as `unroll corpus vocabulary` does, and makes the vocabulary of those that are seen
-/// five times. The text is read anew each time, after the first from the system's cache where that holds it; what does not fit
-/// into memory goes to `folder`.
+/// Counts the words of `text` again and again, as `unroll corpus vocabulary` does, and makes the vocabulary of those
+/// that are seen five times. The text is read anew each time, after the first from the system's cache where that holds
+/// it; what does not fit into memory goes to `folder`.
 ///
 /// # Errors
 /// As [`vocabulary`].

@@ -12,9 +12,9 @@ use crate::error::Result;
 use crate::text::{Level, TextOptions};
 use crate::vectors::train::{Model, TrainOptions, Trainer};
 
-/// Trains vectors of `model` for two passes over `text`, with word2vec's defaults: size 100, window 5, 5 words of noise,
-/// sample 1e-3, words that are seen five times. The words are counted before the clock starts; finding them in the
-/// vocabulary and writing them as numbers to a file in `folder`, which is read in both passes, is timed.
+/// Trains vectors of `model` for two passes over `text`, with word2vec's defaults: size 100, window 5, 5 words of
+/// noise, sample 1e-3, words that are seen five times. The words are counted before the clock starts; finding them in
+/// the vocabulary and writing them as numbers to a file in `folder`, which is read in both passes, is timed.
 ///
 /// # Errors
 /// As [`build`] and [`Trainer::step`].

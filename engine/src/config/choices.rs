@@ -12,7 +12,8 @@ pub enum ClassWeights {
     /// `none`: none.
     #[default]
     None,
-    /// `balanced`: the number of samples by the number of classes times that of the class's own, so that each class weighs the same.
+    /// `balanced`: the number of samples by the number of classes times that of the class's own, so that each class
+    /// weighs the same.
     Balanced,
     /// A table: that of each label, 1 of those that it does not name.
     Of(BTreeMap<String, f64>),

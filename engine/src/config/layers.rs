@@ -81,8 +81,8 @@ fn of_initializer(layer: &Table, keys: &[String], error: &str) -> String {
     }
 }
 
-/// The key without which the error is another, the innermost first. The `type` decides what all others mean, so it is to blame where
-/// none of them is.
+/// The key without which the error is another, the innermost first. The `type` decides what all others mean, so it is
+/// to blame where none of them is.
 fn to_blame(layer: &Table, error_of_all: &str) -> Vec<String> {
     let mut paths = Vec::new();
     keys(layer, &mut Vec::new(), &mut paths);

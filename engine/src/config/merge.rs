@@ -290,7 +290,8 @@ impl Resolver {
 /// Where the head of a graph stands, and where that of any model does.
 const HEADS: [&str; 2] = ["model.graph.head", "model.head"];
 
-/// The key by which the sources are merged: the head of a graph is the model's, so that what comes later wins whichever names it.
+/// The key by which the sources are merged: the head of a graph is the model's, so that what comes later wins whichever
+/// names it.
 fn of_model(key: &str) -> String {
     let [of_graph, of_model] = HEADS;
     match key.strip_prefix(of_graph) {

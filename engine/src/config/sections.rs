@@ -63,7 +63,8 @@ impl Default for RunConfig {
     }
 }
 
-/// A model that is spelled out is written without the keys that have no meaning beside it, which would be refused on reading.
+/// A model that is spelled out is written without the keys that have no meaning beside it, which would be refused on
+/// reading.
 fn model<S: serde::Serializer>(model: &ModelSection, serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct Graph {
@@ -87,11 +88,12 @@ pub struct DataConfig {
     /// Text that the finished model is tested on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<PathBuf>,
-    /// Columns of CSV or TSV to read as text, one line per row: the column of the text, or those of the speaker and the text
-    /// (`NAME: line`). Given by their names in the first row, or by their numbers from 0 if no row names them.
+    /// Columns of CSV or TSV to read as text, one line per row: the column of the text, or those of the speaker and the
+    /// text (`NAME: line`). Given by their names in the first row, or by their numbers from 0 if no row names them.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "columns")]
     pub columns: Vec<String>,
-    /// The text is a script, whose lines begin with the speaker (`NAME: line`). Speakers are found in the training text.
+    /// The text is a script, whose lines begin with the speaker (`NAME: line`). Speakers are found in the training
+    /// text.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dialogue: bool,
     /// The speakers of a script; a run keeps those that were found and whose names are in its vocabulary.
@@ -114,12 +116,12 @@ pub struct DataConfig {
     pub encoding_errors: EncodingErrors,
     /// Which part of the training text is held out where `valid` is not given.
     pub split: SplitName,
-    /// The fraction of the text held out for validation; by default 0.05, but at most a million tokens. For labelled samples, the
-    /// fraction of the samples, by default 0.1; 0 is none.
+    /// The fraction of the text held out for validation; by default 0.05, but at most a million tokens. For labelled
+    /// samples, the fraction of the samples, by default 0.1; 0 is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub valid_fraction: Option<f64>,
-    /// The fraction of the text, or of the labelled samples, held out for the final test where `test` is not given; none by
-    /// default.
+    /// The fraction of the text, or of the labelled samples, held out for the final test where `test` is not given;
+    /// none by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_fraction: Option<f64>,
 }
@@ -149,8 +151,8 @@ impl Default for DataConfig {
 
 /// The model: either described by its cell and sizes, or spelled out as a graph of layers.
 ///
-/// The short form is one-hot or `embedding`, then `layers` recurrent layers of `hidden` units, each followed by dropout,
-/// then a dense layer over the vocabulary.
+/// The short form is one-hot or `embedding`, then `layers` recurrent layers of `hidden` units, each followed by
+/// dropout, then a dense layer over the vocabulary.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelSection {
@@ -159,7 +161,8 @@ pub struct ModelSection {
     /// The simple cell's activation; tanh unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activation: Option<RnnActivation>,
-    /// The GRU's reset gate works after the recurrent product (true unless given, as in Keras and PyTorch) or before it.
+    /// The GRU's reset gate works after the recurrent product (true unless given, as in Keras and PyTorch) or before
+    /// it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reset_after: Option<bool>,
     /// Units of each recurrent layer.
@@ -183,7 +186,8 @@ pub struct ModelSection {
     /// The biases of the LSTM's forget gates start from 1; unless given, true with Keras' init and false with others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unit_forget_bias: Option<bool>,
-    /// The LSTM and the simple cell have a second bias, on the hidden side, as those of Torch and PyTorch; false unless given.
+    /// The LSTM and the simple cell have a second bias, on the hidden side, as those of Torch and PyTorch; false unless
+    /// given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recurrent_bias: Option<bool>,
     /// How the cross-entropy over the vocabulary is computed; where it is given, instead of the graph's own.
@@ -224,8 +228,8 @@ pub struct TrainSection {
     pub batch: usize,
     /// Time steps of truncated backpropagation through time (T).
     pub steps: usize,
-    /// The steps of each batch are drawn anew, as AWD-LSTM does: about `steps` in 19 batches of 20, about half of it in the
-    /// others, with a standard deviation of 5, at least 5; the learning rate of a batch follows its steps.
+    /// The steps of each batch are drawn anew, as AWD-LSTM does: about `steps` in 19 batches of 20, about half of it in
+    /// the others, with a standard deviation of 5, at least 5; the learning rate of a batch follows its steps.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub variable_bptt: bool,
     /// Passes over the training text; 0 is no limit except `max_steps`.
@@ -249,8 +253,8 @@ pub struct TrainSection {
     pub save_every: u64,
     /// Stop when the validation loss has not improved for so many evaluations; 0 is never.
     pub early_stop: u64,
-    /// For labelled samples, the metric that decides the best evaluation and early stopping: accuracy, f1, macro_f1, exact, ... as
-    /// evaluations print them. By default the loss.
+    /// For labelled samples, the metric that decides the best evaluation and early stopping: accuracy, f1, macro_f1,
+    /// exact, ... as evaluations print them. By default the loss.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub best_by: Option<String>,
 }
@@ -303,16 +307,18 @@ pub struct OptimizerConfig {
     /// adagrad: epsilon is added inside the root, as min-char-rnn does; false unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epsilon_inside: Option<bool>,
-    /// adamw: each step the weights shrink by the learning rate times this; 0.01 unless given. The other rules but adam: the weights
-    /// times this are added to the gradient, after it was clipped (L2, torch's weight_decay); 0 unless given.
+    /// adamw: each step the weights shrink by the learning rate times this; 0.01 unless given. The other rules but
+    /// adam: the weights times this are added to the gradient, after it was clipped (L2, torch's weight_decay); 0
+    /// unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
-    /// momentum, nesterov, rmsprop, adam, adamw, and every rule with a weight decay: the vectors of words absent from a batch keep
-    /// their weights and optimiser state unchanged (as PyTorch's SparseAdam does); a weight decay reaches them when they next occur.
+    /// momentum, nesterov, rmsprop, adam, adamw, and every rule with a weight decay: the vectors of words absent from a
+    /// batch keep their weights and optimiser state unchanged (as PyTorch's SparseAdam does); a weight decay reaches
+    /// them when they next occur.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub lazy: bool,
-    /// The weights are averaged over the steps, and the averages evaluated, saved and used, while training goes on from the weights
-    /// themselves: asgd, nt_asgd; not at all unless given.
+    /// The weights are averaged over the steps, and the averages evaluated, saved and used, while training goes on from
+    /// the weights themselves: asgd, nt_asgd; not at all unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub average: Option<AverageName>,
     /// asgd: steps before the averaging begins; 0 unless given.
@@ -404,7 +410,8 @@ pub struct SampleConfig {
     pub prompt: String,
     /// What the samples while training start from where there is no prompt: nothing, or where the first stream stands.
     pub state: SampleState,
-    /// Sampling temperature: 1 samples from the model's distribution, below 1 favours likely tokens, 0 always takes the likeliest.
+    /// Sampling temperature: 1 samples from the model's distribution, below 1 favours likely tokens, 0 always takes the
+    /// likeliest.
     pub temperature: f64,
     /// Sample from this many of the likeliest tokens only; 0 is all.
     pub top_k: usize,

@@ -35,7 +35,8 @@ words! {
         Conllu = "conllu",
         /// NumPy's arrays: an archive (`.npz`) of `x` and `y`, or `a.npy` with its labels in `a.labels.npy`.
         Npy = "npy",
-        /// A text a line. Captions: their vectors are the rows of the array in the file of the same name that ends in `.npy`.
+        /// A text a line. Captions: their vectors are the rows of the array in the file of the same name that ends in
+        /// `.npy`.
         Lines = "lines",
     }
 }
@@ -46,45 +47,48 @@ words! {
 pub struct TaskConfig {
     /// What is predicted; a class a text unless given.
     pub kind: TaskKind,
-    /// How the files are written; by the endings of their names unless given. Where they have none that is known: conllu of
-    /// tags, tsv of classes, else lines.
+    /// How the files are written; by the endings of their names unless given. Where they have none that is known:
+    /// conllu of tags, tsv of classes, else lines.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<FormatName>,
     /// tsv, csv: the first row has the columns' names.
     pub header: bool,
-    /// The column of the label: its name or its number from 0. Unless given `label`, without a header 0. CoNLL-U: `upos` (as
-    /// unless given) or `xpos`. npy: the array of the labels in an archive; `y` unless given.
+    /// The column of the label: its name or its number from 0. Unless given `label`, without a header 0. CoNLL-U:
+    /// `upos` (as unless given) or `xpos`. npy: the array of the labels in an archive; `y` unless given.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "column")]
     pub label: Option<String>,
-    /// Several labels, one for each output of the model (`model.graph.outputs`) in their order: their columns, instead of `label`.
-    /// CoNLL-U: also `lemma`, `feats` and `deprel`. npy: the arrays in an archive. Those of an output whose loss is
-    /// `mean_squared_error` are numbers, as the one of `label` then is.
+    /// Several labels, one for each output of the model (`model.graph.outputs`) in their order: their columns, instead
+    /// of `label`. CoNLL-U: also `lemma`, `feats` and `deprel`. npy: the arrays in an archive. Those of an output whose
+    /// loss is `mean_squared_error` are numbers, as the one of `label` then is.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "columns")]
     pub labels: Vec<String>,
-    /// translate: the column of the text that is read, its name or its number from 0; `source` unless given, without a header 0.
+    /// translate: the column of the text that is read, its name or its number from 0; `source` unless given, without a
+    /// header 0.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "column")]
     pub source: Option<String>,
-    /// The column of the text: its name or its number from 0. Unless given `text`, without a header 1, or 0 where there is no
-    /// label nor source. Captions of tsv and csv: the numbers of all other columns are the vector. npy: the array of the samples in an archive,
-    /// `x` unless given; of captions that of their token ids, `y` unless given.
+    /// The column of the text: its name or its number from 0. Unless given `text`, without a header 1, or 0 where there
+    /// is no label nor source. Captions of tsv and csv: the numbers of all other columns are the vector. npy: the array
+    /// of the samples in an archive, `x` unless given; of captions that of their token ids, `y` unless given.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "column")]
     pub text: Option<String>,
-    /// Rows whose text, or source, is one of these are left out, whatever space is around it; an empty text has to be among them or is
-    /// refused.
+    /// Rows whose text, or source, is one of these are left out, whatever space is around it; an empty text has to be
+    /// among them or is refused.
     pub drop: Vec<String>,
-    /// caption, jsonl: the key of the vector, an array of numbers; `vector` unless given. npy: the array of the vectors in an
-    /// archive; `x` unless given.
+    /// caption, jsonl: the key of the vector, an array of numbers; `vector` unless given. npy: the array of the vectors
+    /// in an archive; `x` unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vector: Option<String>,
     /// caption: what the numbers of a vector are multiplied by, so that pixels of 0 to 255 become shares.
     pub vector_scale: f32,
-    /// The classes in their order; in that of the alphabet unless given. Of two the second is the one whose precision, recall
-    /// and F1 are told.
+    /// The classes in their order; in that of the alphabet unless given. Of two the second is the one whose precision,
+    /// recall and F1 are told.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
-    /// Factors of the losses of the classes of texts, or of tags: `none`, `balanced`, or a table, { ham = 1.0, spam = 2.0 }.
+    /// Factors of the losses of the classes of texts, or of tags: `none`, `balanced`, or a table, { ham = 1.0, spam =
+    /// 2.0 }.
     pub class_weights: ClassWeights,
-    /// Where a sample of two classes begins to be of the second: `half`, `accuracy`, `f1`, or a probability between 0 and 1.
+    /// Where a sample of two classes begins to be of the second: `half`, `accuracy`, `f1`, or a probability between 0
+    /// and 1.
     pub threshold: Threshold,
     /// Parts of which one is kept out for the test at the end; 0: none.
     pub folds: usize,

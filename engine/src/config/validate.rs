@@ -22,8 +22,8 @@ pub(super) fn validate(config: &RunConfig, origins: &Origins) -> Result<()> {
     check.sample(config)
 }
 
-/// Refuses options that part the training text, where what they would part from it has a text of its own. Those of a recipe or
-/// of a finished run's file simply yield to the user's own texts.
+/// Refuses options that part the training text, where what they would part from it has a text of its own. Those of a
+/// recipe or of a finished run's file simply yield to the user's own texts.
 ///
 /// # Errors
 /// [`Error::Usage`](crate::Error::Usage) names the option.

@@ -150,7 +150,8 @@ words! {
     AverageName {
         /// From `t0` on, as torch's ASGD (with lambd 0).
         Asgd = "asgd",
-        /// From when the validation loss is above the lowest but for those of the last `nonmono` evaluations: AWD-LSTM's NT-ASGD.
+        /// From when the validation loss is above the lowest but for those of the last `nonmono` evaluations:
+        /// AWD-LSTM's NT-ASGD.
         NtAsgd = "nt_asgd",
     }
 }

@@ -7,8 +7,9 @@ use std::thread::yield_now;
 
 /// Turns of `spin_loop` before the first yield: about 5 µs, some times the cost of a barrier between running cores.
 const SPINS: usize = 2_000;
-/// Yields before parking, some hundred microseconds: as long as what a leader mostly does alone between two jobs, so that
-/// members are seldom asleep when work comes. When cores are fewer than members, the others get the core meanwhile.
+/// Yields before parking, some hundred microseconds: as long as what a leader mostly does alone between two jobs, so
+/// that members are seldom asleep when work comes. When cores are fewer than members, the others get the core
+/// meanwhile.
 const YIELDS: usize = 1_000;
 
 /// A number that only rises, and threads that wait for it to pass a value.

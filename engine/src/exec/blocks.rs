@@ -27,9 +27,9 @@ use unroll_kernels::{Buffer, Element, Mat, MatMut};
 /// The most elements of the room for the left operand, 8 MB; each holds two terms in bf16.
 const LEFT_ROOM: usize = 1 << 21;
 
-/// The most elements of A for one block: half a megabyte of bf16. It bounds how many terms are added between two visits to C.
-/// Blocks of fewer rows have more terms, since each part of the terms is a job for the team, but no more than fit the narrowest
-/// block of B ([`MOST_TERMS`]).
+/// The most elements of A for one block: half a megabyte of bf16. It bounds how many terms are added between two visits
+/// to C. Blocks of fewer rows have more terms, since each part of the terms is a job for the team, but no more than fit
+/// the narrowest block of B ([`MOST_TERMS`]).
 const BLOCK_LEFT: usize = 1 << 18;
 const MOST_TERMS: usize = 2 * BLOCK_RIGHT / GRANULE;
 
@@ -39,8 +39,8 @@ const TERMS: usize = 32;
 /// The least rows of a block.
 const LEAST_ROWS: usize = 32;
 
-/// How many blocks each member gets at least, where there are enough. With one, char256 in bf16 is a sixth slower on two
-/// threads; with eight it is no faster (Zen 4, 2026-11-23).
+/// How many blocks each member gets at least, where there are enough. With one, char256 in bf16 is a sixth slower on
+/// two threads; with eight it is no faster (Zen 4, 2026-11-23).
 const BLOCKS: usize = 4;
 
 /// The left operand as it lies: (M, K), or its transpose where `transposed`.
@@ -78,7 +78,8 @@ pub(super) struct Block<'a> {
     pub(super) b: PackedRef<'a>,
 }
 
-/// Ranges that cover `0..len`, of at most `most` each, and but for the last multiples of `granule` about as long as each other.
+/// Ranges that cover `0..len`, of at most `most` each, and but for the last multiples of `granule` about as long as
+/// each other.
 fn parts(len: usize, most: usize, granule: usize) -> impl Iterator<Item = Range<usize>> {
     let count = len.div_ceil(most.max(granule)).max(1);
     let each = len.div_ceil(count).next_multiple_of(granule);
@@ -141,7 +142,8 @@ impl Products<'_> {
         tiles.left(room)
     }
 
-    /// Calls `each` with blocks that cover A B, (M, N), once. Blocks of columns are [`block_columns`] wide and begin at multiples of it.
+    /// Calls `each` with blocks that cover A B, (M, N), once. Blocks of columns are [`block_columns`] wide and begin at
+    /// multiples of it.
     pub(super) fn blocks<B: Element>(self, a: Left<'_>, b: Right<'_, B>, n: usize, each: impl Fn(Block<'_>) + Sync) {
         let (m, k, wide) = (a.rows(), a.k(), block_columns(a.k()));
         let work = Work::product(m, k, n).on(self.isa, self.precision);

@@ -32,7 +32,8 @@ impl Remaining {
         (word & u64::from(u32::MAX)) as usize..(word >> 32) as usize
     }
 
-    /// Takes `count(n)` of the n blocks that are left, from the front if `front`, else from the back; `None` if nothing is left.
+    /// Takes `count(n)` of the n blocks that are left, from the front if `front`, else from the back; `None` if nothing
+    /// is left.
     fn take(&self, front: bool, count: impl Fn(usize) -> usize) -> Option<Range<usize>> {
         let mut taken = None;
         let cut = |word| {
@@ -61,11 +62,11 @@ fn help(all: &[Remaining], take: impl Fn(&Remaining) -> Option<Range<usize>>) ->
     }
 }
 
-/// Calls `body(owner, block)` for the `blocks` blocks of member `rank` in this turn, one after the other, and then for those
-/// that others have left in theirs.
+/// Calls `body(owner, block)` for the `blocks` blocks of member `rank` in this turn, one after the other, and then for
+/// those that others have left in theirs.
 ///
-/// A member's blocks appear when its own turn begins, and are gone when the turn is over: nobody can take blocks of a member
-/// that has not begun. All members must pass a barrier between two turns.
+/// A member's blocks appear when its own turn begins, and are gone when the turn is over: nobody can take blocks of a
+/// member that has not begun. All members must pass a barrier between two turns.
 pub(super) fn turn(all: &[Remaining], rank: usize, blocks: usize, mut body: impl FnMut(usize, usize)) {
     let one = |_| 1;
     all[rank].set(0..blocks);

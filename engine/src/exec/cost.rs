@@ -19,8 +19,8 @@ pub(super) const BARRIER_S: f64 = 3.0e-6;
 /// Seconds of work that are worth handing out separately.
 const PART_S: f64 = 1.0e-4;
 
-/// The work of a job between two barriers (or of the whole job, if it has none). It decides whether more than one thread is
-/// worth its cost.
+/// The work of a job between two barriers (or of the whole job, if it has none). It decides whether more than one
+/// thread is worth its cost.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Work {
     /// Floating-point operations.
@@ -34,9 +34,9 @@ impl Work {
     pub fn product(m: usize, k: usize, n: usize) -> Self {
         Self { flops: 2 * m * k * n, bytes: 4 * k * n }
     }
-    /// The work of an f32 product if it is computed in this precision. Operands in bf16 have half the bytes; AMX multiplies
-    /// them about eight times as fast as f32 vectors, AVX-512 BF16 twice as fast, the emulation half as fast. Operands in int8
-    /// have a quarter of the bytes and are multiplied twice as fast.
+    /// The work of an f32 product if it is computed in this precision. Operands in bf16 have half the bytes; AMX
+    /// multiplies them about eight times as fast as f32 vectors, AVX-512 BF16 twice as fast, the emulation half as
+    /// fast. Operands in int8 have a quarter of the bytes and are multiplied twice as fast.
     pub fn on(self, isa: Isa, precision: Precision) -> Self {
         match precision {
             Precision::F32 => self,
@@ -63,7 +63,8 @@ impl Work {
         let rate = if self.bytes < CACHED_BYTES { CACHE_BYTES_PER_S } else { MEMORY_BYTES_PER_S };
         (self.flops as f64 / FLOPS_PER_S).max(self.bytes as f64 / rate)
     }
-    /// Into how many parts each of `members` members may cut its share, so that a part takes much longer than handing it out.
+    /// Into how many parts each of `members` members may cut its share, so that a part takes much longer than handing
+    /// it out.
     pub(super) fn parts(self, members: usize) -> usize {
         ((self.seconds() / members as f64 / PART_S) as usize).max(1)
     }

@@ -32,8 +32,8 @@ impl Crew {
         Self::start(threads, teams, None)
     }
 
-    /// As [`Self::new`], each thread, the calling one too, kept on one core: a team's members on neighbouring cores, as far
-    /// as there are cores.
+    /// As [`Self::new`], each thread, the calling one too, kept on one core: a team's members on neighbouring cores, as
+    /// far as there are cores.
     ///
     /// # Errors
     ///
@@ -78,17 +78,17 @@ impl Crew {
         }
     }
 
-    /// A simulated team of `members` members: the calling thread does the work of one of them, the others do not exist. It
-    /// takes the largest share of what a team shares, and does all that is not shared. Results are wrong; the time is
-    /// that of one member of such a team, without starting jobs and passing barriers, which are counted instead
+    /// A simulated team of `members` members: the calling thread does the work of one of them, the others do not exist.
+    /// It takes the largest share of what a team shares, and does all that is not shared. Results are wrong; the time
+    /// is that of one member of such a team, without starting jobs and passing barriers, which are counted instead
     /// ([`Self::take_counts`]), and without waiting, unless other simulated members run beside it ([`Self::meet_at`]).
     pub fn simulated(members: usize) -> Self {
         let team = Group::simulated(members.max(1));
         Self { outer: Arc::new(Group::new(1)), inner: Arc::new(vec![team]), profile: None, _pool: None }
     }
 
-    /// Lets a simulated member wait for others like it, at the end of each job and at each barrier. The first call counts;
-    /// a real crew ignores it.
+    /// Lets a simulated member wait for others like it, at the end of each job and at each barrier. The first call
+    /// counts; a real crew ignores it.
     pub fn meet_at(&self, meeting: Arc<Meeting>) {
         if let Some(simulated) = &self.inner[0].simulated {
             // A crew that meets already keeps its meeting.
@@ -96,7 +96,8 @@ impl Crew {
         }
     }
 
-    /// The jobs that a simulated crew has shared and the barriers that it has passed since the last call; 0 for a real crew.
+    /// The jobs that a simulated crew has shared and the barriers that it has passed since the last call; 0 for a real
+    /// crew.
     pub fn take_counts(&self) -> [usize; 2] {
         let take = |counts: &Simulated| [&counts.jobs, &counts.barriers].map(|count| count.swap(0, Ordering::Relaxed));
         self.inner[0].simulated.as_ref().map_or([0; 2], take)

@@ -106,8 +106,8 @@ impl<'a> Member<'a> {
             _ => {}
         }
     }
-    /// Calls `body(strand, member)` for this member's part of `0..strands`: several strands one after the other, each on
-    /// its own, or one strand together with other members, whose barriers the members of other strands do not pass.
+    /// Calls `body(strand, member)` for this member's part of `0..strands`: several strands one after the other, each
+    /// on its own, or one strand together with other members, whose barriers the members of other strands do not pass.
     ///
     /// # Panics
     ///
@@ -138,8 +138,8 @@ impl<'a> Member<'a> {
             (0..blocks).for_each(|block| body(self, block));
         }
     }
-    /// The part of this member where member r has `cut(r)..cut(r + 1)`. A simulated member stands for the slowest, and so
-    /// takes the largest part.
+    /// The part of this member where member r has `cut(r)..cut(r + 1)`. A simulated member stands for the slowest, and
+    /// so takes the largest part.
     pub(super) fn part(self, cut: impl Fn(usize) -> usize) -> Range<usize> {
         let part = |rank: usize| cut(rank)..cut(rank + 1);
         match self.wait {

@@ -22,9 +22,9 @@ const LINE: usize = 16;
 
 /// How many terms one chain has of a sum that may be as long as a vocabulary. Each chain costs a pass over the result.
 ///
-/// The gradient of one row of inputs of a head of 300,002 words, with values from -2.7 to 1.5, was off by 8.1e-4 as one chain,
-/// by 8.3e-6 in chains of 2,048, and by 3.1e-6 in NumPy. In bf16 chains are longer: operands are rounded anyway, and a pass
-/// costs more beside the faster product.
+/// The gradient of one row of inputs of a head of 300,002 words, with values from -2.7 to 1.5, was off by 8.1e-4 as one
+/// chain, by 8.3e-6 in chains of 2,048, and by 3.1e-6 in NumPy. In bf16 chains are longer: operands are rounded anyway,
+/// and a pass costs more beside the faster product.
 fn chain(precision: Precision) -> usize {
     if precision == Precision::Bf16 { 8192 } else { 2048 }
 }
@@ -158,7 +158,8 @@ impl Products<'_> {
         });
     }
 
-    /// The same into a C that may be kept in bf16: block after block, each rounded while it is in the second-level cache.
+    /// The same into a C that may be kept in bf16: block after block, each rounded while it is in the second-level
+    /// cache.
     pub(crate) fn product_into<A: Element, E: Element>(
         self,
         a: Mat<'_, A>,
@@ -177,8 +178,8 @@ impl Products<'_> {
         }
     }
 
-    /// C = start + A B block after block, each of which `finish` turns into what is kept of it while it is in the second-level
-    /// cache. Blocks of columns are [`block_columns`] wide and begin at multiples of it.
+    /// C = start + A B block after block, each of which `finish` turns into what is kept of it while it is in the
+    /// second-level cache. Blocks of columns are [`block_columns`] wide and begin at multiples of it.
     ///
     /// `c` is (M, N), or (M, 0) where nothing is kept; `notes` are (M, n) for each block of columns, side by side.
     pub(crate) fn product_through<A: Element, E: Element>(
@@ -238,8 +239,8 @@ impl Products<'_> {
         });
     }
 
-    /// The transpose of `a` (R, M), in `room`. One for the team: otherwise each member would transpose all of it, a twentieth of
-    /// the whole product where two share 1,024 columns.
+    /// The transpose of `a` (R, M), in `room`. One for the team: otherwise each member would transpose all of it, a
+    /// twentieth of the whole product where two share 1,024 columns.
     fn transpose<'r>(self, a: Mat<'_>, room: &'r mut Buffer) -> Mat<'r> {
         // Whole lines, and never a power of two, whose rows would meet in the same sets of the cache.
         let (rows, width) = (a.cols(), a.rows().next_multiple_of(LINE) + LINE);

@@ -8,8 +8,8 @@ use unroll_kernels::{Buffer, Isa};
 /// Columns are split at multiples of this: a multiple of every set's plain panel.
 pub(super) const GRANULE: usize = 64;
 
-/// The most rows and columns of a block of C that is computed in f32 but not kept so: 256 KB, an eighth of the second-level
-/// cache.
+/// The most rows and columns of a block of C that is computed in f32 but not kept so: 256 KB, an eighth of the
+/// second-level cache.
 pub(super) const BLOCK_ROWS: usize = 256;
 const BLOCK_COLS: usize = 256;
 
@@ -23,8 +23,8 @@ pub(crate) fn block_columns(terms: usize) -> usize {
 
 /// The buffers of a team's products.
 pub(crate) struct Scratch {
-    /// One for each member of a team, for blocks of operands. Made at its full size, so that it does not matter in which
-    /// step a member first takes part.
+    /// One for each member of a team, for blocks of operands. Made at its full size, so that it does not matter in
+    /// which step a member first takes part.
     members: Vec<Mutex<Buffer>>,
     /// The same for blocks of C.
     pub(super) blocks: Vec<Mutex<Buffer>>,

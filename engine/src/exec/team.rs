@@ -15,7 +15,8 @@ type Job = dyn Fn(Member<'_>) + Sync;
 
 /// What the members of one group share: the job's slot and the counters around it.
 pub(super) struct Group {
-    /// The job in progress and its phase. The leader writes it before it raises `given`; members read it after they see that.
+    /// The job in progress and its phase. The leader writes it before it raises `given`; members read it after they see
+    /// that.
     job: Mutex<Option<(&'static Job, Phase)>>,
     given: Counter,
     done: Counter,
@@ -153,8 +154,8 @@ pub struct Cut {
     pub len: usize,
     /// Parts begin at multiples of this, which is 1 at least.
     pub granule: usize,
-    /// The most parts into which a member's share is cut: so few that the work of a part is large against what each part costs
-    /// in addition.
+    /// The most parts into which a member's share is cut: so few that the work of a part is large against what each
+    /// part costs in addition.
     pub parts: usize,
 }
 
@@ -164,8 +165,8 @@ impl Team<'_> {
         self.group.size > 1 && work.pays()
     }
 
-    /// Runs `job` on parts that cover the range once, whichever member comes for them; on the leader alone, and at once,
-    /// where the work is too little to share.
+    /// Runs `job` on parts that cover the range once, whichever member comes for them; on the leader alone, and at
+    /// once, where the work is too little to share.
     ///
     /// # Panics
     ///
@@ -195,8 +196,9 @@ impl Team<'_> {
     }
 }
 
-/// Pieces for each member in [`Team::share_out`]: several, since pieces of the same size may not be the same work, for instance
-/// where rows of a table had no gradient. A step of word650, where all work is even, takes the same time with 1 to 16.
+/// Pieces for each member in [`Team::share_out`]: several, since pieces of the same size may not be the same work, for
+/// instance where rows of a table had no gradient. A step of word650, where all work is even, takes the same time with
+/// 1 to 16.
 const PIECES: usize = 8;
 
 /// The most pieces in all. More members than this do not all take part: such work is bound by memory.

@@ -120,8 +120,8 @@ pub fn generate<P: Predictor + ?Sized>(
     write(model, decoder(tokenizer, request), sampler, &Request { prompt, ..request.clone() }, show)
 }
 
-/// Writes several samples side by side, numbered from `request.sample` on, each to the same text as [`generate`] writes.
-/// Returns their texts and why they ended.
+/// Writes several samples side by side, numbered from `request.sample` on, each to the same text as [`generate`]
+/// writes. Returns their texts and why they ended.
 ///
 /// # Errors
 /// [`Error::Diverged`] where the model's outputs are not numbers; what the model fails with.
@@ -168,8 +168,8 @@ fn decoder<'t>(tokenizer: &'t Tokenizer, request: &Request<'_>) -> Decoder<'t> {
     }
 }
 
-/// Writes one sample, handing text to `show` as soon as it is certain: a character that is not whole yet and what may be
-/// the beginning of the stop text are held back. `show` returns false to end.
+/// Writes one sample, handing text to `show` as soon as it is certain: a character that is not whole yet and what may
+/// be the beginning of the stop text are held back. `show` returns false to end.
 ///
 /// # Errors
 /// [`Error::Diverged`] where the model's outputs are not numbers; what `show` and the model fail with.
@@ -247,8 +247,8 @@ impl<'a, D: Decode> Writing<'a, D> {
     }
 }
 
-/// The token before the beginning of a text: a line end if the vocabulary has one, else its first token. It is fed where
-/// there is no prompt, and fills a window that reaches beyond the beginning.
+/// The token before the beginning of a text: a line end if the vocabulary has one, else its first token. It is fed
+/// where there is no prompt, and fills a window that reaches beyond the beginning.
 pub fn beginning(tokenizer: &Tokenizer) -> u32 {
     let vocabulary = tokenizer.vocabulary();
     let line_end = if tokenizer.options().level == Level::Byte { Some(u32::from(b'\n')) } else { vocabulary.id("\n") };
@@ -258,8 +258,8 @@ pub fn beginning(tokenizer: &Tokenizer) -> u32 {
 /// The tokens of a prompt.
 ///
 /// # Errors
-/// [`Error::Usage`] names the first character or word outside the vocabulary and its position, unless `unknown` says what
-/// becomes of it.
+/// [`Error::Usage`] names the first character or word outside the vocabulary and its position, unless `unknown` says
+/// what becomes of it.
 pub fn encode_prompt(tokenizer: &Tokenizer, prompt: &str, unknown: UnknownInPrompt) -> Result<Vec<u32>> {
     let prompt = &*tokenizer.prepare(prompt);
     match unknown {

@@ -47,7 +47,8 @@ impl Sampling {
 ///
 /// With p the softmax of the logits over the temperature, the filters narrow the choice one after the other: `top_k`,
 /// then `top_p` within what is left (its probabilities adding up to 1 again), then `min_p`. Equal logits are ranked by
-/// index. The probabilities that are left are added up in the order of indices, in f64, until they exceed u times their sum.
+/// index. The probabilities that are left are added up in the order of indices, in f64, until they exceed u times their
+/// sum.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     sampling: Sampling,

@@ -92,8 +92,8 @@ impl Differences<'_> {
         }
     }
 
-    /// The entries to compare, in order; more than asked for, where some may stand at kinks. Of a tensor that has a row a
-    /// token, three in four are of rows whose tokens the batch has; of a head that reads few of its rows, of such.
+    /// The entries to compare, in order; more than asked for, where some may stand at kinks. Of a tensor that has a row
+    /// a token, three in four are of rows whose tokens the batch has; of a head that reads few of its rows, of such.
     fn choose(&self, tensor: usize) -> Vec<usize> {
         let spec = &self.model.graph.params()[tensor];
         let (len, want) = (spec.len(), (2 * self.entries).min(spec.len()));

@@ -34,7 +34,8 @@ impl Model<'_> {
         (0..2).map_while(direction).collect()
     }
 
-    /// The directions of a recurrent node; none of any other. `initial` has the states that other layers give, if they do.
+    /// The directions of a recurrent node; none of any other. `initial` has the states that other layers give, if they
+    /// do.
     pub(super) fn directions<'p>(
         &self,
         i: usize,
@@ -158,7 +159,8 @@ impl Model<'_> {
             .is_some_and(|(_, o, reading)| o.return_sequences && matches!(reading, Reading::One { reverse: true }))
     }
 
-    /// The outputs of each direction that the layer gives: every step's, in the order of time or turned, or the last one's.
+    /// The outputs of each direction that the layer gives: every step's, in the order of time or turned, or the last
+    /// one's.
     pub(super) fn outputs(
         &self,
         i: usize,
@@ -229,7 +231,8 @@ fn merge(mode: MergeMode, units: usize, [one, two]: [&[f64]; 2]) -> Vec<f64> {
     }
 }
 
-/// The gradient of direction `d`'s outputs from that of what they are merged to; `other` is the other direction's outputs.
+/// The gradient of direction `d`'s outputs from that of what they are merged to; `other` is the other direction's
+/// outputs.
 pub(super) fn merge_backward(mode: MergeMode, units: usize, d: usize, other: &[f64], dy: &[f64]) -> Vec<f64> {
     match mode {
         MergeMode::Concat | MergeMode::None => {

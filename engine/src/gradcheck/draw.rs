@@ -45,8 +45,8 @@ fn source(graph: &Graph, steps: usize, rows: usize, key: Key) -> Vec<u32> {
     (0..steps * rows).map(token).collect()
 }
 
-/// Draws `batches` batches of T steps and N rows: a third of the tokens repeat an earlier one, a sixth of the targets is
-/// not scored. Where token 0 is masked, a third of the tokens is, and of several rows one wholly; so are vectors.
+/// Draws `batches` batches of T steps and N rows: a third of the tokens repeat an earlier one, a sixth of the targets
+/// is not scored. Where token 0 is masked, a third of the tokens is, and of several rows one wholly; so are vectors.
 pub(super) fn tokens(graph: &Graph, steps: usize, rows: usize, batches: usize, seed: u64) -> Vec<Tokens> {
     let key = Key::new(seed, Purpose::Check);
     let outputs = graph.outputs()[0].positions(steps, rows);

@@ -80,8 +80,8 @@ impl Direction<'_> {
         masked
     }
 
-    /// The gradient of everything that went in, from that of the states after each step (T, N, H), which counts where the
-    /// step is not masked, and of the state after the last.
+    /// The gradient of everything that went in, from that of the states after each step (T, N, H), which counts where
+    /// the step is not masked, and of the state after the last.
     pub(super) fn backward_masked(&self, x: &[f64], masked: &Masked, (dy, after): (&[f64], &Carried)) -> Gradients {
         let (dims, state) = (self.dims, self.dims.state());
         let zeros = vec![0.0; state];
@@ -133,8 +133,8 @@ impl Direction<'_> {
         dy
     }
 
-    /// The outputs of a layer that gives them in the order of reading, from the last step on: those of the steps of a row that are
-    /// there take the places of these steps, the one that was read first the first.
+    /// The outputs of a layer that gives them in the order of reading, from the last step on: those of the steps of a
+    /// row that are there take the places of these steps, the one that was read first the first.
     pub(super) fn turned_outputs(&self, trace: &Trace, output: Output) -> Vec<f64> {
         let (units, h) = (self.dims.units, trace.h());
         let mut y = vec![0.0; h.len()];
@@ -160,8 +160,8 @@ impl Direction<'_> {
         self.there.as_ref().map(|there| there.chunks_exact(self.dims.rows).rev().flatten().copied().collect())
     }
 
-    /// The places t N + n, in the order of time, of steps that are there, and those, in the order of reading, of the outputs that
-    /// they are given.
+    /// The places t N + n, in the order of time, of steps that are there, and those, in the order of reading, of the
+    /// outputs that they are given.
     fn turned_places(&self) -> Vec<(usize, usize)> {
         let (steps, rows) = (self.dims.steps, self.dims.rows);
         let read = move |at: &usize| self.there.as_ref().is_none_or(|there| there[*at]);

@@ -123,8 +123,8 @@ pub fn check(graph: &Graph, options: &Options) -> Result<Report> {
     check_with(graph, options, &mut |_, _| {})
 }
 
-/// The same, calling `progress` with the number and name of each parameter tensor before its differences are taken, which
-/// is most of the work.
+/// The same, calling `progress` with the number and name of each parameter tensor before its differences are taken,
+/// which is most of the work.
 ///
 /// # Errors
 ///

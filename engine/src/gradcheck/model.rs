@@ -79,7 +79,8 @@ pub(super) struct Value {
     pub(super) y: Vec<f64>,
     /// Of a recurrent node: one a direction.
     pub(super) traces: Vec<Trace>,
-    /// Of a node whose functions have kinks: a hash of the sides on which its values lie. The loss has a kink where it changes.
+    /// Of a node whose functions have kinks: a hash of the sides on which its values lie. The loss has a kink where it
+    /// changes.
     pub(super) pattern: u64,
 }
 

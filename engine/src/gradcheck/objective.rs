@@ -82,7 +82,8 @@ impl Model<'_> {
         }
     }
 
-    /// The factor of the losses of the output that has most, by which a network's sum becomes the loss that is reported.
+    /// The factor of the losses of the output that has most, by which a network's sum becomes the loss that is
+    /// reported.
     pub(super) fn largest_factor(&self, step: &Step<'_>) -> f64 {
         let most = self.scored(step).map(|scored| count_of(scored.targets)).max();
         self.factor(step.rows, most.unwrap_or_default())

@@ -147,7 +147,8 @@ impl Direction<'_> {
         }
     }
 
-    /// The gradient of everything that went in, from that of the outputs (T, N, H) and of the state after the last step.
+    /// The gradient of everything that went in, from that of the outputs (T, N, H) and of the state after the last
+    /// step.
     pub(super) fn backward(&self, x: &[f64], trace: &Trace, dy: &[f64], after: &Carried) -> Gradients {
         let (dims, p, Carried { h, c }) = (self.dims, &self.parameters(), &self.before);
         let form = gru::reference::Form { reset: self.reset, functions: self.functions };

@@ -136,8 +136,8 @@ pub(super) fn state_size(
     let width = (cell.gates() * options.units * directions.len()) as f64;
     let total: f64 = directions
         .iter()
-        // A row of x meets every row of W: mean squares times the sum of the squared weights. |h| is at most 1 or so, but
-        // for that which is given.
+        // A row of x meets every row of W: mean squares times the sum of the squared weights. |h| is at most 1 or so,
+        // but for that which is given.
         .map(|d| {
             let p = d.parameters();
             // What is kept of h is scaled.
@@ -151,8 +151,8 @@ pub(super) fn state_size(
     if options.functions().are_standard() {
         return 0.25 * size + given.sqrt();
     }
-    // No slope of another function is above 1, but a value may be: h is a product of up to three, each of whose errors the
-    // others multiply.
+    // No slope of another function is above 1, but a value may be: h is a product of up to three, each of whose errors
+    // the others multiply.
     let largest = traces.iter().map(Trace::largest).fold(1.0, f64::max);
     largest * largest * (size + given.sqrt())
 }

@@ -7,8 +7,8 @@
 //! | `adaptive_softmax`, `class_softmax` | one of the frequent words and tails; of a tail's clusters; of a cluster's words |
 //! | `hierarchical_softmax` | at each node on the way, whether it goes on to the second child |
 //!
-//! Which words a step draws, how words are divided among parts and the tree are choices and no computations: they are the network's
-//! own.
+//! Which words a step draws, how words are divided among parts and the tree are choices and no computations: they are
+//! the network's own.
 
 use crate::error::Result;
 use crate::graph::{Graph, HeadKind, LayerConfig, Node, Output, Ranks, WordPartition};
@@ -199,7 +199,8 @@ impl<'a> WordHead<'a> {
         decisions
     }
 
-    /// A decision over consecutive scores, whose kernels stand side by side as (inputs, scores); `None` where there is no such tensor.
+    /// A decision over consecutive scores, whose kernels stand side by side as (inputs, scores); `None` where there is
+    /// no such tensor.
     fn one_of(&self, prefix: &str, projection: Option<usize>, of: Range<usize>, chosen: usize) -> Option<Decision> {
         let kernel = self.tensor(&format!("{prefix}kernel"))?;
         let inputs = self.inputs(projection);
@@ -258,8 +259,8 @@ impl Decision {
         self.scores.iter().zip(values).map(size).collect()
     }
 
-    /// The gradient of each score and its size: p less what is wanted. A score's error moves its own probability and, of a choice of
-    /// one, every other.
+    /// The gradient of each score and its size: p less what is wanted. A score's error moves its own probability and,
+    /// of a choice of one, every other.
     pub(super) fn gradient(&self, values: &[f64], sizes: &[f64]) -> Vec<[f64; 2]> {
         let whole = if self.one { ln_sum_exp(values) } else { 0.0 };
         let p: Vec<f64> =

@@ -22,14 +22,14 @@ use unroll_kernels::{Buffer, Mat, MatMut};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Content {
     Nothing,
-    /// Those of some rows, which stand in a list.
+    /// Those of some rows, which are in a list of their own.
     RowList,
-    /// Those of some rows, which stand in the arena.
+    /// Those of some rows, which are in the arena.
     Spans,
     All,
 }
 
-/// Spans that room is made for when they first come. Later steps allocate only where there are more.
+/// Room is made for this many spans when the first one comes. Later steps allocate only if there are more.
 const EXPECTED: usize = 1 << 16;
 
 /// One tensor of the gradient.
@@ -53,7 +53,7 @@ impl Tensor {
         at(span.start)..at(span.end)
     }
 
-    /// Sets what the step before left to zero.
+    /// Sets to zero what the step before left.
     fn clear(&mut self, values: &mut [f32]) {
         match self.content {
             Content::Nothing => {}
@@ -64,7 +64,8 @@ impl Tensor {
         self.content = Content::Nothing;
     }
 
-    /// Sets what the step before left in a part of the tensor, whose elements are counted from its first, to zero.
+    /// Sets to zero what the step before left in a part of the tensor; the range counts from the tensor's first
+    /// element.
     fn clear_within(&self, range: &Range<usize>, part: &mut [f32]) {
         let at = |row: u32| row as usize * self.width;
         let begin = self.spans.partition_point(|span| at(span.end) <= range.start);
@@ -99,7 +100,7 @@ impl Tensor {
         });
     }
 
-    /// Puts rows that stand in a list to their places in the arena.
+    /// Moves rows from their list to their places in the arena.
     fn scatter(&mut self, values: &mut [f32]) {
         if self.content == Content::RowList {
             let (rows, from) = self.row_list.at(self.width);
@@ -169,7 +170,7 @@ impl Gradient {
         }
     }
 
-    /// Ends a step: what nobody wrote is zero.
+    /// Ends a step: tensors that nobody wrote become zero.
     pub(crate) fn finish(&mut self) {
         for tensor in self.tensors.iter_mut().filter(|tensor| !tensor.written) {
             tensor.clear(&mut self.values);
@@ -184,8 +185,8 @@ impl Gradient {
         (tensor, &mut self.values)
     }
 
-    /// A whole tensor, or several that stand behind one another, for one who writes all their elements: from zero if he is the
-    /// first in this step, else adding.
+    /// A whole tensor, or several contiguous ones, for a caller that writes all of their elements. The returned start
+    /// is zero for the first caller in this step; later ones must add to what is there.
     pub(crate) fn write(&mut self, range: &Range<usize>) -> (Start<'static>, &mut [f32]) {
         let Self { values, tensors } = self;
         let first = tensors.partition_point(|tensor| tensor.range.end <= range.start);
@@ -241,8 +242,8 @@ impl Gradient {
         }
     }
 
-    /// Adds row i of `sums`, whose rows begin `stride` elements apart, to row `rows[i]` of a tensor; these ascend, each once. Who is
-    /// the first in this step has his buffer taken, and another left in its place.
+    /// Adds row i of `sums`, whose rows begin `stride` elements apart, to row `rows[i]` of a tensor; `rows` ascend,
+    /// each once. The first caller in this step loses its buffer, and gets another in its place.
     pub(crate) fn add_rows(
         &mut self,
         products: Products<'_>,
@@ -309,7 +310,7 @@ impl Gradient {
         }
     }
 
-    /// To read.
+    /// A view to read.
     pub(crate) fn view(&self) -> GradientRef<'_> {
         GradientRef::new(&self.values, &self.tensors)
     }

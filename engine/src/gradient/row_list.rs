@@ -84,8 +84,8 @@ impl RowList {
         self.order.iter().map(|&place| self.rows[place as usize])
     }
 
-    /// Calls `body` with ascending ranges of a table whose rows have so many elements, and with what stands there: all that is within
-    /// `range`.
+    /// Calls `body` with ascending ranges of a table whose rows have so many elements, and with what stands there: all
+    /// that is within `range`.
     pub(super) fn for_each_extent<'a>(
         &'a self,
         width: usize,

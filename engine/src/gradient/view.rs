@@ -32,8 +32,8 @@ impl<'a> GradientRef<'a> {
         self.values.len()
     }
 
-    /// Calls `body` with ascending ranges, laid out as the parameters, and with their elements: with every element of `range` that may
-    /// differ from zero.
+    /// Calls `body` with ascending ranges, laid out as the parameters, and with their elements: with every element of
+    /// `range` that may differ from zero.
     pub fn for_each_extent(self, range: Range<usize>, mut body: impl FnMut(Range<usize>, &'a [f32])) {
         fn dense<'a>(values: &'a [f32], range: Range<usize>, body: &mut impl FnMut(Range<usize>, &'a [f32])) {
             if range.start < range.end {

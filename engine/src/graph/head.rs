@@ -15,7 +15,8 @@ use std::sync::Arc;
 const MOST_SAMPLES: usize = 1 << 16;
 
 impl Graph {
-    /// The counts of `classes` words: those that the graph was given, else Zipf's law for words in the order of their frequency.
+    /// The counts of `classes` words: those that the graph was given, else Zipf's law for words in the order of their
+    /// frequency.
     pub(crate) fn frequencies(&self, classes: usize) -> Arc<[u64]> {
         match &self.words {
             // A word that was never seen may come all the same.
@@ -123,7 +124,8 @@ impl Graph {
         Ok(())
     }
 
-    /// All words of an output's head, with words of like use together, where the head asks for that order and the graph knows it.
+    /// All words of an output's head, with words of like use together, where the head asks for that order and the graph
+    /// knows it.
     pub(super) fn order(&self, head: &HeadConfig, classes: usize) -> Option<&[u32]> {
         let order = self.words.as_ref()?.order.as_deref()?;
         (head.order == Some(WordOrder::Context) && order.len() == classes).then_some(order)
@@ -179,7 +181,8 @@ impl Graph {
             let roots = || masses[words.clone()].iter().map(|mass| mass.sqrt()).sum::<f64>();
             let step = match head.classes {
                 Some(count) => roots() / count as f64,
-                // Where frequent and rare words stand together, classes of equal size cost least: as many as each has words.
+                // Where frequent and rare words stand together, classes of equal size cost least: as many as each has
+                // words.
                 None if self.order(head, classes).is_some() => roots() / (words.len() as f64).sqrt(),
                 None => cluster_step(&masses, words.clone(), inputs.unwrap_or(width)),
             };
@@ -229,7 +232,8 @@ pub(super) fn check_head(OutputConfig { head, loss, .. }: &OutputConfig, words: 
         let what = format!("{} computes the loss cross_entropy, and the output's is another", head.kind.name());
         return Err(wrong(what).mend("leave the head out, or end the model in a softmax over its classes"));
     }
-    // Of a small vocabulary a sample may be larger than all of it, but no sample is worth more than the sum over all words.
+    // Of a small vocabulary a sample may be larger than all of it, but no sample is worth more than the sum over all
+    // words.
     let most = words.max(MOST_SAMPLES);
     if let Some(samples) = head.samples.filter(|&samples| samples == 0 || samples > most) {
         return Err(wrong(format!("samples must be from 1 to {most}, got {samples}"))

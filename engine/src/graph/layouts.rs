@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::{Graph, HeadKind, Loss, Output, ParamSpec, Role, WordPartition};
 use crate::error::Result;
 
-/// The kind of each head, by the name of the layer that gives its logits. A head that divides the words has a checksum of the
-/// place of each word after its kind: `{"dense": "class_softmax 0f9c2b6d"}`.
+/// The kind of each head, by the name of the layer that gives its logits. A head that divides the words has a checksum
+/// of the place of each word after its kind: `{"dense": "class_softmax 0f9c2b6d"}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct HeadLayouts(BTreeMap<String, String>);
@@ -57,8 +57,8 @@ impl Graph {
         Ok(HeadLayouts(self.outputs.iter().map(layout).collect::<Result<_>>()?))
     }
 
-    /// The kernel, among the parameters, of an output whose head is a softmax over all words once it is trained; none where it is
-    /// tied to a table.
+    /// The kernel, among the parameters, of an output whose head is a softmax over all words once it is trained; none
+    /// where it is tied to a table.
     pub(crate) fn whole_kernel(&self, output: &Output) -> Option<usize> {
         let of_words = |spec: &ParamSpec| matches!(spec.role, Role::Kernel | Role::WordKernel);
         let range = self.nodes[output.logits()].params.clone();

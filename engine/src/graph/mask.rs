@@ -58,8 +58,8 @@ impl Graph {
         }
     }
 
-    /// The first layer that joins all steps of a sequence, masked ones included, as a reshape does. A model with such a layer
-    /// takes no mask.
+    /// The first layer that joins all steps of a sequence, masked ones included, as a reshape does. A model with such a
+    /// layer takes no mask.
     pub fn refuses_masks(&self) -> Option<&str> {
         self.joins_steps(Axis::Main)
     }

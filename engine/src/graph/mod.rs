@@ -103,8 +103,9 @@ impl Graph {
         Self::build(config, [vocabulary; 2], None, None)
     }
 
-    /// Resolves a declaration for a vocabulary of this size and a number of classes for each output, below which its targets
-    /// are. [`Self::new`] gives an output as many classes as its layer has units, or as the vocabulary has tokens.
+    /// Resolves a declaration for a vocabulary of this size and a number of classes for each output, below which its
+    /// targets are. [`Self::new`] gives an output as many classes as its layer has units, or as the vocabulary has
+    /// tokens.
     ///
     /// # Errors
     ///
@@ -113,8 +114,8 @@ impl Graph {
         Self::build(config, [vocabulary; 2], Some(classes), None)
     }
 
-    /// Resolves a declaration for two vocabularies of these sizes: `vocabulary` of the text, whose tokens are the targets, and
-    /// `source` of the sequence that an encoder reads.
+    /// Resolves a declaration for two vocabularies of these sizes: `vocabulary` of the text, whose tokens are the
+    /// targets, and `source` of the sequence that an encoder reads.
     ///
     /// # Errors
     ///
@@ -123,8 +124,8 @@ impl Graph {
         Self::build(config, [vocabulary, source], None, None)
     }
 
-    /// Resolves a declaration for vocabularies of these sizes, that of the text and that of its source, and outputs whose targets are each
-    /// one of so many; `words` says what is known of the first output's.
+    /// Resolves a declaration for vocabularies of these sizes, that of the text and that of its source, and outputs
+    /// whose targets are each one of so many; `words` says what is known of the first output's.
     ///
     /// # Errors
     ///
@@ -138,8 +139,9 @@ impl Graph {
         Self::build(config, vocabularies, Some(targets), words)
     }
 
-    /// Resolves a declaration for a vocabulary of known counts, by which heads divide the words and from which they draw noise.
-    /// The other constructors assume that tokens are numbered by descending frequency, and that it follows Zipf's law.
+    /// Resolves a declaration for a vocabulary of known counts, by which heads divide the words and from which they
+    /// draw noise. The other constructors assume that tokens are numbered by descending frequency, and that it follows
+    /// Zipf's law.
     ///
     /// # Errors
     ///
@@ -225,8 +227,8 @@ impl Graph {
         Err(Error::usage(what).mend("train such a model on data that has vectors, or begin it with an embedding layer"))
     }
 
-    /// The same model made to read a text piece by piece: every layer that reads forward from a zero state carries its state
-    /// on to the next piece. After each piece, its output is that of this model for all pieces so far.
+    /// The same model made to read a text piece by piece: every layer that reads forward from a zero state carries its
+    /// state on to the next piece. After each piece, its output is that of this model for all pieces so far.
     ///
     /// # Errors
     ///

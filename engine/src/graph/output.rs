@@ -36,7 +36,8 @@ impl Output {
     pub fn head(&self) -> &HeadConfig {
         &self.config.head
     }
-    /// The number of classes: targets are less than this. 1 for a mean squared error, whose targets are the bits of an f32.
+    /// The number of classes: targets are less than this. 1 for a mean squared error, whose targets are the bits of an
+    /// f32.
     pub fn classes(&self) -> usize {
         self.classes
     }
@@ -73,7 +74,8 @@ pub(super) struct Declared {
 }
 
 impl Declared {
-    /// The outputs of a model of a vocabulary of this size; `classes` says of each what a target may be, where that is known.
+    /// The outputs of a model of a vocabulary of this size; `classes` says of each what a target may be, where that is
+    /// known.
     pub(super) fn all(config: &ModelConfig, vocabulary: usize, classes: Option<&[usize]>) -> Result<Vec<Self>> {
         let outputs = outputs(config)?;
         if let Some(given) = classes.filter(|given| given.len() != outputs.len()) {
@@ -93,7 +95,8 @@ impl Declared {
         all.collect()
     }
 
-    /// The declaration of the layer that gives the logits, with as many units as there are classes unless it says how many.
+    /// The declaration of the layer that gives the logits, with as many units as there are classes unless it says how
+    /// many.
     pub(super) fn with_units(&self, config: &LayerConfig) -> Option<LayerConfig> {
         match config {
             LayerConfig::Dense(dense) if dense.units.is_none() => {
@@ -189,8 +192,8 @@ impl Graph {
         }
     }
 
-    /// The first layer by which an output of a step knows later steps of its sequence: one that reads backwards or both ways, or
-    /// that gives one value for all steps. A model with one output a sequence may have any.
+    /// The first layer by which an output of a step knows later steps of its sequence: one that reads backwards or both
+    /// ways, or that gives one value for all steps. A model with one output a sequence may have any.
     fn reads_ahead(&self) -> Option<&str> {
         let steps = |source: &Source| self.shape_of(*source).time.is_some();
         let ahead = |node: &&Node| {
@@ -218,7 +221,8 @@ impl Graph {
         }
     }
 
-    /// Refuses a layer that nothing takes and that is no output; `nodes` are those of the declared layers. Returns those of the outputs.
+    /// Refuses a layer that nothing takes and that is no output; `nodes` are those of the declared layers. Returns
+    /// those of the outputs.
     pub(super) fn check_used(&self, declared: &[Declared], nodes: &[usize]) -> Result<Vec<usize>> {
         let ends: Vec<usize> = declared.iter().map(|output| nodes[output.last]).collect();
         let unused = |i: &usize| self.consumers(*i).next().is_none() && !ends.contains(i);

@@ -105,8 +105,8 @@ impl ParamList {
     }
 }
 
-/// Gives every parameter its place, each on a cache line of its own; but those of a list of `joint` stand behind one another, where
-/// the first of them would. Returns the end, which is no further than where all stand apart.
+/// Gives every parameter its place, each on a cache line of its own; but those of a list of `joint` stand behind one
+/// another, where the first of them would. Returns the end, which is no further than where all stand apart.
 pub(super) fn lay_out(specs: &mut [ParamSpec], joint: &[Vec<usize>]) -> usize {
     let mut end = 0;
     let place = |spec: &mut ParamSpec, end: &mut usize| {

@@ -3,16 +3,16 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Nanoseconds that a logit, a multiplication of it, and a parameter cost in a step of so many rows. A partition needs only the order
-/// of magnitude, here that of a server's core.
+/// Nanoseconds that a logit, a multiplication of it, and a parameter cost in a step of so many rows. A partition needs
+/// only the order of magnitude, here that of a server's core.
 const LOGIT_NS: f64 = 1.5;
 const PRODUCT_NS: f64 = 0.05;
 const PARAMETER_NS: f64 = 1.6;
 const ROWS: f64 = 512.0;
 
-/// How many words stand in the first softmax where the cut-offs are chosen, of larger vocabularies, and which part of smaller ones. By
-/// cost it would have few hundred, but learns badly then: with 2,000 of 10,000 words zaremba-small reaches a lower perplexity on the Penn
-/// Treebank than the exact head, with 300 it was a fifth higher (2026-11-22).
+/// How many words stand in the first softmax where the cut-offs are chosen, of larger vocabularies, and which part of
+/// smaller ones. By cost it would have few hundred, but learns badly then: with 2,000 of 10,000 words zaremba-small
+/// reaches a lower perplexity on the Penn Treebank than the exact head, with 300 it was a fifth higher (2026-11-22).
 const FIRST: usize = 2_000;
 const FIRST_PART: usize = 5;
 
@@ -22,7 +22,8 @@ const WORTH: f64 = 0.9;
 /// The most frequent words, which stand together by their use; of the others a text says too little.
 const FREQUENT: usize = 1 << 16;
 
-/// A partition of the words by rank: the most frequent word has rank 0, unless words that are used alike are neighbours.
+/// A partition of the words by rank: the most frequent word has rank 0, unless words that are used alike are
+/// neighbours.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) enum WordPartition {
     /// All words together.
@@ -32,7 +33,8 @@ pub(crate) enum WordPartition {
     Clusters(usize, Vec<TailShape>),
 }
 
-/// Words in clusters, which have a softmax each of the same number of inputs; and where there are several, one over them.
+/// Words in clusters, which have a softmax each of the same number of inputs; and where there are several, one over
+/// them.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TailShape {
     /// Where each begins by rank, and where the last ends.
@@ -85,7 +87,8 @@ impl Ranks {
         Self { words, ranks }
     }
 
-    /// The same, but that the frequent words of each of these ranges of ranks stand as they do in `order`, which has all words.
+    /// The same, but that the frequent words of each of these ranges of ranks stand as they do in `order`, which has
+    /// all words.
     pub(crate) fn arranged(self, ranges: impl IntoIterator<Item = Range<usize>>, order: &[u32]) -> Self {
         let mut places = vec![0; order.len()];
         order.iter().enumerate().for_each(|(place, &word)| places[word as usize] = place);
@@ -119,8 +122,8 @@ fn softmax(rows: f64, columns: f64, inputs: usize) -> f64 {
     rows * columns * (inputs as f64 * PRODUCT_NS + LOGIT_NS)
 }
 
-/// Nanoseconds of an adaptive softmax in a step, which takes so many inputs and whose tails begin at these ranks: as many clusters
-/// stand in a tail as each has words.
+/// Nanoseconds of an adaptive softmax in a step, which takes so many inputs and whose tails begin at these ranks: as
+/// many clusters stand in a tail as each has words.
 fn cost(masses: &[f64], bounds: &[usize], width: usize, reduction: f64) -> f64 {
     let columns = (bounds[0] + bounds.len() - 1) as f64;
     let first = softmax(ROWS, columns, width) + columns * width as f64 * PARAMETER_NS;
@@ -141,8 +144,8 @@ pub(super) fn reduced(width: usize, reduction: f64, tail: usize) -> usize {
     ((width as f64 / reduction.powi(tail as i32 + 1)) as usize).max(1)
 }
 
-/// Where the tails of an adaptive softmax begin by rank, and the last ends: after the words of the first softmax, and wherever else a
-/// step becomes cheaper by a tenth.
+/// Where the tails of an adaptive softmax begin by rank, and the last ends: after the words of the first softmax, and
+/// wherever else a step becomes cheaper by a tenth.
 pub(super) fn cutoffs(masses: &[f64], width: usize, reduction: f64) -> Vec<usize> {
     let words = masses.len();
     let first = (words / FIRST_PART).clamp(1, FIRST);
@@ -166,8 +169,8 @@ pub(super) fn cutoffs(masses: &[f64], width: usize, reduction: f64) -> Vec<usize
     }
 }
 
-/// The sum of the square roots of shares at which a cluster of these words ends: that for which one cluster more, a column of the
-/// softmax over them, costs what it saves in the softmax over their words.
+/// The sum of the square roots of shares at which a cluster of these words ends: that for which one cluster more, a
+/// column of the softmax over them, costs what it saves in the softmax over their words.
 pub(super) fn cluster_step(masses: &[f64], ranks: Range<usize>, inputs: usize) -> f64 {
     let rows = ROWS * masses[ranks].iter().sum::<f64>();
     let (logit, parameters) = (inputs as f64 * PRODUCT_NS + LOGIT_NS, inputs as f64 * PARAMETER_NS);
@@ -175,8 +178,8 @@ pub(super) fn cluster_step(masses: &[f64], ranks: Range<usize>, inputs: usize) -
     (column / word).sqrt()
 }
 
-/// Where clusters begin that have about the same sum of square roots of their words' shares, which is where the softmax over them and
-/// those over their words together cost least (Mikolov et al. 2011); and where the last ends.
+/// Where clusters begin that have about the same sum of square roots of their words' shares, which is where the softmax
+/// over them and those over their words together cost least (Mikolov et al. 2011); and where the last ends.
 pub(super) fn clusters(masses: &[f64], ranks: Range<usize>, step: f64) -> Vec<u32> {
     let (mut starts, mut sum, mut cluster) = (vec![ranks.start as u32], 0.0, 0);
     for rank in ranks.clone() {

@@ -115,7 +115,8 @@ impl Graph {
         Ok(inputs)
     }
 
-    /// The layer that is computed: the one within, where each step has it by itself. Those layers work on each step anyway.
+    /// The layer that is computed: the one within, where each step has it by itself. Those layers work on each step
+    /// anyway.
     fn each_step<'c>(&self, name: &str, config: &'c LayerConfig, inputs: &[Source]) -> Result<&'c LayerConfig> {
         let LayerConfig::TimeDistributed(wrapper) = config else { return Ok(config) };
         let inner = &*wrapper.layer;

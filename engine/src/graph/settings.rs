@@ -13,7 +13,8 @@ use super::{Graph, Output};
 pub struct HeadSettings {
     /// The layer that gives the logits.
     pub layer: String,
-    /// All settings that have a meaning for this kind, defaults included; of an exact softmax only those that were given.
+    /// All settings that have a meaning for this kind, defaults included; of an exact softmax only those that were
+    /// given.
     #[serde(flatten)]
     pub head: HeadConfig,
 }

@@ -19,8 +19,8 @@ pub(crate) struct Sum {
 }
 
 impl Sum {
-    /// The parameters that stand behind one another in the arena: the kernels of all terms, then the biases of all but the first
-    /// that has one, each a row of the joint kernel whose input is 1.
+    /// The parameters that stand behind one another in the arena: the kernels of all terms, then the biases of all but
+    /// the first that has one, each a row of the joint kernel whose input is 1.
     pub(super) fn joint(&self, graph: &Graph) -> Vec<usize> {
         let of = |role| self.terms.iter().filter_map(move |&term| graph.param(&graph.nodes[term], role));
         of(Role::Kernel).chain(of(Role::Bias).skip(1)).collect()
@@ -90,8 +90,8 @@ impl Graph {
         })
     }
 
-    /// The declaration with each sum whose head stands in the place of a dense layer as one such layer of what the terms take, side
-    /// by side; `None` where there is no such sum.
+    /// The declaration with each sum whose head stands in the place of a dense layer as one such layer of what the
+    /// terms take, side by side; `None` where there is no such sum.
     pub(super) fn join_sums(
         config: &ModelConfig,
         vocabularies: [usize; 2],

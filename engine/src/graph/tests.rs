@@ -3,7 +3,8 @@ mod sums;
 
 use super::*;
 
-/// The text of a model in which `"CELL"` stands for a type of layer: made this one, which may have options behind a comma.
+/// The text of a model in which `"CELL"` stands for a type of layer: made this one, which may have options behind a
+/// comma.
 pub(crate) fn with_cell(text: &str, cell: &str) -> String {
     let (name, options) = cell.split_at(cell.find(',').unwrap_or(cell.len()));
     text.replace("\"CELL\"", &format!("\"{name}\"{options}"))

@@ -1,4 +1,4 @@
-//! Heads: what stands at the end of a model and gives its loss.
+//! Heads: the ends of a model, which compute its losses.
 //!
 //! A head takes the values of the layer before it (or finished logits), the targets and the scale of the loss, and
 //! leaves the losses of every position and, in training, the gradients.
@@ -33,9 +33,9 @@ use crate::gradient::Gradient;
 use crate::layers::Context;
 use unroll_kernels::{Mat, MatMut};
 
-/// What a head works on: R rows, one a position that may be scored.
+/// The input of a head: R rows, one for each position that may be scored.
 pub(crate) struct Scored<'a> {
-    /// (R, D)
+    /// x (R, D), the output of the layer before.
     pub(crate) x: Mat<'a>,
     /// The target of each row; [`unroll_kernels::softmax::IGNORE`] is not scored.
     pub(crate) targets: &'a [u32],
@@ -52,7 +52,7 @@ pub(crate) struct Backward<'a> {
 }
 
 impl Backward<'_> {
-    /// The same for a while.
+    /// The same for a shorter time.
     fn reborrow(&mut self) -> Backward<'_> {
         Backward { dx: self.dx.reborrow(), grads: self.grads }
     }
@@ -87,7 +87,8 @@ impl Head {
         }
     }
 
-    /// The `k` most probable of V words for each row of `x`, and ln p of each. The exact softmax never has all logits at once.
+    /// The `k` most probable words for each row of `x`, with ln p of each. The exact softmax never has all logits at
+    /// once.
     pub(crate) fn best(&mut self, ctx: &Context<'_>, x: Mat<'_>, k: usize) -> Vec<Vec<(u32, f32)>> {
         match self {
             Self::Softmax(head) => head.best(ctx, x, k),
@@ -104,13 +105,14 @@ impl Head {
         }
     }
 
-    /// What ln Z was in the evaluations since the last training step, of a head that learns without it.
+    /// The values of ln Z in the evaluations since the last training step, for a head whose training does not compute
+    /// it.
     pub(crate) fn log_partition(&self) -> Option<LogPartitionSums> {
         if let Self::Sampled(head) = self { Some(head.log_partition()) } else { None }
     }
 
-    /// The logits of the rows of `x`: (R, V), or (R, 1) of a binary head and of a squared error. Those of a head that has none of its own are the
-    /// logarithms of the probabilities.
+    /// The logits of the rows of `x`: (R, V), or (R, 1) for a binary head and for a squared error. A head that has no
+    /// logits gives the logarithms of the probabilities.
     pub(crate) fn logits<'s>(&'s mut self, ctx: &Context<'_>, x: Mat<'s>) -> Mat<'s> {
         match self {
             Self::Softmax(head) => head.logits(ctx, x),

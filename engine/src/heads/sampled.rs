@@ -1,7 +1,7 @@
 //! Sampled softmax and noise-contrastive estimation: a training step sees the targets and a sample of the words.
 //!
-//! K words are drawn with replacement from the noise q, the same for all rows of a step; C is what is left of them
-//! without repeats, word u of which was drawn m_u times. With z_u = x . W_u + b_u and y a row's target:
+//! K words are drawn with replacement from the noise q, the same for all rows of a step. C is the set of the words
+//! drawn, and word u of C was drawn m_u times. With z_u = x . W_u + b_u and y a row's target:
 //!
 //! ```text
 //! sampled softmax   L = ln(e^z_y + sum over u in C but y, e^z_u / pi_u) - z_y      pi_u = 1 - (1 - q_u)^K
@@ -32,21 +32,21 @@ use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::softmax::{self, BinaryCrossEntropy, CrossEntropy, IGNORE};
 use unroll_kernels::{Buffer, Mat, MatMut};
 
-/// What a sample is used for.
+/// What the sample estimates.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Estimate {
-    /// The sum of a softmax.
+    /// Sampled softmax: the sum of the softmax.
     Softmax,
-    /// The noise that the target is told from.
+    /// NCE: noise, from which training tells the target.
     Nce {
         /// c
         log_partition: f64,
-        /// Whether a drawn word is no noise for rows whose target it is.
+        /// Whether a drawn word does not count as noise in rows whose target it is.
         remove_hits: bool,
     },
 }
 
-/// What the words of a step are drawn from.
+/// Draws the words of a step.
 #[derive(Clone, Debug)]
 pub(crate) struct Sampler {
     pub(crate) noise: Alias,
@@ -63,7 +63,7 @@ impl Sampler {
         drawn.extend((0..self.samples as u64).map(|i| self.noise.draw(key, i)));
     }
 
-    /// What is added to the logit of a word in the sample.
+    /// The term that is added to the logit of a word in the sample.
     pub(crate) fn offset(&self, word: u32) -> f64 {
         let (q, k) = (self.noise.probability(word), self.samples as f64);
         match self.estimate {
@@ -73,20 +73,20 @@ impl Sampler {
         }
     }
 
-    /// What is added to the logit of a target.
+    /// The term that is added to the logit of a target.
     pub(crate) fn target_offset(&self, word: u32) -> f64 {
         if self.estimate == Estimate::Softmax { 0.0 } else { self.offset(word) }
     }
 }
 
-/// A logit so low that no decision is as it says.
+/// The logit of a decision that must not count: so low that its loss and gradient are 0.
 const NEVER: f32 = -1.0e4;
 
-/// Decisions whose losses are computed at a time.
+/// How many decisions have their losses computed at a time.
 const DECISIONS: usize = 256;
 
-/// Turns the logits of a row, the last of which is the target's, into the gradient of its decisions, each of which counts so many
-/// times, and returns their loss.
+/// Turns the logits of a row, the last of which is the target's, into the gradient of its decisions, each of which
+/// counts so many times, and returns their loss.
 fn decide(ctx: &Context<'_>, row: &mut [f32], times: &[f32], scale: f32) -> f32 {
     let (mut wanted, mut losses, mut sum) = ([0.0; DECISIONS], [0.0; DECISIONS], 0.0f64);
     let last = row.len() - 1;
@@ -105,14 +105,14 @@ fn decide(ctx: &Context<'_>, row: &mut [f32], times: &[f32], scale: f32) -> f32 
 pub(crate) struct SampledHead {
     params: WordParams,
     sampler: Sampler,
-    /// What evaluates and generates.
+    /// The full softmax, for evaluation and generation.
     exact: SoftmaxHead,
-    /// The words that were drawn, as often as they were.
+    /// The words that were drawn, with repeats.
     drawn: Vec<u32>,
     /// The sample C.
     sample: Distinct,
     targets: Distinct,
-    /// The target of each row, that of another one where it is not scored.
+    /// The target of each row; in rows that are not scored, that of another row.
     scored: Vec<u32>,
     /// 0, 1, ..., R
     places: Vec<u32>,
@@ -120,13 +120,13 @@ pub(crate) struct SampledHead {
     offsets: Vec<f32>,
     /// W of the sample, (|C|, D)
     kernel: Buffer,
-    /// The gradient of that.
+    /// The gradient of these rows of W.
     dkernel: Buffer,
     /// (R, |C| + 1) The last column is the target's.
     logits: Buffer,
     /// How often each word of the sample was drawn, and 1 for the target.
     times: Vec<f32>,
-    /// Of each row: the gradient by the target's logit.
+    /// The gradient of the target's logit in each row.
     d: Vec<f32>,
     /// The rows of each target together.
     grouped: Grouped,
@@ -135,7 +135,8 @@ pub(crate) struct SampledHead {
     log_partition: LogPartitionSums,
 }
 
-/// What ln Z was of the rows that were evaluated since the last training step: their number, sum, and sum of squares.
+/// The values of ln Z in the rows that were evaluated since the last training step: their number, sum, and sum of
+/// squares.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct LogPartitionSums {
     pub(crate) count: u64,
@@ -211,7 +212,7 @@ impl SampledHead {
         self.log_partition
     }
 
-    /// Takes down ln Z of each row: its loss and the score of its target.
+    /// Records ln Z of each row, from its loss and the score of its target.
     fn note_log_partition(&mut self, ctx: &Context<'_>, scored: &Scored<'_>, losses: &[f32]) {
         let kernel = self.params.kernel(ctx);
         for (r, (&target, &loss)) in scored.targets.iter().zip(losses).enumerate().filter(|(_, (t, _))| **t != IGNORE) {
@@ -224,7 +225,7 @@ impl SampledHead {
         }
     }
 
-    /// Draws the sample and looks its rows up.
+    /// Draws the sample and gathers its rows of W.
     fn choose(&mut self, ctx: &Context<'_>, targets: &[u32], some: u32) {
         let words = self.params.words();
         self.sampler.draw(ctx.key, &mut self.drawn);

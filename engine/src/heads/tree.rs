@@ -28,9 +28,10 @@ use unroll_kernels::{Buffer, Mat, MatMut};
 pub(crate) struct TreeHead {
     params: WordParams,
     tree: Huffman,
-    /// Of each row, where its pairs begin, and their number (R + 1).
+    /// (R + 1) Where the pairs of each row begin, and the number of pairs.
     starts: Vec<u32>,
-    /// Of each pair: its row, its node, whether the way goes to the second child, its logit or the gradient by it, its loss.
+    /// For each pair: its row, its node, whether the path goes to the second child, its logit or the gradient of that,
+    /// its loss.
     rows: Vec<u32>,
     nodes: Vec<u32>,
     second: Vec<f32>,
@@ -85,7 +86,7 @@ impl TreeHead {
         self.backward(ctx, scored.x, into);
     }
 
-    /// Lists the nodes on the way to each target.
+    /// Lists the nodes on the path to each target.
     fn walk(&mut self, targets: &[u32]) {
         let Self { starts, rows, nodes, second, tree, .. } = self;
         starts.clear();
@@ -105,7 +106,7 @@ impl TreeHead {
         }
     }
 
-    /// The losses, and the gradients by the logits.
+    /// Computes the losses, and the gradients of the logits.
     fn decide(&mut self, ctx: &Context<'_>, scored: &Scored<'_>, losses: &mut [f32]) {
         let pairs = self.rows.len();
         self.logits.resize(pairs, 0.0);
@@ -127,7 +128,7 @@ impl TreeHead {
         }
     }
 
-    /// The gradients of x, V and b.
+    /// Adds the gradients of x, V and b.
     fn backward(&mut self, ctx: &Context<'_>, x: Mat<'_>, Backward { dx, grads }: Backward<'_>) {
         let (kernel, nodes, d, ways) = (self.params.kernel(ctx), &self.nodes, &self.logits, &self.starts);
         ctx.products().by_rows(dx, |range, part| {
@@ -161,8 +162,8 @@ impl TreeHead {
     }
 }
 
-/// From the logits of the nodes the logarithms of the probabilities of the words. `come` has room for that of each node, to come by
-/// it; a node's number is less than its children's.
+/// The logarithms of the probabilities of the words, from the logits of the nodes. `come` is scratch for the logarithm
+/// of the probability of reaching each node; a node's number is less than its children's.
 fn descend(tree: &Huffman, nodes: &[f32], come: &mut [f64], words: &mut [f32]) {
     if nodes.is_empty() || tree.nodes() == 0 {
         return words.fill(0.0);

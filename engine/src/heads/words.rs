@@ -1,4 +1,4 @@
-//! Parameters with a row a word, of which a step reads and changes few.
+//! Parameters with a row for each word, of which a step reads and changes few.
 
 use crate::gradient::Gradient;
 use crate::layers::Context;
@@ -51,7 +51,7 @@ impl WordParams {
     }
 }
 
-/// Rows with weights in groups, one for each of some words: what the gradients of these words' rows are sums of.
+/// Weighted rows in groups, one group for each of some words: the gradient of a word's row is the sum of its group.
 #[derive(Default)]
 pub(crate) struct Grouped {
     starts: Vec<u32>,

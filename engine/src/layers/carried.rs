@@ -13,7 +13,8 @@ pub(crate) struct CarriedState {
     pub(crate) starts: bool,
     h: Buffer,
     c: Option<Buffer>,
-    /// Only where other layers give the first state: (N), 0 for a row that begins with it, 1 for a row that goes on from here.
+    /// Only where other layers give the first state: (N), 0 for a row that begins with it, 1 for a row that goes on
+    /// from here.
     begun: Option<Buffer>,
 }
 

@@ -30,8 +30,8 @@ impl DenseParams {
         ctx.products().product(x, self.weights().right_of(ctx, units), start, y);
     }
 
-    /// x W + b of some units, (R, units), block after block, none of which is kept: `finish` writes what is kept of each to
-    /// its place in `kept` and in the notes (see [`product_through`](crate::exec::Products::product_through)).
+    /// x W + b of some units, (R, units), block after block, none of which is kept: `finish` writes what is kept of
+    /// each to its place in `kept` and in the notes (see [`product_through`](crate::exec::Products::product_through)).
     pub(crate) fn forward_through<E: Element>(
         &self,
         ctx: &Context<'_>,
@@ -64,7 +64,8 @@ impl DenseParams {
         DenseGradients { start: Start::Keep, kernel: None, bias: self.bias.as_ref().map(|bias| grads.add(bias)) }
     }
 
-    /// Adds the gradients of kernel and bias of some units, and x's to `dx`, from the gradient `dz` of x W + b, (R, units).
+    /// Adds the gradients of kernel and bias of some units, and x's to `dx`, from the gradient `dz` of x W + b, (R,
+    /// units).
     pub(crate) fn backward<E: Element>(
         &self,
         ctx: &Context<'_>,

@@ -78,8 +78,8 @@ impl Direction {
         Mat::new(&self.room.c, dims.with_edges(), units, padded(units))
     }
 
-    /// The gradient of c, (N, H), the longest row first: before the backward pass, of the state after the last step; after it,
-    /// of the state before the first. LSTM only.
+    /// The gradient of c, (N, H), the longest row first: before the backward pass, of the state after the last step;
+    /// after it, of the state before the first. LSTM only.
     pub(crate) fn dc(&mut self, dims: Dims) -> MatMut<'_> {
         let units = self.cell.units;
         MatMut::new(&mut self.room.carry, dims.rows, units, padded(units))
@@ -98,15 +98,15 @@ impl Direction {
         self.projection.forward(ctx, value, gates);
     }
 
-    /// Draws the masks of recurrent dropout and zoneout for this pass. `h` (P + 2 N, H) has the state before the first step in
-    /// place.
+    /// Draws the masks of recurrent dropout and zoneout for this pass. `h` (P + 2 N, H) has the state before the first
+    /// step in place.
     pub(crate) fn draw(&mut self, ctx: &Context<'_>, h: Mat<'_>) {
         let sweep = self.sweep(ctx);
         self.room.state_dropout.draw(ctx, sweep, h);
     }
 
-    /// The time loop that computes h of all steps, after [`Self::project`] and [`Self::draw`]. `h` is (P + 2 N, H); its state
-    /// before the first step is in place, as is that of c.
+    /// The time loop that computes h of all steps, after [`Self::project`] and [`Self::draw`]. `h` is (P + 2 N, H); its
+    /// state before the first step is in place, as is that of c.
     pub(crate) fn forward<'a, E: Element>(
         &'a mut self,
         ctx: &Context<'a>,
@@ -228,8 +228,8 @@ impl Direction {
         }
     }
 
-    /// Adds to the gradients of the parameters, and of the input to `dx`, after the time loop of [`Self::backward`]. `h`
-    /// is (P + 2 N, H).
+    /// Adds to the gradients of the parameters, and of the input to `dx`, after the time loop of [`Self::backward`].
+    /// `h` is (P + 2 N, H).
     pub(crate) fn gradients<E: Element>(
         &mut self,
         ctx: &Context<'_>,
@@ -282,8 +282,8 @@ impl Direction {
     }
 }
 
-/// The state before each step of a sequence, (P, H), from its states (P + 2 N, H): in place where these rows are contiguous,
-/// else gathered in `room`, which grows to `most` elements.
+/// The state before each step of a sequence, (P, H), from its states (P + 2 N, H): in place where these rows are
+/// contiguous, else gathered in `room`, which grows to `most` elements.
 fn before_each<'a>(
     products: Products<'_>,
     sweep: Sweep<'_>,

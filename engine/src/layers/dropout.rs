@@ -85,8 +85,8 @@ impl Mask {
         self.columns
     }
 
-    /// Which columns are kept, four at a time, at `position` = time * rows of the whole batch + row in it. `key` is that
-    /// of the training step.
+    /// Which columns are kept, four at a time, at `position` = time * rows of the whole batch + row in it. `key` is
+    /// that of the training step.
     pub(crate) fn keeps(&self, key: Key, position: usize) -> impl Iterator<Item = [bool; 4]> {
         let (key, keep_below) = (key.layer(self.layer), self.keep_below);
         let blocks = self.columns.div_ceil(4) as u64;

@@ -3,9 +3,9 @@
 //! A masked step leaves every state as it was, so a row can be computed from its unmasked steps alone, whatever the
 //! pattern of the mask. An extent therefore drops the masked positions of a batch: step i of a row is the i-th of its
 //! unmasked steps, rows are ordered longest first, and a sequence holds, step after step, the rows that have that step
-//! (it is *packed*, as PyTorch's `PackedSequence`). So padding costs nothing, whether in front, behind or in between, in any layer; and a row gives the same
-//! bits alone as beside others. Without a mask every step has every row, in the batch's order. What has no time axis
-//! always stands in the batch's order.
+//! (it is *packed*, as PyTorch's `PackedSequence`). So padding costs nothing, whether in front, behind or in between,
+//! in any layer; and a row gives the same bits alone as beside others. Without a mask every step has every row, in the
+//! batch's order. What has no time axis always stands in the batch's order.
 
 use super::Dims;
 use std::ops::Range;
@@ -39,7 +39,8 @@ impl Extent {
         new
     }
 
-    /// Lays out a batch of `steps` x `rows`, of which position `t N + n` exists where `there` says so; all exist without it.
+    /// Lays out a batch of `steps` x `rows`, of which position `t N + n` exists where `there` says so; all exist
+    /// without it.
     pub(crate) fn build(&mut self, steps: usize, rows: usize, there: Option<impl Fn(usize) -> bool>) {
         self.batch = [steps, rows];
         self.positions.clear();
@@ -125,12 +126,14 @@ impl Extent {
         let next = Some(step + 1).filter(|&next| next < self.lengths[n]);
         [step.checked_sub(1), next].map(|step| step.map(|step| self.place(n, step)))
     }
-    /// The row, in a packed sequence, of the step that takes the place of row `p`'s step when its row of the batch is reversed.
+    /// The row, in a packed sequence, of the step that takes the place of row `p`'s step when its row of the batch is
+    /// reversed.
     pub(crate) fn reversed(&self, p: usize) -> usize {
         let (step, n) = (self.offsets.partition_point(|&first| first <= p) - 1, self.position(p).1);
         self.place(n, self.lengths[n] - 1 - step)
     }
-    /// The times in the batch from that of row `p` of a packed sequence up to the next step of the same row of the batch.
+    /// The times in the batch from that of row `p` of a packed sequence up to the next step of the same row of the
+    /// batch.
     pub(crate) fn times(&self, p: usize) -> Range<usize> {
         let (t, n) = self.position(p);
         if self.is_whole() {
@@ -139,8 +142,8 @@ impl Extent {
         let next = self.offsets.partition_point(|&first| first <= p);
         t..if next < self.lengths[n] { self.position(self.place(n, next)).0 } else { self.batch[0] }
     }
-    /// The row, in a sequence with its edges, of the state of row `n` of the batch after the step that is read last; of the
-    /// state before the first step, where the row has no step.
+    /// The row, in a sequence with its edges, of the state of row `n` of the batch after the step that is read last; of
+    /// the state before the first step, where the row has no step.
     pub(crate) fn last(&self, n: usize, reverse: bool) -> usize {
         let Dims { rows, tokens, .. } = self.dims();
         match (self.lengths[n], reverse) {

@@ -19,7 +19,8 @@ pub(crate) struct LayerNormParams {
 /// A layer normalisation.
 pub(crate) struct LayerNormLayer {
     params: LayerNormParams,
-    /// (R, D) and (R, 1): the rows without gain and offset, and what they were multiplied by. R is P, or N without time.
+    /// (R, D) and (R, 1): the rows without gain and offset, and what they were multiplied by. R is P, or N without
+    /// time.
     normal: Buffer,
     scale: Buffer,
     width: usize,

@@ -1,8 +1,8 @@
 //! The layers: forward stands directly above backward in each file.
 //!
 //! A layer is built for a capacity and runs every step with that step's actual sizes ([`Dims`]). It owns whatever its
-//! backward pass needs; its output and the output's gradient live in a [`LayerOutput`]. Parameters and their gradients are
-//! ranges of two arenas.
+//! backward pass needs; its output and the output's gradient live in a [`LayerOutput`]. Parameters and their gradients
+//! are ranges of two arenas.
 //!
 //! ```text
 //! output.rs      an output and its gradient               extent.rs         which positions of a batch exist, and where
@@ -68,7 +68,8 @@ use crate::random::Key;
 use unroll_kernels::gemm::Precision;
 use unroll_kernels::{Isa, Mat, MatMut};
 
-/// What a forward or backward pass of a layer is given beside its inputs: the step's sizes, parameters, threads and noise.
+/// What a forward or backward pass of a layer is given beside its inputs: the step's sizes, parameters, threads and
+/// noise.
 #[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
     pub(crate) team: &'a Team<'a>,
@@ -202,7 +203,8 @@ pub(crate) enum Layer {
 }
 
 impl Layer {
-    /// Computes the output from the inputs. `carried` has the state from which each direction of a stateful layer starts.
+    /// Computes the output from the inputs. `carried` has the state from which each direction of a stateful layer
+    /// starts.
     pub(crate) fn forward(
         &mut self,
         ctx: &Context<'_>,
@@ -228,7 +230,8 @@ impl Layer {
         }
     }
 
-    /// Adds to the gradients of the inputs and of the parameters. The contents of the output's gradient are undefined after it.
+    /// Adds to the gradients of the inputs and of the parameters. The contents of the output's gradient are undefined
+    /// after it.
     pub(crate) fn backward(
         &mut self,
         ctx: &Context<'_>,

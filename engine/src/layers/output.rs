@@ -30,8 +30,8 @@ impl Dims {
 
 /// The output of a layer and its gradient.
 ///
-/// A sequence is time-major and packed ([`super::Extent`]). It has edges: a block of N rows before its first step and one
-/// after its last, where recurrent layers keep the state from which they start.
+/// A sequence is time-major and packed ([`super::Extent`]). It has edges: a block of N rows before its first step and
+/// one after its last, where recurrent layers keep the state from which they start.
 pub(crate) struct LayerOutput {
     y: Buffer,
     dy: Buffer,

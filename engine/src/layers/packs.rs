@@ -41,8 +41,8 @@ impl PackSet {
         self.params.iter().any(|cell| cell.drop.is_some())
     }
 
-    /// Calls `pass`, which changes the parameters, with a [`Packing`] that packs weights as they change. Returns whether all
-    /// weights are then packed: not where the pass leaves some out, or where a training step drops some.
+    /// Calls `pass`, which changes the parameters, with a [`Packing`] that packs weights as they change. Returns
+    /// whether all weights are then packed: not where the pass leaves some out, or where a training step drops some.
     pub(crate) fn packing(&mut self, pass: impl FnOnce(&Packing<'_>)) -> bool {
         let Self { cells, params, others, room } = self;
         let cells = cells.iter_mut().zip(&*params).filter_map(|(pack, cell)| pack.banded(cell));
@@ -96,8 +96,8 @@ impl CellPack {
         Self { forward: packed(h, first), backward: packed(first * h, 1), candidate, kept }
     }
 
-    /// Packs the weights, for the backward pass only where `backward`. `dropping` is the key of a training step, which applies
-    /// weight dropout.
+    /// Packs the weights, for the backward pass only where `backward`. `dropping` is the key of a training step, which
+    /// applies weight dropout.
     pub(crate) fn pack(
         &mut self,
         products: Products<'_>,
@@ -128,7 +128,8 @@ impl CellPack {
         }
     }
 
-    /// The weights for an update that packs as it goes; `None` with weight dropout, where each training step packs anew.
+    /// The weights for an update that packs as it goes; `None` with weight dropout, where each training step packs
+    /// anew.
     pub(crate) fn banded(&mut self, cell: &CellParams) -> Option<BandedWeights<'_>> {
         let Self { forward, backward, candidate, .. } = self;
         let (width, first) = (cell.width(), forward.view().groups() * cell.units);

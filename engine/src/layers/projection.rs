@@ -18,7 +18,8 @@ pub(crate) enum InputKind {
     Numbers,
     /// Tokens, standing for one-hot vectors.
     OneHot,
-    /// Tokens, standing for rows of this table (its place in the arena, its width), some of which are dropped in training.
+    /// Tokens, standing for rows of this table (its place in the arena, its width), some of which are dropped in
+    /// training.
     Table(Range<usize>, usize, Option<Mask>),
 }
 

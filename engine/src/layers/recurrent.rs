@@ -15,8 +15,8 @@ pub(crate) struct RecurrentLayer {
     directions: Vec<Direction>,
     /// The number of this layer's first cell among those of [`PackSet`](super::PackSet).
     pack: usize,
-    /// The outputs of all steps, directions side by side. Only where the layer's own output is something else: the last step's,
-    /// the directions merged, or all steps' in reverse order.
+    /// The outputs of all steps, directions side by side. Only where the layer's own output is something else: the last
+    /// step's, the directions merged, or all steps' in reverse order.
     steps: Option<LayerOutput>,
     merge: MergeMode,
     return_sequences: bool,
@@ -268,7 +268,8 @@ impl RecurrentLayer {
         self.steps.as_ref().unwrap_or(output).y(dims)
     }
 
-    /// The gradients by h of the last backward pass: direction, whether it reads from the end, time and row of the batch.
+    /// The gradients by h of the last backward pass: direction, whether it reads from the end, time and row of the
+    /// batch.
     pub(crate) fn state_gradients(
         &mut self,
         output: &mut LayerOutput,
@@ -338,8 +339,8 @@ fn first_state(direction: &Direction, d: usize) -> usize {
     1 + d * direction.cell.states()
 }
 
-/// Adds the gradient `from` of first states, the longest row's first, to that of the layer that gives them, `to`, for the rows
-/// that began with them.
+/// Adds the gradient `from` of first states, the longest row's first, to that of the layer that gives them, `to`, for
+/// the rows that began with them.
 fn add_initial(ctx: &Context<'_>, from: Mat<'_>, mut to: MatMut<'_>, begins: &[bool]) {
     let order = ctx.extent.order().iter().enumerate();
     order.filter(|&(_, &n)| begins[n]).for_each(|(r, &n)| add(to.row_mut(n), from.row(r)));

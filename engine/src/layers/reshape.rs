@@ -10,7 +10,8 @@ use std::ops::Range;
 pub(crate) struct ReshapeLayer {
     /// Whether the input has a time axis, which is joined.
     pub(crate) joins_time: bool,
-    /// Whether a masked step has the output of the step before it; else it has zeros, as has one that none stands before.
+    /// Whether a masked step has the output of the step before it; else it has zeros, as has one that none stands
+    /// before.
     pub(crate) repeats: bool,
 }
 

@@ -17,22 +17,22 @@ impl Network {
         self.stale = true;
         &mut self.params
     }
-    /// Exchanges the parameters for those of another network of the same layers; what that has packed of its own stays as it is, so
-    /// it must have them back before it is run.
+    /// Exchanges the parameters with another network of the same layers. The other network keeps its packed weights, so
+    /// it must get its parameters back before it runs.
     pub(crate) fn exchange_params(&mut self, other: &mut Self) {
         assert_eq!(self.graph.arena(), other.graph.arena(), "networks of the same layers");
         std::mem::swap(&mut self.params, &mut other.params);
         self.stale = true;
     }
-    /// From now on a training step may leave the gradient of the head's kernel, x^T dz, as its two factors: where there is one
-    /// replica, and the kernel is the head's own. Whoever asks for the gradient has it written out then; an update that takes
-    /// factors has no need of that.
+    /// Allows training steps to leave the gradient of the head's kernel, x^T dz, as its two factors, where there is one
+    /// replica and the kernel is the head's own. It is written out as soon as the gradient is read; an update that
+    /// takes factors does without.
     pub fn want_factors(&mut self, want: bool) {
         let want = want && self.options.replicas == 1;
         self.replicas.iter_mut().for_each(|replica| lock_mut(replica).want_factors(want));
     }
 
-    /// Writes the gradient out that the last step left as its factors; says which elements these are.
+    /// Writes out the gradient that the last step left as its factors; returns which elements these are.
     pub(super) fn write_factors(&mut self) -> Option<Range<usize>> {
         let Self { options, crew, scratch, replicas, extents, .. } = self;
         let team = crew.team();
@@ -40,13 +40,14 @@ impl Network {
         lock_mut(&mut replicas[0]).write_factors(products, lock_mut(&mut extents[0])[0].dims())
     }
 
-    /// Makes the gradient whole for good.
+    /// Writes out the gradient that the last step left as its factors, for good.
     pub(crate) fn settle(&mut self) {
         self.write_factors();
         lock_mut(&mut self.replicas[0]).settle_factors();
     }
 
-    /// The norm that `norm` finds of the gradient: of all of it, or without what the last step left as its factors.
+    /// The norm that `norm` finds of the whole gradient, or of the gradient without what the last step left as its
+    /// factors.
     pub(crate) fn norm_of(&mut self, whole: bool, norm: impl FnOnce(&Team<'_>, GradientRef<'_>) -> f64) -> f64 {
         let written = if whole { self.write_factors() } else { None };
         let (team, first) = (self.crew.team(), lock_mut(&mut self.replicas[0]));
@@ -87,8 +88,8 @@ impl Network {
         let first = self.replicas[0].get_mut().unwrap_or_else(PoisonError::into_inner);
         (self.crew.team(), &mut self.params, first.grads.view())
     }
-    /// Calls `pass` with all threads, parameters, the gradient of the last step, and what packs weights for the next step as
-    /// the pass changes them.
+    /// Calls `pass` with all threads, the parameters, the gradient of the last step, and a [`Packing`] that packs
+    /// weights for the next step as the pass changes them.
     pub(crate) fn change(&mut self, pass: impl FnOnce(&Team<'_>, &mut [f32], GradientRef<'_>, &Packing<'_>)) {
         let first = self.replicas[0].get_mut().unwrap_or_else(PoisonError::into_inner);
         let (team, params, gradient) = (self.crew.team(), &mut self.params, first.grads.view());

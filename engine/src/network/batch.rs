@@ -18,14 +18,16 @@ pub struct Batch<'a> {
     pub source_steps: usize,
     /// (S, N) tokens of the second sequence; empty where no layer takes them.
     pub source: &'a [u32],
-    /// One slice per input layer, in the order of the layers: (T, N, width), or (S, N, width) for a layer that takes the source,
-    /// or (N, width) where there is one vector per row.
+    /// One slice per input layer, in the order of the layers: (T, N, width), or (S, N, width) for a layer that takes
+    /// the source, or (N, width) where there is one vector per row.
     pub vectors: &'a [&'a [f32]],
-    /// (T, N) targets, or (N) where the model gives one output per row; [`unroll_kernels::softmax::IGNORE`] is not scored. For a
-    /// model with several outputs, the targets of each in turn; for a mean squared error, the bits of the numbers ([`f32::to_bits`]).
+    /// (T, N) targets, or (N) where the model gives one output per row; [`unroll_kernels::softmax::IGNORE`] is not
+    /// scored. For a model with several outputs, the targets of each in turn; for a mean squared error, the bits of the
+    /// numbers ([`f32::to_bits`]).
     pub targets: &'a [u32],
-    /// (T, N), `false` where a position is padding: no layer sees it, every state passes it unchanged, and its target is not
-    /// scored. Padding may be anywhere and takes no time. If absent, only positions that a layer of the model masks are padding.
+    /// (T, N), `false` where a position is padding: no layer sees it, every state passes it unchanged, and its target
+    /// is not scored. Padding may be anywhere and takes no time. If absent, only positions that a layer of the model
+    /// masks are padding.
     pub mask: Option<&'a [bool]>,
 }
 
@@ -34,8 +36,9 @@ impl Batch<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] that says what was expected and what was found: sizes beyond the network's room, tokens, vectors,
-    /// targets or a mask of other shapes, a token that is not in the vocabulary, a target that is no class of its output.
+    /// [`Error::Usage`] that says what was expected and what was found: sizes beyond the network's room, tokens,
+    /// vectors, targets or a mask of other shapes, a token that is not in the vocabulary, a target that is no class of
+    /// its output.
     pub fn check(&self, graph: &Graph, options: &NetworkOptions) -> Result<()> {
         let &Self { steps, rows, inputs, targets, mask, .. } = self;
         let sizes = || format!("a batch of {steps} x {rows}");

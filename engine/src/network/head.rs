@@ -11,7 +11,7 @@ use crate::layers::DenseParams;
 use crate::noise::Alias;
 use std::ops::Range;
 
-/// Which words the head of an output draws, and how often.
+/// From which words the head of an output draws, and with which probabilities.
 pub(crate) fn sampler(graph: &Graph, output: &Output) -> Result<Sampler> {
     let (counts, head) = (graph.frequencies(output.classes()), output.head());
     let noise = match head.noise.unwrap_or_default() {
@@ -108,7 +108,7 @@ impl Plan<'_> {
         DenseParams { kernel, tied: false, bias: self.head_range(node, &format!("{prefix}bias")), inputs, units }
     }
 
-    /// The so-manieth parameters of a head that have a row a word: its own, or the table that it is tied to.
+    /// The `nth` parameters of a head that have a row for each word: its own, or the table to which it is tied.
     fn word_params(&self, output: &Output, nth: usize, inputs: usize) -> WordParams {
         let node = &self.graph.nodes()[output.logits()];
         let own = |role| self.spec(node, role, nth).map(|spec| spec.range.clone());

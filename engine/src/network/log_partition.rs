@@ -5,7 +5,8 @@ use serde::{Serialize, Serializer};
 use crate::graph::Output;
 use crate::heads::LogPartitionSums;
 
-/// ln Z of the rows of an output that were evaluated, Z the sum of the exponentials of a row's scores over the vocabulary.
+/// ln Z of the rows of an output that were evaluated, Z the sum of the exponentials of a row's scores over the
+/// vocabulary.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogPartition {
     /// The name of the output.
@@ -16,9 +17,10 @@ pub struct LogPartition {
     pub deviation: f64,
 }
 
-/// Those of all outputs that learn without it (sampled softmax, NCE) and of which any row was evaluated, in the order of the outputs.
+/// The [`LogPartition`] of each output whose training does not compute ln Z (sampled softmax, NCE), if any row was
+/// evaluated.
 ///
-/// For programs the only one is `[mean, deviation]`; several are an object of such by the names of their outputs.
+/// Serialised, a single one is `[mean, deviation]`, several are an object with the names of the outputs as keys.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LogPartitions(Vec<LogPartition>);
 

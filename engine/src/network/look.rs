@@ -5,14 +5,14 @@ use super::{Batch, LossSum, Network, Pass, State, lock, lock_mut};
 use crate::error::{Error, Result};
 use crate::layers::Objective;
 
-/// The gradient by the state of one row of a batch after one step.
+/// The gradient of the state h of one row of a batch after one step.
 #[derive(Clone, Copy, Debug)]
 pub struct StateGradient<'a> {
     /// The layer's name.
     pub layer: &'a str,
     /// Its place in [`Graph::nodes`](crate::graph::Graph::nodes).
     pub node: usize,
-    /// 0 forward, or the only one; 1 backward.
+    /// The direction: 0 for forward or the only one, 1 for backward.
     pub direction: usize,
     /// Whether the direction reads from the end.
     pub reverse: bool,
@@ -20,14 +20,14 @@ pub struct StateGradient<'a> {
     pub time: usize,
     /// The row of the batch.
     pub row: usize,
-    /// (H) of h.
+    /// (H): the gradient of h.
     pub gradient: &'a [f32],
 }
 
 impl Network {
-    /// The losses of a batch and their gradients by h after every step of every recurrent layer, all of its later effects
-    /// included; nothing is dropped, and nothing added to the objective. `found` is called with every position that is there of
-    /// every direction. `state` is carried on.
+    /// The losses of a batch and the gradients of h after every step of every recurrent layer, which include all later
+    /// effects of h. Without dropout and penalties. Calls `found` for every direction and every position that exists.
+    /// `state` is carried on.
     ///
     /// # Panics
     ///
@@ -52,9 +52,9 @@ impl Network {
         sum
     }
 
-    /// Runs a batch and gives a layer's output at every position that is there, or of every row: `found` is called with the
-    /// time, the row and the numbers. Of a recurrent layer it is h after each step, of both directions side by side, whatever
-    /// the layer gives to others. `state` is carried on.
+    /// Runs a batch and calls `found` with the time, the row and a layer's output, for every position that exists or
+    /// for every row. For a recurrent layer this is h after each step, both directions side by side, whatever the
+    /// layer's own output is. `state` is carried on.
     ///
     /// # Errors
     ///
@@ -92,7 +92,7 @@ impl Network {
         })
     }
 
-    /// The name of the first layer whose output in the last step was not finite: where an infinity or NaN came from.
+    /// The name of the first layer whose output in the last step was not finite, from which an infinity or NaN came.
     pub fn first_non_finite_layer(&self) -> Option<&str> {
         let replicas = self.replicas.iter().zip(&self.extents);
         let node = replicas.filter_map(|(replica, extent)| lock(replica).first_non_finite(&lock(extent))).min()?;

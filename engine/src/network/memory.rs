@@ -4,13 +4,13 @@ use std::ops::Add;
 
 use crate::error::{Error, Result};
 
-/// Room that is needed.
+/// How much memory is needed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Room {
     /// Bytes of memory.
     pub memory: u64,
-    /// Bytes of addresses of its own that take memory only where they are written to. The limits on a process's data and
-    /// addresses count them as memory.
+    /// Bytes that are reserved and take memory only where they are written. The system's limits on the data and
+    /// addresses of a process count them as memory.
     pub reserved: u64,
 }
 
@@ -65,7 +65,7 @@ fn kib(text: &str, key: &str) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|n| n * 1024)
 }
 
-/// Refuses what would not fit: so many bytes, or so much room, for `what` ("the model").
+/// Refuses `what` (such as "the model") if the memory that it needs is not available.
 ///
 /// # Errors
 /// [`Error::Usage`] with both figures.

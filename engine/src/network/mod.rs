@@ -67,7 +67,7 @@ impl std::ops::AddAssign for LossSum {
 /// The purpose of a pass over a batch.
 #[derive(Clone, Copy)]
 struct Pass {
-    /// Keys what is dropped.
+    /// The training step, by which dropout is keyed.
     step: u64,
     /// Whether there is a backward pass, with the factors that [`Network::set_scales`] found.
     backward: bool,
@@ -76,17 +76,17 @@ struct Pass {
     drops: bool,
 }
 
-/// A model that can be trained and run.
+/// A model with its parameters and threads, which can be trained and run.
 pub struct Network {
     graph: Graph,
     options: NetworkOptions,
     params: Buffer,
     packs: PackSet,
     stale: bool,
-    /// The training step whose dropped weights are packed, where any are dropped.
+    /// The training step for which weights with weight dropout are packed.
     dropped: Option<u64>,
     replicas: Vec<Mutex<Replica>>,
-    /// One a replica: which positions there were of each sequence in the last step.
+    /// For each replica, which positions of each sequence existed in the last step.
     extents: Vec<Mutex<[Extent; 2]>>,
     scratch: Vec<Scratch>,
     crew: Crew,
@@ -135,8 +135,8 @@ impl Network {
         })
     }
 
-    /// A network whose calling thread does the work of one of `options.threads` threads ([`Crew::simulated`]). Its times are
-    /// realistic; its results are wrong.
+    /// A network whose calling thread does the work of one of `options.threads` threads ([`Crew::simulated`]). Its
+    /// times are realistic; its results are wrong.
     ///
     /// # Errors
     ///
@@ -245,8 +245,8 @@ impl Network {
         State::new(&self.graph, rows)
     }
 
-    /// One training step up to the gradient, which [`Self::gradient`] then returns. `state` is read and updated; `step` keys
-    /// the dropout masks.
+    /// One training step up to the gradient, which [`Self::gradient`] then returns. `state` is read and updated; `step`
+    /// keys the dropout masks.
     ///
     /// # Panics
     ///
@@ -277,8 +277,8 @@ impl Network {
         LogPartitions::new(self.graph.outputs(), noted)
     }
 
-    /// Sets the factor of each output's losses in the gradient of a batch; returns that which turns the first output's losses into
-    /// their mean, or sum.
+    /// Sets the factor of each output's losses in the gradient of a batch; returns that which turns the first output's
+    /// losses into their mean, or sum.
     fn set_scales(&mut self, batch: &Batch<'_>) -> f32 {
         let mut scales = std::mem::take(&mut self.scales);
         let factor = |count| self.options.loss_scale.factor(batch.rows, count);
@@ -328,8 +328,8 @@ impl Network {
         assert!(state.fits(&self.graph), "a state of another model");
     }
 
-    /// Packs the recurrent weights if parameters have changed, or if other weights are dropped than before: those of training
-    /// step `step`, or none.
+    /// Packs the recurrent weights if parameters have changed, or if other weights are dropped than before: those of
+    /// training step `step`, or none.
     fn refresh(&mut self, step: Option<u64>) {
         let (changed, step) = (std::mem::take(&mut self.stale), step.filter(|_| self.packs.drops()));
         if changed || step != self.dropped {
@@ -399,8 +399,8 @@ impl Network {
         self.total(batch.rows)
     }
 
-    /// The losses of all outputs as the one number that is minimised. Of several outputs it is the sum of their means (or sums) by their
-    /// weights, times the number of targets of the output that has most.
+    /// The losses of all outputs as the one number that is minimised. Of several outputs it is the sum of their means
+    /// (or sums) by their weights, times the number of targets of the output that has most.
     fn total(&self, rows: usize) -> LossSum {
         let outputs = self.graph.outputs();
         if let ([sum], [output]) = (&self.sums[..], outputs) {

@@ -11,7 +11,8 @@ use unroll_kernels::gemm::Precision;
 pub struct NetworkOptions {
     /// Threads, at least 1.
     pub threads: usize,
-    /// Parts of the batch whose gradients are computed separately, at least 1.
+    /// Replicas: into how many parts the rows of a batch are divided, whose gradients are computed separately; at least
+    /// 1.
     pub replicas: usize,
     /// The instruction set.
     pub isa: Isa,
@@ -27,26 +28,28 @@ pub struct NetworkOptions {
     pub seed: u64,
     /// Whether there is room for gradients.
     pub training: bool,
-    /// Whether there is room for parameters; otherwise it borrows those of another network ([`Speaker::speak_as`](crate::run::Speaker::speak_as)).
+    /// Whether there is room for parameters; otherwise it borrows those of another network
+    /// ([`Speaker::speak_as`](crate::run::Speaker::speak_as)).
     pub own_params: bool,
-    /// How losses are reduced to the number whose gradient is taken.
+    /// How the losses of a batch make the one number that training minimises.
     pub loss_scale: LossScale,
-    /// For each output, the factor of the losses of each class in training, and of their gradients; 1 for all if empty. A mean still
-    /// divides by the number of scored positions, and evaluations are not weighted, as in Keras.
+    /// For each output, the factor of the losses of each class in training, and of their gradients; 1 for all if empty.
+    /// A mean still divides by the number of scored positions, and evaluations are not weighted, as in Keras.
     pub class_weights: Vec<Vec<f32>>,
-    /// Maximum number of logits over the vocabulary kept at a time, in elements of 4 bytes. More are computed in blocks of rows or of
-    /// words, and in training a second time where blocks of rows would be small.
+    /// The most logits over the vocabulary that are kept at a time, in elements of 4 bytes. Where there are more, they
+    /// are computed in blocks of rows or of words; blocks of words are computed twice in training.
     pub logits: usize,
     /// Where parameters, gradients and optimiser state are kept.
     pub home: Home,
-    /// Whether each thread is pinned to one core, and first writes the memory that it will work on, so that it is local.
+    /// Whether each thread is pinned to one core and is the first to write the memory that it works on, so that this
+    /// memory is near that core.
     pub pin: bool,
     /// Fusions that are switched off, by name ([`FUSIONS`](super::FUSIONS)).
     pub no_fuse: Vec<String>,
 }
 
 impl NetworkOptions {
-    /// The products of a network with these options, by `team` with `scratch`.
+    /// Matrix products with these options, on `team` with `scratch`.
     pub(super) fn products<'a>(&self, team: &'a Team<'a>, scratch: &'a Scratch) -> Products<'a> {
         Products { team, isa: self.isa, precision: self.precision, scratch }
     }
@@ -75,7 +78,7 @@ impl Default for NetworkOptions {
     }
 }
 
-/// How the losses of a batch are reduced to the number whose gradient is taken.
+/// How the losses of a batch make the one number that training minimises.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LossScale {

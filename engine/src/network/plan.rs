@@ -20,11 +20,11 @@ use unroll_kernels::gemm::{MOST_INT8_TERMS, Precision};
 /// The fusions by name: each can be switched off.
 pub const FUSIONS: [&str; 3] = ["token_input", "softmax_head", "dense_sum"];
 
-/// What a graph runs as.
+/// How a graph runs: what each of its nodes becomes.
 pub(super) struct Plan<'a> {
     pub(super) graph: &'a Graph,
     pub(super) options: &'a NetworkOptions,
-    /// Steps of each sequence and rows of one replica at most.
+    /// The most steps of each sequence, and rows of one replica.
     pub(super) capacities: [Dims; 2],
 }
 
@@ -56,7 +56,7 @@ impl<'a> Plan<'a> {
         self.graph.params()[node.params.clone()].iter().filter(|p| p.role == role).nth(nth)
     }
 
-    /// The node whose tokens-to-vectors step disappears into the layers that take it.
+    /// Whether node `i` turns tokens into vectors and is fused with the recurrent layers that take these.
     fn is_fused_lookup(&self, i: usize) -> bool {
         let node = &self.graph.nodes()[i];
         let lookup = matches!(node.config, LayerConfig::Embedding(_) | LayerConfig::OneHot(_));
@@ -67,12 +67,12 @@ impl<'a> Plan<'a> {
         lookup && self.fuses("token_input") && self.graph.consumers(i).all(recurrent)
     }
 
-    /// The sum of dense layers that node `i` computes as one.
+    /// The sum of dense layers that node `i` computes as one dense layer.
     fn sum(&self, i: usize) -> Option<&'a Sum> {
         self.graph.sum(i).filter(|_| self.fuses("dense_sum"))
     }
 
-    /// The sum whose terms take what node `i`, the last of them, puts side by side.
+    /// The sum whose inputs node `i`, the last of its terms, puts side by side.
     fn joint(&self, i: usize) -> Option<&'a Sum> {
         self.sum_of(i).filter(|sum| self.joint_node(sum) == i)
     }
@@ -82,7 +82,8 @@ impl<'a> Plan<'a> {
         self.graph.sum_of(i).filter(|_| self.fuses("dense_sum"))
     }
 
-    /// In whose place the inputs of a sum stand side by side: all of them stand before it.
+    /// The node in whose place the inputs of a sum stand side by side: the last term, so that all inputs come before
+    /// it.
     fn joint_node(&self, sum: &Sum) -> usize {
         sum.terms.iter().copied().max().unwrap_or(sum.node)
     }
@@ -105,7 +106,7 @@ impl<'a> Plan<'a> {
         self.graph.is_bare(i) || self.graph.outputs().iter().any(in_head) || self.is_fused_lookup(i) || term
     }
 
-    /// What node `i` takes.
+    /// The inputs of node `i`, after fusions.
     fn sources(&self, i: usize) -> Vec<Source> {
         let nodes = self.graph.nodes();
         match (self.joint(i), self.sum(i)) {
@@ -115,7 +116,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// The shape of what node `i` leaves in its place.
+    /// The shape of the output of node `i`, after fusions.
     pub(super) fn shape(&self, i: usize) -> Shape {
         let shape = &self.graph.nodes()[i].shape;
         if self.is_fused(i) {
@@ -152,7 +153,7 @@ impl<'a> Plan<'a> {
         cells.collect()
     }
 
-    /// What direction `d` of the recurrent node at `place` drops of its state, and what stays.
+    /// Recurrent dropout and zoneout of direction `d` of the recurrent node at `place`.
     fn state_dropout(&self, place: usize, d: usize, options: &Recurrent) -> StateDropoutParams {
         let Recurrent { units, recurrent_dropout, zoneout, zoneout_cell, .. } = *options;
         let zone = |state, rate| Some(Mask::of_zone(place, d, state, rate, units)).filter(Mask::drops);
@@ -168,8 +169,8 @@ impl<'a> Plan<'a> {
         self.graph.nodes().iter().flat_map(|node| self.cells(node)).collect()
     }
 
-    /// The weights beside the recurrent ones that are kept packed: all, but in training only those whose product is computed
-    /// in many blocks; the others pack on their way what they use once.
+    /// The weights that are kept packed besides the recurrent ones, in lower precisions: in training only those whose
+    /// product is computed in many blocks, else all. Other products pack what they need as they go.
     pub(super) fn other_packs(&self) -> Vec<Weights> {
         let NetworkOptions { precision, training, .. } = *self.options;
         if precision == Precision::F32 {
@@ -197,7 +198,7 @@ impl<'a> Plan<'a> {
         projections.chain(dense).filter(fits).collect()
     }
 
-    /// The parameters of a dense layer, or of a sum of several as those of one; nothing of their terms.
+    /// The parameters of a dense layer, or of a sum of several as one layer; `None` for the terms of such a sum.
     pub(super) fn dense(&self, i: usize) -> Option<DenseParams> {
         let node = &self.graph.nodes()[i];
         if let Some(sum) = self.sum(i) {
@@ -224,7 +225,7 @@ impl<'a> Plan<'a> {
         Some(DenseParams { kernel, tied, bias, inputs, units })
     }
 
-    /// What a recurrent layer's projection takes.
+    /// The kind of input that a recurrent layer's projection takes.
     fn origin(&self, source: Source) -> InputKind {
         let Source::Node(i) = source else { return InputKind::OneHot };
         let node = &self.graph.nodes()[i];
@@ -238,7 +239,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Which words an embedding drops.
+    /// The mask of the words that an embedding drops.
     fn words(&self, node: usize, rate: f32) -> Option<Mask> {
         Some(Mask::new(node, rate, 1)).filter(Mask::drops)
     }
@@ -346,7 +347,7 @@ impl<'a> Plan<'a> {
         Layer::Recurrent(RecurrentLayer::new(plan, || self.origin(node.inputs[0])))
     }
 
-    /// The node whose output the head of an output takes.
+    /// The node whose output is the input of the head of `output`.
     fn head_input(&self, output: &Output) -> Result<usize> {
         let logits = output.logits();
         let source = if self.fuses_head(output) { self.sources(logits)[0] } else { Source::Node(logits) };
@@ -357,7 +358,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Which positions there are of each sequence, for batches of one replica.
+    /// An extent for each sequence, for the batches of one replica.
     pub(super) fn extents(&self) -> [Extent; 2] {
         self.capacities.map(Extent::with_capacity)
     }

@@ -18,7 +18,8 @@ impl Network {
         self.predict(&Batch { steps: inputs.len() / rows.max(1), rows, inputs, ..Batch::default() }, state)
     }
 
-    /// The logits of the first output of a batch, after each row's last step: (N, V). `state` is carried on; targets have no part in it.
+    /// The logits of the first output of a batch, after each row's last step: (N, V). `state` is carried on; targets
+    /// are not used.
     ///
     /// # Panics
     ///
@@ -27,9 +28,9 @@ impl Network {
         self.forward(batch, state, |replica, ctx| replica.logits(ctx))
     }
 
-    /// The `k` most probable tokens after each row's last step, the most probable first, and ln p of each; `state` is carried on.
-    /// Where the head is a softmax over a large vocabulary, its logits are never all there at once. ln p of given tokens is what
-    /// [`Self::evaluate`] and [`Self::losses`] give.
+    /// The `k` most probable tokens after each row's last step, the most probable first, with ln p of each. `state` is
+    /// carried on. A softmax over a large vocabulary never has all logits at once. For ln p of given tokens see
+    /// [`Self::evaluate`] and [`Self::losses`].
     ///
     /// # Panics
     ///
@@ -40,9 +41,9 @@ impl Network {
         self.forward(batch, state, |replica, ctx| replica.best(ctx, k))
     }
 
-    /// The logits of the first output at every position of a batch that is there: `found` is called with the time, the row and the logits (V) of
-    /// each. Of a model with one output a row it is called once a row, with time 0. `state` is carried on; targets have no
-    /// part in it.
+    /// The logits of the first output at every position of a batch that exists: calls `found` with the time, the row
+    /// and the logits (V) of each. For a model with one output a row, once for each row, with time 0. `state` is
+    /// carried on; targets are not used.
     ///
     /// # Panics
     ///
@@ -55,7 +56,8 @@ impl Network {
         });
     }
 
-    /// The same of every output: `found` is called with its number first. Of a mean squared error it gets the one number.
+    /// [`Self::predict_each`] for every output: `found` is called with the output's number first. The one number of an
+    /// output with a mean squared error takes the place of logits.
     ///
     /// # Panics
     ///
@@ -78,7 +80,7 @@ impl Network {
         });
     }
 
-    /// The forward pass of the one replica, up to the head; `then` takes it from there.
+    /// Runs the forward pass of the one replica up to the head; `then` does the rest.
     pub(super) fn forward<'s, R>(
         &'s mut self,
         batch: &Batch<'_>,

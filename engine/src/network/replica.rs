@@ -12,29 +12,29 @@ use std::ops::Range;
 use unroll_kernels::profile::{self, Phase};
 use unroll_kernels::{Buffer, Mat, MatMut};
 
-/// A plan with its activations and its gradient, for some rows of every batch.
+/// The layers of a plan with their activations and gradients, which compute some rows of every batch.
 pub(crate) struct Replica {
     slots: Vec<Slot>,
     sources: Vec<Vec<Source>>,
-    /// Along which sequence each node works.
+    /// The sequence along which each node works.
     axes: Vec<Axis>,
-    /// One an output.
+    /// The head of each output.
     heads: Vec<Scoring>,
-    /// Of each sequence.
+    /// The tokens of each sequence.
     tokens: [Vec<u32>; 2],
     pub(super) grads: Gradient,
     /// The rows of the last batch that this replica took.
     pub(super) rows: Range<usize>,
-    /// The values of which the logits are asked for, where they do not stand together.
+    /// The head's inputs after each row's last step, where these rows are not contiguous.
     last: Buffer,
-    /// A factor of a gradient, scaled.
+    /// Scratch for [`Self::add_factors`].
     scaled: Buffer,
 }
 
-/// The head of an output, and what it scores.
+/// The head of an output, its targets and losses.
 pub(super) struct Scoring {
     head: Head,
-    /// The node whose output it takes.
+    /// The node whose output is its input.
     input: usize,
     /// Whether there is a target for each step.
     sequence: bool,
@@ -44,13 +44,13 @@ pub(super) struct Scoring {
 }
 
 impl Scoring {
-    /// With room for the targets of so many positions.
+    /// With room for `positions` targets.
     pub(super) fn new(head: Head, input: usize, sequence: bool, positions: usize) -> Self {
         let (targets, losses) = (Vec::with_capacity(positions), vec![0.0; positions]);
         Self { head, input, sequence, targets, losses, sum: LossSum::default() }
     }
 
-    /// The losses; with `scale` and `grads` the gradients too.
+    /// Computes the losses and, in training, the gradients.
     fn run(&mut self, ctx: &Context<'_>, slots: &mut [Slot], training: Option<(f32, &mut Gradient)>) {
         let Self { head, targets, losses, .. } = self;
         let output = &mut slots[self.input].output;
@@ -65,7 +65,7 @@ impl Scoring {
         self.tally();
     }
 
-    /// Adds the losses up in the order of the positions.
+    /// Adds up the losses in the order of the positions.
     fn tally(&mut self) {
         let count = self.targets.iter().filter(|&&t| t != unroll_kernels::softmax::IGNORE).count() as u64;
         let nats = self.losses[..self.targets.len()].iter().map(|&loss| f64::from(loss)).sum();
@@ -94,7 +94,7 @@ impl Replica {
         }
     }
 
-    /// Copies what is there of this replica's rows of the batch.
+    /// Copies this replica's rows of the batch: the positions that exist.
     pub(super) fn take(
         &mut self,
         batch: &Batch<'_>,
@@ -146,7 +146,7 @@ impl Replica {
         self.rows = rows;
     }
 
-    /// The forward pass up to the head's input.
+    /// Runs the forward pass up to the heads' inputs.
     pub(super) fn forward(&mut self, ctx: &Context<'_>, state: &State) {
         for i in 0..self.slots.len() {
             let (axis, ctx) = (self.axes[i], &ctx.on(self.axes[i]));
@@ -158,7 +158,8 @@ impl Replica {
         }
     }
 
-    /// The losses of the last forward pass and, with the factor of each output's losses, the whole backward pass.
+    /// Computes the losses of the last forward pass and, if the factors of the outputs' losses are given, runs the
+    /// whole backward pass.
     pub(super) fn finish(&mut self, ctx: &Context<'_>, scales: Option<&[f32]>) {
         let Some(scales) = scales else {
             self.heads.iter_mut().for_each(|scoring| scoring.run(ctx, &mut self.slots, None));
@@ -195,7 +196,7 @@ impl Replica {
         self.heads.iter().map(|scoring| scoring.head.log_partition())
     }
 
-    /// A step without rows: no gradient.
+    /// A step of a replica that has no rows: its gradient is zero.
     pub(super) fn rest(&mut self, ctx: &Context<'_>) {
         self.grads.begin(ctx.products());
         self.grads.finish();
@@ -208,7 +209,7 @@ impl Replica {
         }
     }
 
-    /// Writes the gradient out that the last step left as its factors; its elements, if there is one.
+    /// Writes out the gradient that the last step left as its factors; returns its elements, if there is one.
     pub(super) fn write_factors(&mut self, products: Products<'_>, dims: Dims) -> Option<Range<usize>> {
         let [Scoring { head: Head::Softmax(head), input, .. }] = self.heads.as_slice() else { return None };
         let kernel = head.left()?.kernel.clone();
@@ -217,15 +218,15 @@ impl Replica {
         Some(kernel)
     }
 
-    /// The gradient that was written out is one as any other from now on.
+    /// Treats the gradient that was written out as any other from now on.
     pub(super) fn settle_factors(&mut self) {
         if let [Scoring { head: Head::Softmax(head), .. }] = self.heads.as_mut_slice() {
             head.settle();
         }
     }
 
-    /// Adds `factor` times the gradient that the last step left as its factors to the parameters: no number of it is ever
-    /// written but as a part of them.
+    /// Adds `factor` times the gradient that the last step left as its factors to the parameters, without ever writing
+    /// that gradient.
     pub(super) fn add_factors(&mut self, products: Products<'_>, dims: Dims, factor: f32, params: &mut [f32]) {
         let [Scoring { head: Head::Softmax(head), input, .. }] = self.heads.as_slice() else { return };
         let Some(dense) = head.left() else { return };
@@ -258,7 +259,8 @@ impl Replica {
         }
     }
 
-    /// The gradients by h of the last backward pass: node, direction, whether it reads from the end, time and row.
+    /// Calls `found` with the gradients of h in the last backward pass: node, direction, whether it reads from the end,
+    /// time and row.
     pub(super) fn state_gradients(
         &mut self,
         extents: &[Extent; 2],
@@ -272,7 +274,7 @@ impl Replica {
         }
     }
 
-    /// The output of a node in the last forward pass, (P, cols) or (N, cols); `None` of one that is not computed.
+    /// The output of a node in the last forward pass, (P, cols) or (N, cols); `None` if it is not computed.
     pub(super) fn output(&self, node: usize, ctx: &Context<'_>) -> Option<Mat<'_>> {
         let dims = ctx.on(*self.axes.get(node)?).dims;
         match self.slots.get(node)? {
@@ -306,7 +308,7 @@ impl Replica {
         head.best(ctx, last, k)
     }
 
-    /// The head of the first output, and what it takes of each row's last step.
+    /// The head of the first output, and its input after each row's last step, (N, D).
     fn head_and_last<'s>(&'s mut self, ctx: &Context<'_>) -> (&'s mut Head, Mat<'s>) {
         let Scoring { head, input, sequence, .. } = &mut self.heads[0];
         let y = self.slots[*input].output.y(ctx.dims);

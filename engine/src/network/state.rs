@@ -18,11 +18,11 @@ pub struct StateTensor<'a> {
     pub values: &'a [f32],
 }
 
-/// The state of all stateful layers for N rows, zero at first, and that which layers with `return_state` give.
+/// The state of all stateful layers for N rows, zero at first, and the states of layers with `return_state`.
 #[derive(Clone)]
 pub struct State {
     rows: usize,
-    /// One a direction of each node that carries or gives its state, none of others.
+    /// For each node, a state for each of its directions, if it carries or gives its state; else none.
     pub(crate) carried: Vec<Vec<CarriedState>>,
 }
 
@@ -41,12 +41,12 @@ impl State {
         Self { rows, carried: carried.collect() }
     }
 
-    /// Rows.
+    /// The number of rows.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Whether it is one of this model: has what each of its layers carries.
+    /// Whether it is a state of this model.
     pub fn fits(&self, graph: &Graph) -> bool {
         let nodes = graph.nodes();
         let own = |(node, carried): (&Node, &Vec<CarriedState>)| match kept(node) {
@@ -59,7 +59,7 @@ impl State {
         nodes.len() == self.carried.len() && nodes.iter().zip(&self.carried).all(own)
     }
 
-    /// Sets every value to zero: the start of a text. Layers that others start begin where those say.
+    /// Sets every value to zero, for the start of a text. Layers whose first state others give then begin with that.
     pub fn reset(&mut self) {
         (0..self.rows).for_each(|row| self.reset_row(row));
     }

@@ -71,7 +71,8 @@ fn trace_steps(graph: &Graph, options: NetworkOptions, steps: u64) -> (Vec<f64>,
     (losses, bits)
 }
 
-/// Checks that a network with these options, on one thread, gives the same bits on other numbers of threads; what it gives.
+/// Checks that a network with these options, on one thread, gives the same bits on other numbers of threads; what it
+/// gives.
 #[track_caller]
 fn same_on_threads<T: PartialEq>(
     what: &str,

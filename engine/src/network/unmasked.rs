@@ -10,7 +10,7 @@ pub(crate) struct Unmasked<'a> {
     rule: Rule<'a>,
 }
 
-/// [`MaskRule`] with what it looks at.
+/// A [`MaskRule`] with the data that it looks at.
 #[derive(Clone, Copy)]
 enum Rule<'a> {
     Nothing,

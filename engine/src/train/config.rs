@@ -19,8 +19,8 @@ pub struct TrainConfig {
     pub schedule: Schedule,
     /// The optimiser.
     pub optimizer: OptimizerOptions,
-    /// Whether the carried state is set to zero at the start of each epoch, as Zaremba and PyTorch's example do; char-rnn
-    /// carries it on.
+    /// Whether the carried state is set to zero at the start of each epoch, as Zaremba and PyTorch's example do;
+    /// char-rnn carries it on.
     pub reset_state: bool,
     /// Steps between two lines of the metrics; 0: none.
     pub log_every: u64,
@@ -34,8 +34,8 @@ pub struct TrainConfig {
     pub save_minutes: Option<f64>,
     /// When the run ends early.
     pub early_stop: Option<EarlyStopping>,
-    /// The figure ([`super::Measure`]) that decides which evaluation is the best and when the run ends early, the higher the
-    /// better. Absent: the loss decides, the lower the better.
+    /// The figure ([`super::Measure`]) that decides which evaluation is the best and when the run ends early, the
+    /// higher the better. Absent: the loss decides, the lower the better.
     pub best_by: Option<String>,
 }
 

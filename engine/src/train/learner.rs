@@ -57,12 +57,12 @@ pub trait Learner {
         LogPartitions::default()
     }
 
-    /// Whether the optimiser needs no number of the gradient but as a part of the parameters: steps may then leave some of it as
-    /// the factors of a product.
+    /// Whether the optimiser needs no number of the gradient but as a part of the parameters: steps may then leave some
+    /// of it as the factors of a product.
     fn want_factors(&mut self, _want: bool) {}
 
-    /// The Euclidean norm of the gradient, or where not the `whole` is asked for, of what is not left as factors. By default on
-    /// the calling thread.
+    /// The Euclidean norm of the gradient, or where not the `whole` is asked for, of what is not left as factors. By
+    /// default on the calling thread.
     fn gradient_norm(&mut self, optimizer: &mut Optimizer, _whole: bool) -> f64 {
         optimizer.norm(self.arenas().1)
     }
@@ -102,8 +102,8 @@ pub trait Batches {
     fn steps(&self) -> usize;
     /// N
     fn rows(&self) -> usize;
-    /// Fills tokens and targets, each (T, N), of batch `index` of an epoch (from 0), and says how many steps it has. Where
-    /// there is one target a row, only the first N targets are filled.
+    /// Fills tokens and targets, each (T, N), of batch `index` of an epoch (from 0), and says how many steps it has.
+    /// Where there is one target a row, only the first N targets are filled.
     fn batch(&self, epoch: u64, index: u64, inputs: &mut [u32], targets: &mut [u32]) -> Result<usize>;
     /// Targets of a batch of so many steps: T N, or N where there is one a row.
     fn targets(&self, steps: usize) -> usize {
@@ -117,14 +117,15 @@ pub trait Batches {
     fn width(&self) -> usize {
         0
     }
-    /// Fills the vectors, (N, width) or by steps (T, N, width / T), of the batch that was filled last, `index` of `epoch`. Called where there are any.
+    /// Fills the vectors, (N, width) or by steps (T, N, width / T), of the batch that was filled last, `index` of
+    /// `epoch`. Called where there are any.
     fn vectors(&self, _epoch: u64, _index: u64, _out: &mut [f32]) {}
     /// S, of the longest source that rows bring beside their tokens; 0: they bring none.
     fn source_steps(&self) -> usize {
         0
     }
-    /// Fills the tokens (S, N) of the sources of the batch that was filled last, `index` of `epoch`, and says how many steps it has
-    /// and how many tokens. Called where there is a source.
+    /// Fills the tokens (S, N) of the sources of the batch that was filled last, `index` of `epoch`, and says how many
+    /// steps it has and how many tokens. Called where there is a source.
     fn source(&self, _epoch: u64, _index: u64, _out: &mut [u32]) -> (usize, usize) {
         (0, 0)
     }

@@ -37,8 +37,8 @@ impl<F: FnMut(&Event<'_>)> Observer for F {
 pub enum Event<'a> {
     /// The first step comes next.
     Started(&'a Start),
-    /// Something that the user should know and that does not stop the run: a checkpoint passed over, another instruction
-    /// set, a file that could not be written.
+    /// Something that the user should know and that does not stop the run: a checkpoint passed over, another
+    /// instruction set, a file that could not be written.
     Notice(&'a str),
     /// A step was done. Comes after every step.
     Step(&'a StepReport),
@@ -114,8 +114,8 @@ pub struct StepReport {
     pub smooth_loss: f64,
     /// The learning rate.
     pub lr: f64,
-    /// The norm of the gradient before clipping. Absent in steps that write no line of metrics, where the update does not
-    /// need it.
+    /// The norm of the gradient before clipping. Absent in steps that write no line of metrics, where the update does
+    /// not need it.
     pub grad_norm: Option<f64>,
     /// Targets scored so far in the whole run, earlier sessions included.
     pub tokens: u64,

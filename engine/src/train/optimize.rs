@@ -31,14 +31,15 @@ pub struct OptimizerOptions {
     pub clip_norm: Option<f64>,
     /// Each entry is then clamped to plus or minus this.
     pub clip_value: Option<f32>,
-    /// Each parameter times this is then added to its gradient; 0 for none. [`Rule::AdamW`] has a decay of its own, which is
-    /// not part of the gradient.
+    /// Each parameter times this is then added to its gradient; 0 for none. [`Rule::AdamW`] has a decay of its own,
+    /// which is not part of the gradient.
     pub weight_decay: f32,
     /// When averaging of the weights begins, if it does.
     pub average: Option<Averaging>,
-    /// Whether rows of tables that have no gradient in a step keep their weights and slots, as in PyTorch's `SparseAdam`. A step
-    /// then costs only what its own words cost, but rules with momentum or running means no longer move such rows, and weight
-    /// decay reaches a row only when it has a gradient. SGD and Adagrad without decay give the same results either way.
+    /// Whether rows of tables that have no gradient in a step keep their weights and slots, as in PyTorch's
+    /// `SparseAdam`. A step then costs only what its own words cost, but rules with momentum or running means no longer
+    /// move such rows, and weight decay reaches a row only when it has a gradient. SGD and Adagrad without decay give
+    /// the same results either way.
     pub lazy: bool,
 }
 
@@ -148,8 +149,9 @@ impl Optimizer {
         Self { isa, options, slots: [first, second], averages, sums: vec![0.0; len.div_ceil(BLOCK)] }
     }
 
-    /// Whether an update only subtracts the gradient times the rate: plain SGD without clipping, decay or averages. Then a
-    /// part of the gradient may come as the factors of a product, which is added to the parameters as it is computed.
+    /// Whether an update only subtracts the gradient times the rate: plain SGD without clipping, decay or averages.
+    /// Then a part of the gradient may come as the factors of a product, which is added to the parameters as it is
+    /// computed.
     pub fn takes_factors(&self) -> bool {
         let OptimizerOptions { rule, clip_norm, clip_value, weight_decay, average, lazy: _ } = &self.options;
         *rule == Rule::Sgd && clip_norm.is_none() && clip_value.is_none() && *weight_decay == 0.0 && average.is_none()
@@ -236,8 +238,8 @@ impl Optimizer {
         team.size() == 1 || self.sums.len() < 2
     }
 
-    /// Cuts the update into `parts` contiguous parts, some of which may be empty. Each begins at a multiple of [`BLOCK`], or
-    /// at the last place before it where `pieces` allows a cut.
+    /// Cuts the update into `parts` contiguous parts, some of which may be empty. Each begins at a multiple of
+    /// [`BLOCK`], or at the last place before it where `pieces` allows a cut.
     ///
     /// # Panics
     ///
@@ -392,8 +394,8 @@ mod tests {
         assert!((length - 1.0).abs() < 1e-5, "{length}");
     }
 
-    /// Numbers of `torch.optim.ASGD(lr=0.1, lambd=0, t0=2, weight_decay=0.5)` of PyTorch 2 on the sum of c (p - m)^2 / 2 with
-    /// c = (1, 3), m = (1/4, 1/2), from p = (1, -2): parameters and averages after six steps.
+    /// Numbers of `torch.optim.ASGD(lr=0.1, lambd=0, t0=2, weight_decay=0.5)` of PyTorch 2 on the sum of c (p - m)^2 /
+    /// 2 with c = (1, 3), m = (1/4, 1/2), from p = (1, -2): parameters and averages after six steps.
     #[test]
     fn a_quadratic_is_averaged_as_pytorch_does() {
         let average = Some(Averaging::After { t0: 2 });

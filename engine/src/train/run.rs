@@ -61,7 +61,8 @@ impl RunFolder {
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] if the folder is a run already or another process trains there, [`Error::Io`] if it cannot be made.
+    /// [`Error::Usage`] if the folder is a run already or another process trains there, [`Error::Io`] if it cannot be
+    /// made.
     pub fn create(storage: Rc<dyn Storage>, path: impl Into<PathBuf>, files: &[(&str, &[u8])]) -> Result<Self> {
         let run = Self::claim(storage, path)?;
         run.begin(files)?;
@@ -109,8 +110,8 @@ impl RunFolder {
     ///
     /// # Errors
     ///
-    /// [`Error::Input`] if there is no run, [`Error::Usage`] if another process trains there, [`Error::Io`] if leftovers
-    /// cannot be removed.
+    /// [`Error::Input`] if there is no run, [`Error::Usage`] if another process trains there, [`Error::Io`] if
+    /// leftovers cannot be removed.
     pub fn resume(storage: Rc<dyn Storage>, path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         if !is_run(&*storage, &path)? {
@@ -161,7 +162,8 @@ impl RunFolder {
 /// Whether a run lies in `path`.
 ///
 /// # Errors
-/// [`Error::Usage`] where no folder can be, since a file is there; [`Error::Io`] where the folder cannot be looked into.
+/// [`Error::Usage`] where no folder can be, since a file is there; [`Error::Io`] where the folder cannot be looked
+/// into.
 pub fn is_run(storage: &dyn Storage, path: &Path) -> Result<bool> {
     storage.exists(&path.join(CONFIG)).map_err(|e| match e.kind() {
         io::ErrorKind::NotADirectory => {

@@ -12,8 +12,8 @@ use super::run::{METRICS, RunFolder, SAMPLES, TIMING};
 use super::state::TrainerState;
 use super::tensors::TensorRef;
 
-/// The number of failures in a row after which a run stops, with exit code 5: a full or broken disk does not mend itself, and
-/// the user should know that the work of the run cannot be kept.
+/// The number of failures in a row after which a run stops, with exit code 5: a full or broken disk does not mend
+/// itself, and the user should know that the work of the run cannot be kept.
 pub const FAILURES_TO_STOP: u32 = 3;
 
 /// What a checkpoint holds beside the state.

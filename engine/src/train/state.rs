@@ -11,8 +11,8 @@ use super::early_stop::EarlyStopState;
 use super::schedule::ScheduleState;
 use crate::graph::HeadLayouts;
 
-/// The complete state of the loop after `step` steps: a run that continues from it ends with the same bits as one that never
-/// stopped.
+/// The complete state of the loop after `step` steps: a run that continues from it ends with the same bits as one that
+/// never stopped.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainerState {
@@ -92,7 +92,8 @@ impl Tally {
     }
 }
 
-/// What must be equal for two runs to be the same run. Resuming with another identity is refused, and both values are named.
+/// What must be equal for two runs to be the same run. Resuming with another identity is refused, and both values are
+/// named.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {

@@ -29,7 +29,8 @@ pub enum StepOutcome {
     Done {
         /// The losses before the update.
         loss: LossSum,
-        /// The Euclidean norm of the gradient, before clipping; where the optimiser takes factors of it, only if it was asked for.
+        /// The Euclidean norm of the gradient, before clipping; where the optimiser takes factors of it, only if it was
+        /// asked for.
         norm: Option<f64>,
     },
     /// The loss is not finite; parameters are as they were.
@@ -40,9 +41,10 @@ pub enum StepOutcome {
 
 /// Makes one training step: forward, loss, backward, clipping and update. `state` is carried on.
 ///
-/// Where the optimiser takes the factors of a gradient ([`Optimizer::takes_factors`]), the kernel of the head is updated without
-/// its gradient ever being written. Then that gradient is not tested for numbers that are not finite. It need not be: its
-/// factors, the input of the head and the gradient of the logits, are finite where the loss and the rest of the gradient are.
+/// Where the optimiser takes the factors of a gradient ([`Optimizer::takes_factors`]), the kernel of the head is
+/// updated without its gradient ever being written. Then that gradient is not tested for numbers that are not finite.
+/// It need not be: its factors, the input of the head and the gradient of the logits, are finite where the loss and the
+/// rest of the gradient are.
 ///
 /// # Errors
 ///
@@ -67,9 +69,9 @@ pub fn step<L: Learner>(
     Ok(StepOutcome::Done { loss, norm: Some(norm).filter(|_| at.norm || !factors) })
 }
 
-/// All the work of [`step`], whatever numbers come out of it: a simulated member ([`crate::exec::Crew::simulated`]) computes
-/// only its share, and what depends on the rest is garbage. The learning rate is 0, so that parameters are written again
-/// but do not change where the gradient is finite.
+/// All the work of [`step`], whatever numbers come out of it: a simulated member ([`crate::exec::Crew::simulated`])
+/// computes only its share, and what depends on the rest is garbage. The learning rate is 0, so that parameters are
+/// written again but do not change where the gradient is finite.
 pub(crate) fn step_simulated<L: Learner>(
     learner: &mut L,
     optimizer: &mut Optimizer,

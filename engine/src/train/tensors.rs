@@ -252,8 +252,8 @@ impl Checked {
         Ok(())
     }
 
-    /// Copies the tensor `name` to `out`. The error says why it cannot be read any more. Panics if it was not expected with this many
-    /// elements.
+    /// Copies the tensor `name` to `out`. The error says why it cannot be read any more. Panics if it was not expected
+    /// with this many elements.
     #[track_caller]
     pub(crate) fn copy(&self, name: &str, out: &mut [f32]) -> Result<(), String> {
         let elements = self.tensors.info(name).map(|tensor| tensor.shape.iter().product());

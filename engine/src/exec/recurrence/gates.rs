@@ -9,8 +9,8 @@ use unroll_kernels::{Element, GroupsMut, Isa, Mat, MatMut};
 
 /// x W + b of all steps by look-up: row `index[r]` of `table`, plus `bias`.
 ///
-/// A member fetches its part of a step just before the step, into its own cache; all steps beforehand would be written to
-/// memory and read back.
+/// A member fetches its part of a step just before the step, into its own cache; all steps beforehand would be written
+/// to memory and read back.
 #[derive(Clone, Copy)]
 pub(crate) struct Lookup<'a> {
     pub(crate) isa: Isa,

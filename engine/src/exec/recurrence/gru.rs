@@ -192,8 +192,8 @@ impl<E: Element> GruResetBeforeBackward<'_, E> {
             let blocks = member_blocks.at(t);
             blocks.backward(|later, block| {
                 let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
-                // SAFETY: own blocks of this step (and of the gradient flowing to the step before) are written, the gates
-                // of the step after are read: see the top of the folder.
+                // SAFETY: own blocks of this step (and of the gradient flowing to the step before) are written, the
+                // gates of the step after are read: see the top of the folder.
                 unsafe {
                     let mut now = dh.write(sweep.now(t, rows)).cols_range(units.clone());
                     if let Some(later) = later {
@@ -219,7 +219,8 @@ impl<E: Element> GruResetBeforeBackward<'_, E> {
             strand.member.barrier();
             blocks.backward(|_, block| {
                 let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
-                // SAFETY: as above; da_n of all units is complete since the barrier, and this phase writes other columns.
+                // SAFETY: as above; da_n of all units is complete since the barrier, and this phase writes other
+                // columns.
                 unsafe {
                     let mut ds = dreset.write(rows.clone()).cols_range(units.clone());
                     let a = gates.read(sweep.at(t, rows)).cols_range(2 * width..3 * width);

@@ -69,7 +69,8 @@ impl<E: Element> LstmBackward<'_, E> {
         let fresh_c = state_dropout::fresh(state_dropout, 1, c);
         strand.backward(transposed.granule(), |t, later, block| {
             let (rows, units, mut room) = (&block.rows, block.units.clone(), strand.room());
-            // SAFETY: own blocks of this step are written, the gates of the step after are read: see the top of the folder.
+            // SAFETY: own blocks of this step are written, the gates of the step after are read: see the top of the
+            // folder.
             unsafe {
                 let mut now = dh.write(sweep.now(t, rows)).cols_range(units.clone());
                 if let Some(later) = later {

@@ -194,8 +194,8 @@ impl Strand<'_> {
         (0..sweep.steps()).rev().map(move |i| sweep.time(i)).filter(move |&t| sweep.count(t) > first)
     }
 
-    /// Whether one member has all rows of a sequence without gaps: it may then compute all steps in one call, since there are
-    /// no barriers between them.
+    /// Whether one member has all rows of a sequence without gaps: it may then compute all steps in one call, since
+    /// there are no barriers between them.
     fn is_whole(&self) -> bool {
         let sweep = self.sweep;
         self.member.size() == 1 && self.rows == (0..sweep.rows) && sweep.all() == sweep.rows * sweep.steps()
@@ -262,8 +262,8 @@ impl StepBlocks<'_> {
         });
     }
 
-    /// Calls `step` with each block; where the direction of reading is reversed, rows that begin here apart from others,
-    /// since the state before them stands elsewhere.
+    /// Calls `step` with each block; where the direction of reading is reversed, rows that begin here apart from
+    /// others, since the state before them stands elsewhere.
     fn forward(self, mut step: impl FnMut(&Block)) {
         if !self.all.strand.sweep.reverse {
             return self.each(|block| step(&block));
@@ -356,7 +356,8 @@ pub(crate) fn run_loops<E: Element>(products: Products<'_>, loops: &[(Sweep<'_>,
     // The work between two barriers: of all steps where there is none.
     let free = loops.len() * parts >= team.size();
     let work = if free { work.times(loops.len() * steps) } else { work.times(loops.len()).divided(first.barriers()) };
-    // Members that wait for each other at every step help each other; rows that need no barrier have nobody to wait for.
+    // Members that wait for each other at every step help each other; rows that need no barrier have nobody to wait
+    // for.
     let pieces = if free { 1 } else { strands::pieces(work, team.size()) };
     team.run(work, |member| {
         let room = scratch.of(member);

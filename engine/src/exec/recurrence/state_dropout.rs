@@ -130,8 +130,8 @@ impl StateDropout<'_> {
         }
     }
 
-    /// Before the cell in the backward pass: splits the gradients of the states into the part that goes past the cell, to the
-    /// step before, and the part that goes through it. [`Self::join`] follows the cell.
+    /// Before the cell in the backward pass: splits the gradients of the states into the part that goes past the cell,
+    /// to the step before, and the part that goes through it. [`Self::join`] follows the cell.
     ///
     /// # Safety
     ///
@@ -195,8 +195,8 @@ impl StateDropout<'_> {
     }
 }
 
-/// Calls `body` with the gradient to which it adds: `sum` or, with recurrent dropout, scratch that is then multiplied by the
-/// mask and added to `sum`.
+/// Calls `body` with the gradient to which it adds: `sum` or, with recurrent dropout, scratch that is then multiplied
+/// by the mask and added to `sum`.
 ///
 /// # Safety
 ///
@@ -214,7 +214,8 @@ pub(super) unsafe fn undropped(
     }
 }
 
-/// sum += A B, where `sum` is the gradient of h after a step and A that of the pre-activations of the step that took it.
+/// sum += A B, where `sum` is the gradient of h after a step and A that of the pre-activations of the step that took
+/// it.
 ///
 /// # Safety
 ///

@@ -20,9 +20,9 @@ pub(super) fn tile(precision: Precision, rows: usize) -> usize {
     }
 }
 
-/// A member's part of a step: a run of cells, where a cell is one tile of rows in one panel of units, panel after panel.
-/// So it is some whole panels, and at either end perhaps some rows of a panel whose other rows are a neighbour's: 41
-/// panels are halved exactly.
+/// A member's part of a step: a run of cells, where a cell is one tile of rows in one panel of units, panel after
+/// panel. So it is some whole panels, and at either end perhaps some rows of a panel whose other rows are a
+/// neighbour's: 41 panels are halved exactly.
 ///
 /// Where members help each other, its panels come in pieces that another may take.
 #[derive(Default)]
@@ -93,8 +93,8 @@ impl Share {
     }
 }
 
-/// The first cell of member `rank` of `size`: the last panel may have fewer units, so it is units that are shared equally,
-/// to the nearest cell.
+/// The first cell of member `rank` of `size`: the last panel may have fewer units, so it is units that are shared
+/// equally, to the nearest cell.
 fn cut(rank: usize, size: usize, [units, granule, tiles]: [usize; 3]) -> usize {
     let target = units * tiles * rank / size;
     if target == 0 {
@@ -105,9 +105,9 @@ fn cut(rank: usize, size: usize, [units, granule, tiles]: [usize; 3]) -> usize {
     panel * tiles + (target - panel * granule * tiles + width / 2) / width
 }
 
-/// Seconds of work of one piece of a share: a piece costs a microsecond or two in addition, and members wait for the last one.
-/// Pieces help on a core that other programs use too. On two quiet cores neither this nor [`PIECES`] matters: word650 and
-/// gru650 with 10 us to 1 ms, and with 1 to 16 pieces, differ by no more than the noise (2026-11-23).
+/// Seconds of work of one piece of a share: a piece costs a microsecond or two in addition, and members wait for the
+/// last one. Pieces help on a core that other programs use too. On two quiet cores neither this nor [`PIECES`] matters:
+/// word650 and gru650 with 10 us to 1 ms, and with 1 to 16 pieces, differ by no more than the noise (2026-11-23).
 const PIECE_S: f64 = 3.0e-5;
 /// The most pieces of a share.
 const PIECES: usize = 8;
@@ -133,9 +133,9 @@ pub(super) struct Step {
 impl Step {
     /// Into how many parts the rows are cut, where `loops` such loops run side by side on `members` members: as many as
     /// make a step the shortest by the model of `cost.rs`. More parts save barriers and cost reading the weights more
-    /// often: 2 x LSTM on two threads with the rows halved took 0.97 of the time with the units halved at 50 x 256, 0.86 at
-    /// 50 x 128, 0.88 at 50 x 64, 0.94 at 20 x 256, 0.97 at 64 x 512, and 1.03 at 20 x 650, whose weights are 6.8 MB (medians
-    /// of a whole training step, turn by turn, 2026-11-21).
+    /// often: 2 x LSTM on two threads with the rows halved took 0.97 of the time with the units halved at 50 x 256,
+    /// 0.86 at 50 x 128, 0.88 at 50 x 64, 0.94 at 20 x 256, 0.97 at 64 x 512, and 1.03 at 20 x 650, whose weights are
+    /// 6.8 MB (medians of a whole training step, turn by turn, 2026-11-21).
     pub(super) fn parts(self, loops: usize, members: usize) -> usize {
         let tile = if self.precision == Precision::F32 { TILE } else { TILE_BF16 };
         let useful = members.div_ceil(loops).min(self.rows.div_ceil(tile)).max(1);

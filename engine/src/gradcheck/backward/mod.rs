@@ -293,8 +293,8 @@ impl Pass<'_> {
         self.give(i, 0, dx, dx_size);
     }
 
-    /// Layer normalisation. Sizes: those that came go through the sums of a row as errors do; and n and r, which the gradient is
-    /// made of, have errors of their own.
+    /// Layer normalisation. Sizes: those that came go through the sums of a row as errors do; and n and r, which the
+    /// gradient is made of, have errors of their own.
     fn normalization(&mut self, i: usize, dy: &[f64], size: &[f64]) {
         let (model, width) = (self.model, self.model.graph.nodes()[i].shape.width());
         let (x, x_size) = self.input(i);

@@ -57,8 +57,8 @@ impl Side<'_> {
         back
     }
 
-    /// The gradients of the given first states, h and c, with their sizes: they came back through the same steps as the gradients of the
-    /// pre-activations, and what those have of more than themselves, `excess`, these have.
+    /// The gradients of the given first states, h and c, with their sizes: they came back through the same steps as the
+    /// gradients of the pre-activations, and what those have of more than themselves, `excess`, these have.
     fn first_states(&self, excess: f64) -> impl Iterator<Item = (Vec<f64>, Vec<f64>)> {
         let typical = mean_square(&self.gradients.dpre).sqrt();
         let recurrent = square(&self.direction.recurrent_kernel).sqrt();

@@ -8,7 +8,8 @@ use super::{Gradient, Pass};
 use unroll_kernels::softmax::IGNORE;
 
 impl Pass<'_> {
-    /// The gradient that the decisions of an output hand to what its head takes, and its sizes; those of the parameters are added.
+    /// The gradient that the decisions of an output hand to what its head takes, and its sizes; those of the parameters
+    /// are added.
     pub(super) fn decide(&mut self, scored: &Scored<'_>, head: usize) -> (Vec<f64>, Vec<f64>) {
         let (x, x_size) = (&self.values[head].y[..], self.value_sizes[head].clone());
         let (mut dx, mut size) = (vec![0.0; x.len()], vec![0.0; x.len()]);
@@ -67,7 +68,8 @@ impl Pass<'_> {
             }
             *noise += (2.0 * h.len() as f64 + 6.0) * square(&[largest * d]);
         }
-        // Each exponential and each partial sum is at most the whole sum; eight more operations on scores and on losses.
+        // Each exponential and each partial sum is at most the whole sum; eight more operations on scores and on
+        // losses.
         let (count, loss) = (values.len() as f64, factor * decision.loss(&values));
         let largest = values.iter().fold(1.0, |max: f64, z| max.max(z.abs()));
         *noise += factor * factor * (2.0 * count + 8.0 * largest * largest) + 8.0 * count * loss * loss;

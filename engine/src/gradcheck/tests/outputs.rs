@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// Tags of every word, a class and a number of the whole text: the second tags see the first, and the number sees the class.
+/// Tags of every word, a class and a number of the whole text: the second tags see the first, and the number sees the
+/// class.
 const SEVERAL: &str = r#"
     outputs = [
         { layer = "tag", weight = 0.7 },

@@ -30,7 +30,8 @@ fn picture((cell, form): (&str, &str), states: &[&str], mask: bool, last: bool) 
     )
 }
 
-/// An encoder both ways whose states, each for itself and through a dense layer, a decoder and a second pass start from.
+/// An encoder both ways whose states, each for itself and through a dense layer, a decoder and a second pass start
+/// from.
 const ENCODER: &str = r#"
     layers = [
         { type = "embedding", output_dim = 5, mask_zero = MASK },

@@ -3,7 +3,8 @@
 use super::*;
 use crate::graph::ModelConfig;
 
-/// An encoder of both directions, whose states a decoder of another vocabulary begins with, and whose outputs it sees at each step.
+/// An encoder of both directions, whose states a decoder of another vocabulary begins with, and whose outputs it sees
+/// at each step.
 const TRANSLATOR: &str = r#"
     layers = [
         { type = "embedding", name = "read", inputs = ["source"], output_dim = 5, mask_zero = true },

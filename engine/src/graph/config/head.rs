@@ -15,15 +15,16 @@ use serde::{Deserialize, Serialize};
 pub struct HeadConfig {
     /// The kind of head.
     pub kind: HeadKind,
-    /// softmax: the part of each target's weight, in [0, 1), that training gives to all words alike (Szegedy et al. 2016).
+    /// softmax: the part of each target's weight, in [0, 1), that training gives to all words alike (Szegedy et al.
+    /// 2016).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_smoothing: Option<f64>,
-    /// softmax: the factor of ln^2 Z, which training adds to each loss to keep the partition sum Z near 1 (Chowdhery et al. 2022:
-    /// 1e-4).
+    /// softmax: the factor of ln^2 Z, which training adds to each loss to keep the partition sum Z near 1 (Chowdhery et
+    /// al. 2022: 1e-4).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub z_loss: Option<f64>,
-    /// sampled_softmax, nce: how many words each training step draws, with replacement, for all of its rows together; 1024
-    /// unless given.
+    /// sampled_softmax, nce: how many words each training step draws, with replacement, for all of its rows together;
+    /// 1024 unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub samples: Option<usize>,
     /// sampled_softmax, nce: what they are drawn from; log_uniform unless given.
@@ -32,29 +33,31 @@ pub struct HeadConfig {
     /// unigram noise: the power of the counts; 0.75 unless given (Mikolov et al. 2013).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub power: Option<f64>,
-    /// nce: the value that ln Z is taken to have in every row. ln V unless given, so that training begins at the loss of a
-    /// uniform softmax. With 0, scores are logarithms of probabilities (Mnih and Teh 2012), and training begins far from it.
+    /// nce: the value that ln Z is taken to have in every row. ln V unless given, so that training begins at the loss
+    /// of a uniform softmax. With 0, scores are logarithms of probabilities (Mnih and Teh 2012), and training begins
+    /// far from it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_partition: Option<f64>,
-    /// nce: whether a sampled word does not count as noise in rows whose target it is; false unless given. A few words make
-    /// up most of any text: with true, such a word is hardly ever noise, and its score grows without bound.
+    /// nce: whether a sampled word does not count as noise in rows whose target it is; false unless given. A few words
+    /// make up most of any text: with true, such a word is hardly ever noise, and its score grows without bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remove_hits: Option<bool>,
-    /// adaptive_softmax: how many of the most frequent words are in the first softmax, then where each cluster but the last
-    /// ends. Unless given, 2,000 words (of a vocabulary below 10,000, a fifth), and a further cluster wherever it makes a
-    /// step a tenth cheaper.
+    /// adaptive_softmax: how many of the most frequent words are in the first softmax, then where each cluster but the
+    /// last ends. Unless given, 2,000 words (of a vocabulary below 10,000, a fifth), and a further cluster wherever it
+    /// makes a step a tenth cheaper.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cutoffs: Vec<usize>,
-    /// adaptive_softmax: how many times fewer inputs each cluster has than the one before it (PyTorch's `div_value`); 4 unless
-    /// given.
+    /// adaptive_softmax: how many times fewer inputs each cluster has than the one before it (PyTorch's `div_value`); 4
+    /// unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reduction: Option<f64>,
-    /// class_softmax: the most classes that there may be; unless given, the number with the least cost. Classes get about equal
-    /// sums of the square roots of their words' counts, and at least one word each, so that there may be fewer.
+    /// class_softmax: the most classes that there may be; unless given, the number with the least cost. Classes get
+    /// about equal sums of the square roots of their words' counts, and at least one word each, so that there may be
+    /// fewer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<usize>,
-    /// adaptive_softmax, class_softmax, hierarchical_softmax: which words stand together. By frequency unless given; but where a
-    /// language model begins to learn from a text, by context.
+    /// adaptive_softmax, class_softmax, hierarchical_softmax: which words stand together. By frequency unless given;
+    /// but where a language model begins to learn from a text, by context.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order: Option<WordOrder>,
 }
@@ -76,16 +79,17 @@ pub enum HeadKind {
     /// The full softmax over every logit. Exact.
     #[default]
     Softmax,
-    /// Training sees the target and a sample of the other words, each weighted by the inverse of its chance to be in the sample
-    /// (Bengio and Senécal 2003, Jean et al. 2015). Evaluations and generation are exact.
+    /// Training sees the target and a sample of the other words, each weighted by the inverse of its chance to be in
+    /// the sample (Bengio and Senécal 2003, Jean et al. 2015). Evaluations and generation are exact.
     SampledSoftmax,
-    /// Noise-contrastive estimation (Gutmann and Hyvärinen 2010, Mnih and Teh 2012): training tells the target from a sample of
-    /// noise. Evaluations and generation normalise exactly.
+    /// Noise-contrastive estimation (Gutmann and Hyvärinen 2010, Mnih and Teh 2012): training tells the target from a
+    /// sample of noise. Evaluations and generation normalise exactly.
     Nce,
-    /// A softmax over the most frequent words and clusters of the others, each a softmax over fewer inputs (Grave et al. 2017).
-    /// Exact.
+    /// A softmax over the most frequent words and clusters of the others, each a softmax over fewer inputs (Grave et
+    /// al. 2017). Exact.
     AdaptiveSoftmax,
-    /// A softmax over classes of words, then one over the words of the class (Goodman 2001, Mikolov et al. 2011). Exact.
+    /// A softmax over classes of words, then one over the words of the class (Goodman 2001, Mikolov et al. 2011).
+    /// Exact.
     ClassSoftmax,
     /// A decision at each node of the Huffman tree over the counts (Morin and Bengio 2005, Mikolov et al. 2013). Exact.
     HierarchicalSoftmax,

@@ -36,11 +36,12 @@ options! {
         #[serde(default, skip_serializing_if = "Option::is_none")] input_dim: Option<usize>,
         /// The width of a vector.
         output_dim: usize,
-        /// Whether token 0 is padding: no layer sees its steps, which pass every state unchanged, and their targets are not
-        /// scored.
+        /// Whether token 0 is padding: no layer sees its steps, which pass every state unchanged, and their targets are
+        /// not scored.
         #[serde(default)] mask_zero: bool,
-        /// The part of the words, in [0, 1), whose vectors are zero in a training step, wherever they stand in its batch; the
-        /// others are scaled by 1 / (1 - dropout) (Gal and Ghahramani 2016). Another layer that uses the table sees it whole.
+        /// The part of the words, in [0, 1), whose vectors are zero in a training step, wherever they stand in its
+        /// batch; the others are scaled by 1 / (1 - dropout) (Gal and Ghahramani 2016). Another layer that uses the
+        /// table sees it whole.
         #[serde(default, skip_serializing_if = "is_zero")] dropout: f32,
         /// Draws the table; Keras: uniform ±0.05.
         #[serde(default, skip_serializing_if = "Option::is_none")] embeddings_initializer: Option<Initializer>,
@@ -77,43 +78,45 @@ options! {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")] peephole: bool,
         /// Whether there is a bias; true unless said otherwise.
         #[serde(default, skip_serializing_if = "Option::is_none")] use_bias: Option<bool>,
-        /// Of simple_rnn and lstm: a second bias, on the hidden side, as the cells of Torch and PyTorch have; false unless said
-        /// otherwise.
+        /// Of simple_rnn and lstm: a second bias, on the hidden side, as the cells of Torch and PyTorch have; false
+        /// unless said otherwise.
         #[serde(default, skip_serializing_if = "Option::is_none")] recurrent_bias: Option<bool>,
         /// The output of every step rather than of the last.
         #[serde(default)] return_sequences: bool,
-        /// Whether the final state is an output too: it is then in the [`crate::State`] of a batch, by the names `layer/h` and
-        /// `layer/c` (`layer/forward/h`, ... of both directions), and other layers take it by them.
+        /// Whether the final state is an output too: it is then in the [`crate::State`] of a batch, by the names
+        /// `layer/h` and `layer/c` (`layer/forward/h`, ... of both directions), and other layers take it by them.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")] return_state: bool,
         /// Whether the state is carried from one batch to the next; with `initial_state` a text begins there.
         #[serde(default)] stateful: bool,
-        /// Whether the sequence is read from its end. With return_sequences the outputs stand in the order of reading, as in
-        /// Keras: the last step's first, of a row with masked steps those of the others among themselves.
+        /// Whether the sequence is read from its end. With return_sequences the outputs stand in the order of reading,
+        /// as in Keras: the last step's first, of a row with masked steps those of the others among themselves.
         #[serde(default)] go_backwards: bool,
-        /// With return_sequences: whether the output of a masked step is zero, where it is read, rather than that of the step
-        /// before it. Both directions of a bidirectional layer always have zero, as in Keras.
+        /// With return_sequences: whether the output of a masked step is zero, where it is read, rather than that of
+        /// the step before it. Both directions of a bidirectional layer always have zero, as in Keras.
         #[serde(default)] zero_output_for_mask: bool,
-        /// The layers that give the state before the first step: that of h, and of lstm that of c after it; zero where none is
-        /// named. A state is (units) a row: a dense layer's output, or `layer/h` and `layer/c` of a recurrent layer with
-        /// `return_state`. Of a bidirectional layer they are named on it, the forward direction's first.
+        /// The layers that give the state before the first step: that of h, and of lstm that of c after it; zero where
+        /// none is named. A state is (units) a row: a dense layer's output, or `layer/h` and `layer/c` of a recurrent
+        /// layer with `return_state`. Of a bidirectional layer they are named on it, the forward direction's first.
         #[serde(default, skip_serializing_if = "Vec::is_empty")] initial_state: Vec<String>,
-        /// The part of the recurrent weights, in [0, 1), that is zero in a training step, the same for all of its steps and
-        /// rows; the others are scaled by 1 / (1 - weight_drop) (Wan et al. 2013, Merity, Keskar and Socher 2018).
+        /// The part of the recurrent weights, in [0, 1), that is zero in a training step, the same for all of its steps
+        /// and rows; the others are scaled by 1 / (1 - weight_drop) (Wan et al. 2013, Merity, Keskar and Socher 2018).
         #[serde(default, skip_serializing_if = "is_zero")] weight_drop: f32,
-        /// The part of the inputs, in [0, 1), that the layer does not see in a training step, one choice a row for all of its steps
-        /// and gates, and of a bidirectional layer for both directions; the others are scaled by 1 / (1 - dropout) (Gal and
-        /// Ghahramani 2016, Keras, whose directions choose apart). It is a variational dropout layer before this one.
+        /// The part of the inputs, in [0, 1), that the layer does not see in a training step, one choice a row for all
+        /// of its steps and gates, and of a bidirectional layer for both directions; the others are scaled by 1 / (1 -
+        /// dropout) (Gal and Ghahramani 2016, Keras, whose directions choose apart). It is a variational dropout layer
+        /// before this one.
         #[serde(default, skip_serializing_if = "is_zero")] dropout: f32,
-        /// The part of the units of h, in [0, 1), that the recurrent product does not see in a training step, one choice a row for
-        /// all of its steps; the others are scaled by 1 / (1 - recurrent_dropout) (Gal and Ghahramani 2016, Keras). What a gru
-        /// mixes with its candidate is the whole h.
+        /// The part of the units of h, in [0, 1), that the recurrent product does not see in a training step, one
+        /// choice a row for all of its steps; the others are scaled by 1 / (1 - recurrent_dropout) (Gal and Ghahramani
+        /// 2016, Keras). What a gru mixes with its candidate is the whole h.
         #[serde(default, skip_serializing_if = "is_zero")] recurrent_dropout: f32,
-        /// The part of the units of h, in [0, 1), that stay as they were before a step, chosen anew at each step of training;
-        /// otherwise h is the mean of both (Krueger et al. 2017).
+        /// The part of the units of h, in [0, 1), that stay as they were before a step, chosen anew at each step of
+        /// training; otherwise h is the mean of both (Krueger et al. 2017).
         #[serde(default, skip_serializing_if = "is_zero")] zoneout: f32,
         /// Of lstm: the same for c.
         #[serde(default, skip_serializing_if = "is_zero")] zoneout_cell: f32,
-        /// Of gru: whether the reset gate is applied after the recurrent product; true (Keras, cuDNN) unless said otherwise.
+        /// Of gru: whether the reset gate is applied after the recurrent product; true (Keras, cuDNN) unless said
+        /// otherwise.
         #[serde(default, skip_serializing_if = "Option::is_none")] reset_after: Option<bool>,
         /// Of lstm: whether the forget gate's bias starts at 1; true unless said otherwise.
         #[serde(default, skip_serializing_if = "Option::is_none")] unit_forget_bias: Option<bool>,
@@ -142,7 +145,8 @@ options! {
     Bidirectional {
         /// How the two outputs are joined.
         #[serde(default)] merge_mode: MergeMode,
-        /// The layers that give the states before the first steps: h (and c) of the forward direction, then of the backward one.
+        /// The layers that give the states before the first steps: h (and c) of the forward direction, then of the
+        /// backward one.
         #[serde(default, skip_serializing_if = "Vec::is_empty")] initial_state: Vec<String>,
         /// The recurrent layer; its weights are drawn twice.
         layer: RecurrentConfig,
@@ -177,14 +181,14 @@ options! {
     Dropout {
         /// The part that is dropped, in [0, 1).
         rate: f32,
-        /// Whether one choice serves all steps of a row (Gal and Ghahramani 2016), as Keras' `noise_shape = (None, 1, units)`
-        /// and the `dropout` of its recurrent layers do, rather than each step having its own.
+        /// Whether one choice serves all steps of a row (Gal and Ghahramani 2016), as Keras' `noise_shape = (None, 1,
+        /// units)` and the `dropout` of its recurrent layers do, rather than each step having its own.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")] variational: bool,
     }
 }
 options! {
-    /// Gives the numbers of every step (or row) mean 0 and variance 1, then a gain and an offset of their own (Ba, Kiros and
-    /// Hinton 2016).
+    /// Gives the numbers of every step (or row) mean 0 and variance 1, then a gain and an offset of their own (Ba,
+    /// Kiros and Hinton 2016).
     LayerNormalization {
         /// Added to the variance; Keras: 0.001.
         #[serde(default, skip_serializing_if = "Option::is_none")] epsilon: Option<f32>,
@@ -206,9 +210,9 @@ impl LayerNormalization {
 }
 
 options! {
-    /// Passes its input on unchanged and adds two penalties to what training minimises, though not to the losses that are
-    /// reported: `alpha` times the mean square of the input (AR), and `beta` times the mean square of its change from step to
-    /// step (TAR; Merity, McCann and Socher 2017). Masked steps count for neither.
+    /// Passes its input on unchanged and adds two penalties to what training minimises, though not to the losses that
+    /// are reported: `alpha` times the mean square of the input (AR), and `beta` times the mean square of its change
+    /// from step to step (TAR; Merity, McCann and Socher 2017). Masked steps count for neither.
     ActivationRegularization {
         /// The factor of the mean square.
         #[serde(default, skip_serializing_if = "is_zero")] alpha: f32,
@@ -217,7 +221,8 @@ options! {
     }
 }
 options! {
-    /// Masks the steps at which every number of its input, the vectors of an embedding or of the batch, is `mask_value`.
+    /// Masks the steps at which every number of its input, the vectors of an embedding or of the batch, is
+    /// `mask_value`.
     Masking {
         /// The number; Keras: 0.
         #[serde(default)] mask_value: f32,
@@ -232,7 +237,8 @@ options! {
     Concatenate {}
 }
 options! {
-    /// Repeats the one vector of a row at every step: for instance what is known of a picture, beside each word about it.
+    /// Repeats the one vector of a row at every step: for instance what is known of a picture, beside each word about
+    /// it.
     RepeatVector {
         /// Steps; absent: as many as the batch has.
         #[serde(default, skip_serializing_if = "Option::is_none")] n: Option<usize>,

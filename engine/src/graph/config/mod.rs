@@ -82,8 +82,8 @@ pub struct ModelConfig {
     /// How the cross-entropy is computed, and with which parameters in the place of the last dense layer's.
     #[serde(default, skip_serializing_if = "HeadConfig::is_default")]
     pub head: HeadConfig,
-    /// The outputs of a model that has several, each with a loss and a head of its own in the place of `loss` and `head`;
-    /// absent: the last layer is the one output.
+    /// The outputs of a model that has several, each with a loss and a head of its own in the place of `loss` and
+    /// `head`; absent: the last layer is the one output.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<OutputConfig>,
     /// The layers; each takes the one before it unless `inputs` names others.
@@ -91,7 +91,8 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
-    /// A model of these layers, each of which takes the one before it unless it names its inputs, with defaults for all else.
+    /// A model of these layers, each of which takes the one before it unless it names its inputs, with defaults for all
+    /// else.
     pub fn sequential(layers: impl IntoIterator<Item = LayerConfig>) -> ModelConfig {
         ModelConfig { layers: layers.into_iter().collect(), ..ModelConfig::default() }
     }

@@ -131,8 +131,8 @@ pub(crate) struct Tail {
     classes: Vec<u32>,
     within: Vec<u32>,
     distinct: Distinct,
-    /// The same rows, those of a cluster together: which they are, their clusters, their targets in these, x, h, the gradients of both,
-    /// the losses of cluster and word.
+    /// The same rows, those of a cluster together: which they are, their clusters, their targets in these, x, h, the
+    /// gradients of both, the losses of cluster and word.
     order: Vec<u32>,
     chosen: Vec<u32>,
     wanted: Vec<u32>,
@@ -279,7 +279,8 @@ impl Tail {
         }
     }
 
-    /// The logarithms of the probabilities of its words in the order of their ranks, that of the tail being `tail` (R, 1).
+    /// The logarithms of the probabilities of its words in the order of their ranks, that of the tail being `tail` (R,
+    /// 1).
     fn log_probabilities(&mut self, ctx: &Context<'_>, x: Mat<'_>, tail: Mat<'_>, mut out: MatMut<'_>) {
         let (rows, inputs, base) = (x.rows(), self.params.inputs, self.starts[0] as usize);
         let h = match &self.projection {

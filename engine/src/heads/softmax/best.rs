@@ -9,8 +9,8 @@ use unroll_kernels::mat::padded;
 use unroll_kernels::softmax::{self, Tally};
 
 impl SoftmaxHead {
-    /// The `k` most probable words of each row of `x` (R, D) and ln p of each, the most probable first; of words that are as
-    /// probable, the one with the lower number.
+    /// The `k` most probable words of each row of `x` (R, D) and ln p of each, the most probable first; of words that
+    /// are as probable, the one with the lower number.
     pub(crate) fn best(&mut self, ctx: &Context<'_>, x: Mat<'_>, k: usize) -> Vec<Vec<(u32, f32)>> {
         let (rows, words) = (x.rows(), self.vocabulary);
         let width = match &self.dense {

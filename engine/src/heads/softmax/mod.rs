@@ -28,12 +28,13 @@ use unroll_kernels::mat::padded;
 use unroll_kernels::softmax::Tally;
 use unroll_kernels::{Bf16, Buffer, Element, Mat, MatMut, rows};
 
-/// Elements of logits that are kept at a time unless the network's options say otherwise: 28 MiB in f32, half of it in bf16.
+/// Elements of logits that are kept at a time unless the network's options say otherwise: 28 MiB in f32, half of it in
+/// bf16.
 pub(crate) const LOGITS: usize = 7 << 20;
 
-/// Into how many parts that room is cut where not all logits fit into it and some words of them are kept: each part is enough for a
-/// product. For some rows into fewer, since each block reads the weights, and reads and writes their gradient (1,024 rows, 10,000
-/// words: in bf16 25 % slower with blocks of 208 rows than with 512).
+/// Into how many parts that room is cut where not all logits fit into it and some words of them are kept: each part is
+/// enough for a product. For some rows into fewer, since each block reads the weights, and reads and writes their
+/// gradient (1,024 rows, 10,000 words: in bf16 25 % slower with blocks of 208 rows than with 512).
 const PIECES: usize = 3;
 
 /// Elements of logits that are worked on at a time, so that they stay in the second-level cache, and rows at most.

@@ -58,7 +58,8 @@ impl Shaping {
         ((1.0 - s) * (z - target) + s * (z - sum / words as f64) + c * z * z) as f32
     }
 
-    /// Changes some columns of the cross-entropy's gradient, the `target`-th of which is the row's target if it is among them.
+    /// Changes some columns of the cross-entropy's gradient, the `target`-th of which is the row's target if it is
+    /// among them.
     pub(super) fn gradient(self, d: &mut [f32], target: Option<usize>, (row, words, scale): (Row, usize, f32)) {
         let factor = (1.0 + 2.0 * f64::from(self.z_loss) * row.log_partition) as f32;
         let all = self.smoothing * scale / words as f32;

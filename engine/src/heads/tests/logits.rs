@@ -3,8 +3,8 @@
 
 use super::*;
 
-/// The gradient by all parameters, of an embedding and a head with a row a word or, `turned`, a column, from that by the logits:
-/// `by_logits` of a row's logits and target.
+/// The gradient by all parameters, of an embedding and a head with a row a word or, `turned`, a column, from that by
+/// the logits: `by_logits` of a row's logits and target.
 fn gradient(case: &Case, turned: bool, by_logits: impl Fn(&[f64], usize) -> Vec<f64>) -> Vec<f64> {
     let [table, kernel, bias] = ranges(case);
     let (words, width) = (bias.len(), table.len() / bias.len());
@@ -59,8 +59,8 @@ fn of_noise(sampler: &Sampler, logits: &[f64], target: usize, removes: bool) -> 
     g
 }
 
-/// By the logits of the sampled softmax, on the average over all sets C that K draws can leave, each with its probability: the sum
-/// over its subsets A of (-1)^(|C| - |A|) q(A)^K.
+/// By the logits of the sampled softmax, on the average over all sets C that K draws can leave, each with its
+/// probability: the sum over its subsets A of (-1)^(|C| - |A|) q(A)^K.
 fn of_sets(sampler: &Sampler, logits: &[f64], target: usize) -> Vec<f64> {
     let words = logits.len();
     let holds = |set: u32, word: usize| set >> word & 1 == 1;
@@ -103,8 +103,8 @@ fn averaged(case: &Case, steps: u64) -> Vec<(f64, f64)> {
     sums.into_iter().map(of_element).collect()
 }
 
-/// Every element of the mean over the draws is within five standard errors of the expectation, and a bound of what else there is;
-/// and the error is small enough to tell something.
+/// Every element of the mean over the draws is within five standard errors of the expectation, and a bound of what else
+/// there is; and the error is small enough to tell something.
 fn close(head: &str, mean: &[(f64, f64)], want: &[f64], bound: f64) {
     for (i, (&(mean, error), want)) in mean.iter().zip(want).enumerate() {
         assert!((mean - want).abs() <= 5.0 * error + bound, "{head}: element {i}: {mean}, not {want} ({error})");
@@ -146,7 +146,8 @@ fn many_samples_give_the_gradient_of_the_softmax() {
     let want = gradient(&case, false, of_softmax);
     close(head, &averaged(&case, 5), &want, 2e-6);
 
-    // NCE of scores that are normalised: of a word of probability p, a decision has K q / (p + K q) of the softmax's gradient.
+    // NCE of scores that are normalised: of a word of probability p, a decision has K q / (p + K q) of the softmax's
+    // gradient.
     let head = "kind = 'nce'\nsamples = 60000\nnoise = 'uniform'\nlog_partition = 0.0";
     let mut case = Case::new(graph(head, 6, 3, false), 5, 1);
     let [table, kernel, bias] = ranges(&case);
@@ -166,8 +167,8 @@ fn many_samples_give_the_gradient_of_the_softmax() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Smoothing e and a factor f of ln^2 Z: L = ln Z - (1 - e) z_y - e mean z + f ln^2 Z in training, in blocks of any size; in
-    /// use neither.
+    /// Smoothing e and a factor f of ln^2 Z: L = ln Z - (1 - e) z_y - e mean z + f ln^2 Z in training, in blocks of any
+    /// size; in use neither.
     #[test]
     fn smoothing_and_z_loss_are_what_they_say_for_all_sizes(
         words in 2usize..70, width in 1usize..9, rows in 1usize..40, smoothing in 0.0..0.95f64, z_loss in 0.0..0.5f64,
@@ -227,8 +228,8 @@ fn one_logit_that_is_not_finite_is_not_passed_over() {
                 let (trained, _, used) = with_bias(&case, word, bad, room);
                 assert!(!trained.is_finite() && !used.is_finite(), "{head}, {word}: {trained} and {used} from {bad}");
             }
-            // A word that cannot be does no harm where it is no target: it is as one that is very unlikely. Only what tells noise
-            // from words takes no such score.
+            // A word that cannot be does no harm where it is no target: it is as one that is very unlikely. Only what
+            // tells noise from words takes no such score.
             let (trained, gradient, used) = with_bias(&case, 19, f32::NEG_INFINITY, room);
             let (unlikely, near, as_used) = with_bias(&case, 19, -1e4, room);
             assert!((as_used - used).abs() < 1e-5 * as_used, "{head}: {used}, not {as_used}");

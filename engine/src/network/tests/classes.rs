@@ -59,7 +59,8 @@ fn batch<'a>(inputs: &'a [u32], targets: &'a [u32]) -> Batch<'a> {
     Batch { steps: 6, rows: 4, inputs, targets, ..Batch::default() }
 }
 
-/// With weights the gradient is that of w(target) loss, summed: the sum over rows of w times the gradient of each alone.
+/// With weights the gradient is that of w(target) loss, summed: the sum over rows of w times the gradient of each
+/// alone.
 #[test]
 fn class_weights_are_factors_of_losses_and_gradients_in_training_alone() {
     let weights = [0.5, 2.0, 0.0];

@@ -170,7 +170,8 @@ fn a_text_begins_at_the_given_state_and_goes_on_from_its_own() {
         let mut parts = losses(&mut network, &mut state, 0..t);
         parts.extend(losses(&mut network, &mut state, t..2 * t));
         assert_eq!(parts, whole, "{cell}");
-        // Row 1 begins again where the picture says, the others go on; so do copies of the tensors that a checkpoint has.
+        // Row 1 begins again where the picture says, the others go on; so do copies of the tensors that a checkpoint
+        // has.
         let mut copy = network.new_state(n);
         for tensor in state.tensors() {
             copy.tensor_mut(&tensor.name).unwrap().copy_from_slice(tensor.values);

@@ -96,8 +96,8 @@ fn a_state_is_the_mean_of_what_zoneout_chooses_where_nothing_is_trained() {
 
 #[test]
 fn zoneout_keeps_units_as_they_were_in_training() {
-    // A unit that is kept has no gradient through its step: with a rate near 1 the state hardly moves from its zeros, and the
-    // loss is that of the bias alone for most positions.
+    // A unit that is kept has no gradient through its step: with a rate near 1 the state hardly moves from its zeros,
+    // and the loss is that of the bias alone for most positions.
     let model_of = |rate: &str| {
         let text = r#"
             layers = [

@@ -4,8 +4,8 @@ use super::vocabulary::assert_near;
 use super::*;
 use crate::gradcheck;
 
-/// Models in which dense layers are added: at the end over one output a text or one a step, with and without biases, three of
-/// them, and in the middle.
+/// Models in which dense layers are added: at the end over one output a text or one a step, with and without biases,
+/// three of them, and in the middle.
 const MODELS: [&str; 5] = [
     r#"{ type = "reshape", target_shape = [35] }, { type = "dense", name = "h", units = 6, activation = "tanh" },
        { type = "dense", name = "a" }, { type = "dense", name = "b", inputs = ["reshape"] },
@@ -61,8 +61,9 @@ fn step(graph: &Graph, change: impl Fn(&mut NetworkOptions)) -> (Vec<f32>, Vec<f
     (losses.into_iter().chain(again).chain(logits).collect(), gradient)
 }
 
-/// Each number is off by at most 2 K 2^-24 times the sum of the absolute products of its chain, K = 41 at most; measured by the
-/// largest number of its kind, whose chains are as long, a tenth of that is seen. bf16 rounds biases that are rows to 2^-9.
+/// Each number is off by at most 2 K 2^-24 times the sum of the absolute products of its chain, K = 41 at most;
+/// measured by the largest number of its kind, whose chains are as long, a tenth of that is seen. bf16 rounds biases
+/// that are rows to 2^-9.
 #[test]
 fn a_sum_of_dense_layers_is_one_product_with_the_same_result() {
     for (i, layers) in MODELS.into_iter().enumerate() {

@@ -24,12 +24,12 @@ enum Problem {
 }
 
 impl Checkpoints {
-    /// The newest checkpoint that is in order; `None` if there is no checkpoint at all. Fails if there are some and none is
-    /// in order, and if the newest whole one does not have the expected tensors.
+    /// The newest checkpoint that is in order; `None` if there is no checkpoint at all. Fails if there are some and
+    /// none is in order, and if the newest whole one does not have the expected tensors.
     ///
     /// # Errors
-    /// [`Error::Input`] where there are checkpoints and none is in order, or where the newest whole one is another model's; [`Error::Io`]
-    /// where they cannot be listed.
+    /// [`Error::Input`] where there are checkpoints and none is in order, or where the newest whole one is another
+    /// model's; [`Error::Io`] where they cannot be listed.
     pub fn load_newest(&self, expected: &Expected) -> Result<Option<Loaded>> {
         let mut passed_over = Vec::new();
         for step in self.steps()?.into_iter().rev() {
@@ -69,8 +69,8 @@ impl Checkpoints {
         }
     }
 
-    /// What must not differ between the run that saved its newest checkpoint and whoever goes on with it, if any can be read. Tensors
-    /// are not looked at.
+    /// What must not differ between the run that saved its newest checkpoint and whoever goes on with it, if any can be
+    /// read. Tensors are not looked at.
     ///
     /// # Errors
     /// [`Error::Io`] where the checkpoints cannot be listed.
@@ -79,8 +79,8 @@ impl Checkpoints {
         Ok(self.steps()?.into_iter().rev().find_map(|step| state(step).ok()).map(|state| state.identity))
     }
 
-    /// The state of a run that has weights and has not begun to learn from a text: one whose only checkpoint was made by
-    /// [`Self::save_weights`].
+    /// The state of a run that has weights and has not begun to learn from a text: one whose only checkpoint was made
+    /// by [`Self::save_weights`].
     ///
     /// # Errors
     /// As [`Self::newest_state`].

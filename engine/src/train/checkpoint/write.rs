@@ -30,8 +30,8 @@ impl Checkpoints {
         }
     }
 
-    /// Writes the first checkpoint of a run from the parameters of a model, the hash of its vocabulary and how its heads lie: what was
-    /// not trained here has no text, no optimiser and no carried state.
+    /// Writes the first checkpoint of a run from the parameters of a model, the hash of its vocabulary and how its
+    /// heads lie: what was not trained here has no text, no optimiser and no carried state.
     ///
     /// # Errors
     /// As [`Self::save`].
@@ -113,8 +113,8 @@ impl Checkpoints {
             .map_err(|e| Error::io(path, "cannot record the best checkpoint", e))
     }
 
-    /// Deletes all checkpoints before the last [`KEEP`], except that of step `best`. Those after `newest` (damaged ones, which
-    /// the run has not yet reached again) neither count nor are deleted.
+    /// Deletes all checkpoints before the last [`KEEP`], except that of step `best`. Those after `newest` (damaged
+    /// ones, which the run has not yet reached again) neither count nor are deleted.
     ///
     /// # Errors
     /// [`Error::Io`] where the checkpoints cannot be listed or deleted.

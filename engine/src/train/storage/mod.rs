@@ -112,8 +112,8 @@ pub(crate) fn remove_tree(storage: &dyn Storage, dir: &Path) -> io::Result<()> {
     storage.remove_dir(dir)
 }
 
-/// Writes a small file of a run so that `path` holds either its earlier contents or all of the new ones, durably: a sibling
-/// `.tmp-NAME`, sync, rename, sync of the folder.
+/// Writes a small file of a run so that `path` holds either its earlier contents or all of the new ones, durably: a
+/// sibling `.tmp-NAME`, sync, rename, sync of the folder.
 ///
 /// # Errors
 /// What the storage says; and `InvalidInput` of a path without a folder or a name.

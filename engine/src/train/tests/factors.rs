@@ -72,9 +72,9 @@ fn bits(params: &[f32]) -> Vec<u32> {
     params.iter().map(|p| p.to_bits()).collect()
 }
 
-/// In f32 both chains of a weight have one rounding a row, R = 18 at most, of terms that are below the rate: off by no more than
-/// 2 (R + 2) 2^-24 of the largest weight or change, in each of three steps; in bf16 the scaled factor is rounded where the plain
-/// one was, 2^-8 of a change.
+/// In f32 both chains of a weight have one rounding a row, R = 18 at most, of terms that are below the rate: off by no
+/// more than 2 (R + 2) 2^-24 of the largest weight or change, in each of three steps; in bf16 the scaled factor is
+/// rounded where the plain one was, 2^-8 of a change.
 #[test]
 fn factors_change_the_parameters_as_the_gradient_does() {
     let sgd = OptimizerOptions::new(Rule::Sgd);

@@ -32,11 +32,12 @@ impl<L: Learner> Trainer<'_, L> {
         self.state.step > 0 && self.state.evaluated != self.state.step && self.evaluation_is_due()
     }
 
-    /// Scores the validation text with the averages of the weights where there are any, from a zero state of its own. `decides`: whether the schedule and early stopping take
-    /// note; the end of a run that would otherwise go on must not.
+    /// Scores the validation text with the averages of the weights where there are any, from a zero state of its own.
+    /// `decides`: whether the schedule and early stopping take note; the end of a run that would otherwise go on must
+    /// not.
     ///
-    /// A long text takes longer than all the steps that a user may be ready to lose: what is trained is saved in between,
-    /// and the evaluation ends where the user asks for it; the next session begins it anew.
+    /// A long text takes longer than all the steps that a user may be ready to lose: what is trained is saved in
+    /// between, and the evaluation ends where the user asks for it; the next session begins it anew.
     pub(super) fn evaluate(&mut self, decides: bool) -> Result<Evaluated> {
         self.take_averages();
         let evaluated = self.evaluate_taken(decides);

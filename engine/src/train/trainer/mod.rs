@@ -118,8 +118,8 @@ impl<'a, L: Learner> Trainer<'a, L> {
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] if a setting is wrong, or if the checkpoint belongs to other settings, another vocabulary or another
-    /// corpus, all of which are named; [`Error::Input`] if there are checkpoints and all are damaged.
+    /// [`Error::Usage`] if a setting is wrong, or if the checkpoint belongs to other settings, another vocabulary or
+    /// another corpus, all of which are named; [`Error::Input`] if there are checkpoints and all are damaged.
     pub fn new(config: &'a TrainConfig, session: Session<'a, L>) -> Result<Self> {
         config.check(session.valid.is_some())?;
         let (train, learner) = (session.train, &*session.learner);
@@ -168,8 +168,8 @@ impl<'a, L: Learner> Trainer<'a, L> {
     /// # Errors
     ///
     /// [`Error::Diverged`] if the loss, the gradient or a parameter is not finite: the last checkpoint is from before;
-    /// [`Error::Io`] if three attempts in a row to save have failed; [`Error::Input`] if a text turns out to be changed or
-    /// damaged, after the steps that are done were saved; what else the data and the learner return.
+    /// [`Error::Io`] if three attempts in a row to save have failed; [`Error::Input`] if a text turns out to be changed
+    /// or damaged, after the steps that are done were saved; what else the data and the learner return.
     pub fn run(mut self) -> Result<Outcome> {
         let (resumed_from, batches) = (self.state.step, self.session.train.batches());
         let parameters = self.session.learner.specs().iter().map(|spec| spec.range.len() as u64).sum();
@@ -180,8 +180,8 @@ impl<'a, L: Learner> Trainer<'a, L> {
         let ended = self.steps();
         match &ended {
             Ok(_) => self.save_at_last()?,
-            // A text that was changed or damaged spoils none of the steps that are done. If saving fails too, the observer
-            // was told, and the first failure is the one to end with.
+            // A text that was changed or damaged spoils none of the steps that are done. If saving fails too, the
+            // observer was told, and the first failure is the one to end with.
             Err(Error::Input { .. }) => _ = self.save_at_last(),
             Err(_) => {}
         }
@@ -347,7 +347,8 @@ impl<'a, L: Learner> Trainer<'a, L> {
         loss
     }
 
-    /// Reports the end of an epoch, and what follows a step. `epochs`: how many are complete, if the step completed one.
+    /// Reports the end of an epoch, and what follows a step. `epochs`: how many are complete, if the step completed
+    /// one.
     fn after_step(&mut self, epochs: Option<u64>) -> Result<()> {
         let step = self.state.step;
         if let (Some(epoch), Some(run_files)) = (epochs, &mut self.run_files) {
@@ -356,7 +357,8 @@ impl<'a, L: Learner> Trainer<'a, L> {
         self.follow_step()
     }
 
-    /// Evaluates, samples and saves what is due. An evaluation that is interrupted leaves all of it for the next session.
+    /// Evaluates, samples and saves what is due. An evaluation that is interrupted leaves all of it for the next
+    /// session.
     fn follow_step(&mut self) -> Result<()> {
         let (config, step) = (self.config, self.state.step);
         let mut save = config.save_every.is_due(step, self.epochs_completed());

@@ -81,8 +81,8 @@ impl<L: Learner> Trainer<'_, L> {
         Ok(true)
     }
 
-    /// Takes the parameters of a run that has not begun, where its folder has such. The vocabulary is the same; the rest is for
-    /// the configuration to say.
+    /// Takes the parameters of a run that has not begun, where its folder has such. The vocabulary is the same; the
+    /// rest is for the configuration to say.
     fn begin_with_weights(&mut self, folder: &RunFolder) -> Result<bool> {
         let Some(state) = folder.checkpoints().before_training()? else { return Ok(false) };
         let (saved, now) = (&state.identity.vocabulary, &self.session.identity.vocabulary);
@@ -154,8 +154,9 @@ impl<L: Learner> Trainer<'_, L> {
     }
 }
 
-/// Whether two instruction sets, by name, promise the same bits of whole runs. In bf16 the vector sets and AMX give the same
-/// sums only as long as none is subnormal, and dot products have an order of their own, so that nothing is promised.
+/// Whether two instruction sets, by name, promise the same bits of whole runs. In bf16 the vector sets and AMX give the
+/// same sums only as long as none is subnormal, and dot products have an order of their own, so that nothing is
+/// promised.
 fn same_bits(precision: Precision, a: &str, b: &str) -> bool {
     let fused = |name: &str| ["avx2", "avx512", "avx512_bf16", "amx"].contains(&name);
     a == b || precision == Precision::F32 && fused(a) && fused(b)
@@ -172,8 +173,8 @@ enum Place {
     Taken,
 }
 
-/// What a checkpoint has: as weights the averages where there are any, for whoever uses the model. The weights that training goes
-/// on from are then beside the optimiser's slots.
+/// What a checkpoint has: as weights the averages where there are any, for whoever uses the model. The weights that
+/// training goes on from are then beside the optimiser's slots.
 fn tensors_of<'s, L: Learner>(
     learner: &'s L,
     optimizer: &'s Optimizer,
