@@ -8,7 +8,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use super::build::Progress;
 use super::format::MAGIC;
-use super::source::Input;
+use super::source::{Input, Raw, stopped};
 use crate::error::{At, Error, Result};
 use crate::text::{EncodingErrors, Level, decode_into, last_whitespace_end};
 
@@ -49,14 +49,14 @@ pub(super) struct Reading<'a> {
 pub(super) struct Chunks<'a> {
     inputs: &'a mut [Input],
     reading: Reading<'a>,
-    current: Option<Current>,
+    current: Option<Current<'a>>,
     next: usize,
     bytes: u64,
 }
 
 /// The input being read.
-struct Current {
-    reader: Box<dyn Read + Send>,
+struct Current<'a> {
+    reader: Raw<'a>,
     /// Bytes that are no whole character yet, and where they start in the input.
     raw: Vec<u8>,
     raw_offset: u64,
@@ -76,11 +76,11 @@ impl<'a> Chunks<'a> {
     /// Fills the chunk with the next piece; false when there is none.
     pub(super) fn fill(&mut self, chunk: &mut Chunk) -> Result<bool> {
         if self.reading.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
-            return Err(Error::interrupted("interrupted while reading the text; nothing was written"));
+            return Err(stopped());
         }
         if self.current.is_none() {
             let Some(input) = self.inputs.get_mut(self.next) else { return Ok(false) };
-            self.current = Some(Current::new(input.open(self.reading.again)?));
+            self.current = Some(Current::new(input.open(self.reading.again, self.reading.cancel)?));
             self.next += 1;
         }
         let Some(current) = &mut self.current else { return Ok(false) };
@@ -114,8 +114,8 @@ impl Chunk {
     }
 }
 
-impl Current {
-    fn new(reader: Box<dyn Read + Send>) -> Current {
+impl<'a> Current<'a> {
+    fn new(reader: Raw<'a>) -> Current<'a> {
         Current { reader, raw: Vec::new(), raw_offset: 0, carry: String::new(), offset: 0, last: None }
     }
 

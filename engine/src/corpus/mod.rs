@@ -52,6 +52,7 @@ mod streams;
 pub mod synthetic;
 mod table;
 mod variable;
+mod waiting;
 mod windows;
 mod write;
 

@@ -441,11 +441,11 @@ pub fn is_token_file(path: &Path) -> Result<bool> {
     if path.as_os_str() == "-" || path.is_dir() {
         return Ok(false);
     }
-    let mut start = [0; 8];
-    let mut file = File::open(path).map_err(|error| Error::read(path, error))?;
-    // A pipe must not lose its first bytes to a look.
-    if !file.metadata().map_err(|error| Error::read(path, error))?.is_file() {
+    // A pipe must not lose its first bytes, nor its only reader, to a look.
+    if !path.metadata().map_err(|error| Error::read(path, error))?.is_file() {
         return Ok(false);
     }
+    let mut start = [0; 8];
+    let mut file = File::open(path).map_err(|error| Error::read(path, error))?;
     Ok(file.read_exact(&mut start).is_ok() && start == *b"\x93UNROLL\n")
 }

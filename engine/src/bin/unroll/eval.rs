@@ -181,7 +181,7 @@ impl Eval {
     }
 
     fn whole(&self, options: NetworkOptions, trained: &Trained) -> Result<()> {
-        let scratch = Scratch::make("eval")?;
+        let scratch = Scratch::make("eval")?.removed_at_interrupt()?;
         let (name, cut, entropy_rate) = self.cut(trained, &scratch)?;
         let score = |precision| {
             let mut network = self.network(trained, NetworkOptions { precision, ..options.clone() })?;

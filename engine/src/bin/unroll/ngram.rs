@@ -126,7 +126,7 @@ impl NGramCommand {
             self.using.refuse("is for the network of a run")?;
         }
         install_sigbus_handler()?;
-        let scratch = Scratch::make("ngram")?;
+        let scratch = Scratch::make("ngram")?.removed_at_interrupt()?;
         let trained = self.run.as_deref().map(|run| Trained::of(Opened::open(run)?)).transpose()?;
         let texts = match &trained {
             Some(trained) => Texts::open(&trained.config, &trained.folder)?,
