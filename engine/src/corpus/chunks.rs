@@ -138,8 +138,10 @@ impl<'a> Current<'a> {
         let ended = loop {
             let count = self.reader.by_ref().take(PIECE as u64).read_to_end(&mut self.raw);
             let ended = count.map_err(|e| input.read_error(e))? < PIECE;
-            let used = decode_into(&self.raw, ended, reading.errors, &mut chunk.text)
-                .map_err(|bad| invalid(input, self.raw_offset, &self.raw, bad.offset))?;
+            let used = decode_into(&self.raw, ended, reading.errors, &mut chunk.text).map_err(|bad| {
+                let place = At::Byte(self.raw_offset + bad.offset as u64);
+                invalid(&input.name, place, self.raw_offset, &self.raw, bad.offset)
+            })?;
             self.raw.drain(..used);
             self.raw_offset += used as u64;
             if ended {
@@ -180,18 +182,16 @@ impl<'a> Current<'a> {
     }
 }
 
-/// The error of a byte that is no UTF-8, at `at` of the bytes that start at `offset` of the input.
-fn invalid(input: &Input, offset: u64, bytes: &[u8], at: usize) -> Error {
-    let place = At::Byte(offset + at as u64);
+/// The error of a byte that is no UTF-8, at `at` of the bytes that start at `offset` of the input; to be told as this place.
+pub(super) fn invalid(name: &Path, place: At, offset: u64, bytes: &[u8], at: usize) -> Error {
     if offset == 0 && matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) {
-        return Error::input_at(&input.name, place, "the text is not UTF-8; it begins as UTF-16 does")
+        return Error::input_at(name, place, "the text is not UTF-8; it begins as UTF-16 does")
             .mend("convert it: iconv -f UTF-16 -t UTF-8");
     }
     if offset == 0 && bytes.starts_with(&MAGIC) {
-        return Error::input(&input.name, "is a token file, not text")
+        return Error::input(name, "is a token file, not text")
             .mend("give it alone: `unroll train --data FILE`; or name the texts that it was built from");
     }
-    Error::input_at(&input.name, place, format!("the byte 0x{:02x} is not valid UTF-8 here", bytes[at])).mend(
-        "convert it: iconv -f LATIN1 -t UTF-8; what trains or builds also takes --encoding-errors replace or skip",
-    )
+    Error::input_at(name, place, format!("the byte 0x{:02x} is not valid UTF-8 here", bytes[at]))
+        .mend("convert it: iconv -f LATIN1 -t UTF-8; or give --encoding-errors replace or skip")
 }

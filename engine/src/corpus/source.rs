@@ -170,6 +170,16 @@ fn holds_text(path: &Path) -> Result<bool> {
 }
 
 impl Input {
+    /// One file, or standard input.
+    pub(super) fn whole(source: &Source) -> Result<Input> {
+        let inputs = match source {
+            // That it is a folder is told by whoever opens it.
+            Source::Path(path) if path.is_dir() => vec![Input::new(path.clone(), Kind::File)],
+            source => resolve(std::slice::from_ref(source))?,
+        };
+        inputs.into_iter().next().ok_or_else(|| Error::usage("no text was given"))
+    }
+
     fn new(name: PathBuf, kind: Kind) -> Input {
         Input { name, kind, identity: None, spool: None, columns: None }
     }

@@ -18,6 +18,7 @@ use unroll::vectors::train::{self, Context, Loss, Model, TrainOptions, Trainer};
 
 use super::format_parser;
 use super::open::{Read, Reading};
+use crate::encoding::Encoding;
 use crate::interrupt;
 use crate::scratch::Scratch;
 use crate::train::{TOKENS_ARE_MADE, threads};
@@ -97,9 +98,8 @@ pub(crate) struct Train {
     /// Most words in a batch, whose gradients are all taken at its start; a small vocabulary or a high rate makes it smaller
     #[arg(long, default_value_t = TrainOptions::default().batch, value_name = "N")]
     batch_words: usize,
-    /// What to do with text that is not UTF-8 [default: strict]
-    #[arg(long, value_parser = ["strict", "replace", "skip"])]
-    encoding_errors: Option<String>,
+    #[command(flatten)]
+    encoding: Encoding,
     /// Seed of all random numbers
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -130,6 +130,7 @@ impl Train {
         };
         let reading = run::Reading {
             folder: scratch.path(),
+            errors: None,
             threads: options.threads,
             progress: None,
             cancel: Some(&*stop),
@@ -179,10 +180,11 @@ impl Train {
     }
 
     fn encoding_errors(&self) -> Result<EncodingErrors> {
-        let Some(errors) = &self.encoding_errors else { return Ok(EncodingErrors::default()) };
         match self.text.as_slice() {
-            [path] if is_token_file(path)? => Err(Error::option("--encoding-errors", TOKENS_ARE_MADE)),
-            _ => errors.parse(),
+            [path] if self.encoding.is_given() && is_token_file(path)? => {
+                Err(Error::option("--encoding-errors", TOKENS_ARE_MADE))
+            }
+            _ => Ok(self.encoding.errors()?.unwrap_or_default()),
         }
     }
 
