@@ -19,7 +19,7 @@ fn bad_texts_are_refused_and_leave_nothing_behind() {
     let refused = |data: &str| place.refused(&["train", "--data", data, "--out", "run"]);
     insta::assert_snapshot!(refused("empty.txt"), @"3: error: empty.txt: the text is empty (give a file with text)");
     insta::assert_snapshot!(refused("short.txt"), @"3: error: short.txt: the text has 5 tokens, fewer than one batch of 50 rows of 50 steps (give a longer text, or fewer rows (--batch-size) or steps (--seq-length))");
-    insta::assert_snapshot!(refused("latin1.txt"), @"3: error: latin1.txt, byte 3: the byte 0xe9 is not valid UTF-8 here (convert it: iconv -f LATIN1 -t UTF-8; what trains or builds also takes --encoding-errors replace or skip)");
+    insta::assert_snapshot!(refused("latin1.txt"), @"3: error: latin1.txt, byte 3: the byte 0xe9 is not valid UTF-8 here (convert it: iconv -f LATIN1 -t UTF-8; or give --encoding-errors replace or skip)");
     insta::assert_snapshot!(refused("missing.txt"), @"3: error: missing.txt: no such file (check the path)");
     insta::assert_snapshot!(refused("folder"), @"3: error: folder: no text file in this folder (name a folder with .txt or .txt.gz files)");
     assert!(!place.exists("run"), "a run that never began leaves no folder");
@@ -47,7 +47,7 @@ fn text_that_is_not_utf8_is_mended_where_asked() {
         (info["tokens"].as_u64().unwrap(), top.collect::<String>().contains('\u{fffd}'))
     };
     assert_eq!((build("replace"), build("skip")), ((12, true), (11, false)));
-    insta::assert_snapshot!(place.refused(&["corpus", "build", "latin1.txt", "--out", "x.tokens"]), @"3: error: latin1.txt, byte 3: the byte 0xe9 is not valid UTF-8 here (convert it: iconv -f LATIN1 -t UTF-8; what trains or builds also takes --encoding-errors replace or skip)");
+    insta::assert_snapshot!(place.refused(&["corpus", "build", "latin1.txt", "--out", "x.tokens"]), @"3: error: latin1.txt, byte 3: the byte 0xe9 is not valid UTF-8 here (convert it: iconv -f LATIN1 -t UTF-8; or give --encoding-errors replace or skip)");
     assert!(
         place.ok(&["corpus", "info", "x.tokens"]).contains("tokens            11\n"),
         "what stood there is untouched"

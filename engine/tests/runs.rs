@@ -393,3 +393,18 @@ fn another_seed_is_told_once() {
     place.ok(&tiny(&["--max-steps", "1", "--out", "run"]));
     insta::assert_snapshot!(place.refused(&["train", "--resume", "run", "--seed", "9"]), @"2: error: the run cannot be resumed: seed is 123 in the checkpoint and 9 now (resume with the settings and the text of the run, or start a new one with --out)");
 }
+
+/// Where nothing validates, the losses of the training tell that it diverges, once as long as it does.
+#[test]
+fn a_training_that_diverges_without_validation_is_warned_of() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    let wild = ["--split", "none", "--out", "run", "--optimizer", "sgd", "--lr", "1e4", "--set", "report.every=5"];
+    let wild = [&wild[..], &["--set", "optimizer.clip_norm=0"]].concat();
+    let output = place.unroll(&tiny(&wild));
+    let told = text(&output.stderr);
+    assert_eq!(told.matches("warning: the training loss is ").count(), 1, "{told}");
+    assert!(told.contains("the training diverges, unless the loss falls again; lower the learning rate"), "{told}");
+    let calm = place.unroll(&tiny(&["--split", "none", "--out", "calm"]));
+    assert!(calm.status.success() && !text(&calm.stderr).contains("diverges"), "{}", text(&calm.stderr));
+}

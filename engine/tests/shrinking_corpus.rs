@@ -20,6 +20,7 @@ fn child() {
         sources: &[Source::Path(text)],
         output: &output,
         encoding: Encoding::New(&TextOptions::new(Level::Byte)),
+        errors: None,
         threads: 1,
         memory: None,
         entropy_rate: None,

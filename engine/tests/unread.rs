@@ -198,3 +198,115 @@ epochs = 1
     let told = &place.json(&["eval", "run", "--data", "other.tsv", "--json"])[0];
     assert_eq!((&told["texts"], &told["left_out"]["texts"]), (&json!(1), &json!(2)));
 }
+
+/// Without labels: the next characters of texts are learned.
+const LETTERS: &str = r#"
+[data]
+valid_fraction = 0
+[task]
+kind = "next"
+prepare.char_level = true
+[model.graph]
+layers = [
+  { type = "embedding", output_dim = 4, mask_zero = true },
+  { type = "gru", units = 4 },
+  { type = "dense", activation = "softmax" },
+]
+[train]
+batch = 4
+epochs = 1
+"#;
+
+#[test]
+fn a_model_of_characters_is_told_of_in_characters() {
+    let place = Place::new();
+    train(&place, LETTERS, ("data.txt", "abab\nbaba\nabba\n"));
+    place.file("other.txt", "abab\nabz\n");
+    let told = place.ok(&["eval", "run", "--data", "other.txt"]);
+    assert!(told.contains(" characters scored, ") && told.contains(" bits/char\n"), "{told}");
+    assert!(
+        told.ends_with("other.txt: characters that the model does not know, neither predicted nor read: 1\n"),
+        "{told}"
+    );
+    place.file("none.txt", "z\n");
+    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "none.txt"]), @"3: error: none.txt: gives no sample: no text has two characters that the model knows (give texts of two characters and more)");
+    insta::assert_snapshot!(place.refused(&["generate", "run", "--prompt", "az"]), @"2: error: --prompt: the model does not know the character `z` (leave it out, or use --unk skip)");
+    assert_eq!(place.ok_with(&["predict", "run"], "z\n"), "-\tno character that the model can read\tz\n");
+}
+
+/// Text that is not UTF-8 is handled as in training, or as it is asked for, by whatever reads it.
+#[test]
+fn bytes_that_are_no_utf_8_are_handled_alike() {
+    let place = Place::new();
+    let latin = b"the caf\xe9 and the caf\xe9\n".repeat(200);
+    place.file("latin.txt", &latin);
+    let words =
+        ["--level", "word", "--rnn-size", "4", "--num-layers", "1", "--epochs", "1", "--bptt", "10", "--batch", "2"];
+    let begin = |out: &str, more: &[&str]| place.ok(&[&["train", "--out", out][..], &words, more].concat());
+    begin("mended", &["--data", "latin.txt", "--encoding-errors", "skip"]);
+    place.file("plain.txt", "the caf and the caf\n".repeat(200));
+    begin("strict", &["--data", "plain.txt"]);
+    let perplexity = |arguments: &[&str]| {
+        let told = place.ok(arguments);
+        told.lines().find(|line| line.starts_with("perplexity")).unwrap_or(&told).to_owned()
+    };
+    let plain = perplexity(&["eval", "strict", "--data", "plain.txt"]);
+    let skip = &["--encoding-errors", "skip"][..];
+    assert_eq!(
+        perplexity(&["eval", "mended", "--data", "latin.txt"]),
+        perplexity(&["eval", "mended", "--data", "plain.txt"])
+    );
+    assert_eq!(perplexity(&[&["eval", "strict", "--data", "latin.txt"], skip].concat()), plain);
+    for way in ["--per-line", "--n-best"] {
+        let scored = |file| place.ok(&[&["eval", "strict", way, "--data", file][..], skip].concat());
+        assert_eq!(scored("latin.txt"), scored("plain.txt"), "{way}");
+        let refused = place.refused(&["eval", "strict", "--data", "latin.txt", way]);
+        assert!(
+            refused.starts_with("3: error: latin.txt, line 1: the byte 0xe9 is not valid UTF-8 here (convert"),
+            "{refused}"
+        );
+    }
+    let ngram = |file| place.ok(&[&["ngram", "--data", "plain.txt", "--valid", file][..], skip].concat());
+    assert_eq!(ngram("latin.txt"), ngram("plain.txt"));
+    let units = ["inspect", "units", "strict", "--unit", "lstm:0", "--json", "--data"];
+    assert_eq!(
+        place.ok(&[&units[..], &["latin.txt"], skip].concat()),
+        place.ok(&[&units[..], &["plain.txt"]].concat())
+    );
+    assert!(
+        place
+            .refused(&[&units[..6], &["--text", "the"], skip].concat())
+            .contains("--encoding-errors: is for a text that is read")
+    );
+    assert!(
+        place.refused(&[&["eval", "strict"], skip].concat()).contains("--encoding-errors: is for a text that is read")
+    );
+    // A vocabulary that is known says nothing against it.
+    let built = place
+        .ok(&[&["corpus", "build", "latin.txt", "--vocabulary", "strict", "--out", "x.tokens"][..], skip].concat());
+    assert!(built.contains(" 0 unknown"), "{built}");
+}
+
+#[test]
+fn labelled_samples_that_are_no_utf_8_are_handled_alike() {
+    let place = Place::new();
+    let latin = b"ham\tsee you at caf\xe9\nspam\twin a prize\nham\tlunch at home\nspam\tclaim a prize\n";
+    place.file("latin.tsv", latin);
+    place.file("run.toml", CLASSIFIER);
+    let begin = ["train", "--config", "run.toml", "--data", "latin.tsv", "--out", "run"];
+    assert!(place.refused(&begin).contains("latin.tsv, line 1: the byte 0xe9 is not valid UTF-8 here"));
+    place.ok(&[&begin[..], &["--encoding-errors", "skip"]].concat());
+    let plain = String::from_utf8_lossy(latin).replace('\u{fffd}', "");
+    place.file("plain.tsv", plain);
+    let scores = |file| place.ok(&["eval", "run", "--data", file]).replace(file, "");
+    assert_eq!(scores("latin.tsv"), scores("plain.tsv"));
+    assert!(place.refused(&["eval", "run", "--data", "latin.tsv", "--encoding-errors", "strict"]).contains("0xe9"));
+    let mut predict = assert_cmd::Command::cargo_bin("unroll").unwrap();
+    let told = predict
+        .current_dir(place.path())
+        .args(["predict", "run"])
+        .write_stdin(&b"at caf\xe9\r\nhome\r\n"[..])
+        .output()
+        .unwrap();
+    assert_eq!(common::text(&told.stdout), place.ok_with(&["predict", "run"], "at caf\nhome\n"));
+}

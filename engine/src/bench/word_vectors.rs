@@ -26,6 +26,7 @@ pub fn time_word_vectors(model: Model, text: &Path, folder: &Path, options: &Cas
         sources: &sources,
         output: &output,
         encoding: Encoding::New(&words),
+        errors: None,
         threads: options.threads,
         entropy_rate: None,
         memory: None,

@@ -79,7 +79,6 @@ const OF_TEXTS: &[&str] = &[
     "data.columns",
     "data.dialogue",
     "data.speakers",
-    "data.encoding_errors",
     "data.split",
     "train.steps",
     "train.variable_bptt",

@@ -7,14 +7,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use super::chunks::{Chunk, Chunks};
+use super::chunks::{Chunk, Chunks, Reading};
 use super::count::{Tables, count, no_tokens, reading};
 use super::format;
 use super::parallel::each_chunk;
 use super::source::{Input, Source, check_output, resolve};
 use super::write::{Totals, Writer};
 use crate::error::{At, Error, Result};
-use crate::text::{Counter, Level, TextOptions, Tokenizer, Unknown};
+use crate::text::{Counter, EncodingErrors, Level, TextOptions, Tokenizer, Unknown};
 
 /// What [`build`] is told.
 #[derive(Clone, Copy)]
@@ -25,6 +25,8 @@ pub struct Build<'a> {
     pub output: &'a Path,
     /// How text becomes tokens.
     pub encoding: Encoding<'a>,
+    /// What is done with bytes that are not UTF-8, where it is not what the options of the encoding say.
+    pub errors: Option<EncodingErrors>,
     /// Threads to work with, at least 1. The file does not depend on it.
     pub threads: usize,
     /// Bytes that tables of words may take while they are counted; what there is in the machine unless set. The file does not
@@ -98,7 +100,7 @@ pub fn build(args: Build<'_>) -> Result<BuildReport> {
             if options.level == Level::Byte {
                 (Tokenizer::new(Counter::new(options).vocabulary()?), None)
             } else {
-                let reading = reading(options, 1, Some(args.output), (args.progress, args.cancel));
+                let reading = in_pass(&args, options, 1, Some(args.output));
                 let tables = Tables { beside: args.output, threads: args.threads, memory: args.memory };
                 let (counter, ..) = count(options, &mut inputs, reading, tables)?;
                 if counter.total() == 0 {
@@ -110,6 +112,12 @@ pub fn build(args: Build<'_>) -> Result<BuildReport> {
     };
     let report = encode(&args, tokenizer, &mut inputs, expected)?;
     Ok(report)
+}
+
+/// How the text is read in a pass.
+fn in_pass<'a>(args: &Build<'a>, options: &TextOptions, pass: u32, again: Option<&'a Path>) -> Reading<'a> {
+    let reading = reading(options, pass, again, (args.progress, args.cancel));
+    Reading { errors: args.errors.unwrap_or(reading.errors), ..reading }
 }
 
 /// What a thread makes of a chunk.
@@ -127,7 +135,7 @@ fn encode(args: &Build<'_>, tokenizer: Tokenizer, inputs: &mut [Input], expected
     let names: Vec<PathBuf> = inputs.iter().map(|input| input.name.clone()).collect();
     let width = format::width(tokenizer.vocabulary().len() as u64);
     let pass = if expected.is_some() { 2 } else { 1 };
-    let reading = reading(tokenizer.options(), pass, None, (args.progress, args.cancel));
+    let reading = in_pass(args, tokenizer.options(), pass, None);
     let mut writer = Writer::create(args.output)?;
     let mut report =
         BuildReport { tokens: 0, unknown: 0, text_bytes: 0, text_chars: 0, file_bytes: 0, inputs: names, tokenizer };

@@ -8,7 +8,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use super::build::Progress;
 use super::format::MAGIC;
-use super::source::Input;
+use super::source::{Input, Raw, stopped};
 use crate::error::{At, Error, Result};
 use crate::text::{EncodingErrors, Level, decode_into, last_whitespace_end};
 
@@ -49,14 +49,14 @@ pub(super) struct Reading<'a> {
 pub(super) struct Chunks<'a> {
     inputs: &'a mut [Input],
     reading: Reading<'a>,
-    current: Option<Current>,
+    current: Option<Current<'a>>,
     next: usize,
     bytes: u64,
 }
 
 /// The input being read.
-struct Current {
-    reader: Box<dyn Read + Send>,
+struct Current<'a> {
+    reader: Raw<'a>,
     /// Bytes that are no whole character yet, and where they start in the input.
     raw: Vec<u8>,
     raw_offset: u64,
@@ -76,11 +76,11 @@ impl<'a> Chunks<'a> {
     /// Fills the chunk with the next piece; false when there is none.
     pub(super) fn fill(&mut self, chunk: &mut Chunk) -> Result<bool> {
         if self.reading.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
-            return Err(Error::interrupted("interrupted while reading the text; nothing was written"));
+            return Err(stopped());
         }
         if self.current.is_none() {
             let Some(input) = self.inputs.get_mut(self.next) else { return Ok(false) };
-            self.current = Some(Current::new(input.open(self.reading.again)?));
+            self.current = Some(Current::new(input.open(self.reading.again, self.reading.cancel)?));
             self.next += 1;
         }
         let Some(current) = &mut self.current else { return Ok(false) };
@@ -114,8 +114,8 @@ impl Chunk {
     }
 }
 
-impl Current {
-    fn new(reader: Box<dyn Read + Send>) -> Current {
+impl<'a> Current<'a> {
+    fn new(reader: Raw<'a>) -> Current<'a> {
         Current { reader, raw: Vec::new(), raw_offset: 0, carry: String::new(), offset: 0, last: None }
     }
 
@@ -138,8 +138,10 @@ impl Current {
         let ended = loop {
             let count = self.reader.by_ref().take(PIECE as u64).read_to_end(&mut self.raw);
             let ended = count.map_err(|e| input.read_error(e))? < PIECE;
-            let used = decode_into(&self.raw, ended, reading.errors, &mut chunk.text)
-                .map_err(|bad| invalid(input, self.raw_offset, &self.raw, bad.offset))?;
+            let used = decode_into(&self.raw, ended, reading.errors, &mut chunk.text).map_err(|bad| {
+                let place = At::Byte(self.raw_offset + bad.offset as u64);
+                invalid(&input.name, place, self.raw_offset, &self.raw, bad.offset)
+            })?;
             self.raw.drain(..used);
             self.raw_offset += used as u64;
             if ended {
@@ -180,18 +182,16 @@ impl Current {
     }
 }
 
-/// The error of a byte that is no UTF-8, at `at` of the bytes that start at `offset` of the input.
-fn invalid(input: &Input, offset: u64, bytes: &[u8], at: usize) -> Error {
-    let place = At::Byte(offset + at as u64);
+/// The error of a byte that is no UTF-8, at `at` of the bytes that start at `offset` of the input; to be told as this place.
+pub(super) fn invalid(name: &Path, place: At, offset: u64, bytes: &[u8], at: usize) -> Error {
     if offset == 0 && matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) {
-        return Error::input_at(&input.name, place, "the text is not UTF-8; it begins as UTF-16 does")
+        return Error::input_at(name, place, "the text is not UTF-8; it begins as UTF-16 does")
             .mend("convert it: iconv -f UTF-16 -t UTF-8");
     }
     if offset == 0 && bytes.starts_with(&MAGIC) {
-        return Error::input(&input.name, "is a token file, not text")
+        return Error::input(name, "is a token file, not text")
             .mend("give it alone: `unroll train --data FILE`; or name the texts that it was built from");
     }
-    Error::input_at(&input.name, place, format!("the byte 0x{:02x} is not valid UTF-8 here", bytes[at])).mend(
-        "convert it: iconv -f LATIN1 -t UTF-8; what trains or builds also takes --encoding-errors replace or skip",
-    )
+    Error::input_at(name, place, format!("the byte 0x{:02x} is not valid UTF-8 here", bytes[at]))
+        .mend("convert it: iconv -f LATIN1 -t UTF-8; or give --encoding-errors replace or skip")
 }

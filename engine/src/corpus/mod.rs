@@ -52,6 +52,8 @@ mod streams;
 pub mod synthetic;
 mod table;
 mod variable;
+mod waiting;
+mod whole;
 mod windows;
 mod write;
 
@@ -69,6 +71,7 @@ pub(crate) use source::{open_unpacked, read_failed, read_file};
 pub use streams::{Evaluation, Held, HeldShares, IGNORE, Split, Streams};
 pub use table::Columns;
 pub use variable::VariableStreams;
+pub use whole::Whole;
 pub use windows::{LONGEST_WINDOW, WindowOptions, Windows};
 
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -10,8 +11,12 @@ use super::draft::nameless_file;
 use super::open::Identity;
 use super::quotes::TableError;
 use super::table::{Columns, TableReader};
+use super::waiting::{Stopped, Waiting};
 use crate::error::{At, Error, Result};
 use crate::text::SpeakerFinder;
+
+/// Bytes as they come from a source.
+pub(super) type Raw<'a> = Box<dyn Read + Send + 'a>;
 
 /// A source of text, as the user names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,14 +170,25 @@ fn holds_text(path: &Path) -> Result<bool> {
 }
 
 impl Input {
+    /// One file, or standard input.
+    pub(super) fn whole(source: &Source) -> Result<Input> {
+        let inputs = match source {
+            // That it is a folder is told by whoever opens it.
+            Source::Path(path) if path.is_dir() => vec![Input::new(path.clone(), Kind::File)],
+            source => resolve(std::slice::from_ref(source))?,
+        };
+        inputs.into_iter().next().ok_or_else(|| Error::usage("no text was given"))
+    }
+
     fn new(name: PathBuf, kind: Kind) -> Input {
         Input { name, kind, identity: None, spool: None, columns: None }
     }
 
     /// Opens the text, unpacked if it is gzip. What cannot be read twice is copied, if `again` names the file that it
-    /// is to be copied beside, into a file without a name that the system removes by itself.
-    pub(super) fn open(&mut self, again: Option<&Path>) -> Result<Box<dyn Read + Send>> {
-        let text = self.open_whole(again)?;
+    /// is to be copied beside, into a file without a name that the system removes by itself. What keeps its reader waiting is left
+    /// when `cancel` becomes true.
+    pub(super) fn open<'a>(&mut self, again: Option<&Path>, cancel: Option<&'a AtomicBool>) -> Result<Raw<'a>> {
+        let text = self.open_whole(again, cancel)?;
         Ok(match &self.columns {
             Some(columns) => Box::new(TableReader::new(text, columns.clone())),
             None => text,
@@ -180,8 +196,8 @@ impl Input {
     }
 
     /// The same of a table with all its columns.
-    fn open_whole(&mut self, again: Option<&Path>) -> Result<Box<dyn Read + Send>> {
-        let raw: Box<dyn Read + Send> = if self.kind == Kind::File {
+    fn open_whole<'a>(&mut self, again: Option<&Path>, cancel: Option<&'a AtomicBool>) -> Result<Raw<'a>> {
+        let raw: Raw<'a> = if self.kind == Kind::File {
             let file = File::open(&self.name).map_err(|e| Error::read(&self.name, e))?;
             let metadata = file.metadata().map_err(|e| Error::read(&self.name, e))?;
             match self.identity {
@@ -193,10 +209,14 @@ impl Input {
             spool.rewind().map_err(|e| Error::io(&self.name, "cannot read its copy again", e))?;
             Box::new(spool)
         } else {
-            let raw: Box<dyn Read + Send> = if self.kind == Kind::Stdin {
-                Box::new(io::stdin())
-            } else {
-                Box::new(File::open(&self.name).map_err(|e| Error::read(&self.name, e))?)
+            let raw: Raw<'a> = match (self.kind, cancel) {
+                (Kind::Stdin, None) => Box::new(io::stdin()),
+                (Kind::Stdin, Some(cancel)) => Box::new(Waiting::new(|| Ok(io::stdin()), cancel)),
+                (_, None) => Box::new(File::open(&self.name).map_err(|e| Error::read(&self.name, e))?),
+                (_, Some(cancel)) => {
+                    let name = self.name.clone();
+                    Box::new(Waiting::new(move || File::open(name), cancel))
+                }
             };
             match again {
                 None => raw,
@@ -217,6 +237,9 @@ impl Input {
             let source = io::Error::new(*kind, what.clone());
             return Error::io(&self.name, "cannot write the copy of the text that is read twice", source);
         }
+        if error.get_ref().is_some_and(|inner| inner.is::<Stopped>()) {
+            return stopped();
+        }
         if let Some(TableError { line, what, mend }) = TableError::of(&error) {
             return Error::input_at(&self.name, At::Line(*line), what.clone()).mend(*mend);
         }
@@ -234,28 +257,31 @@ impl Input {
     }
 }
 
+/// The user stopped the command while it read.
+pub(super) fn stopped() -> Error {
+    Error::interrupted("interrupted while reading the text; nothing was written")
+}
+
 /// Who speaks in a script, those with the most turns first: of a table those in the column of speakers, if two columns are read, else
 /// whom lines begin with.
 ///
 /// # Errors
-/// [`Error::Usage`] where the text is standard input, which is read once; [`Error::Input`] where it cannot be read.
+/// [`Error::Usage`] where the text is standard input or a pipe, which is read once; [`Error::Input`] where it cannot be read.
 pub fn speakers(sources: &[Source]) -> Result<Vec<String>> {
-    if sources.contains(&Source::Stdin) {
-        return Err(Error::option(
-            "data.dialogue",
-            "speakers cannot be found in standard input, which can be read only once",
-        )
-        .mend("name them: --set data.speakers='[\"ANNA\", \"BEN\"]'"));
+    let mut inputs = resolve(sources)?;
+    if let Some(input) = inputs.iter().find(|input| input.kind != Kind::File) {
+        let what = format!("speakers cannot be found in {}, which can be read only once", input.name.display());
+        return Err(Error::option("data.dialogue", what).mend("name them: --set data.speakers='[\"ANNA\", \"BEN\"]'"));
     }
     let mut finder = SpeakerFinder::default();
-    for mut input in resolve(sources)? {
+    for input in &mut inputs {
         match input.columns.clone().filter(|columns| columns.names.len() == 2) {
             Some(columns) => {
-                let table = TableReader::new(input.open_whole(None)?, columns);
+                let table = TableReader::new(input.open_whole(None, None)?, columns);
                 table.each_speaker(|name| finder.turn(name)).map_err(|e| input.read_error(e))?;
             }
             None => {
-                let text = BufReader::with_capacity(64 << 10, input.open(None)?);
+                let text = BufReader::with_capacity(64 << 10, input.open(None, None)?);
                 each_line(text, |line| finder.line(line)).map_err(|e| input.read_error(e))?;
             }
         }
@@ -308,23 +334,23 @@ pub(crate) fn read_failed(path: &Path, error: io::Error) -> Error {
 }
 
 /// The same bytes, unpacked if they begin as gzip does, which is told too.
-fn unpacked(mut raw: Box<dyn Read + Send>) -> io::Result<(Box<dyn Read + Send>, bool)> {
+fn unpacked(mut raw: Raw<'_>) -> io::Result<(Raw<'_>, bool)> {
     let mut start = Vec::new();
     raw.by_ref().take(2).read_to_end(&mut start)?;
     let gzip = start == [0x1f, 0x8b];
     let whole = io::Cursor::new(start).chain(raw);
-    let reader: Box<dyn Read + Send> =
+    let reader: Raw<'_> =
         if gzip { Box::new(MultiGzDecoder::new(BufReader::with_capacity(64 << 10, whole))) } else { Box::new(whole) };
     Ok((reader, gzip))
 }
 
 /// Reads on and writes down what was read.
-struct Tee {
-    raw: Box<dyn Read + Send>,
+struct Tee<'a> {
+    raw: Raw<'a>,
     spool: File,
 }
 
-impl Read for Tee {
+impl Read for Tee<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let count = self.raw.read(out)?;
         self.spool.write_all(&out[..count]).map_err(|e| {

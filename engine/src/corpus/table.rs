@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 
 use super::quotes::{TableBytes, TableError};
+use super::source::Raw;
 
 /// Which columns of a table make a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,8 +15,8 @@ pub struct Columns {
 }
 
 /// The rows of a table as lines of text. Line ends within a field become spaces; a row without text is left out.
-pub(super) struct TableReader {
-    rows: csv::Reader<TableBytes<Box<dyn Read + Send>>>,
+pub(super) struct TableReader<'a> {
+    rows: csv::Reader<TableBytes<Raw<'a>>>,
     columns: Columns,
     places: Option<Vec<usize>>,
     row: csv::StringRecord,
@@ -26,8 +27,8 @@ pub(super) struct TableReader {
     at: usize,
 }
 
-impl TableReader {
-    pub(super) fn new(raw: Box<dyn Read + Send>, columns: Columns) -> TableReader {
+impl<'a> TableReader<'a> {
+    pub(super) fn new(raw: Raw<'a>, columns: Columns) -> TableReader<'a> {
         let mut builder = csv::ReaderBuilder::new();
         builder.has_headers(false).flexible(true);
         if columns.tabs {
@@ -112,7 +113,7 @@ impl TableReader {
     }
 }
 
-impl Read for TableReader {
+impl Read for TableReader<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while self.at == self.text.len() {
             if !self.next_row()? {

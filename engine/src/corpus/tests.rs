@@ -40,7 +40,17 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn try_build(sources: &[Source], output: &Path, encoding: Encoding<'_>, threads: usize) -> Result<BuildReport> {
-    build(Build { sources, output, encoding, threads, memory: None, entropy_rate: None, progress: None, cancel: None })
+    build(Build {
+        sources,
+        output,
+        encoding,
+        errors: None,
+        threads,
+        memory: None,
+        entropy_rate: None,
+        progress: None,
+        cancel: None,
+    })
 }
 
 fn build_path(path: &Path, output: &Path, options: &TextOptions, threads: usize) -> Result<BuildReport> {
@@ -271,6 +281,7 @@ fn an_interrupt_ends_the_work_and_leaves_nothing() {
         sources: &sources,
         output: &output,
         encoding: Encoding::New(&options),
+        errors: None,
         threads: 2,
         memory: None,
         entropy_rate: None,

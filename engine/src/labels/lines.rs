@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::{FormatName, TaskConfig, TaskKind};
+use crate::corpus::Whole;
 use crate::error::{At, Error, Result};
 
 use super::arrays::read_samples;
@@ -64,7 +65,8 @@ pub fn read_vectors(task: &TaskConfig, path: &Path, (width, of_steps): (usize, b
         let array = read_samples(task, path)?;
         (0..array.rows).map(|row| (row as u64 + 1, scaled(array.row(row), task.vector_scale))).collect()
     } else {
-        let (text, format) = (read_text(path)?, format_of(&TaskConfig { format: None, ..task.clone() }, path)?);
+        let (text, format) =
+            (read_text(path, Whole::default())?, format_of(&TaskConfig { format: None, ..task.clone() }, path)?);
         let rows = (1..).zip(text.lines()).filter(|(_, row)| !row.trim().is_empty());
         rows.map(|(line, row)| Ok((line, numbers(task, format, row).map_err(|what| wrong(path, line, what))?)))
             .collect::<Result<_>>()?

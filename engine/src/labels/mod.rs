@@ -45,7 +45,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use crate::config::{FormatName, TaskConfig, TaskKind};
-use crate::corpus::read_file;
+use crate::corpus::{Source, Whole};
 use crate::error::{At, Error, Result};
 
 /// One labelled sample as its file has it.
@@ -126,7 +126,7 @@ impl Records {
     /// # Errors
     /// [`Error::Input`] with file and line where a row is not what it should be, and where there is no sample at all;
     /// [`Error::Usage`] where the format does not fit the task.
-    pub fn read(task: &TaskConfig, files: &[PathBuf]) -> Result<Records> {
+    pub fn read(task: &TaskConfig, files: &[PathBuf], how: Whole<'_>) -> Result<Records> {
         let mut all = Records { files: files.to_vec(), ..Records::default() };
         let mut hash = crc32c::crc32c(b"");
         for (file, path) in files.iter().enumerate() {
@@ -136,7 +136,7 @@ impl Records {
                 all.fingerprint = all.fingerprint.rotate_left(7) ^ arrays::read(task, path, &mut push)?;
                 continue;
             }
-            let text = read_text(path)?;
+            let text = read_text(path, how)?;
             hash = crc32c::crc32c_append(hash, text.as_bytes());
             all.fingerprint = u64::from(hash) << 32 | (text.len() as u64 & 0xffff_ffff);
             match format {
@@ -224,18 +224,12 @@ impl Spot {
 }
 
 /// The text of a file, gzip or not, without a byte-order mark.
-fn read_text(path: &Path) -> Result<String> {
+fn read_text(path: &Path, how: Whole<'_>) -> Result<String> {
     if path.as_os_str() == "-" {
         return Err(Error::usage("labelled samples are read from files, not from standard input")
             .mend("write them to a file first"));
     }
-    let text = String::from_utf8(read_file(path)?).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..at].iter().filter(|&&b| b == b'\n').count() as u64 + 1;
-        let what = format!("the byte {:#04x} is not valid UTF-8 here", error.as_bytes()[at]);
-        Error::input_at(path, At::Line(line), what).mend("convert the file to UTF-8")
-    })?;
-    Ok(text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), str::to_owned))
+    how.read(&Source::Path(path.to_owned()))
 }
 
 /// How a file is written: as the configuration says, else by its name.

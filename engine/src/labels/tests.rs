@@ -15,7 +15,7 @@ fn read(task: &TaskConfig, name: &str, contents: impl AsRef<[u8]>) -> Result<Rec
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     std::fs::write(&path, contents).unwrap();
-    Records::read(task, &[path])
+    Records::read(task, &[path], Whole::default())
 }
 
 #[track_caller]
@@ -92,11 +92,11 @@ fn a_bad_table_is_refused_with_file_and_line() {
     insta::assert_snapshot!(refused(&task, "x.jsonl", "{\"label\": \"ham\"}"), @"x.jsonl, line 1: the object has no `text` (set task.label and task.text to its keys)");
     insta::assert_snapshot!(refused(&task, "x.jsonl", "{\"label\": \"ham\", \"text\": [1]}"), @"x.jsonl, line 1: `text` is [1], not a text (give it as a string)");
     assert!(refused(&task, "x.jsonl", "\nham").starts_with("x.jsonl, line 2: is not valid JSON"));
-    insta::assert_snapshot!(refused(&task, "x.tsv", b"ham\thi\nspam\tcaf\xe9\n"), @"x.tsv, line 2: the byte 0xe9 is not valid UTF-8 here (convert the file to UTF-8)");
+    insta::assert_snapshot!(refused(&task, "x.tsv", b"ham\thi\nspam\tcaf\xe9\n"), @"x.tsv, line 2: the byte 0xe9 is not valid UTF-8 here (convert it: iconv -f LATIN1 -t UTF-8; or give --encoding-errors replace or skip)");
     insta::assert_snapshot!(refused(&task, "x.tsv", ""), @"x.tsv: contains no labelled sample (give a file with samples)");
     let conllu = TaskConfig { format: Some(FormatName::Conllu), ..TaskConfig::default() };
     insta::assert_snapshot!(refused(&conllu, "x.tsv", ""), @"x.tsv: samples of the task classify are not read from conllu (tags are read from CoNLL-U and npy, classes from tsv, csv, jsonl and npy, pairs of texts from tsv, csv and jsonl, texts without labels from tsv, csv, jsonl, npy and lines: set task.format)");
-    insta::assert_snapshot!(Records::read(&task, &[PathBuf::from("-")]).unwrap_err(), @"labelled samples are read from files, not from standard input (write them to a file first)");
+    insta::assert_snapshot!(Records::read(&task, &[PathBuf::from("-")], Whole::default()).unwrap_err(), @"labelled samples are read from files, not from standard input (write them to a file first)");
 }
 
 #[test]

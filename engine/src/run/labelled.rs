@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ClassWeights, DataConfig, RunConfig, TaskConfig, TaskKind, Threshold, VALID_SAMPLES};
-use crate::corpus::IGNORE;
+use crate::corpus::{IGNORE, Whole};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Loss, ModelConfig};
 use crate::labels::{
@@ -60,20 +61,22 @@ impl Default for Decision {
 }
 
 impl Labelled {
-    /// Reads the samples that a configuration names and shares them out; the same again every time.
+    /// Reads the samples that a configuration names and shares them out; the same again every time. `cancel` ends the reading when it
+    /// becomes true.
     ///
     /// # Errors
     /// [`Error::Usage`] where no file is named or nothing is left to train on; [`Error::Input`] with file and line where a
     /// sample is not what it should be.
-    pub fn read(config: &RunConfig, task: &TaskConfig) -> Result<Labelled> {
+    pub fn read(config: &RunConfig, task: &TaskConfig, cancel: Option<&AtomicBool>) -> Result<Labelled> {
         let data = &config.data;
         if data.train.is_empty() {
             return Err(Error::option("--data", "no labelled samples were given").mend("name a file of them"));
         }
-        let records = Records::read(task, &data.train)?;
+        let how = Whole { errors: data.encoding_errors, cancel };
+        let records = Records::read(task, &data.train, how)?;
         let records_width = records.width();
         let other = |path: &Option<PathBuf>| {
-            path.as_ref().map(|path| Records::read(task, std::slice::from_ref(path))).transpose()
+            path.as_ref().map(|path| Records::read(task, std::slice::from_ref(path), how)).transpose()
         };
         let (valid, test) = (other(&data.valid)?, other(&data.test)?);
         let parts = parts(config, task, &records);

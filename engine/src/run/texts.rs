@@ -19,7 +19,7 @@ use crate::corpus::{
 use crate::error::{At, Error, Place, Result};
 use crate::generate::beginning;
 use crate::graph::Graph;
-use crate::text::{Tokenizer, turn_of};
+use crate::text::{EncodingErrors, Tokenizer, turn_of};
 use crate::train::Batches;
 
 /// Tokens, wherever they lie.
@@ -71,6 +71,8 @@ pub struct Texts {
 pub struct Reading<'a> {
     /// The folder that token files are written to.
     pub folder: &'a Path,
+    /// What is done with bytes that are not UTF-8, where it is not what was done with the training text.
+    pub errors: Option<EncodingErrors>,
     /// Threads.
     pub threads: usize,
     /// Told how far the work is.
@@ -403,6 +405,7 @@ impl Reading<'_> {
             sources: &sources,
             output: &output,
             encoding,
+            errors: self.errors,
             threads: self.threads,
             memory: None,
             entropy_rate: None,
@@ -441,11 +444,11 @@ pub fn is_token_file(path: &Path) -> Result<bool> {
     if path.as_os_str() == "-" || path.is_dir() {
         return Ok(false);
     }
-    let mut start = [0; 8];
-    let mut file = File::open(path).map_err(|error| Error::read(path, error))?;
-    // A pipe must not lose its first bytes to a look.
-    if !file.metadata().map_err(|error| Error::read(path, error))?.is_file() {
+    // A pipe must not lose its first bytes, nor its only reader, to a look.
+    if !path.metadata().map_err(|error| Error::read(path, error))?.is_file() {
         return Ok(false);
     }
+    let mut start = [0; 8];
+    let mut file = File::open(path).map_err(|error| Error::read(path, error))?;
     Ok(file.read_exact(&mut start).is_ok() && start == *b"\x93UNROLL\n")
 }

@@ -206,6 +206,16 @@ impl TextOptions {
 }
 
 impl Level {
+    /// What a token is called.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Level::Byte => "byte",
+            Level::Char => "character",
+            Level::Grapheme => "grapheme",
+            Level::Word => "word",
+        }
+    }
+
     /// The level's name in options and files.
     pub fn name(self) -> &'static str {
         match self {

@@ -17,6 +17,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
+use super::Level;
 use crate::error::{Error, Result};
 
 /// The characters that Keras' Tokenizer filters: all of ASCII's punctuation but the apostrophe, tab and line feed.
@@ -186,6 +187,11 @@ impl CleanOptions {
 }
 
 impl PrepareOptions {
+    /// What the tokens are.
+    pub fn level(&self) -> Level {
+        if self.char_level { Level::Char } else { Level::Word }
+    }
+
     /// The text before it is parted into words.
     pub fn clean<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let PrepareOptions { normalize, ascii, join_lines, strip_punctuation, lower, .. } = *self;

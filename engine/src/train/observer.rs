@@ -93,6 +93,8 @@ pub struct Start {
     pub last_step: Option<u64>,
     /// The number of parameters.
     pub parameters: u64,
+    /// Whether there is something to validate on.
+    pub validates: bool,
 }
 
 /// A step that was done.

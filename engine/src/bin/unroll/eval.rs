@@ -9,10 +9,12 @@ use unroll::error::{Error, Result};
 use unroll::eval::{Score, SpeakerScore, evaluate, score_lines, score_speakers};
 use unroll::network::{LogPartitions, Network, NetworkOptions};
 use unroll::report::{Align, Out, Table, count, json_line};
-use unroll::run::{Cut, Reading, Texts, WARM_UP, Walk, window_length};
+use unroll::run::{Cut, Reading, Texts, WARM_UP, Walk, is_token_file, window_length};
+use unroll::text::EncodingErrors;
 
 use unroll_kernels::gemm::Precision;
 
+use crate::encoding::Encoding;
 use crate::labels::{self, TrainedTask};
 use crate::rescore::{Rescoring, in_file, read_lines};
 use crate::scratch::Scratch;
@@ -55,6 +57,8 @@ pub(crate) struct Eval {
     skip_unknown: bool,
     #[command(flatten)]
     search: SearchOptions,
+    #[command(flatten)]
+    encoding: Encoding,
     #[command(flatten)]
     using: Using,
     /// Print JSON objects instead of text
@@ -116,6 +120,9 @@ impl Eval {
         if self.batch == 0 || self.batch > MOST_ROWS {
             return Err(Error::option("--batch", format!("must be from 1 to {MOST_ROWS}, got {}", self.batch)));
         }
+        if self.encoding.is_given() && self.data.as_deref().map_or(Ok(true), is_token_file)? {
+            return Err(Error::option("--encoding-errors", "is for a text that is read").mend("name one with --data"));
+        }
         install_sigbus_handler()?;
         let opened = Opened::open(&self.run)?;
         if opened.config.task.is_some() {
@@ -150,7 +157,8 @@ impl Eval {
             Some(path) if self.n_best => {
                 let (best, length_power) = (self.best, self.search.length_power()?);
                 let rescoring = Rescoring { best, length_power, skip_unknown: self.skip_unknown, json: self.json };
-                rescoring.run(&mut self.network(&trained, options)?, &trained.tokenizer, path)
+                let text = read_lines(path, self.errors(&trained)?)?;
+                rescoring.run(&mut self.network(&trained, options)?, &trained.tokenizer, (path, &text))
             }
             _ => self.whole(options, &trained),
         }
@@ -170,8 +178,13 @@ impl Eval {
         }
         let beam = self.search.beam(trained)?;
         let (using, rows, length_power) = (&self.using, self.batch.max(beam), self.search.length_power()?);
-        let how = labels::Scoring { using, rows, beam, length_power, json: self.json };
+        let how = labels::Scoring { using, rows, beam, length_power, errors: self.encoding.errors()?, json: self.json };
         labels::eval(trained, self.data.as_deref(), &how)
+    }
+
+    /// What is done with bytes of lines that are not UTF-8.
+    fn errors(&self, trained: &Trained) -> Result<EncodingErrors> {
+        Ok(self.encoding.errors()?.unwrap_or(trained.tokenizer.options().errors))
     }
 
     fn network(&self, trained: &Trained, options: NetworkOptions) -> Result<Network> {
@@ -181,7 +194,7 @@ impl Eval {
     }
 
     fn whole(&self, options: NetworkOptions, trained: &Trained) -> Result<()> {
-        let scratch = Scratch::make("eval")?;
+        let scratch = Scratch::make("eval")?.removed_at_interrupt()?;
         let (name, cut, entropy_rate) = self.cut(trained, &scratch)?;
         let score = |precision| {
             let mut network = self.network(trained, NetworkOptions { precision, ..options.clone() })?;
@@ -256,6 +269,7 @@ impl Eval {
         if let Some(path) = &self.data {
             let reading = Reading {
                 folder: scratch.path(),
+                errors: self.encoding.errors()?,
                 threads: self.using.threads()?,
                 progress: None,
                 cancel: None,
@@ -277,7 +291,7 @@ impl Eval {
     }
 
     fn lines(&self, network: &mut Network, trained: &Trained, path: &Path) -> Result<()> {
-        let text = read_lines(path)?;
+        let text = read_lines(path, self.errors(trained)?)?;
         let mut out = Out::stdout();
         let json = self.json;
         if !json {

@@ -182,21 +182,23 @@ impl Generate {
             return Err(Error::option("--speaker", "is for scripts; this run learned to predict the next word"));
         }
         let encoder = &trained.encoder;
-        let unknown = encoder.unknown(&self.prompt);
+        let (unknown, word) = (encoder.unknown(&self.prompt), encoder.prepare().level().unit());
         match (self.unk, unknown) {
-            (Unk::Refuse, Some(word)) => {
-                return Err(Error::option("--prompt", format!("the model does not know the word `{word}`"))
+            (Unk::Refuse, Some(unknown)) => {
+                return Err(Error::option("--prompt", format!("the model does not know the {word} `{unknown}`"))
                     .mend("leave it out, or use --unk skip"));
             }
-            (Unk::Map, Some(word)) => {
-                return Err(Error::option("--unk", format!("this model has no <unk> to map `{word}` to"))
+            (Unk::Map, Some(unknown)) => {
+                return Err(Error::option("--unk", format!("this model has no <unk> to map `{unknown}` to"))
                     .mend("train with task.prepare.oov_token, or use --unk skip"));
             }
             _ => {}
         }
         let tokens = encoder.words().encode(&self.prompt, encoder.prepare());
         if tokens.is_empty() {
-            return Err(Error::option("--prompt", "has no word that the model knows").mend("give --prompt TEXT"));
+            return Err(
+                Error::option("--prompt", format!("has no {word} that the model knows")).mend("give --prompt TEXT")
+            );
         }
         let (network, batches) = trained.network(&[], &self.using, 1)?;
         let mut model = NextWord::new(network, encoder, batches);

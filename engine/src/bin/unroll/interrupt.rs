@@ -1,4 +1,4 @@
-//! Ctrl-C: once to end in good order, twice to end now.
+//! Ctrl-C: once to end in good order, twice to end now; where nothing is to be saved, once to end now.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,12 +9,26 @@ use unroll::error::{Error, Result};
 pub(crate) fn flag(done: &'static str) -> Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let set = Arc::clone(&flag);
-    ctrlc::set_handler(move || {
+    listen(move || {
         if set.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
+            std::process::exit(INTERRUPTED);
         }
         eprintln!("\n{done}; press Ctrl-C again to stop at once");
-    })
-    .map_err(|error| Error::run(format!("cannot listen for Ctrl-C: {error}")))?;
+    })?;
     Ok(flag)
+}
+
+/// Lets the first Ctrl-C (or SIGTERM) do this, and end the process.
+pub(crate) fn end_after(last: impl Fn() + Send + 'static) -> Result<()> {
+    listen(move || {
+        last();
+        std::process::exit(INTERRUPTED);
+    })
+}
+
+/// The exit code of what the user interrupted.
+const INTERRUPTED: i32 = 130;
+
+fn listen(handler: impl FnMut() + Send + 'static) -> Result<()> {
+    ctrlc::set_handler(handler).map_err(|error| Error::run(format!("cannot listen for Ctrl-C: {error}")))
 }

@@ -6,12 +6,14 @@ use std::rc::Rc;
 use serde_json::json;
 use unicode_segmentation::UnicodeSegmentation;
 use unroll::config::TaskConfig;
+use unroll::corpus::Whole;
 use unroll::error::{Error, Result};
 use unroll::graph::Graph;
 use unroll::labels::{BatchOptions, Encoder, Part, Records, Sample, Samples};
 use unroll::network::{Network, NetworkOptions};
 use unroll::report::{Out, json_line};
 use unroll::run::{Decision, Labelled, check_vectors, labelled_graph, longest_source, read_encoder, sample_batches};
+use unroll::text::EncodingErrors;
 use unroll::train::storage::Disk;
 
 use unroll_kernels::gemm::Precision;
@@ -86,6 +88,8 @@ pub(crate) struct Scoring<'a> {
     /// Of captions: [`Measuring::beam`] and [`Measuring::length_power`].
     pub(crate) beam: usize,
     pub(crate) length_power: f64,
+    /// What is done with bytes that are not UTF-8, where it is not what was done in training.
+    pub(crate) errors: Option<EncodingErrors>,
     pub(crate) json: bool,
 }
 
@@ -99,13 +103,14 @@ pub(crate) fn eval(trained: &TrainedTask, data: Option<&Path>, how: &Scoring<'_>
     let TrainedTask { opened, task, encoder, decision, .. } = trained;
     let (name, Samples { samples, left_out }) = match data {
         Some(path) => {
-            let records = Records::read(task, &[PathBuf::from(path)])?;
+            let errors = how.errors.unwrap_or(opened.config.data.encoding_errors);
+            let records = Records::read(task, &[PathBuf::from(path)], Whole { errors, cancel: None })?;
             let samples = encoder.samples(&records)?;
             check_vectors(&trained.graph, &samples.samples, records.first().as_ref(), like_the_training)?;
             (path.display().to_string(), samples)
         }
         None => {
-            let data = Labelled::read(&opened.config, task)?;
+            let data = Labelled::read(&opened.config, task, None)?;
             if data.encoder.hash() != encoder.hash() {
                 return Err(Error::input(&opened.folder, "the run's samples have changed since training")
                     .mend("name the samples to score with --data"));
@@ -144,6 +149,10 @@ pub(crate) fn eval(trained: &TrainedTask, data: Option<&Path>, how: &Scoring<'_>
         return out.line(&json_line(&object)?);
     }
     let cost = exact.map_or_else(Vec::new, |exact| scores.cost_lines(&exact));
-    let lines = scores.lines(&name).into_iter().skip(1).chain(cost).chain(left_out_lines(&name, left_out));
+    let lines = scores.lines(&name).into_iter().skip(1).chain(cost).chain(left_out_lines(
+        &name,
+        left_out,
+        encoder.prepare().level(),
+    ));
     lines.into_iter().try_for_each(|line| out.line(&line))
 }

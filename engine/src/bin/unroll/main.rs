@@ -4,6 +4,7 @@
 mod argv;
 mod bench;
 mod corpus;
+mod encoding;
 mod eval;
 mod export;
 mod generate;

@@ -14,6 +14,7 @@ use unroll::report::{Align, Out, Table, count, json_line};
 use unroll::run::{Cut, Reading, Texts, Tokens, Walk, is_token_file, window_length};
 use unroll::text::Level;
 
+use crate::encoding::Encoding;
 use crate::eval::{MOST_ROWS, STEPS};
 use crate::scratch::Scratch;
 use crate::train::TOKENS_ARE_MADE;
@@ -60,6 +61,8 @@ pub(crate) struct NGramCommand {
     /// Number of parts of a text that the network of a run scores in parallel [default: 10]
     #[arg(long, visible_alias = "batch-size", value_name = "N", conflicts_with = "data")]
     batch: Option<usize>,
+    #[command(flatten)]
+    encoding: Encoding,
     #[command(flatten)]
     using: Using,
     /// Print one JSON object per line instead of tables
@@ -122,11 +125,15 @@ impl NGramCommand {
         if let Some(batch) = self.batch.filter(|batch| !(1..=MOST_ROWS).contains(batch)) {
             return Err(Error::option("--batch", format!("must be from 1 to {MOST_ROWS}, got {batch}")));
         }
+        if self.run.is_some() && self.encoding.is_given() {
+            return Err(Error::option("--encoding-errors", "is for texts that are read; a run's are token files")
+                .mend("leave it out"));
+        }
         if self.run.is_none() {
             self.using.refuse("is for the network of a run")?;
         }
         install_sigbus_handler()?;
-        let scratch = Scratch::make("ngram")?;
+        let scratch = Scratch::make("ngram")?.removed_at_interrupt()?;
         let trained = self.run.as_deref().map(|run| Trained::of(Opened::open(run)?)).transpose()?;
         let texts = match &trained {
             Some(trained) => Texts::open(&trained.config, &trained.folder)?,
@@ -211,6 +218,7 @@ impl NGramCommand {
                 ("--level", self.level.is_some()),
                 ("--prepare", self.prepare.is_some()),
                 ("--min-count", self.min_count.is_some()),
+                ("--encoding-errors", self.encoding.is_given()),
             ];
             if let Some((option, _)) = given.iter().find(|(_, given)| *given) {
                 return Err(Error::option(option, TOKENS_ARE_MADE));
@@ -226,9 +234,10 @@ impl NGramCommand {
             data.prepare = steps.parse()?;
         }
         data.min_count = self.min_count.unwrap_or(data.min_count);
+        data.encoding_errors = self.encoding.errors()?.unwrap_or(data.encoding_errors);
         let threads = self.using.threads()?;
         let columns = &config.data.columns;
-        let reading = Reading { folder: scratch.path(), threads, progress: None, cancel: None, columns };
+        let reading = Reading { folder: scratch.path(), errors: None, threads, progress: None, cancel: None, columns };
         Texts::read(&config, reading, None)
     }
 

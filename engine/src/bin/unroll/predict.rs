@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Map, Value, json};
 use unroll::config::TaskKind;
+use unroll::corpus::Whole;
 use unroll::error::{Error, Result};
 use unroll::graph::Axis;
 use unroll::labels::{
-    Caption, Given, Prediction, Predictions, Sample, Search, Spot, captions, predict, read_array, read_vectors,
+    Caption, Encoder, Given, Prediction, Predictions, Sample, Search, Spot, captions, predict, read_array, read_vectors,
 };
 use unroll::report::{Out, json_line};
 use unroll::run::check_vectors;
 
+use crate::encoding::Encoding;
 use crate::labels::{TrainedTask, like_the_training, sentence_words};
 use crate::scores::longest_caption;
 use crate::search::SearchOptions;
@@ -45,6 +47,8 @@ pub(crate) struct Predict {
     #[arg(long, visible_alias = "batch-size", default_value_t = 32, value_name = "N")]
     batch: usize,
     #[command(flatten)]
+    encoding: Encoding,
+    #[command(flatten)]
     using: Using,
     /// Print one JSON object per text
     #[arg(long)]
@@ -52,7 +56,9 @@ pub(crate) struct Predict {
 }
 
 /// Why a text has no prediction.
-const UNREAD: &str = "no word that the model can read";
+fn why_unread(encoder: &Encoder) -> String {
+    format!("no {} that the model can read", encoder.prepare().level().unit())
+}
 
 /// The predictions for samples.
 struct Said {
@@ -79,6 +85,11 @@ impl Predict {
         if self.words && kind != TaskKind::Tag {
             return Err(Error::option("--words", format!("is for taggers; this run learned to {}", kind.doing())));
         }
+        if self.encoding.is_given() && (!self.text.is_empty() || self.vectors.is_some()) {
+            return Err(Error::option("--encoding-errors", "is for texts on standard input").mend("leave it out"));
+        }
+        let errors = self.encoding.errors()?.unwrap_or(trained.opened.config.data.encoding_errors);
+        let texts = Whole { errors, cancel: None };
         self.using.hint_at_cost(&self.run);
         let mut telling = Telling { options: &self, trained: &trained, out: Out::stdout() };
         match (&self.vectors, kind) {
@@ -115,8 +126,9 @@ impl Predict {
             );
         }
         let (mut first, mut block) = (0, Vec::with_capacity(BLOCK));
-        for line in std::io::stdin().lock().lines() {
-            block.push(line.map_err(|error| Error::read("standard input", error))?);
+        for (number, line) in (1..).zip(std::io::stdin().lock().split(b'\n')) {
+            let line = line.map_err(|error| Error::read("standard input", error))?;
+            block.push(texts.line(number, &line)?);
             if block.len() == BLOCK {
                 telling.texts(first, &block)?;
                 first += block.len();
@@ -163,7 +175,7 @@ impl Telling<'_> {
                 (kind, None) => {
                     let key = if kind == TaskKind::Next { "word" } else { "class" };
                     let object = [("text".to_owned(), json!(text)), ("known_words".to_owned(), json!(0))];
-                    self.unread(UNREAD, key, Some(text), Map::from_iter(object))?
+                    self.unread(&why_unread(encoder), key, Some(text), Map::from_iter(object))?
                 }
             };
             self.out.line(&line)?;
@@ -310,7 +322,7 @@ impl Telling<'_> {
         for (place, sample) in (first..).zip(samples) {
             if !is_read(&sample) {
                 let object = Map::from_iter([(which.to_owned(), json!(place))]);
-                self.out.line(&self.unread(UNREAD, "text", None, object)?)?;
+                self.out.line(&self.unread(&why_unread(encoder), "text", None, object)?)?;
                 continue;
             }
             let found = all.next().unwrap_or_default();
@@ -337,7 +349,7 @@ impl Telling<'_> {
             words.iter().map(|word| Map::from_iter([("word".to_owned(), json!(word))])).collect();
         let mut shown: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let Some(place) = place else {
-            return self.unread(UNREAD, "words", None, Map::new());
+            return self.unread(&why_unread(&trained.encoder), "words", None, Map::new());
         };
         for (o, all) in all.iter().enumerate() {
             let said = said(trained, o, all, place);

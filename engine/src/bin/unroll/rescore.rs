@@ -1,15 +1,15 @@
 //! `unroll eval --n-best`: scores of the lines of n-best lists.
 
 use std::collections::HashMap;
-use std::io::Read;
 use std::path::Path;
 
 use serde_json::json;
+use unroll::corpus::{Source, Whole};
 use unroll::error::{At, Error, Result};
 use unroll::eval::{LineScore, score_lines};
 use unroll::network::Network;
 use unroll::report::{Out, json_line};
-use unroll::text::Tokenizer;
+use unroll::text::{EncodingErrors, Tokenizer};
 
 /// How lists are scored and printed.
 pub(crate) struct Rescoring {
@@ -31,9 +31,8 @@ struct Candidate<'t> {
 }
 
 impl Rescoring {
-    /// Scores the lists of a file: `ID<tab>TEXT`; a line without a tab is a list of its own, named by its number.
-    pub(crate) fn run(&self, network: &mut Network, tokenizer: &Tokenizer, path: &Path) -> Result<()> {
-        let text = read_lines(path)?;
+    /// Scores the lists of a file with this text: `ID<tab>TEXT`; a line without a tab is a list of its own, named by its number.
+    pub(crate) fn run(&self, network: &mut Network, tokenizer: &Tokenizer, (path, text): (&Path, &str)) -> Result<()> {
         let numbers: Vec<String> = (1..=text.lines().count()).map(|number| number.to_string()).collect();
         let mut lines = Vec::with_capacity(numbers.len());
         for (line, number) in text.lines().zip(&numbers) {
@@ -107,20 +106,8 @@ pub(crate) fn in_file(path: &Path, error: Error) -> Error {
 }
 
 /// The lines of a file, `-` for standard input; there is one at least.
-pub(crate) fn read_lines(path: &Path) -> Result<String> {
-    let mut bytes = Vec::new();
-    let read = match path.as_os_str() == "-" {
-        true => std::io::stdin().lock().read_to_end(&mut bytes),
-        false => std::fs::File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)),
-    };
-    read.map_err(|error| Error::read(path, error))?;
-    let mut text = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to() as u64;
-        Error::input_at(path, At::Byte(at), "the text is not valid UTF-8")
-    })?;
-    if text.starts_with('\u{feff}') {
-        text.drain(..'\u{feff}'.len_utf8());
-    }
+pub(crate) fn read_lines(path: &Path, errors: EncodingErrors) -> Result<String> {
+    let text = Whole { errors, cancel: None }.read(&Source::from_argument(path))?;
     if text.is_empty() {
         return Err(Error::input(path, "the text is empty").mend("give one text per line"));
     }

@@ -10,7 +10,10 @@ use unroll::labels::{
 use unroll::network::Network;
 use unroll::report::count;
 use unroll::run::Decision;
+use unroll::text::Level;
 use unroll::train::Figures;
+
+use crate::show::{in_units, plural};
 
 /// How samples are measured.
 #[derive(Clone, Copy)]
@@ -27,8 +30,8 @@ pub(crate) struct Measuring<'a> {
 pub(crate) enum Scores {
     /// Of labels: of each output, with the name of its label where there are several.
     Labels(Vec<(String, OutputScores)>),
-    /// Of words, and of captions how many texts were found word by word, of how many, by a beam of this width; what words are called.
-    Words(WordScores, Option<(u64, u64, usize)>, &'static str),
+    /// Of words, and of captions how many texts were found word by word, of how many, by a beam of this width; what the words are.
+    Words(WordScores, Option<(u64, u64, usize)>, Level),
 }
 
 /// What was measured of one output.
@@ -62,23 +65,22 @@ impl Measuring<'_> {
         }
         let words = score_words(network, encoder, samples, batches)?;
         if !encoder.kind().writes() {
-            return Ok(Scores::Words(words, None, words_of(encoder)));
+            return Ok(Scores::Words(words, None, encoder.prepare().level()));
         }
         let given: Vec<Given<'_>> = samples.iter().map(Sample::given).collect();
         let search = Search { beam, longest: longest_caption(encoder), length_power };
         let found = captions(network, encoder, &given, search)?;
-        Ok(Scores::Words(words, Some((exact(encoder, samples, &found), samples.len() as u64, beam)), words_of(encoder)))
+        Ok(Scores::Words(
+            words,
+            Some((exact(encoder, samples, &found), samples.len() as u64, beam)),
+            encoder.prepare().level(),
+        ))
     }
 }
 
 /// The most words of a caption that is searched: twice as many as any that was read.
 pub(crate) fn longest_caption(encoder: &Encoder) -> usize {
     2 * encoder.longest()
-}
-
-/// What the model's words are called.
-pub(crate) fn words_of(encoder: &Encoder) -> &'static str {
-    if encoder.prepare().char_level { "characters" } else { "words" }
 }
 
 /// Refuses to choose the best evaluation by a metric that the evaluations do not have.
@@ -204,16 +206,17 @@ impl Scores {
                 };
                 outputs.iter().flat_map(lines).collect()
             }
-            Scores::Words(words, texts, unit) => {
+            Scores::Words(words, texts, level) => {
                 let mut lines = vec![
                     String::new(),
                     format!(
-                        "{name}: {} {unit} scored, {:.2} % right, {:.2} % among the five likeliest, loss {:.4} nats, perplexity {:.3}",
+                        "{name}: {} {} scored, {:.2} % right, {:.2} % among the five likeliest, loss {:.4} nats, {}",
                         count(words.words),
+                        plural(*level),
                         100.0 * words.accuracy,
                         100.0 * words.top_5,
                         words.loss,
-                        words.perplexity()
+                        in_units(*level, words.loss)
                     ),
                 ];
                 if let Some((right, of, beam)) = *texts {
@@ -316,10 +319,11 @@ fn class_lines(name: &str, scored: &Scored) -> Vec<String> {
 }
 
 /// What gave no sample.
-pub(crate) fn left_out_lines(name: &str, left_out: LeftOut) -> Vec<String> {
+pub(crate) fn left_out_lines(name: &str, left_out: LeftOut, level: Level) -> Vec<String> {
+    let (one, all) = (level.unit(), plural(level));
     let told = [
-        (left_out.texts, "texts without a word that the model can read, left out"),
-        (left_out.words, "words that the model does not know, neither predicted nor read"),
+        (left_out.texts, format!("texts without a {one} that the model can read, left out")),
+        (left_out.words, format!("{all} that the model does not know, neither predicted nor read")),
     ];
     let told = told.into_iter().filter(|(number, _)| *number > 0);
     told.map(|(number, what)| format!("{name}: {what}: {}", count(number))).collect()

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use unroll::error::{Error, Result};
 
+use crate::interrupt;
+
 /// A folder among the system's temporary files, removed in the end.
 pub(crate) struct Scratch(PathBuf);
 
@@ -15,6 +17,13 @@ impl Scratch {
         Ok(Scratch(path))
     }
 
+    /// Lets the first Ctrl-C remove it and end the process, for a command that has nothing to save.
+    pub(crate) fn removed_at_interrupt(self) -> Result<Scratch> {
+        let path = self.0.clone();
+        interrupt::end_after(move || remove(&path))?;
+        Ok(self)
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
@@ -22,7 +31,11 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // Left for the system to clean where it fails.
-        let _left = std::fs::remove_dir_all(&self.0);
+        remove(&self.0);
     }
+}
+
+fn remove(folder: &Path) {
+    // Left for the system to clean where it fails.
+    let _left = std::fs::remove_dir_all(folder);
 }

@@ -13,7 +13,7 @@ use unroll::train::{EvaluationReport, Event, Observer, Start, StepReport};
 /// Where nobody watches a bar, a line comes at least this often.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(15);
 
-/// A validation loss of this many times that of a guess means that the training has diverged.
+/// A loss of this many times that of a guess means that the training has diverged.
 const ASTRAY: f64 = 10.0;
 
 /// The unit that a run counts.
@@ -59,6 +59,10 @@ pub(crate) struct Show {
     heads: Vec<HeadSettings>,
     /// ln V, the loss of a guess among V classes; of numbers there is none.
     guess: Option<f64>,
+    /// Whether the losses of the training tell of a divergence: no validation does, and they are those of all classes.
+    watches: bool,
+    /// Whether the last loss that was looked at was astray.
+    astray: bool,
     json: bool,
     last_line: Instant,
     failed: Result<()>,
@@ -75,6 +79,8 @@ impl Show {
             unit,
             heads: graph.heads(),
             guess: classifies(graph).then(|| (graph.classes() as f64).ln()),
+            watches: false,
+            astray: false,
             json,
             last_line: Instant::now(),
             failed: Ok(()),
@@ -116,6 +122,7 @@ impl Show {
     }
 
     fn started(&mut self, start: &Start) {
+        self.watches = !start.validates && !self.heads.iter().any(|of| of.head.kind.samples_words());
         let again =
             if start.resumed { format!("resuming after step {}; ", count(start.resumed_from)) } else { String::new() };
         let steps = start.last_step.map_or_else(|| "no last step".to_owned(), |last| format!("{} steps", count(last)));
@@ -162,6 +169,13 @@ impl Show {
             self.line(&text);
             self.last_line = Instant::now();
         }
+        if let Some(loss) = step.logged.filter(|_| self.watches) {
+            let (before, now) = (self.astray, self.is_astray(loss));
+            self.astray = now;
+            if now && !before {
+                self.warn_of_divergence("training", loss, step.step);
+            }
+        }
         if step.logged.is_some() {
             self.object(&json!({
                 "event": "step", "step": step.step, "epoch": step.epoch, "loss": step.logged,
@@ -171,10 +185,24 @@ impl Show {
         }
     }
 
+    /// Whether a loss is so far above that of a guess that the training diverges.
+    fn is_astray(&self, loss: f64) -> bool {
+        self.guess.is_some_and(|guess| loss > ASTRAY * guess.max(1.0))
+    }
+
+    fn warn_of_divergence(&self, of: &str, loss: f64, step: u64) {
+        let guess = self.guess.unwrap_or_default();
+        warn(&format!(
+            "the {of} loss is {loss:.3e} nats after step {}, where a guess has {guess:.2}: the training diverges, unless the loss falls \
+             again; lower the learning rate (--lr) or clip the gradient (--clip-norm 5)",
+            count(step),
+        ));
+    }
+
     fn evaluated(&mut self, report: &EvaluationReport) {
         let train = report.train_loss.map_or_else(String::new, |loss| format!("train {loss:.4} | "));
-        let astray = self.guess.filter(|guess| report.loss > ASTRAY * guess.max(1.0));
-        let best = if report.is_best && astray.is_none() { " | best so far" } else { "" };
+        self.astray = self.is_astray(report.loss);
+        let best = if report.is_best && !self.astray { " | best so far" } else { "" };
         let after = if report.epoch == 0 { String::new() } else { format!("epoch {} | ", report.epoch) };
         let partitions = report.log_partitions.named("ln Z");
         let partitions: String =
@@ -186,13 +214,8 @@ impl Show {
             self.unit.compared(report.loss),
             duration(report.took),
         ));
-        if let Some(guess) = astray {
-            warn(&format!(
-                "the validation loss is {:.3e} nats after step {}, where a guess has {guess:.2}: the training diverges, \
-                 unless the loss falls again; lower the learning rate (--lr) or clip the gradient (--clip-norm 5)",
-                report.loss,
-                count(report.step),
-            ));
+        if self.astray {
+            self.warn_of_divergence("validation", report.loss, report.step);
         }
         let several = &report.log_partitions;
         self.object(&json!({

@@ -59,6 +59,7 @@ fn a_vocabulary_depends_on_neither_threads_nor_memory() {
             sources: &sources,
             output: &output,
             encoding: Encoding::New(&options),
+            errors: None,
             threads: 2,
             memory,
             entropy_rate: None,

@@ -11,6 +11,7 @@ fn small_file(folder: &Folder) -> Vec<u8> {
         sources: &sources,
         output: &output,
         encoding: Encoding::New(&options),
+        errors: None,
         threads: 1,
         memory: None,
         entropy_rate: Some(1.25),

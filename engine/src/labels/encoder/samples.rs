@@ -104,9 +104,10 @@ impl Encoder {
 
     /// The error of a file whose records give no sample.
     pub(crate) fn nothing(&self, path: &Path) -> Error {
+        let word = self.prepare.level().unit();
         let (has, give) = match self.kind {
-            TaskKind::Next => ("two words that the model knows", "texts of two words and more"),
-            _ => ("a word that the model can read", "texts with words of the training"),
+            TaskKind::Next => (format!("two {word}s that the model knows"), format!("texts of two {word}s and more")),
+            _ => (format!("a {word} that the model can read"), format!("texts with {word}s of the training")),
         };
         Error::input(path, format!("gives no sample: no text has {has}")).mend(format!("give {give}"))
     }
@@ -157,10 +158,11 @@ impl Encoder {
             }
             Content::Pair { text, .. } | Content::Words(text) if self.kind.writes() => {
                 if let Some(word) = self.unknown(text) {
-                    let what = format!("the model does not know the word `{word}`");
-                    return Err(records.wrong(record, record.line, what).mend(
-                        "train with it, or set task.prepare.oov_token, which stands for all words that are not known",
-                    ));
+                    let unit = self.prepare.level().unit();
+                    let what = format!("the model does not know the {unit} `{word}`");
+                    return Err(records.wrong(record, record.line, what).mend(format!(
+                        "train with it, or set task.prepare.oov_token, which stands for all {unit}s that are not known"
+                    )));
                 }
                 let source = record.content.source().map_or_else(Vec::new, |text| self.source(text));
                 let sample = Sample { source, ..self.caption(text, record.vector.clone()) };

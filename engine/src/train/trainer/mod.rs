@@ -174,7 +174,8 @@ impl<'a, L: Learner> Trainer<'a, L> {
         let (resumed_from, batches) = (self.state.step, self.session.train.batches());
         let parameters = self.session.learner.specs().iter().map(|spec| spec.range.len() as u64).sum();
         let (resumed, last_step) = (self.resumed, self.last_step);
-        let start = Start { resumed_from, resumed, batches, last_step, parameters };
+        let validates = self.session.valid.is_some();
+        let start = Start { resumed_from, resumed, batches, last_step, parameters, validates };
         self.session.observer.event(&Event::Started(&start));
         self.pace = Pace::new();
         let ended = self.steps();

@@ -18,8 +18,9 @@ pub(super) fn read(mut input: Input<'_>, options: &ReadOptions) -> Result<Loaded
     let words = header.words.min(options.limit.map_or(u64::MAX, |limit| limit as u64));
     let mut rows = Rows::new(path, header.dim, false, options);
     if input.size().is_some() {
-        require(words, header.dim)?;
-        rows.vectors.reserve(usize::try_from(words).unwrap_or(usize::MAX));
+        let most = options.most(words);
+        require(most, header.dim)?;
+        rows.vectors.reserve(usize::try_from(most).unwrap_or(usize::MAX));
     }
     let (bytes, mut row) = (4 * header.dim, vec![0.0_f32; header.dim]);
     let (mut feeds, mut strange) = (None, None);

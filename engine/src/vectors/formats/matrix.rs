@@ -50,8 +50,9 @@ pub(super) fn numpy(mut input: Input<'_>, list: List<'_>, options: &ReadOptions)
     let wanted = options.limit.map_or(rows, |limit| limit.min(rows));
     let mut taken = Taken::new(path, dim, Some(rows), list, options);
     if found.is_some() {
-        require(wanted as u64, dim)?;
-        taken.rows.vectors.reserve(wanted);
+        let most = options.most(wanted as u64);
+        require(most, dim)?;
+        taken.rows.vectors.reserve(most as usize);
     }
     let mut row = vec![0.0_f32; dim];
     for number in 0..wanted {
@@ -101,9 +102,10 @@ pub(super) fn safetensors(input: Input<'_>, list: List<'_>, options: &ReadOption
         return Err(Error::input(path, format!("`{name}` has the shape [{rows}, {dim}]")));
     }
     let wanted = options.limit.map_or(rows, |limit| limit.min(rows));
-    require(wanted as u64, dim)?;
+    let most = options.most(wanted as u64);
+    require(most, dim)?;
     let mut taken = Taken::new(path, dim, Some(rows), list, options);
-    taken.rows.vectors.reserve(wanted);
+    taken.rows.vectors.reserve(most as usize);
     let mut left = wanted;
     file.pieces(&name, PIECE.div_ceil(dim) * dim, |piece| {
         let rows = piece.chunks_exact(dim).take(left);

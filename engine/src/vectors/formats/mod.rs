@@ -33,10 +33,12 @@ mod projector;
 mod tests;
 mod text;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::table::{Fault, WordVectors};
 use crate::corpus::Draft;
@@ -129,6 +131,16 @@ pub struct ReadOptions {
     pub limit: Option<usize>,
     /// Of words that occur several times keeps the first; else they are refused.
     pub keep_first: bool,
+    /// Keeps the vectors of these words alone, so that memory need not hold the others.
+    pub only: Option<Arc<HashSet<Vec<u8>>>>,
+}
+
+impl ReadOptions {
+    /// The most words that are kept of so many.
+    fn most(&self, words: u64) -> u64 {
+        let limits = [self.limit, self.only.as_ref().map(|only| only.len())];
+        limits.into_iter().flatten().fold(words, |most, limit| most.min(limit as u64))
+    }
 }
 
 /// What was read.
@@ -360,6 +372,7 @@ struct Rows<'a> {
     path: &'a Path,
     vectors: WordVectors,
     keep_first: bool,
+    only: Option<Arc<HashSet<Vec<u8>>>>,
     repeated: u64,
     doubts: Vec<String>,
 }
@@ -370,12 +383,16 @@ impl<'a> Rows<'a> {
             path,
             vectors: WordVectors::new(dim, counted),
             keep_first: options.keep_first,
+            only: options.only.clone(),
             repeated: 0,
             doubts: Vec::new(),
         }
     }
 
     fn push(&mut self, word: &[u8], count: u64, row: &[f32], at: At) -> Result<()> {
+        if self.only.as_ref().is_some_and(|only| !only.contains(word)) {
+            return Ok(());
+        }
         match self.vectors.push(word, count, row) {
             Ok(()) => Ok(()),
             Err(Fault::Duplicate { .. }) if self.keep_first => {
@@ -394,7 +411,7 @@ impl<'a> Rows<'a> {
     }
 
     fn loaded(self, format: Format) -> Result<Loaded> {
-        if self.vectors.is_empty() {
+        if self.vectors.is_empty() && self.only.is_none() {
             return Err(Error::input(self.path, "has no word"));
         }
         Ok(Loaded { vectors: self.vectors, format, repeated: self.repeated, doubts: self.doubts })

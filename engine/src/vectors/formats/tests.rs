@@ -382,3 +382,23 @@ fn published_files_are_read_without_loss_or_refused() {
     insta::assert_snapshot!(refused("lee_background.cor"), @r#"DIR/lee_background.cor: is not a file of word vectors: its first line does not end in numbers, "Hundreds of people have been forced to vacate their homes in..." (to make vectors of the words of a text, use `unroll vectors train`)"#);
     insta::assert_snapshot!(refused("non_ascii_fasttext.bin"), @"DIR/non_ascii_fasttext.bin: is a model of fastText, with the vectors of parts of words (read the file of vectors beside it, which ends in .vec, or write it with `fasttext print-word-vectors`)");
 }
+
+/// Of a large file only the words of a text are wanted: the others take no memory.
+#[test]
+fn only_the_words_that_are_wanted_are_kept() {
+    let all = WordVectors::from_rows(3, (0..2000).map(|i| (format!("w{i}"), [i as f32, 0.5, -1.0]))).unwrap();
+    let only: HashSet<Vec<u8>> = ["w7", "w1999", "absent"].map(|word| word.as_bytes().to_vec()).into();
+    let options = ReadOptions { only: Some(Arc::new(only)), ..ReadOptions::default() };
+    let folder = tempfile::tempdir().unwrap();
+    for (name, format) in [("v.txt", Format::Word2VecText), ("v.bin", Format::Word2VecBinary), ("v.npy", Format::NumPy)]
+        .into_iter()
+        .chain([("v.safetensors", Format::Safetensors), ("v.tsv", Format::Projector)])
+    {
+        let path = folder.path().join(name);
+        write(&path, &all, format).unwrap();
+        let kept = read(&path, &options).unwrap().vectors;
+        assert_eq!((kept.len(), kept.find(b"w8")), (2, None), "{format}");
+        assert_eq!(kept.row(kept.find(b"w1999").unwrap())[..3], [1999.0, 0.5, -1.0], "{format}");
+    }
+    assert_eq!((options.most(2000), options.most(2)), (3, 2));
+}

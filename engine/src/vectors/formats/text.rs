@@ -126,7 +126,7 @@ pub(super) fn read(mut input: Input<'_>, format: Format, options: &ReadOptions) 
     }
     let mut rows = Rows::new(path, dim, false, options);
     if let (Some(header), Some(_)) = (header, input.size()) {
-        let words = header.words.min(wanted);
+        let words = options.most(header.words);
         require(words, header.dim)?;
         rows.vectors.reserve(words as usize);
     }

@@ -62,7 +62,7 @@ struct BuildFile {
     #[command(flatten)]
     tokens: Tokens,
     /// Use the vocabulary of this vocabulary file, token file or run, instead of building one from the text
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["level", "prepare", "lower", "split_punctuation", "no_eos", "min_count", "max_vocab", "encoding_errors", "memory"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["level", "prepare", "lower", "split_punctuation", "no_eos", "min_count", "max_vocab", "memory"])]
     vocabulary: Option<PathBuf>,
     /// Number of threads [default: all cores]; the file does not depend on it
     #[arg(long, value_name = "N")]
@@ -89,6 +89,7 @@ impl BuildFile {
             sources: &sources,
             output: &self.out,
             encoding: known.as_ref().map_or(Encoding::New(&options), Encoding::Known),
+            errors: self.tokens.encoding.errors()?,
             threads: threads(self.threads)?,
             memory: self.tokens.memory,
             entropy_rate: None,
@@ -289,6 +290,7 @@ impl Synthesize {
                 sources: &[Source::Path(text.path.clone())],
                 output: out,
                 encoding: Encoding::New(&options),
+                errors: None,
                 threads: threads(None)?,
                 memory: None,
                 entropy_rate: Some(rate.nats),

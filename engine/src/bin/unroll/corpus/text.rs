@@ -2,7 +2,9 @@
 
 use clap::Args;
 use unroll::error::Result;
-use unroll::text::{CleanOptions, EncodingErrors, Level, TextOptions};
+use unroll::text::{CleanOptions, Level, TextOptions};
+
+use crate::encoding::Encoding;
 
 /// How text is split into tokens, and which of them make up the vocabulary.
 #[derive(Debug, Args)]
@@ -28,9 +30,8 @@ pub(super) struct Tokens {
     /// Maximum size of the vocabulary, 0 for no limit
     #[arg(long, default_value_t = 0, value_name = "N")]
     max_vocab: u64,
-    /// How to handle text that is not UTF-8
-    #[arg(long, default_value = "strict", value_parser = ["strict", "replace", "skip"])]
-    encoding_errors: String,
+    #[command(flatten)]
+    pub(super) encoding: Encoding,
     /// Memory for the tables in which words are counted, such as 500M; beyond it they spill to disk [default: the memory available];
     /// a quarter of it must hold the vocabulary; the result does not depend on it
     #[arg(long, value_name = "BYTES", value_parser = size)]
@@ -48,7 +49,7 @@ impl Tokens {
             punctuation: self.split_punctuation,
             eos: self.no_eos.then_some(false),
             unknown: (limited && level != Level::Byte).then_some(true),
-            errors: self.encoding_errors.parse::<EncodingErrors>()?,
+            errors: self.encoding.errors()?.unwrap_or_default(),
             min_count: self.min_count,
             max_size: self.max_vocab,
         })

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 use unroll::config::{Cell, Resolver, RunConfig};
-use unroll::corpus::{TokenSource, install_sigbus_handler};
+use unroll::corpus::{Source, TokenSource, Whole, install_sigbus_handler};
 use unroll::error::{Error, Result};
 use unroll::inspect::gradient::{self, Curve};
 use unroll::inspect::plot::{self, Line};
@@ -178,7 +178,7 @@ impl GradientCommand {
     /// The text that a trained language model reads, and what it is called.
     fn text(&self, config: &RunConfig, folder: &Path, tokenizer: &Tokenizer) -> Result<(String, Vec<u32>)> {
         if let Some(path) = &self.data {
-            let text = std::fs::read_to_string(path).map_err(|error| Error::read(path, error))?;
+            let text = Whole { errors: tokenizer.options().errors, cancel: None }.read(&Source::Path(path.clone()))?;
             return Ok((path.display().to_string(), tokenizer.encode(&text)?));
         }
         let texts = Texts::open(config, folder)?;

@@ -1,18 +1,20 @@
 //! `unroll inspect units`: what units do over a text.
 
-use std::io::{IsTerminal, Read};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use unroll::config::TaskKind;
+use unroll::corpus::{Source, Whole};
 use unroll::error::{Error, Result};
 use unroll::inspect::page::{self, Unit};
 use unroll::network::{Batch, Network, NetworkOptions};
 use unroll::report::{Out, json_line};
 use unroll::run::sample_batches;
-use unroll::text::{Level, PADDING, start};
+use unroll::text::{EncodingErrors, Level, PADDING, start};
 
 use super::{MOST, Subject, trained};
+use crate::encoding::Encoding;
 use crate::labels::{TrainedTask, sentence_words};
 use crate::trained::{Opened, Using, load};
 
@@ -41,6 +43,8 @@ pub(super) struct UnitsCommand {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
+    encoding: Encoding,
+    #[command(flatten)]
     using: Using,
     /// Print one JSON object instead of a page: the tokens, and one number per token for each unit
     #[arg(long)]
@@ -56,8 +60,8 @@ impl UnitsCommand {
         if chosen.iter().map(|(_, units)| units.end() - units.start() + 1).sum::<usize>() > MOST_UNITS {
             return Err(Error::option("--unit", format!("must name at most {MOST_UNITS} units")));
         }
-        let text = self.read()?;
         let subject = trained(&self.run)?;
+        let text = self.read(subject.config.data.encoding_errors)?;
         let reading = Reading::of(&subject, &self.run, &text, self.words)?;
         if reading.shown.is_empty() {
             return Err(Error::usage("the text has no token that the model can read")
@@ -88,21 +92,24 @@ impl UnitsCommand {
         }
     }
 
-    fn read(&self) -> Result<String> {
+    /// The text; with bytes that are not UTF-8 handled as in training, unless another way is asked for.
+    fn read(&self, trained: EncodingErrors) -> Result<String> {
         if let Some(text) = &self.text {
+            if self.encoding.is_given() {
+                return Err(Error::option("--encoding-errors", "is for a text that is read").mend("leave it out"));
+            }
             return Ok(text.clone());
         }
+        let texts = Whole { errors: self.encoding.errors()?.unwrap_or(trained), cancel: None };
         if let Some(path) = &self.data {
-            return std::fs::read_to_string(path).map_err(|error| Error::read(path, error));
+            return texts.read(&Source::Path(path.clone()));
         }
         if std::io::stdin().is_terminal() {
             return Err(
                 Error::usage("no text was given").mend("give --text TEXT, --data FILE, or the text on standard input")
             );
         }
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).map_err(|error| Error::read("standard input", error))?;
-        Ok(text)
+        texts.read(&Source::Stdin)
     }
 }
 

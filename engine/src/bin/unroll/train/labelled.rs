@@ -23,8 +23,8 @@ use unroll::train::{
 };
 
 use super::{NewFolder, REST, Train, ended, further, tell};
-use crate::scores::{Measuring, Scores, check_best_by, left_out_lines, words_of};
-use crate::show::{Show, Unit, warn};
+use crate::scores::{Measuring, Scores, check_best_by, left_out_lines};
+use crate::show::{Show, Unit, plural, warn};
 
 /// A labelled run before it starts.
 struct Prepared {
@@ -48,7 +48,7 @@ impl Train {
         stop: &Arc<AtomicBool>,
     ) -> Result<Figures> {
         make_absolute(&mut config.data)?;
-        let mut prepared = self.prepare_labelled(config)?;
+        let mut prepared = self.prepare_labelled(config, stop)?;
         self.initial_weights(&mut prepared.network)?;
         let (task, config) = (prepared.data.encoder.to_json()?, config_file(&prepared.config)?.into_bytes());
         let run = folder.begin(&[(TASK, task.as_slice()), (CONFIG, config.as_slice())])?;
@@ -63,13 +63,13 @@ impl Train {
         storage: Rc<dyn Storage>,
         stop: &Arc<AtomicBool>,
     ) -> Result<Figures> {
-        let mut prepared = self.prepare_labelled(config)?;
+        let mut prepared = self.prepare_labelled(config, stop)?;
         self.train_labelled(&mut prepared, run, storage, stop)
     }
 
-    fn prepare_labelled(&self, config: RunConfig) -> Result<Prepared> {
+    fn prepare_labelled(&self, config: RunConfig, stop: &AtomicBool) -> Result<Prepared> {
         let Some(task) = config.task.clone() else { return Err(Error::run("the run has no task")) };
-        let data = Labelled::read(&config, &task)?;
+        let data = Labelled::read(&config, &task, Some(stop))?;
         let graph = labelled_graph(&config, &data.encoder)?;
         data.check_threshold(&task)?;
         let mend = |found| format!("set width = {found}, or give other data");
@@ -180,7 +180,7 @@ impl Train {
         for (name, samples, part) in [("validation", &data.valid, Part::Valid), ("test", &data.test, Part::Test)] {
             if !samples.is_empty() {
                 let scores = measuring.scores(network, samples, &decision)?;
-                tell(&mut show, name, &scores, data.left_out[part as usize]);
+                tell(&mut show, (name, encoder.prepare().level()), &scores, data.left_out[part as usize]);
                 figures = scores.figures();
             }
         }
@@ -229,8 +229,8 @@ fn unit(task: &TaskConfig) -> Unit {
     }
 }
 
-fn tell(show: &mut Show, name: &str, scores: &Scores, left_out: LeftOut) {
-    scores.lines(name).iter().chain(&left_out_lines(name, left_out)).for_each(|line| show.line(line));
+fn tell(show: &mut Show, (name, level): (&str, Level), scores: &Scores, left_out: LeftOut) {
+    scores.lines(name).iter().chain(&left_out_lines(name, left_out, level)).for_each(|line| show.line(line));
     let mut object = scores.json();
     object["left_out"] = json!(left_out);
     object["event"] = "scored".into();
@@ -241,7 +241,7 @@ fn tell(show: &mut Show, name: &str, scores: &Scores, left_out: LeftOut) {
 /// What tokens there are.
 fn known(encoder: &Encoder) -> String {
     match (encoder.is_of_arrays(), encoder.has_tokens()) {
-        (false, _) => format!("{} {}", count(encoder.words().len() as u64), words_of(encoder)),
+        (false, _) => format!("{} {}", count(encoder.words().len() as u64), plural(encoder.prepare().level())),
         (true, true) => format!("token ids below {}", count(encoder.vocabulary() as u64)),
         (true, false) => "numbers".to_owned(),
     }
@@ -269,7 +269,8 @@ fn introduction(prepared: &Prepared) -> Vec<String> {
     let [train, valid, test] = [&data.train, &data.valid, &data.test].map(|samples| count(samples.len() as u64));
     let mut lines = vec![format!("samples: {train} to train on, {valid} to validate, {test} to test")];
     let parts = ["training", "validation", "test"].into_iter().zip(data.left_out);
-    lines.extend(parts.flat_map(|(name, left_out)| left_out_lines(name, left_out)));
+    let level = data.encoder.prepare().level();
+    lines.extend(parts.flat_map(|(name, left_out)| left_out_lines(name, left_out, level)));
     lines.extend([
         format!("{classes}{}", known(&data.encoder)),
         format!("model: {}, {} parameters{memory}", layers.join(" > "), count(graph.parameter_count())),

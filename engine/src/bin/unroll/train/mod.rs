@@ -146,7 +146,8 @@ impl Train {
         refuse_cutting(&config.data, &origins)?;
         find_speakers(&mut config.data)?;
         let columns = &config.data.columns;
-        let reading = Reading { folder: &path, threads: self.threads()?, progress: None, cancel: Some(stop), columns };
+        let (errors, threads) = (None, self.threads()?);
+        let reading = Reading { folder: &path, errors, threads, progress: None, cancel: Some(stop), columns };
         let texts = Texts::read(&config, reading, None)?;
         config.data.describe(texts.tokenizer.options());
         keep_known_speakers(&mut config.data, &texts.tokenizer)?;
@@ -194,7 +195,8 @@ impl Train {
             let known = Tokenizer::new(Vocabulary::read(path.join(VOCABULARY))?);
             find_speakers(&mut config.data)?;
             let (threads, columns) = (self.threads()?, &config.data.columns);
-            let reading = Reading { folder: path, threads, progress: None, cancel: Some(stop), columns };
+            let errors = Some(config.data.encoding_errors);
+            let reading = Reading { folder: path, errors, threads, progress: None, cancel: Some(stop), columns };
             let texts = Texts::read(&config, reading, Some(known))?;
             keep_known_speakers(&mut config.data, &texts.tokenizer)?;
             texts

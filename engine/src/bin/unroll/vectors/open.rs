@@ -1,6 +1,8 @@
 //! What the commands of word vectors read: a file, or the embedding of a run.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use unroll::error::{Error, Result};
@@ -60,13 +62,23 @@ impl Default for Reading {
 }
 
 impl Reading {
+    /// To see what there is.
+    pub(crate) fn of_first_word() -> Reading {
+        Reading { limit: Some(1), ..Reading::default() }
+    }
+
     /// Reads a file or a run, and warns of what was left out.
     pub(crate) fn read(&self, path: &Path) -> Result<Read> {
+        self.read_words(path, None)
+    }
+
+    /// The same of these words alone, where only they are wanted.
+    pub(crate) fn read_words(&self, path: &Path, only: Option<Arc<HashSet<Vec<u8>>>>) -> Result<Read> {
         if self.limit == Some(0) {
             return Err(Error::option("--limit", "must be at least 1, got 0"));
         }
         if path.is_dir() {
-            return self.run(path);
+            return self.run(path, only);
         }
         let options = ReadOptions {
             format: self.from,
@@ -74,6 +86,7 @@ impl Reading {
             tensor: self.tensor.clone(),
             limit: self.limit,
             keep_first: self.keep_first,
+            only,
         };
         if self.checkpoint != "best" {
             let what = format!("{} is a file, not a run", path.display());
@@ -90,7 +103,7 @@ impl Reading {
     }
 
     /// The embedding of a language model.
-    fn run(&self, path: &Path) -> Result<Read> {
+    fn run(&self, path: &Path, only: Option<Arc<HashSet<Vec<u8>>>>) -> Result<Read> {
         let given =
             [("--from", self.from.is_some()), ("--words", self.words.is_some()), ("--keep-first", self.keep_first)];
         for (option, given) in given {
@@ -115,15 +128,18 @@ impl Reading {
         };
         let (vocabulary, dim) = (trained.tokenizer.vocabulary(), spec.shape[1]);
         let words = vocabulary.len().min(self.limit.unwrap_or(usize::MAX));
+        let kept = words.min(only.as_ref().map_or(usize::MAX, |only| only.len()));
         let weights = trained.weights(which(&self.checkpoint)?)?;
         // The table, and its rows as vectors.
-        require_memory("reading this embedding", 4 * (spec.len() + words * padded(dim)) as u64 + REST)
+        require_memory("reading this embedding", 4 * (spec.len() + kept * padded(dim)) as u64 + REST)
             .map_err(|error| error.mend("read fewer words with --limit N"))?;
         let mut table = vec![0.0; spec.len()];
         weights.copy(&spec.name, &mut table)?;
         let mut vectors = WordVectors::new(dim, true);
-        vectors.reserve(words);
-        for ((word, count), row) in vocabulary.iter().zip(table.chunks_exact(dim)).take(words) {
+        vectors.reserve(kept);
+        let wanted = |word: &str| only.as_ref().is_none_or(|only| only.contains(word.as_bytes()));
+        let rows = vocabulary.iter().zip(table.chunks_exact(dim)).take(words);
+        for ((word, count), row) in rows.filter(|((word, _), _)| wanted(word)) {
             vectors
                 .push(word.as_bytes(), count, row)
                 .map_err(|fault| Error::input(path, format!("{word:?}: {fault}")))?;

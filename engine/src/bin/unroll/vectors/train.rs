@@ -1,6 +1,8 @@
 //! `unroll vectors train`: word vectors from a text.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -17,7 +19,8 @@ use unroll::vectors::formats::{Format, check_name, check_words, files_written, w
 use unroll::vectors::train::{self, Context, Loss, Model, TrainOptions, Trainer};
 
 use super::format_parser;
-use super::open::{Read, Reading};
+use super::open::Reading;
+use crate::encoding::Encoding;
 use crate::interrupt;
 use crate::scratch::Scratch;
 use crate::train::{TOKENS_ARE_MADE, threads};
@@ -97,9 +100,8 @@ pub(crate) struct Train {
     /// Most words in a batch, whose gradients are all taken at its start; a small vocabulary or a high rate makes it smaller
     #[arg(long, default_value_t = TrainOptions::default().batch, value_name = "N")]
     batch_words: usize,
-    /// What to do with text that is not UTF-8 [default: strict]
-    #[arg(long, value_parser = ["strict", "replace", "skip"])]
-    encoding_errors: Option<String>,
+    #[command(flatten)]
+    encoding: Encoding,
     /// Seed of all random numbers
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -130,6 +132,7 @@ impl Train {
         };
         let reading = run::Reading {
             folder: scratch.path(),
+            errors: None,
             threads: options.threads,
             progress: None,
             cancel: Some(&*stop),
@@ -145,7 +148,9 @@ impl Train {
         let mut trainer = Trainer::new(&*texts.train, texts.tokenizer.vocabulary(), options)?;
         outputs.iter().try_for_each(|output| check_words(trainer.list(), output.format))?;
         let mut show = Show::new(&trainer.progress(), trainer.words(), self.json)?;
-        for Initial { option, path, read } in initial {
+        let only = Arc::new(trainer.list().map(<[u8]>::to_vec).collect::<HashSet<_>>());
+        for Initial { option, path, .. } in initial {
+            let read = Reading::default().read_words(path, Some(Arc::clone(&only)))?;
             let taken = match option {
                 INIT => trainer.set_vectors(&read.vectors)?,
                 _ => trainer.set_outputs(&read.vectors)?,
@@ -179,10 +184,11 @@ impl Train {
     }
 
     fn encoding_errors(&self) -> Result<EncodingErrors> {
-        let Some(errors) = &self.encoding_errors else { return Ok(EncodingErrors::default()) };
         match self.text.as_slice() {
-            [path] if is_token_file(path)? => Err(Error::option("--encoding-errors", TOKENS_ARE_MADE)),
-            _ => errors.parse(),
+            [path] if self.encoding.is_given() && is_token_file(path)? => {
+                Err(Error::option("--encoding-errors", TOKENS_ARE_MADE))
+            }
+            _ => Ok(self.encoding.errors()?.unwrap_or_default()),
         }
     }
 
@@ -212,7 +218,7 @@ impl Train {
         })
     }
 
-    /// What the training begins with.
+    /// What the training begins with. Its vectors are read when the words of the text are known; now it is looked whether they fit.
     fn initial(&self, options: &TrainOptions) -> Result<Vec<Initial<'_>>> {
         let mut initial = Vec::new();
         for (option, path) in [(INIT, &self.init), (INIT_OUTPUT, &self.init_output)] {
@@ -220,9 +226,16 @@ impl Train {
             if option == INIT_OUTPUT {
                 options.check_outputs(option)?;
             }
-            let read = Reading::default().read(path)?;
-            options.check_size(option, &read.vectors)?;
-            initial.push(Initial { option, path, read });
+            let metadata = path.metadata().map_err(|error| Error::read(path, error))?;
+            // A pipe is read once.
+            let files = if metadata.is_file() || metadata.is_dir() {
+                let first = Reading::of_first_word().read(path)?;
+                options.check_size(option, &first.vectors)?;
+                first.files
+            } else {
+                Vec::new()
+            };
+            initial.push(Initial { option, path, files });
         }
         Ok(initial)
     }
@@ -230,7 +243,7 @@ impl Train {
     /// What is to be written: over no file that is read, nor over one another.
     fn outputs(&self, initial: &[Initial<'_>]) -> Result<Vec<Output<'_>>> {
         let mut sources: Vec<Source> = self.text.iter().map(Source::from_argument).collect();
-        sources.extend(initial.iter().flat_map(|initial| &initial.read.files).cloned().map(Source::Path));
+        sources.extend(initial.iter().flat_map(|initial| &initial.files).cloned().map(Source::Path));
         let mut all: Vec<(&str, PathBuf)> = Vec::new();
         let mut outputs = Vec::new();
         for (option, path) in std::iter::once(("--out", &self.out))
@@ -260,7 +273,8 @@ impl Train {
 struct Initial<'a> {
     option: &'static str,
     path: &'a Path,
-    read: Read,
+    /// The files that it is read from.
+    files: Vec<PathBuf>,
 }
 
 /// A file that is written in the end.
