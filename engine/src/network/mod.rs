@@ -24,7 +24,7 @@ pub(crate) use head::sampler;
 pub use log_partition::{LogPartition, LogPartitions};
 pub use look::StateGradient;
 pub use memory::{Room, available_memory, require_memory};
-pub use options::{LossScale, NetworkOptions};
+pub use options::{LossScale, MOST_THREADS, NetworkOptions};
 pub use plan::FUSIONS;
 pub(crate) use replica::Replica;
 pub use state::{State, StateTensor};
@@ -150,23 +150,7 @@ impl Network {
         options: NetworkOptions,
         crew: impl FnOnce(&NetworkOptions) -> Result<Crew>,
     ) -> Result<Self> {
-        let at_least_one = |name: &str, value: usize| match value {
-            0 => Err(Error::usage(format!("{name} must be at least 1"))),
-            _ => Ok(()),
-        };
-        at_least_one("threads", options.threads)?;
-        at_least_one("replicas", options.replicas)?;
-        at_least_one("the number of time steps", options.steps)?;
-        at_least_one("the batch size", options.rows)?;
-        at_least_one("the number of time steps of the source", options.source_steps)?;
-        if options.replicas > options.rows {
-            let what = format!("{} replicas cannot share {} rows", options.replicas, options.rows);
-            return Err(Error::usage(what).mend("use at most one replica a row"));
-        }
-        if options.training && options.precision == Precision::Int8 {
-            let what = "int8 is for running a trained model, not for training";
-            return Err(Error::option("--precision", what).mend("train in f32 or bf16"));
-        }
+        options.check()?;
         let plan = Plan::new(graph, &options)?;
         require_memory("the model", plan.room())?;
         let replicas = (0..options.replicas).map(|_| Ok(Mutex::new(plan.replica()?))).collect::<Result<Vec<_>>>()?;
@@ -251,14 +235,23 @@ impl Network {
     /// # Panics
     ///
     /// Where [`Batch::check`] refuses the batch, or `state` is for other rows.
+    #[track_caller]
     pub fn train_step(&mut self, batch: &Batch<'_>, state: &mut State, step: u64) -> LossSum {
-        assert!(self.options.training, "this network was made without room for gradients");
-        self.check(batch, state);
+        self.try_train_step(batch, state, step).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same; what it panics at is an error.
+    pub(crate) fn try_train_step(&mut self, batch: &Batch<'_>, state: &mut State, step: u64) -> Result<LossSum> {
+        if !self.options.training {
+            let error = Error::usage("this network was made without room for gradients");
+            return Err(error.mend("set NetworkOptions::training"));
+        }
+        self.check(batch, state)?;
         let mean = self.set_scales(batch);
         let objective = self.objective(batch, mean);
         let sum = self.run(batch, state, Pass { step, backward: true, objective, drops: true });
         self.reduce();
-        sum
+        Ok(sum)
     }
 
     /// The losses of a batch without training and without dropout. `state` is read and updated.
@@ -266,9 +259,15 @@ impl Network {
     /// # Panics
     ///
     /// As [`Self::train_step`].
+    #[track_caller]
     pub fn evaluate(&mut self, batch: &Batch<'_>, state: &mut State) -> LossSum {
-        self.check(batch, state);
-        self.run(batch, state, Pass { step: 0, backward: false, objective: Objective::default(), drops: false })
+        self.try_evaluate(batch, state).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same; what it panics at is an error.
+    pub(crate) fn try_evaluate(&mut self, batch: &Batch<'_>, state: &mut State) -> Result<LossSum> {
+        self.check(batch, state)?;
+        Ok(self.run(batch, state, Pass { step: 0, backward: false, objective: Objective::default(), drops: false }))
     }
 
     /// Statistics of ln Z of the scores in the evaluations since the last training step.
@@ -319,13 +318,23 @@ impl Network {
         }
     }
 
-    #[track_caller]
-    fn check(&self, batch: &Batch<'_>, state: &State) {
-        if let Err(error) = batch.check(&self.graph, &self.options) {
-            panic!("{error}");
+    /// Whether the network can be run on this batch from this state.
+    pub(crate) fn check(&self, batch: &Batch<'_>, state: &State) -> Result<()> {
+        batch.check(&self.graph, &self.options)?;
+        if state.rows() != batch.rows {
+            let what = format!("a state of {} rows for a batch of {}", state.rows(), batch.rows);
+            return Err(Error::usage(what).mend("take one from Network::new_state for as many rows"));
         }
-        assert_eq!(state.rows(), batch.rows, "a state for other rows than the batch has");
-        assert!(state.fits(&self.graph), "a state of another model");
+        if !state.fits(&self.graph) {
+            return Err(Error::usage("a state of another model").mend("take one from Network::new_state"));
+        }
+        Ok(())
+    }
+
+    /// [`Self::check`], for calls that return no error.
+    #[track_caller]
+    fn require(&self, batch: &Batch<'_>, state: &State) {
+        self.check(batch, state).unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// Packs the recurrent weights if parameters have changed, or if other weights are dropped than before: those of training

@@ -393,6 +393,27 @@ fn gradients_agree_with_differences_of_the_loss() {
 }
 
 #[test]
+fn options_out_of_range_are_refused() {
+    let with = |change: &dyn Fn(&mut NetworkOptions)| {
+        let mut options = options(3, 2);
+        change(&mut options);
+        Network::new(&model(LANGUAGE, "lstm"), options).err().unwrap().to_string()
+    };
+    let positions = "more than 4294967296 positions";
+    for (found, expected) in [
+        (with(&|o| o.rows = 0), "the batch size must be at least 1"),
+        (with(&|o| o.threads = 0), "must be from 1 to 1024, got 0"),
+        (with(&|o| o.threads = 100_000), "must be from 1 to 1024, got 100000"),
+        (with(&|o| o.replicas = 3), "3 replicas cannot share 2 rows"),
+        (with(&|o| o.rows = usize::MAX), positions),
+        (with(&|o| o.steps = usize::MAX / 2), positions),
+        (with(&|o| o.source_steps = 1 << 32), positions),
+    ] {
+        assert!(found.contains(expected), "{found}");
+    }
+}
+
+#[test]
 fn a_model_that_does_not_fit_is_refused_with_figures() {
     let text = LANGUAGE.replace("units = 21", "units = 600000");
     let error = Network::new(&model(&text, "lstm"), options(6, 10)).err().unwrap();

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::generate::{Chorus, Predictor};
 use crate::graph::Graph;
 use crate::network::{Network, NetworkOptions, State};
@@ -127,6 +127,16 @@ impl Speaker {
         result
     }
 
+    /// Refuses tokens of another vocabulary.
+    fn require_tokens(&self, tokens: &[u32]) -> Result<()> {
+        let vocabulary = self.logits.len();
+        match tokens.iter().find(|&&token| token as usize >= vocabulary) {
+            Some(token) => Err(Error::usage(format!("token {token} in a vocabulary of {vocabulary}"))
+                .mend("encode the text by the tokenizer of the model")),
+            None => Ok(()),
+        }
+    }
+
     /// The parameters, laid out as the graph says.
     pub fn params_mut(&mut self) -> &mut [f32] {
         self.begun = None;
@@ -145,6 +155,7 @@ impl Predictor for Speaker {
         }
     }
     fn feed(&mut self, tokens: &[u32]) -> Result<()> {
+        self.require_tokens(tokens)?;
         let vocabulary = self.logits.len();
         if let Some(window) = &mut self.window {
             window.push(tokens);
@@ -194,6 +205,7 @@ impl Chorus for Speaker {
         Ok(())
     }
     fn feed_each(&mut self, tokens: &[u32]) -> Result<()> {
+        self.require_tokens(tokens)?;
         let Some(Together { state, logits, windows }) = &mut self.together else { panic!("no texts were begun") };
         let texts = tokens.len();
         for (window, &token) in windows.iter_mut().zip(tokens) {
@@ -291,6 +303,8 @@ mod tests {
         speaker.reset();
         speaker.feed(&text[5..]).unwrap();
         assert_eq!(speaker.logits(), &network.logits(&text[5..], 1, &mut state).row(0)[..7]);
+        let error = speaker.feed(&[2, 7]).unwrap_err();
+        assert!(error.to_string().starts_with("token 7 in a vocabulary of 7"), "{error}");
         // Texts that go on at once go on as each does alone, to the bit.
         for graph in [&graph, &windows] {
             let (alone, rows) = (NetworkOptions { steps: 6, ..NetworkOptions::default() }, 3);
