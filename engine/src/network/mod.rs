@@ -35,11 +35,11 @@ use crate::graph::{Axis, Graph, Output};
 use crate::layers::{Cx, Extent, Objective, PackSet};
 use crate::random::{Key, Purpose};
 use plan::Plan;
+use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use unmasked::Unmasked;
 use unroll_kernels::Buffer;
-use unroll_kernels::gemm::Precision;
 
 /// A sum of losses.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -321,6 +321,10 @@ impl Network {
     /// Whether the network can be run on this batch from this state.
     pub(crate) fn check(&self, batch: &Batch<'_>, state: &State) -> Result<()> {
         batch.check(&self.graph, &self.options)?;
+        if self.params.len() < self.graph.arena() {
+            let error = Error::usage("the network was made without parameters and was lent none");
+            return Err(error.mend("set NetworkOptions::own_params, or run it by Speaker::speak_as"));
+        }
         if state.rows() != batch.rows {
             let what = format!("a state of {} rows for a batch of {}", state.rows(), batch.rows);
             return Err(Error::usage(what).mend("take one from Network::new_state for as many rows"));
@@ -419,6 +423,13 @@ impl Network {
         let count = self.sums.iter().map(|sum| sum.count).max().unwrap_or(0);
         let part = |(sum, output): (&LossSum, &Output)| f64::from(output.weight()) * factor(sum.count) * sum.nats;
         LossSum { nats: self.sums.iter().zip(outputs).map(part).sum::<f64>() / factor(count), count }
+    }
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let layers: Vec<&str> = self.graph.nodes().iter().map(|node| node.name.as_str()).collect();
+        f.debug_struct("Network").field("layers", &layers).field("options", &self.options).finish_non_exhaustive()
     }
 }
 

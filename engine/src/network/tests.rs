@@ -2,6 +2,7 @@ use super::*;
 use crate::graph::tests::with_cell;
 use crate::random::Key;
 use unroll_kernels::Isa;
+use unroll_kernels::gemm::Precision;
 use unroll_kernels::isa::{sets_under_test, who_differs};
 use unroll_kernels::softmax::IGNORE;
 

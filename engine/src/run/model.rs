@@ -1,5 +1,6 @@
 //! A trained network as what text is generated with, and parameters from files.
 
+use std::fmt;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -57,6 +58,12 @@ impl Window {
         let length = self.tokens.len();
         self.tokens.extend_from_slice(tokens);
         self.tokens.drain(..self.tokens.len() - length);
+    }
+}
+
+impl fmt::Debug for Speaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Speaker").field("network", &self.network).field("texts", &self.rows).finish_non_exhaustive()
     }
 }
 

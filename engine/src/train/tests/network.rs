@@ -244,6 +244,9 @@ fn what_a_network_cannot_take_is_an_error_of_the_step() {
     assert!(error.to_string().contains("a state of 1 rows for a batch of 2"), "{error}");
     assert!(matches!(step(&mut network, &mut optimizer, &batch, &mut state, at), Ok(Stepped::Done { .. })));
 
+    let mut network = Network::new(&graph, NetworkOptions { own_params: false, ..options.clone() }).unwrap();
+    let error = Learner::train_step(&mut network, &batch, &mut state, 1).unwrap_err();
+    assert!(error.to_string().contains("without parameters"), "{error}");
     let mut network = Network::new(&graph, NetworkOptions { training: false, ..options }).unwrap();
     let error = Learner::train_step(&mut network, &batch, &mut state, 1).unwrap_err();
     assert!(error.to_string().contains("without room for gradients"), "{error}");
