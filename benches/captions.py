@@ -26,7 +26,10 @@ PLACES, PIXELS = 4, 64
 
 def digits(path):
     """The images and what they show."""
-    packed = pathlib.Path(path).read_bytes()
+    try:
+        packed = pathlib.Path(path).read_bytes()
+    except OSError as error:
+        sys.exit(f"{path}: {error.strerror}; benches/DATA.md says where to get it")
     found = hashlib.sha256(packed).hexdigest()
     if found != SHA256:
         sys.exit(f"{path} has sha256 {found}, not {SHA256}")
@@ -54,12 +57,12 @@ def save(folder, name, vectors, captions):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("digits")
-    parser.add_argument("folder", type=pathlib.Path)
-    parser.add_argument("--train", type=int, default=100_000)
-    parser.add_argument("--held-out", type=int, default=2_000)
-    parser.add_argument("--seed", type=int, default=1)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("digits", help="digits.csv.gz")
+    parser.add_argument("folder", type=pathlib.Path, help="where the six files are written")
+    parser.add_argument("--train", type=int, default=100_000, help="captions to train on")
+    parser.add_argument("--held-out", type=int, default=2_000, help="captions to validate on, and as many to test on")
+    parser.add_argument("--seed", type=int, default=1, help="of the choice of images")
     options = parser.parse_args()
     images, chance = digits(options.digits), random.Random(options.seed)
     chance.shuffle(images)

@@ -33,9 +33,11 @@ BROWN_WORDS = (800_000, 1_000_000)
 def war_and_peace(source):
     """Project Gutenberg's text without its licence."""
     text = source.read_text(encoding="utf-8-sig")
-    begins = re.search(r"^\*\*\* START OF .*$", text, re.MULTILINE).end()
-    ends = re.search(r"^\*\*\* END OF ", text, re.MULTILINE).start()
-    yield "war-and-peace.txt", (text[begins:ends].strip() + "\n").encode()
+    begins = re.search(r"^\*\*\* START OF .*$", text, re.MULTILINE)
+    ends = re.search(r"^\*\*\* END OF ", text, re.MULTILINE)
+    if not (begins and ends):
+        sys.exit(f"{source} is not Project Gutenberg's: it has no lines `*** START OF` and `*** END OF`")
+    yield "war-and-peace.txt", (text[begins.end():ends.start()].strip() + "\n").encode()
 
 
 def books(clone):
@@ -51,6 +53,8 @@ def books(clone):
 
 def brown(archive):
     """The words of ca01 to cr09 without their tags, a sentence a line, cut behind the sentences of the 800,000th and millionth word."""
+    if not zipfile.is_zipfile(archive):
+        sys.exit(f"{archive} is not a zip file; DATA.md says where to get it")
     parts, words = [[], [], []], 0
     with zipfile.ZipFile(archive) as files:
         for name in sorted(name for name in files.namelist() if re.search(r"/c[a-r]\d\d$", name)):
@@ -80,9 +84,9 @@ TEXTS = {"war-and-peace": war_and_peace, "books": books, "brown": brown, "review
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("text", choices=TEXTS)
-    parser.add_argument("source", type=pathlib.Path, metavar="SOURCE")
-    parser.add_argument("out", type=pathlib.Path, metavar="OUT")
+    parser.add_argument("text", choices=TEXTS, help="what is made")
+    parser.add_argument("source", type=pathlib.Path, metavar="SOURCE", help="the file or folder that it is made from")
+    parser.add_argument("out", type=pathlib.Path, metavar="OUT", help="the folder that it is written into")
     args = parser.parse_args()
     if not args.source.exists():
         sys.exit(f"{args.source} does not exist; DATA.md says where to get it")

@@ -38,6 +38,9 @@ STORE = ROOT / "target/results.jsonl"
 PEERS = ROOT / "benches/peers"
 CORES = os.cpu_count() or 1
 
+# What makes the programs that are run.
+MAKE = {"unroll": "cargo build --release", "peer": "benches/peers/setup.sh torch keras gensim"}
+
 LARGE = ["char256", "char512", "word650", "gru650"]
 IN_KERAS = [*LARGE, "bilstm", "nnlm32", "nnlm256"]
 GENERATION = ["gen512", "gen650"]
@@ -76,6 +79,8 @@ def run(command, attempts=3, limit=None):
         before, start = busy(), time.monotonic()
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
         words = [str(word) for word in command]
+        if not pathlib.Path(words[0]).exists():
+            raise SystemExit(f"{words[0]} does not exist; {MAKE['unroll' if words[0] == str(UNROLL) else 'peer']} makes it")
         # In a session of its own, so that what it has started ends with it.
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         with subprocess.Popen(words, **streams, start_new_session=True) as process:
@@ -154,6 +159,7 @@ def peers_of(case, precision):
 def peer(options, name, case, precision, *words):
     python = pathlib.Path(options.peers) / ("keras" if name == "keras" else "torch") / "bin/python"
     if not python.exists():
+        print(f"{case}: no {name} beside it, as {python} does not exist; {MAKE['peer']} makes it", file=sys.stderr, flush=True)
         return None
     say = ["--peer", name, "--precision", precision, "--seconds", options.seconds, *words]
     return run([python, PEERS / "time_case.py", case, *say], limit=LIMIT)
@@ -249,18 +255,28 @@ def vectors(options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["settings", "peaks", "speed", "plan", "odd", "growth", "result", "vectors", "write"])
+    parser.add_argument("what", choices=["settings", "peaks", "speed", "plan", "odd", "growth", "result", "vectors", "write"],
+                        help="what is measured, or write")
     parser.add_argument("recipe", nargs="*", help="result: a recipe and its texts; vectors: the three files")
-    parser.add_argument("--cases", nargs="+", default=CASES + PRODUCTS, choices=CASES + PRODUCTS)
-    parser.add_argument("--precisions", nargs="+", default=["f32", "bf16"], choices=["f32", "bf16"])
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=1.5)
+    parser.add_argument("--cases", nargs="+", default=CASES + PRODUCTS, choices=CASES + PRODUCTS, metavar="CASE",
+                        help=f"settings, speed, plan: which of {', '.join(CASES + PRODUCTS)} (default: all)")
+    parser.add_argument("--precisions", nargs="+", default=["f32", "bf16"], choices=["f32", "bf16"],
+                        help="settings, speed, plan, odd, result: which (default: both)")
+    parser.add_argument("--rounds", type=int, default=1, help="peaks, speed, plan, odd, growth: how often each is run")
+    parser.add_argument("--seconds", type=float, default=1.5, help="how long each run measures")
     parser.add_argument("--target", type=float, help="result: the validation loss that ends it")
     parser.add_argument("--every", type=int, help="result: the steps between two evaluations")
-    parser.add_argument("--models", nargs="+", default=["cbow", "skipgram"], help="vectors: which")
+    parser.add_argument("--models", nargs="+", default=["cbow", "skipgram"], choices=["cbow", "skipgram"], help="vectors: which")
     parser.add_argument("--seeds", type=int, default=3, help="vectors: how many")
-    parser.add_argument("--peers", default=os.environ.get("PEERS_HOME", ROOT / "target/peers"))
+    parser.add_argument("--peers", default=os.environ.get("PEERS_HOME", ROOT / "target/peers"),
+                        help="the folder of the peers' environments (default: PEERS_HOME, or target/peers)")
     options = parser.parse_args()
+    if options.what == "result" and len(options.recipe) < 2:
+        parser.error("result wants a recipe and its texts: result char-rnn input.txt")
+    if options.what == "vectors" and len(options.recipe) != 3:
+        parser.error("vectors wants three files: vectors books.txt questions-words.txt wordsim353.tsv")
+    if options.recipe and options.what not in ("result", "vectors"):
+        parser.error(f"{options.what} takes no files")
     if options.what == "write":
         write(read(), PEERS.parent)
     else:

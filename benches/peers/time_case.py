@@ -386,12 +386,12 @@ def check(parser, args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("case")
-    parser.add_argument("--peer", choices=["torch", "keras", "numpy", "gensim"])
-    parser.add_argument("--precision", choices=["f32", "bf16"], default="f32")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--setting", type=parse_setting)
+    parser.add_argument("case", help="one of the table in benches/peers/README.md, such as word650")
+    parser.add_argument("--peer", choices=["torch", "keras", "numpy", "gensim"], help="(default: the first that has the case)")
+    parser.add_argument("--precision", choices=["f32", "bf16"], default="f32", help="(default: f32)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="at most (default: all cores)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="how long it measures (default: 3)")
+    parser.add_argument("--setting", type=parse_setting, metavar="N,on|off", help="threads and oneDNN (default: the fastest)")
     parser.add_argument("--corpus", help="the text of cbow and skipgram")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -20,11 +20,11 @@ from gensim.models import KeyedVectors
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("vectors")
-    parser.add_argument("--questions")
-    parser.add_argument("--pairs", nargs="*", default=[])
-    parser.add_argument("--restrict-vocab", type=int, default=30000)
-    parser.add_argument("--unroll", default="target/release/unroll")
+    parser.add_argument("vectors", help="a file of word vectors in word2vec's binary form")
+    parser.add_argument("--questions", help="analogies, as questions-words.txt has them")
+    parser.add_argument("--pairs", nargs="*", default=[], help="files of pairs of words and how alike people find them")
+    parser.add_argument("--restrict-vocab", type=int, default=30000, help="analogies are asked of so many frequent words")
+    parser.add_argument("--unroll", default="target/release/unroll", help="the built command")
     arguments = parser.parse_args()
     theirs = load(arguments.vectors)
     command = Command(arguments.unroll, arguments.vectors)

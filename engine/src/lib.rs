@@ -5,6 +5,23 @@
 //! into tokens; [`generate`] and [`eval`] use a trained model. The command `unroll` only reads arguments and calls this
 //! library; the mathematics is in the crate `unroll_kernels`.
 //!
+//! | to | use |
+//! |---|---|
+//! | describe a model | [`graph::ModelConfig`], in Rust or from TOML by the crate `toml` 1; [`graph::Graph::new`] for words, [`with_classes`](graph::Graph::with_classes) for classes, [`with_source`](graph::Graph::with_source) for two sequences |
+//! | take a known model | [`recipes::find`], then `config()` and `model.graph()` |
+//! | make batches of a text | [`corpus::MemoryTokens`] or [`corpus::Corpus`], cut by [`corpus::Split`], [`corpus::Streams`] or [`corpus::Windows`]; your own as [`Batch`] |
+//! | train | [`train::step`], one step; [`train::Trainer`], the loop with a schedule, evaluations and checkpoints |
+//! | resume | [`train::RunFolder::resume`], then [`train::Trainer`] as before |
+//! | load the weights of a run | [`run::load_weights`] |
+//! | evaluate, predict | [`eval::evaluate`]; [`Network::evaluate`], [`Network::predict`], [`Network::top_k`] |
+//! | generate | [`generate::generate`] with a [`run::Speaker`] |
+//! | read or change weights | [`Network::params`], laid out as [`graph::Graph::params`] says |
+//! | exchange weights | [`interop`]: PyTorch, Keras, ONNX |
+//! | train word vectors | [`vectors::train`] |
+//!
+//! `examples/char_model.rs` does most of this with one text. Calls that return a [`Result`] refuse what does not fit with an
+//! [`Error`]; those of [`Network`] that return numbers alone panic, and say so.
+//!
 //! ```
 //! use unroll::graph::Graph;
 //! use unroll::train::{Optimizer, OptimizerOptions, Rule, StepAt, Stepped, step};

@@ -1,7 +1,7 @@
 //! Generating text with a model: it reads the prompt, then chooses one token after another and reads each back.
 //!
 //! The random numbers of sample n follow from (seed, n), so a sample is the same however many others are asked for.
-//! Anything that predicts is a [`Predictor`]; [`crate::network::Network`] is one.
+//! Anything that predicts is a [`Predictor`]: a trained network as a [`Speaker`](crate::run::Speaker), for example.
 
 mod sampler;
 

@@ -329,14 +329,15 @@ impl Layer<'_> {
             return Err(self.wrong(what).mend(mend));
         }
         self.check_options(cell, o)?;
-        let gates = cell.gates();
+        // More than there can be, if it is more than a number holds: the list then refuses it.
+        let columns = cell.gates().saturating_mul(o.units);
         let init = self.drawn(o.kernel_initializer, Initializer::GlorotUniform);
-        list.push(format!("{prefix}/kernel"), Role::Kernel, &[input.width(), gates * o.units], init)?;
+        list.push(format!("{prefix}/kernel"), Role::Kernel, &[input.width(), columns], init)?;
         let init = self.drawn(o.recurrent_initializer, Initializer::Orthogonal);
-        list.push(format!("{prefix}/recurrent_kernel"), Role::RecurrentKernel, &[o.units, gates * o.units], init)?;
+        list.push(format!("{prefix}/recurrent_kernel"), Role::RecurrentKernel, &[o.units, columns], init)?;
         if o.use_bias.unwrap_or(true) {
             let two = cell == Cell::Gru && o.reset_after.unwrap_or(true);
-            let shape = if two { vec![2, gates * o.units] } else { vec![gates * o.units] };
+            let shape = if two { vec![2, columns] } else { vec![columns] };
             let init = self.drawn(o.bias_initializer, Initializer::Zeros);
             let spec = list.push(format!("{prefix}/bias"), Role::Bias, &shape, init)?;
             if cell == Cell::Lstm && o.unit_forget_bias.unwrap_or(true) {
@@ -349,7 +350,7 @@ impl Layer<'_> {
         }
         if o.recurrent_bias.unwrap_or(false) {
             let init = self.drawn(o.bias_initializer, Initializer::Zeros);
-            list.push(format!("{prefix}/recurrent_bias"), Role::RecurrentBias, &[gates * o.units], init)?;
+            list.push(format!("{prefix}/recurrent_bias"), Role::RecurrentBias, &[columns], init)?;
         }
         let time = input.time.filter(|_| o.return_sequences);
         Ok(Shape { time, dims: vec![o.units] })

@@ -168,6 +168,10 @@ fn mistakes_are_named() {
             "[[layers]]\ntype = \"embedding\"\noutput_dim = 9223372036854775807",
             "has more elements than a machine can address",
         ),
+        (
+            "[[layers]]\ntype = \"one_hot\"\n[[layers]]\ntype = \"lstm\"\nunits = 4611686018427387904",
+            "has more elements than a machine can address",
+        ),
     ];
     for (text, want) in cases {
         let error = graph(text, 5).unwrap_err();

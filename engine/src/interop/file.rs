@@ -1,15 +1,16 @@
 //! Safetensors files that others wrote: the header is checked whole, and a tensor's size compared, before room is made.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, Metadata};
+use safetensors::tensor::Dtype;
 
 use crate::error::{At, Error, Result};
 use crate::graph::HeadLayouts;
-use crate::train::HEADS;
+use crate::train::{HEADS, parse_header};
 
 /// Bytes of a header at most, as the format's own library has it.
 const LARGEST_HEADER: u64 = 100_000_000;
@@ -44,6 +45,12 @@ impl Entry {
     /// `F32 [2600, 650]`
     pub(super) fn describe(&self) -> String {
         format!("{} {:?}", self.dtype, self.shape)
+    }
+}
+
+impl fmt::Debug for WeightFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeightFile").field("path", &self.path).field("tensors", &self.tensors).finish_non_exhaustive()
     }
 }
 
@@ -90,9 +97,7 @@ impl WeightFile {
         }
         let mut header = vec![0; length as usize];
         bytes.read_exact(&mut header).map_err(|error| Error::read(&path, error))?;
-        // Offsets without gaps, and lengths that are those of shape and type.
-        let header: Metadata =
-            serde_json::from_slice(&header).map_err(|error| wrong(8 + place_in(&header, &error), error.to_string()))?;
+        let header = parse_header(&header).map_err(|error| wrong(8 + place_in(&header, &error), error.to_string()))?;
         let (data, held) = (header.data_len() as u64, size - 8 - length);
         if data != held {
             let what = format!("the tensors have {data} bytes, the file has {held} for them");
@@ -234,6 +239,14 @@ pub(crate) fn from_half(bits: u16) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_tensors_of_one_name_are_refused() {
+        let header = br#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+        let file = [&(header.len() as u64).to_le_bytes(), &header[..], &[0; 4]].concat();
+        let error = WeightFile::from_bytes("a.safetensors", file).err().unwrap().to_string();
+        assert!(error.contains("two tensors are named `a`"), "{error}");
+    }
 
     #[test]
     fn halves_have_their_value() {

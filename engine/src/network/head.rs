@@ -1,7 +1,7 @@
 //! The heads of a plan: what the kind of each and the graph's frequencies make of it.
 
 use super::plan::Plan;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Graph, HeadKind, Loss, Node, Noise, Output, Ranks, Role, TailShape, WordPartition};
 use crate::heads::{
     BinaryHead, ClusterHead, Estimate, Head, SampledHead, Sampler, Shaping, SoftmaxHead, SquaredHead, Tail, TreeHead,
@@ -33,10 +33,32 @@ pub(crate) fn sampler(graph: &Graph, output: &Output) -> Result<Sampler> {
 }
 
 impl Plan<'_> {
+    /// The factors of the classes of output `o`: one a class, or none.
+    fn class_weights(&self, o: usize, output: &Output) -> Result<Vec<f32>> {
+        let weights = self.options.class_weights.get(o).cloned().unwrap_or_default();
+        let classes = match output.loss() {
+            Loss::CrossEntropy => self.graph.nodes()[output.logits()].shape.width(),
+            Loss::BinaryCrossEntropy => 2,
+            Loss::MeanSquaredError => 0,
+        };
+        let name = output.name();
+        if !weights.is_empty() && weights.len() != classes {
+            let what = format!("{} class weights for output `{name}`, which has {classes} classes", weights.len());
+            return Err(Error::usage(what).mend("give one a class, or none"));
+        }
+        match weights.iter().find(|weight| !(weight.is_finite() && **weight >= 0.0)) {
+            Some(weight) => {
+                Err(Error::usage(format!("{weight} is no class weight, of output `{name}`"))
+                    .mend("give numbers from 0 up"))
+            }
+            None => Ok(weights),
+        }
+    }
+
     /// The head of output `o`.
     pub(super) fn head(&self, o: usize, output: &Output) -> Result<Head> {
         let logits = &self.graph.nodes()[output.logits()];
-        let weights = self.options.class_weights.get(o).cloned().unwrap_or_default();
+        let weights = self.class_weights(o, output)?;
         match output.loss() {
             Loss::BinaryCrossEntropy => return Ok(Head::Binary(BinaryHead::new(weights))),
             Loss::MeanSquaredError => return Ok(Head::Squared(SquaredHead)),

@@ -40,7 +40,7 @@ impl Network {
     ) -> LossSum {
         assert!(self.options.training, "this network was made without room for gradients");
         assert_eq!(self.options.replicas, 1, "gradients of states are given by one replica");
-        self.check(batch, state);
+        self.require(batch, state);
         self.set_scales(batch);
         let objective = Objective::default();
         let sum = self.run(batch, state, Pass { step: 0, backward: true, objective, drops: false });

@@ -24,7 +24,7 @@ pub(crate) use head::sampler;
 pub use log_partition::{LogPartition, LogPartitions};
 pub use look::StateGradient;
 pub use memory::{Room, available_memory, require_memory};
-pub use options::{LossScale, NetworkOptions};
+pub use options::{LossScale, MOST_THREADS, NetworkOptions};
 pub use plan::FUSIONS;
 pub(crate) use replica::Replica;
 pub use state::{State, StateTensor};
@@ -35,11 +35,11 @@ use crate::graph::{Axis, Graph, Output};
 use crate::layers::{Context, Extent, Objective, PackSet};
 use crate::random::{Key, Purpose};
 use plan::Plan;
+use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use unmasked::Unmasked;
 use unroll_kernels::Buffer;
-use unroll_kernels::gemm::Precision;
 
 /// A sum of losses.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -150,23 +150,7 @@ impl Network {
         options: NetworkOptions,
         crew: impl FnOnce(&NetworkOptions) -> Result<Crew>,
     ) -> Result<Self> {
-        let at_least_one = |name: &str, value: usize| match value {
-            0 => Err(Error::usage(format!("{name} must be at least 1"))),
-            _ => Ok(()),
-        };
-        at_least_one("threads", options.threads)?;
-        at_least_one("replicas", options.replicas)?;
-        at_least_one("the number of time steps", options.steps)?;
-        at_least_one("the batch size", options.rows)?;
-        at_least_one("the number of time steps of the source", options.source_steps)?;
-        if options.replicas > options.rows {
-            let what = format!("{} replicas cannot share {} rows", options.replicas, options.rows);
-            return Err(Error::usage(what).mend("use at most one replica a row"));
-        }
-        if options.training && options.precision == Precision::Int8 {
-            let what = "int8 is for running a trained model, not for training";
-            return Err(Error::option("--precision", what).mend("train in f32 or bf16"));
-        }
+        options.check()?;
         let plan = Plan::new(graph, &options)?;
         require_memory("the model", plan.room())?;
         let replicas = (0..options.replicas).map(|_| Ok(Mutex::new(plan.replica()?))).collect::<Result<Vec<_>>>()?;
@@ -251,14 +235,23 @@ impl Network {
     /// # Panics
     ///
     /// Where [`Batch::check`] refuses the batch, or `state` is for other rows.
+    #[track_caller]
     pub fn train_step(&mut self, batch: &Batch<'_>, state: &mut State, step: u64) -> LossSum {
-        assert!(self.options.training, "this network was made without room for gradients");
-        self.check(batch, state);
+        self.try_train_step(batch, state, step).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same; what it panics at is an error.
+    pub(crate) fn try_train_step(&mut self, batch: &Batch<'_>, state: &mut State, step: u64) -> Result<LossSum> {
+        if !self.options.training {
+            let error = Error::usage("this network was made without room for gradients");
+            return Err(error.mend("set NetworkOptions::training"));
+        }
+        self.check(batch, state)?;
         let mean = self.set_scales(batch);
         let objective = self.objective(batch, mean);
         let sum = self.run(batch, state, Pass { step, backward: true, objective, drops: true });
         self.reduce();
-        sum
+        Ok(sum)
     }
 
     /// The losses of a batch without training and without dropout. `state` is read and updated.
@@ -266,9 +259,15 @@ impl Network {
     /// # Panics
     ///
     /// As [`Self::train_step`].
+    #[track_caller]
     pub fn evaluate(&mut self, batch: &Batch<'_>, state: &mut State) -> LossSum {
-        self.check(batch, state);
-        self.run(batch, state, Pass { step: 0, backward: false, objective: Objective::default(), drops: false })
+        self.try_evaluate(batch, state).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same; what it panics at is an error.
+    pub(crate) fn try_evaluate(&mut self, batch: &Batch<'_>, state: &mut State) -> Result<LossSum> {
+        self.check(batch, state)?;
+        Ok(self.run(batch, state, Pass { step: 0, backward: false, objective: Objective::default(), drops: false }))
     }
 
     /// Statistics of ln Z of the scores in the evaluations since the last training step.
@@ -319,13 +318,27 @@ impl Network {
         }
     }
 
-    #[track_caller]
-    fn check(&self, batch: &Batch<'_>, state: &State) {
-        if let Err(error) = batch.check(&self.graph, &self.options) {
-            panic!("{error}");
+    /// Whether the network can be run on this batch from this state.
+    pub(crate) fn check(&self, batch: &Batch<'_>, state: &State) -> Result<()> {
+        batch.check(&self.graph, &self.options)?;
+        if self.params.len() < self.graph.arena() {
+            let error = Error::usage("the network was made without parameters and was lent none");
+            return Err(error.mend("set NetworkOptions::own_params, or run it by Speaker::speak_as"));
         }
-        assert_eq!(state.rows(), batch.rows, "a state for other rows than the batch has");
-        assert!(state.fits(&self.graph), "a state of another model");
+        if state.rows() != batch.rows {
+            let what = format!("a state of {} rows for a batch of {}", state.rows(), batch.rows);
+            return Err(Error::usage(what).mend("take one from Network::new_state for as many rows"));
+        }
+        if !state.fits(&self.graph) {
+            return Err(Error::usage("a state of another model").mend("take one from Network::new_state"));
+        }
+        Ok(())
+    }
+
+    /// [`Self::check`], for calls that return no error.
+    #[track_caller]
+    fn require(&self, batch: &Batch<'_>, state: &State) {
+        self.check(batch, state).unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// Packs the recurrent weights if parameters have changed, or if other weights are dropped than before: those of
@@ -410,6 +423,13 @@ impl Network {
         let count = self.sums.iter().map(|sum| sum.count).max().unwrap_or(0);
         let part = |(sum, output): (&LossSum, &Output)| f64::from(output.weight()) * factor(sum.count) * sum.nats;
         LossSum { nats: self.sums.iter().zip(outputs).map(part).sum::<f64>() / factor(count), count }
+    }
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let layers: Vec<&str> = self.graph.nodes().iter().map(|node| node.name.as_str()).collect();
+        f.debug_struct("Network").field("layers", &layers).field("options", &self.options).finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,7 @@
 //! How a network is run: threads, precision, room, and what its gradient is of.
 
 use crate::arena::Home;
+use crate::error::{Error, Result};
 use crate::exec::{Products, Scratch, Team};
 use crate::heads;
 use unroll_kernels::Isa;
@@ -9,7 +10,7 @@ use unroll_kernels::gemm::Precision;
 /// How a network runs.
 #[derive(Clone, Debug)]
 pub struct NetworkOptions {
-    /// Threads, at least 1.
+    /// Threads, from 1 to [`MOST_THREADS`](super::MOST_THREADS).
     pub threads: usize,
     /// Replicas: into how many parts the rows of a batch are divided, whose gradients are computed separately; at least
     /// 1.
@@ -48,7 +49,46 @@ pub struct NetworkOptions {
     pub no_fuse: Vec<String>,
 }
 
+/// Threads at most.
+pub const MOST_THREADS: usize = 1024;
+
+/// Positions of a batch at most, so that sizes that follow from them are numbers of 64 bits.
+const MOST_POSITIONS: usize = 1 << 32;
+
 impl NetworkOptions {
+    /// Refuses what no network can be run with.
+    pub(super) fn check(&self) -> Result<()> {
+        let at_least_one = [
+            ("the number of replicas", self.replicas),
+            ("the number of time steps", self.steps),
+            ("the batch size", self.rows),
+            ("the number of time steps of the source", self.source_steps),
+        ];
+        if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
+            return Err(Error::usage(format!("{name} must be at least 1, got 0")));
+        }
+        if !(1..=MOST_THREADS).contains(&self.threads) {
+            let what = format!("must be from 1 to {MOST_THREADS}, got {}", self.threads);
+            return Err(Error::option("--threads", what));
+        }
+        for steps in [self.steps, self.source_steps] {
+            if steps.checked_mul(self.rows).is_none_or(|positions| positions > MOST_POSITIONS) {
+                let what =
+                    format!("a batch of {steps} steps x {} rows has more than {MOST_POSITIONS} positions", self.rows);
+                return Err(Error::usage(what).mend("use fewer rows (--batch-size) or steps (--seq-length)"));
+            }
+        }
+        if self.replicas > self.rows {
+            let what = format!("{} replicas cannot share {} rows", self.replicas, self.rows);
+            return Err(Error::usage(what).mend("use at most one replica a row"));
+        }
+        if self.training && self.precision == Precision::Int8 {
+            let what = "int8 is for running a trained model, not for training";
+            return Err(Error::option("--precision", what).mend("train in f32 or bf16"));
+        }
+        Ok(())
+    }
+
     /// Matrix products with these options, on `team` with `scratch`.
     pub(super) fn products<'a>(&self, team: &'a Team<'a>, scratch: &'a Scratch) -> Products<'a> {
         Products { team, isa: self.isa, precision: self.precision, scratch }

@@ -88,7 +88,7 @@ impl Network {
         then: impl FnOnce(&'s mut Replica, &Context<'_>) -> R,
     ) -> R {
         assert_eq!(self.options.replicas, 1, "predictions are made by one replica");
-        self.check(batch, state);
+        self.require(batch, state);
         self.refresh(None);
         let rows = batch.rows;
         let unmasked = Axis::ALL.map(|axis| Unmasked::new(&self.graph, axis, batch, &self.params));

@@ -2,6 +2,7 @@
 
 use crate::graph::{Cell, Graph, Node, Reading, Recurrent};
 use crate::layers::CarriedState;
+use std::fmt;
 
 /// The recurrence of a node whose state is kept from one batch to the next, or given.
 fn kept(node: &Node) -> Option<(Cell, &Recurrent, Reading)> {
@@ -9,6 +10,7 @@ fn kept(node: &Node) -> Option<(Cell, &Recurrent, Reading)> {
 }
 
 /// One tensor of a state, as a checkpoint stores it.
+#[derive(Clone, Debug)]
 pub struct StateTensor<'a> {
     /// `lstm_1/h`, `bidirectional/backward/c`, ...; `lstm_1/begun` of a layer that other layers start.
     pub name: String,
@@ -24,6 +26,13 @@ pub struct State {
     rows: usize,
     /// For each node, a state for each of its directions, if it carries or gives its state; else none.
     pub(crate) carried: Vec<Vec<CarriedState>>,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tensors: Vec<_> = self.tensors().map(|tensor| (tensor.name, tensor.shape)).collect();
+        f.debug_struct("State").field("rows", &self.rows).field("tensors", &tensors).finish_non_exhaustive()
+    }
 }
 
 impl State {

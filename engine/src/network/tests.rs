@@ -2,6 +2,7 @@ use super::*;
 use crate::graph::tests::with_cell;
 use crate::random::Key;
 use unroll_kernels::Isa;
+use unroll_kernels::gemm::Precision;
 use unroll_kernels::isa::{sets_under_test, who_differs};
 use unroll_kernels::softmax::IGNORE;
 
@@ -390,6 +391,27 @@ fn gradients_agree_with_differences_of_the_loss() {
             let slope = (at(1.0) - at(-1.0)) / (2.0 * step);
             assert!((slope / norm - 1.0).abs() < 2e-2, "{cell} {}: {slope} {norm}", spec.name);
         }
+    }
+}
+
+#[test]
+fn options_out_of_range_are_refused() {
+    let with = |change: &dyn Fn(&mut NetworkOptions)| {
+        let mut options = options(3, 2);
+        change(&mut options);
+        Network::new(&model(LANGUAGE, "lstm"), options).err().unwrap().to_string()
+    };
+    let positions = "more than 4294967296 positions";
+    for (found, expected) in [
+        (with(&|o| o.rows = 0), "the batch size must be at least 1"),
+        (with(&|o| o.threads = 0), "must be from 1 to 1024, got 0"),
+        (with(&|o| o.threads = 100_000), "must be from 1 to 1024, got 100000"),
+        (with(&|o| o.replicas = 3), "3 replicas cannot share 2 rows"),
+        (with(&|o| o.rows = usize::MAX), positions),
+        (with(&|o| o.steps = usize::MAX / 2), positions),
+        (with(&|o| o.source_steps = 1 << 32), positions),
+    ] {
+        assert!(found.contains(expected), "{found}");
     }
 }
 

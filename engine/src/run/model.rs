@@ -1,9 +1,10 @@
 //! A trained network as what text is generated with, and parameters from files.
 
+use std::fmt;
 use std::path::Path;
 use std::rc::Rc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::generate::{BatchPredictor, Predictor};
 use crate::graph::Graph;
 use crate::network::{Network, NetworkOptions, State};
@@ -57,6 +58,12 @@ impl Window {
         let length = self.tokens.len();
         self.tokens.extend_from_slice(tokens);
         self.tokens.drain(..self.tokens.len() - length);
+    }
+}
+
+impl fmt::Debug for Speaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Speaker").field("network", &self.network).field("texts", &self.rows).finish_non_exhaustive()
     }
 }
 
@@ -127,6 +134,16 @@ impl Speaker {
         result
     }
 
+    /// Refuses tokens of another vocabulary.
+    fn require_tokens(&self, tokens: &[u32]) -> Result<()> {
+        let vocabulary = self.logits.len();
+        match tokens.iter().find(|&&token| token as usize >= vocabulary) {
+            Some(token) => Err(Error::usage(format!("token {token} in a vocabulary of {vocabulary}"))
+                .mend("encode the text by the tokenizer of the model")),
+            None => Ok(()),
+        }
+    }
+
     /// The parameters, laid out as the graph says.
     pub fn params_mut(&mut self) -> &mut [f32] {
         self.begun = None;
@@ -145,6 +162,7 @@ impl Predictor for Speaker {
         }
     }
     fn feed(&mut self, tokens: &[u32]) -> Result<()> {
+        self.require_tokens(tokens)?;
         let vocabulary = self.logits.len();
         if let Some(window) = &mut self.window {
             window.push(tokens);
@@ -194,6 +212,7 @@ impl BatchPredictor for Speaker {
         Ok(())
     }
     fn feed_each(&mut self, tokens: &[u32]) -> Result<()> {
+        self.require_tokens(tokens)?;
         let Some(Together { state, logits, windows }) = &mut self.together else { panic!("no texts were begun") };
         let texts = tokens.len();
         for (window, &token) in windows.iter_mut().zip(tokens) {
@@ -291,6 +310,8 @@ mod tests {
         speaker.reset();
         speaker.feed(&text[5..]).unwrap();
         assert_eq!(speaker.logits(), &network.logits(&text[5..], 1, &mut state).row(0)[..7]);
+        let error = speaker.feed(&[2, 7]).unwrap_err();
+        assert!(error.to_string().starts_with("token 7 in a vocabulary of 7"), "{error}");
         // Texts that go on at once go on as each does alone, to the bit.
         for graph in [&graph, &windows] {
             let (alone, rows) = (NetworkOptions { steps: 6, ..NetworkOptions::default() }, 3);

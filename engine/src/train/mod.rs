@@ -47,7 +47,7 @@ pub use scoring::Scoring;
 pub use state::{Best, Identity, Tally, TrainerState};
 pub(crate) use step::step_simulated;
 pub use step::{StepAt, StepOutcome, step};
-pub(crate) use tensors::{HEADS, file_start};
+pub(crate) use tensors::{HEADS, file_start, parse_header};
 pub use tensors::{NamedTensor, TensorRef, TensorSpec, tensor_file, weight_file};
 pub use trainer::{Ended, Measure, Outcome, Sampler, Session, Trainer};
 pub use unroll_kernels::optimizer::Rule;

@@ -52,10 +52,10 @@ impl Learner for Network {
     }
 
     fn train_step(&mut self, batch: &Batch, state: &mut State, step: u64) -> Result<LossSum> {
-        Ok(Network::train_step(self, batch, state, step))
+        self.try_train_step(batch, state, step)
     }
     fn evaluate(&mut self, batch: &Batch, state: &mut State) -> Result<LossSum> {
-        Ok(Network::evaluate(self, batch, state))
+        self.try_evaluate(batch, state)
     }
     fn log_partitions(&mut self) -> LogPartitions {
         Network::log_partitions(self)

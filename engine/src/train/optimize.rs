@@ -5,6 +5,7 @@
 //! cuts it at blocks for the members of a team. Elements whose gradient is known to be zero, the rows of tokens that
 //! are not in the batch, are passed over where that changes nothing, in the norm always; and where the options say so.
 
+use std::fmt;
 use std::ops::Range;
 
 use unroll_kernels::optimizer::{Rule, Update, average, clip_factor, sum_of_squares, update};
@@ -114,6 +115,12 @@ impl<P: Pieces> Part<'_, P> {
             }
             at = end;
         }
+    }
+}
+
+impl fmt::Debug for Optimizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Optimizer").field("isa", &self.isa).field("options", &self.options).finish_non_exhaustive()
     }
 }
 

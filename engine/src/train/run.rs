@@ -13,6 +13,7 @@
 //! ```
 
 use std::any::Any;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -54,6 +55,12 @@ pub enum CheckpointChoice {
     Newest,
     /// The one of this step.
     Step(u64),
+}
+
+impl fmt::Debug for RunFolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunFolder").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl RunFolder {

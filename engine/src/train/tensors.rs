@@ -6,12 +6,14 @@
 //! durable calls of [`super::storage`] (the crate's own writer does not sync), and read piece by piece; the crate reads
 //! their header, with checked arithmetic, and all is compared with what the model expects before anything is copied.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::io;
 
 use crate::graph::HeadLayouts;
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 /// A tensor to be written.
 #[derive(Debug, Clone)]
@@ -262,6 +264,41 @@ impl Checked {
     }
 }
 
+/// The header of a file: offsets without gaps, lengths that are those of shape and type, and no name twice, of which the crate
+/// would keep the last.
+pub(crate) fn parse_header(json: &[u8]) -> serde_json::Result<Metadata> {
+    let header = serde_json::from_slice(json)?;
+    serde_json::from_slice::<Distinct>(json)?;
+    Ok(header)
+}
+
+/// An object whose names differ.
+struct Distinct;
+
+impl<'de> Deserialize<'de> for Distinct {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Distinct)
+    }
+}
+
+impl<'de> Visitor<'de> for Distinct {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        let mut names = BTreeSet::new();
+        while let Some((name, IgnoredAny)) = map.next_entry::<String, _>()? {
+            if let Some(name) = names.replace(name) {
+                return Err(A::Error::custom(format!("two tensors are named `{name}`")));
+            }
+        }
+        Ok(self)
+    }
+}
+
 /// What stands in front of the tensors of a file of no more bytes than these tensors need, and where they begin.
 fn header(file: &str, bytes: &dyn Pieces, expected: &[TensorSpec]) -> Result<(Metadata, u64), String> {
     let (mut first, len) = ([0; 8], bytes.len());
@@ -276,8 +313,7 @@ fn header(file: &str, bytes: &dyn Pieces, expected: &[TensorSpec]) -> Result<(Me
     let mut json = vec![0; header as usize];
     bytes.read(8, &mut json)?;
     // Offsets and sizes are compared with each other when it is read.
-    let tensors: Metadata =
-        serde_json::from_slice(&json).map_err(|e| format!("{file}: its header does not parse: {e}"))?;
+    let tensors = parse_header(&json).map_err(|e| format!("{file}: its header does not parse: {e}"))?;
     let data = tensors.tensors().values().map(|tensor| tensor.data_offsets.1 as u64).max().unwrap_or(0);
     match 8 + header + data {
         end if end == len => Ok((tensors, 8 + header)),

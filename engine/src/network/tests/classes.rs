@@ -36,6 +36,23 @@ fn graph(text: &str, classes: usize) -> Graph {
     Graph::with_classes(&toml::from_str(&with_cell(text, "lstm")).unwrap(), V, &[classes]).unwrap()
 }
 
+#[test]
+fn class_weights_that_are_not_those_of_the_classes_are_refused() {
+    let refused = |graph: &Graph, weights: &[f32]| {
+        let options = NetworkOptions { class_weights: vec![weights.to_vec()], ..options(6, 4) };
+        Network::new(graph, options).err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    let (several, two) = (graph(CLASSIFIER, CLASSES), graph(BINARY, 2));
+    for (found, expected) in [
+        (refused(&several, &[1.0, 2.0]), "2 class weights for output `dense`, which has 3 classes"),
+        (refused(&two, &[1.0; 3]), "3 class weights for output `dense`, which has 2 classes"),
+        (refused(&several, &[1.0, f32::NAN, 1.0]), "NaN is no class weight"),
+        (refused(&several, &[1.0, -1.0, 1.0]), "-1 is no class weight"),
+    ] {
+        assert!(found.contains(expected), "{found}");
+    }
+}
+
 fn network(graph: &Graph, class_weights: Vec<f32>, no_fuse: &[&str]) -> Network {
     let no_fuse = no_fuse.iter().map(|&name| name.to_owned()).collect();
     Network::new(graph, NetworkOptions { class_weights: vec![class_weights], no_fuse, ..options(6, 4) }).unwrap()

@@ -224,3 +224,30 @@ fn variable_steps_and_averages_end_in_the_same_bytes() {
         assert!(resumed == unbroken && files(&disk, step) == end, "stopped after step {stop} of {step}");
     }
 }
+
+#[test]
+fn what_a_network_cannot_take_is_an_error_of_the_step() {
+    let graph = Graph::new(&toml::from_str(&with_cell(MODEL, "lstm")).unwrap(), V).unwrap();
+    let options = NetworkOptions { steps: 2, rows: 2, ..NetworkOptions::default() };
+    let mut network = Network::new(&graph, options.clone()).unwrap();
+    let mut optimizer = Optimizer::new(options.isa, OptimizerOptions::new(Rule::Sgd), graph.arena());
+    let at = StepAt { number: 1, lr: 0.1, average: None, norm: false };
+    let batch = Batch { steps: 2, rows: 2, inputs: &[1, 2, 3, 19], targets: &[2, 3, 4, 5], ..Batch::default() };
+    let mut state = network.new_state(2);
+    let error = step(&mut network, &mut optimizer, &batch, &mut state, at).unwrap_err();
+    assert!(error.to_string().contains("token 19 in a vocabulary of 19"), "{error}");
+    assert!(Learner::evaluate(&mut network, &batch, &mut state).is_err());
+
+    let batch = Batch { inputs: &[1, 2, 3, 4], ..batch };
+    let mut of_one_row = network.new_state(1);
+    let error = step(&mut network, &mut optimizer, &batch, &mut of_one_row, at).unwrap_err();
+    assert!(error.to_string().contains("a state of 1 rows for a batch of 2"), "{error}");
+    assert!(matches!(step(&mut network, &mut optimizer, &batch, &mut state, at), Ok(StepOutcome::Done { .. })));
+
+    let mut network = Network::new(&graph, NetworkOptions { own_params: false, ..options.clone() }).unwrap();
+    let error = Learner::train_step(&mut network, &batch, &mut state, 1).unwrap_err();
+    assert!(error.to_string().contains("without parameters"), "{error}");
+    let mut network = Network::new(&graph, NetworkOptions { training: false, ..options }).unwrap();
+    let error = Learner::train_step(&mut network, &batch, &mut state, 1).unwrap_err();
+    assert!(error.to_string().contains("without room for gradients"), "{error}");
+}

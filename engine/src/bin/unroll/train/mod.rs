@@ -20,7 +20,7 @@ use unroll::corpus::install_sigbus_handler;
 use unroll::error::{Error, Result};
 use unroll::graph::{Graph, WordOrder};
 use unroll::interop::{Mapping, WeightFile};
-use unroll::network::{Network, NetworkOptions, Room, State, require_memory};
+use unroll::network::{MOST_THREADS, Network, NetworkOptions, Room, State, require_memory};
 use unroll::recipes;
 use unroll::report::{argument, count, duration, visible};
 use unroll::run::{
@@ -380,8 +380,8 @@ pub(crate) const TOKENS_ARE_MADE: &str = "has no meaning for a token file, whose
 /// The threads asked for, or one for each core.
 pub(crate) fn threads(asked: Option<usize>) -> Result<usize> {
     match asked {
-        Some(threads) if (1..=1024).contains(&threads) => Ok(threads),
-        Some(threads) => Err(Error::option("--threads", format!("must be from 1 to 1024, got {threads}"))),
-        None => Ok(std::thread::available_parallelism().map_or(1, |cores| cores.get().min(1024))),
+        Some(threads) if (1..=MOST_THREADS).contains(&threads) => Ok(threads),
+        Some(threads) => Err(Error::option("--threads", format!("must be from 1 to {MOST_THREADS}, got {threads}"))),
+        None => Ok(std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_THREADS))),
     }
 }
