@@ -131,7 +131,7 @@ fn evaluation_does_not_depend_on_threads_or_rows() {
     place.file("empty.txt", "");
     insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "empty.txt"]), @"3: error: empty.txt: the text is empty (give a file with text)");
     place.file("greek.txt", "the αβγ\n");
-    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "greek.txt"]), @r#"3: error: greek.txt, byte 4: the character "α" (U+03B1) is not in the vocabulary (build the vocabulary from a text that has it, or with `<unk>`)"#);
+    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "greek.txt"]), @r#"3: error: greek.txt, byte 4: the character "α" (U+03B1) is not in the vocabulary (build the vocabulary from a text that has it, or with `<unk>`: --min-count 2)"#);
     insta::assert_snapshot!(place.refused(&["eval", "nowhere"]), @"3: error: nowhere: is not a run: it has no config.toml (name a folder that `unroll train` has written)");
     insta::assert_snapshot!(place.refused(&["eval", "run", "--checkpoint", "7"]), @"3: error: run: there is no checkpoint of step 7 (the steps with checkpoints are 165, 330, 495)");
 }
@@ -407,4 +407,43 @@ fn a_training_that_diverges_without_validation_is_warned_of() {
     assert!(told.contains("the training diverges, unless the loss falls again; lower the learning rate"), "{told}");
     let calm = place.unroll(&tiny(&["--split", "none", "--out", "calm"]));
     assert!(calm.status.success() && !text(&calm.stderr).contains("diverges"), "{}", text(&calm.stderr));
+}
+
+/// Figures of a text whose words are all unknown look good and mean nothing.
+#[test]
+fn a_text_of_unknown_words_is_warned_of() {
+    let place = Place::new();
+    place.file("verses.txt", verses());
+    place.file("other.txt", "der schnelle braune fuchs springt\n".repeat(20));
+    let warning = "warning: other.txt: 83 % of its words are not in the vocabulary and are read as `<unk>`";
+    let begun = place.unroll(&tiny(&["--level", "word", "--valid", "other.txt", "--out", "run"]));
+    assert!(begun.status.success() && text(&begun.stderr).contains(warning), "{}", text(&begun.stderr));
+    for (file, told) in [("other.txt", true), ("verses.txt", false)] {
+        let scored = place.unroll(&["eval", "run", "--data", file]);
+        assert_eq!((scored.status.success(), text(&scored.stderr).contains("% of its words")), (true, told), "{file}");
+    }
+}
+
+/// A text that only its form of Unicode keeps from being read says so, as a prompt does.
+#[test]
+fn a_text_in_another_form_of_unicode_is_told_how_to_be_read() {
+    let place = Place::new();
+    place.file("joined.txt", "안녕하세요 세계\n".repeat(100));
+    place.file("parted.txt", "\u{110b}\u{1161}\u{11ab}\u{1102}\u{1167}\u{11bc} \n".repeat(20));
+    place.ok(&[
+        "train",
+        "--data",
+        "joined.txt",
+        "--out",
+        "run",
+        "--rnn-size",
+        "4",
+        "--batch",
+        "2",
+        "--bptt",
+        "10",
+        "--epochs",
+        "1",
+    ]);
+    insta::assert_snapshot!(place.refused(&["eval", "run", "--data", "parted.txt"]), @r#"3: error: parted.txt, byte 0: the character "ᄋ" (U+110B) is not in the vocabulary (it is in the other normal form of Unicode: write it so, or train with --set data.prepare.normalize=nfc for both)"#);
 }

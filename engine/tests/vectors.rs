@@ -355,3 +355,21 @@ fn a_training_that_cannot_be_is_refused_before_it_begins() {
     assert!(diverged.starts_with("4: error: the loss is") && diverged.contains("lower --learning-rate"), "{diverged}");
     assert!(!place.exists("v.bin"));
 }
+
+/// A disk that is full in the end loses no training.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_loses_no_training() {
+    let place = Place::new();
+    place.file("text.txt", "to be or not to be that is the question\n".repeat(50));
+    std::fs::create_dir(place.path().join("tmp")).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_unroll"));
+    command.current_dir(place.path()).env("TMPDIR", place.path().join("tmp"));
+    command.args(["vectors", "train", "text.txt", "--size", "4", "--epochs", "2", "--min-count", "1"]);
+    let output = command.args(["--out", "/dev/full"]).output().unwrap();
+    let (code, told) = (output.status.code(), common::text(&output.stderr));
+    assert_eq!(code, Some(5), "{told}");
+    let saved = std::fs::read_dir(place.path().join("tmp")).unwrap().next().expect("saved").unwrap().path();
+    assert!(told.contains(&format!("the vectors are in {}: move them", saved.display())), "{told}");
+    assert!(std::fs::read_to_string(saved).unwrap().starts_with("8 4\n"));
+}

@@ -14,7 +14,8 @@ use super::parallel::each_chunk;
 use super::source::{Input, Source, check_output, resolve};
 use super::write::{Totals, Writer};
 use crate::error::{At, Error, Result};
-use crate::text::{Counter, EncodingErrors, Level, TextOptions, Tokenizer, Unknown};
+use crate::generate::{IN_ANOTHER_FORM, known_in_another_form};
+use crate::text::{Counter, EncodingErrors, Level, TextOptions, Tokenizer, Unknown, last_whitespace_end};
 
 /// What [`build`] is told.
 #[derive(Clone, Copy)]
@@ -202,5 +203,11 @@ fn unknown_token(
         true => Error::input_at(name, At::Byte(offset + place.start as u64), what),
         false => Error::input(name, what),
     };
-    error.mend("build the vocabulary from a text that has it, or with `<unk>`")
+    // The word around it: a mark alone has no other form.
+    let start = last_whitespace_end(&text[..place.start]).unwrap_or(0);
+    let end = text[place.end..].find(char::is_whitespace).map_or(text.len(), |more| place.end + more);
+    error.mend(match known_in_another_form(tokenizer, &text[start..end]) {
+        true => IN_ANOTHER_FORM,
+        false => "build the vocabulary from a text that has it, or with `<unk>`: --min-count 2",
+    })
 }

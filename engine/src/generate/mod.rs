@@ -298,13 +298,9 @@ pub enum UnknownInPrompt {
 }
 
 fn encode_strictly(tokenizer: &Tokenizer, prompt: &str) -> Result<Vec<u32>> {
-    let mend = |error: Error, usual: &str| {
-        match known_in_another_form(tokenizer, prompt) {
-        true => error.mend(
-            "it is in the other normal form of Unicode: write it so, or train with --set data.prepare.normalize=nfc for both",
-        ),
+    let mend = |error: Error, usual: &str| match known_in_another_form(tokenizer, prompt) {
+        true => error.mend(IN_ANOTHER_FORM),
         false => error.mend(usual),
-    }
     };
     let tokens = tokenizer.encode(prompt).map_err(|error| mend(error, "leave it out, or use --unk skip"))?;
     let Some(unknown) = tokenizer.vocabulary().unknown() else { return Ok(tokens) };
@@ -321,8 +317,12 @@ fn encode_strictly(tokenizer: &Tokenizer, prompt: &str) -> Result<Vec<u32>> {
     Ok(tokens)
 }
 
+/// How to mend a text that is [`known_in_another_form`].
+pub(crate) const IN_ANOTHER_FORM: &str =
+    "it is in the other normal form of Unicode: write it so, or train with --set data.prepare.normalize=nfc for both";
+
 /// Whether the vocabulary has all of a text once its letters and marks are joined (NFC) or taken apart (NFD).
-fn known_in_another_form(tokenizer: &Tokenizer, text: &str) -> bool {
+pub(crate) fn known_in_another_form(tokenizer: &Tokenizer, text: &str) -> bool {
     let unknown = tokenizer.vocabulary().unknown();
     let known = |form: &str| tokenizer.encode(form).is_ok_and(|tokens| unknown.is_none_or(|id| !tokens.contains(&id)));
     [text.nfc().collect::<String>(), text.nfd().collect()].iter().any(|form| form != text && known(form))

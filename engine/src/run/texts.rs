@@ -79,6 +79,8 @@ pub struct Reading<'a> {
     pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
     /// Ends the work when it becomes true.
     pub cancel: Option<&'a AtomicBool>,
+    /// Told what makes the figures of a text doubtful.
+    pub warn: fn(&str),
     /// The columns of the texts, where these are tables: [`DataConfig::columns`].
     pub columns: &'a [String],
 }
@@ -401,7 +403,7 @@ impl Reading<'_> {
         let sources =
             paths.iter().map(|path| Source::with_columns(path, self.columns)).collect::<Result<Vec<Source>>>()?;
         let output = token_file(self.folder, name);
-        build(Build {
+        let report = build(Build {
             sources: &sources,
             output: &output,
             encoding,
@@ -412,6 +414,14 @@ impl Reading<'_> {
             progress: self.progress,
             cancel: self.cancel,
         })?;
+        if report.unknown > report.tokens / 2 {
+            let share = 100.0 * report.unknown as f64 / report.tokens as f64;
+            (self.warn)(&format!(
+                "{}: {share:.0} % of its {}s are not in the vocabulary and are read as `<unk>`: its figures say little about them",
+                paths[0].display(),
+                report.tokenizer.options().level.unit(),
+            ));
+        }
         Corpus::open(&output)
     }
 }

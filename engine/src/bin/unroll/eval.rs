@@ -19,7 +19,7 @@ use crate::labels::{self, TrainedTask};
 use crate::rescore::{Rescoring, in_file, read_lines};
 use crate::scratch::Scratch;
 use crate::search::SearchOptions;
-use crate::show::in_units;
+use crate::show::{in_units, warn};
 use crate::trained::{Opened, Trained, Using};
 
 /// Scores a text with a trained model: loss, perplexity, bits.
@@ -272,6 +272,7 @@ impl Eval {
                 errors: self.encoding.errors()?,
                 threads: self.using.threads()?,
                 progress: None,
+                warn,
                 cancel: None,
                 columns: &config.data.columns,
             };

@@ -17,6 +17,7 @@ use unroll::text::Level;
 use crate::encoding::Encoding;
 use crate::eval::{MOST_ROWS, STEPS};
 use crate::scratch::Scratch;
+use crate::show::warn;
 use crate::train::TOKENS_ARE_MADE;
 use crate::trained::{Opened, Trained, Using};
 
@@ -237,7 +238,8 @@ impl NGramCommand {
         data.encoding_errors = self.encoding.errors()?.unwrap_or(data.encoding_errors);
         let threads = self.using.threads()?;
         let columns = &config.data.columns;
-        let reading = Reading { folder: scratch.path(), errors: None, threads, progress: None, cancel: None, columns };
+        let reading =
+            Reading { folder: scratch.path(), errors: None, threads, progress: None, cancel: None, warn, columns };
         Texts::read(&config, reading, None)
     }
 

@@ -147,7 +147,7 @@ impl Train {
         find_speakers(&mut config.data)?;
         let columns = &config.data.columns;
         let (errors, threads) = (None, self.threads()?);
-        let reading = Reading { folder: &path, errors, threads, progress: None, cancel: Some(stop), columns };
+        let reading = Reading { folder: &path, errors, threads, progress: None, cancel: Some(stop), warn, columns };
         let texts = Texts::read(&config, reading, None)?;
         config.data.describe(texts.tokenizer.options());
         keep_known_speakers(&mut config.data, &texts.tokenizer)?;
@@ -196,7 +196,7 @@ impl Train {
             find_speakers(&mut config.data)?;
             let (threads, columns) = (self.threads()?, &config.data.columns);
             let errors = Some(config.data.encoding_errors);
-            let reading = Reading { folder: path, errors, threads, progress: None, cancel: Some(stop), columns };
+            let reading = Reading { folder: path, errors, threads, progress: None, cancel: Some(stop), warn, columns };
             let texts = Texts::read(&config, reading, Some(known))?;
             keep_known_speakers(&mut config.data, &texts.tokenizer)?;
             texts

@@ -135,6 +135,8 @@ impl Train {
             errors: None,
             threads: options.threads,
             progress: None,
+            // Rare words have no vectors, and that is meant.
+            warn: |_| {},
             cancel: Some(&*stop),
             columns: &[],
         };
@@ -157,22 +159,24 @@ impl Train {
             };
             show.initial(option, path, taken, trainer.words())?;
         }
-        let mut ended = 0;
+        // A training is not given up for a log that cannot be written.
+        let (mut ended, mut told) = (0, Ok(()));
         while !stop.load(Ordering::Relaxed) && trainer.step()? {
             let losses = trainer.losses();
             if losses.len() > ended {
                 ended = losses.len();
-                show.epoch(ended, epochs, losses[ended - 1], &trainer.progress())?;
+                told = told.and(show.epoch(ended, epochs, losses[ended - 1], &trainer.progress()));
             } else {
-                show.at(&trainer.progress(), epochs)?;
+                told = told.and(show.at(&trainer.progress(), epochs));
             }
         }
         let stopped = ended < epochs;
         let progress = trainer.progress();
         let trained = trainer.finish()?;
         for (output, vectors) in outputs.iter().zip(std::iter::once(&trained.vectors).chain(&trained.outputs)) {
-            output.write(vectors, &mut show)?;
+            told = output.write(vectors, &mut show).and(told);
         }
+        told?;
         match stopped {
             true => Err(Error::interrupted(format!(
                 "stopped after {} of {} words; the vectors are those that it had by then",
@@ -284,8 +288,17 @@ struct Output<'a> {
 }
 
 impl Output<'_> {
+    /// Writes it; where that fails, among the temporary files, so that no training is lost.
     fn write(&self, vectors: &WordVectors, show: &mut Show) -> Result<()> {
-        for path in write(self.path, vectors, self.format)? {
+        let written = write(self.path, vectors, self.format).map_err(|error| {
+            let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+            let rescue = std::env::temp_dir().join(format!("unroll-{}-{name}", std::process::id()));
+            match write(&rescue, vectors, self.format) {
+                Ok(_) => error.mend(format!("the vectors are in {}: move them", rescue.display())),
+                Err(_) => error,
+            }
+        });
+        for path in written? {
             let size = path.metadata().map_or(0, |metadata| metadata.len());
             show.line(&format!("{}: {}, {}", path.display(), self.format, bytes(size)))?;
             show.object(&json!({ "event": "written", "file": path, "bytes": size }))?;
