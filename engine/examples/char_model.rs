@@ -88,6 +88,8 @@ fn character_model(path: &str, run: &Path) -> Result<()> {
     let optimizer = OptimizerOptions { clip_norm: Some(5.0), ..OptimizerOptions::new(rule) };
     let mut config = TrainConfig::steps(done + 200, Schedule::constant(0.005), optimizer);
     config.eval_every = Every::Steps(50);
+    // The state is zero at the start of each epoch, as it is where a text is evaluated or generated.
+    config.reset_state = true;
     // What must be the same when the run is resumed; another vocabulary is refused.
     let identity = Identity { vocabulary: format!("{:016x}", vocabulary.hash()), ..Identity::default() };
     let stop = AtomicBool::new(false); // set it, such as by Ctrl-C, to end after the step and save

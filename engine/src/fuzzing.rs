@@ -19,12 +19,14 @@ use crate::vectors;
 pub type Body = fn(&[u8]);
 
 /// Every target of this crate by its name, and its body.
-pub const TARGETS: [(&str, Body); 9] = [
+pub const TARGETS: [(&str, Body); 11] = [
     ("checkpoint", train::fuzzing::checkpoint),
     ("configuration", config::configuration),
     ("corpus", corpus),
+    ("encoder", labels::fuzzing::encoder),
     ("manifest", train::fuzzing::manifest),
     ("samples", labels::fuzzing::samples),
+    ("token_list", interop::fuzzing::token_list),
     ("tokenizer", tokenizer),
     ("vectors", vectors::formats::fuzzing::vectors),
     ("vocabulary", vocabulary),

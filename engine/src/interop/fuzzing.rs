@@ -1,8 +1,12 @@
-//! The body of the fuzz target `weights`.
+//! The bodies of the fuzz targets `weights` and `token_list`.
+
+use std::path::Path;
 
 use crate::graph::{Graph, ModelConfig};
 
-use super::{Form, Mapping, WeightFile, export};
+use crate::text::{Level, TextOptions};
+
+use super::{Form, Mapping, WeightFile, export, vocabulary};
 
 const MODEL: &str = r#"layers = [
     { type = "embedding", output_dim = 2 },
@@ -35,4 +39,21 @@ pub fn weights(bytes: &[u8]) {
     assert!(read.is_ok(), "what was written is refused");
     let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
     assert_eq!(bits(&again), bits(&params), "what was written is not read back");
+}
+
+/// Any bytes as the tokens of another program's model, in JSON; the first says of which level. What is accepted has each token once.
+///
+/// # Panics
+///
+/// When it has not.
+pub fn token_list(bytes: &[u8]) {
+    let Some((&level, list)) = bytes.split_first() else { return };
+    let level = [Level::Byte, Level::Char, Level::Grapheme, Level::Word][usize::from(level % 4)];
+    let Ok(tokens) = vocabulary::parse_list(list, Path::new("fuzz"), &TextOptions::new(level)) else { return };
+    for (id, (token, _)) in tokens.iter().enumerate() {
+        assert_eq!(tokens.id(token), Some(id as u32), "the id of {token:?}");
+    }
+    let written = tokens.to_file();
+    let read = crate::text::parse_vocabulary(written.as_bytes(), Path::new("fuzz"));
+    assert!(read.is_ok_and(|read| read.hash() == tokens.hash()), "what was written is not read back: {written}");
 }

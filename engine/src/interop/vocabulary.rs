@@ -39,11 +39,16 @@ pub fn read_vocabulary(path: &Path, options: &TextOptions) -> Result<Vocabulary>
     if bytes.starts_with(b"unroll vocabulary ") {
         return Vocabulary::read(path);
     }
-    let wrong = |what: String| Error::input(path, what);
     if bytes.len() as u64 > LARGEST {
-        return Err(wrong(format!("larger than {LARGEST} bytes, so not a list of tokens")));
+        return Err(Error::input(path, format!("larger than {LARGEST} bytes, so not a list of tokens")));
     }
-    let list: List = serde_json::from_slice(&bytes).map_err(|error| {
+    parse_list(&bytes, path, options)
+}
+
+/// The tokens of a list in JSON; `path` names it in messages.
+pub(super) fn parse_list(bytes: &[u8], path: &Path, options: &TextOptions) -> Result<Vocabulary> {
+    let wrong = |what: String| Error::input(path, what);
+    let list: List = serde_json::from_slice(bytes).map_err(|error| {
         wrong(format!("is neither a vocabulary nor a list of tokens in JSON ({error})"))
             .mend("give [\"a\", \"b\", ...] in the order of the ids, or {\"a\": 0, \"b\": 1, ...}")
     })?;

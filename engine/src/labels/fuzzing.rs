@@ -1,10 +1,43 @@
-//! The body of the fuzz target `samples`.
+//! The bodies of the fuzz targets `samples` and `encoder`.
 
 use std::path::Path;
 
-use super::{Content, Record, Word, arrays, conllu, lines, table};
+use super::{Content, Encoder, Record, Word, arrays, conllu, lines, table};
 use crate::config::{FormatName, TaskConfig, TaskKind};
 use crate::error::Result;
+
+const KINDS: [TaskKind; 5] =
+    [TaskKind::Classify, TaskKind::Tag, TaskKind::Next, TaskKind::Caption, TaskKind::Translate];
+
+/// Any bytes as the encoder that a run keeps; the first says of which task, and whether of several outputs. One that is accepted is written and read back unchanged,
+/// and gives tokens of its vocabulary.
+///
+/// # Panics
+///
+/// When it is not, or does not.
+pub fn encoder(bytes: &[u8]) {
+    let Some((&first, file)) = bytes.split_first() else { return };
+    let labels = if first & 8 > 0 { vec!["topic".to_owned(), "stars".to_owned()] } else { Vec::new() };
+    let task = TaskConfig { kind: KINDS[usize::from(first & 7) % KINDS.len()], labels, ..TaskConfig::default() };
+    let Ok(encoder) = Encoder::from_json(&task, file) else { return };
+    let again = encoder.to_json().ok().and_then(|json| Encoder::from_json(&task, &json).ok());
+    assert_eq!(again.map(|again| again.hash()), Some(encoder.hash()), "what was written is not read back");
+    assert_eq!(encoder.all_targets()[0], encoder.targets());
+    let (longest, targets) = (encoder.longest(), encoder.all_targets());
+    (0..targets.len()).for_each(|output| assert!(encoder.counts(output).is_none_or(|c| c.len() == targets[output])));
+    if encoder.is_of_arrays() {
+        return;
+    }
+    let tokens = match task.kind {
+        TaskKind::Tag => encoder.sentence(["a", "bc", "a"]),
+        _ => encoder.text("a bc a d"),
+    };
+    assert!(tokens.iter().all(|&token| (token as usize) < encoder.vocabulary()), "a token outside the vocabulary");
+    assert!(longest == 0 || task.kind == TaskKind::Tag || tokens.len() <= longest + 1, "a text that was not cut");
+    let source = encoder.source("a bc");
+    assert!(source.iter().all(|&token| (token as usize) < encoder.source_vocabulary()), "a token outside the source's");
+    tokens.iter().for_each(|&token| _ = encoder.name(token).len());
+}
 
 /// Any bytes as a file of labelled samples; the first two say of which task, in which format, and how it is read. What is accepted
 /// has texts and labels in order, and numbers that are finite.
@@ -14,9 +47,8 @@ use crate::error::Result;
 /// When it has not.
 pub fn samples(bytes: &[u8]) {
     let Some((&[kind, how], file)) = bytes.split_first_chunk::<2>() else { return };
-    let kinds = [TaskKind::Classify, TaskKind::Tag, TaskKind::Next, TaskKind::Caption, TaskKind::Translate];
     let task = TaskConfig {
-        kind: kinds[usize::from(kind) % kinds.len()],
+        kind: KINDS[usize::from(kind) % KINDS.len()],
         header: how & 8 > 0,
         drop: if how & 16 > 0 { vec![String::new()] } else { Vec::new() },
         ..TaskConfig::default()

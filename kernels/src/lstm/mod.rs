@@ -131,6 +131,28 @@ pub struct Forward<'a, E = f32> {
 /// # Panics
 ///
 /// When the shapes do not agree.
+///
+/// ```
+/// use unroll_kernels::gemm::{Packed, Precision};
+/// use unroll_kernels::lstm::{Forward, forward};
+/// use unroll_kernels::{Isa, Mat, MatMut};
+///
+/// let (rows, units) = (1, 2);
+/// let mut recurrent = Packed::new(Isa::best(), Precision::F32, units, 4, units); // once for many steps
+/// recurrent.pack(Mat::dense(&[0.0; 16], units, 4 * units));
+/// let mut gates = [0.0; 8]; // x W + b: every gate is then sigmoid(0) = 1/2, and g is tanh(0) = 0
+/// let (mut c, mut h) = ([0.0; 2], [0.0; 2]);
+/// forward(Forward {
+///     h_prev: Mat::dense(&[0.3, -0.7], rows, units).into(),
+///     recurrent: recurrent.view(),
+///     c_prev: Mat::dense(&[1.0, -2.0], rows, units),
+///     gates: MatMut::dense(&mut gates, rows, 4 * units).into_groups(4),
+///     c: MatMut::dense(&mut c, rows, units),
+///     h: MatMut::dense(&mut h, rows, units),
+/// });
+/// assert_eq!(c, [0.5, -1.0]);
+/// assert!((h[0] - 0.5 * 0.5f32.tanh()).abs() < 1e-6);
+/// ```
 #[track_caller]
 pub fn forward<E: Element>(args: Forward<'_, E>) {
     forward_as(Form::default(), args);

@@ -7,6 +7,9 @@ use crate::error::{Error, Result};
 
 use super::{Encoder, FORMAT, Labels, TASK};
 
+/// What a size is at most.
+const LARGEST: usize = u32::MAX as usize;
+
 impl Encoder {
     /// The encoder that a run keeps.
     ///
@@ -17,6 +20,9 @@ impl Encoder {
         if encoder.format != FORMAT {
             return Err(format!("has format {}, this version reads format {FORMAT}", encoder.format));
         }
+        if encoder.sizes().any(|size| size > LARGEST) {
+            return Err(format!("has a size of more than {LARGEST}"));
+        }
         let labels = !task.kind.has_labels()
             || encoder.outputs.len() == task.labels.len().max(1)
                 && (0..encoder.outputs.len()).all(|o| encoder.outputs[o].classes.len() >= 2 || encoder.is_number(o));
@@ -26,6 +32,12 @@ impl Encoder {
         }
         encoder.prepare = task.prepare.clone();
         Ok(encoder)
+    }
+
+    /// The sizes that it states, and that do not follow from what it has.
+    fn sizes(&self) -> impl Iterator<Item = usize> {
+        let arrays = self.arrays.map_or([0; 2], |arrays| [arrays.vocabulary, arrays.steps]);
+        arrays.into_iter().chain([self.longest, self.longest_source()])
     }
 
     /// As the run keeps it.
