@@ -24,7 +24,7 @@
 //!
 //! ```
 //! use unroll::graph::Graph;
-//! use unroll::train::{Optimizer, OptimizerOptions, Rule, StepAt, Stepped, step};
+//! use unroll::train::{Optimizer, OptimizerOptions, Rule, StepAt, StepOutcome, step};
 //! use unroll::{Batch, Network, NetworkOptions};
 //!
 //! // An LSTM over four tokens learns to count: 0 1 2 3 0 1 2 3 ...
@@ -49,7 +49,7 @@
 //! for number in 1..=200 {
 //!     let at = StepAt { number, lr: 0.05, average: None, norm: false };
 //!     let done = step(&mut network, &mut optimizer, &batch, &mut state, at)?;
-//!     assert!(matches!(done, Stepped::Done { .. }));
+//!     assert!(matches!(done, StepOutcome::Done { .. }));
 //! }
 //! assert!(network.evaluate(&batch, &mut state).mean() < 0.01);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
