@@ -80,7 +80,8 @@ impl<'a> Chunks<'a> {
         }
         if self.current.is_none() {
             let Some(input) = self.inputs.get_mut(self.next) else { return Ok(false) };
-            self.current = Some(Current::new(input.open(self.reading.again, self.reading.cancel)?));
+            self.current =
+                Some(Current::new(input.open(self.reading.again, self.reading.cancel, self.reading.errors)?));
             self.next += 1;
         }
         let Some(current) = &mut self.current else { return Ok(false) };
@@ -182,6 +183,9 @@ impl<'a> Current<'a> {
     }
 }
 
+/// How a text is mended that is not UTF-8.
+pub(super) const NOT_UTF8: &str = "convert it: iconv -f LATIN1 -t UTF-8; or give --encoding-errors replace or skip";
+
 /// The error of a byte that is no UTF-8, at `at` of the bytes that start at `offset` of the input; to be told as this place.
 pub(super) fn invalid(name: &Path, place: At, offset: u64, bytes: &[u8], at: usize) -> Error {
     if offset == 0 && matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) {
@@ -192,6 +196,5 @@ pub(super) fn invalid(name: &Path, place: At, offset: u64, bytes: &[u8], at: usi
         return Error::input(name, "is a token file, not text")
             .mend("give it alone: `unroll train --data FILE`; or name the texts that it was built from");
     }
-    Error::input_at(name, place, format!("the byte 0x{:02x} is not valid UTF-8 here", bytes[at]))
-        .mend("convert it: iconv -f LATIN1 -t UTF-8; or give --encoding-errors replace or skip")
+    Error::input_at(name, place, format!("the byte 0x{:02x} is not valid UTF-8 here", bytes[at])).mend(NOT_UTF8)
 }

@@ -13,7 +13,7 @@ use super::quotes::TableError;
 use super::table::{Columns, TableReader};
 use super::waiting::{Stopped, Waiting};
 use crate::error::{At, Error, Result};
-use crate::text::SpeakerFinder;
+use crate::text::{EncodingErrors, SpeakerFinder, decode_into};
 
 /// Bytes as they come from a source.
 pub(super) type Raw<'a> = Box<dyn Read + Send + 'a>;
@@ -186,11 +186,17 @@ impl Input {
 
     /// Opens the text, unpacked if it is gzip. What cannot be read twice is copied, if `again` names the file that it
     /// is to be copied beside, into a file without a name that the system removes by itself. What keeps its reader waiting is left
-    /// when `cancel` becomes true.
-    pub(super) fn open<'a>(&mut self, again: Option<&Path>, cancel: Option<&'a AtomicBool>) -> Result<Raw<'a>> {
+    /// when `cancel` becomes true. `errors` says what is done with bytes of a table that are not UTF-8; those of other texts are left
+    /// as they are.
+    pub(super) fn open<'a>(
+        &mut self,
+        again: Option<&Path>,
+        cancel: Option<&'a AtomicBool>,
+        errors: EncodingErrors,
+    ) -> Result<Raw<'a>> {
         let text = self.open_whole(again, cancel)?;
         Ok(match &self.columns {
-            Some(columns) => Box::new(TableReader::new(text, columns.clone())),
+            Some(columns) => Box::new(TableReader::new(text, columns.clone(), errors)),
             None => text,
         })
     }
@@ -263,11 +269,13 @@ pub(super) fn stopped() -> Error {
 }
 
 /// Who speaks in a script, those with the most turns first: of a table those in the column of speakers, if two columns are read, else
-/// whom lines begin with.
+/// whom lines begin with. Bytes that are not UTF-8 are skipped or replaced as `errors` says, and replaced where it refuses them.
 ///
 /// # Errors
 /// [`Error::Usage`] where the text is standard input or a pipe, which is read once; [`Error::Input`] where it cannot be read.
-pub fn speakers(sources: &[Source]) -> Result<Vec<String>> {
+pub fn speakers(sources: &[Source], errors: EncodingErrors) -> Result<Vec<String>> {
+    // They are refused, with their place, where the text is read to be trained on.
+    let errors = if errors == EncodingErrors::Strict { EncodingErrors::Replace } else { errors };
     let mut inputs = resolve(sources)?;
     if let Some(input) = inputs.iter().find(|input| input.kind != Kind::File) {
         let what = format!("speakers cannot be found in {}, which can be read only once", input.name.display());
@@ -277,12 +285,12 @@ pub fn speakers(sources: &[Source]) -> Result<Vec<String>> {
     for input in &mut inputs {
         match input.columns.clone().filter(|columns| columns.names.len() == 2) {
             Some(columns) => {
-                let table = TableReader::new(input.open_whole(None, None)?, columns);
+                let table = TableReader::new(input.open_whole(None, None)?, columns, errors);
                 table.each_speaker(|name| finder.turn(name)).map_err(|e| input.read_error(e))?;
             }
             None => {
-                let text = BufReader::with_capacity(64 << 10, input.open(None, None)?);
-                each_line(text, |line| finder.line(line)).map_err(|e| input.read_error(e))?;
+                let text = BufReader::with_capacity(64 << 10, input.open(None, None, errors)?);
+                each_line(text, errors, |line| finder.line(line)).map_err(|e| input.read_error(e))?;
             }
         }
         // The next file does not go on with the speech of this one.
@@ -292,14 +300,16 @@ pub fn speakers(sources: &[Source]) -> Result<Vec<String>> {
 }
 
 /// Calls this with the beginning of every line: a line without end takes no memory.
-fn each_line(mut text: impl BufRead, mut each: impl FnMut(&str)) -> io::Result<()> {
+fn each_line(mut text: impl BufRead, errors: EncodingErrors, mut each: impl FnMut(&str)) -> io::Result<()> {
     const MOST: u64 = 4 << 10;
-    let mut line = Vec::new();
-    while text.by_ref().take(MOST).read_until(b'\n', &mut line)? > 0 {
-        each(&String::from_utf8_lossy(&line));
-        if !line.ends_with(b"\n") {
+    let (mut bytes, mut line) = (Vec::new(), String::new());
+    while text.by_ref().take(MOST).read_until(b'\n', &mut bytes)? > 0 {
+        decode_into(&bytes, true, errors, &mut line).map_err(|_| io::Error::other("the text is not UTF-8"))?;
+        each(&line);
+        if !bytes.ends_with(b"\n") {
             text.skip_until(b'\n')?;
         }
+        bytes.clear();
         line.clear();
     }
     Ok(())

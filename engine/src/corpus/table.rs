@@ -2,8 +2,10 @@
 
 use std::io::{self, Read};
 
+use super::chunks::NOT_UTF8;
 use super::quotes::{TableBytes, TableError};
 use super::source::Raw;
+use crate::text::{EncodingErrors, decode_into};
 
 /// Which columns of a table make a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +20,11 @@ pub struct Columns {
 pub(super) struct TableReader<'a> {
     rows: csv::Reader<TableBytes<Raw<'a>>>,
     columns: Columns,
+    /// What is done with bytes that are not UTF-8.
+    errors: EncodingErrors,
     places: Option<Vec<usize>>,
+    /// The row as it was read, and as text.
+    bytes: csv::ByteRecord,
     row: csv::StringRecord,
     /// Who speaks in the row, where that is told.
     speaker: String,
@@ -28,15 +34,15 @@ pub(super) struct TableReader<'a> {
 }
 
 impl<'a> TableReader<'a> {
-    pub(super) fn new(raw: Raw<'a>, columns: Columns) -> TableReader<'a> {
+    pub(super) fn new(raw: Raw<'a>, columns: Columns, errors: EncodingErrors) -> TableReader<'a> {
         let mut builder = csv::ReaderBuilder::new();
         builder.has_headers(false).flexible(true);
         if columns.tabs {
             builder.delimiter(b'\t').quoting(false);
         }
         let rows = builder.from_reader(TableBytes::new(raw, !columns.tabs));
-        let (row, speaker, text) = (csv::StringRecord::new(), String::new(), Vec::new());
-        TableReader { rows, columns, places: None, row, speaker, text, at: 0 }
+        let (bytes, row) = (csv::ByteRecord::new(), csv::StringRecord::new());
+        TableReader { rows, columns, errors, places: None, bytes, row, speaker: String::new(), text: Vec::new(), at: 0 }
     }
 
     /// Calls this with the speaker of every row that has one.
@@ -54,7 +60,7 @@ impl<'a> TableReader<'a> {
         self.text.clear();
         self.speaker.clear();
         self.at = 0;
-        let read = self.rows.read_record(&mut self.row).map_err(|error| match error.kind() {
+        let read = self.rows.read_byte_record(&mut self.bytes).map_err(|error| match error.kind() {
             csv::ErrorKind::Io(_) => match error.into_kind() {
                 csv::ErrorKind::Io(error) => error,
                 other => io::Error::other(format!("{other:?}")),
@@ -67,7 +73,8 @@ impl<'a> TableReader<'a> {
         if !read {
             return Ok(false);
         }
-        let line = self.row.position().map_or(1, csv::Position::line);
+        let line = self.bytes.position().map_or(1, csv::Position::line);
+        self.decode(line)?;
         let Some(places) = &self.places else {
             let (places, named) = self.find(line)?;
             self.places = Some(places);
@@ -75,6 +82,21 @@ impl<'a> TableReader<'a> {
         };
         debug_assert_eq!(places.len(), self.columns.names.len());
         self.write(line).map(|()| true)
+    }
+
+    /// Makes text of the row that was read.
+    fn decode(&mut self, line: u64) -> io::Result<()> {
+        self.row.clear();
+        let mut field = String::new();
+        for bytes in &self.bytes {
+            field.clear();
+            decode_into(bytes, true, self.errors, &mut field).map_err(|bad| {
+                let what = format!("the byte 0x{:02x} is not valid UTF-8 here", bad.byte);
+                io::Error::other(TableError { line, what, mend: NOT_UTF8 })
+            })?;
+            self.row.push_field(&field);
+        }
+        Ok(())
     }
 
     /// The places of the columns, and whether the first row names them.
@@ -137,10 +159,25 @@ mod tests {
     use super::*;
 
     fn read(names: &[&str], tabs: bool, table: &'static str) -> io::Result<String> {
+        read_bytes(names, tabs, table.as_bytes(), EncodingErrors::Strict)
+    }
+
+    fn read_bytes(names: &[&str], tabs: bool, table: &'static [u8], errors: EncodingErrors) -> io::Result<String> {
         let columns = Columns { names: names.iter().map(|name| (*name).to_owned()).collect(), tabs };
         let mut text = String::new();
-        TableReader::new(Box::new(table.as_bytes()), columns).read_to_string(&mut text)?;
+        TableReader::new(Box::new(table), columns, errors).read_to_string(&mut text)?;
         Ok(text)
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_handled_as_asked() {
+        let table = b"who,line\nRen\xe9,\"caf\xe9, please\"\n";
+        let read = |errors| read_bytes(&["who", "line"], false, table, errors);
+        assert_eq!(read(EncodingErrors::Replace).unwrap(), "Ren\u{fffd}: caf\u{fffd}, please\n");
+        assert_eq!(read(EncodingErrors::Skip).unwrap(), "Ren: caf, please\n");
+        let error = read(EncodingErrors::Strict).unwrap_err();
+        let error = TableError::of(&error).unwrap();
+        assert_eq!((error.line, error.mend), (2, NOT_UTF8));
     }
 
     #[test]

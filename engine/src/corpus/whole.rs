@@ -27,7 +27,7 @@ impl Whole<'_> {
     pub fn read(self, source: &Source) -> Result<String> {
         let mut input = Input::whole(source)?;
         let (mut bytes, mut text) = (Vec::new(), String::new());
-        let read = input.open(None, self.cancel)?.read_to_end(&mut bytes);
+        let read = input.open(None, self.cancel, self.errors)?.read_to_end(&mut bytes);
         read.map_err(|error| input.read_error(error))?;
         decode_into(&bytes, true, self.errors, &mut text).map_err(|bad| {
             let line = bytes[..bad.offset].iter().filter(|&&byte| byte == b'\n').count() as u64 + 1;

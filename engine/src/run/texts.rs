@@ -112,7 +112,7 @@ pub fn find_speakers(data: &mut DataConfig) -> Result<()> {
     }
     let sources: Vec<Source> =
         data.train.iter().map(|path| Source::with_columns(path, &data.columns)).collect::<Result<_>>()?;
-    data.speakers = if sources.is_empty() { Vec::new() } else { speakers(&sources)? };
+    data.speakers = if sources.is_empty() { Vec::new() } else { speakers(&sources, data.encoding_errors)? };
     if data.speakers.is_empty() {
         let (what, mend) = match data.columns.as_slice() {
             [] => (
