@@ -91,7 +91,10 @@ fn words_of_a_script_know_their_speakers_too() {
     assert!(!common::text(&place.read("run/config.toml")).contains("JANICE"));
     insta::assert_snapshot!(place.refused(&["generate", "run", "--speaker", "JANICE"]), @"2: error: --speaker: `JANICE` does not speak in the training text, or its words are there less than 2 times (data.min_count) (there are ANNA, BEN)");
     let rare = [&train[..], SMALL, &["--data", "script.txt", "--out", "rare", "--min-count", "1000"]].concat();
-    insta::assert_snapshot!(place.refused(&rare), @"2: error: data.dialogue: the vocabulary contains no speaker's name followed by a colon (put a space after the colons of the text, or keep more of its words by data.min_count and data.max_vocab)");
+    insta::assert_snapshot!(place.refused(&rare), @r"
+    2: warning: script.txt: 82 % of its words are not in the vocabulary and are read as `<unk>`: its figures say little about them
+    error: data.dialogue: the vocabulary contains no speaker's name followed by a colon (put a space after the colons of the text, or keep more of its words by data.min_count and data.max_vocab)
+    ");
 }
 
 #[test]
