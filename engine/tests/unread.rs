@@ -199,28 +199,11 @@ epochs = 1
     assert_eq!((&told["texts"], &told["left_out"]["texts"]), (&json!(1), &json!(2)));
 }
 
-/// Without labels: the next characters of texts are learned.
-const LETTERS: &str = r#"
-[data]
-valid_fraction = 0
-[task]
-kind = "next"
-prepare.char_level = true
-[model.graph]
-layers = [
-  { type = "embedding", output_dim = 4, mask_zero = true },
-  { type = "gru", units = 4 },
-  { type = "dense", activation = "softmax" },
-]
-[train]
-batch = 4
-epochs = 1
-"#;
-
 #[test]
 fn a_model_of_characters_is_told_of_in_characters() {
     let place = Place::new();
-    train(&place, LETTERS, ("data.txt", "abab\nbaba\nabba\n"));
+    let letters = next_words().replace("\"next\"", "\"next\"\nprepare.char_level = true");
+    train(&place, &letters, ("data.txt", "abab\nbaba\nabba\n"));
     place.file("other.txt", "abab\nabz\n");
     let told = place.ok(&["eval", "run", "--data", "other.txt"]);
     assert!(told.contains(" characters scored, ") && told.contains(" bits/char\n"), "{told}");
