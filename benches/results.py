@@ -90,6 +90,9 @@ def run(command, attempts=3, limit=None):
                 os.killpg(process.pid, signal.SIGKILL)
                 print(f"given up after {limit} s: {' '.join(words)}", file=sys.stderr, flush=True)
                 return None
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
         if process.returncode:
             raise SystemExit(f"{' '.join(words)}: {errors}")
         found = json.loads(output.splitlines()[-1])
@@ -271,6 +274,8 @@ def main():
     parser.add_argument("--peers", default=os.environ.get("PEERS_HOME", ROOT / "target/peers"),
                         help="the folder of the peers' environments (default: PEERS_HOME, or target/peers)")
     options = parser.parse_args()
+    # So that what was started ends too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     if options.what == "result" and len(options.recipe) < 2:
         parser.error("result wants a recipe and its texts: result char-rnn input.txt")
     if options.what == "vectors" and len(options.recipe) != 3:

@@ -40,8 +40,15 @@ const KC_FEW: usize = 128;
 const KC_UNPACKED: usize = 384;
 const MC_UNPACKED: usize = 768;
 
+/// Columns of an unpacked B that are packed together where there are many rows, and the terms that one panel gets of them before the
+/// next panel does. AVX2's panels are a cache line wide: taken one by one, each line of B comes from another page than the one before.
+/// Packing takes 109 ms of a step of char512 on one thread where B is packed 16 columns at a time, 52 with 64, 50 with 256 (Zen 3,
+/// 2026-11-24). A panel of AVX-512 has as many columns by itself.
+const COLS_TOGETHER: usize = 64;
+const TERMS_TOGETHER: usize = 8;
+
 /// Elements that a product in f32 with an unpacked operand takes of its scratch at most, on any set.
-pub(super) const SCRATCH: usize = KC_UNPACKED * (MC_UNPACKED + 64);
+pub(super) const SCRATCH: usize = KC_UNPACKED * (MC_UNPACKED + COLS_TOGETHER);
 
 /// `(start, length)` of each block of `size` in `total`; one empty block if there is nothing, so that a product over no
 /// k still gives C its initial values.
@@ -175,16 +182,25 @@ impl<'a, A: Element, B: Element> Unpacked<'a, A, B> {
 }
 
 impl Unpacked<'_> {
-    /// Packs columns `col..col + cols` of B for the terms `k0..k0 + k` as one panel with rows of `width`.
-    fn pack_b(&self, to: &mut [f32], width: usize, [k0, k]: [usize; 2], [col, cols]: [usize; 2]) {
+    /// Packs columns `col..col + cols` of B for the terms `k0..k0 + k` as panels of `granule` columns, one after the other; the rows of
+    /// the last have whole vectors of `lanes`.
+    fn pack_b(&self, to: &mut [f32], [granule, lanes]: [usize; 2], [k0, k]: [usize; 2], [col, cols]: [usize; 2]) {
         let _span = profile::enter(Phase::Packing);
-        if cols < width {
-            to[..k * width].chunks_exact_mut(width).for_each(|row| row[cols..].fill(0.0));
-        }
-        if self.b.transposed {
-            transpose(self.isa, to, width, self.b.mat.rows_range(col..col + cols).cols_range(k0..k0 + k));
-        } else {
-            copy(self.isa, to, width, self.b.mat.rows_range(k0..k0 + k).cols_range(col..col + cols));
+        // The transpose lies along the terms.
+        let terms_together = if self.b.transposed { k.max(1) } else { TERMS_TOGETHER };
+        for (term, terms) in blocks(k, terms_together) {
+            for (at, cols) in blocks(cols, granule) {
+                let (width, k0, col) = (cols.next_multiple_of(lanes), k0 + term, col + at);
+                let to = &mut to[at * k + term * width..][..terms * width];
+                if cols < width {
+                    to.chunks_exact_mut(width).for_each(|row| row[cols..].fill(0.0));
+                }
+                if self.b.transposed {
+                    transpose(self.isa, to, width, self.b.mat.rows_range(col..col + cols).cols_range(k0..k0 + terms));
+                } else {
+                    copy(self.isa, to, width, self.b.mat.rows_range(k0..k0 + terms).cols_range(col..col + cols));
+                }
+            }
         }
     }
 }
@@ -221,9 +237,10 @@ impl Kernel for Unpacked<'_> {
         let depth = self.depth();
         let granule = vectors(S::LANES) * S::LANES;
         let mut scratch = std::mem::take(self.scratch);
-        scratch.reserve(KC_UNPACKED * (MC_UNPACKED + granule));
-        let (panel, left) = scratch.split_at_mut(KC_UNPACKED * granule);
+        scratch.reserve(SCRATCH);
+        let (panels, left) = scratch.split_at_mut(KC_UNPACKED * COLS_TOGETHER);
         for (k0, k) in blocks(depth, if m <= FEW { KC_FEW } else { KC_UNPACKED }) {
+            let few = m <= FEW || k <= FEW_TERMS;
             for (m0, rows) in blocks(m, MC_UNPACKED) {
                 let (a, lda, next) = if transposed && k <= FEW_TERMS {
                     (a.as_ptr().wrapping_add(k0 * a.stride() + m0), 1, a.stride())
@@ -234,36 +251,40 @@ impl Kernel for Unpacked<'_> {
                 } else {
                     (a.as_ptr().wrapping_add(m0 * a.stride() + k0), a.stride(), 1)
                 };
-                for (col, cols) in blocks(n, granule) {
-                    let few = m <= FEW || k <= FEW_TERMS;
-                    let (b, ldb) = if few && !self.b.transposed && cols % S::LANES == 0 {
-                        (self.b.mat.as_ptr().wrapping_add(k0 * self.b.mat.stride() + col), self.b.mat.stride())
-                    } else {
-                        let width = cols.next_multiple_of(S::LANES);
-                        self.pack_b(panel, width, [k0, k], [col, cols]);
-                        (panel.as_ptr(), width)
-                    };
-                    let (ahead, ahead_by) =
-                        self.ahead([k0, k], col + granule, m <= FEW).unwrap_or((b, [LINE, LINE * k]));
-                    let o = Operands {
-                        k,
-                        a,
-                        lda,
-                        next,
-                        b,
-                        ldb,
-                        start: self.start.at(k0, col),
-                        c: self.c.as_mut_ptr().wrapping_add(m0 * ldc + col),
-                        ldc,
-                        apart: S::LANES,
-                        shift: S::LANES,
-                        cols,
-                        ahead,
-                        ahead_by,
-                    };
-                    // SAFETY: the shapes of A, B, C and the biases were compared by the entry; rows m0.. and columns
-                    // k0.., col.. lie within them; where B or A is packed, it was just done for this block.
-                    unsafe { column(s, cols.div_ceil(S::LANES), rows, o) };
+                for (from, together) in blocks(n, if few { granule } else { COLS_TOGETHER }) {
+                    let in_place = few && !self.b.transposed && together % S::LANES == 0;
+                    if !in_place {
+                        self.pack_b(panels, [granule, S::LANES], [k0, k], [from, together]);
+                    }
+                    for (at, cols) in blocks(together, granule) {
+                        let col = from + at;
+                        let (b, ldb) = if in_place {
+                            (self.b.mat.as_ptr().wrapping_add(k0 * self.b.mat.stride() + col), self.b.mat.stride())
+                        } else {
+                            (panels[at * k..].as_ptr(), cols.next_multiple_of(S::LANES))
+                        };
+                        let (ahead, ahead_by) =
+                            self.ahead([k0, k], col + granule, m <= FEW).unwrap_or((b, [LINE, LINE * k]));
+                        let o = Operands {
+                            k,
+                            a,
+                            lda,
+                            next,
+                            b,
+                            ldb,
+                            start: self.start.at(k0, col),
+                            c: self.c.as_mut_ptr().wrapping_add(m0 * ldc + col),
+                            ldc,
+                            apart: S::LANES,
+                            shift: S::LANES,
+                            cols,
+                            ahead,
+                            ahead_by,
+                        };
+                        // SAFETY: the shapes of A, B, C and the biases were compared by the entry; rows m0.. and columns
+                        // k0.., col.. lie within them; where B or A is packed, it was just done for this block.
+                        unsafe { column(s, cols.div_ceil(S::LANES), rows, o) };
+                    }
                 }
             }
         }
