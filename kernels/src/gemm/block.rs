@@ -186,8 +186,8 @@ impl Unpacked<'_> {
     /// the last have whole vectors of `lanes`.
     fn pack_b(&self, to: &mut [f32], [granule, lanes]: [usize; 2], [k0, k]: [usize; 2], [col, cols]: [usize; 2]) {
         let _span = profile::enter(Phase::Packing);
-        // The transpose lies along the terms.
-        let terms_together = if self.b.transposed { k.max(1) } else { TERMS_TOGETHER };
+        // A single panel takes all terms at once, and so does the transpose, which lies along them.
+        let terms_together = if self.b.transposed || cols <= granule { k.max(1) } else { TERMS_TOGETHER };
         for (term, terms) in blocks(k, terms_together) {
             for (at, cols) in blocks(cols, granule) {
                 let (width, k0, col) = (cols.next_multiple_of(lanes), k0 + term, col + at);
